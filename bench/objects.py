@@ -1,7 +1,7 @@
 """Dict and Queue against redis-py on the same Redis, in turns: one operation, and many at once.
 
-Both sides pickle the same values. redis-py speaks to the server itself, a Dict and a Queue through
-the controller, which keeps limits and times, and answers a request that is sent again only once.
+Both sides pickle the same values and speak to the server itself. A Dict and a Queue keep limits and
+times besides, and note each answer, so that a request that is sent again is done once.
 """
 
 from __future__ import annotations

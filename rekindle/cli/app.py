@@ -8,10 +8,12 @@ import click
 
 from rekindle.cli import operator, tables
 from rekindle.cli.logs import logs
-from rekindle.cli.options import confirm, yes_option
+from rekindle.cli.options import app_named, confirm, environment_option, is_chosen, yes_option
 from rekindle.sdk import deploying
+from rekindle.sdk.environments import environment_of
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
+from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict
 
 
@@ -22,24 +24,25 @@ def app() -> None:
 
 def _known(wanted: str = "") -> list[pb.DeployedApp]:
     client = operator.connect()
-    request = pb.DeployedAppsRequest(app=wanted)
+    request = pb.DeployedAppsRequest(app=app_named(wanted))
     return list(operator.request(client, "DeployedApps", request, pb.DeployedAppsReply).apps)
 
 
 @app.command("list")
+@environment_option
 @tables.json_option
 def list_(as_json: bool) -> None:
-    """Show all apps that are deployed, and those that run while their program does."""
+    """Show the apps of an environment: deployed ones, and those of programs that run."""
     client = operator.connect()
     deployed = operator.request(
         client, "DeployedApps", pb.DeployedAppsRequest(), pb.DeployedAppsReply
     ).apps
     status = operator.report(client, pools=False)
     open_now = {one.app_id: one for one in status.apps}
-    rows: list[dict[str, Any]] = [_row(one, open_now) for one in deployed]
+    rows: list[dict[str, Any]] = [_row(one, open_now) for one in deployed if is_chosen(one.name)]
     rows += [
         {
-            "name": one.name,
+            **_named(one.name),
             "app_id": one.app_id,
             "state": "ephemeral",
             "version": None,
@@ -49,13 +52,14 @@ def list_(as_json: bool) -> None:
             "undone": sum(function.undone for function in one.functions),
         }
         for one in status.apps
-        if not one.version
+        if not one.version and is_chosen(one.name)
     ]
     if as_json:
         tables.print_json(rows)
         return
     if not rows:
-        click.echo("No app is deployed. `rekindle deploy FILE` has one stay.")
+        where = environment_of(None)
+        click.echo(f"No app is deployed in {where}. `rekindle deploy FILE` has one stay.")
         return
     table = tables.table("App", "State", ">Version", "Tag", "Deployed", ">Functions", ">Undone")
     for row in rows:
@@ -71,10 +75,15 @@ def list_(as_json: bool) -> None:
     tables.console().print(table)
 
 
+def _named(known_as: str) -> dict[str, str]:
+    environment, name = split_name(known_as)
+    return {"name": name, "environment": environment}
+
+
 def _row(one: pb.DeployedApp, open_now: dict[str, pb.AppStatus]) -> dict[str, Any]:
     newest, now = one.versions[0], open_now.get(one.app_id)
     return {
-        "name": one.name,
+        **_named(one.name),
         "app_id": one.app_id,
         "state": "stopped" if one.stopped else "deployed",
         "version": one.version,
@@ -86,6 +95,7 @@ def _row(one: pb.DeployedApp, open_now: dict[str, pb.AppStatus]) -> dict[str, An
 
 
 @app.command()
+@environment_option
 @click.argument("name")
 @tables.json_option
 def info(name: str, as_json: bool) -> None:
@@ -101,11 +111,13 @@ def info(name: str, as_json: bool) -> None:
     if as_json:
         value = as_dict(found)
         del value["versions"]
+        value |= _named(found.name)
         tables.print_json({**value, "tag": found.versions[0].tag, "functions": functions})
         return
     newest = found.versions[0]
     rows = [
-        ("Name", found.name),
+        ("Name", split_name(found.name)[1]),
+        ("Environment", split_name(found.name)[0]),
         ("State", "stopped" if found.stopped else "deployed"),
         ("Version", str(found.version)),
         ("Deployed", tables.ago(found.at)),
@@ -119,6 +131,7 @@ def info(name: str, as_json: bool) -> None:
 
 
 @app.command()
+@environment_option
 @click.argument("name")
 @tables.json_option
 def history(name: str, as_json: bool) -> None:
@@ -151,6 +164,7 @@ def history(name: str, as_json: bool) -> None:
 
 
 @app.command()
+@environment_option
 @click.argument("name")
 @yes_option
 def stop(name: str, yes: bool) -> None:
@@ -162,7 +176,7 @@ def stop(name: str, yes: bool) -> None:
     confirm(f"Stop {found.name}, version {found.version}?", yes=yes)
     # Exit hooks have half a minute.
     operator.request(
-        operator.connect(), "StopApp", pb.StopAppRequest(app=name), pb.DeployedApp, 60.0
+        operator.connect(), "StopApp", pb.StopAppRequest(app=found.name), pb.DeployedApp, 60.0
     )
     click.echo(f"Stopped {found.name}. `rekindle app rollback {found.name}` has it back.")
 
@@ -173,6 +187,7 @@ _strategy = click.option(
 
 
 @app.command()
+@environment_option
 @click.argument("name")
 @click.argument("version", required=False)
 @_strategy
@@ -184,20 +199,23 @@ def rollback(name: str, version: str | None, strategy: str) -> None:
     text = (version or "0").removeprefix("v")
     if not text.isdecimal():
         raise click.BadParameter(f"{version!r} is no number of a version; `rekindle app history`")
-    _again(pb.RollbackRequest(app=name, version=int(text), strategy=strategy))
+    _again(pb.RollbackRequest(app=app_named(name), version=int(text), strategy=strategy))
 
 
 @app.command()
+@environment_option
 @click.argument("name")
 @_strategy
 def rollover(name: str, strategy: str) -> None:
     """Replace all runners of a deployed app: its present version again, as the next one."""
-    _again(pb.RollbackRequest(app=name, strategy=strategy, same=True))
+    _again(pb.RollbackRequest(app=app_named(name), strategy=strategy, same=True))
 
 
 def _again(request: pb.RollbackRequest) -> None:
     request.app_id = new_app_id()
     reply = operator.request(operator.connect(), "Rollback", request, pb.DeployReply, 60.0)
+    for note in reply.notes:
+        click.echo(note)
     content = reply.app.versions[0].rolled_back_to
     click.echo(f"{reply.app.name} is version {reply.app.version} now: the content of {content}.")
 

@@ -13,6 +13,7 @@ from rekindle.bench import harness, live, machine, plot, table
 from rekindle.bench.records import write_json
 from rekindle.bench.target import FunctionTarget
 from rekindle.cli import failure, refs, tables
+from rekindle.cli.options import environment_option
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.declared import parameters_of
 from rekindle.sdk.binding import annotation_of
@@ -23,6 +24,7 @@ from rekindle.sdk.local import lingering
 
 
 @click.command()
+@environment_option
 @click.argument("reference", metavar="FILE::Cls.method")
 @click.option(
     "--args",

@@ -13,6 +13,7 @@ import click
 
 from rekindle.cli import operator, tables
 from rekindle.cli.logs import logs as logs_command
+from rekindle.cli.options import environment_option
 from rekindle.cli.top_model import runners
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.checks import nearest
@@ -145,6 +146,7 @@ def shell() -> str:
 
 
 @container.command("logs")
+@environment_option
 @click.argument("runner_id", metavar="RUNNER")
 @click.option("--app", "app", default="", help="Its app; needed once the runner has ended.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the app closes.")

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
-from rekindle.cli.options import confirm, yes_option
+from rekindle.cli.options import confirm, environment_option, is_chosen, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict
 
 _PAGE = 500
@@ -38,6 +39,7 @@ def dead() -> None:
 
 
 @dead.command("ls")
+@environment_option
 @_FUNCTION
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
 @json_option
@@ -100,6 +102,7 @@ def show(letter_id: str, as_json: bool) -> None:
 
 
 @dead.command()
+@environment_option
 @_IDS
 @_ALL
 @_FUNCTION
@@ -116,6 +119,7 @@ def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
 
 
 @dead.command()
+@environment_option
 @_IDS
 @_ALL
 @_FUNCTION
@@ -170,8 +174,14 @@ def _letters(client: Client, name: str) -> Iterator[pb.DeadLetter]:
 
 
 def is_named(name: str, app: str, function: str, function_id: str) -> bool:
-    """Whether a function is the one that was named: by id, app, name, or both; "" names all."""
-    return name in ("", function_id, app, function, f"{app}.{function}")
+    """Whether a function is the one that was named: by id, app, name, or both; "" names all.
+
+    By its id, or with its environment (ENVIRONMENT/APP), it may be of any environment.
+    """
+    if name in ("", function_id) or "/" in name:
+        return name in ("", function_id, app, f"{app}.{function}")
+    of_app = split_name(app)[1]
+    return is_chosen(app) and name in (of_app, function, f"{of_app}.{function}")
 
 
 def _function(letter: pb.DeadLetter) -> str:

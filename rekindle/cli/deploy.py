@@ -8,10 +8,13 @@ import click
 
 from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
+from rekindle.cli.options import environment_option
 from rekindle.sdk import deploying, progress
+from rekindle.wire.environment import in_environment
 
 
 @click.command()
+@environment_option
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
 @click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
 @click.option("--name", help="Deploy under this name, and not the app's own.")
@@ -30,7 +33,8 @@ def deploy(
     """Have the app of FILE stay: its functions can be called until `rekindle app stop`.
 
     It runs on the instance of rekindle up, which is brought up where it is not, and is there again
-    after any restart. All calls go to the new version at once; the same content is no new version.
+    after any restart. All calls go to the new version at once, when it has started (where it does
+    not, the former one stays); the same content is no new version.
 
     \b
     rekindle deploy service.py --tag v12
@@ -48,10 +52,13 @@ def deploy(
         return 1
     if quiet:
         return 0
-    what = f"{made.name}, version {made.version}"
+    known_as = in_environment(made.environment, made.name)
+    what = f"{known_as}, version {made.version}"
     if made.unchanged:
         click.echo(f"Nothing has changed: {what} stays.")
         return 0
+    for note in made.notes:
+        click.echo(note)
     took_s = time.monotonic() - began
     click.echo(f"Deployed {what} in {took_s:.2f} s: {', '.join(made.functions) or 'no functions'}.")
     return 0

@@ -11,6 +11,7 @@ from datetime import datetime
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.options import app_named, environment_option
 from rekindle.exception import InvalidError
 from rekindle.sdk.notes import painted
 from rekindle.wire import rekindle_pb2 as pb
@@ -23,6 +24,7 @@ _COLOURS = {"stdout": "", "stderr": "31", "system": "33"}
 
 
 @click.command()
+@environment_option
 @click.argument("app", metavar="APP")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the app closes.")
 @click.option(
@@ -71,7 +73,7 @@ def logs(
     rekindle logs embed --call fc-... --timestamps
     """
     request = pb.LogsRequest(
-        app=app,
+        app=app_named(app),
         follow=follow,
         tail=tail or (0 if since else _DEFAULT_TAIL),
         since_ns=since_ns(since) if since else 0,

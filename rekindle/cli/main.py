@@ -35,6 +35,7 @@ _GROUPS = {
         "queue": ("objects", "Look at Queues, and change what is in them."),
         "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
         "volume": ("volume", "Keep folders by name: list, ls, get, put, and others."),
+        "environment": ("environment", "Name spaces of apps and objects: list, create, delete."),
     },
     "The instance": {
         "up": ("up", "Keep an instance up: Redis, controller and agent."),

@@ -14,11 +14,13 @@ import click
 from rekindle.cli import operator
 from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.queue import inputs
-from rekindle.cli.tables import ago, console, json_option, listing, print_json, table
+from rekindle.cli.shared_objects import operations
+from rekindle.cli.tables import ago, console, json_option, listing, print_json, size, table
 from rekindle.exception import ConnectionError, NotFoundError
 from rekindle.sdk.objects.dict import Dict
 from rekindle.sdk.objects.handle import Handle, ObjectInfo
 from rekindle.sdk.objects.queue import Queue
+from rekindle.wire import rekindle_pb2 as pb
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _name = click.argument("name")
@@ -51,29 +53,42 @@ def _use_instance() -> None:
 
 def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> None:
     _use_instance()
-    rows: list[tuple[Handle, ObjectInfo, int]] = []
+    report = operator.report(operator.connect(), pools=False)
+    known = {one.object_id: one for one in report.objects.objects}
+    rows: list[tuple[Handle, ObjectInfo, int, pb.ObjectStatus]] = []
     for one in kind.objects.list(environment_name=env):
         count = one.len(total=True) if isinstance(one, Queue) else Dict.from_id(one.object_id).len()
-        rows.append((one, one.info(), count))
+        rows.append((one, one.info(), count, known.get(one.object_id, pb.ObjectStatus())))
     if as_json:
-        print_json([_row(shown, info) | {"len": count} for shown, info, count in rows])
+        print_json([_row(shown, info, count, more) for shown, info, count, more in rows])
         return
-    made = table("name", ">len", "made", "by", "id")
-    for shown, info, count in rows:
+    of_queue = kind is Queue
+    queue_columns = (">partitions", ">waiting") if of_queue else ()
+    made = table("name", ">len", ">size", *queue_columns, "done", "made", "by", "id")
+    for shown, info, count, more in rows:
         made.add_row(
-            *(str(shown.name), str(count), ago(info.created_at.timestamp())),
+            *(str(shown.name), str(count), size(more.size_bytes)),
+            *((str(more.partitions), str(more.waiting)) if of_queue else ()),
+            operations(more),
+            ago(info.created_at.timestamp()),
             *(info.created_by or "", shown.object_id),
         )
     console().print(made if rows else f"There is no {kind.__name__} with a name.")
 
 
-def _row(one: Handle, info: ObjectInfo) -> dict[str, Any]:
-    return {
+def _row(one: Handle, info: ObjectInfo, count: int, more: pb.ObjectStatus) -> dict[str, Any]:
+    row = {
         "name": one.name,
         "id": one.object_id,
         "created_at": info.created_at.isoformat(),
         "created_by": info.created_by,
+        "len": count,
+        "bytes": more.size_bytes,
+        "operations": dict(more.operations),
     }
+    if isinstance(one, Queue):
+        row |= {"partitions": more.partitions, "waiting": more.waiting}
+    return row
 
 
 def _create(kind: type[Dict] | type[Queue], name: str, env: str | None) -> None:

@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from rekindle.exception import InvalidError
+from rekindle.sdk import checks
+from rekindle.sdk.environments import environment_of
+from rekindle.wire.environment import ENVIRONMENT_VARIABLE, in_environment, split_name
 
-env_option = click.option(
-    "-e", "--env", default=None, metavar="NAME", help="The environment (main)."
-)
+_HELP = f"The environment: this, else ${ENVIRONMENT_VARIABLE}, else main."
+
+env_option = click.option("-e", "--env", default=None, metavar="NAME", help=_HELP)
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+def _choose(context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
+    """Have all that the command does, and the user's code that it loads, be in an environment."""
+    if name is None:
+        return
+    checks.name("the environment name", name)
+    before = os.environ.get(ENVIRONMENT_VARIABLE)
+
+    def leave() -> None:
+        if before is None:
+            os.environ.pop(ENVIRONMENT_VARIABLE, None)
+        else:
+            os.environ[ENVIRONMENT_VARIABLE] = before
+
+    os.environ[ENVIRONMENT_VARIABLE] = name
+    context.call_on_close(leave)
+
+
+#: ``--env`` of commands about apps: they ask ``app_named``.
+environment_option = click.option(
+    *("-e", "--env"),
+    default=None,
+    metavar="NAME",
+    expose_value=False,
+    is_eager=True,
+    callback=_choose,
+    help=_HELP,
+)
+
+
+def app_named(given: str) -> str:
+    """An app, or APP.FUNCTION, as the instance knows it: of the chosen environment.
+
+    An id is that of any, and so is what says its environment: ENVIRONMENT/APP. Raises InvalidError.
+    """
+    if "/" in given or given.startswith(("ap-", "fu-")) or not given:
+        return given
+    return in_environment(environment_of(None), given)
+
+
+def is_chosen(app: str) -> bool:
+    """Whether an app, as the instance knows it, is in the chosen environment."""
+    return split_name(app)[0] == environment_of(None)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from rekindle.cli import operator
+from rekindle.cli.options import app_named, environment_option
 from rekindle.cli.tables import console, json_option, print_json, table
 from rekindle.exception import NotFoundError
 from rekindle.sdk import autoscaler
@@ -28,6 +29,7 @@ def pool() -> None:
 
 
 @pool.command("ls")
+@environment_option
 @click.argument("name", metavar="[APP.FUNCTION]", required=False)
 @json_option
 def list_pools(name: str | None, as_json: bool) -> int:
@@ -39,6 +41,7 @@ def list_pools(name: str | None, as_json: bool) -> int:
         for function in app.functions
     ]
     if name is not None:
+        name = app_named(name)
         known = {label for label, _ in entries}
         if name not in known:
             near = nearest(name, known) or f"; there are: {', '.join(sorted(known)) or 'none'}"
@@ -168,6 +171,7 @@ def _spare_count(context: click.Context, option: click.Parameter, given: str | N
 
 
 @pool.command("set")
+@environment_option
 @click.argument("name", metavar="APP.FUNCTION")
 @click.option("--min", "min_containers", type=int, help="Runners kept in any case.")
 @click.option("--max", "max_containers", type=int, help="Runners at most; 0 is no limit.")
@@ -193,7 +197,9 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
     if options and "policy" not in wanted:
         raise click.UsageError("--option belongs to a policy: give --policy, too")
     client = operator.connect()
-    reply = autoscaler.set_by_name(client, name, options=_parsed(options), reset=reset, **wanted)
+    reply = autoscaler.set_by_name(
+        client, app_named(name), options=_parsed(options), reset=reset, **wanted
+    )
     if as_json:
         print_json(as_dict(reply))
         return 0

@@ -8,6 +8,7 @@ import click
 
 from rekindle.cli import operator
 from rekindle.cli.dead import dead, is_named
+from rekindle.cli.options import environment_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -20,6 +21,7 @@ def inputs() -> None:
 
 
 @inputs.command("ls")
+@environment_option
 @click.option("--function", "name", default="", metavar="NAME", help="Only this function, or app.")
 @json_option
 def ls(name: str, as_json: bool) -> None:

@@ -14,6 +14,7 @@ import click
 
 from rekindle.cli import arguments, refs, shown
 from rekindle.cli.main import INTERRUPTED
+from rekindle.cli.options import environment_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
@@ -90,6 +91,7 @@ def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
 
 
 run.params += _own_options()
+environment_option(run)
 
 
 # ---- the user's options ------------------------------------------------------------------------

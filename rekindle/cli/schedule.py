@@ -7,6 +7,7 @@ import time
 import click
 
 from rekindle.cli import operator, tables
+from rekindle.cli.options import app_named, environment_option, is_chosen
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
@@ -19,13 +20,15 @@ def schedule() -> None:
 
 
 @schedule.command("ls")
+@environment_option
 @click.argument("app", required=False, default="")
 @tables.json_option
 def ls(app: str, as_json: bool) -> None:
-    """Show schedules, of APP or of all: the next run, and the last ones with their results."""
+    """Show schedules, of APP or of all its environment: the next run, and what the last came to."""
     client = operator.connect()
-    request = pb.SchedulesRequest(app=app)
-    found = operator.request(client, "Schedules", request, pb.SchedulesReply).schedules
+    request = pb.SchedulesRequest(app=app_named(app))
+    reply = operator.request(client, "Schedules", request, pb.SchedulesReply)
+    found = [one for one in reply.schedules if app or is_chosen(one.app)]
     if as_json:
         tables.print_json([as_dict(one) for one in found])
         return
@@ -56,10 +59,11 @@ def _result(run: pb.ScheduledRun) -> str:
 
 
 @schedule.command()
+@environment_option
 @click.argument("function", metavar="APP.FUNCTION")
 def run(function: str) -> None:
     """Run a function that has a schedule now, besides its times."""
-    app, dot, name = function.rpartition(".")
+    app, dot, name = app_named(function).rpartition(".")
     if not dot:
         raise InvalidError(f"{function!r}: write APP.FUNCTION, as `rekindle schedule ls` shows it")
     request = pb.RunScheduleRequest(app=app, function=name, call_id=new_call_id())

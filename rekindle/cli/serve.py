@@ -15,6 +15,7 @@ import click
 
 from rekindle.cli import refs, shown
 from rekindle.cli.main import INTERRUPTED
+from rekindle.cli.options import environment_option
 from rekindle.cli.serving import Served, Serving
 from rekindle.sdk import notes
 
@@ -25,6 +26,7 @@ Stamp = tuple[int, int, int] | None
 
 
 @click.command()
+@environment_option
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
 @click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
 @click.option("--name", help="Serve under this name; by default the app's own with -dev behind.")

@@ -8,6 +8,7 @@ import click
 
 from rekindle.cli import container, refs, shown
 from rekindle.cli.failure import show_failure
+from rekindle.cli.options import environment_option
 from rekindle.cli.refs import Target
 from rekindle.exception import StartError
 from rekindle.sdk import notes, progress, running
@@ -23,6 +24,7 @@ _START_S = 300.0
 
 
 @click.command()
+@environment_option
 @click.argument("reference", metavar="FILE[::NAME]|RUNNER", shell_complete=refs.complete)
 @click.option("-c", "--cmd", metavar="COMMAND", help="Run this by the shell, and end.")
 @click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes.")

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rekindle.cli import operator
+from rekindle.cli import operator, shared_objects
 from rekindle.cli.tables import duration, json_option, print_json, size, table
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
@@ -52,6 +52,10 @@ def _show(report: pb.StatusReply, directory: Path) -> None:
     console.print(_functions(functions) if functions else "No app is running.")
     for line in _kept(report):
         click.echo(line)
+    if objects := shared_objects.lines(report.objects):
+        click.echo()
+        for line in objects:
+            click.echo(line)
     if any(agent.stats.gpus.devices for agent in report.agents):
         click.echo()
         console.print(_gpus(report.agents))

@@ -77,12 +77,14 @@ class _View:
         self._sort = sort
         self._reverse = False
         self._report: pb.StatusReply | None = None
+        self._before: pb.StatusReply | None = None
         self._problem = ""
 
     def print(self, height: int | None) -> None:
         """One frame, plainly. Raises what kept it from being made."""
         report = operator.report(self._client, pools=False)
-        self._console.print(frame(report, self._console.width, height, self._sort), soft_wrap=True)
+        width, before, self._before = self._console.width, self._before, report
+        self._console.print(frame(report, width, height, self._sort, before=before), soft_wrap=True)
 
     def stream(self, interval: float) -> None:
         """Frame after frame, for a pipe."""
@@ -120,7 +122,8 @@ class _View:
 
     def _fetch(self) -> None:
         try:
-            self._report = operator.report(self._client, _PATIENCE_S, pools=False)
+            found = operator.report(self._client, _PATIENCE_S, pools=False)
+            self._before, self._report = self._report, found
             self._problem = ""
         except (ConnectionError, ServiceError) as error:
             self._problem = str(error)
@@ -131,7 +134,11 @@ class _View:
         last.truncate(width, overflow="ellipsis")
         if self._report is None:
             return last
-        shown = frame(self._report, width, height - 1, self._sort, reverse=self._reverse)
+        shown = frame(
+            *(self._report, width, height - 1, self._sort),
+            reverse=self._reverse,
+            before=self._before,
+        )
         blank = Text("\n" * max(0, height - 1 - len(shown.plain.splitlines())))
         return Text.assemble(shown, blank, "\n", last)
 

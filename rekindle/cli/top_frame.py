@@ -36,15 +36,23 @@ _WIDE = 150
 _ROOMY = 100
 #: Below it, lines are cut.
 _LEAST = 80
+#: Dicts and Queues that have a line.
+_OBJECTS = 3
 #: Starts that are shown where nothing limits the height.
 _STARTS = 10
 
 
 def frame(
-    report: pb.StatusReply, width: int, height: int | None, sort: Sort, *, reverse: bool = False
+    report: pb.StatusReply,
+    width: int,
+    height: int | None,
+    sort: Sort,
+    *,
+    reverse: bool = False,
+    before: pb.StatusReply | None = None,
 ) -> Text:
-    """The frame; ``height`` None shows all functions and runners."""
-    head = [_head(report), *_nodes(report)]
+    """The frame; ``height`` None shows all functions and runners. ``before``: the last report."""
+    head = [_head(report), *_nodes(report), *_objects(report, before)]
     functions = model.functions(report, sort, reverse=reverse)
     runners, starts = model.runners(report), list(reversed(report.recent_starts))
     wide = width >= _WIDE
@@ -148,6 +156,32 @@ def _gpus(gpus: pb.NodeGpus) -> str:
     if gpus.waiting:
         said += f", {gpus.waiting} wait"
     return said
+
+
+def _objects(report: pb.StatusReply, before: pb.StatusReply | None) -> list[Text]:
+    """How many Dicts and Queues there are, and the busiest of them."""
+    rows = model.objects(report, before)
+    if not rows:
+        return []
+    line = Text("objects  ", _TITLE)
+    for kind in ("dict", "queue"):
+        of = [row.one for row in rows if row.one.kind == kind]
+        if of:
+            count, used = sum(one.count for one in of), sum(one.size_bytes for one in of)
+            kinds = kind if len(of) == 1 else f"{kind}s"
+            line.append(f"{len(of)} {kinds}, {count:,} in them, {size(used)}  ", "not bold")
+    if report.objects.through_controller or report.objects.barred:
+        line.append("through the controller", "yellow")
+    lines = [line]
+    for row in rows[:_OBJECTS]:
+        one = row.one
+        line = Text(f"  {one.kind} {one.name or one.object_id}  {one.count:,}", "dim")
+        line.append(f"  {size(one.size_bytes)}")
+        if one.waiting:
+            line.append(f"  {one.waiting:,} wait", "yellow")
+        line.append("".join(f"  {name} {rate:,.0f}/s" for name, rate in row.rates.items() if rate))
+        lines.append(line)
+    return lines
 
 
 # ---- the three parts -----------------------------------------------------------------------

@@ -122,5 +122,31 @@ def runners(report: pb.StatusReply) -> list[tuple[str, pb.RunnerStats]]:
     return sorted(rows, key=lambda row: (_BUSIEST_FIRST.get(row[1].state, 3), row[1].age_s))
 
 
+@dataclass
+class ObjectRow:
+    """A Dict or Queue."""
+
+    one: pb.ObjectStatus
+    #: Entries or items a second since the last report, by what was done.
+    rates: dict[str, float]
+
+
+def objects(report: pb.StatusReply, before: pb.StatusReply | None) -> list[ObjectRow]:
+    """All of them: those that most is done with first, then those that have most in them."""
+    passed_s = report.uptime_s - before.uptime_s if before is not None else 0.0
+    last = {one.object_id: one for one in before.objects.objects} if before is not None else {}
+    rows: list[ObjectRow] = []
+    for one in report.objects.objects:
+        rates: dict[str, float] = {}
+        if passed_s > 0 and one.object_id in last:
+            then = last[one.object_id].operations
+            rates = {
+                name: max(0, count - then.get(name, 0)) / passed_s
+                for name, count in sorted(one.operations.items())
+            }
+        rows.append(ObjectRow(one, rates))
+    return sorted(rows, key=lambda row: (-sum(row.rates.values()), -row.one.count, row.one.name))
+
+
 def _connected(report: pb.StatusReply) -> Iterator[pb.AgentStatus]:
     return (agent for agent in report.agents if agent.connected)

@@ -24,6 +24,7 @@ from rekindle.bench.tune.search import (
 from rekindle.bench.tune.table import LEGEND, as_json, table
 from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator, tables, tune_replay
+from rekindle.cli.options import app_named, environment_option
 from rekindle.cli.tune_replay import Found, Given, Replay
 from rekindle.controller.policies.policy import Prices
 from rekindle.exception import InvalidError
@@ -54,6 +55,7 @@ def _price(unit: str, what: str) -> Callable[[Command], Command]:
 
 
 @click.command()
+@environment_option
 @click.argument("function", metavar="[APP.FUNCTION]", required=False)
 @click.option("--trace", "trace_file", type=_EXISTING, help="Replay this trace file.")
 @click.option(
@@ -134,6 +136,8 @@ def tune(**options: Any) -> int:
     rekindle tune --trace arrivals.csv --costs costs.json
     """
     console = tables.console(_WIDE)
+    if options["function"] is not None:
+        options["function"] = app_named(options["function"])
     given = Given(**options)
     function, trace_file, recorded = given.function, given.trace_file, given.recorded
     if given.article:

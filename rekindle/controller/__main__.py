@@ -66,6 +66,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         blob_url=blobs.store_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),
         secrets_key_file=vault.default_key_file(),
+        direct_objects=os.environ.get("REKINDLE_DIRECT_OBJECTS", "").strip() != "0",
     )
     server = ControllerServer(config)
     sync = AofSync(directory / "redis") if url == own else None

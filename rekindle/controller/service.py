@@ -116,7 +116,7 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
         if request.app:
-            function = await self._parts.deployments.handle(request)
+            function = await self._parts.finding.handle(request)
         else:
             function = self._parts.apps.lookup(request.app_id, request.name)
         return self._handle(function)
@@ -146,16 +146,18 @@ class ControllerService(pb_grpc.ControllerServicer):
         self._check(request)
         async with self._routed(request) as function:
             _check_no_generator(function, request)
+            self._parts.nested.submitted(function, request)
             return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
         async with self._routed(request) as function:
             _check_no_generator(function, request)
+            self._parts.nested.submitted(function, request)
             return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
     def _routed(self, request: pb.SubmitRequest) -> AbstractAsyncContextManager[Function]:
-        return self._parts.deployments.routed(
+        return self._parts.finding.routed(
             request.function_id, pinned=request.pinned, call_id=request.call_id
         )
 
@@ -174,6 +176,10 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def GetCall(self, request: pb.GetCallRequest, context: Context) -> pb.CallInfo:
         names.check_call_id(request.call_id)
         return await self._parts.results.info(request.call_id)
+
+    async def GetNested(self, request: pb.GetCallRequest, context: Context) -> pb.NestedCalls:
+        names.check_call_id(request.call_id)
+        return await self._parts.nested.of_call(request.call_id)
 
     async def CancelCall(
         self, request: pb.CancelCallRequest, context: Context
@@ -212,8 +218,8 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         _check_strategy(request.strategy)
-        deployments = self._parts.deployments
-        async with deployments.routed(request.function_id, pinned=request.pinned) as function:
+        finding = self._parts.finding
+        async with finding.routed(request.function_id, pinned=request.pinned) as function:
             reply = await self._parts.orders.leasing.lease(function, request)
             if function.function_id != request.function_id:
                 reply.moved.CopyFrom(self._handle(function))
@@ -285,6 +291,26 @@ class ControllerService(pb_grpc.ControllerServicer):
         self, request: pb.RotateSecretKeyRequest, context: Context
     ) -> pb.RotateSecretKeyReply:
         return await self._parts.key_rotation.rotate()
+
+    async def ListEnvironments(
+        self, request: pb.ListEnvironmentsRequest, context: Context
+    ) -> pb.ListEnvironmentsReply:
+        return pb.ListEnvironmentsReply(environments=await self._parts.environments.listed())
+
+    async def CreateEnvironment(
+        self, request: pb.EnvironmentRequest, context: Context
+    ) -> pb.EnvironmentInfo:
+        return await self._parts.environments.create(request.name)
+
+    async def DeleteEnvironment(
+        self, request: pb.EnvironmentRequest, context: Context
+    ) -> pb.EnvironmentInfo:
+        return await self._parts.environments.delete(request.name)
+
+    async def RenameEnvironment(
+        self, request: pb.RenameEnvironmentRequest, context: Context
+    ) -> pb.EnvironmentInfo:
+        return await self._parts.environments.rename(request.name, request.new_name)
 
     def _check(self, request: pb.SubmitRequest) -> None:
         names.check_call_id(request.call_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import seconds_of, strategy_of
+from rekindle.controller.objects.census import Census
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
@@ -39,6 +40,7 @@ class StatusReport:
     _scaler: Scaler
     _letters: DeadLetters
     _retention: Retention
+    _census: Census
     _started: float = field(default_factory=time.monotonic)
 
     async def make(self, *, pools: bool = True) -> pb.StatusReply:
@@ -48,7 +50,7 @@ class StatusReport:
         """
         state = self._state
         functions = list(state.functions.values())
-        redis, depths, dead, kept = await self._from_redis(functions)
+        redis, depths, dead, kept, objects = await self._from_redis(functions)
         shown: dict[str, pb.FunctionStatus] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
@@ -81,6 +83,7 @@ class StatusReport:
             recent_starts=[_start(*one) for one in self._metrics.recent_starts],
             redis=redis,
             kept=kept,
+            objects=objects,
         )
 
     async def _from_redis(
@@ -90,6 +93,7 @@ class StatusReport:
         dict[str, tuple[int, float | None]],
         dict[str, int],
         pb.KeptStatus | None,
+        pb.ObjectsStatus | None,
     ]:
         url = self._link.shown_url
         try:
@@ -101,12 +105,13 @@ class StatusReport:
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
                 dead = await self._letters.counts()
                 kept = await self._retention.report(functions)
+                objects = await self._census.take()
         except (ServiceError, TimeoutError) as error:
             reason = str(error) or "no answer within a second"
-            return pb.RedisStatus(url=url, reason=reason), {}, {}, None
+            return pb.RedisStatus(url=url, reason=reason), {}, {}, None, None
         names = pb.RedisStatus.DESCRIPTOR.fields_by_name.keys() & info.keys()
         redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
-        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
+        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept, objects
 
     def _function(
         self,

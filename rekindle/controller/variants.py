@@ -27,6 +27,7 @@ FIELDS = frozenset(
         *("spare_containers", "scaledown_window_s", "single_use_containers", "retries", "env"),
         *("cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu", "gpu_priority"),
         *("secrets_in_snapshot", "max_inputs", "target_inputs", "max_batch_size", "wait_ms"),
+        "volumes",
     }
 )
 

@@ -9,7 +9,10 @@ from typing import assert_never
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments.deployments import Deployments
+from rekindle.controller.deployments.finding import Finding
+from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.retiring import Retiring
+from rekindle.controller.environments import Environments
 from rekindle.controller.events import (
     AgentJoined,
     AgentLost,
@@ -48,6 +51,7 @@ from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.finalizer import Finalizer
 from rekindle.controller.queue.intake import Intake
+from rekindle.controller.queue.nested import NestedCallBook
 from rekindle.controller.queue.reaper import Reaper
 from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.result_intake import ResultIntake
@@ -84,6 +88,8 @@ class Config:
     blob_threshold_bytes: int
     #: Keys that stored secrets are sealed with; made when it is needed first.
     secrets_key_file: Path
+    #: Whether programs may reach Dict and Queue in Redis without the controller between.
+    direct_objects: bool = True
 
 
 class Parts:
@@ -136,26 +142,37 @@ class Parts:
         self.variants = Variants(self.apps, self.registry)
         retiring = Retiring(core, self.apps, orders, self.registry, store)
         deployment_store = DeploymentStore(link, config.instance_id)
+        finding = self.finding = Finding(core, self.apps, self.registry, store, retiring)
         self.deployments = Deployments(
-            core, self.apps, self.registry, deployment_store, store, retiring
+            *(core, self.apps, self.registry, deployment_store),
+            *(finding, FirstStart(core, orders), retiring),
         )
         schedule_store = ScheduleStore(link, config.instance_id)
-        self.schedules = Scheduler(core, schedule_store, self.deployments, self.intake)
+        self.schedules = Scheduler(core, schedule_store, finding, self.intake)
         self.schedule_report = ScheduleReport(state, self.schedules, store)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
-        self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
+        self.nested = NestedCallBook(core, link)
+        self.inbox = AgentInbox(
+            *(core, result_intake, self.redelivery, self.reaper, orders, logbook, self.nested)
+        )
         # Dict and Queue
         self.objects = ObjectService(
             *(link, config.redis_url, config.instance_id),
             patience_s=settings.redis_patience_s,
             grace_s=settings.hold_grace_s,
+            direct=config.direct_objects,
             tasks=core.tasks,
+        )
+        self.environments = Environments(
+            *(state, link, self.apps, self.deployments, self.schedules),
+            *(self.secrets, self.objects.catalog),
         )
         # Pools, and what is shown
         self.pools = PoolService(state, link, core.tasks)
         self.metrics = Metrics(state, settings)
         self.status = StatusReport(
-            state, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
+            *(state, store, link, self.metrics, self.pools.scaler, self.letters),
+            *(self.retention, self.objects.census),
         )
         self.scrape = Scrape(self.metrics, state, self.status)
         core.act = self.act

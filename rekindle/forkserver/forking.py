@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rekindle.forkserver import interrupts
@@ -68,12 +68,22 @@ def track_handlers() -> None:
     os.register_at_fork = tracking
 
 
-def stop_tracking() -> None:
-    """When it parks: what is registered from now on is a runner's, or no one's."""
+def stop_tracking(needless: Collection[object] = ()) -> None:
+    """When it parks: what is registered from now on is a runner's, or no one's.
+
+    ``needless``: handlers that have nothing to do in copies of this process.
+    """
     global _register
     if _register is not None:
         os.register_at_fork = _register
         _register = None
+    for handlers in (_before, _after_in_parent, _after_in_child):
+        handlers[:] = [one for one in handlers if one not in needless]
+
+
+def tracked() -> list[_Handler]:
+    """All handlers that user code and what it imported have registered."""
+    return [*_before, *_after_in_parent, *_after_in_child]
 
 
 def fork(*, alone: bool) -> int:
@@ -81,15 +91,20 @@ def fork(*, alone: bool) -> int:
     if not alone:
         with interrupts.for_copies():
             return os.fork()
-    _run(reversed(_before))
-    pid = check(_c_fork(), "fork")
+    if _before:
+        _run(reversed(_before))
+    pid: int = _c_fork()
     if pid:
-        _run(_after_in_parent)
-        return int(pid)
+        if pid < 0:
+            check(pid, "fork")
+        if _after_in_parent:
+            _run(_after_in_parent)
+        return pid
     threading: Any = sys.modules.get("threading")
     if threading is not None:
         threading.main_thread()._set_native_id()
-    _run(_after_in_child)
+    if _after_in_child:
+        _run(_after_in_child)
     return 0
 
 

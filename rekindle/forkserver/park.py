@@ -58,6 +58,9 @@ def _keep_from_collecting() -> None:
 def collect_again() -> None:
     """In a runner that is ready: as it was before the park."""
     if _collects:
+        # What was made on the way here is counted: the first object that is made next would have
+        # all of it looked at, and written to.
+        gc.freeze()
         gc.enable()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import park, wiped
@@ -23,6 +23,9 @@ from rekindle.linux import namespaces
 from rekindle.linux.maps import Mapping
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
+
+#: Children that are forked in a row before any of them is told of.
+_TOLD_TOGETHER = 4
 
 # Made once: in a new process each line of Python costs the copies of the pages that it touches.
 _FORK, _ISOLATE, _RESTORE = Phase.FORK.value, Phase.ISOLATE.value, Phase.RESTORE.value
@@ -36,6 +39,8 @@ class Become:
     order: Header
     fds: list[int]
     marks: list[Mark] = field(default_factory=list)
+    #: It only tries what it will have to do: nothing of user code is to run.
+    rehearses: bool = False
 
 
 @dataclass
@@ -44,6 +49,8 @@ class Template:
 
     channel: FrameSocket
     socket_path: str
+    #: What gives a forked child namespaces of its own, by its name.
+    isolate: Callable[[str], object] = namespaces.isolate
     #: What a forked child does next to being isolated, before it knows anything of its start.
     renew: Callable[[], object] = bool
     #: Obeys the order ``gpu`` in a process that is never forked any more; what it answers is sent.
@@ -71,6 +78,13 @@ class Template:
             self._wait()
             order, _body, fds = self.channel.receive()
             operation = order["op"]
+            if operation == "start":
+                if self._is_spare:
+                    self._marks = [(_FORK, now_ns())]
+                self._close_children()
+                self.forker.close()
+                self.things.become_runner()
+                return Become(self.channel, order, fds, self._marks)
             if operation == "fork":
                 self._fork_children(order["names"], order["spare"], fds)
             elif operation == "prepare":
@@ -86,13 +100,6 @@ class Template:
                 self._park()
             elif operation == "outfit":
                 self.dress(self.channel, fds)
-            elif operation == "start":
-                if self._is_spare:
-                    self._marks = [(_FORK, now_ns())]
-                self._close_children()
-                self.forker.close()
-                self.things.become_runner()
-                return Become(self.channel, order, fds, self._marks)
             elif operation == "exit":
                 raise SystemExit(0)
             else:
@@ -109,18 +116,22 @@ class Template:
                 self._poll.register(pidfd, select.POLLIN)
         while True:
             woken = {fd for fd, _events in self._poll.poll()}
-            for pidfd in woken & self._children.keys():
-                self._poll.unregister(pidfd)
-                self._reap(pidfd)
+            if ended := woken & self._children.keys():
+                self._reap(ended)
             if self.channel.fileno() in woken:
                 return
 
-    def _reap(self, pidfd: int) -> None:
-        pid = self._children.pop(pidfd)
-        os.close(pidfd)
-        _pid, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.channel.send({"op": "child_exit", "pid": pid, "status": code})
+    def _reap(self, ended: Iterable[int]) -> None:
+        """Wait for those that have ended, and report how."""
+        assert self._poll is not None
+        exits = []
+        for pidfd in ended:
+            self._poll.unregister(pidfd)
+            pid = self._children.pop(pidfd)
+            os.close(pidfd)
+            _pid, status = os.waitpid(pid, 0)
+            exits.append((pid, os.waitstatus_to_exitcode(status)))
+        self.channel.send({"op": "ended", "children": exits})
 
     def _adopt(self, pid: int) -> int:
         """Look after a child; its pidfd."""
@@ -138,31 +149,52 @@ class Template:
             return  # the fork itself will meet the same, and report it
 
     def _fork_children(self, names: list[str], spare: bool, fds: list[int]) -> None:
-        """Fork a child for each name and connection; returns in each of them, too."""
+        """Fork a child for each name and connection; returns in each of them, too.
+
+        What is told of them waits for a few: each line between two forks writes to pages that the
+        child before shares, and so copies them.
+        """
         park.flush_output()
-        for at, (name, fd) in enumerate(zip(names, fds, strict=True)):
+        told, pids = 0, []
+        for at, fd in enumerate(fds):
             try:
                 pid = self.forker.fork_isolated()
             except OSError as error:
+                self._tell_forked(fds, names, told, pids)
                 for left in fds[at:]:
                     os.close(left)
                 self.channel.send({"op": "fork_failed", "names": names[at:], "reason": str(error)})
                 return
             if pid == 0:
-                self._become_child(name, spare, fd, fds[at + 1 :])
+                self.become_child(names[at], spare, fd, fds[told:at] + fds[at + 1 :])
                 return
-            os.close(fd)
-            pidfd = self._adopt(pid)
-            self.channel.send_with_fds({"op": "forked", "pid": pid, "name": name}, [pidfd])
+            pids.append(pid)
+            if len(pids) == _TOLD_TOGETHER:
+                told, pids = self._tell_forked(fds, names, told, pids)
+        self._tell_forked(fds, names, told, pids)
         self._prepare()
 
-    def _become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
+    def _tell_forked(
+        self, fds: list[int], names: list[str], first: int, pids: list[int]
+    ) -> tuple[int, list[int]]:
+        """The children of an order from ``first`` on are there; what is next, and a new list."""
+        if not pids:
+            return first, pids
+        end = first + len(pids)
+        for fd in fds[first:end]:
+            os.close(fd)
+        pidfds = [self._adopt(pid) for pid in pids]
+        forked = {"op": "forked", "children": list(zip(pids, names[first:end], strict=True))}
+        self.channel.send_with_fds(forked, pidfds)
+        return end, []
+
+    def become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
         """In a forked child: everything that needs nothing of its start."""
         self._marks = [(_FORK, now_ns())]
         self._leave_parent_behind()
         for other in others:
             os.close(other)
-        namespaces.isolate(name)
+        self.isolate(name)
         self.things.give_to_runner()
         self._marks.append((_ISOLATE, now_ns()))
         self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))

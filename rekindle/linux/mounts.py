@@ -49,19 +49,22 @@ def make_private() -> None:
     mount("none", "/", flags=MS_REC | _MS_PRIVATE)
 
 
-# As every forked runner mounts these two, their arguments are made once.
+# As every forked runner mounts these two, the function is looked up and their arguments are made
+# once.
+_mount = libc.mount
 _PROC_FLAGS = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
 _SHM_FLAGS = ctypes.c_ulong(MS_NOSUID | MS_NODEV)
 
 
 def mount_proc() -> None:
     """Show this PID namespace's own processes under /proc."""
-    check(libc.mount(b"proc", b"/proc", b"proc", _PROC_FLAGS, None), "mount /proc")
+    if _mount(b"proc", b"/proc", b"proc", _PROC_FLAGS, None) < 0:
+        check(-1, "mount /proc")
 
 
 def mount_shm() -> None:
     """Give this mount namespace a /dev/shm of its own: what is in it is a process's memory."""
-    if libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", _SHM_FLAGS, b"mode=1777") < 0:
+    if _mount(b"tmpfs", b"/dev/shm", b"tmpfs", _SHM_FLAGS, b"mode=1777") < 0:
         if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
             return  # this machine has none
         check(-1, "mount /dev/shm")

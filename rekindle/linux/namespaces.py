@@ -21,14 +21,21 @@ CLONE_OWN = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC
 _NS_GET_USERNS = 0xB701
 
 
+# Looked up once, as each forked runner calls them: ctypes asks the linker at the first use. Words
+# for an error are made only where there is one.
+_unshare, _setns = libc.unshare, libc.setns
+
+
 def unshare(flags: int) -> None:
     """Leave the namespaces named by ``flags`` for new ones."""
-    check(libc.unshare(flags), f"unshare({flags:#x})")
+    if _unshare(flags) < 0:
+        check(-1, f"unshare({flags:#x})")
 
 
 def setns(fd: int, kind: int) -> None:
     """Enter the namespace that ``fd`` names; ``kind`` is the CLONE_NEW* flag it must have."""
-    check(libc.setns(fd, kind), "setns")
+    if _setns(fd, kind) < 0:
+        check(-1, "setns")
 
 
 def owns_pid_namespace() -> bool:
@@ -49,20 +56,16 @@ def owns_pid_namespace() -> bool:
         os.close(owner)
 
 
-def set_hostname(name: str) -> None:
-    """Set the host name of this UTS namespace."""
-    socket.sethostname(name)
-
-
 def isolate(hostname: str) -> None:
     """Leave for mounts, host name and IPC of one's own; for PID 1 of a PID namespace.
 
     /proc shows that PID namespace alone, /dev/shm is empty. Mounts must be private already.
     """
-    unshare(CLONE_OWN)
+    if _unshare(CLONE_OWN) < 0:
+        check(-1, "unshare")
     mounts.mount_proc()
     mounts.mount_shm()
-    set_hostname(hostname)
+    socket.sethostname(hostname)
 
 
 def enter_user_namespace(more: int = 0) -> None:

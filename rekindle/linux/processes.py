@@ -42,8 +42,11 @@ def parent_of(pid: int) -> int:
 
 def pid_of(pidfd: int) -> int:
     """A process's number in our own PID namespace; -1 when it has gone. Raises OSError."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as info:
-        for line in info:
-            if line.startswith("Pid:"):
-                return int(line.split()[1])
-    raise OSError("this kernel reports no process id of a pidfd")
+    fd = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)  # for each start
+    try:
+        _, found, rest = os.read(fd, 512).partition(b"\nPid:")
+    finally:
+        os.close(fd)
+    if not found:
+        raise OSError("this kernel reports no process id of a pidfd")
+    return int(rest.split(None, 1)[0])

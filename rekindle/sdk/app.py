@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated, generators_of, hooks_of
-from rekindle.sdk import checks, options
+from rekindle.sdk import checks, environments, options
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.dual import Dual, in_thread
@@ -222,10 +222,10 @@ class App(AppState):
         generators: frozenset[str],
     ) -> Declaration:
         what = f"{name}.{min(generators)}" if generators and kind == "cls" else name
-        if generators and checked.spec.takes_many:
+        if generators and checked.spec.max_batch_size:
             raise InvalidError(
-                f"{what} is a generator, which cannot be concurrent or batched: "
-                f"leave the decorator out, or put the generator into a class of its own"
+                f"{what} is a generator, which cannot be batched: leave the decorator out, or put "
+                f"the generator into a class of its own"
             )
         if generators and checked.spec.retries is not None:
             raise InvalidError(
@@ -290,9 +290,11 @@ class App(AppState):
 
         It runs on the instance of ``rekindle up`` (or ``$REKINDLE_DIR``), which is brought up where
         it is not. All calls go to the new version at once; the same content again is no new
-        version. ``strategy``: "rolling" lets the runners of the former version end what they have;
-        "recreate" stops them, and what they had runs again by the new code. ``tag``: up to 50
-        characters that the history shows. Raises InvalidError, SerializationError, ConnectionError.
+        version. ``strategy``: "rolling" waits for its first start, and lets the runners of the
+        former one end what they have; "recreate" stops them, and what they had runs again by the
+        new code. ``tag``: up to 50 characters that the history shows. ``environment_name``: the
+        name space that it lies in; without, that of this process. Raises InvalidError, StartError,
+        SerializationError, ConnectionError.
         """
 
         def blocking(
@@ -300,13 +302,13 @@ class App(AppState):
             name: str | None = None,
             tag: str = "",
             strategy: str = "rolling",
-            environment_name: None = None,
+            environment_name: str | None = None,
             client: None = None,
         ) -> Deployed:
             from rekindle.sdk import deploying
 
-            checks.of_this_instance("app.deploy", client=client, environment_name=environment_name)
-            return deploying.deploy(self, name, tag, strategy)
+            checks.of_this_instance("app.deploy", client=client)
+            return deploying.deploy(self, name, tag, strategy, environment_name)
 
         return in_thread(blocking)
 
@@ -316,18 +318,16 @@ class App(AppState):
         name: str,
         *,
         create_if_missing: bool = False,
-        environment_name: None = None,
+        environment_name: str | None = None,
         client: None = None,
     ) -> App:
-        """A deployed app by its name; with ``create_if_missing`` an empty one is deployed.
-
-        Raises NotFoundError where there is none.
-        """
+        """A deployed app by its name; an empty one, or NotFoundError, where there is none."""
         from rekindle.sdk import deploying
 
-        checks.of_this_instance("App.lookup", client=client, environment_name=environment_name)
+        checks.of_this_instance("App.lookup", client=client)
         made = App(name)
-        made.deployed = deploying.look_up(name, create_if_missing=create_if_missing)
+        known_as = environments.app_in(environment_name, name)
+        made.deployed = deploying.look_up(known_as, create_if_missing=create_if_missing)
         return made
 
     @property
@@ -349,7 +349,7 @@ class App(AppState):
         *,
         name: str | None = None,
         detach: bool = False,
-        environment_name: None = None,
+        environment_name: str | None = None,
         client: None = None,
     ) -> AppRun:
         """Run the app while a ``with`` (or ``async with``) block lasts.
@@ -357,16 +357,16 @@ class App(AppState):
         ``detach``: what was spawned goes on when the block or the program ends; the app ends after
         the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.
         Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
-        taken down at the end. Raises InvalidError when the app runs already, or while the module
-        is being imported; SerializationError when code cannot travel; ConnectionError when no
-        instance comes up.
+        taken down at the end. ``environment_name``: as of ``deploy``. Raises InvalidError when the
+        app runs already, or while the module is being imported; SerializationError when code cannot
+        travel; ConnectionError when no instance comes up.
         """
         from rekindle.sdk.run import AppRun
 
-        checks.of_this_instance("app.run", client=client, environment_name=environment_name)
+        checks.of_this_instance("app.run", client=client)
         if name is not None:
             checks.name("the app name", name)
-        return AppRun(self, name, detach=detach)
+        return AppRun(self, name, environments.environment_of(environment_name), detach=detach)
 
 
 class FunctionDecorator:

@@ -155,15 +155,10 @@ def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -
         raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")
 
 
-def of_this_instance(where: str, *, client: None = None, environment_name: None = None) -> None:
+def of_this_instance(where: str, *, client: None = None) -> None:
     """Refuse to be sent elsewhere by an argument: the surroundings name the instance."""
     if client is not None:
         raise InvalidError(
             f"{where}(client=...): programs have no clients of their own; $REKINDLE_DIR names the "
             f"instance that they talk to"
-        )
-    if environment_name is not None:
-        raise InvalidError(
-            f"{where}(environment_name={environment_name!r}): apps have no environments; give each "
-            f"an instance of its own ($REKINDLE_HOME, $REKINDLE_DIR)"
         )

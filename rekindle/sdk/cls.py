@@ -41,12 +41,12 @@ class Cls(Declared):
         name: str,
         *,
         version: int | None = None,
-        environment_name: None = None,
+        environment_name: str | None = None,
         client: None = None,
     ) -> Cls:
         """A class of a deployed app; as ``Function.from_name``. Its parameters go by keyword."""
-        checks.of_this_instance("Cls.from_name", client=client, environment_name=environment_name)
-        return Cls(named(app_name, name, "cls", version))
+        checks.of_this_instance("Cls.from_name", client=client)
+        return Cls(named(app_name, name, "cls", version, environment_name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 from rekindle.exception import ExecutionError, NotFoundError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated
-from rekindle.sdk import checks, running
+from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
+from rekindle.wire.environment import split_name
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
@@ -100,6 +101,7 @@ class Declaration:
     function_id: str = ""  # of a handle that was pickled while its app ran
     instance: str = ""  # the instance directory that knows the id
     by_name: bool = False  # a handle to a function of a deployed app
+    environment: str = ""  # of that app; "": of whoever looks it up (sdk/environments.py)
     version: int = 0  # of that app; 0: the present one
     #: Methods ("" of a function) whose items come one by one; None where that is not known here.
     generators: frozenset[str] | None = None
@@ -107,7 +109,9 @@ class Declaration:
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self.app_name, self.name, self.kind, self.methods)
         if self.by_name:
-            return _handle, (*names[:3], {}, "", self.instance, True, self.version)
+            environment = environments.travelling(self.environment)
+            where = ("", self.instance, True, self.version, None, environment)
+            return _handle, (*names[:3], {}, *where)
         packed = packing.get()
         if self.app is not None and (packed is self.app or packed in self.app.included_in):
             from rekindle.sdk.program.places import portable
@@ -115,7 +119,8 @@ class Declaration:
             made = (*names, "", "", False, 0, self.generators)
             return _handle, made, portable(self.raw, serialized=self.serialized)
         function_id, instance = self.function_id, self.instance
-        if self.running is not None or not (function_id or is_local()):
+        deployed = self.app is not None and self.app.deployed_as() is not None
+        if self.running is not None or deployed or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
         return _handle, (*names, function_id, instance, False, 0, self.generators)
@@ -147,7 +152,7 @@ class Declaration:
             return app.client, app.function_id(self.name), app
         if self.by_name:
             client = running.client_of(self.instance)
-            return client, self._found(client, self.app_name).function_id, None
+            return client, self._found(client, self._deployed_name()).function_id, None
         if self.app is not None and (here := self.app.deployed_as()) is not None:
             return here.client, self._found(here.client, here.name).function_id, None
         if self.function_id:
@@ -161,6 +166,19 @@ class Declaration:
             f"it and use Function.from_name({self.app_name!r}, {self.name!r}); "
             f"`{self.name}.local(...)` calls it in this process"
         )
+
+    def _deployed_name(self) -> str:
+        """Of its app, where this is a handle by name."""
+        return environments.app_in(self.environment or None, self.app_name)
+
+    @property
+    def lies_in(self) -> str:
+        """The environment of its app. Raises InvalidError."""
+        if self.app is not None:
+            here = self.app.runs_as() or self.app.deployed_as()
+            if here is not None:
+                return split_name(here.name)[0]
+        return environments.meant_by(self.environment)
 
     def _found(self, client: Client, app_name: str) -> FunctionHandle:
         from rekindle.sdk.lookups import find
@@ -179,7 +197,7 @@ class Declaration:
         Raises NotFoundError, ConnectionError.
         """
         if self.by_name and not self.methods:
-            found = self._found(running.client_of(self.instance), self.app_name)
+            found = self._found(running.client_of(self.instance), self._deployed_name())
             self.methods = {name: name for name in found.methods}
         return self.methods
 
@@ -244,6 +262,7 @@ def _handle(
     by_name: bool = False,
     version: int = 0,
     generators: frozenset[str] | None = None,
+    environment: str = "",
 ) -> Declaration:
     return Declaration(
         *(app_name, name, kind, methods),
@@ -252,16 +271,24 @@ def _handle(
         by_name=by_name,
         version=version,
         generators=generators,
+        environment=environment,
     )
 
 
-def named(app_name: str, name: str, kind: str, version: int | None) -> Declaration:
+def named(
+    app_name: str, name: str, kind: str, version: int | None, environment: str | None
+) -> Declaration:
     """A handle to what a deployed app declares. Raises InvalidError for what can be no name."""
     checks.name("the app name", app_name)
     checks.name("the name", name)
     if version is not None:
         checks.number("version", version, 1, None, whole=True)
-    return Declaration(app_name, name, kind, by_name=True, version=version or 0)
+    return Declaration(
+        *(app_name, name, kind),
+        by_name=True,
+        version=version or 0,
+        environment=environments.declared(environment),
+    )
 
 
 @functools.cache

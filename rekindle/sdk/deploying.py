@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import Message
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk import checks, running
+from rekindle.sdk import checks, environments, running
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
@@ -17,6 +17,7 @@ from rekindle.sdk.program import main_module, registration
 from rekindle.sdk.run import check_may_run, name_from
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
+from rekindle.wire.environment import DEFAULT_ENVIRONMENT, split_name
 
 if TYPE_CHECKING:
     from rekindle.sdk.program.main_module import Program
@@ -36,9 +37,14 @@ class Deployed:
     #: Whether nothing was done, as the present version has the same content.
     unchanged: bool
     functions: tuple[str, ...] = ()
+    environment: str = DEFAULT_ENVIRONMENT
+    #: What could not be made sure of before the version was switched to.
+    notes: tuple[str, ...] = ()
 
 
-def deploy(app: AppState, name: str | None, tag: str, strategy: str) -> Deployed:
+def deploy(
+    app: AppState, name: str | None, tag: str, strategy: str, environment: str | None = None
+) -> Deployed:
     """Make what the app declares its next version.
 
     Raises InvalidError for what cannot be deployed, SerializationError for code that cannot travel,
@@ -50,7 +56,7 @@ def deploy(app: AppState, name: str | None, tag: str, strategy: str) -> Deployed
         raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
     script = main_module.current()
     name = name or app.name or _name_of(script)
-    checks.name("the app name", name)
+    name = environments.app_in(environment, name)
     request = registration.request_for(app, name, new_app_id(), script)
     request.ephemeral = False
     client = client_for(staying.begin().wait())
@@ -68,14 +74,19 @@ def deploy(app: AppState, name: str | None, tag: str, strategy: str) -> Deployed
 def result_of(reply: pb.DeployReply) -> Deployed:
     """A reply as a value."""
     functions = reply.app.versions[0].functions if reply.app.versions else ()
+    environment, name = split_name(reply.app.name)
     return Deployed(
-        *(reply.app.name, reply.app.app_id, reply.app.version, reply.unchanged), tuple(functions)
+        *(name, reply.app.app_id, reply.app.version, reply.unchanged, tuple(functions)),
+        environment=environment,
+        notes=tuple(reply.notes),
     )
 
 
 def look_up(name: str, *, create_if_missing: bool) -> DeployedHere:
-    """A deployed app. Raises NotFoundError where there is none, or it is stopped."""
-    checks.name("the app name", name)
+    """A deployed app by the name that its instance has for it.
+
+    Raises NotFoundError where there is none, or it is stopped.
+    """
     client = client_for(staying.begin().wait()) if create_if_missing else running.client_of()
     background().run(client.hello())
     try:

@@ -74,23 +74,22 @@ class Function(Declared, Generic[P, R]):
         name: str,
         *,
         version: int | None = None,
-        environment_name: None = None,
+        environment_name: str | None = None,
         client: None = None,
     ) -> Function[..., Any]:
         """A function of a deployed app. It is looked up when it is called first.
 
         ``version``: just that one of the app, also when there is a newer one; without, each call is
-        of the version that is the present one then. Raises InvalidError for what can be no name.
+        of the version that is the present one then. ``environment_name``: without, that of this
+        process or, in a runner, of its app. Raises InvalidError for what can be no name.
         """
-        checks.of_this_instance(
-            "Function.from_name", client=client, environment_name=environment_name
-        )
+        checks.of_this_instance("Function.from_name", client=client)
         if "." in name:
             owner, _, method = name.partition(".")
             raise InvalidError(
                 f"{name!r} is a method: rekindle.Cls.from_name({app_name!r}, {owner!r})().{method}"
             )
-        return Function(named(app_name, name, "function", version))
+        return Function(named(app_name, name, "function", version, environment_name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
@@ -331,11 +330,12 @@ class Function(Declared, Generic[P, R]):
         """The same function with other options, and with runners of its own.
 
         ``cpu``, ``memory``, ``gpu``, ``gpu_memory``, ``gpu_priority``, ``env``, ``secrets``,
-        ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``, ``buffer_containers``,
-        ``spare_containers``, ``scaledown_window`` and ``single_use_containers``, as of
-        ``@app.function``. Variables of ``env`` are added to the function's; ``secrets`` replace
-        them; what is None stays. Calls of it add up, and equal options are one variant, also from
-        several programs. Raises InvalidError, and TypeError for what cannot differ.
+        ``volumes``, ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``,
+        ``buffer_containers``, ``spare_containers``, ``scaledown_window`` and
+        ``single_use_containers``, as of ``@app.function``. Variables of ``env`` are added to the
+        function's; ``secrets`` and ``volumes`` replace them; what is None stays. Calls of it add
+        up, and equal options are one variant, also from several programs. Raises InvalidError, and
+        TypeError for what cannot differ.
         """
         from rekindle.sdk.variants import variant
 

@@ -49,6 +49,7 @@ class VariantOptions(PoolOptions, total=False):
     gpu_priority: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
+    volumes: Mapping[str, Volume | CloudBucketMount]
 
 
 class FunctionOptions(VariantOptions, total=False):
@@ -58,7 +59,6 @@ class FunctionOptions(VariantOptions, total=False):
     enable_gpu_snapshot: bool
     experimental_options: Mapping[str, Any] | None
     gpu_spares: int
-    volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool
     schedule: Cron | Period | None

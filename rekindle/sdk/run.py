@@ -19,6 +19,7 @@ from rekindle.sdk.block import Block
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
+from rekindle.wire.environment import in_environment
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
 class AppRun(Block[RunningApp]):
     """The context manager, sync and async, that ``app.run()`` gives."""
 
-    def __init__(self, app: AppState, name: str | None, *, detach: bool = False) -> None:
+    def __init__(
+        self, app: AppState, name: str | None, environment: str, *, detach: bool = False
+    ) -> None:
         self._app = app
         self._detach = detach
         self._name = name
+        self._environment = environment
         self._session: session.Session | None = None
         self._hold: Future[Any] | None = None
         self._owner = 0
@@ -80,6 +84,7 @@ class AppRun(Block[RunningApp]):
 
         script = main_module.current()
         name = self._name or self._app.name or (name_from(script.file) if script else "app")
+        name = in_environment(self._environment, name)
         app_id = new_app_id()
         request = registration.request_for(self._app, name, app_id, script, detached=self._detach)
         instance = self._session.wait()

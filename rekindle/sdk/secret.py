@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.dual import dual
-from rekindle.sdk.environments import environment_of
+from rekindle.sdk.environments import declared, meant_by, travelling
 from rekindle.sdk.secret_info import SecretInfo, SecretReference
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class Secret:
 
     def __reduce__(self) -> tuple[object, ...]:
         # Code that mentions one is pickled: the values do not travel with it.
-        named = (self._name, self._environment, self._id, self._required)
+        environment = travelling(self._environment) if self._name else ""
+        named = (self._name, environment, self._id, self._required)
         return _unpickled, (*named, self._in_snapshot)
 
     # ---- by name -------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class Secret:
             raise InvalidError(
                 f"Secret.from_name(required_keys={required_keys!r}): give a list of names"
             )
-        return _unpickled(name, environment_of(environment_name), "", tuple(required_keys))
+        return _unpickled(name, declared(environment_name), "", tuple(required_keys))
 
     @classmethod
     def from_id(cls, object_id: str) -> Secret:
@@ -175,7 +176,9 @@ class Secret:
                 f"Secret.{what}() is for one that has a name; make one with "
                 f"Secret.objects.create(name, values) and use Secret.from_name(name)"
             )
-        return SecretReference(self._name, self._environment, self._id, self._required)
+        return SecretReference(
+            self._name, meant_by(self._environment) if self._name else "", self._id, self._required
+        )
 
     # ---- with values ---------------------------------------------------------------------------
 
@@ -259,7 +262,8 @@ def references(secrets: Sequence[Secret]) -> list[SecretReference]:
     for at, secret in enumerate(secrets):
         if secret.is_named:
             kept = tuple(sorted(merged(secrets[at + 1 :])))
-            named = (secret._name, secret._environment, secret._id, secret._required)
+            environment = meant_by(secret._environment) if secret._name else ""
+            named = (secret._name, environment, secret._id, secret._required)
             found.append(SecretReference(*named, kept))
     return found
 

@@ -16,7 +16,6 @@ from rekindle.execution.declared import (
     MARK,
     Decorated,
     Mark,
-    is_generator,
     mark_of,
     share,
     sharing_of,
@@ -35,7 +34,8 @@ def concurrent(
     """Let a runner have several inputs at a time: ``@rekindle.concurrent(max_inputs=20)``.
 
     Under ``@app.function()`` or ``@app.cls()``. Inputs of a sync function run in threads, so it
-    must be thread-safe; those of an async one are tasks of one event loop. ``target_inputs`` (by
+    must be thread-safe; those of an async one are tasks of one event loop; generators likewise,
+    each at the pace of its reader. ``target_inputs`` (by
     default ``max_inputs``): with more than so many for each runner another one is started; until it
     is there, each takes up to ``max_inputs``. Raises InvalidError.
     """
@@ -48,11 +48,6 @@ def concurrent(
             raise InvalidError(
                 f"@rekindle.concurrent() is on {getattr(raw, '__qualname__', raw)}, a method: the "
                 f"inputs of all methods share the runners; put it on the class, under @app.cls()"
-            )
-        if is_generator(raw):
-            raise InvalidError(
-                f"@rekindle.concurrent() is on {getattr(raw, '__qualname__', raw)}, a generator: "
-                f"a generator has a runner for itself; return a list instead"
             )
         share(raw, sharing)
         return raw

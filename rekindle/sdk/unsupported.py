@@ -28,7 +28,7 @@ INSTEAD = {
     "Server": "rekindle.concurrent on a class that your own HTTP server calls",
     "SandboxSnapshot": "@app.cls(enable_memory_snapshot=True)",
     "Probe": "@rekindle.enter(): a runner is ready when its hooks have run",
-    "Environment": "$REKINDLE_ENVIRONMENT, or an instance of its own (REKINDLE_HOME)",
+    "Environment": "environment_name=, $REKINDLE_ENVIRONMENT and `rekindle environment`",
     "sessioned": "rekindle.parameter(): each distinct value has runners of its own",
     "clustered": "f.map() or f.spawn(): inputs run side by side, each by itself",
     "Cluster": "f.map() or f.spawn(): inputs run side by side, each by itself",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Sharing
-from rekindle.sdk import checks, options, sharing_checks
+from rekindle.sdk import checks, environments, options, sharing_checks
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.secret import merged, named_in_snapshot, references
 from rekindle.wire.spec import check_sharing
@@ -40,6 +40,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "gpu": ("gpu",),
     "gpu_memory": ("gpu",),
     "gpu_priority": ("gpu_priority",),
+    "volumes": ("volumes",),
 }
 _SHARING = {name: (name,) for name in Sharing._fields}
 
@@ -80,18 +81,27 @@ class Variant(Declaration):
         return self.base
 
     def _request(self, function_id: str) -> pb.VariantRequest:
-        from rekindle.wire import rekindle_pb2 as pb
-        from rekindle.wire.messages import spec_message
-
         if "secrets" in self.given and not is_local():
             raise InvalidError(
                 f"{self.name}.with_options(secrets=...): their values are not in a runner; make "
                 f"the variant in the program and pass it on as an argument"
             )
         checked = options.check("with_options()", _options_of(self.given))
+        with environments.of_app(self._base().lies_in):
+            return self._message(function_id, checked)
+
+    def _message(self, function_id: str, checked: options.Options) -> pb.VariantRequest:
+        from rekindle.wire import rekindle_pb2 as pb
+        from rekindle.wire.messages import spec_message
+
         of_app = self.app.secrets if self.app is not None else ()
         secrets = (*of_app, *checked.secrets)
         spec = checked.spec
+        if "volumes" in self.given:
+            from rekindle.sdk.program.volumes import mounts_of
+
+            own = self.app.volumes if self.app is not None else {}
+            spec = dataclasses.replace(spec, volumes=mounts_of(own, checked.volumes))
         request = pb.VariantRequest(
             function_id=function_id,
             fields=sorted({name for key in self.given for name in (_FIELDS | _SHARING)[key]}),
@@ -167,9 +177,10 @@ def _sharing_variant(where: str, base: Declaration, **given: int) -> Variant:
     before: dict[str, Any] = {}
     if isinstance(base, Variant):
         before, base = base.given, base._base()
-    if base.generators:
+    if base.generators and "max_batch_size" in given:
         raise InvalidError(
-            f"{base.name}.{where}(): a generator has a runner for itself; return a list instead"
+            f"{base.name}.{where}(): a generator gives its items one by one, and a batch has one "
+            f"value for each input"
         )
     both = {**before, **given}
     return _made(base, both)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.dual import dual, dual_iterator, settled
-from rekindle.sdk.environments import environment_of
+from rekindle.sdk.environments import declared, environment_of, travelling
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class Volume:
 
     def __reduce__(self) -> tuple[Any, ...]:
         named = replace(self._reference, make=False)  # it was made when the app was run
+        if named.name:
+            named = replace(named, environment=travelling(named.environment))
         return _unpickled, (named, self._read_only, self._sub_path)
 
     # ---- which one -----------------------------------------------------------------------------
@@ -135,7 +137,7 @@ class Volume:
         """
         checks.name("the volume name", name)
         checks.flag("Volume.from_name(create_if_missing)", create_if_missing)
-        environment = environment_of(environment_name)
+        environment = declared(environment_name)
         return cls(VolumeReference(name, environment, make=create_if_missing, url=url))
 
     @classmethod

@@ -18,7 +18,10 @@ class VolumeInfo:
 
 @dataclass(frozen=True)
 class VolumeReference:
-    """A volume as a program names it; ``make``: where it is missing, with this ``url``."""
+    """A volume as a program names it; ``make``: where it is missing, with this ``url``.
+
+    ``environment`` "": that of whoever looks it up (sdk/environments.py).
+    """
 
     name: str
     environment: str

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.sdk.environments import meant_by
 from rekindle.sdk.volume import Volume
 
 #: Each is the system's, or rekindle's own in a runner.
@@ -93,7 +94,9 @@ def check_together(parameter: str, found: Mapping[str, Mountable]) -> None:
     places: dict[object, str] = {}
     for path, volume in found.items():
         which = volume._reference if isinstance(volume, Volume) else volume.url
-        key = (which.id or (which.environment, which.name)) if not isinstance(which, str) else which
+        key: object = which
+        if not isinstance(which, str):
+            key = which.id or (meant_by(which.environment), which.name)
         if key in places:
             raise InvalidError(
                 f"{parameter}: {volume!r} is at {places[key]} and at {path}; a volume can be "

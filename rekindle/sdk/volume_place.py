@@ -13,6 +13,7 @@ from rekindle.exception import NotFoundError, VolumeBusyError
 from rekindle.execution import volumes as here
 from rekindle.execution.context import is_local
 from rekindle.sdk.block import Block
+from rekindle.sdk.environments import meant_by
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 from rekindle.volumes import remote
 from rekindle.volumes.registry import EPHEMERAL, Registry, VolumeRecord
@@ -23,14 +24,13 @@ def record(reference: VolumeReference) -> VolumeRecord:
     registry = Registry.default()
     if reference.id:
         return registry.by_id(reference.id)
+    environment = meant_by(reference.environment)
     try:
-        return registry.find(reference.name, reference.environment)
+        return registry.find(reference.name, environment)
     except NotFoundError:
         if not reference.make:
             raise
-        return registry.create(
-            reference.name, reference.environment, reference.url, allow_existing=True
-        )
+        return registry.create(reference.name, environment, reference.url, allow_existing=True)
 
 
 def folder(reference: VolumeReference) -> remote.Folder:

@@ -137,6 +137,30 @@ class Registry:
             raise AlreadyExistsError(f"there is a volume {name!r} already") from None
         return self.find(name, record.environment)
 
+    def environments(self) -> dict[str, int]:
+        """How many volumes there are, by environment."""
+        found: dict[str, int] = {}
+        for one in self.all(None):
+            found[one.environment] = found.get(one.environment, 0) + 1
+        return found
+
+    def rename_environment(self, name: str, new_name: str) -> None:
+        """Have all volumes of an environment lie in another one; who has one keeps it.
+
+        Raises AlreadyExistsError for a volume that is there already, with those before it moved.
+        """
+        for record in self.all(name):
+            place = self._place(record.name, new_name)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                os.rename(record.place, place)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
+                raise AlreadyExistsError(
+                    f"there is a volume {record.name!r} in {new_name!r} already"
+                ) from None
+
     @contextlib.contextmanager
     def ephemeral(self) -> Iterator[VolumeRecord]:
         """A volume for as long as the block lasts; those of programs that were killed are removed.

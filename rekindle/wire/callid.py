@@ -1,6 +1,8 @@
 """Names of apps and calls: made by the client, so that a request can be sent twice.
 
-Those of calls are dated: a call whose results were kept for their time is no unknown one.
+Those of calls are dated: a call whose results were kept for their time is no unknown one. They say
+as well whether somebody may ask what calls it made itself (``is_traced``): one that was spawned,
+and all that are made inside of it.
 Standard library only.
 """
 
@@ -11,7 +13,10 @@ import string
 import time
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_DATE, _RANDOM = 6, 16
+_DATE, _RANDOM = 6, 15
+#: Behind the date.
+_PLAIN, _TRACED = "0", "1"
+_MARK = 9
 _PREFIX = "fc-"
 #: There was no such name before 2025.
 _FIRST = 1_735_689_600
@@ -21,14 +26,20 @@ _CHARACTERS = bytes(ord(_ALPHABET[byte % len(_ALPHABET)]) for byte in range(256)
 _now = (0, "")
 
 
-def new_call_id() -> str:
-    """``fc-`` and 22 characters: the second that it was made in, and 94 random bits."""
+def new_call_id(*, traced: bool = False) -> str:
+    """``fc-`` and 22 characters: the second that it was made in, a mark, and 89 random bits."""
     global _now
     second, begin = _now
     if (now := int(time.time())) != second:
         begin = _PREFIX + _digits(now)
         _now = (now, begin)
-    return begin + os.urandom(_RANDOM).translate(_CHARACTERS).decode()
+    mark = _TRACED if traced else _PLAIN
+    return begin + mark + os.urandom(_RANDOM).translate(_CHARACTERS).decode()
+
+
+def is_traced(call_id: str) -> bool:
+    """Whether the calls that it makes are noted (execution/nested_calls.py)."""
+    return call_id[_MARK : _MARK + 1] == _TRACED
 
 
 def new_app_id() -> str:
@@ -39,7 +50,7 @@ def new_app_id() -> str:
 def made_at(call_id: str) -> float | None:
     """When it was made, in seconds since the epoch; None for what is not such a name."""
     text = call_id.removeprefix(_PREFIX)
-    if len(text) != _DATE + _RANDOM or not set(text) <= set(_ALPHABET):
+    if len(text) != _DATE + 1 + _RANDOM or not set(text) <= set(_ALPHABET):
         return None
     seconds = 0
     for character in text[:_DATE]:

@@ -52,11 +52,14 @@ class ItemWriter:
         self._ahead = 0  # sent and, as far as is known, not taken
         self._credit = -1
         self._events: select.epoll | None = None
+        self._stopped = False
         self.count = 0
 
     def send(self, packed: Packed, at_ns: int) -> None:
         """Send an item, yielded at ``at_ns``, once there is room for it. Raises ReaderGoneError."""
         try:
+            if self._stopped:
+                raise ReaderGoneError
             if self._ahead > AHEAD_BYTES:
                 self._wait()
             if packed.file is None:
@@ -84,6 +87,15 @@ class ItemWriter:
             raise ReaderGoneError from error
         finally:
             packed.close()
+
+    def stop(self) -> None:
+        """Have ``send``, where it waits or when it is called, raise ReaderGoneError.
+
+        From another thread, before ``close``.
+        """
+        self._stopped = True
+        if self._credit >= 0:
+            os.eventfd_write(self._credit, 1)  # a wait that looks again
 
     def close(self) -> None:
         """Let go of the eventfd."""
@@ -124,6 +136,8 @@ class ItemWriter:
     def _wait(self) -> None:
         events = self._ask_for_credit()
         while self._ahead > AHEAD_BYTES:
+            if self._stopped:
+                raise ReaderGoneError
             self._take_credit(events.poll())
 
     async def _wait_aio(self) -> None:

@@ -1,6 +1,6 @@
 """Environment variables: what a node's own environment passes on, and what one may hold.
 
-Also the environments that names of objects lie in. Standard library only.
+Also the environments (name spaces) that names of apps and objects lie in. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,23 @@ PASSED_ON = (
 PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
 
 
-#: Where names of secrets and volumes lie when nothing says otherwise, and the variable that does.
+#: Where names lie when nothing says otherwise, and the variable that does.
 DEFAULT_ENVIRONMENT = "main"
 ENVIRONMENT_VARIABLE = "REKINDLE_ENVIRONMENT"
+#: Between an environment and a name; no name has it.
+_SEPARATOR = "/"
+
+
+def in_environment(environment: str, name: str) -> str:
+    """The name of an app as everybody but its program knows it: bare in the default environment."""
+    return name if environment == DEFAULT_ENVIRONMENT else f"{environment}{_SEPARATOR}{name}"
+
+
+def split_name(known_as: str) -> tuple[str, str]:
+    """The inverse: environment and name."""
+    environment, separator, name = known_as.partition(_SEPARATOR)
+    return (environment, name) if separator else (DEFAULT_ENVIRONMENT, known_as)
+
 
 #: Characters of a variable that a function is given.
 MAX_NAME_LENGTH = 16_384

@@ -92,15 +92,22 @@ class Request(NamedTuple):
     #: How many are wanted, or seconds that a partition stays.
     quantity: int = 0
     wait_s: float = 0.0
+    #: In place of a body, of which it is made where that is needed.
+    parts: list[bytes] | None = None
+
+    def packed(self) -> bytes:
+        """The body."""
+        return self.body if self.parts is None else pack_list(self.parts)
 
     def pack(self, object_id: bytes, slot: int, number: int) -> bytes:
         """The frame, about an object. ``number``: of this request among those of its slot."""
-        size = _REQUEST.size - 4 + len(self.partition) + len(self.body)
+        body = self.packed()
+        size = _REQUEST.size - 4 + len(self.partition) + len(body)
         head = _REQUEST.pack(
             *(size, slot, number, self.op, self.flags, self.wait_s, self.quantity),
             *(object_id, len(self.partition)),
         )
-        return b"".join((head, self.partition, self.body))
+        return b"".join((head, self.partition, body))
 
 
 class Reply(NamedTuple):
@@ -108,6 +115,8 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
+    #: In place of a body, of a list that Redis gave itself.
+    parts: list[bytes] | None = None
 
 
 def frame_bytes(buffer: bytes | bytearray, at: int = 0) -> int:

@@ -78,5 +78,11 @@ def durations_ms(start_ns: int, marks: Iterable[Mark]) -> dict[str, float]:
     for name, at_ns in marks:
         out[name] = out.get(name, 0.0) + max(0, at_ns - last) / 1e6
         last = max(last, at_ns)
-    order = {phase.value: i for i, phase in enumerate(Phase)}
-    return dict(sorted(out.items(), key=lambda item: order.get(item[0], len(order))))
+    return dict(sorted(out.items(), key=_place))
+
+
+_ORDER = {phase.value: i for i, phase in enumerate(Phase)}
+
+
+def _place(item: tuple[str, float]) -> int:
+    return _ORDER.get(item[0], len(_ORDER))

@@ -532,7 +532,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned", "parent")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -544,6 +544,7 @@ class SubmitRequest(_message.Message):
     READ_ONCE_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -555,7 +556,8 @@ class SubmitRequest(_message.Message):
     read_once: bool
     lost: int
     pinned: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ...) -> None: ...
+    parent: str
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ..., parent: _Optional[str] = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -662,7 +664,7 @@ class GetCallRequest(_message.Message):
     def __init__(self, call_id: _Optional[str] = ...) -> None: ...
 
 class CallInfo(_message.Message):
-    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled")
+    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled", "module")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -673,6 +675,7 @@ class CallInfo(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     function: str
@@ -683,7 +686,8 @@ class CallInfo(_message.Message):
     running: int
     submitted_ns: int
     cancelled: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ...) -> None: ...
+    module: str
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ..., module: _Optional[str] = ...) -> None: ...
 
 class StopRunnerRequest(_message.Message):
     __slots__ = ("runner_id", "graceful")
@@ -950,6 +954,46 @@ class RotateSecretKeyReply(_message.Message):
     sealed_again: int
     def __init__(self, key_file: _Optional[str] = ..., sealed_again: _Optional[int] = ...) -> None: ...
 
+class EnvironmentRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RenameEnvironmentRequest(_message.Message):
+    __slots__ = ("name", "new_name")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NEW_NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    new_name: str
+    def __init__(self, name: _Optional[str] = ..., new_name: _Optional[str] = ...) -> None: ...
+
+class ListEnvironmentsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListEnvironmentsReply(_message.Message):
+    __slots__ = ("environments",)
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
+    environments: _containers.RepeatedCompositeFieldContainer[EnvironmentInfo]
+    def __init__(self, environments: _Optional[_Iterable[_Union[EnvironmentInfo, _Mapping]]] = ...) -> None: ...
+
+class EnvironmentInfo(_message.Message):
+    __slots__ = ("name", "created", "apps", "secrets", "dicts", "queues")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    DICTS_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    created: float
+    apps: int
+    secrets: int
+    dicts: int
+    queues: int
+    def __init__(self, name: _Optional[str] = ..., created: _Optional[float] = ..., apps: _Optional[int] = ..., secrets: _Optional[int] = ..., dicts: _Optional[int] = ..., queues: _Optional[int] = ...) -> None: ...
+
 class DeadLettersRequest(_message.Message):
     __slots__ = ("function_id", "limit", "after")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -1157,12 +1201,16 @@ class PrepareRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class PrepareReply(_message.Message):
-    __slots__ = ("ok", "reason")
+    __slots__ = ("ok", "reason", "lost", "late")
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     reason: str
-    def __init__(self, ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    lost: bool
+    late: bool
+    def __init__(self, ok: bool = ..., reason: _Optional[str] = ..., lost: bool = ..., late: bool = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("app_id", "after_seq", "follow", "app", "tail", "since_ns", "function", "call_id", "runner_id", "streams", "search")
@@ -1219,7 +1267,7 @@ class StatusRequest(_message.Message):
     def __init__(self, without_pools: bool = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept")
+    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept", "objects")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -1232,6 +1280,7 @@ class StatusReply(_message.Message):
     RECENT_STARTS_FIELD_NUMBER: _ClassVar[int]
     REDIS_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     version: str
     protocol: int
@@ -1244,7 +1293,51 @@ class StatusReply(_message.Message):
     recent_starts: _containers.RepeatedCompositeFieldContainer[StartStatus]
     redis: RedisStatus
     kept: KeptStatus
-    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ...) -> None: ...
+    objects: ObjectsStatus
+    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ..., objects: _Optional[_Union[ObjectsStatus, _Mapping]] = ...) -> None: ...
+
+class ObjectsStatus(_message.Message):
+    __slots__ = ("objects", "more", "through_controller", "barred", "barred_reason")
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_CONTROLLER_FIELD_NUMBER: _ClassVar[int]
+    BARRED_FIELD_NUMBER: _ClassVar[int]
+    BARRED_REASON_FIELD_NUMBER: _ClassVar[int]
+    objects: _containers.RepeatedCompositeFieldContainer[ObjectStatus]
+    more: int
+    through_controller: str
+    barred: int
+    barred_reason: str
+    def __init__(self, objects: _Optional[_Iterable[_Union[ObjectStatus, _Mapping]]] = ..., more: _Optional[int] = ..., through_controller: _Optional[str] = ..., barred: _Optional[int] = ..., barred_reason: _Optional[str] = ...) -> None: ...
+
+class ObjectStatus(_message.Message):
+    __slots__ = ("object_id", "kind", "name", "environment", "count", "size_bytes", "partitions", "waiting", "operations")
+    class OperationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    object_id: str
+    kind: str
+    name: str
+    environment: str
+    count: int
+    size_bytes: int
+    partitions: int
+    waiting: int
+    operations: _containers.ScalarMap[str, int]
+    def __init__(self, object_id: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., environment: _Optional[str] = ..., count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., partitions: _Optional[int] = ..., waiting: _Optional[int] = ..., operations: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class AppStatus(_message.Message):
     __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions", "version", "draining")
@@ -2000,14 +2093,16 @@ class Done(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[_Union[ResultStatus, str]]] = ..., results: _Optional[_Iterable[bytes]] = ..., execute_ns: _Optional[int] = ...) -> None: ...
 
 class PrepareDone(_message.Message):
-    __slots__ = ("request_id", "ok", "reason")
+    __slots__ = ("request_id", "ok", "reason", "late")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     ok: bool
     reason: str
-    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    late: bool
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., late: bool = ...) -> None: ...
 
 class AppClosed(_message.Message):
     __slots__ = ("app_id",)
@@ -2050,7 +2145,7 @@ class LeaseGranted(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -2059,6 +2154,7 @@ class AgentMessage(_message.Message):
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     APP_CLOSED_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    NESTED_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
     done: Done
@@ -2067,7 +2163,34 @@ class AgentMessage(_message.Message):
     returned: InputsReturned
     app_closed: AppClosed
     lease: LeaseGranted
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ...) -> None: ...
+    nested: NestedCalls
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ...) -> None: ...
+
+class NestedCalls(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[NestedCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[NestedCall, _Mapping]]] = ...) -> None: ...
+
+class NestedCall(_message.Message):
+    __slots__ = ("parent", "call_id", "index", "function_id", "function", "status", "runner_id", "module")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    call_id: str
+    index: int
+    function_id: str
+    function: str
+    status: ResultStatus
+    runner_id: str
+    module: str
+    def __init__(self, parent: _Optional[str] = ..., call_id: _Optional[str] = ..., index: _Optional[int] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., status: _Optional[_Union[ResultStatus, str]] = ..., runner_id: _Optional[str] = ..., module: _Optional[str] = ...) -> None: ...
 
 class Assign(_message.Message):
     __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth", "suspect")

@@ -86,6 +86,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CallInfo.FromString,
                 _registered_method=True)
+        self.GetNested = channel.unary_unary(
+                '/rekindle.v1.Controller/GetNested',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.NestedCalls.FromString,
+                _registered_method=True)
         self.Taken = channel.unary_unary(
                 '/rekindle.v1.Controller/Taken',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.TakenRequest.SerializeToString,
@@ -206,6 +211,26 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyReply.FromString,
                 _registered_method=True)
+        self.ListEnvironments = channel.unary_unary(
+                '/rekindle.v1.Controller/ListEnvironments',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.ListEnvironmentsRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ListEnvironmentsReply.FromString,
+                _registered_method=True)
+        self.CreateEnvironment = channel.unary_unary(
+                '/rekindle.v1.Controller/CreateEnvironment',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
+                _registered_method=True)
+        self.DeleteEnvironment = channel.unary_unary(
+                '/rekindle.v1.Controller/DeleteEnvironment',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
+                _registered_method=True)
+        self.RenameEnvironment = channel.unary_unary(
+                '/rekindle.v1.Controller/RenameEnvironment',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RenameEnvironmentRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
+                _registered_method=True)
 
 
 class ControllerServicer(object):
@@ -277,6 +302,13 @@ class ControllerServicer(object):
 
     def GetCall(self, request, context):
         """What is known of a call: its inputs, how many are done, and how.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNested(self, request, context):
+        """The calls that the inputs of a call have made, as far as they were noted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -442,6 +474,33 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEnvironments(self, request, context):
+        """Name spaces of apps and objects. An app in another one than "main" is called ENVIRONMENT/NAME
+        wherever a request or a reply names it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateEnvironment(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEnvironment(self, request, context):
+        """Ends and removes all apps, secrets, Dicts and Queues in it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenameEnvironment(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControllerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -494,6 +553,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.GetCall,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.CallInfo.SerializeToString,
+            ),
+            'GetNested': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNested,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.NestedCalls.SerializeToString,
             ),
             'Taken': grpc.unary_unary_rpc_method_handler(
                     servicer.Taken,
@@ -614,6 +678,26 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.RotateSecretKey,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyReply.SerializeToString,
+            ),
+            'ListEnvironments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEnvironments,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ListEnvironmentsRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.ListEnvironmentsReply.SerializeToString,
+            ),
+            'CreateEnvironment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEnvironment,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.SerializeToString,
+            ),
+            'DeleteEnvironment': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEnvironment,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.SerializeToString,
+            ),
+            'RenameEnvironment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenameEnvironment,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RenameEnvironmentRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -888,6 +972,33 @@ class Controller(object):
             '/rekindle.v1.Controller/GetCall',
             rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.CallInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNested(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/GetNested',
+            rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.NestedCalls.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1536,6 +1647,114 @@ class Controller(object):
             '/rekindle.v1.Controller/RotateSecretKey',
             rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEnvironments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/ListEnvironments',
+            rekindle_dot_wire_dot_rekindle__pb2.ListEnvironmentsRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.ListEnvironmentsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEnvironment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/CreateEnvironment',
+            rekindle_dot_wire_dot_rekindle__pb2.EnvironmentRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEnvironment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/DeleteEnvironment',
+            rekindle_dot_wire_dot_rekindle__pb2.EnvironmentRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenameEnvironment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/RenameEnvironment',
+            rekindle_dot_wire_dot_rekindle__pb2.RenameEnvironmentRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
             options,
             channel_credentials,
             insecure,

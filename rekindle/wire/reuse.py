@@ -48,13 +48,13 @@ class MemoryFiles:
         self._used = 0.0
         #: What is kept.
         self.bytes = 0
-        _ends[id(self)] = self
 
     def take(self, size: int, *, or_more: bool = False) -> MemoryFile:
         """A file to write ``size`` bytes to, to be given to ``sent`` or to ``unused``.
 
         ``or_more``: it is not known yet how much it will be. Raises OSError.
         """
+        _ends[id(self)] = self  # most never have a file
         with self._lock:
             fit = [f for f in self._back if size <= f.size and (or_more or not is_waste(f, size))]
             if fit:

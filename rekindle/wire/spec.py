@@ -149,8 +149,8 @@ def check_sharing(name: str, spec: FunctionSpec) -> None:
             f"{name} has single_use_containers=True, a runner for each input: it cannot be batched "
             f"or concurrent too"
         )
-    if spec.takes_many and spec.generators:
+    if spec.max_batch_size and spec.generators:
         raise InvalidError(
-            f"{name} is a generator, which has a runner for itself: it cannot be batched or "
-            f"concurrent"
+            f"{name} is a generator, which cannot be batched: it gives its items one by one, and a "
+            f"batch has one value for each input"
         )

@@ -66,6 +66,13 @@ _PROGRAM = """
     def outer(n):
         return sum(add.map(range(n), [1] * n)) + add.remote(1) + add.spawn(2).get()
 
+    @app.function()
+    def family(n):
+        if n:
+            return [family.remote(n - 1), list(add.map([n, n], [1, 2]))]
+        left = add.spawn(1, 2)  # nobody waits for it
+        return add.spawn(3, 4).get()
+
     @app.cls()
     class Model:
         size: int = modal.parameter(default=1)
@@ -137,6 +144,26 @@ _PROGRAM = """
         error = raised(call.get)
         return [error, [one.status.name for one in call.get_call_graph()]]
 
+    def called_inside():
+        def shown(one):
+            return [one.function_name, one.status.name, sorted(map(shown, one.children))]
+
+        def all_of(ones):
+            return [one for top in ones for one in (top, *all_of(top.children))]
+
+        call = family.spawn(1)
+        call.get()
+        for _ in range(600):  # what runners and the queue tell comes a moment later
+            (graph,) = call.get_call_graph()
+            every = all_of([graph])
+            if len(every) == 6 and all(one.status.name == "SUCCESS" for one in every):
+                break
+            time.sleep(0.05)
+        told = all(one.task_id.startswith("ru-") for one in every)
+        ids = [one.input_id.startswith(f"{one.function_call_id}:") for one in every]
+        modules = {one.module_name for one in every} == {graph.module_name}
+        return [shown(graph), told, all(ids), modules]
+
     def sizes():
         add.autoscaler.update(max_containers=3, scaledown_window=30)
         changed = add.autoscaler.settings()
@@ -170,6 +197,7 @@ _PROGRAM = """
             "aio": asyncio.run(with_aio()),
             "by id": by_id(),
             "waited for": waited_for(),
+            "called inside": called_inside(),
             "cancelled": cancelled(),
             "context": context.remote(),
             "here": [modal.is_local(), modal.current_input_id(), modal.current_function_call_id()],
@@ -223,6 +251,14 @@ def test_a_call_of_many_inputs_is_read_by_index_and_by_id(found: dict[str, Any])
     assert (value, some, count) == (4, [2, 3], 5)
     assert graph == [["SUCCESS", "add"]] * 5 and told
     assert mixed == ["SUCCESS", "FAILURE"]
+
+
+def test_the_graph_of_a_call_has_the_calls_that_it_made(found: dict[str, Any]) -> None:
+    """Direct ones, maps, and spawned ones, which nobody need have waited for."""
+    graph, *told = found["called inside"]
+    added = ["add", "SUCCESS", []]
+    inner = ["family", "SUCCESS", [added, added]]
+    assert graph == ["family", "SUCCESS", [added, added, inner]] and all(told)
 
 
 def test_a_result_that_is_not_there_in_time_is_the_builtin_timeout(found: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ class TestVariants:
         with pytest.raises(InvalidError, match="has the methods m, other"):
             type_of(made()).with_batching(max_batch_size=2, wait_ms=1)
         with pytest.raises(InvalidError, match="generator"):
-            generator().with_concurrency(max_inputs=2)
+            generator().with_batching(max_batch_size=2, wait_ms=1)
         for wrong in ({"max_batch_size": 0, "wait_ms": 1}, {"max_batch_size": 1, "wait_ms": -1}):
             with pytest.raises(InvalidError, match="must be"):
                 lists().with_batching(**wrong)
@@ -153,7 +153,7 @@ def type_of(instance: Any) -> Any:
 class TestApp:
     def test_it_runs_neither_while_a_module_is_imported_nor_on_another_machine(self) -> None:
         app = modal.App("elsewhere")
-        wrong: Any = {"environment_name": "staging"}
+        wrong: Any = {"client": object()}
         with pytest.raises(InvalidError, match="REKINDLE_DIR"):
             app.run(**wrong)
         with pytest.raises(InvalidError, match="REKINDLE_DIR"):
@@ -164,10 +164,10 @@ class TestApp:
             (modal.Cls.from_name, ["a", "f"]),
         ):
             look_up: Any = look
-            with pytest.raises(InvalidError, match="REKINDLE_DIR"):
-                look_up(*names, **wrong)
             with pytest.raises(InvalidError, match="no clients of their own"):
-                look_up(*names, client=object())
+                look_up(*names, **wrong)
+            with pytest.raises(InvalidError, match="environment name 'a b'"):
+                look_up(*names, environment_name="a b")
 
     def test_an_entrypoint_is_sync_or_async_and_its_name_is_its_own(self) -> None:
         app = modal.App("entrypoints")

@@ -319,6 +319,8 @@ class FakeAgent:
         self.plans: asyncio.Queue[pb.FollowPlan] = asyncio.Queue()
         self.log_lines: list[str] = []
         self.confirms_closing = True
+        #: Why no runner of a new version starts; "": it does, None: the test answers itself.
+        self.starts: str | None = ""
 
     async def __aenter__(self) -> FakeAgent:
         await self.connect()
@@ -402,6 +404,13 @@ class FakeAgent:
                 self.opens.put_nowait(message.open.function_id)
             elif kind == "prepare":
                 self.prepares.put_nowait(message.prepare)
+                if self.starts is not None and message.prepare.strategy == "warm":
+                    done = pb.PrepareDone(
+                        request_id=message.prepare.request_id,
+                        ok=not self.starts,
+                        reason=self.starts,
+                    )
+                    await self.send(prepared=done)
             elif kind == "plan":
                 self.plans.put_nowait(message.plan)
 

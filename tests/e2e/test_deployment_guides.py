@@ -76,6 +76,57 @@ def test_the_guide_to_schedules_does_what_it_says(shared: Home) -> None:
     stop(shared, "reports")
 
 
+def test_the_guide_to_environments_does_what_it_says(shared: Home) -> None:
+    """And its example, in the same environments."""
+    guide = programs("environments.md")
+    for name, text in guide.items():
+        shared.script(text, name)
+    example = ROOT / "examples" / "environments.py"
+    for environment in ("main", "staging"):
+        shared.rekindle("deploy", "service.py", "--env", environment)
+    said = shared.python("caller.py").out.splitlines()
+    assert said == printed(guide["caller.py"]) and len(said) == 2
+    shared.rekindle("deploy", f"{example}::app", "--env", "staging")
+    said_there = shared.rekindle(
+        "run", "-e", "staging", example, "--greeting", "Thar she blows"
+    ).out
+    assert said_there == "Thar she blows, Ishmael!\n"
+    out = shared.rekindle("environment", "delete", "-y", "staging").out
+    assert "1 apps" in out and "2 dicts" in out
+    stop(shared, "greeter")
+
+
+def test_a_version_that_cannot_be_imported_does_not_replace_one_that_works(shared: Home) -> None:
+    service = """
+        import rekindle
+        app = rekindle.App("fragile")
+        if {broken} and not rekindle.is_local():
+            raise RuntimeError("the model is not there")
+
+        @app.function()
+        def version():
+            return {version}
+
+        @app.local_entrypoint()
+        def main():
+            print(rekindle.Function.from_name("fragile", "version").remote())
+        """
+    file = shared.script(service.format(broken=False, version=1), "fragile.py")
+    shared.rekindle("deploy", file)
+    call = shared.script(
+        "import rekindle\nprint(rekindle.Function.from_name('fragile', 'version').remote())", "v.py"
+    )
+    assert shared.python(call).out == "1\n"
+    shared.script(service.format(broken=True, version=2), "fragile.py")
+    failed = shared.rekindle("deploy", file, status=1).err
+    assert "fragile, version 2, does not start, so version 1 stays: version: " in failed
+    assert "the model is not there" in failed and shared.python(call).out == "1\n"
+    shared.script(service.format(broken=False, version=2), "fragile.py")
+    assert "version 2 in" in shared.rekindle("deploy", file).out
+    assert shared.python(call).out == "2\n"
+    stop(shared, "fragile")
+
+
 def test_the_examples_run(shared: Home) -> None:
     shared.rekindle("deploy", ROOT / "examples" / "deployed.py::app")
     said = shared.run(ROOT / "examples" / "deployed.py", "--text", "a b a c a b").out

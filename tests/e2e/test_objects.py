@@ -70,6 +70,8 @@ def test_runners_share_them_and_load_no_event_loop_for_it(shared: Home) -> None:
     # What the commands show of the same.
     listed = json.loads(shared.rekindle("dict", "list", "--json").out)
     assert [(one["name"], one["len"]) for one in listed] == [("e2e.counts", 4)]
+    assert listed[0]["bytes"] > 0 and listed[0]["operations"]["put"] > 0
+    assert re.search(r"\d Dicts?: [\d,]+ entries", shared.rekindle("status").out)
     assert shared.rekindle("dict", "get", "e2e.counts", "1", "--int").out == "4\n"
     assert "loaded" in shared.rekindle("dict", "items", "e2e.counts").out
     assert "no key" in shared.rekindle("dict", "get", "e2e.counts", "2", status=1).err

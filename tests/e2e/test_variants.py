@@ -19,6 +19,10 @@ PROGRAM = """
         time.sleep(seconds)
         return seconds
 
+    @app.function()
+    def listed(path):
+        return sorted(os.listdir(path)) if os.path.isdir(path) else None
+
     @app.cls()
     class Model:
         size: int = rekindle.parameter(default=1)
@@ -53,6 +57,12 @@ PROGRAM = """
             short.remote(100)
         except FunctionTimeoutError:
             timed_out = True
+        notes = rekindle.Volume.from_name("of-a-variant", create_if_missing=True)
+        with notes.batch_upload() as upload:
+            upload.put_file(__file__, "/program.py")
+        has_notes = listed.with_options(volumes={"/notes": notes})
+        seen_there = [listed.remote("/notes"), has_notes.remote("/notes")]
+        rekindle.Volume.objects.delete("of-a-variant")
         from_runner = inside.remote(given)
         stats = seen.get_current_stats(), third.get_current_stats()
         print(json.dumps([
@@ -63,7 +73,7 @@ PROGRAM = """
             Model(size=2).run.remote(),
             timed_out, short.remote(0), list(short.map([0, 0])),
             from_runner[0], from_runner[1] == third.object_id, from_runner[2],
-            stats[0].num_total_runners, stats[1].backlog]))
+            seen_there, stats[0].num_total_runners, stats[1].backlog]))
 """
 
 
@@ -85,6 +95,7 @@ def test_variants_have_options_and_runners_of_their_own(shared: Home) -> None:
         ["3", "1", "own"],
         True,
         ["2", "1", "other"],
+        [None, ["program.py"]],
         0,
         0,
     ]

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 
 import rekindle
 from rekindle.exception import InvalidError
+from rekindle.sdk import environments
 
-KINDS = [rekindle.Secret, rekindle.Volume, rekindle.Dict, rekindle.Queue]
+OBJECTS = [rekindle.Secret, rekindle.Volume, rekindle.Dict, rekindle.Queue]
+
+
+def by_name(kind: Any, **options: Any) -> Any:
+    """A handle of that kind."""
+    return kind.from_name("x", *(() if kind in OBJECTS else ("y",)), **options)
+
+
+def environment_in(handle: Any) -> str:
+    """The environment that a handle keeps; "" for that of whoever looks it up."""
+    for holder in (handle, *(getattr(handle, one, None) for one in ("_reference", "_declaration"))):
+        for name in ("_environment", "environment"):
+            found = getattr(holder, name, None)
+            if isinstance(found, str):
+                return found
+    raise AssertionError(f"{handle!r} keeps none")
+
+
+KINDS = [*OBJECTS, rekindle.Function, rekindle.Cls]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -17,7 +37,31 @@ def test_an_environment_that_can_be_none_is_refused(
     kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InvalidError, match="environment"):  # an empty one is not the default
-        kind.from_name("x", environment_name="")
+        by_name(kind, environment_name="")
     monkeypatch.setenv("REKINDLE_ENVIRONMENT", "a b")
     with pytest.raises(InvalidError, match="'a b'"):
-        kind.from_name("x")
+        by_name(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_name_lies_where_it_is_looked_up_unless_it_says_where(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_ENVIRONMENT", "here")
+    named, left = by_name(kind, environment_name="there"), by_name(kind)
+    with environments.code_travels():  # as a part of code, it is looked up by that of the app
+        copies = [pickle.loads(pickle.dumps(one)) for one in (named, left)]
+    assert [environment_in(one) for one in (named, left, *copies)] == ["there", "", "there", ""]
+    # As an argument it is the object that it was.
+    assert environment_in(pickle.loads(pickle.dumps(left))) == "here"
+    assert environments.meant_by("") == "here"
+    with environments.of_app("app"):
+        assert environments.meant_by(environment_in(left)) == "app"
+        assert environments.meant_by(environment_in(named)) == "there"
+
+
+def test_an_app_has_no_prefix_in_the_default_environment_alone() -> None:
+    assert environments.app_in(None, "shop") == environments.app_in("main", "shop") == "shop"
+    assert environments.app_in("staging", "shop") == "staging/shop"
+    with pytest.raises(InvalidError, match="the app name 'a/b'"):
+        environments.app_in(None, "a/b")

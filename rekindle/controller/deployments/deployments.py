@@ -5,9 +5,6 @@ register it and then to write one field in Redis: before that all calls go to th
 after it to the new one. The former version is retired: it ends what it has, or gives it back to be
 run by the new code ("recreate"), and is put away; its definition stays, so that it can be called by
 its number and rolled back to.
-
-A client may know a function by the id that it had in a former version. Its new calls are those of
-the present version (``routed``), unless they are pinned or began there.
 """
 
 from __future__ import annotations
@@ -16,8 +13,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,15 +21,17 @@ from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, records
+from rekindle.controller.deployments.finding import Finding, until_put_away
+from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retiring import Retiring
 from rekindle.controller.events import AppDeployed
-from rekindle.controller.state import App, Function
+from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.storage.store import QueueStore
-from rekindle.exception import ExecutionError, InvalidError, NotFoundError
+from rekindle.exception import ExecutionError, InvalidError, StartError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_app_id
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -51,13 +49,16 @@ class Deployments:
     _apps: Apps
     _registry: Registry
     _store: DeploymentStore
-    _calls: QueueStore
+    _finding: Finding
+    _first_start: FirstStart
     _retiring: Retiring
     _clock: Callable[[], float] = time.time
-    _known: dict[str, Deployment] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
-    _reopening: dict[str, asyncio.Task[App]] = field(default_factory=dict)
+
+    @property
+    def _known(self) -> dict[str, Deployment]:
+        return self._finding.known
 
     async def load(self) -> None:
         """What the controller before this one had; before its apps are restored."""
@@ -91,13 +92,7 @@ class Deployments:
 
     def find(self, wanted: str) -> Deployment:
         """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
-        if wanted in self._known:
-            return self._known[wanted]
-        for deployment in self._known.values():
-            if deployment.of_app(wanted) is not None:
-                return deployment
-        hint = names.nearest(wanted, self._known, "no app is deployed here (`rekindle deploy`)")
-        raise NotFoundError(f"no app {wanted!r} is deployed here; {hint}")
+        return self._finding.deployment(wanted)
 
     def message(self, deployment: Deployment) -> pb.DeployedApp:
         """As clients see it."""
@@ -139,12 +134,14 @@ class Deployments:
                 schedules=records.schedules_of(wanted),
                 tags=dict(wanted.tags),
             )
-            return pb.DeployReply(app=self.message(await self._switch(wanted, version)))
+            return await self._switch(wanted, version)
 
         return await self._in_turn(wanted.name, switch)
 
-    async def rollback(self, request: pb.RollbackRequest) -> pb.DeployReply:
-        """Make the content of an older version the next one.
+    async def rollback(
+        self, request: pb.RollbackRequest, *, first_start: bool = True
+    ) -> pb.DeployReply:
+        """Make the content of an older version the next one; ``first_start``: once that starts.
 
         Raises NotFoundError for a version that there is not, InvalidError for one that is not kept.
         """
@@ -164,10 +161,11 @@ class Deployments:
                 app_id=request.app_id,
                 at=self._clock(),
                 strategy=strategy,
+                digest=records.digest_of(wanted),
                 rolled_back_to=source.version,
                 kept=True,
             )
-            return pb.DeployReply(app=self.message(await self._switch(wanted, version)))
+            return await self._switch(wanted, version, first_start=first_start)
 
         return await self._in_turn(name, switch)
 
@@ -187,6 +185,50 @@ class Deployments:
             return self.message(deployment)
 
         return await self._in_turn(name, end)
+
+    # ---- environments
+
+    async def rename(self, name: str, new_name: str) -> None:
+        """Have an app, with its versions, be called otherwise. Once more does nothing.
+
+        Its runners know the former name: ``roll_over`` replaces them.
+        """
+
+        async def move() -> None:
+            deployment = self._known.get(name)
+            if deployment is None:
+                return
+            for version in deployment.versions:
+                if version.kept:
+                    await self._registry.rename_app(version.app_id, new_name)
+            await self._keep(dataclasses.replace(deployment, name=new_name))
+            await self._store.forget(name)
+            del self._known[name]
+            for app in self._open_versions(name):
+                app.name = new_name
+
+        await self._in_turn(name, move)
+
+    async def roll_over(self, name: str) -> None:
+        """Make the present version of an app the next one, whether it starts or not."""
+        if not self._known[name].stopped:
+            again = pb.RollbackRequest(app=name, same=True, app_id=new_app_id())
+            await self.rollback(again, first_start=False)
+
+    async def forget(self, name: str) -> None:
+        """End an app for good: nothing of it is kept. Raises NotFoundError."""
+        await self.stop(name)
+
+        async def remove() -> None:
+            deployment = self._known.pop(name, None)
+            if deployment is None:
+                return
+            await self._store.forget(name)
+            for version in deployment.versions:
+                if version.kept:
+                    await self._forget(version)
+
+        await self._in_turn(name, remove)
 
     async def _in_turn(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """One after the other for each name, and to its end, also when the client goes."""
@@ -209,12 +251,21 @@ class Deployments:
             await self._keep(deployment)
         return pb.DeployReply(app=self.message(deployment), unchanged=True)
 
-    async def _switch(self, wanted: pb.RegisterAppRequest, version: Version) -> Deployment:
-        """Register a version, switch to it, retire the former one."""
+    async def _switch(
+        self, wanted: pb.RegisterAppRequest, version: Version, *, first_start: bool = True
+    ) -> pb.DeployReply:
+        """Register a version, switch to it once it starts, retire the former one.
+
+        Raises StartError where it does not, and a version is there that is called.
+        """
         name, before = wanted.name, self._known.get(wanted.name)
         handles = await self._apps.register(wanted, version.version)
         functions = {handle.name: handle.function_id for handle in handles}
-        version = dataclasses.replace(version, functions=functions)
+        notes: list[str] = []
+        rolls = first_start and version.strategy == "rolling"
+        if rolls and before is not None and not before.stopped:
+            notes = await self._started(version, before.present)
+        version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
         await self._keep(deployment)
@@ -231,7 +282,23 @@ class Deployments:
                 self._core.tasks.spawn(forget, f"forget {one.app_id}")
             else:
                 await forget
-        return deployment
+        return pb.DeployReply(app=self.message(deployment), notes=notes)
+
+    async def _started(self, version: Version, present: Version) -> list[str]:
+        """A version that was registered starts; notes on what could not be tried.
+
+        Raises StartError where it does not; then nothing of it is left.
+        """
+        apps = self._core.state.apps
+        app = apps[version.app_id]
+        try:
+            return await self._first_start.of(app, apps.get(present.app_id))
+        except StartError as error:
+            await self._apps.close(app.app_id, "it does not start")
+            raise StartError(
+                f"{app.name}, version {version.version}, does not start, so version "
+                f"{present.version} stays: {error}. (strategy='recreate' replaces it all the same.)"
+            ) from None
 
     async def _keep(self, deployment: Deployment) -> None:
         """What an app is from now on, in Redis first."""
@@ -244,7 +311,7 @@ class Deployments:
     async def _forget(self, version: Version) -> None:
         """Let one go that is not kept any more, once it has ended."""
         while (app := self._core.state.apps.get(version.app_id)) is not None:
-            await _closed(app)
+            await until_put_away(app)
         ttl_s = self._core.settings.result_ttl_s
         await self._registry.forget_version(version.app_id, ttl_s)
 
@@ -262,117 +329,3 @@ class Deployments:
             if code.source.digest:
                 wanted.source.CopyFrom(code.source)
         return wanted
-
-    # ---- finding functions
-
-    async def handle(self, request: pb.LookupRequest) -> Function:
-        """The function of a deployed app by name, of its present or of a numbered version.
-
-        Raises NotFoundError with the nearest names, ExecutionError for an app that is stopped.
-        """
-        deployment = self.find(request.app)
-        number = request.version
-        version = choosing.kept(deployment, number) if number else choosing.present(deployment)
-        app = await self._open(version.app_id)
-        return self._named(app, request.name, version.version)
-
-    @asynccontextmanager
-    async def routed(
-        self, function_id: str, *, pinned: bool, call_id: str = ""
-    ) -> AsyncIterator[Function]:
-        """The function that a request for ``function_id`` is to go to, open while it is handled.
-
-        ``call_id``: of a call that may have begun before. Raises NotFoundError, ExecutionError.
-        """
-        function = await self._route(function_id, pinned, call_id)
-        # Not a moment between: a version that is retired is put away when nobody is here.
-        function.app.visits += 1
-        try:
-            yield function
-        finally:
-            function.app.visits -= 1
-
-    async def _route(self, function_id: str, pinned: bool, call_id: str) -> Function:
-        state = self._core.state
-        function = state.functions.get(function_id)
-        if function is not None:
-            app = function.app
-            if not app.version or not (app.retired or app.closing):
-                return self._apps.function(function_id)
-            name, owner_app = function.name, app.name
-            call = state.calls.get(call_id)
-            began_here = call is not None and call.function is function
-            if (pinned or began_here) and not app.closing:
-                return function
-            app_id = app.app_id
-        else:
-            owner = await self._registry.owner_of(function_id)
-            if owner is None or not owner.version:
-                return self._apps.function(function_id)  # raises
-            name, owner_app, app_id = owner.function, owner.app, owner.app_id
-        deployment = self._known.get(owner_app)
-        if deployment is None:
-            return self._apps.function(function_id)
-        if pinned:
-            if deployment.stopped:
-                raise choosing.stopped(deployment)
-            return await self._reopened(app_id, function_id)
-        if call_id and not deployment.stopped:
-            if await self._calls.call_meta(function_id, call_id) is not None:
-                return await self._reopened(app_id, function_id)
-            at = await self._calls.index_of(call_id)  # it may have begun in a version between
-            began = await self._registry.owner_of(at.function_id) if at is not None else None
-            if at is not None and began is not None:
-                return await self._reopened(began.app_id, at.function_id)
-        present = choosing.present(deployment)
-        return self._named(await self._open(present.app_id), name, present.version)
-
-    def _named(self, app: App, name: str, version: int) -> Function:
-        known = {function.name: function for function in app.functions.values()}
-        if name not in known:
-            hint = names.nearest(name, known, "it has no functions")
-            raise NotFoundError(
-                f"version {version} of the app {app.name!r} has no function {name!r}; {hint}"
-            )
-        return known[name]
-
-    async def _reopened(self, app_id: str, function_id: str) -> Function:
-        app = await self._open(app_id)
-        if function_id not in app.functions:
-            raise NotFoundError(
-                f"the version of {app.name!r} that {function_id!r} is of is not kept any more: "
-                f"the newest {records.KEPT_VERSIONS} are"
-            )
-        return app.functions[function_id]
-
-    async def _open(self, app_id: str) -> App:
-        """A version, opened again where it was put away; it is put away when it is quiet."""
-        while (app := self._core.state.apps.get(app_id)) is not None:
-            if not app.closing:
-                return app
-            await _closed(app)
-        task = self._reopening.get(app_id)
-        if task is None:
-            task = self._core.tasks.spawn(self._bring_back(app_id), "open a former version")
-            self._reopening[app_id] = task
-            task.add_done_callback(lambda _: self._reopening.pop(app_id, None))
-        return await asyncio.shield(task)
-
-    async def _bring_back(self, app_id: str) -> App:
-        stored = await self._registry.load_app(app_id)
-        if stored is None:
-            raise NotFoundError(f"the version with the id {app_id!r} is not kept any more")
-        await self._registry.bring_back(app_id, list(stored.functions))
-        closed = self._core.state.closed_apps
-        while app_id in closed:
-            closed.remove(app_id)
-        app = await self._apps.restore(stored, retired=True)
-        self._retiring.begin(app, used=True)
-        log.info("former version opened", extra=kv(app=app.name, version=app.version))
-        return app
-
-
-async def _closed(app: App) -> None:
-    """Until an app is likely to be put away."""
-    await app.closed.wait()
-    await asyncio.sleep(0.01)  # what is left to do then takes a few ms

@@ -58,6 +58,14 @@ gauge rekindle_uptime_seconds () Since the controller started.
 gauge rekindle_redis_up () 1 when Redis answers.
 gauge rekindle_redis_memory_bytes () Redis: used_memory.
 gauge rekindle_redis_aof_ok () 1 when its last write to the append-only file went well.
+gauge rekindle_objects (kind) Dicts and Queues.
+gauge rekindle_object_items (kind, environment, name) Entries of a Dict, items of a Queue.
+gauge rekindle_object_bytes (kind, environment, name) What these take; of a Dict about.
+counter rekindle_object_operations_total (kind, environment, name, op) Entries or items by op.
+gauge rekindle_queue_partitions (environment, name) Partitions of a Queue.
+gauge rekindle_queue_waiting (environment, name) Requests that wait at a Queue.
+gauge rekindle_objects_direct () 1 when programs use Dict and Queue in Redis themselves.
+counter rekindle_objects_barred_total () Programs that could not reach Redis for that.
 histogram rekindle_event_loop_lag_seconds () How late the controller's event loop was woken.
 gauge rekindle_agent_heard_seconds (node) Since an agent's last message.
 """
@@ -71,7 +79,24 @@ def view(metrics: Metrics, state: State, status: pb.StatusReply) -> Tables:
     _pools(made, metrics, state)
     _nodes(made, state)
     _controller(made, metrics, state, status)
+    if status.HasField("objects"):
+        _objects(made, status.objects)
     return made
+
+
+def _objects(made: Tables, objects: pb.ObjectsStatus) -> None:
+    made.add("rekindle_objects_direct", not objects.through_controller)
+    made.add("rekindle_objects_barred_total", objects.barred)
+    for one in objects.objects:
+        made.add("rekindle_objects", 1, one.kind)
+        place = (one.environment, one.name or "(ephemeral)")
+        made.add("rekindle_object_items", one.count, one.kind, *place)
+        made.add("rekindle_object_bytes", one.size_bytes, one.kind, *place)
+        if one.kind == "queue":
+            made.add("rekindle_queue_partitions", one.partitions, *place)
+            made.add("rekindle_queue_waiting", one.waiting, *place)
+        for op, count in one.operations.items() if one.name else ():  # those of others go with them
+            made.add("rekindle_object_operations_total", count, one.kind, *place, op)
 
 
 def _counts(made: Tables, metrics: Metrics) -> None:

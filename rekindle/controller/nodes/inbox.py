@@ -11,6 +11,7 @@ from rekindle.controller.events import HeartbeatReceived, ResultsReceived
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.nodes.agentnews import news_of
 from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.queue.nested import NestedCallBook
 from rekindle.controller.queue.reaper import Reaper
 from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.result_intake import ResultIntake
@@ -31,6 +32,7 @@ class AgentInbox:
     _reaper: Reaper
     _orders: Orders
     _logbook: Logbook
+    _nested: NestedCallBook
 
     def heard(self, agent: Agent, message: pb.AgentMessage) -> None:
         """One message of an agent's stream."""
@@ -52,6 +54,8 @@ class AgentInbox:
             self._orders.prepared(message.prepared)
         elif kind == "lease":
             self._orders.leasing.answered(message.lease)
+        elif kind == "nested":
+            self._nested.ended(message.nested.calls)
         elif kind == "app_closed":
             self._orders.app_closed(message.app_closed.app_id, agent)
         else:

@@ -51,7 +51,7 @@ class Orders:
     def lost(self, agent: Agent, reason: str) -> None:
         """An agent is gone for good: no one waits for it any longer."""
         self.leasing.lost(agent)
-        self._prepares.lost(agent, pb.PrepareReply(ok=False, reason=reason))
+        self._prepares.lost(agent, pb.PrepareReply(reason=reason, lost=True))
         for app_id, agent_id in self._closing:
             if agent_id == agent.agent_id:
                 self.app_closed(app_id, agent)
@@ -137,7 +137,7 @@ class Orders:
             what = f"{request.strategy!r} was not made possible within {order.timeout_s:g} s"
             if not self._state.live_agents():
                 what += "; no agent is connected"
-            return pb.PrepareReply(ok=False, reason=what)
+            return pb.PrepareReply(reason=what, late=True)
 
     async def _agent_for(self, function: Function) -> Agent:
         while not (live := self._state.live_agents()):
@@ -147,4 +147,5 @@ class Orders:
 
     def prepared(self, done: pb.PrepareDone) -> None:
         """An agent's answer to a request to prepare."""
-        self._prepares.answered(done.request_id, pb.PrepareReply(ok=done.ok, reason=done.reason))
+        reply = pb.PrepareReply(ok=done.ok, reason=done.reason, late=done.late)
+        self._prepares.answered(done.request_id, reply)

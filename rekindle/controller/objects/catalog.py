@@ -11,14 +11,15 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 
 from rekindle.controller import names
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import RedisLink
-from rekindle.controller.storage.redis_pipe import packed
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+from rekindle.wire import object_keys
+from rekindle.wire.object_commands import Target, target
 
 #: Kind -> what its ids begin with.
 KINDS = {"dict": "di-", "queue": "qu-"}
@@ -35,37 +36,34 @@ class Shared:
     created_ns: int
     #: Who made it: user and program, as that said it.
     created_by: str = ""
-    #: The name of its key, entries or partitions, as Redis reads it.
-    keys: bytes = field(default=b"", compare=False, repr=False)
-
-    #: What keys of answers about it begin with.
-    answers: bytes = field(default=b"", compare=False, repr=False)
+    #: The same for commands.
+    target: Target = field(default=Target(*[b""] * len(Target._fields)), compare=False, repr=False)
 
     def record(self) -> dict[str, object]:
         """What is kept, and what programs are told."""
         found = asdict(self)
-        del found["keys"], found["answers"]
+        del found["target"]
         return found
 
 
 def _shared(record: dict[str, object]) -> Shared:
-    object_id = str(record["object_id"])
-    own = [keys.queue_partitions(object_id)]
-    if record["kind"] == "dict":
-        own = [keys.dict_entries(object_id)]
-    # Without the count of words, which packed() puts in front.
-    raw = packed(*(key.encode() for key in own)).partition(b"\r\n")[2]
-    answers = keys.answer(object_id, "").encode()
-    return Shared(**record, keys=raw, answers=answers)  # type: ignore[arg-type]  # it is a record of asdict
+    made = target(str(record["kind"]), str(record["object_id"]))
+    return Shared(**record, target=made)  # type: ignore[arg-type]  # it is a record of asdict
 
 
 class Catalog:
     """All of an instance."""
 
     def __init__(
-        self, link: RedisLink, instance: str, grace_s: float, on_gone: Callable[[Shared], None]
+        self,
+        link: RedisLink,
+        instance: str,
+        grace_s: float,
+        on_gone: Callable[[Shared], Awaitable[None]],
     ) -> None:
-        """``on_gone`` is called with what was deleted, before its values go."""
+        """``on_gone`` is called with what was deleted, before its values go: no one uses them when
+        it returns.
+        """
         self._link = link
         self._key = keys.objects(instance)
         self._grace_s = grace_s
@@ -149,22 +147,41 @@ class Catalog:
             self._end_later(made)
         return made
 
+    def environments(self) -> Counter[tuple[str, str]]:
+        """How many named ones there are, by kind and environment."""
+        return Counter((one.kind, one.environment) for one in self._by_name.values())
+
+    async def rename_environment(self, name: str, new_name: str) -> None:
+        """Have all of an environment lie in another one; their ids stay."""
+        async with self._changing:
+            for one in [one for one in self.by_id.values() if one.environment == name]:
+                moved = _shared({**one.record(), "environment": new_name})
+                record = json.dumps(moved.record())
+                await self._link.command("HSET", self._key, moved.object_id, record)
+                self._by_name.pop((one.kind, name, one.name), None)
+                self._know(moved)
+
+    async def forget_environment(self, name: str) -> None:
+        """Delete all of an environment."""
+        for one in [one for one in self._by_name.values() if one.environment == name]:
+            await self.delete(one)
+
     async def delete(self, one: Shared) -> None:
         """Forget one, and all that is in it."""
         self.by_id.pop(one.object_id.encode(), None)
         self._by_name.pop((one.kind, one.environment, one.name), None)
-        self._on_gone(one)
         await self._link.command("HDEL", self._key, one.object_id, patience_s=0)
-        gone: list[str] = []
+        await self._on_gone(one)
+        gone = [object_keys.operations(one.kind, one.object_id)]
         if one.kind == "dict":
-            gone.append(keys.dict_entries(one.object_id))
+            gone.append(object_keys.dict_entries(one.object_id))
         else:
-            index = keys.queue_partitions(one.object_id)
+            index = object_keys.queue_partitions(one.object_id)
             for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=0):
                 name = raw.decode(errors="surrogateescape")
-                gone.append(keys.queue_items(one.object_id, name))
-                gone.append(keys.queue_state(one.object_id, name))
-            gone.append(index)
+                gone.append(object_keys.queue_items(one.object_id, name))
+                gone.append(object_keys.queue_state(one.object_id, name))
+            gone += [object_keys.queue_waiting(one.object_id), index]
         for at in range(0, len(gone), 1000):
             await self._link.command("UNLINK", *gone[at : at + 1000], patience_s=0)
 

@@ -119,6 +119,28 @@ class NamedSecrets:
             await self._link.command("HDEL", keys.SECRETS, _field(found.environment, found.name))
         return True
 
+    async def rename_environment(self, name: str, new_name: str) -> None:
+        """Have all of an environment lie in another one. Raises ServiceError."""
+        async with self._changing:
+            found = [one for one in await self._all() if one.environment == name]
+            for one in found:
+                values = self._vault.open(one.what, one.sealed.encode())
+                one.environment = new_name
+                one.sealed = self._vault.seal(one.what, values).decode()
+            await self._save(found)
+            await self._remove(name, found)
+
+    async def forget_environment(self, name: str) -> None:
+        """Forget all of an environment."""
+        async with self._changing:
+            found = [one for one in await self._all() if one.environment == name]
+            await self._remove(name, found)
+
+    async def _remove(self, environment: str, secrets: Iterable[StoredSecret]) -> None:
+        places = [_field(environment, one.name) for one in secrets]
+        if places:
+            await self._link.command("HDEL", keys.SECRETS, *places)
+
     async def seal_again(self) -> int:
         """Seal all of them with the newest key; how many. Raises ServiceError."""
         async with self._changing:

@@ -12,7 +12,8 @@ import logging
 import os
 from pathlib import Path
 
-from rekindle.controller.objects.service import ObjectService, Session
+from rekindle.controller.objects.attempts import Session
+from rekindle.controller.objects.service import ObjectService
 from rekindle.exception import AuthError, Error, InvalidError, SetupError, VersionError
 from rekindle.paths import fitting_socket
 from rekindle.wire import object_frames as wire

@@ -1,13 +1,15 @@
 """Requests that wait until a Queue has an item, or room for one.
 
 Whoever waits is tried again when something changed, the longest-waiting first, and told so when its
-time is over. Nothing is polled: all changes of an instance come through its one controller.
+time is over. Nothing is polled: scripts on Redis publish what somebody waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -62,9 +64,17 @@ class Waitings:
     def wake_all(self, object_id: bytes) -> None:
         """Try all again that wait for an object."""
         for place in [place for place in self._at if place[0] == object_id]:
-            for one in self._at.pop(place):
-                if not one.over:
-                    one.attempt()
+            self._wake_place(place)
+
+    def wake_everyone(self) -> None:
+        """Try all again."""
+        for place in list(self._at):
+            self._wake_place(place)
+
+    def _wake_place(self, place: Place) -> None:
+        for one in sorted(self._at.pop(place)):
+            if not one.over:
+                one.attempt()
 
     def forget(self, place: Place, one: Waiting) -> None:
         """It waits no longer."""
@@ -77,3 +87,85 @@ class Waitings:
 
     def __len__(self) -> int:
         return sum(map(len, self._at.values()))
+
+
+#: What may be waited for: an item, room for some, or more to look at.
+ITEM, ROOM, MORE = "i", "r", "w"
+_KINDS = (ITEM, ROOM, MORE)
+_ALL = 1 << 30
+
+
+class Lines:
+    """All lines of an instance, and where Redis notes that somebody stands in one.
+
+    The note is written by the script that found nothing, and taken away here when no request is
+    left that waits, or may: by ``nobody``, a command that goes the way of those scripts, so that
+    neither overtakes the other.
+    """
+
+    def __init__(self, nobody: Callable[[str, Place], None]) -> None:
+        self._nobody = nobody
+        self._lines = {kind: Waitings() for kind in _KINDS}
+        #: Requests that wait, or are on their way and may come to.
+        self._present: Counter[tuple[str, Place]] = Counter()
+        #: Where Redis has a note.
+        self._noted: set[tuple[str, Place]] = set()
+        self._tickets = itertools.count()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def waiting_for(self, object_id: bytes) -> int:
+        """How many requests wait at a Queue."""
+        return sum(count for (_, place), count in self._present.items() if place[0] == object_id)
+
+    def ticket(self) -> int:
+        """A place in the line."""
+        return next(self._tickets)
+
+    def arrives(self, kind: str, place: Place) -> None:
+        """A request that may wait."""
+        self._present[kind, place] += 1
+
+    def noted(self, kind: str, place: Place) -> None:
+        """Redis has noted that it waits."""
+        self._noted.add((kind, place))
+
+    def waits(self, kind: str, place: Place, one: Waiting) -> None:
+        """It does."""
+        self._lines[kind].add(place, one)
+
+    def forget(self, kind: str, place: Place, one: Waiting) -> None:
+        """It is not to be tried again."""
+        self._lines[kind].forget(place, one)
+
+    def leaves(self, kind: str, place: Place) -> None:
+        """It is answered."""
+        self._present[kind, place] -= 1
+        if not self._present[kind, place]:
+            del self._present[kind, place]
+            if (kind, place) in self._noted:
+                self._noted.discard((kind, place))
+                self._nobody(kind, place)
+
+    def wake(self, kind: str, place: Place, most: int) -> None:
+        """Try up to ``most`` of those that wait for it again."""
+        self._lines[kind].wake(place, most)
+
+    def told(self, object_id: bytes, message: bytes) -> None:
+        """What a script has published: what there is, how much, and in which partition."""
+        what, _, partition = message.partition(b":")
+        kind, number = what[:1].decode(errors="replace"), what[1:]
+        if kind in _KINDS and number.isdigit():
+            most = _ALL if kind == MORE else int(number)
+            self.wake(kind, (object_id, partition), most)
+
+    def wake_all(self, object_id: bytes) -> None:
+        """Try all again that wait for an object."""
+        for line in self._lines.values():
+            line.wake_all(object_id)
+
+    def wake_everyone(self) -> None:
+        """Try all again: what was published may not have been heard."""
+        for line in self._lines.values():
+            line.wake_everyone()

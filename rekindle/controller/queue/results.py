@@ -40,6 +40,7 @@ class ResultStreams:
         if meta is None:
             raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
         call = self._core.state.calls.get(call_id)
+        function = self._core.state.functions.get(at.function_id)
         return pb.CallInfo(
             call_id=call_id,
             function_id=at.function_id,
@@ -51,6 +52,7 @@ class ResultStreams:
             running=_running(call) if call is not None else 0,
             submitted_ns=meta.submitted_ns,
             cancelled=meta.cancelled > 0,
+            module=function.spec.module if function is not None else "",
         )
 
     async def stream(self, request: pb.ResultsRequest) -> AsyncIterator[list[bytes]]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rekindle.controller.core import Core
-from rekindle.controller.deployments.deployments import Deployments
+from rekindle.controller.deployments.finding import Finding
 from rekindle.controller.deployments.records import Deployment
 from rekindle.controller.queue.intake import Intake
 from rekindle.controller.schedules.records import Run, Scheduled
@@ -46,7 +46,7 @@ class Scheduler:
 
     _core: Core
     _store: ScheduleStore
-    _deployments: Deployments
+    _finding: Finding
     _intake: Intake
     clock: Callable[[], float] = time.time
     known: dict[str, Scheduled] = field(default_factory=dict)
@@ -59,7 +59,9 @@ class Scheduler:
         """What the controller before this one had; once the deployments are known."""
         for text in (await self._store.load()).values():
             self._keep(Scheduled.from_json(text))
-        for deployment in self._deployments.all():
+        for one in [one for one in self.known.values() if one.app not in self._finding.known]:
+            await self._drop(one)  # its app was being removed, or called otherwise
+        for deployment in list(self._finding.known.values()):
             await self.follow(deployment.name)
 
     def deployed(self, name: str) -> None:
@@ -69,7 +71,9 @@ class Scheduler:
     async def follow(self, name: str) -> None:
         """Take over the schedules of an app's present version."""
         async with self._turn:
-            deployment = self._deployments.find(name)
+            deployment = self._finding.known.get(name)
+            if deployment is None:  # gone since, or called otherwise
+                return
             wanted = {} if deployment.stopped else deployment.present.schedules
             for function, message in wanted.items():
                 await self._begin(deployment, function, message)
@@ -77,6 +81,25 @@ class Scheduler:
                 if one.function not in wanted:
                     await self._change(one, lambda now: dataclasses.replace(now, active=False))
         self._changed.set()
+
+    async def rename(self, app: str, new_name: str) -> None:
+        """What an app's schedules have done is that of its new name from now on."""
+        async with self._turn:
+            for one in [one for one in self.known.values() if one.app == app]:
+                moved = dataclasses.replace(one, app=new_name)
+                await self._store.swap(moved.name, "", moved.to_json())
+                await self._drop(one)
+                self._keep(moved)
+
+    async def forget(self, app: str) -> None:
+        """An app is gone for good."""
+        async with self._turn:
+            for one in [one for one in self.known.values() if one.app == app]:
+                await self._drop(one)
+
+    async def _drop(self, one: Scheduled) -> None:
+        await self._store.forget(one.name)
+        del self.known[one.name], self._next[one.name]
 
     async def _begin(self, deployment: Deployment, function: str, message: str) -> None:
         since = deployment.present.at
@@ -143,6 +166,8 @@ class Scheduler:
 
     async def _run_due(self, one: Scheduled, now: float) -> bool:
         """Run one for the latest due time; False where it is to be tried again."""
+        if one.app not in self._finding.known:  # it is just being called otherwise
+            return False
         if one.claimed is None:
             function_id = self._function_id(one)
             call_id = new_call_id()
@@ -165,7 +190,7 @@ class Scheduler:
         return True
 
     def _function_id(self, one: Scheduled) -> str:
-        return self._deployments.find(one.app).present.functions.get(one.function, "")
+        return self._finding.deployment(one.app).present.functions.get(one.function, "")
 
     async def _submit(self, one: Scheduled, run: Run) -> Run | None:
         """Put its call into the queue, where it is not there already; None: not now."""
@@ -177,7 +202,7 @@ class Scheduler:
             submitted_ns=int(self.clock() * 1e9),
         )
         try:
-            async with self._deployments.routed(
+            async with self._finding.routed(
                 run.function_id, pinned=False, call_id=run.call_id
             ) as function:
                 request.function_id = function.function_id
@@ -193,7 +218,7 @@ class Scheduler:
 
     async def run_now(self, app: str, function: str, call_id: str) -> Run:
         """Run one by hand, besides its times. Raises NotFoundError, and why it cannot be run."""
-        deployment = self._deployments.find(app)
+        deployment = self._finding.deployment(app)
         one = self.known.get(f"{deployment.name}/{function}")
         if one is None or not one.active:
             mine = [o.function for o in self.known.values() if o.app == app and o.active]

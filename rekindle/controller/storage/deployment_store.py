@@ -22,6 +22,11 @@ class DeploymentStore:
         key = keys.deployments(self._instance)
         await self._link.command("HSET", key, name, text, patience_s=_FOREVER)
 
+    async def forget(self, name: str) -> None:
+        """A restart finds nothing of it."""
+        key = keys.deployments(self._instance)
+        await self._link.command("HDEL", key, name, patience_s=_FOREVER)
+
     async def load(self) -> list[bytes]:
         """Of all apps."""
         found: list[bytes] = await self._link.command(

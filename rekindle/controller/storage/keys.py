@@ -1,7 +1,7 @@
 """Names of the keys in Redis.
 
 Everything that one script touches carries the function's id in braces, so that a Redis Cluster
-keeps it in one slot.
+keeps it in one slot. Those of Dict and Queue: wire/object_keys.py.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ def app(app_id: str) -> str:
 def deployments(instance: str) -> str:
     """Hash: name -> a deployed app with its versions (deployments/records.py), as JSON."""
     return f"rk:deployments:{instance}"
+
+
+def environments(instance: str) -> str:
+    """Hash: environment -> when it was made, as JSON; others are there by what lies in them."""
+    return f"rk:environments:{instance}"
 
 
 def schedules(instance: str) -> str:
@@ -90,6 +95,11 @@ def once(function_id: str) -> str:
     return f"rk:once:{{{function_id}}}"
 
 
+def nested(call_id: str) -> str:
+    """Hash: call and index -> NestedCall message, of calls that the inputs of a call made."""
+    return f"rk:nested:{call_id}"
+
+
 def kept(instance: str) -> str:
     """Sorted set: calls of an instance that are done and kept, by when they are forgotten."""
     return f"rk:kept:{instance}"
@@ -143,28 +153,3 @@ def pool(function_id: str) -> str:
 def objects(instance: str) -> str:
     """Hash: id of a Dict or Queue -> JSON: kind, name, environment, when it was made."""
     return f"rk:objects:{instance}"
-
-
-def dict_entries(object_id: str) -> str:
-    """Hash: identity of a key -> entry of a Dict."""
-    return f"rk:dict:{{{object_id}}}:entries"
-
-
-def queue_items(object_id: str, partition: str = "") -> str:
-    """List: items of a partition of a Queue; without a partition, what such keys begin with."""
-    return f"rk:queue:{{{object_id}}}:items:{partition}"
-
-
-def queue_state(object_id: str, partition: str = "") -> str:
-    """Hash: bytes (b) of a partition, and the number of its first item (h)."""
-    return f"rk:queue:{{{object_id}}}:state:{partition}"
-
-
-def queue_partitions(object_id: str) -> str:
-    """Sorted set: partitions of a Queue, by when they end, in milliseconds."""
-    return f"rk:queue:{{{object_id}}}:partitions"
-
-
-def answer(object_id: str, client: str) -> str:
-    """String: the last answer to one client about a Dict or Queue, for two minutes."""
-    return f"rk:answer:{{{object_id}}}:{client}"

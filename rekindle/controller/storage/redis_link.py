@@ -86,6 +86,11 @@ class RedisLink:
         )
         self._redis: Redis = Redis(connection_pool=pool)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the server is away, as far as is known."""
+        return self._lost
+
     async def close(self) -> None:
         """Stop waiting for the server and close the connections."""
         self._closing = True

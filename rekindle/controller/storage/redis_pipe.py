@@ -22,6 +22,7 @@ from redis.asyncio.connection import parse_url
 from rekindle.controller.storage.redis_link import REFUSES_FOR_NOW
 from rekindle.exception import ServiceError
 from rekindle.wire.logs import kv
+from rekindle.wire.resp import Refusal, packed
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,15 @@ class Command(NamedTuple):
     since: float
 
 
-def packed(*words: bytes) -> bytes:
-    """A command as the server reads it."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
+class Listening(NamedTuple):
+    """What is published, and is to be heard on the same connection."""
+
+    #: A pattern of channels.
+    pattern: bytes
+    #: Gets channel and message.
+    on_message: Callable[[bytes, bytes], None]
+    #: Called when the server is back: what was published meanwhile was not heard.
+    on_return: Callable[[], None]
 
 
 class RedisPipe(asyncio.Protocol):
@@ -62,14 +69,16 @@ class RedisPipe(asyncio.Protocol):
         patience_s: float,
         prepare: Sequence[bytes],
         on_pressure: Callable[[bool], None],
+        listening: Listening,
     ) -> None:
         """``prepare``: commands that every new connection begins with."""
         self._url = url
         self._patience_s = patience_s
         self._prepare = prepare
         self._on_pressure = on_pressure
+        self._listening = listening
         self._transport: asyncio.Transport | None = None
-        self._reader = hiredis.Reader(replyError=_Refusal)
+        self._reader = hiredis.Reader(replyError=Refusal)
         self._waiting: deque[Command] = deque()
         #: Sent when a connection is there.
         self._unsent: deque[Command] = deque()
@@ -115,7 +124,7 @@ class RedisPipe(asyncio.Protocol):
                     await self._connect(options)
                     await self._greet(options)
                 break
-            except (OSError, TimeoutError, _Refusal) as error:
+            except (OSError, TimeoutError, Refusal) as error:
                 self._drop()
                 waited = time.monotonic() - began
                 reason = f"Redis has not answered for {waited:.1f} s ({error})"
@@ -125,15 +134,17 @@ class RedisPipe(asyncio.Protocol):
                         raise ServiceError(f"{reason}; see that it runs") from error
                     began = time.monotonic()
                 await asyncio.sleep(_DELAY_S)
+        returned, self._lost_at = self._lost_at is not None, None
         self._ready = True
-        self._lost_at = None
         unsent, self._unsent = self._unsent, deque()
         for command in unsent:
             self._write(command)
+        if returned:
+            self._listening.on_return()
 
     async def _connect(self, options: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(replyError=_Refusal)
+        self._reader = hiredis.Reader(replyError=Refusal)
         if "path" in options:
             await loop.create_unix_connection(lambda: self, options["path"])
             return
@@ -148,7 +159,7 @@ class RedisPipe(asyncio.Protocol):
         await loop.create_connection(lambda: self, host, port, ssl=context)
 
     async def _greet(self, options: dict[str, Any]) -> None:
-        commands = list(self._prepare)
+        commands = [packed(b"HELLO", b"3"), *self._prepare]  # what is published comes between
         if options.get("db"):
             commands.insert(0, packed(b"SELECT", str(options["db"]).encode()))
         if options.get("password"):
@@ -159,16 +170,17 @@ class RedisPipe(asyncio.Protocol):
 
         def answered(reply: Any) -> None:
             if isinstance(reply, Exception) and not last.done():
-                last.set_exception(_Refusal(str(reply)))
+                last.set_exception(Refusal(str(reply)))
             elif not self._waiting and not last.done():
                 last.set_result(None)
 
         assert self._transport is not None
         now = time.monotonic()
-        for sent in commands or [packed(b"PING")]:
+        for sent in commands:
             self._waiting.append(Command(sent, None, answered, now))
             self._transport.write(sent)
         await last
+        self._transport.write(packed(b"PSUBSCRIBE", self._listening.pattern))
 
     def _drop(self) -> None:
         transport, self._transport, self._ready = self._transport, None, False
@@ -214,8 +226,12 @@ class RedisPipe(asyncio.Protocol):
         reader = self._reader
         reader.feed(data)
         while (reply := reader.gets()) is not False:
+            if isinstance(reply, hiredis.PushNotification):
+                if reply[0] == b"pmessage":
+                    self._listening.on_message(reply[2], reply[3])
+                continue
             command = self._waiting.popleft()
-            if isinstance(reply, _Refusal) and command.again is not None:
+            if isinstance(reply, Refusal) and command.again is not None:
                 self._refused(command, reply)
             else:
                 command.answer(reply)
@@ -226,7 +242,7 @@ class RedisPipe(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._on_pressure(False)
 
-    def _refused(self, command: Command, error: _Refusal) -> None:
+    def _refused(self, command: Command, error: Refusal) -> None:
         """An error reply: what will pass is sent again for a while; it has changed nothing."""
         if "NOSCRIPT" in str(error):  # somebody has flushed them
             for words in self._prepare:
@@ -241,7 +257,3 @@ class RedisPipe(asyncio.Protocol):
         else:
             with contextlib.suppress(asyncio.InvalidStateError):
                 command.answer(ServiceError(f"Redis refused a command: {error}"))
-
-
-class _Refusal(Exception):
-    """An error reply of the server."""

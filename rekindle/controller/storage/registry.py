@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
 
@@ -249,6 +251,30 @@ class Registry:
         commands.append(("EXPIRE", keys.app(app_id), ttl_s))
         await self._link.commands(commands, patience_s=_FOREVER)
 
+    async def rename_app(self, app_id: str, name: str) -> None:
+        """Have an app's definition be that of an app of another environment.
+
+        What it declared to lie in its own environment lies in the new one.
+        """
+        former = await self._link.command("HGET", keys.app(app_id), "name")
+        if former is None:
+            return
+        before, after = split_name(former.decode())[0], split_name(name)[0]
+        commands: list[Command] = [("HSET", keys.app(app_id), "name", name)]
+        for function_id in await self.function_ids(app_id):
+            key = keys.function(function_id)
+            spec, named = await self._link.command("HMGET", key, "spec", "named")
+            if spec is None:
+                continue
+            moved = moved_spec(FunctionSpec.from_json(spec.decode()), name, before, after)
+            secrets = json.loads(named or b"[]")
+            for one in secrets:
+                if one.get("environment") == before:
+                    one["environment"] = after
+            fields = ("spec", moved.to_json(), "named", json.dumps(secrets))
+            commands.append(("HSET", key, *fields))
+        await self._link.commands(commands)
+
     async def owner_of(self, function_id: str) -> FunctionOwner | None:
         """Whose a function is; None where it is not known (any more)."""
         app_id, name = await self._link.command("HMGET", keys.function(function_id), "app", "name")
@@ -323,6 +349,15 @@ class Registry:
             "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
         )
         return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0
+
+
+def moved_spec(spec: FunctionSpec, app_name: str, before: str, after: str) -> FunctionSpec:
+    """A function's spec as of an app of another environment, its volumes included."""
+    volumes = tuple(
+        dataclasses.replace(one, environment=after) if one.environment == before else one
+        for one in spec.volumes
+    )
+    return dataclasses.replace(spec, app_name=app_name, volumes=volumes)
 
 
 def _named(fields: Mapping[bytes, bytes]) -> list[pb.NamedSecret]:

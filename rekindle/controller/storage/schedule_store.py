@@ -30,6 +30,11 @@ class ScheduleStore:
         raw = await self._link.command("HGET", key, name, patience_s=_FOREVER)
         return raw.decode() if raw else ""
 
+    async def forget(self, name: str) -> None:
+        """Let one go."""
+        key = keys.schedules(self._instance)
+        await self._link.command("HDEL", key, name, patience_s=_FOREVER)
+
     async def swap(self, name: str, before: str, after: str) -> bool:
         """Change one that is as it was read; False where somebody else has changed it."""
         key = keys.schedules(self._instance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import secrets
 import signal
@@ -62,6 +63,7 @@ async def _run(settings: AgentSettings) -> int:
     link = Link(settings.instance_dir, f"ag-{secrets.token_hex(8)}", settings.max_runners)
     node = Node(context, link)
     node.listen()
+    gc.freeze()  # modules stay: no collection is to look at them
     background = [
         asyncio.create_task(link.run(node)),
         asyncio.create_task(node.reconcile_forever()),

@@ -19,6 +19,7 @@ from rekindle.runtime.agent.uplink import Uplink
 from rekindle.volumes import registry as volume_registry
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import ENVIRONMENT_VARIABLE, split_name
 from rekindle.wire.messages import spec_of
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, params_digest
@@ -111,10 +112,12 @@ class Functions:
         def say(text: str) -> None:
             on_line(pb.LogLine(stream="system", text=text, at_ns=now_ns()), "", "")
 
+        environment, app = split_name(function.spec.app_name)
         runner_env = {
             "REKINDLE_DIR": str(self._context.settings.instance_dir),
             "REKINDLE_IS_REMOTE": "1",
-            "REKINDLE_APP": function.spec.app_name,
+            "REKINDLE_APP": app,
+            ENVIRONMENT_VARIABLE: environment,
             "REKINDLE_APP_ID": function.app_id,
             "REKINDLE_FUNCTION": function.spec.name,
             calldepth.VARIABLE: str(self._context.settings.max_call_depth),

@@ -250,7 +250,7 @@ class Node:
         self._tasks.spawn(self._prepare(order))
 
     async def _prepare(self, order: pb.PrepareOnAgent) -> None:
-        reason = ""
+        reason, late = "", False
         try:
             pool = await self._pool(order.function_id, order.params)
             await forced.prepare(
@@ -259,14 +259,16 @@ class Node:
         except (Error, UserCodeFailed) as error:
             reason = str(error)
         except TimeoutError:
-            reason = f"{order.strategy} could not be prepared in {order.timeout_s:g} s"
+            reason, late = f"{order.strategy} was not ready in {order.timeout_s:g} s", True
         except Exception as error:
             # The caller must not wait for ever, and the log must show it.
             log.exception("internal error", extra=kv(function=order.function_id))
             reason = f"{type(error).__name__}: {error}"
         self.uplink.send(
             pb.AgentMessage(
-                prepared=pb.PrepareDone(request_id=order.request_id, ok=not reason, reason=reason)
+                prepared=pb.PrepareDone(
+                    request_id=order.request_id, ok=not reason, reason=reason, late=late
+                )
             )
         )
 

@@ -13,6 +13,7 @@ a runner, so that templates, snapshots and the user's own handlers know nothing 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage
 
 if TYPE_CHECKING:
     import asyncio
+
+
+# The interpreter's own: that of the module makes an enum of the handler that was there, which is a
+# dozen functions, each for the first time in a new process.
+_set_handler: Callable[..., object] = vars(signal)["_signal"].signal
 
 
 class Canceller:
@@ -37,7 +43,7 @@ class Canceller:
 
     def install(self) -> None:
         """Must be called on the main thread."""
-        signal.signal(CANCEL_SIGNAL, self._on_signal)
+        _set_handler(CANCEL_SIGNAL, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self.armed or self._page.cancelled != self.armed:

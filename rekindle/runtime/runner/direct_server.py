@@ -7,7 +7,6 @@ by signals. It goes back to the agent's orders when the connection is at its end
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import socket
@@ -23,7 +22,7 @@ from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.descriptors import bytes_waiting, has_hung_up
 from rekindle.runtime.runner import generators
-from rekindle.runtime.runner.inputs import Inputs
+from rekindle.runtime.runner.inputs import Inputs, report_nested
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
@@ -51,8 +50,8 @@ class DirectCalls:
         self._before = b""  # to be read before the next answer
         # Of the client that is served: what its results are written to, and which of its own memory
         # files nothing here sees any more.
-        self._files = MemoryFiles()
-        self._gone: deque[int] = deque()
+        self._files: MemoryFiles
+        self._gone: deque[int]
 
     def serve_first(self, fd: int, lease: Header) -> None:
         """Serve the client that this process was started for: what it was granted it reads before
@@ -85,9 +84,11 @@ class DirectCalls:
             finally:
                 self._files.close()
                 self._before = b""  # of this client alone
-            with contextlib.suppress(OSError):
+            try:
                 # The agent has a copy of this end: to close ours would say nothing to the client.
                 sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the connection has ended
         self._channel.send({"op": "returned"})
 
     def _next(self, sock: socket.socket, arrivals: Arrivals) -> wire.CallFrame | None:
@@ -148,6 +149,7 @@ class DirectCalls:
         # What was printed in calls that it made is to be there before its answer, too.
         printed = self._printed() or nesting.has_called()
         page.end(done.began_ns, now_ns())
+        report_nested(self._channel.send)
         if printed:
             # Before the answer: the mark is on its way when the caller begins to wait for it.
             self._channel.send({"op": "mark", "call_id": call.call_id})

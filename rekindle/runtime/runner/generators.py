@@ -36,14 +36,24 @@ def run(
         if isinstance(made, AsyncIterator):
             service.settle(_send_async(made, writer, pack))
             return
-        try:
-            items: Iterator[Any] = iter(made)
-        except TypeError:
-            raise InvalidError(
-                f"{service.what(method)} is called as a generator and gave a "
-                f"{type(made).__name__}, which cannot be iterated: call it with .remote()"
-            ) from None
-        _send(items, writer, pack)
+        _send(iterator_of(made, service.what(method)), writer, pack)
+
+
+def iterator_of(made: Any, what: str) -> Iterator[Any]:
+    """The items that a function gave. Raises InvalidError for what gives none."""
+    try:
+        return iter(made)
+    except TypeError:
+        raise InvalidError(
+            f"{what} is called as a generator and gave a {type(made).__name__}, which cannot be "
+            f"iterated: call it with .remote()"
+        ) from None
+
+
+async def close_aio(items: AsyncIterator[Any]) -> None:
+    """Close an async generator, where it is one."""
+    if (close := getattr(items, "aclose", None)) is not None:
+        await close()
 
 
 def _send(items: Iterator[Any], writer: ItemWriter, pack: Pack) -> None:
@@ -62,5 +72,4 @@ async def _send_async(items: AsyncIterator[Any], writer: ItemWriter, pack: Pack)
             at_ns = now_ns()
             await writer.send_aio(pack(item), at_ns)
     finally:
-        if (close := getattr(items, "aclose", None)) is not None:
-            await close()
+        await close_aio(items)

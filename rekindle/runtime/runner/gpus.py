@@ -60,8 +60,9 @@ def run_hooks(service: Service, marks: list[Mark]) -> list[str]:
 
     Returns notes for the record of the start. Raises GpuError, or what a hook raises.
     """
-    with gpu_marks.within(marks, None):
-        bring_up()
+    if _template() is not None or os.environ.get(GPUS):
+        with gpu_marks.within(marks, None):
+            bring_up()
     hooks = [*service.enter_gpu, *service.enter]
     if hooks:
         with gpu_marks.within(marks, Phase.ENTER_RUNNER):

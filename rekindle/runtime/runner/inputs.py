@@ -6,12 +6,13 @@ two of them the agent can call the rest of a slice back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from rekindle.exception import ExecutionError, InputCancellation
-from rekindle.execution import context, nesting
+from rekindle.execution import context, nested_calls, nesting
 from rekindle.forkserver import park
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
@@ -136,8 +137,15 @@ class Inputs:
 
     def _send(self, number: int, *, last: bool) -> None:
         park.flush_output()
+        report_nested(self._channel.send)
         self._channel.send(_results(number, last=last), self._page.kept())
         self._page.sent()
+
+
+def report_nested(send: Callable[[Header, bytes], None]) -> None:
+    """Tell the agent of calls that inputs here have made, where there were any."""
+    if calls := nested_calls.take():
+        send({"op": "nested"}, json.dumps(calls).encode())
 
 
 def _results(number: int, *, last: bool) -> Header:

@@ -28,6 +28,7 @@ from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
 from rekindle.runtime.runner import (  # noqa: E402
+    clients,
     early_gpu,
     gpus,
     inputs,
@@ -43,7 +44,7 @@ from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
 
 def main() -> int:
-    """Boot, park, become a runner, serve. Returns the exit status."""
+    """Boot, park, become a runner, serve. Returns the exit status where it does not get so far."""
     interrupts.disregard()
     given = process_state.standard_streams()
     orders = park.read_orders()
@@ -72,10 +73,11 @@ def main() -> int:
         template.dress = functools.partial(serve.dress, service)
         service.drop_loop()
         sockets.untrack()
-        forking.stop_tracking()
+        forking.stop_tracking(clients.needless_handlers())
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
+        rehearsal.learn()
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)
@@ -95,7 +97,10 @@ def main() -> int:
         channel.send({"op": "loaded", "marks": marks})
     del marks
     become = template.serve()
-    return serve.run(service, become, user_threads)
+    status = serve.run(service, become, user_threads)
+    park.flush_output()
+    # Here, not after a return: what this function holds would be given back object by object.
+    os._exit(status)
 
 
 def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:

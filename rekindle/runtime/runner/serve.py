@@ -76,8 +76,8 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     ``user_threads``: what the user's environment says of thread pools, where the template limited
     them; None where nothing was limited.
     """
-    channel, marks = become.channel, become.marks
-    order = become.order
+    channel, order, marks = become.channel, become.order, become.marks
+    real = not become.rehearses
     try:
         lease = order.get("lease")
         client_fd = become.fds.pop() if lease else -1
@@ -86,20 +86,23 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
         if "volumes" in order:
             mounted.see(order["volumes"])
-        if os.geteuid() != 0:
+        if os.geteuid() != 0 and real:
             capabilities.drop()
         for name, value in order["env"].items():  # ``update`` runs ten functions more
             os.environ[name] = value
         if "TZ" in order["env"]:
             time.tzset()  # the C library reads it once
-        if not _renewed:
-            renew(user_threads)
-        if _failure is not None:
-            raise _failure
-        unique.run_on_restore()
+        notes: list[str] = []
+        if real:
+            if not _renewed:
+                renew(user_threads)
+            if _failure is not None:
+                raise _failure
+            unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
-        park.collect_again()
-        notes = gpus.run_hooks(service, marks)
+        if real:
+            park.collect_again()
+            notes = gpus.run_hooks(service, marks)
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1

@@ -49,12 +49,16 @@ class Service:
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one input. Raises what the user's code raises; InvalidError for a generator."""
         value = self.start(method, args, kwargs)
+        self.check_value(method, value)
+        return self.settle(value)
+
+    def check_value(self, method: str, value: Any) -> None:
+        """Refuse items in place of a value. Raises InvalidError."""
         if isinstance(value, (GeneratorType, AsyncGeneratorType)):
             raise InvalidError(
                 f"{self.what(method)} is a generator: iterate over "
                 f"{self.what(method)}.remote_gen(...)"
             )
-        return self.settle(value)
 
     def start(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What calling it gives: a value, a coroutine or a generator. Raises NotFoundError."""

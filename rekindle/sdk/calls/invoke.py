@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
-from rekindle.execution import nesting
+from rekindle.execution import nested_calls, nesting
 from rekindle.sdk import progress
 from rekindle.sdk.calls import leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
@@ -28,7 +28,7 @@ from rekindle.sdk.function_call import FunctionCall
 from rekindle.sdk.running import asked_strategy, check_strategy
 from rekindle.wire import direct_frames
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.callid import new_call_id
+from rekindle.wire.callid import is_traced, new_call_id
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.granted import Began
 from rekindle.wire.phases import Strategy, now_ns
@@ -233,7 +233,8 @@ class Invocation:
                 target.client, target.function_id, target.params, pinned=target.pinned
             )
         strategy = asked_strategy()
-        return cls(target, args, kwargs, submitted_ns, new_call_id(), depth, strategy, cache)
+        call_id = new_call_id(traced=not direct or bool(nested_calls.maker()))
+        return cls(target, args, kwargs, submitted_ns, call_id, depth, strategy, cache)
 
     def idle_lease(self) -> Lease | None:
         """A lease that this process holds already, where the call may go by one."""
@@ -258,6 +259,7 @@ class Invocation:
             depth=self.depth,
             lost=self.lost_runners,
             pinned=target.pinned,
+            parent=nested_calls.maker(),
         )
 
     # ---- directly
@@ -331,6 +333,10 @@ class Invocation:
         began: Began | None = None,
     ) -> None:
         """Have what it took in the records; ``marks``: received, loaded, executed."""
+        if is_traced(self.call_id):
+            status = pb.SUCCESS if ok else pb.FAILURE
+            target = self.target
+            nested_calls.note(self.call_id, 0, target.function_id, target.name, status, runner_id)
         records.add_direct(
             self.call_id,
             self.target.name,

@@ -14,8 +14,10 @@ from rekindle.exception import (
     RunnerLostError,
     StartError,
 )
+from rekindle.execution import nested_calls
 from rekindle.sdk.calls import records
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import is_traced
 from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
 from rekindle.wire.serialization import deserialize
 
@@ -51,6 +53,11 @@ def settle(
         return value
     finally:
         records.add(result, function, ok=ok, submitted_ns=submitted_ns)
+        if is_traced(result.call_id):
+            nested_calls.note(
+                *(result.call_id, result.index, result.function_id, function),
+                *(result.status, result.runner_id),
+            )
 
 
 def within(settled: Callable[[], T]) -> T:

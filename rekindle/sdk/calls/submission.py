@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rekindle.exception import CallDepthError, RequestSizeError, ResourceExhaustedError
-from rekindle.execution import nesting
+from rekindle.execution import nested_calls, nesting
 from rekindle.sdk.calls.arguments import packed
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.calls.window import Window
@@ -52,7 +52,8 @@ class Submission:
         read_once: bool,
     ) -> None:
         self.target = target
-        self.call_id = new_call_id()
+        self._parent = nested_calls.maker()
+        self.call_id = new_call_id(traced=not read_once or bool(self._parent))
         self._depth = nesting.depth_of_calls(target.name)
         self._window = window
         self.count = 0  # inputs offered
@@ -234,6 +235,7 @@ class Submission:
                 # Of a map no handle is given: whoever iterates over it is its only reader.
                 read_once=self._read_once,
                 pinned=self.target.pinned,
+                parent=self._parent,
             ),
             offloaded=True,
         )

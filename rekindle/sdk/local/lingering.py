@@ -21,7 +21,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import directory as instance
-from rekindle.wire.environment import passed_on_environment
+from rekindle.wire.environment import ENVIRONMENT_VARIABLE, passed_on_environment
 from rekindle.wire.version import PROTOCOL, __version__
 
 VARIABLE = "REKINDLE_LINGER"
@@ -33,7 +33,7 @@ DEFAULT_S = 600.0
 _NOT_ITS_OWN = frozenset(
     {
         *(VARIABLE, "REKINDLE_DIR", "REKINDLE_HOME", "REKINDLE_METRICS"),
-        *("REKINDLE_CONNECT_TIMEOUT_S", "REKINDLE_TRACEBACK"),
+        *("REKINDLE_CONNECT_TIMEOUT_S", "REKINDLE_TRACEBACK", ENVIRONMENT_VARIABLE),
     }
 )
 #: Of what runners get to see, what differs from one login to the next.

@@ -1,5 +1,7 @@
 """The same on an event loop: one connection for all tasks of a loop, many requests on their way.
 
+One to the controller, that is, and one to Redis for each object (``aio_direct.py``).
+
 A task that is cancelled while it waits takes nothing: the controller is told, and what was on its
 way already is put back.
 """
@@ -14,9 +16,13 @@ import weakref
 from collections import deque
 
 from rekindle import paths
-from rekindle.sdk.objects.link import CONTACT_S, Gone, Link, later
+from rekindle.sdk.objects.aio_direct import AioDirect
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
+from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, heard, later
 from rekindle.wire import object_frames as wire
-from rekindle.wire.object_frames import Op, Reply, Request, Status
+from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status
+from rekindle.wire.resp import Refusal
 
 _READ_BYTES = 1 << 18
 _DELAY_S = 0.05
@@ -28,6 +34,8 @@ class AioLink:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._name = os.urandom(wire.SESSION_BYTES)
+        self._said_name = self._name.hex().encode()
+        self._directs: dict[bytes, AioDirect] = {}
         self._numbers: list[int] = []
         self._free: list[int] = []
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
@@ -42,7 +50,85 @@ class AioLink:
         if slot == len(self._numbers):
             self._numbers.append(0)
         self._numbers[slot] += 1
-        began = since = sent = time.monotonic()
+        began = time.monotonic()
+        if is_direct(request):
+            try:
+                done = await self._directly(object_id, slot, request)
+            except BaseException:
+                # Its answer may be on its way: the slot's next number is told from it.
+                self._free.append(slot)
+                raise
+            if self._link.ways.unsaid:
+                await self.ask(b"", self._link.saying())
+            if isinstance(done, Reply):
+                self._free.append(slot)
+                return done
+            request = done
+        reply = await self._by_controller(object_id, slot, request, began)
+        return heard(self._link, request, wire.result_of(reply))
+
+    # ---- Redis ---------------------------------------------------------------------------------
+
+    async def _way_to(self, object_id: bytes) -> Way | None:
+        ways = self._link.ways
+        found = ways.find(object_id)
+        if found is None:
+            await self.ask(object_id, ACCESS)
+            found = ways.find(object_id)
+        return found if isinstance(found, Way) else None
+
+    def _direct_to(self, object_id: bytes) -> AioDirect:
+        found = self._directs.get(object_id)
+        if found is None:
+            if len(self._directs) >= MOST_OBJECTS:
+                for one in [one for one, direct in self._directs.items() if direct.is_idle]:
+                    self._directs.pop(one).broke(Gone("it was not used"))
+            found = self._directs[object_id] = AioDirect(self._said_name)
+        return found
+
+    async def _directly(self, object_id: bytes, slot: int, request: Request) -> Reply | Request:
+        """The reply, or what is to be asked of the controller; as link.py does it."""
+        ways, tried = self._link.ways, 0
+        while tried < 3:
+            way = await self._way_to(object_id)
+            if way is None:
+                break
+            tried += 1
+            direct = self._direct_to(object_id)
+            was_open = direct.is_open
+            try:
+                if not direct.is_open:
+                    await direct.open(way)
+                    ways.reached()
+                was_open = True
+                said = await direct.ask(way, request, slot, self._numbers[slot])
+                done = settled(request, said)
+            except Stranger as error:
+                direct.broke(error)
+                ways.forget(object_id)
+            except (OSError, Gone, ValueError) as error:
+                if was_open:
+                    request = request._replace(flags=request.flags | AGAIN)
+                direct.broke(error)
+                if not was_open or tried > 1:
+                    ways.failed(error)
+                    break
+            else:
+                if done is not None:
+                    direct.count(way, request, done)
+                    return done
+                if isinstance(said, Refusal):
+                    return request._replace(flags=request.flags | AGAIN)
+                self._numbers[slot] += 1  # it was answered: this is to wait
+                return request
+        return request
+
+    # ---- the controller ------------------------------------------------------------------------
+
+    async def _by_controller(
+        self, object_id: bytes, slot: int, request: Request, began: float
+    ) -> Reply:
+        since = sent = began
         again = request
         while True:
             was_open = False
@@ -65,7 +151,7 @@ class AioLink:
                 raise
             else:
                 self._free.append(slot)
-                return wire.result_of(reply)
+                return reply
 
     def _cancelled(
         self,

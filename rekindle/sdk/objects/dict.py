@@ -13,6 +13,7 @@ from rekindle.sdk.objects.keys import (
     identity,
     items_of,
     keys_of,
+    living,
     pickled,
     plain_entries,
     value_of,
@@ -26,11 +27,12 @@ from rekindle.wire.object_frames import (
     PART_COUNT,
     Op,
     Request,
-    pack_list,
     unpack_list,
 )
 
 _MISSING = object()
+#: Entries of the first page that is read.
+_FIRST_PAGE = 100
 _PUT, _GET, _POP = int(Op.DICT_PUT), int(Op.DICT_GET), int(Op.DICT_POP)
 
 
@@ -59,7 +61,7 @@ class Dict(Handle):
         is told True. Raises RequestSizeError beyond 100 MiB, SerializationError.
         """
         flags = OPTION if skip_if_exists else 0
-        reply = yield Request(_PUT, pack_list(_pair(key, value)), flags=flags)
+        reply = yield Request(_PUT, flags=flags, parts=[*_pair(key, value)])
         return bool(reply.body == b"1")
 
     @both
@@ -94,12 +96,12 @@ class Dict(Handle):
             pair = _pair(key, value)
             more = len(pair[0]) + len(pair[1])
             if parts and (size + more > PART_BYTES or len(parts) >= 2 * PART_COUNT):
-                yield Request(_PUT, pack_list(parts))
+                yield Request(_PUT, parts=parts)
                 parts, size = [], 0
             parts += pair
             size += more
         if parts:
-            yield Request(_PUT, pack_list(parts))
+            yield Request(_PUT, parts=parts)
 
     @both
     def len(self) -> Steps[int]:
@@ -168,21 +170,25 @@ def _pair(key: Any, value: Any) -> tuple[bytes, bytes]:
 def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], list[Any]]) -> Batches[Any]:
     """Some at a time; ``make`` gets identities and entries."""
     seen: set[bytes] = set()
-    cursor, count = b"0", 100
+    cursor, count = b"0", _FIRST_PAGE
     while True:
         reply = yield Request(Op.DICT_SCAN, cursor, flags=flags, quantity=count)
-        # Few at first: each may be large.
-        count = min(8 * count, 5000) if len(reply.body) < (1 << 18) else max(1, count // 8)
-        parts = unpack_list(reply.body)
+        parts = unpack_list(reply.body) if reply.parts is None else reply.parts
         cursor = parts.pop()
         names, entries = parts[::2], parts[1::2]
+        if reply.parts is not None:
+            names, entries = living(names, entries)
         if not seen.isdisjoint(names):  # the server may give one twice while it makes room
             new = [name not in seen for name in names]
             names, entries = list(compress(names, new)), list(compress(entries, new))
-        seen.update(names)
-        yield make(names, entries)
         if cursor == b"0":
+            yield make(names, entries)
             return
+        seen.update(names)
+        if entries and count == _FIRST_PAGE:  # few at first: each may be large
+            mean = sum(map(len, entries)) // len(entries)
+            count = max(1, min(PART_COUNT, PART_BYTES // (mean + 1)))
+        yield make(names, entries)
 
 
 Dict.objects = Objects(Dict)

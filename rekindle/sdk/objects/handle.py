@@ -21,8 +21,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks
 from rekindle.sdk.block import Block
-from rekindle.sdk.environments import environment_of
-from rekindle.sdk.objects.link import Gone, Link, link_of, receive
+from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
@@ -95,7 +96,7 @@ class Handle:
         """
         checks.name(f"the name of a {cls.__name__}", name)
         return cls._make(
-            name=name, environment=environment_of(environment_name), create=create_if_missing
+            name=name, environment=declared(environment_name), create=create_if_missing
         )
 
     @classmethod
@@ -135,7 +136,8 @@ class Handle:
         return f"<{type(self).__name__} {what}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = (self._name, self._environment, self._create, self._object_id)
+        environment = travelling(self._environment) if self._name else self._environment
+        fields = (self._name, environment, self._create, self._object_id)
         at = self._at
         return _arrived, (type(self), *fields, str(at.instance) if at else self._instance)
 
@@ -148,7 +150,8 @@ class Handle:
         return self._id if self._at is link or self._object_id else b""
 
     def _resolving(self) -> Request:
-        asked = {"kind": self._kind, "environment": self._environment, "name": self._name}
+        asked: dict[str, object] = {"kind": self._kind, "name": self._name, "access": True}
+        asked["environment"] = meant_by(self._environment)
         if self._create:
             body = json.dumps(asked | {"by": _who()}).encode()
             return Request(Op.CREATE, body, flags=OPTION)
@@ -158,6 +161,15 @@ class Handle:
         self._id = json.loads(reply.body)["object_id"].encode()
         self._at = link
         return self._id
+
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        if not self._name:
+            return error
+        what = type(self).__name__
+        return NotFoundError(
+            f"the {what} {self._name!r} of the environment {self._environment!r} was deleted (it "
+            f"was {self._id.decode()}); {what}.from_name finds another of that name"
+        )
 
     @both
     def hydrate(self) -> Steps[Handle]:
@@ -222,6 +234,9 @@ class Objects(Generic[H]):
 
     def _resolved(self, link: Link, reply: Reply) -> bytes:
         raise InvalidError("there is nothing to resolve")
+
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        return error
 
     def _about(self, environment: str, name: str = "") -> bytes:
         asked = {"kind": self._cls._kind, "environment": environment, "name": name, "by": _who()}

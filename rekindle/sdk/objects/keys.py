@@ -12,7 +12,8 @@ import hashlib
 import io
 import pickle
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, compress
+from operator import itemgetter
 from struct import Struct
 from time import time
 from typing import Any
@@ -23,11 +24,12 @@ from rekindle.wire.serialization import deserialize, serialize
 
 #: In front of a value: when it was put, in seconds, and the size of the key that follows.
 _HEAD = Struct(">II")
-_NO_KEY = bytes(4)
 #: Identities that tell the whole key, and the types of such keys.
 _TELLS, _TOLD = b"sib", (str, int, bytes)
 #: What pickle takes as it is.
 SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
+#: An entry goes when no one has read or written it for so long (lua/common.lua).
+LIFE_S = 7 * 24 * 3600
 #: Longer identities are replaced by a digest.
 _LONGEST = 256
 
@@ -106,22 +108,35 @@ def entry(key: Any, name: bytes, value: bytes) -> bytes:
 
 def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
     """Identities and entries by turns, the quick way; None unless all are short and simple."""
-    if not SCALARS.issuperset(type(value) for _, value in pairs):
+    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+    if not keys or set(map(type, keys)) != {str} or not SCALARS.issuperset(map(type, values)):
         return None
-    if not all(type(key) is str for key, _ in pairs):
-        return None
-    names = [b"s" + key.encode("utf-8", "surrogatepass") for key, _ in pairs]
-    if max(map(len, names), default=0) > _LONGEST:
+    # All at once; a key that contains what they are joined by goes the long way.
+    names = ("s" + "\0s".join(keys)).encode("utf-8", "surrogatepass").split(b"\0")
+    if len(names) != len(keys) or max(map(len, names)) > _LONGEST:
         return None
     head, dumps, protocol = _HEAD.pack(int(time()), 0), pickle.dumps, pickling.PROTOCOL
-    values = [head + dumps(value, protocol) for _, value in pairs]
-    return list(chain.from_iterable(zip(names, values, strict=True)))
+    entries = [head + dumps(value, protocol) for value in values]
+    return list(chain.from_iterable(zip(names, entries, strict=True)))
+
+
+def living(names: list[bytes], entries: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Those that have been used within their time, as their entries begin with when that was."""
+    oldest = _HEAD.pack(int(time()) - LIFE_S + 1, 0)[:4]
+    if not entries or min(entries) >= oldest:
+        return names, entries
+    new = [entry >= oldest for entry in entries]
+    return list(compress(names, new)), list(compress(entries, new))
 
 
 def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
     """The keys of many entries. Raises DeserializationError."""
-    if {name[:1] for name in names} <= {b"s"} and _have_no_key(entries):
-        return [name[1:].decode("utf-8", "surrogatepass") for name in names]
+    if names and _have_no_key(entries):
+        # All at once, where all are strings and none contains what they are joined by.
+        joined = b"\0".join(names)
+        between = len(names) - 1
+        if joined[:1] == b"s" and joined.count(b"\0") == joined.count(b"\0s") == between:
+            return joined[1:].decode("utf-8", "surrogatepass").split("\0s")
     return list(map(key_of, names, entries))
 
 
@@ -130,14 +145,17 @@ def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[tuple[Any
     return list(zip(keys_of(names, entries), values_of(entries), strict=True))
 
 
+_KEY_SIZE, _BEHIND = itemgetter(slice(4, 8)), itemgetter(slice(8, None))
+
+
 def _have_no_key(entries: Sequence[bytes]) -> bool:
-    return {one[4:8] for one in entries} <= {_NO_KEY}
+    return b"".join(map(_KEY_SIZE, entries)) == bytes(4 * len(entries))
 
 
 def values_of(entries: Sequence[bytes]) -> list[Any]:
     """The values of many entries. Raises DeserializationError."""
     if _have_no_key(entries):
-        return unpickled([one[8:] for one in entries], "a value of a Dict")
+        return unpickled(list(map(_BEHIND, entries)), "a value of a Dict")
     return [value_of(one, "a value of a Dict") for one in entries]
 
 

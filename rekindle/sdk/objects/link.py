@@ -1,13 +1,14 @@
-"""Connections to the controller's socket for Dict and Queue, for callers that block.
+"""The way of a request about a Dict or Queue, for callers that block: to Redis or the controller.
 
-Each thread that asks has a connection while it does; idle ones are kept for the next. A request
-that got no answer is sent again, to the next controller if need be, under the same number, so it is
-done once. Standard library only.
+Each thread that asks has a session of the object while it does, with a connection to each of both
+as it needs them; idle ones are kept for the next. A request that got no answer is sent again, to
+the next controller if need be, under the same number, so it is done once. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -21,8 +22,11 @@ from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
 from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.sdk.objects.direct import Direct, Gone, Ways
+from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
+from rekindle.wire.resp import Refusal
 
 _READ_BYTES = 1 << 18
 #: Between two attempts to reach a controller that is away.
@@ -31,8 +35,8 @@ _DELAY_S = 0.05
 CONTACT_S = 2.0
 
 
-class Gone(Exception):
-    """The connection broke, or no one listens."""
+#: Objects whose idle connections are kept.
+MOST_OBJECTS = 64
 
 
 class Link:
@@ -40,27 +44,58 @@ class Link:
 
     def __init__(self, instance: Path) -> None:
         self.instance = instance
-        self._idle: list[_Session] = []
+        self.ways = Ways()
+        #: By object; the empty id for what is about none.
+        self._idle: dict[bytes, list[_Session]] = {}
 
     def ask(self, object_id: bytes, request: Request) -> Reply:
         """Have a request done, and wait for it. Raises what the controller raises."""
+        about = object_id if is_direct(request) else b""
         try:
-            session = self._idle.pop()
-        except IndexError:
-            session = _Session(self.instance)
+            session = self._idle[about].pop()
+        except (KeyError, IndexError):
+            session = _Session(self, about)
         try:
             reply = session.ask(object_id, request)
         except BaseException:
             session.close()
             raise
-        self._idle.append(session)
+        self._keep(about, session)
+        if self.ways.unsaid and about:
+            self.ask(b"", self.saying())
         return wire.result_of(reply)
+
+    def _keep(self, about: bytes, session: _Session) -> None:
+        found = self._idle.get(about)
+        if found is None:
+            found = self._idle.setdefault(about, [])
+            if len(self._idle) > MOST_OBJECTS:
+                for one in self._idle.pop(next(iter(self._idle)), ()):
+                    one.close()
+        found.append(session)
+
+    def way_to(self, object_id: bytes) -> Way | None:
+        """How Redis is reached about an object; None where the controller is to be asked.
+
+        Raises NotFoundError.
+        """
+        found = self.ways.find(object_id)
+        if found is None:
+            self.ask(object_id, ACCESS)  # whatever it says is told to self.ways
+            found = self.ways.find(object_id)
+        return found if isinstance(found, Way) else None
+
+    def saying(self) -> Request:
+        """Says why Redis was not reached: an operator looks at the controller."""
+        reason, self.ways.unsaid = self.ways.unsaid, ""
+        return Request(Op.LIST, json.dumps({"kind": "dict", "barred": reason}).encode())
 
     def forget(self) -> None:
         """Close what this process inherited; it is its parent's."""
-        idle, self._idle = self._idle, []
-        for session in idle:
-            session.close()
+        idle, self._idle = self._idle, {}
+        for sessions in idle.values():
+            for session in sessions:
+                session.close()
 
     def greeting(self, session: bytes) -> bytes:
         """What a connection begins with. Raises ConnectionError where there is no instance."""
@@ -116,20 +151,96 @@ def later(request: Request, began: float) -> Request:
     return request._replace(wait_s=wait_s, flags=request.flags | AGAIN)
 
 
-class _Session:
-    """One connection, opened again when it breaks."""
+#: Asks what an object is, and for the way to it.
+ACCESS = Request(Op.LOOKUP, b'{"access": true}')
 
-    def __init__(self, instance: Path) -> None:
-        self._link = link_to(instance)
-        #: What the controller knows it by, over connections.
+
+def heard(link: Link, request: Request, reply: Reply) -> Reply:
+    """A reply of the controller; what it grants is noted."""
+    if request.op in (Op.LOOKUP, Op.CREATE) and reply.status == wire.Status.DONE:
+        record = json.loads(reply.body)
+        if "access" in record:
+            link.ways.learn(record["object_id"].encode(), record["access"])
+    return reply
+
+
+class _Session:
+    """One asker: its connections, opened again when they break."""
+
+    def __init__(self, link: Link, about: bytes) -> None:
+        self._link = link
+        #: What Redis and the controller know it by, over connections.
         self._name = os.urandom(wire.SESSION_BYTES)
+        self._said_name = self._name.hex().encode()
+        self._about = about
         self._number = 0
+        self._direct: Direct | None = None
         self._sock: socket.socket | None = None
         self._arrivals: Arrivals | None = None
 
     def ask(self, object_id: bytes, request: Request) -> Reply:
         self._number += 1
-        began = since = sent = time.monotonic()
+        began = time.monotonic()
+        if self._about:
+            done = self._directly(object_id, request)
+            if isinstance(done, Reply):
+                return done
+            request = done
+        return heard(self._link, request, self._by_controller(object_id, request, began))
+
+    # ---- Redis ---------------------------------------------------------------------------------
+
+    def _directly(self, object_id: bytes, request: Request) -> Reply | Request:
+        """The reply, or what is to be asked of the controller."""
+        link, tried = self._link, 0
+        while tried < 3:
+            way = link.way_to(object_id)
+            if way is None:
+                break
+            tried += 1
+            was_open = self._direct is not None
+            try:
+                if self._direct is None:
+                    self._direct = Direct(way)
+                    link.ways.reached()
+                said = self._direct.ask(request, self._said_name, self._number)
+                done = settled(request, said)
+            except Stranger:  # a server that was restarted, or the object is gone
+                self._close_direct()
+                link.ways.forget(object_id)
+            except (OSError, Gone, ValueError) as error:
+                if was_open := was_open or self._direct is not None:  # it may have been done
+                    request = request._replace(flags=request.flags | AGAIN)
+                self._close_direct()
+                if not was_open or tried > 1:
+                    link.ways.failed(error)
+                    break
+            else:
+                if done is not None:
+                    self._counted(request, done)
+                    return done
+                if isinstance(said, Refusal):
+                    return request._replace(flags=request.flags | AGAIN)
+                self._number += 1  # it was answered: this is to wait
+                return request
+        return request
+
+    def _counted(self, request: Request, reply: Reply) -> None:
+        try:
+            if self._direct is not None:
+                self._direct.count(request, reply)
+        except (OSError, Gone, ValueError):
+            self._close_direct()  # the request was done; the next one finds out why
+
+    def _close_direct(self) -> None:
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
+
+    # ---- the controller ------------------------------------------------------------------------
+
+    def _by_controller(self, object_id: bytes, request: Request, began: float) -> Reply:
+        since = sent = began
         frame = request.pack(object_id, 0, self._number)
         while True:
             try:
@@ -142,7 +253,7 @@ class _Session:
                 return receive(self._sock)
             except (OSError, Gone) as error:
                 was_open = self._sock is not None
-                self.close()
+                self._hang_up()
                 if was_open and time.monotonic() - sent > CONTACT_S:
                     since = time.monotonic()
                 self._link.away(since, error)
@@ -153,12 +264,16 @@ class _Session:
         sock = self._link.connected(self._name)
         self._sock, self._arrivals = sock, Arrivals(sock.fileno())
 
-    def close(self) -> None:
-        """Close the connection; the next request opens another."""
+    def _hang_up(self) -> None:
         sock, self._sock, self._arrivals = self._sock, None, None
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.close()
+
+    def close(self) -> None:
+        """Close the connections; the next request opens others."""
+        self._close_direct()
+        self._hang_up()
 
 
 def receive(sock: socket.socket) -> Reply:

@@ -19,7 +19,6 @@ from rekindle.wire.object_frames import (
     Op,
     Request,
     Status,
-    pack_list,
     unpack_list,
 )
 from rekindle.wire.serialization import deserialize
@@ -58,8 +57,8 @@ class Queue(Handle):
         """
         ttl_s = _ttl(partition_ttl)
         where = _partition(partition)
-        body = pack_list((_pickled(v),))
-        reply = yield Request(_PUT, body, b"", where, 0, ttl_s, _wait(block, timeout))
+        parts = [_pickled(v)]
+        reply = yield Request(_PUT, b"", b"", where, 0, ttl_s, _wait(block, timeout), parts)
         if reply.status == Status.FULL:
             raise queue.Full
 
@@ -81,7 +80,8 @@ class Queue(Handle):
         until = None if timeout is None else time.monotonic() + timeout
         for part in _parts(vs):
             left = None if until is None else max(0.0, until - time.monotonic())
-            reply = yield Request(_PUT, pack_list(part), b"", where, 0, ttl_s, _wait(block, left))
+            wait_s = _wait(block, left)
+            reply = yield Request(_PUT, b"", b"", where, 0, ttl_s, wait_s, part)
             if reply.status == Status.FULL:
                 raise queue.Full
 
@@ -123,7 +123,8 @@ class Queue(Handle):
             if block:
                 raise queue.Empty
             return []
-        return unpickled(unpack_list(reply.body, 1), "an item of a Queue")
+        items = unpack_list(reply.body, 1) if reply.parts is None else reply.parts
+        return unpickled(items, "an item of a Queue")
 
     @both
     def len(self, *, partition: str | None = None, total: bool = False) -> Steps[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from rekindle.exception import NotFoundError
 from rekindle.wire.object_frames import Reply, Request
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Located(Protocol):
 
     def _resolved(self, link: Link, reply: Reply) -> bytes:
         """Takes in what came back."""
+
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        """The same error, about what its user knows it by."""
 
 
 S = TypeVar("S", bound=Located)
@@ -137,7 +141,10 @@ def ask(owner: Located, request: Request) -> Reply:
     object_id = owner._known_id(link)
     if not object_id:
         object_id = owner._resolved(link, link.ask(b"", owner._resolving()))
-    return link.ask(object_id, request)
+    try:
+        return link.ask(object_id, request)
+    except NotFoundError as error:
+        raise owner._gone(error) from None
 
 
 async def _ask_aio(owner: Located, request: Request) -> Reply:
@@ -148,7 +155,10 @@ async def _ask_aio(owner: Located, request: Request) -> Reply:
     object_id = owner._known_id(link)
     if not object_id:
         object_id = owner._resolved(link, await found.ask(b"", owner._resolving()))
-    return await found.ask(object_id, request)
+    try:
+        return await found.ask(object_id, request)
+    except NotFoundError as error:
+        raise owner._gone(error) from None
 
 
 async def _drive(owner: Located, steps: Steps[R]) -> R:

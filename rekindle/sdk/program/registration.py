@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
-from rekindle.sdk import fingerprint
+from rekindle.sdk import environments, fingerprint
 from rekindle.sdk.calls.arguments import packed
 from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
@@ -19,6 +19,7 @@ from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.secret import Secret, merged, named_in_snapshot, references
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import split_name
 from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
@@ -41,8 +42,16 @@ def request_for(
 ) -> pb.RegisterAppRequest:
     """Everything about an app. Raises SerializationError for code that cannot travel.
 
-    ``detached``: it ends when nothing of it is undone, and not with its client.
+    ``app_name``: as the instance knows it, with its environment. ``detached``: it ends when nothing
+    of it is undone, and not with its client.
     """
+    with environments.of_app(split_name(app_name)[0]):
+        return _request_for(app, app_name, app_id, script, detached)
+
+
+def _request_for(
+    app: AppState, app_name: str, app_id: str, script: Program | None, detached: bool
+) -> pb.RegisterAppRequest:
     declarations = list(app.declarations.values())
     if script is not None:
         main_module.alias(script)
@@ -151,7 +160,8 @@ def pack(declaration: Declaration) -> bytes:
     what = f"the code of {declaration.name}"
     token = packing.set(declaration.app)
     try:
-        data = serialize(contents(declaration.raw), what)
+        with environments.code_travels():
+            data = serialize(contents(declaration.raw), what)
     finally:
         packing.reset(token)
     if len(data) > MAX_CODE_BYTES:

@@ -229,6 +229,51 @@ def _rollback(**more: Any) -> pb.RollbackRequest:
 
 
 @in_loop
+async def test_a_version_that_does_not_start_does_not_replace_one_that_works(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")  # nothing to replace: it is not started first
+        await client.deploy("b")
+        works = await client.find()
+        tried = await agent.prepares.get()
+        assert (tried.function_id, tried.strategy) == (works, "warm") and agent.prepares.empty()
+        agent.starts = "ModuleNotFoundError: No module named 'nope'"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.deploy("c")
+        error = from_rpc_error(caught.value)
+        assert isinstance(error, exception.StartError)
+        assert "version 3, does not start, so version 2 stays: f: ModuleNotFound" in str(error)
+        with pytest.raises(grpc.aio.AioRpcError, match="version 2 stays"):
+            request = pb.RollbackRequest(app="app", app_id=new_id("ap"))
+            await client.call("Rollback", request)
+        assert (await client.app()).version == 2 and await client.find() == works
+        assert (await client.send(works)).data == works.encode()
+        report = await client.call("Status", pb.StatusRequest())
+        assert [one.version for one in report.apps if not one.draining] == [2]
+        # What is to be replaced at any price is.
+        reply = await client.deploy("c", strategy="recreate")
+        assert reply.app.version == 3 and not reply.notes
+
+
+@in_loop
+async def test_a_first_start_goes_to_another_node_and_needs_none(instance: Instance) -> None:
+    async with Deployer(instance) as client:
+        await client.deploy("a")
+        reply = await client.deploy("b")
+        assert "no node is connected" in reply.notes[0] and reply.app.version == 2
+        async with FakeAgent(instance) as lost:
+            lost.starts = None
+            deploying = asyncio.ensure_future(client.deploy("c"))
+            await lost.prepares.get()
+            async with FakeAgent(instance) as other:
+                await lost.disconnect()
+                assert (await deploying).app.version == 3
+                assert other.prepares.qsize() == 1
+
+
+@in_loop
 async def test_the_newest_versions_are_kept(instance: Instance) -> None:
     async with Deployer(instance) as client, FakeAgent(instance) as agent:
         agent.answer(by_function)

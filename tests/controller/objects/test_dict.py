@@ -14,7 +14,6 @@ import pytest
 import redis
 
 from rekindle import Dict
-from rekindle.controller.storage import keys
 from rekindle.exception import (
     AlreadyExistsError,
     InvalidError,
@@ -23,6 +22,7 @@ from rekindle.exception import (
     SerializationError,
 )
 from rekindle.sdk.objects.keys import identity
+from rekindle.wire import object_keys
 
 WEEK_S = 7 * 24 * 3600
 
@@ -130,7 +130,7 @@ def test_a_value_may_have_100_mib_and_no_more() -> None:
 def test_an_entry_goes_when_no_one_has_used_it_for_seven_days(stored: redis.Redis) -> None:
     with Dict.ephemeral() as d:
         d.update({"old": 1, "read": 2, "new": 3})
-        key = keys.dict_entries(d.object_id)
+        key = object_keys.dict_entries(d.object_id)
 
         def age(name: str, seconds: float) -> None:
             entry: Any = stored.hget(key, identity(name))
@@ -175,8 +175,12 @@ def test_a_name_is_found_from_everywhere_and_made_where_asked_for() -> None:
     Dict.objects.delete(name, allow_missing=True)
     with pytest.raises(NotFoundError):
         Dict.objects.delete(name)
-    with pytest.raises(NotFoundError, match="deleted"):
+    with pytest.raises(NotFoundError, match=f"{name}.*deleted"):
         made.get(1)
+    with pytest.raises(NotFoundError, match=f"{name}.*deleted"):
+        asyncio.run(made.put.aio(1, 2))
+    with pytest.raises(NotFoundError, match=made.object_id):
+        Dict.from_id(made.object_id).get(1)
 
 
 def test_what_is_no_name_and_no_dict_is_refused() -> None:
@@ -192,7 +196,7 @@ def test_what_is_no_name_and_no_dict_is_refused() -> None:
 def test_an_ephemeral_one_leaves_nothing(stored: redis.Redis) -> None:
     with Dict.ephemeral() as d:
         d["a"] = 1
-        assert stored.exists(keys.dict_entries(d.object_id))
-    assert not stored.exists(keys.dict_entries(d.object_id))
+        assert stored.exists(object_keys.dict_entries(d.object_id))
+    assert not stored.exists(object_keys.dict_entries(d.object_id))
     with pytest.raises(NotFoundError):
         d.get("a")

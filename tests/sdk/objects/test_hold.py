@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.handle import _Hold
-from rekindle.sdk.objects.link import Gone
 from rekindle.wire import object_frames as wire
 
 

@@ -9,7 +9,16 @@ import sys
 import pytest
 
 from rekindle.exception import InvalidError, SerializationError
-from rekindle.sdk.objects.keys import entry, identity, key_of, value_of
+from rekindle.sdk.objects.keys import (
+    entry,
+    identity,
+    items_of,
+    key_of,
+    living,
+    pickled,
+    plain_entries,
+    value_of,
+)
 from rekindle.wire.serialization import serialize
 
 #: Equal in Python.
@@ -91,3 +100,37 @@ def test_a_key_that_cannot_be_pickled_or_contains_itself_is_refused() -> None:
     loop.append(loop)
     with pytest.raises((InvalidError, SerializationError)):
         identity((1, loop))
+
+
+def test_many_keys_are_taken_together_whatever_is_in_them() -> None:
+    for keys in (
+        ["a", "bb", ""],
+        ["a\0b", "c"],
+        ["a\0s", "\0", "s"],
+        ["x\0sy", "z"],
+        ["\ud800", "ü", "s"],
+        ["only\0one"],
+    ):
+        pairs = [(key, n) for n, key in enumerate(keys)]
+        made = plain_entries(pairs)
+        if made is None:  # the long way
+            names = [identity(key) for key in keys]
+            made = [
+                part
+                for key, name in zip(keys, names, strict=True)
+                for part in (name, entry(key, name, pickled(keys.index(key), "it")))
+            ]
+        assert made[::2] == [identity(key) for key in keys]
+        assert items_of(made[::2], made[1::2]) == pairs
+    assert plain_entries([("a", 1), (2, 2)]) is None and plain_entries([("a", [1])]) is None
+    assert plain_entries([("a" * 300, 1)]) is None and plain_entries([]) is None
+
+
+def test_entries_that_were_not_used_for_seven_days_are_left_out() -> None:
+    made = plain_entries([("old", 1), ("new", 2)])
+    assert made is not None
+    names, entries = made[::2], made[1::2]
+    assert living(names, entries) == (names, entries)
+    entries[0] = bytes(4) + entries[0][4:]
+    assert living(names, entries) == (names[1:], entries[1:])
+    assert living([], []) == ([], [])

@@ -1,14 +1,15 @@
--- KEYS: entries, record   ARGV: again, number, now_s, "1" to keep what is there, pairs
+-- KEYS: entries, record   ARGV: again, number, "1" to keep what is there, pairs
 local told = recorded(KEYS[2])
 if told then return told end
-local list = cmsgpack.unpack(ARGV[5])
-if ARGV[4] == '1' then
-  live(KEYS[1], list[1], ARGV[3])
+local list, added = cmsgpack.unpack(ARGV[4]), 0
+if ARGV[3] == '1' then
+  live(KEYS[1], list[1])
   if redis.call('HSETNX', KEYS[1], list[1], list[2]) == 0 then return record(KEYS[2], '0') end
+  added = 1
 else
   for i = 1, #list, 4000 do
-    redis.call('HSET', KEYS[1], unpack(list, i, math.min(i + 3999, #list)))
+    added = added + redis.call('HSET', KEYS[1], unpack(list, i, math.min(i + 3999, #list)))
   end
 end
-keep(KEYS[1])
+if added > 0 then keep(KEYS[1]) end
 return record(KEYS[2], '1')

@@ -1,7 +1,9 @@
--- KEYS: items, state, partitions, record   ARGV: again, number, now_ms, partition, items
-local told = recorded(KEYS[4])
+-- KEYS: items, state, waiting, partitions, record
+-- ARGV: again, number, partition, items
+local told = recorded(KEYS[5])
 if told then return told end
-local items, size = cmsgpack.unpack(ARGV[5]), 0
+local items = cmsgpack.unpack(ARGV[4])
+local size = 0
 for i = #items, 1, -1 do
   size = size + #items[i]
   redis.call('LPUSH', KEYS[1], items[i])
@@ -11,6 +13,9 @@ redis.call('HINCRBY', KEYS[2], 'h', -#items)
 if redis.call('PTTL', KEYS[1]) < 0 then
   redis.call('PEXPIRE', KEYS[1], 86400000)
   redis.call('PEXPIRE', KEYS[2], 86400000)
-  redis.call('ZADD', KEYS[3], string.format('%.0f', tonumber(ARGV[3]) + 86400000), ARGV[4])
+  redis.call('ZADD', KEYS[4], string.format('%.0f', now_ms() + 86400000), ARGV[3])
 end
-return record(KEYS[4], '1')
+local noted = redis.call('HMGET', KEYS[3], 'i' .. ARGV[3], 'w' .. ARGV[3])
+tell(noted[1], 'i', ARGV[3], #items)
+tell(noted[2], 'w', ARGV[3], #items)
+return record(KEYS[5], '1')

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
+from rekindle.execution import nested_calls
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import Outcomes, of_one
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,14 @@ class Results:
             begun=[one.index] if counts else [],
         )
         self._uplink.send(pb.AgentMessage(returned=returned))
+
+    def nested(self, _header: Header, body: bytes) -> None:
+        """A runner tells of calls that its inputs made."""
+        calls = [
+            pb.NestedCall(**dict(zip(nested_calls.FIELDS, one, strict=True)))
+            for one in json.loads(body)
+        ]
+        self._uplink.send(pb.AgentMessage(nested=pb.NestedCalls(calls=calls)))
 
     async def close(self) -> None:
         """Give up what is still on its way into the store."""

@@ -146,6 +146,7 @@ class InputDispatcher:
     def listen_to(self, runner: Runner) -> None:
         """Take what comes of a new runner's inputs, and its end."""
         runner.handlers["results"] = lambda header, body: self.take_results(runner, header, body)
+        runner.handlers["nested"] = self._results.nested
         runner.on_gone["pool"] = lambda: self.runner_ended(runner)
 
     # ---- handing out -----------------------------------------------------------------------

@@ -207,11 +207,9 @@ class Pool:
             counting = self.runners.counting(self.dispatcher.depth())
             aim = self.revision.spec.aimed_inputs
             return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
-        serving = [
-            r
-            for r in self.runners.counting(self.depth())
-            if not r.private and r.state is not RunnerState.LENT
-        ]
+        depth, lent = self.depth(), RunnerState.LENT
+        counting = self.runners.counting(depth) if depth else self.runners.values()
+        serving = [r for r in counting if r.state is not lent and not r.private]
         pace = self.dispatcher.pace
         coming = self.runners.starting + returning
         # Each that a runner died with may need one for itself, however short the others are: one

@@ -36,7 +36,8 @@ class RunnerSet(dict[str, Runner]):
 
     def idle(self) -> list[Runner]:
         """Runners that have nothing to do."""
-        return [r for r in self.values() if r.state is RunnerState.IDLE and not r.private]
+        idle = RunnerState.IDLE
+        return [r for r in self.values() if r.state is idle and not r.private]
 
     def last_used(self) -> Runner | None:
         """The idle runner that was used last: its caches are the warmest."""
@@ -48,7 +49,8 @@ class RunnerSet(dict[str, Runner]):
 
     def busy(self) -> int:
         """How many have an input, or a client of their own."""
-        return sum(1 for r in self.values() if r.state in _RUNNING)
+        busy, lent = _RUNNING
+        return len([1 for r in self.values() if (at := r.state) is lent or at is busy])
 
     def size(self) -> int:
         """How many there are or will be: those that are being started included."""
@@ -74,6 +76,8 @@ class RunnerSet(dict[str, Runner]):
 
     def taken(self, depth: int) -> int:
         """Places that are taken, for an input at ``depth``."""
+        if not depth:  # nearly always
+            return len(self) + self.starting
         return sum(1 for _ in self.counting(depth)) + self.starting
 
     def running(self, depth: int = DEEPEST) -> int:

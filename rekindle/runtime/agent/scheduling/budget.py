@@ -42,6 +42,8 @@ LEAST_AVAILABLE = 0.05
 #: What a spare takes of its own, where none was measured yet.
 _SPARE_BYTES = 4 << 20
 _REMEMBERED = 64
+#: Starts side by side are all told what the machine said within this time.
+_ASKED_EVERY_S = 0.05
 
 
 class Candidate(NamedTuple):
@@ -72,24 +74,28 @@ class Budget:
     counts: Counter[str] = field(default_factory=Counter)
     #: What went, and what was started, since the last look: bytes, as far as they are known.
     _since: int = 0
+    #: What the machine said last, when that was, and ``_since`` as it was then.
+    _machine: tuple[int, int] = (0, 0)
+    _asked_at: float = -math.inf
+    _since_asked: int = 0
 
     async def look(self) -> None:
         """Measure, and give up what is over the budget."""
-        self._since = 0
+        self._since, self._asked_at = 0, -math.inf
         await self.memory.measure(self.inventory)
         self.enforce()
 
     def enforce(self, more: int = 0, for_pool: Pool | None = None) -> bool:
         """Give up things until ``more`` bytes fit; whether they do."""
         over = self.held() + more - self.limit_bytes
-        reason = f"{_mib(self.held() + more)} MiB of a budget of {_mib(self.limit_bytes)} MiB"
-        available, total = machine_memory.available()
+        available, total = self._available()
         short = int(LEAST_AVAILABLE * total) + more - available
+        if over <= 0 and short <= 0:
+            return True
+        reason = f"{_mib(self.held() + more)} MiB of a budget of {_mib(self.limit_bytes)} MiB"
         if short > over:
             over = short
             reason = f"{_mib(available)} MiB are available on this machine"
-        if over <= 0:
-            return True
         for candidate in candidates(self.inventory, self.memory):
             if for_pool is not None and candidate.revision is for_pool.revision:
                 continue
@@ -99,6 +105,15 @@ class Budget:
             if over <= 0:
                 return True
         return False
+
+    def _available(self) -> tuple[int, int]:
+        """What the machine has, and has in all; asked anew for a start only now and then."""
+        now = time.monotonic()
+        if now - self._asked_at > _ASKED_EVERY_S:
+            self._asked_at, self._since_asked = now, self._since
+            self._machine = machine_memory.available()
+        available, total = self._machine
+        return available - max(0, self._since - self._since_asked), total
 
     def held(self) -> int:
         """What is held, by the last look and what has changed since."""

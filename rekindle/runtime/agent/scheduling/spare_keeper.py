@@ -44,11 +44,22 @@ class SpareKeeper:
 
     async def keep_forever(self) -> None:
         """Fork what is missing whenever starts have ended; until cancelled."""
+        had_some = False
         while True:
             await self.activity.changed.wait()
-            await self.activity.pause(PAUSE_S, LATEST_S)
+            if some := self._has_any():
+                await self.activity.pause(PAUSE_S, LATEST_S)
             self.activity.changed.clear()
-            self.follow()
+            if some or had_some:
+                self.follow()
+            had_some = some
+
+    def _has_any(self) -> bool:
+        """Whether a plan asks for spares, or some wait: else there is nothing to wait for."""
+        pools, revisions = self.inventory.pools.values(), self.inventory.revisions.values()
+        return any(pool.sizing.plan.spares for pool in pools) or any(
+            one.template is not None and one.template.spares.waiting for one in revisions
+        )
 
     def follow(self) -> None:
         """Fork what is missing, and let go of what is too much."""

@@ -6,6 +6,7 @@ Pools of several apps (two runs of one script, say) share it: its live template 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import sys
@@ -19,7 +20,12 @@ from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
-from rekindle.wire.environment import passed_on_environment
+from rekindle.wire.environment import (
+    DEFAULT_ENVIRONMENT,
+    ENVIRONMENT_VARIABLE,
+    passed_on_environment,
+    split_name,
+)
 from rekindle.wire.spec import FunctionSpec, params_digest
 
 
@@ -60,7 +66,7 @@ class Revision:
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    @property
+    @functools.cached_property
     def gpu_name(self) -> str:
         """What names it to holders of weights: other code, or other parameters, are another."""
         return f"{self.spec.revision()}-{params_digest(self.params)[:16]}"
@@ -85,10 +91,16 @@ class Revision:
             "OPENBLAS_THREAD_TIMEOUT": "4",
             **passed_on_environment(),
             **self._volumes_variable(),
+            **self._environment_variable(),
             **self.spec.env,
             **(self.secrets_in_snapshot if self.snapshots_enabled else {}),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _environment_variable(self) -> dict[str, str]:
+        """Where the app's code looks names up, also while it is imported."""
+        environment, _ = split_name(self.spec.app_name)
+        return {} if environment == DEFAULT_ENVIRONMENT else {ENVIRONMENT_VARIABLE: environment}
 
     def _volumes_variable(self) -> dict[str, str]:
         """Where volumes lie, for hooks that look into one."""

@@ -130,14 +130,15 @@ class LiveTemplate:
             child.failed(StartError(reason))
         self._retire_when_due()
 
-    def _forked(self, message: Header) -> None:
-        child = self._forking.pop(message["name"], None)
-        pidfd = self.channel.fds.popleft()
-        if child is None:
-            ForkedChild.kill_unknown(pidfd)  # given up: it took too long
-        else:
-            self._children[message["pid"]] = child
-            child.is_there(pidfd)
+    def _forked(self, children: list[tuple[int, str]]) -> None:
+        for pid, name in children:
+            child = self._forking.pop(name, None)
+            pidfd = self.channel.fds.popleft()
+            if child is None:
+                ForkedChild.kill_unknown(pidfd)  # given up: it took too long
+            else:
+                self._children[pid] = child
+                child.is_there(pidfd)
         self._retire_when_due()
 
     # ---- freezing --------------------------------------------------------------------------
@@ -233,9 +234,10 @@ class LiveTemplate:
     def _take(self, message: Header) -> None:
         operation = message["op"]
         if operation == "forked":
-            self._forked(message)
-        elif operation == "child_exit":
-            self._child_ended(message["pid"], message["status"])
+            self._forked(message["children"])
+        elif operation == "ended":
+            for pid, status in message["children"]:
+                self._child_ended(pid, status)
         elif operation == "fork_failed":
             for name in message["names"]:
                 self._fork_failed(name, f"fork failed: {message['reason']}")

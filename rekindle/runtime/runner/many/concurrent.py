@@ -1,19 +1,22 @@
 """Inputs side by side: those of sync functions in threads, of async ones as tasks of one loop.
 
+Generators as well, each at the pace of its own reader (streams.py).
+
 The agent gives a runner as many as it may have, so all that come begin at once.
 """
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import queue
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from rekindle.exception import InputCancellation, NotFoundError
+from rekindle.exception import NotFoundError
+from rekindle.runtime.runner.many import streams
 from rekindle.runtime.runner.many.execution import Running, answer
+from rekindle.runtime.runner.many.interrupt import Interrupt
 from rekindle.runtime.runner.many.run import Run
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.phases import now_ns
@@ -29,11 +32,13 @@ class Concurrent:
         self._service = service
         self._running = running
         self._async = {
-            name: inspect.iscoroutinefunction(function)
+            name: inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
             for name, function in service.functions.items()
         }
         self._threads = _Threads()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: The event loop, once it goes on all the time.
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def wants_loop(self) -> bool:
@@ -62,8 +67,14 @@ class Concurrent:
                 args, kwargs = run.load()
                 run.loaded_ns = now_ns()
                 run.interrupt = cast("asyncio.Task[None]", asyncio.current_task()).cancel
-                run.value = await self._service.functions[run.method](*args, **kwargs)
+                made = self._service.functions[run.method](*args, **kwargs)
                 del args, kwargs
+                if run.stream is None:
+                    self._service.check_value(run.method, made)
+                    run.value = await made
+                else:
+                    await streams.send_aio(run, made)
+                del made
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
             run.failure = error
         run.interrupt = None
@@ -71,7 +82,7 @@ class Concurrent:
 
     def _call(self, run: Run) -> None:
         nested = self._running.begin(run)
-        interrupt = _Interrupt()
+        interrupt = Interrupt()
         run.interrupt = interrupt
         try:
             try:
@@ -79,8 +90,14 @@ class Concurrent:
                     args, kwargs = run.load()
                     run.loaded_ns = now_ns()
                     value = self._service.functions[run.method](*args, **kwargs)
-                    run.value = _awaited(value) if inspect.iscoroutine(value) else value
-                    del args, kwargs, value
+                    del args, kwargs
+                    if run.stream is not None:
+                        what = self._service.what(run.method)
+                        streams.send(run, value, interrupt, what, self.loop)
+                    else:
+                        self._service.check_value(run.method, value)
+                        run.value = _awaited(value) if inspect.iscoroutine(value) else value
+                    del value
             finally:
                 interrupt.disarm()
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
@@ -95,33 +112,6 @@ def _awaited(coroutine: Any) -> Any:
     import asyncio
 
     return asyncio.run(coroutine)
-
-
-class _Interrupt:
-    """Raises InputCancellation in the thread that made it, while it is armed.
-
-    Where that waits in the kernel, or in C code, it is raised when it comes back from there.
-    """
-
-    def __init__(self) -> None:
-        self._thread = ctypes.c_ulong(threading.get_ident())
-        self._lock = threading.RLock()
-        self._armed = True
-
-    def __call__(self) -> None:
-        with self._lock:
-            if self._armed:
-                self._armed = False
-                _raise_in(self._thread, ctypes.py_object(InputCancellation))
-
-    def disarm(self) -> None:
-        """From here on nothing is raised."""
-        with self._lock:
-            self._armed = False
-            _raise_in(self._thread, None)
-
-
-_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _Threads:

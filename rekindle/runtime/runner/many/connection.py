@@ -13,18 +13,18 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from rekindle.runtime.runner.direct_server import pack_result
+from rekindle.runtime.runner.many.run import Run, Stream
 from rekindle.wire import direct_frames as wire
+from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import Header
 from rekindle.wire.reuse import MemoryFiles
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, unpack
-
-if TYPE_CHECKING:
-    from rekindle.runtime.runner.many.run import Run
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,17 @@ class Connection:
         except BaseException as error:
             what = f"the arguments of {self._reports.what(call.method)}"
             raise unpickling_error(what, error) from error
+
+    def stream(self, method: str) -> Stream:
+        """Where the items of its call go, of a generator."""
+        # No file is written again: how many of them the reader keeps, nobody can tell here.
+        pack = partial(
+            pack_result,
+            what=f"an item of {self._reports.what(method)}",
+            limit_bytes=self._limit_bytes,
+            files=None,
+        )
+        return Stream(partial(ItemWriter, self._sock), pack)
 
     def answer(self, runs: list[Run]) -> None:
         """Answer the call that is on."""

@@ -15,7 +15,7 @@ from functools import partial
 
 from rekindle.exception import FunctionTimeoutError, InputCancellation
 from rekindle.forkserver import park
-from rekindle.runtime.runner.inputs import pack_ending
+from rekindle.runtime.runner.inputs import pack_ending, report_nested
 from rekindle.runtime.runner.many.connection import Connection, Reports
 from rekindle.runtime.runner.many.prints import Prints
 from rekindle.runtime.runner.many.run import Run
@@ -108,6 +108,7 @@ class Intake:
 
     def answer(self, runs: list[Run]) -> None:
         """Results for the agent."""
+        report_nested(self.send)
         pieces: list[bytes] = []
         for run in runs:
             pieces += self._record(run)
@@ -117,6 +118,7 @@ class Intake:
 
     def _called(self, run: Run, failed: bool) -> None:
         """A direct call has ended."""
+        report_nested(self.send)
         self.page.end_slot(run.slot)
         with self._lock:
             self.page.called(run.ended_ns - run.began_ns, failed=failed)
@@ -163,6 +165,8 @@ class Intake:
             *(connection.slot, call.call_id, 0, call.method, call.depth, load, connection),
             *(Prints(call.call_id), now_ns()),
         )
+        if call.stream:
+            run.stream = connection.stream(call.method)
         connection.run = run
         self.take(run)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rekindle.exception import FunctionTimeoutError, InputCancellation
+from rekindle.runtime.runner.generators import Pack
 from rekindle.runtime.runner.many.prints import Prints
+from rekindle.wire.direct_stream import ItemWriter
 
 
 class Answerer(Protocol):
@@ -15,6 +17,14 @@ class Answerer(Protocol):
 
     def answer(self, runs: list[Run]) -> None:
         """Give results, of runs that have ended."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Where the items of an input go. ``open`` takes when it was received and loaded."""
+
+    open: Callable[[tuple[int, int]], ItemWriter]
+    pack: Pack
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +50,8 @@ class Run:
     cause: InputCancellation | FunctionTimeoutError | None = None
     #: Interrupts it, while it runs.
     interrupt: Callable[[], object] | None = None
+    #: Where its items go, of a generator.
+    stream: Stream | None = None
     #: No other comes until it has ended.
     alone: bool = False
     #: Calls that it has made were waited for.

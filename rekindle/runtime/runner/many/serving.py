@@ -37,7 +37,8 @@ def serve(
     engine = Concurrent(service, Running(page))
     intake.take = engine.take
     if engine.wants_loop:
-        _serve_on_loop(service.event_loop(), intake)
+        engine.loop = service.event_loop()
+        _serve_on_loop(engine.loop, intake)
         return
     while not intake.stopped:
         if not service.wait(intake.fileno(), IDLE_S):

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
+from rekindle.runtime.runner.unique import native
 from rekindle.runtime.runner.unique.step import Step
 
 #: Of a node identifier that is random, not a network card's (RFC 9562, section 6.10).
@@ -23,9 +24,15 @@ def steps() -> Iterator[Step]:
     """The steps for what is loaded."""
     for name, renew in _RENEWERS.items():
         module = sys.modules.get(name)
-        if module is not None:
+        if module is not None and not (name == "ssl" and _has_native_step()):
             what = name.removesuffix("._rust").removesuffix(".hazmat.bindings")
             yield Step(what, functools.partial(renew, module))
+
+
+def _has_native_step() -> bool:
+    """Whether the OpenSSL behind ``ssl`` has one."""
+    library = getattr(sys.modules.get("_ssl"), "__file__", None)
+    return library is not None and native.reaches(library, "RAND_add")
 
 
 def fresh(size_bytes: int) -> int:
@@ -41,7 +48,8 @@ def _random(random: ModuleType) -> None:
 def _ssl(ssl: ModuleType) -> None:
     """OpenSSL's own check is on the process id, which is equal in every restored copy.
 
-    It is named here, too, for interpreters that carry it without its symbols.
+    It is named here, too, for interpreters that carry it without its symbols; where it is one that
+    ``native`` has found, that is enough.
     """
     ssl.RAND_add(os.urandom(32), 32.0)
 
@@ -85,7 +93,7 @@ def _numpy(numpy_random: ModuleType) -> None:
 def _torch(torch: ModuleType) -> None:
     """The default CPU generator; ``torch.seed`` would also touch CUDA."""
     if hasattr(torch, "default_generator"):  # not in a torch that is half imported
-        torch.default_generator.seed()
+        torch.default_generator.manual_seed(fresh(8))  # ``seed`` opens a file for its eight bytes
 
 
 def _torch_cuda(cuda: ModuleType) -> None:

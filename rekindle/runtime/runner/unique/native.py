@@ -58,12 +58,22 @@ _THREAD_GENERATOR = "THREAD_RNG_KEY"
 _ARROW_MADE = ("_ZGVZN5arrow", "E8seed_gen")
 
 
+#: Files, and the functions with a step that they lead to.
+_reached: set[tuple[str, str]] = set()
+
+
+def reaches(path: str, function: str) -> bool:
+    """Whether there is a step for the function that this file calls by that name."""
+    return (os.path.realpath(path), function) in _reached
+
+
 def steps() -> Iterator[Step]:
     """The steps for what is mapped, each function once however many files lead to it."""
     yield Step("the C library", _libc)
     done = set()
     for path, base in _mapped_files().items():
         for what, address, run in _of_file(path, base):
+            _reached.add((path, what))
             if address not in done:
                 done.add(address)
                 yield Step(f"{what} in {path}", run)

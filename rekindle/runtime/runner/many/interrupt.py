@@ -1,0 +1,40 @@
+"""What ends user code in a thread that others run beside: an exception raised in that thread."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+
+from rekindle.exception import InputCancellation
+
+
+class Interrupt:
+    """Raises InputCancellation in the thread that made it, while it is armed.
+
+    Where that waits in the kernel, or in C code, it is raised when it comes back from there.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ctypes.c_ulong(threading.get_ident())
+        self._lock = threading.RLock()
+        self._armed = True
+
+    def __call__(self) -> None:
+        with self._lock:
+            if self._armed:
+                self._armed = False
+                _raise_in(self._thread, ctypes.py_object(InputCancellation))
+
+    def arm(self) -> None:
+        """From here on it is raised."""
+        with self._lock:
+            self._armed = True
+
+    def disarm(self) -> None:
+        """From here on nothing is raised."""
+        with self._lock:
+            self._armed = False
+            _raise_in(self._thread, None)
+
+
+_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc

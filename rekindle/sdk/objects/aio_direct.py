@@ -1,0 +1,226 @@
+"""One connection to Redis for all tasks of a loop that use one object; replies come in order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import weakref
+from collections import deque
+from typing import Any
+
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.exchange import Exchange, Plainly, Way, refused, some, taken
+from rekindle.wire.object_frames import Op, Reply, Request, pack_list
+from rekindle.wire.resp import Incomplete, Refusal, parsed
+
+_READ_BYTES = 1 << 18
+_CONNECT_S = 2.0
+#: Of what is put back: no request has it.
+_SLOT_BACK = (1 << 32) - 1
+
+
+class AioDirect:
+    """For one loop and one object."""
+
+    def __init__(self, session: bytes) -> None:
+        self._session = session
+        self._sock: socket.socket | None = None
+        self._opening = asyncio.Lock()
+        self._buffer = bytearray()
+        self._unsent: deque[memoryview] = deque()
+        #: In the order of the requests.
+        self._waiting: deque[tuple[asyncio.Future[Any], Exchange]] = deque()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._sock is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no one waits for a reply."""
+        return not self._waiting
+
+    async def open(self, way: Way) -> None:
+        """Connect. Raises OSError, Gone, Stranger."""
+        async with self._opening:
+            if self._sock is not None:
+                return
+            loop = asyncio.get_running_loop()
+            sock, address = way.socket()
+            try:
+                sock.setblocking(False)
+                async with asyncio.timeout(_CONNECT_S):
+                    await loop.sock_connect(sock, address)
+                    for words in way.greeting:
+                        await loop.sock_sendall(sock, words)
+                        await _welcomed(loop, sock)
+            except BaseException:
+                sock.close()
+                raise
+            self._sock, self._buffer = sock, bytearray()
+            self._unsent.clear()
+            loop.add_reader(sock.fileno(), self._readable)
+            weakref.finalize(loop, sock.close)
+        self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
+
+    async def ask(self, way: Way, request: Request, slot: int, number: int) -> Any:
+        """What the server says, for settled(). Raises OSError, Gone, ValueError.
+
+        What a get takes whose task is cancelled is put back.
+        """
+        said = await self._exchange(way, request, slot, number, plain=False)
+        if isinstance(said, Plainly):
+            if request.op == Op.QUEUE_GET:
+                way.left_some()
+            said = await self._exchange(way, request, slot, number, plain=True)
+        return said
+
+    async def _exchange(
+        self, way: Way, request: Request, slot: int, number: int, *, plain: bool
+    ) -> object:
+        exchange = way.exchange(request, self._session, slot, number, plain=plain)
+        future = self._queued(exchange)
+        if request.op != Op.QUEUE_GET:
+            return await future
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(lambda done: self._put_back(way, request, done))
+            raise
+
+    def _queued(self, exchange: Exchange) -> asyncio.Future[Any]:
+        """Send it."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, exchange))
+        self._send(exchange.data)
+        return future
+
+    def count(self, way: Way, request: Request, reply: Reply) -> None:
+        """Note what was done."""
+        words = way.count(request, reply)
+        if words and self._sock is not None:
+            told = self._queued(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
+            told.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _put_back(self, way: Way, request: Request, future: asyncio.Future[Any]) -> None:
+        said = b"" if future.cancelled() or future.exception() else future.result()
+        items = taken(said)
+        if items and self._sock is not None:
+            back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
+            told = self._queued(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
+            told.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    # ---- the connection ------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        sock = self._sock
+        if sock is None:
+            raise Gone("Redis closed the connection")
+        if self._unsent:
+            self._unsent.append(memoryview(data))
+            return
+        try:
+            sent = sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.broke(error)
+            raise
+        if sent < len(data):
+            asyncio.get_running_loop().add_writer(sock.fileno(), self._writable)
+            self._unsent.append(memoryview(data)[sent:])
+
+    def _writable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            while self._unsent:
+                piece = self._unsent[0]
+                sent = sock.send(piece)
+                if sent < len(piece):
+                    self._unsent[0] = piece[sent:]
+                    return
+                self._unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.broke(error)
+            return
+        asyncio.get_running_loop().remove_writer(sock.fileno())
+
+    def _readable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            data = sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.broke(error)
+            return
+        if not data:
+            self.broke(Gone("Redis closed the connection"))
+            return
+        self._buffer += data
+        try:
+            self._replies()
+        except ValueError as error:
+            self.broke(error)
+
+    def _replies(self) -> None:
+        buffer, at = self._buffer, 0
+        while self._waiting and at < len(buffer):
+            future, (_, finish, replies, mark, _) = self._waiting[0]
+            came: Any
+            if mark:
+                end = buffer.find(mark, at)
+                if end < 0:
+                    break
+                came, at = bytes(buffer[at:end]), end + len(mark)
+            else:
+                found = some(buffer, replies, at)
+                if found is None:
+                    break
+                came, at = found
+            self._waiting.popleft()
+            if not future.done():
+                future.set_result(finish(came))
+        del buffer[:at]
+
+    def broke(self, error: Exception) -> None:
+        """Close the connection; who waits for a reply asks again."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock.fileno())
+        loop.remove_writer(sock.fileno())
+        sock.close()
+        waiting, self._waiting = self._waiting, deque()
+        for future, _ in waiting:
+            if not future.done():
+                future.set_exception(Gone(str(error)))
+
+
+def _ignored(_: object) -> object:
+    return None
+
+
+async def _welcomed(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    data = bytearray()
+    while True:
+        piece = await loop.sock_recv(sock, _READ_BYTES)
+        if not piece:
+            raise Gone("Redis closed the connection")
+        data += piece
+        try:
+            said, _ = parsed(data)
+        except Incomplete:
+            continue
+        if isinstance(said, Refusal):
+            refused(said)
+            raise Gone(str(said))
+        return
