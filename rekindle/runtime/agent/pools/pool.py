@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -208,8 +209,8 @@ class Pool:
             aim = self.revision.spec.aimed_inputs
             return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
         depth, lent = self.depth(), RunnerState.LENT
-        counting = self.runners.counting(depth) if depth else self.runners.values()
-        serving = [r for r in counting if r.state is not lent and not r.private]
+        there: Iterable[Runner] = self.runners.counting(depth) if depth else self.runners.values()
+        serving = [r for r in there if r.state is not lent and not r.private]
         pace = self.dispatcher.pace
         coming = self.runners.starting + returning
         # Each that a runner died with may need one for itself, however short the others are: one
