@@ -32,6 +32,7 @@ class RunOptions:
     quiet: bool = False
     linger: str | None = None
     detach: bool = False
+    interactive: bool = False
 
 
 def raw_of(target: Target) -> Callable[..., Any]:
@@ -64,7 +65,9 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
             with progress.step(f"Bringing up {target.app.name or 'the app'}"):
-                app = stack.enter_context(target.app.run(detach=options.detach))
+                app = stack.enter_context(
+                    target.app.run(detach=options.detach, interactive=options.interactive)
+                )
             notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
             try:
                 result = call()

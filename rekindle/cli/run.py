@@ -38,6 +38,11 @@ def _own_options() -> list[click.Option]:
             help="What was submitted goes on when this program ends, also by Ctrl-C.",
         ),
         click.Option(
+            ["-i", "--interactive"],
+            is_flag=True,
+            help="breakpoint() and rekindle.interact() in a runner have this terminal.",
+        ),
+        click.Option(
             ["--linger"],
             metavar="TIME",
             help="How long the instance stays after its last program: 10m (unless "

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 else:
     asyncio = lazily.module("asyncio")
 
-#: Closing an app waits for its runners' exit hooks, which have 30 seconds.
-_CLOSE_S = 35.0
+#: Closing an app waits for what is interrupted (5 s), and for exit hooks (30 s).
+_CLOSE_S = 40.0
 
 
 class Holding:

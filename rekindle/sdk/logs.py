@@ -51,6 +51,9 @@ class LogPrinter:
         self._task: asyncio.Task[None] | None = None
         self._follows = False
         self._ended = False
+        #: Not while a runner has the terminal: lines of others would come into what it shows.
+        self._may_show = threading.Event()
+        self._may_show.set()
         self._connected = True
         self._said = False  # that output is late
         self._owner = os.getpid()  # a forked child has no part in the printing
@@ -84,6 +87,8 @@ class LogPrinter:
         try:
             request = pb.LogsRequest(**self._wanted())
             async for line in self._client.logs(request, self.link_lost):
+                if not self._may_show.is_set():
+                    await asyncio.to_thread(self._may_show.wait)
                 self._take(line)
         except Error as error:
             notes.write_note(f"output is no longer shown: {error}")
@@ -92,6 +97,7 @@ class LogPrinter:
             self._wake()
 
     def _came(self, fields: dict[str, Any]) -> None:
+        self._may_show.wait()
         self._take(_Line(fields))
 
     def _over(self, error: Exception | None) -> None:
@@ -129,6 +135,13 @@ class LogPrinter:
         if os.getpid() == self._owner and self._wait_shown(lambda: call_id in self._marks):
             self._marks.pop(call_id, None)
 
+    async def hold(self, held: bool) -> None:
+        """Show nothing (True), or go on: calls wait for their lines for as long."""
+        if held:
+            self._may_show.clear()
+        else:
+            self._may_show.set()
+
     async def drain(self) -> None:
         """Print what comes until the stream ends, which it does when its app is closed."""
         if self._follows:
@@ -162,7 +175,8 @@ class LogPrinter:
                     async with asyncio.timeout(self._patience_s()):
                         await news.wait()
                 except TimeoutError:
-                    return self._is_late()
+                    if self._may_show.is_set():
+                        return self._is_late()
         return True
 
     def _wait_shown(self, done: Callable[[], bool]) -> bool:
@@ -170,7 +184,7 @@ class LogPrinter:
         news = threading.Event()
         with self._woken_by(news.set):
             while not done() and not self._ended:
-                if not news.wait(self._patience_s()):
+                if not news.wait(self._patience_s()) and self._may_show.is_set():
                     return self._is_late()
                 news.clear()
         return True

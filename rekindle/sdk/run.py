@@ -25,16 +25,31 @@ from rekindle.wire.environment import in_environment
 
 if TYPE_CHECKING:
     from rekindle.sdk.declaration import AppState
+    from rekindle.sdk.terminal.server import TerminalServer
 
 
 class AppRun(Block[RunningApp]):
     """The context manager, sync and async, that ``app.run()`` gives."""
 
     def __init__(
-        self, app: AppState, name: str | None, environment: str, *, detach: bool = False
+        self,
+        app: AppState,
+        name: str | None,
+        environment: str,
+        *,
+        detach: bool = False,
+        interactive: bool = False,
     ) -> None:
+        """Raises InvalidError where it cannot be meant."""
+        if detach and interactive:
+            raise InvalidError(
+                "a run is either interactive or detached: what goes on without its program has no "
+                "terminal; leave one of -i (interactive=) and -d (detach=) out"
+            )
         self._app = app
         self._detach = detach
+        self._interactive = interactive
+        self._terminal: TerminalServer | None = None
         self._name = name
         self._environment = environment
         self._session: session.Session | None = None
@@ -71,6 +86,10 @@ class AppRun(Block[RunningApp]):
     # ---- steps ---------------------------------------------------------------------------------
 
     def _start(self) -> RunningApp:
+        if self._interactive:
+            from rekindle.sdk.terminal.user_terminal import UserTerminal
+
+            user_terminal = UserTerminal()
         # A private instance comes up while we look at the code.
         if self._detach:
             from rekindle.sdk.local import staying
@@ -97,11 +116,17 @@ class AppRun(Block[RunningApp]):
             made.logs = LogPrinter(client, app_id)
         self._holding = holding = Holding(made)
         holding.begin(form)
+        if self._interactive:
+            from rekindle.sdk.terminal.server import TerminalServer
+
+            self._terminal = TerminalServer(user_terminal, instance, app_id, made.logs)
+            self._terminal.start()
         self._app.running = made
         running.started(made)
         return made
 
     def _stop(self) -> None:
+        self._close_terminal()
         made = self._app.running
         if made is None or self._holding is None:
             return
@@ -112,7 +137,13 @@ class AppRun(Block[RunningApp]):
         leases.give_back_of(made)
         self._holding.close(detach=self._detach)
 
+    def _close_terminal(self) -> None:
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            terminal.close()
+
     def _take_down(self, *, at_once: bool = False) -> None:
+        self._close_terminal()
         if self._holding is not None:
             self._holding.let_go()
             self._holding = None

@@ -124,7 +124,7 @@ class Client:
             except grpc_aio.AioRpcError as error:
                 if not errors.is_connection_loss(error):
                     raise errors.from_rpc_error(error) from None
-                await patience.wait(error)
+                await patience.wait()
 
     async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
         """One attempt; raises what the server means, or BrokenError for a broken connection."""
@@ -134,7 +134,7 @@ class Client:
                 yield message
         except grpc_aio.AioRpcError as error:
             if errors.is_connection_loss(error):
-                raise BrokenError(error) from None
+                raise BrokenError from None
             raise errors.from_rpc_error(error) from None
         finally:
             call.cancel()
@@ -204,8 +204,8 @@ class Client:
                 async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
                     pass
                 return  # the controller closed the app
-            except BrokenError as lost:
-                await patience.wait(lost.error)
+            except BrokenError:
+                await patience.wait()
 
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
@@ -309,8 +309,8 @@ class Client:
                     if arrived:
                         yield arrived, log_seq
                 return
-            except BrokenError as lost:
-                await patience.wait(lost.error)
+            except BrokenError:
+                await patience.wait()
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
         """What is known of a call."""
@@ -343,10 +343,10 @@ class Client:
                     request.after_seq, request.tail = line.seq, 0
                     yield line
                 return
-            except BrokenError as lost:
+            except BrokenError:
                 if on_lost is not None:
                     on_lost()
-                await patience.wait(lost.error)
+                await patience.wait()
 
     async def lease(
         self,

@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING
 
 from rekindle import lazily
 from rekindle.exception import ConnectionError
+from rekindle.sdk.connection.patience import why_ended
 
 if TYPE_CHECKING:
     import asyncio
-
-    import grpc.aio as grpc_aio
 else:
     asyncio = lazily.module("asyncio")
 
 
 class BrokenError(Exception):
     """The connection broke while a stream was read."""
-
-    def __init__(self, error: grpc_aio.AioRpcError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class Patience:
@@ -46,16 +41,17 @@ class Patience:
         self._last = 0.0
         self._delay_s = 0.02
 
-    async def wait(self, error: grpc_aio.AioRpcError) -> None:
+    async def wait(self) -> None:
         """Sleep before the next attempt.
 
         Raises ConnectionError when the time is over, or when no one restarts the controller.
         """
-        if not self._alive():
+        over = why_ended(self._instance)
+        if over or not self._alive():
             killed = "the process that kept it up (its supervisor) was killed"
             raise ConnectionError(
                 f"the instance in {self._instance} has ended while it was in use: "
-                f"{self._why_ended() or killed}"
+                f"{self._why_ended() or over or killed}"
             ) from None
         now = asyncio.get_running_loop().time()
         if self._away_since is None or now - self._last > self._CONTACT_S:
@@ -63,9 +59,8 @@ class Patience:
         if now - self._away_since >= self._total_s:
             instance = self._instance
             raise ConnectionError(
-                f"no controller answers at {instance} (waited {self._total_s:g} s: "
-                f"{error.details()}). See `rekindle status` and {instance}/logs/controller.log; "
-                f"`rekindle up` starts one"
+                f"no controller answers at {instance}, and none has for {self._total_s:g} s. See "
+                f"`rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
             ) from None
         await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
         self._delay_s = min(self._delay_s * 2, 0.5)
