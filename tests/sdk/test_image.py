@@ -104,6 +104,17 @@ def test_what_debian_has_not_comes_by_uv() -> None:
     assert steps[1].title == "Python 3.12 by uv"
 
 
+def test_packages_of_conda_are_beside_a_python_of_conda() -> None:
+    steps = Image.micromamba("3.12").micromamba_install("numpy", channels=["a"]).spec().steps
+    _base, python, settings, packages = steps
+    assert python.commands[0].endswith("--channel conda-forge python=3.12 pip")
+    assert settings.env["PATH"].startswith("/opt/conda/bin:")
+    assert packages.commands == (
+        "micromamba install --yes --quiet --prefix /opt/conda --channel a numpy",
+    )
+    assert python.tools == packages.tools == ("micromamba",)
+
+
 def test_without_a_version_it_is_that_of_the_program() -> None:
     version = "{}.{}".format(*sys.version_info)
     assert f"debian_slim('{version}')" in repr(Image.debian_slim())

@@ -108,3 +108,11 @@ def test_cpu_and_memory_take_a_request_and_a_limit(
 def test_a_wrong_pair_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidError, match=next(iter(given))):
         rekindle.App("a").function(**given)
+
+
+@pytest.mark.parametrize("kind", ["Function", "Cls", "Dict", "Queue", "Secret", "Volume"])
+def test_the_former_lookup_of_a_class_says_from_name(kind: str) -> None:
+    with pytest.raises(rekindle.exception.UnknownNameError, match=rf"{kind}\.from_name"):
+        getattr(rekindle, kind).lookup  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        getattr(rekindle, kind).nonsense  # noqa: B018

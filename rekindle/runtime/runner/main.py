@@ -15,7 +15,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.execution import context  # noqa: E402
+from rekindle.execution import context, interaction  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
     forking,
     interrupts,
@@ -58,6 +58,7 @@ def main() -> int:
         capabilities.set_aside() if later else capabilities.drop()
     _stream_lines()
     context.set_remote()
+    interaction.install()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
     service = _load(boot, code, channel, marks)
     del code
@@ -78,6 +79,7 @@ def main() -> int:
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
+        park.keep_from_collecting()
         rehearsal.learn()
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}

@@ -10,6 +10,7 @@ import pytest
 
 from rekindle import Image, Secret
 from rekindle.exception import ImageBuildError, ImageError
+from rekindle.runtime.images import tools
 from rekindle.runtime.images.builder import ensure, missing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.store import LayerStore
@@ -182,6 +183,18 @@ def test_a_function_runs_in_the_image_where_its_python_is_the_same(store: LayerS
     else:
         with pytest.raises(ImageBuildError, match="equal versions only"):
             build(image, store)
+
+
+def test_a_program_that_is_missing_is_named(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageBuildError, match=r"needs micromamba, which is not on PATH"):
+        build(Image.micromamba("3.13"), store)
+    for name in ("skopeo", "umoci"):
+        assert not tools.has(tmp_path, name)
+        with pytest.raises(ImageError, match=f"needs {name}.*rekindle setup images"):
+            tools.find_oci(tmp_path, name)
 
 
 def test_the_host_image_is_no_image(store: LayerStore) -> None:

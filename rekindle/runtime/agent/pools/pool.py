@@ -391,13 +391,8 @@ class Pool:
         self.gpus.give_back()
 
     async def end_runners(self) -> None:
-        """Kill what runs, let exit hooks run in idle runners, and wait for all of it."""
-        stops = []
-        for runner in list(self.runners.values()):
-            if runner.state is RunnerState.BUSY:
-                runner.kill("its app was closed")
-            stops.append(self.stop(runner))
-        await asyncio.gather(*stops)
+        """Let exit hooks run in idle runners, kill the others, and wait for all of it."""
+        await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
         await self._tasks.finish()
         self.take_in_events()

@@ -32,7 +32,7 @@ from rekindle.wire import gpu_environment
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
-from rekindle.wire.phases import Strategy
+from rekindle.wire.phases import Strategy, now_ns
 
 
 @dataclass
@@ -67,6 +67,11 @@ class Becoming:
     def output_of(self, runner_id: str) -> Output:
         """What a process prints, as that of this runner."""
         return Output(lambda line: self.on_line(line, runner_id, ""))
+
+    def mark(self, runner: Runner, call_id: str) -> None:
+        """Have the log show that all lines of a call, or of the start, have come."""
+        runner.output.drain(runs_on=runner.slots is not None)
+        self.on_line(pb.LogLine(stream="mark", at_ns=now_ns()), runner.id, call_id)
 
     async def become_restored(
         self,
@@ -152,6 +157,7 @@ class Becoming:
             self.on_line(line, runner_id, call_id)
 
         output.redirect(on_line)
+        runner.handlers["mark"] = lambda header, _body: self.mark(runner, str(header["call_id"]))
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:

@@ -191,7 +191,11 @@ class Starter(Becoming):
             back = await bring_back(self.context, self.revision, snapshot, pending.clock)
         except SnapshotRestoreError as error:
             outfit.close()
-            tracker.refuse(str(error))
+            stored = self.context.stored
+            why = stored.why_lost(snapshot) if stored is not None else ""
+            tracker.refuse(f"{error}: {why}" if why else str(error))
+            if why:
+                raise SnapshotRestoreError(f"{error}: {why}") from error
             raise
         except BaseException:
             outfit.close()
