@@ -226,10 +226,24 @@ class Commands:
         return b"".join((_MULTI, self._drained, *keys, kept, again, number, *rest, items, _EXEC))
 
 
+class _Heads(dict[int, bytes]):
+    """What a word begins with, by its length; those of short ones are kept."""
+
+    def __missing__(self, length: int) -> bytes:
+        made = b"$%d" % length
+        if length < _KEPT_HEADS:
+            self[length] = made
+        return made
+
+
+_KEPT_HEADS = 4096
+_HEADS = _Heads()
+
+
 def _bulks(words: Sequence[bytes]) -> bytes:
     """Many words, the quick way."""
-    pairs = chain.from_iterable(zip(map(len, words), words, strict=True))
-    return b"$%d\r\n%b\r\n" * len(words) % tuple(pairs)
+    heads = map(_HEADS.__getitem__, map(len, words))
+    return b"\r\n".join((*chain.from_iterable(zip(heads, words, strict=True)), b""))
 
 
 #: How operations are counted, for who looks on.

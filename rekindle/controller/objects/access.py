@@ -57,7 +57,7 @@ class DirectAccess:
         self._never = "it is turned off (REKINDLE_DIRECT_OBJECTS=0)" if not allowed else ""
         self._address: dict[str, Any] = {}
         if allowed:
-            self._address, self._never = _address_of(url)
+            self._address, self._never = address_of(url)
         self._counted = 0.0
         self._crowded = ""
         #: Why programs go through the controller now; empty where they need not.
@@ -157,7 +157,7 @@ class DirectAccess:
             self._crowded = f"Redis has {there:,} of the {most:,} connections that it takes"
 
 
-def _address_of(url: str) -> tuple[dict[str, Any], str]:
+def address_of(url: str) -> tuple[dict[str, Any], str]:
     """Where programs of this machine find the server; or why they do not.
 
     More kinds of servers (TLS, Sentinel) need a program that can speak to them.

@@ -20,7 +20,7 @@ from rekindle.controller.objects.attempts import Answer
 from rekindle.controller.objects.catalog import Catalog, Shared
 from rekindle.controller.objects.waiting import Lines
 from rekindle.controller.storage.redis_link import Command, RedisLink
-from rekindle.exception import Error
+from rekindle.exception import Error, ServiceError
 from rekindle.wire import object_keys as names
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.object_commands import counted
@@ -65,8 +65,15 @@ class Census:
         """It is gone."""
         self._done.pop(one.object_id, None)
 
-    async def take(self) -> pb.ObjectsStatus:
-        """Raises ServiceError where Redis does not answer."""
+    async def take(self, patience_s: float) -> pb.ObjectsStatus | None:
+        """What there is; what there was a while ago, where Redis does not say so in time."""
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._take()
+        except (ServiceError, TimeoutError):
+            return self._taken
+
+    async def _take(self) -> pb.ObjectsStatus:
         if self._taken is not None and time.monotonic() - self._taken_at < _FRESH_S:
             return self._taken
         if self._running is None or self._running.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import weakref
 from collections import deque
@@ -32,9 +33,9 @@ class AioDirect:
         self._waiting: deque[tuple[asyncio.Future[Any], Exchange]] = deque()
 
     @property
-    def is_open(self) -> bool:
-        """Whether there is a connection."""
-        return self._sock is not None
+    def connection(self) -> socket.socket | None:
+        """The one that there is."""
+        return self._sock
 
     @property
     def is_idle(self) -> bool:
@@ -99,17 +100,23 @@ class AioDirect:
     def count(self, way: Way, request: Request, reply: Reply) -> None:
         """Note what was done."""
         words = way.count(request, reply)
-        if words and self._sock is not None:
-            told = self._queued(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
-            told.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if words:
+            self._told(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
+
+    def _told(self, exchange: Exchange) -> None:
+        """Send what nobody waits for the reply of."""
+        if self._sock is None:
+            return
+        with contextlib.suppress(OSError, Gone):  # who asks next finds out
+            said = self._queued(exchange)
+            said.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _put_back(self, way: Way, request: Request, future: asyncio.Future[Any]) -> None:
         said = b"" if future.cancelled() or future.exception() else future.result()
         items = taken(said)
-        if items and self._sock is not None:
+        if items:
             back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
-            told = self._queued(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
-            told.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._told(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
 
     # ---- the connection ------------------------------------------------------------------------
 
@@ -189,6 +196,11 @@ class AioDirect:
             if not future.done():
                 future.set_result(finish(came))
         del buffer[:at]
+
+    def hang_up(self, connection: socket.socket | None) -> None:
+        """Close it, unless it was replaced by another one meanwhile."""
+        if connection is self._sock:
+            self.broke(Gone("it was closed here"))
 
     def broke(self, error: Exception) -> None:
         """Close the connection; who waits for a reply asks again."""

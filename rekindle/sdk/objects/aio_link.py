@@ -95,21 +95,21 @@ class AioLink:
                 break
             tried += 1
             direct = self._direct_to(object_id)
-            was_open = direct.is_open
+            was_open = direct.connection is not None
+            connection = direct.connection
             try:
-                if not direct.is_open:
+                if not was_open:
                     await direct.open(way)
                     ways.reached()
-                was_open = True
+                was_open, connection = True, direct.connection
                 said = await direct.ask(way, request, slot, self._numbers[slot])
                 done = settled(request, said)
-            except Stranger as error:
-                direct.broke(error)
+            except Stranger:
+                direct.hang_up(connection)
                 ways.forget(object_id)
             except (OSError, Gone, ValueError) as error:
                 if was_open:
                     request = request._replace(flags=request.flags | AGAIN)
-                direct.broke(error)
                 if not was_open or tried > 1:
                     ways.failed(error)
                     break
@@ -195,25 +195,30 @@ class AioLink:
     # ---- the connection ------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        async with self._opening:
-            if self._sock is not None:
-                return
-            loop = asyncio.get_running_loop()
-            greeting = self._link.greeting(self._name)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                sock.setblocking(False)
-                await loop.sock_connect(sock, str(paths.objects_socket(self._link.instance)))
-                await loop.sock_sendall(sock, greeting)
-                await self._welcomed(loop, sock)
-            except BaseException:
-                sock.close()
-                raise
-            self._sock, self._buffer = sock, bytearray()
-            self._unsent.clear()
-            loop.add_reader(sock.fileno(), self._readable)
-            weakref.finalize(loop, sock.close)
-        self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
+        while self._sock is None:
+            opening = self._opening
+            async with opening:
+                # Who waited for a lock that was replaced waits for the one that there is now.
+                if opening is self._opening and self._sock is None:
+                    await self._connect()
+                    self._opening = asyncio.Lock()  # one that was waited for keeps its loop alive
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        greeting = self._link.greeting(self._name)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, str(paths.objects_socket(self._link.instance)))
+            await loop.sock_sendall(sock, greeting)
+            await self._welcomed(loop, sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._sock, self._buffer = sock, bytearray()
+        self._unsent.clear()
+        loop.add_reader(sock.fileno(), self._readable)
+        weakref.finalize(loop, sock.close)
 
     async def _welcomed(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         data = bytearray()

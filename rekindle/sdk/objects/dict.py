@@ -167,7 +167,7 @@ def _pair(key: Any, value: Any) -> tuple[bytes, bytes]:
     return name, entry(key, name, raw)
 
 
-def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], list[Any]]) -> Batches[Any]:
+def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], Iterable[Any]]) -> Batches[Any]:
     """Some at a time; ``make`` gets identities and entries."""
     seen: set[bytes] = set()
     cursor, count = b"0", _FIRST_PAGE

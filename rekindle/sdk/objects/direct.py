@@ -113,7 +113,8 @@ class Direct:
         while True:
             if mark:
                 if data.endswith(mark):
-                    return bytes(data[: -len(mark)])
+                    del data[-len(mark) :]
+                    return bytes(data)
             elif (found := some(data, replies)) is not None:
                 return found[0]
             piece = self._sock.recv(_READ_BYTES)

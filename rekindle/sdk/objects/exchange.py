@@ -113,7 +113,7 @@ class Way:
         elif op == Op.QUEUE_GET and self._may_drain(request.quantity):
             words = commands.drain(about, request, caller) + self._ping
             return Exchange(words, _drained, mark=self._mark)
-        elif op == Op.DICT_SCAN and request.body not in (b"", b"0"):
+        elif op == Op.DICT_SCAN:
             count = b"%d" % request.quantity
             words = packed(b"HSCAN", self._entries, request.body, b"COUNT", count) + self._ping
             return Exchange(words, _page, mark=self._mark)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, compress
 from operator import itemgetter
 from struct import Struct
@@ -131,7 +131,11 @@ def living(names: list[bytes], entries: list[bytes]) -> tuple[list[bytes], list[
 
 def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
     """The keys of many entries. Raises DeserializationError."""
-    if names and _have_no_key(entries):
+    return _keys_of(names, entries, plain=_have_no_key(entries))
+
+
+def _keys_of(names: Sequence[bytes], entries: Sequence[bytes], *, plain: bool) -> list[Any]:
+    if names and plain:
         # All at once, where all are strings and none contains what they are joined by.
         joined = b"\0".join(names)
         between = len(names) - 1
@@ -140,9 +144,11 @@ def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
     return list(map(key_of, names, entries))
 
 
-def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[tuple[Any, Any]]:
-    """The keys and values of many entries. Raises DeserializationError."""
-    return list(zip(keys_of(names, entries), values_of(entries), strict=True))
+def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> Iterable[tuple[Any, Any]]:
+    """The keys and values of many entries, once. Raises DeserializationError."""
+    plain = _have_no_key(entries)
+    keys = _keys_of(names, entries, plain=plain)
+    return zip(keys, _values_of(entries, plain=plain), strict=True)
 
 
 _KEY_SIZE, _BEHIND = itemgetter(slice(4, 8)), itemgetter(slice(8, None))
@@ -154,7 +160,11 @@ def _have_no_key(entries: Sequence[bytes]) -> bool:
 
 def values_of(entries: Sequence[bytes]) -> list[Any]:
     """The values of many entries. Raises DeserializationError."""
-    if _have_no_key(entries):
+    return _values_of(entries, plain=_have_no_key(entries))
+
+
+def _values_of(entries: Sequence[bytes], *, plain: bool) -> list[Any]:
+    if plain:
         return unpickled(list(map(_BEHIND, entries)), "a value of a Dict")
     return [value_of(one, "a value of a Dict") for one in entries]
 

@@ -7,7 +7,8 @@ library only, until an ``.aio`` is used.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from rekindle.exception import NotFoundError
@@ -44,7 +45,7 @@ V = TypeVar("V")
 #: What is done, and what comes of it.
 Steps = Generator[Request, Any, R]
 #: The same for what gives values one after the other, some at a time.
-Batches = Generator["Request | list[V]", Any, None]
+Batches = Generator["Request | Iterable[V]", Any, None]
 
 
 class Bound(Generic[P, R]):
@@ -172,6 +173,10 @@ async def _drive(owner: Located, steps: Steps[R]) -> R:
 
 
 def _iterate(owner: Located, steps: Batches[V]) -> Iterator[V]:
+    return chain.from_iterable(_batches(owner, steps))
+
+
+def _batches(owner: Located, steps: Batches[V]) -> Iterator[Iterable[V]]:
     reply: Reply | None = None
     try:
         while True:
@@ -179,7 +184,7 @@ def _iterate(owner: Located, steps: Batches[V]) -> Iterator[V]:
             if isinstance(step, Request):
                 reply = ask(owner, step)
             else:
-                yield from step
+                yield step
                 reply = None
     except StopIteration:
         return

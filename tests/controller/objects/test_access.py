@@ -14,6 +14,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from rekindle import Dict, Queue
 from rekindle.cli import operator
 from rekindle.controller.objects import scripts
+from rekindle.controller.objects.access import address_of
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import NotFoundError
 from rekindle.sdk.connection.client import client_for
@@ -229,6 +230,26 @@ def all_of_it(prefix: str) -> None:
     waiting.join(60)
     q.put_many(range(100))
     assert got == ["a"] and q.get_many(200) == list(range(100)) and q.get(block=False) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("unix:///a/redis.sock", {"unix": "/a/redis.sock", "db": 0}),
+        ("unix://name:word@/a/redis.sock?db=2", {"unix": "/a/redis.sock", "db": 2}),
+        ("redis://:word@cache:7000/3", {"host": "cache", "port": 7000, "db": 3}),
+        ("redis://", {"host": "localhost", "port": 6379, "db": 0}),
+    ],
+)
+def test_programs_are_told_where_the_server_is_and_no_password_of_its(
+    url: str, found: dict[str, object]
+) -> None:
+    assert address_of(url) == (found, "")
+
+
+def test_a_server_behind_tls_is_the_controllers_to_speak_to() -> None:
+    address, reason = address_of("rediss://cache:7000")
+    assert not address and "rediss" in reason
 
 
 def test_programs_go_through_the_controller_where_that_is_asked_for(

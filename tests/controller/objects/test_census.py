@@ -17,8 +17,14 @@ from tests.e2e.harness import wait_until
 
 def seen(instance: Instance, object_id: str) -> pb.ObjectStatus:
     """One of them, as it is now."""
-    report = operator.report(client_for(instance.directory), pools=False)
-    return next(one for one in report.objects.objects if one.object_id == object_id)
+
+    def found() -> pb.ObjectStatus | None:
+        report = operator.report(client_for(instance.directory), pools=False)
+        return next((one for one in report.objects.objects if one.object_id == object_id), None)
+
+    # A busy machine may take its time for that.
+    one: pb.ObjectStatus = wait_until(found, "it is described")
+    return one
 
 
 def test_what_is_in_objects_and_was_done_with_them_is_shown(

@@ -121,7 +121,7 @@ def test_many_keys_are_taken_together_whatever_is_in_them() -> None:
                 for part in (name, entry(key, name, pickled(keys.index(key), "it")))
             ]
         assert made[::2] == [identity(key) for key in keys]
-        assert items_of(made[::2], made[1::2]) == pairs
+        assert list(items_of(made[::2], made[1::2])) == pairs
     assert plain_entries([("a", 1), (2, 2)]) is None and plain_entries([("a", [1])]) is None
     assert plain_entries([("a" * 300, 1)]) is None and plain_entries([]) is None
 

@@ -114,9 +114,12 @@ class Spares:
         Raises StartError.
         """
         self._asked_for = True
-        if not self._waiting:
+        while not self._waiting:
             self.add(self.missing(1))
-            await self.ready()
+            if not self._tasks:
+                break
+            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+            self._asked_for = True  # the one that came may be another start's by now
         self._asked_for = bool(self._waiting)
         return self._asked_for
 

@@ -81,6 +81,27 @@ def test_a_start_takes_a_spare_and_the_next_one_is_forked(home: Path) -> None:
     run(home, scenario)
 
 
+def test_one_that_is_asked_for_waits_also_where_a_start_takes_the_first_that_comes(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 0)
+        template = h.revision(model).live_template()
+        assert template is not None
+        asked = asyncio.create_task(template.spares.have_one())
+        await asyncio.sleep(0)  # the first is ordered
+        (coming,) = template.spares._tasks
+        taken: list[ForkedChild | None] = []
+        coming.add_done_callback(lambda _task: taken.append(template.spares.take()))
+        assert await asked
+        (first,) = taken
+        (second,) = template.spares.waiting
+        assert first is not None and first is not second
+        first.let_go()
+
+    run(home, scenario)
+
+
 def test_spares_of_one_template_repeat_nothing_and_forks_beside_them_neither(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         model = await with_spares(h, 3)
