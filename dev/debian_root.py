@@ -34,6 +34,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 TREE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TREE))
+
+from rekindle.debian import mmdebstrap  # noqa: E402 - found there
+from rekindle.exception import SetupError  # noqa: E402
+
 BASES = TREE / ".venv" / "share" / "rekindle" / "roots"
 PACKAGES = "python3,python3-venv,make,git,ca-certificates,procps"
 #: Where the clone lies in the root.
@@ -147,12 +152,11 @@ def make_base(suite: str, base: Path) -> None:
     base.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rekindle-mmdebstrap-") as scratch:
         made = Path(scratch) / "root"
-        argv = [find_mmdebstrap(Path(scratch)), "--variant=apt", f"--include={PACKAGES}"]
-        for key in ("Acquire::http::Proxy", "Acquire::https::Proxy"):
-            value = _said(["apt-config", "dump", "--format", "%v", key]).strip()
-            argv += [f'--aptopt={key} "{value}"'] if value else []
-        mirror = debian_mirror()
-        argv += [suite, str(made), *([mirror] if mirror else [])]
+        try:
+            program = mmdebstrap.find(BASES / "mmdebstrap")
+            argv = mmdebstrap.command(program, suite, made, PACKAGES)
+        except SetupError as error:
+            sys.exit(f"error: {error}")
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
         put(made, base)
 
@@ -184,46 +188,6 @@ def put(made: Path, place: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     copy(made, part)
     part.rename(place)
-
-
-def find_mmdebstrap(scratch: Path) -> str:
-    """The machine's, or the one of the package, downloaded and unpacked without installing it."""
-    found = shutil.which("mmdebstrap")
-    if found:
-        return found
-    # Lists of its own: the machine's may be empty, and are not ours to renew. apt checks
-    # signatures.
-    lists, cache = scratch / "lists", scratch / "cache"
-    for place in (scratch, lists / "partial", cache / "archives" / "partial"):
-        place.mkdir(parents=True, exist_ok=True)
-        place.chmod(0o755)
-    apt = ["apt-get", "-qq", "-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}"]
-    apt += ["-o", "APT::Sandbox::User=root"]
-    try:
-        # A source that is out of reach is none of ours: what counts is the package.
-        subprocess.run([*apt, "update"], check=False)
-        subprocess.run([*apt, "download", "mmdebstrap"], cwd=scratch, check=True)
-        (package,) = scratch.glob("mmdebstrap_*.deb")
-        subprocess.run(["dpkg-deb", "--extract", package, scratch / "unpacked"], check=True)
-    except (OSError, subprocess.CalledProcessError, ValueError) as error:
-        sys.exit(f"error: no mmdebstrap ({error}); install it: apt-get install mmdebstrap")
-    return str(scratch / "unpacked" / "usr" / "bin" / "mmdebstrap")
-
-
-def debian_mirror() -> str:
-    """Where this machine gets Debian from; empty where it is no Debian (mmdebstrap knows one)."""
-    sites = _said(["apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages"])
-    for site in sites.split():
-        if urlparse(site).path.rstrip("/").endswith("/debian"):
-            return site
-    return ""
-
-
-def _said(argv: list[str]) -> str:
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""  # no apt here
 
 
 # ---- what lies in a root -----------------------------------------------------------------------

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.hooks import method as method
     from rekindle.sdk.hooks import parameter as parameter
     from rekindle.sdk.image import Image as Image
+    from rekindle.sdk.interact import interact as interact
     from rekindle.sdk.objects.dict import Dict as Dict
     from rekindle.sdk.objects.queue import Queue as Queue
     from rekindle.sdk.resources import Retries as Retries
@@ -49,6 +50,7 @@ _HOMES = {
     "rekindle.sdk.function_call": ("FunctionCall",),
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
     "rekindle.sdk.image": ("Image",),
+    "rekindle.sdk.interact": ("interact",),
     "rekindle.sdk.objects.dict": ("Dict",),
     "rekindle.sdk.objects.queue": ("Queue",),
     "rekindle.sdk.resources": ("Retries",),

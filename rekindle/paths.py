@@ -102,6 +102,16 @@ def objects_socket(instance: Path) -> Path:
     return instance / "objects.sock"
 
 
+def terminal_socket(instance: Path, app_id: str) -> Path:
+    """Where runners of an app reach the terminal of its program, if that lends it."""
+    return instance / f"{app_id}.tty"
+
+
+def taken_down_file(instance: Path) -> Path:
+    """There, where `rekindle down` has ended the instance, until it is up again."""
+    return instance / "taken-down"
+
+
 def token_file(instance: Path) -> Path:
     """The shared secret of an instance (mode 0600)."""
     return instance / "token"

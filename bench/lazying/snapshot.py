@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab import unwell
 from rekindle.blobs.store import open_store
@@ -52,7 +53,7 @@ def first_answer(
     return float(said["s"])
 
 
-def _run(scratch: Path, mib: int, what: str, environ: dict[str, str]) -> dict[str, float | str]:
+def _run(scratch: Path, mib: int, what: str, environ: dict[str, str]) -> dict[str, Any]:
     home = tempfile.mkdtemp(prefix="h", dir=scratch)
     try:
         done = subprocess.run(
@@ -63,7 +64,7 @@ def _run(scratch: Path, mib: int, what: str, environ: dict[str, str]) -> dict[st
             timeout=_PATIENCE_S,
             check=True,
         )
-        said: dict[str, float | str] = json.loads(done.stdout.strip().rpartition("\n")[2])
+        said: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
         return said
     finally:
         shutil.rmtree(home, ignore_errors=True)

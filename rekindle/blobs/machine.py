@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rekindle.blobs import erofs
 from rekindle.blobs.lazy import libfuse
 from rekindle.exception import SetupError
+from rekindle.linux.ability import Ability
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One ability: whether it is there, what was found, and what to do where it is not."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-def findings() -> list[Finding]:
+def findings() -> list[Ability]:
     """All of them."""
     return [_fuse(), _erofs()]
 
 
-def _fuse() -> Finding:
+def _fuse() -> Ability:
     try:
         library = libfuse.find()
     except SetupError as error:
         detail, _, remedy = str(error).partition(": ")
         whole = f"{detail}; what comes from a store is fetched whole first"
-        return Finding("FUSE", False, whole, remedy)
-    return Finding("FUSE", True, f"lazy files, by {library}")
+        return Ability("FUSE", False, whole, remedy)
+    return Ability("FUSE", True, f"lazy files, by {library}")
 
 
-def _erofs() -> Finding:
+def _erofs() -> Ability:
     if not erofs.kernel_has_it():
-        return Finding(
+        return Ability(
             "EROFS",
             False,
             "this kernel does not have it: layers are archives, unpacked before they are used",
@@ -46,5 +35,5 @@ def _erofs() -> Finding:
         command = erofs.find()
     except SetupError as error:
         detail, _, remedy = str(error).partition(": ")
-        return Finding("EROFS", False, f"{detail}; layers are packed as archives", remedy)
-    return Finding("EROFS", True, f"in the kernel, and {command[-1]}")
+        return Ability("EROFS", False, f"{detail}; layers are packed as archives", remedy)
+    return Ability("EROFS", True, f"in the kernel, and {command[-1]}")

@@ -6,9 +6,9 @@ import dataclasses
 import sys
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
+from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import listing, print_json
 from rekindle.controller.storage.embedded_redis import find_server
 from rekindle.runtime import doctor as room
@@ -37,7 +37,7 @@ def doctor(as_json: bool) -> None:
 
 def _show(checks: list[Check], possible: bool) -> None:
     works, fails = room.what_works(checks)
-    console = Console()
+    console = console_of(80)
     here = f"Works here ({room.who()})"
     console.print(f"[bold]{here}:[/] {', '.join(works) or 'nothing'}.", soft_wrap=True)
     if fails:

@@ -139,9 +139,9 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Error as error:
-        from rekindle.cli.failure import show_error
+        from rekindle.cli import failure, wording
 
-        show_error(error)
+        failure.show_error(wording.of_commands(error))
         return 1
     return value if isinstance(value, int) else 0
 

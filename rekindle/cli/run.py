@@ -36,6 +36,7 @@ class RunOptions:
     quiet: bool = False
     linger: str | None = None
     detach: bool = False
+    interactive: bool = False
 
 
 def _own_options() -> list[click.Option]:
@@ -54,6 +55,11 @@ def _own_options() -> list[click.Option]:
             ["-d", "--detach"],
             is_flag=True,
             help="What was submitted goes on when this program ends, also by Ctrl-C.",
+        ),
+        click.Option(
+            ["-i", "--interactive"],
+            is_flag=True,
+            help="breakpoint() and rekindle.interact() in a runner have this terminal.",
         ),
         click.Option(
             ["--linger"],
@@ -189,7 +195,9 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
             with progress.step(f"Bringing up {target.app.name or 'the app'}"):
-                app = stack.enter_context(target.app.run(detach=options.detach))
+                app = stack.enter_context(
+                    target.app.run(detach=options.detach, interactive=options.interactive)
+                )
             notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
             try:
                 result = call()

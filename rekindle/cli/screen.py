@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from rekindle.sdk import notes
+from rekindle.sdk import notes, progress
 
 #: So often the lines are written again.
 _EVERY_S = 0.1
@@ -30,11 +30,18 @@ class Screen:
         self._lines: list[str] = []
         #: Whether the cursor is behind a line that is not at its end, such as a progress bar.
         self._is_open = False
+        self._is_lent = False
+
+    def give_way(self, lent: bool) -> None:
+        """Draw nothing while a runner has the terminal, from now on (True) or no more."""
+        with self._lock:
+            self.draw([])
+            self._is_lent = lent
 
     def draw(self, lines: list[str]) -> None:
         """Have exactly these lines at the end; none while somebody is in the middle of a line."""
         with self._lock:
-            if self._is_open or (self._drawn and lines == self._lines):
+            if self._is_open or self._is_lent or (self._drawn and lines == self._lines):
                 return
             self._lines = lines
             text = self._erasing() + "\n".join(lines)
@@ -116,10 +123,12 @@ def lines_below(lines: Callable[[], list[str]]) -> Iterator[None]:
 
     thread = threading.Thread(target=redraw, name="rekindle-screen", daemon=True)
     os.register_at_fork(after_in_child=screen.in_child)
+    progress.on_lent = screen.give_way
     thread.start()
     try:
         yield
     finally:
+        progress.on_lent = None
         over.set()
         thread.join()
         screen.draw([])

@@ -154,6 +154,8 @@ def _json(path: str) -> dict[str, str | None]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidError(f"--from-json: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:  # which would quote what was read
+        raise InvalidError(f"--from-json: no UTF-8, at byte {error.start}") from None
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:  # its own text would quote nothing, its context might

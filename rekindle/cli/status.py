@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rekindle.cli import operator, shared_objects
+from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
@@ -42,7 +42,7 @@ def status(as_json: bool) -> int:
 
 
 def _show(report: pb.StatusReply, directory: Path) -> None:
-    console = Console(highlight=False)
+    console = console_of(80)
     redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
     up = duration(report.uptime_s)
     click.echo(f"rekindle {report.version}, up {up}, in {directory}; {redis}\n")

@@ -25,7 +25,18 @@ def print_json(value: Any) -> None:
 def console(width: int = _WIDE) -> Console:
     """Where tables go; ``width`` is that of files and pipes."""
     made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=width)
+    return made if made.is_terminal else _Plain(highlight=False, width=width)
+
+
+class _Plain(Console):
+    """For files and pipes: no line ends with the spaces that fill up its last column."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As of any console."""
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        for line in captured.get().splitlines():
+            self.file.write(line.rstrip() + "\n")
 
 
 def table(*columns: str) -> Table:

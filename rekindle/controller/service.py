@@ -239,6 +239,8 @@ class ControllerService(pb_grpc.ControllerServicer):
             yield line
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
+        if request.function_id:
+            return await self._parts.status.of_function(request.function_id)
         return await self._parts.status.make(pools=not request.without_pools)
 
     async def Deploy(self, request: pb.DeployRequest, context: Context) -> pb.DeployReply:

@@ -6,6 +6,7 @@ Cheap with a thousand functions, and answered while Redis is away: then without 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from rekindle.controller.objects.census import Census
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
-from rekindle.controller.state import Agent, Function, State
+from rekindle.controller.state import Agent, App, Function, State
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
@@ -65,16 +66,7 @@ class StatusReport:
             protocol=PROTOCOL,
             uptime_s=round(time.monotonic() - self._started, 3),
             apps=[
-                pb.AppStatus(
-                    app_id=app.app_id,
-                    name=app.name,
-                    ephemeral=app.ephemeral,
-                    held=app.holders > 0,
-                    closing=app.closing,
-                    version=app.version,
-                    draining=app.retired,
-                    functions=[shown[one] for one in app.functions if one in shown],
-                )
+                _app(app, [shown[one] for one in app.functions if one in shown])
                 for app in state.apps.values()
             ],
             agents=[_agent(agent) for agent in state.agents.values()],
@@ -86,6 +78,18 @@ class StatusReport:
             kept=kept,
             objects=objects,
         )
+
+    async def of_function(self, function_id: str) -> pb.StatusReply:
+        """One function with its queue and pools, in its app; nothing where it is not known."""
+        function = self._state.functions.get(function_id)
+        if function is None:
+            return pb.StatusReply()
+        depth: tuple[int, float | None] | None = None
+        with contextlib.suppress(ServiceError, TimeoutError):  # without what only Redis knows
+            async with asyncio.timeout(_PATIENCE_S):
+                depth = (await self._store.depth([function_id]))[0], None
+        shown = self._function(function, depth, 0, self._scaler.report(function))
+        return pb.StatusReply(apps=[_app(function.app, [shown])])
 
     async def _from_redis(
         self, functions: Sequence[Function]
@@ -134,6 +138,19 @@ class StatusReport:
             last_minute=self._metrics.last_minute(function.function_id),
             pool=pool,
         )
+
+
+def _app(app: App, functions: Sequence[pb.FunctionStatus]) -> pb.AppStatus:
+    return pb.AppStatus(
+        app_id=app.app_id,
+        name=app.name,
+        ephemeral=app.ephemeral,
+        held=app.holders > 0,
+        closing=app.closing,
+        version=app.version,
+        draining=app.retired,
+        functions=functions,
+    )
 
 
 def _agent(agent: Agent) -> pb.AgentStatus:

@@ -65,8 +65,9 @@ class OpenThings:
         self.timers = process_state.stop_timers()
         park.follow_output({fd for one in self.files if one.kind is kinds.OUTPUT for fd in one.fds})
 
-    def give_to_runner(self) -> None:
+    def give_to_runner(self, *, moved: bool = False) -> None:
         """In a copy that was forked to be a runner, once it has its own /dev/shm and /proc.
+        ``moved``: it is in another root, which has the same files.
 
         It may wait before it is one; no timer runs until then. Raises OSError when something cannot
         be made again.
@@ -74,7 +75,7 @@ class OpenThings:
         if self.objects:
             shared_memory.renew(self.objects, for_runner=True)
         if self.files:
-            renewal.renew(self.files)
+            renewal.renew(self.files, moved=moved)
         self._names_are_due = False
         self._timers_are_due = True
         self.take_locks()

@@ -37,8 +37,8 @@ def quiesce() -> None:
     """Stop helper threads that know how to stop, and give back what is not needed."""
     _stop_progress_monitors()
     thread_pools.find_pools()
+    keep_from_collecting()
     gc.collect()
-    _keep_from_collecting()
     # Objects that live now are never looked at again by the collector, so that runners do not
     # copy their pages by writing collector marks into them.
     gc.freeze()
@@ -48,16 +48,19 @@ def quiesce() -> None:
 _collects = False
 
 
-def _keep_from_collecting() -> None:
+def keep_from_collecting() -> None:
     """No collection in a copy before it serves: it would write to what the copy was given."""
     global _collects
-    _collects = gc.isenabled()
-    gc.disable()
+    if gc.isenabled():
+        _collects = True
+        gc.disable()
 
 
 def collect_again() -> None:
     """In a runner that is ready: as it was before the park."""
+    global _collects
     if _collects:
+        _collects = False
         # What was made on the way here is counted: the first object that is made next would have
         # all of it looked at, and written to.
         gc.freeze()

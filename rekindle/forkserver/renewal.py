@@ -34,11 +34,12 @@ _SO_SNDBUF, _SO_RCVBUF, _SO_PASSCRED = 7, 8, 16
 _SO_RCVTIMEO, _SO_SNDTIMEO = 20, 21
 
 
-def renew(files: list[OpenFile]) -> None:
-    """Give this process open files of its own; their timers do not run yet. Raises OSError."""
+def renew(files: list[OpenFile], *, moved: bool = False) -> None:
+    """Give this process open files of its own; their timers do not run yet. ``moved``: those of the
+    root that it is in now. Raises OSError."""
     for one in files:
         if one.kind in (kinds.FILE, kinds.DIRECTORY, kinds.GONE_DIRECTORY):
-            _open_again(one)
+            _open_again(one, by_name=moved and one.kind is not kinds.GONE_DIRECTORY)
         elif one.kind is kinds.EVENTFD:
             _renew_eventfd(one)
         elif one.kind is kinds.TIMERFD:
@@ -52,8 +53,9 @@ def renew(files: list[OpenFile]) -> None:
     _renew_epolls([one for one in files if one.kind is kinds.EPOLL])
 
 
-def _open_again(one: OpenFile) -> None:
-    opened = os.open(f"/proc/self/fd/{one.fd}", one.flags & _FLAGS)
+def _open_again(one: OpenFile, *, by_name: bool) -> None:
+    path = one.link if by_name else f"/proc/self/fd/{one.fd}"
+    opened = os.open(path, one.flags & _FLAGS)
     if one.position:
         os.lseek(opened, one.position, os.SEEK_SET)
     put_in_place(opened, one.fds)

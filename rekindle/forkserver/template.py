@@ -86,7 +86,8 @@ class Template:
                 self.things.become_runner()
                 return Become(self.channel, order, fds, self._marks)
             if operation == "fork":
-                self._fork_children(order["names"], order["spare"], fds)
+                names = order["names"]
+                self._fork_children(names, order["spare"], fds[: len(names)], fds[len(names) :])
             elif operation == "prepare":
                 self._prepare()
             elif operation == "copy":
@@ -148,26 +149,34 @@ class Template:
         except OSError:
             return  # the fork itself will meet the same, and report it
 
-    def _fork_children(self, names: list[str], spare: bool, fds: list[int]) -> None:
-        """Fork a child for each name and connection; returns in each of them, too.
+    def _fork_children(
+        self, names: list[str], spare: bool, fds: list[int], roots: list[int]
+    ) -> None:
+        """Fork a child for each name and connection; returns in each of them, too. ``roots``: the
+        mounts that each is to have, none where those are copies of its own.
 
         What is told of them waits for a few: each line between two forks writes to pages that the
         child before shares, and so copies them.
         """
         park.flush_output()
-        told, pids = 0, []
+        told = 0
+        pids: list[int] = []
         for at, fd in enumerate(fds):
             try:
                 pid = self.forker.fork_isolated()
             except OSError as error:
                 self._tell_forked(fds, names, told, pids)
-                for left in fds[at:]:
+                for left in fds[at:] + roots[at:]:
                     os.close(left)
                 self.channel.send({"op": "fork_failed", "names": names[at:], "reason": str(error)})
                 return
             if pid == 0:
-                self.become_child(names[at], spare, fd, fds[told:at] + fds[at + 1 :])
+                root = roots[at] if roots else -1
+                others = fds[told:at] + fds[at + 1 :] + roots[at + 1 :]
+                self.become_child(names[at], spare, fd, others, root)
                 return
+            if roots:
+                os.close(roots[at])
             pids.append(pid)
             if len(pids) == _TOLD_TOGETHER:
                 told, pids = self._tell_forked(fds, names, told, pids)
@@ -188,14 +197,21 @@ class Template:
         self.channel.send_with_fds(forked, pidfds)
         return end, []
 
-    def become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
+    def become_child(
+        self, name: str, spare: bool, fd: int, others: list[int], root: int = -1
+    ) -> None:
         """In a forked child: everything that needs nothing of its start."""
         self._marks = [(_FORK, now_ns())]
         self._leave_parent_behind()
         for other in others:
             os.close(other)
-        self.isolate(name)
-        self.things.give_to_runner()
+        if root >= 0:
+            namespaces.isolate_in_root(root, name)
+            os.close(root)
+            self.things.give_to_runner(moved=True)
+        else:
+            self.isolate(name)
+            self.things.give_to_runner()
         self._marks.append((_ISOLATE, now_ns()))
         self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))
         self.renew()

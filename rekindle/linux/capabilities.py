@@ -8,6 +8,7 @@ import struct
 from rekindle.linux.libc import check, libc
 
 _CAP_SETUID = 7
+_CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 
 _PR_CAP_AMBIENT = 47
@@ -52,11 +53,11 @@ def hand_down() -> None:
 
 
 def set_aside() -> None:
-    """Keep what making namespaces takes within reach of this process alone; nothing uses it, and
-    what it executes does not get it, before ``take_up``."""
+    """Keep what making and entering namespaces takes within reach of this process alone; nothing
+    uses it, and what it executes does not get it, before ``take_up``."""
     _ambient(_PR_CAP_AMBIENT_CLEAR_ALL, 0)
     _effective, permitted = current()
-    _set(0, permitted & 1 << CAP_SYS_ADMIN, 0)
+    _set(0, permitted & (1 << CAP_SYS_ADMIN | 1 << _CAP_SYS_CHROOT), 0)
 
 
 def take_up() -> None:

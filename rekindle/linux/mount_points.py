@@ -34,6 +34,27 @@ def provide(paths: Iterable[str]) -> None:
         _new_root(missing)
 
 
+@contextlib.contextmanager
+def pivot(root: str) -> Iterator[None]:
+    """Make a mount the root of this process. In the block the old one is there still: relative
+    paths lead to it, and what was opened below it can be used; after it nothing of it is left.
+    Raises OSError."""
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(root)
+        number = _PIVOT_ROOT[os.uname().machine]
+        check(libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
+        os.fchdir(old)
+    finally:
+        os.close(old)
+    try:
+        yield
+    finally:
+        os.chdir("/")
+        mounts.unmount(".")  # the old root, which lies over the new one
+        os.chdir("/")
+
+
 def _new_root(paths: list[str]) -> None:
     os.mkdir(_NEW, 0o700)
     mounts.mount("tmpfs", _NEW, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=755")
@@ -42,21 +63,6 @@ def _new_root(paths: list[str]) -> None:
     with pivot(_NEW):
         pass
     os.rmdir(_NEW)
-
-
-@contextlib.contextmanager
-def pivot(root: str) -> Iterator[None]:
-    """Make a mount the root of this process. In the block the old one is there still, for files
-    that were opened below it; after it nothing of it is left. Raises OSError."""
-    os.chdir(root)
-    number = _PIVOT_ROOT[os.uname().machine]
-    check(libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
-    try:
-        yield
-    finally:
-        os.chdir("/")
-        mounts.unmount(".")  # the old root, which lies over the new one
-        os.chdir("/")
 
 
 def _mirror(source: str, target: str, paths: list[str]) -> None:

@@ -107,4 +107,4 @@ def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None
     finally:
         os.close(fd)
     if read_only:
-        _remount(target, MS_RDONLY)
+        make_read_only(target, bound=True)

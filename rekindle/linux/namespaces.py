@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -56,6 +57,15 @@ def owns_pid_namespace() -> bool:
         os.close(owner)
 
 
+def in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the machine's first."""
+    try:
+        with open("/proc/self/uid_map") as file:
+            return file.read().split() != ["0", "0", "4294967295"]
+    except FileNotFoundError:
+        return False  # this kernel has none
+
+
 def isolate(hostname: str) -> None:
     """Leave for mounts, host name and IPC of one's own; for PID 1 of a PID namespace.
 
@@ -66,6 +76,22 @@ def isolate(hostname: str) -> None:
     mounts.mount_proc()
     mounts.mount_shm()
     socket.sethostname(hostname)
+
+
+def isolate_in_root(root_fd: int, hostname: str) -> None:
+    """The same with the mounts of a root that was made before, the mount namespace behind
+    ``root_fd``. The working directory stays, where the root has one of that name. Raises OSError.
+    """
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:
+        directory = "/"
+    unshare(CLONE_NEWUTS | CLONE_NEWIPC)
+    setns(root_fd, CLONE_NEWNS)
+    mounts.mount_proc()
+    socket.sethostname(hostname)
+    with contextlib.suppress(OSError):
+        os.chdir(directory)
 
 
 def enter_user_namespace(more: int = 0) -> None:

@@ -349,6 +349,7 @@ class App(AppState):
         *,
         name: str | None = None,
         detach: bool = False,
+        interactive: bool = False,
         environment_name: str | None = None,
         client: None = None,
     ) -> AppRun:
@@ -356,6 +357,7 @@ class App(AppState):
 
         ``detach``: what was spawned goes on when the block or the program ends; the app ends after
         the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.
+        ``interactive``: runners may have this program's terminal (``rekindle.interact()``).
         Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
         taken down at the end. ``environment_name``: as of ``deploy``. Raises InvalidError when the
         app runs already, or while the module is being imported; SerializationError when code cannot
@@ -366,7 +368,8 @@ class App(AppState):
         checks.of_this_instance("app.run", client=client)
         if name is not None:
             checks.name("the app name", name)
-        return AppRun(self, name, environments.environment_of(environment_name), detach=detach)
+        where = environments.environment_of(environment_name)
+        return AppRun(self, name, where, detach=detach, interactive=interactive)
 
 
 class FunctionDecorator:

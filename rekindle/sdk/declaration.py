@@ -7,7 +7,6 @@ Standard library only: templates unpickle handles.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -70,6 +69,13 @@ class AppState(SaysWhatToUse):
         if self.running is not None:
             return self.running
         return next((one.running for one in self.included_in if one.running is not None), None)
+
+    def whole(self) -> AppState:
+        """The app as a part of which it runs or is deployed; itself where it is by itself."""
+        for one in (self, *self.included_in):
+            if one.running is not None or one.deployed is not None:
+                return one
+        return self
 
     def deployed_as(self) -> DeployedHere | None:
         """The same for what was deployed."""
@@ -159,13 +165,32 @@ class Declaration:
             return running.client_of(self.instance), self.function_id, None
         app_id = os.environ.get("REKINDLE_APP_ID", "")
         if not is_local() and app_id:
-            return running.client_of(), _lookup(app_id, self.name), None
+            from rekindle.sdk.lookups import function_id_of
+
+            return running.client_of(), function_id_of(app_id, self.name, running.client_of), None
         raise ExecutionError(
             f"{self.name} cannot be called remotely: its app {self.app_name!r} is not running. "
             f"Call it inside `with app.run():`, start the program with `rekindle run`, or deploy "
             f"it and use Function.from_name({self.app_name!r}, {self.name!r}); "
             f"`{self.name}.local(...)` calls it in this process"
         )
+
+    def is_at_hand(self) -> bool:
+        """Whether ``resolve`` answers, or raises, without asking a controller."""
+        if self.running is not None:
+            return True
+        from rekindle.sdk import lookups
+
+        here = self.app.deployed_as() if self.app is not None else None
+        if self.by_name or here is not None:
+            if self.by_name or here is None:
+                client, app_name = running.client_of(self.instance), self._deployed_name()
+            else:
+                client, app_name = here.client, here.name
+            return lookups.known(client, app_name, self.name, self.version) is not None
+        if self.function_id or is_local():
+            return True
+        return bool(lookups.known_id(os.environ.get("REKINDLE_APP_ID", ""), self.name))
 
     def _deployed_name(self) -> str:
         """Of its app, where this is a handle by name."""
@@ -289,10 +314,3 @@ def named(
         version=version or 0,
         environment=environments.declared(environment),
     )
-
-
-@functools.cache
-def _lookup(app_id: str, name: str) -> str:
-    from rekindle.sdk.connection.background import background
-
-    return background().run(running.client_of().lookup(app_id, name))

@@ -14,21 +14,20 @@ from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.calls.target import CallTarget
-from rekindle.sdk.declaration import Declaration, Declared, named
+from rekindle.sdk.declaration import Declaration, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
+from rekindle.sdk.function_pool import FunctionPool
 
 if TYPE_CHECKING:
-    from rekindle.sdk.autoscaler import Autoscaler
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.function_call import FunctionCall
-    from rekindle.sdk.options import PoolOptions, VariantOptions
-    from rekindle.sdk.stats import FunctionCurrentStats
+    from rekindle.sdk.options import VariantOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Function(Declared, Generic[P, R]):
+class Function(FunctionPool, Generic[P, R]):
     """A function that can be called here (``local``) or in a runner (``remote`` and the others).
 
     It cannot be called with parentheses: which of the two is meant has to be said. All but
@@ -38,9 +37,7 @@ class Function(Declared, Generic[P, R]):
     def __init__(
         self, declaration: Declaration, *, method: str = "", binding: Binding | None = None
     ) -> None:
-        super().__init__(declaration)
-        self._method = method
-        self._binding = binding
+        super().__init__(declaration, method, binding)
         self._last_target: CallTarget | None = None
         raw = declaration.raw
         if raw is not None:
@@ -48,12 +45,6 @@ class Function(Declared, Generic[P, R]):
                 raw = getattr(raw, declaration.methods[method], None)
             self.__doc__ = getattr(raw, "__doc__", None)
             self.__wrapped__ = raw
-
-    @property
-    def name(self) -> str:
-        """``f`` or ``Cls.method``."""
-        own = self._declaration.name
-        return f"{own}.{self._method}" if self._method else own
 
     @property
     def __name__(self) -> str:
@@ -112,6 +103,12 @@ class Function(Declared, Generic[P, R]):
         self._last_target = target
         return target
 
+    async def _target_for(self, caller: Caller) -> CallTarget:
+        """The same; what has to ask for it first does not hold an event loop up."""
+        if caller.blocks or self._declaration.is_at_hand():
+            return self._target()
+        return await caller.in_thread(self._target)
+
     # ---- calls ---------------------------------------------------------------------------------
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -155,7 +152,9 @@ class Function(Declared, Generic[P, R]):
         return value
 
     async def _remote_aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        value: R = await _calls().remote_aio(self._target(), args, kwargs)
+        calls = _calls()
+        target = await self._target_for(calls.LoopCaller())
+        value: R = await calls.remote_aio(target, args, kwargs)
         return value
 
     @cached_property
@@ -208,7 +207,7 @@ class Function(Declared, Generic[P, R]):
         from rekindle.sdk.calls import invoke
 
         self._check_queued("spawn")
-        return await invoke.spawn(caller, self._target(), args, kwargs)
+        return await invoke.spawn(caller, await self._target_for(caller), args, kwargs)
 
     # ---- many inputs ---------------------------------------------------------------------------
 
@@ -297,34 +296,12 @@ class Function(Declared, Generic[P, R]):
 
         self._check_queued("spawn_map")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="spawn_map")
-        return await mapping.spawn(caller, self._target(), inputs, kwargs)
+        return await mapping.spawn(caller, await self._target_for(caller), inputs, kwargs)
 
     #: What Modal calls the one that gives its call.
     experimental_spawn_map = spawn_map
 
-    # ---- its pool ------------------------------------------------------------------------------
-
-    @dual
-    async def update_autoscaler(self, caller: Caller, **settings: Unpack[PoolOptions]) -> None:
-        """``update_autoscaler(*, min_containers=None, max_containers=None, ...)``.
-
-        Changes the pool while its app runs: also ``buffer_containers``, ``spare_containers`` and
-        ``scaledown_window``. What is not given stays as it is; ``max_containers=0`` is no limit,
-        ``spare_containers=-1`` leaves them to the pool's policy. Holds until the app is run again.
-        Raises InvalidError for what cannot be, and for a method: its class's instance has the pool.
-        """
-        from rekindle.sdk import autoscaler
-
-        self._no_method("{}().update_autoscaler(...)")
-        await autoscaler.update(caller, self._declaration, b"", **settings)
-
-    @property
-    def autoscaler(self) -> Autoscaler:
-        """Sizes of its pool: ``autoscaler.settings()``, ``autoscaler.update(...)``."""
-        from rekindle.sdk.autoscaler import Autoscaler
-
-        self._no_method("{}().autoscaler")
-        return Autoscaler(self._declaration, b"")
+    # ---- variants ------------------------------------------------------------------------------
 
     def with_options(self, **given: Unpack[VariantOptions]) -> Function[P, R]:
         """The same function with other options, and with runners of its own.
@@ -363,24 +340,6 @@ class Function(Declared, Generic[P, R]):
 
         self._no_method(f"{{}}.with_batching(...)().{self._method}")
         return Function(batched_variant(self._declaration, max_batch_size, wait_ms))
-
-    def _no_method(self, instead: str) -> None:
-        if self._method:
-            raise InvalidError(
-                f"{self.name} is a method: its runners are those of its class. "
-                f"Use {instead.format(self._declaration.name)}"
-            )
-
-    @dual
-    async def get_current_stats(self, caller: Caller) -> FunctionCurrentStats:
-        """``get_current_stats()``: its runners, and what waits for them (sdk/stats.py).
-
-        Of a method: of its instance's runners. Raises NotFoundError.
-        """
-        from rekindle.sdk import stats
-
-        params = self._binding.params if self._binding is not None else b""
-        return await stats.current(caller, self._declaration, params)
 
     # ---- for the bench -------------------------------------------------------------------------
 

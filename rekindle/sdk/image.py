@@ -68,6 +68,19 @@ class Image(InstallsPackages):
         return cls((Planned(StepKind.DEBIAN, title, lambda: [base, *more]),))
 
     @classmethod
+    def micromamba(cls, python_version: str | None = None, *, force_build: bool = False) -> Self:
+        """A small Debian with a Python of conda-forge; the node needs micromamba on its PATH.
+
+        ``python_version``: as of ``debian_slim``. Raises InvalidError.
+        """
+        version = _python_version(python_version)
+        title = f"micromamba({version!r})"
+        arguments = {"python": _OTHERWISE_PYTHON}
+        base = Step(kind=StepKind.DEBIAN, title=title, arguments=arguments, force=force_build)
+        more = image_commands.micromamba(version)
+        return cls((Planned(StepKind.DEBIAN, title, lambda: [base, *more]),))
+
+    @classmethod
     def from_registry(
         cls,
         tag: str,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rekindle import exception, paths
-from rekindle.exception import ImageBuildError, ImageError
+from rekindle.exception import ImageBuildError, ImageError, InvalidError
 from rekindle.sdk import notes, running
 from rekindle.sdk.image import Image
 from rekindle.sdk.secret import merged
-from rekindle.wire.images import ImageSpec, names
+from rekindle.wire.images import ImageSpec, names, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 
 _MODULE = "rekindle.runtime.images"
@@ -44,12 +44,30 @@ def placed(specs: Sequence[FunctionSpec], images: Sequence[Image | None]) -> lis
 
 def _in_image(spec: FunctionSpec, image: Image, travels: ImageSpec | None) -> FunctionSpec:
     if travels is not None:
+        why = "" if spec.module else why_not_by_value(spec.python_version, _python_of(travels))
+        if why:
+            raise InvalidError(f"{spec.name} cannot run: {why}")
         return dataclasses.replace(spec, image=travels.to_json())
     # The node itself: what can be set there is a matter of the function.
     settings = image.spec().steps[1:]
     env = {name: value for step in settings for name, value in step.env.items()}
     workdirs = [step.arguments["workdir"] for step in settings if "workdir" in step.arguments]
     return dataclasses.replace(spec, env={**env, **spec.env}, cwd=[spec.cwd, *workdirs][-1])
+
+
+def _python_of(spec: ImageSpec) -> str:
+    """The version of the Python in an image that is built, as in "3.13"; "" where none is known."""
+    layers = [
+        name
+        for step, name in zip(spec.steps, names(spec.steps), strict=True)
+        if step.kind.makes_layer
+    ]
+    try:
+        record = (paths.images_dir() / "layers" / layers[-1] / "layer.json").read_text()
+    except OSError:
+        return ""
+    found: str = json.loads(record)["python_version"]
+    return found
 
 
 def built(image: Image, watch: Watch | None = None) -> ImageSpec:
@@ -66,11 +84,18 @@ def built(image: Image, watch: Watch | None = None) -> ImageSpec:
 def all_there(spec: ImageSpec) -> bool:
     """Whether nothing is to be built."""
     layers = paths.images_dir() / "layers"
-    return all(
-        not step.force and (layers / name / "layer.json").exists()
-        for step, name in zip(spec.steps, names(spec.steps), strict=True)
-        if step.kind.makes_layer
-    )
+    below = ""
+    for step, name in zip(spec.steps, names(spec.steps), strict=True):
+        if not step.kind.makes_layer:
+            continue
+        try:
+            record = json.loads((layers / name / "layer.json").read_text())
+        except (OSError, ValueError):
+            return False
+        if step.force or record.get("parent_build") != below:
+            return False
+        below = record.get("build")
+    return True
 
 
 def _build(spec: ImageSpec, secrets: dict[str, str], watch: Watch) -> None:

@@ -111,7 +111,7 @@ class Chain(SaysWhatToUse):
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         timeout: float = 3600,
     ) -> Step:
-        from rekindle.sdk.secret import merged, references
+        from rekindle.sdk.secret import merged
 
         secrets = tuple(given.get("secrets") or ())
         mounts: tuple[VolumeMount, ...] = ()
@@ -119,7 +119,6 @@ class Chain(SaysWhatToUse):
             from rekindle.sdk.program.volumes import mounts_of
 
             mounts = mounts_of({}, volumes)
-        named = [one.name or one.id for one in references(secrets)]
         return Step(
             kind=StepKind.RUN,
             title=title,
@@ -128,7 +127,7 @@ class Chain(SaysWhatToUse):
                 image_files.keep(file, posixpath.join(INPUTS, file.name)) for file in inputs
             ),
             env=checks.environment("env", given.get("env") or {}),
-            secrets=(*merged(secrets), *(f"secret {one}" for one in named)),
+            secrets=tuple(merged(secrets)),
             volumes=mounts,
             tools=tools,
             timeout_s=float(timeout),

@@ -18,6 +18,10 @@ from rekindle.wire.images import INPUTS, Step, StepKind
 if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret
 
+#: Where micromamba installs.
+CONDA = "/opt/conda"
+_CONDA = f"--yes --quiet --prefix {CONDA}"
+
 
 class PackageOptions(TypedDict, total=False):
     """What steps that install packages may be given."""
@@ -43,7 +47,12 @@ def checked(where: str, given: PackageOptions) -> PackageOptions:
     if not isinstance(given.get("extra_options", ""), str):
         raise InvalidError(f"{where}(extra_options=...) must be one string, as in '--no-deps'")
     checks.environment("env", given.get("env") or {})
-    check_secrets("secrets", given.get("secrets") or ())
+    for secret in check_secrets("secrets", given.get("secrets") or ()):
+        if secret.is_named:
+            raise InvalidError(
+                f"{where}(secrets=...): {secret!r} has its values with the instance, and an image "
+                f"is built without one; give Secret.from_dict, from_local_environ or from_dotenv"
+            )
     return given
 
 
@@ -62,7 +71,7 @@ def packages(
     """One list out of names and lists of names; sorted, each once. Raises InvalidError."""
     found: list[str] = []
     for one in given:
-        found += [one] if isinstance(one, str) else one
+        found += one if isinstance(one, (list, tuple)) else [one]
     if not all(isinstance(one, str) and one.strip() for one in found):
         raise InvalidError(f"Image.{method}: give names as strings, not {found!r}")
     if not found and not may_be_none:
@@ -146,6 +155,33 @@ def python_by_uv(version: str) -> Step:
     return Step(
         kind=StepKind.RUN, title=f"Python {version} by uv", commands=commands, tools=("uv",)
     )
+
+
+def micromamba(python: str) -> list[Step]:
+    """The steps that put a Python of conda-forge, and what is installed beside it, first."""
+    return [
+        Step(
+            kind=StepKind.RUN,
+            title=f"Python {python} by micromamba",
+            commands=(f"micromamba create {_CONDA} --channel conda-forge python={python} pip",),
+            tools=("micromamba",),
+        ),
+        Step(
+            kind=StepKind.SETTINGS,
+            title="conda first on PATH",
+            env={
+                "PATH": f"{CONDA}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            },
+        ),
+    ]
+
+
+def micromamba_install(names: Sequence[str], channels: Sequence[str], file: str) -> list[str]:
+    """What installs packages of conda's channels; ``file``: one that names them, too."""
+    words = [f"micromamba install {_CONDA}"]
+    words += [f"--channel {shlex.quote(one)}" for one in channels]
+    words += [f"--file {shlex.quote(f'{INPUTS}/{file}')}"] if file else []
+    return [" ".join([*words, shlex.join(names)]).rstrip()]
 
 
 def uv_sync(

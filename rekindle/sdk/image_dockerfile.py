@@ -58,6 +58,7 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
     """
     found: list[Line] = []
     values: dict[str, str] = {}
+    arguments: set[str] = set()
     for number, line in _joined(text):
         where = f"{name}, line {number}"
         word, _, rest = line.partition(" ")
@@ -67,6 +68,7 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
         if word == "ARG":
             for key, default in _pairs(rest, where, may_lack_value=True).items():
                 values[key] = build_args.get(key, _filled(default, values))
+                arguments.add(key)
             continue
         if word in _REFUSED and (word != "FROM" or found):
             raise InvalidError(f"{where}: {word}: {_REFUSED[word]}")
@@ -75,9 +77,9 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
         if rest.startswith("<<") or re.search(r"<<-?\w+$", rest):
             raise InvalidError(f"{where}: {word} with a here-document is not supported; use && or;")
         if word == "RUN":
-            # The shell puts in what it knows; ARGs are not in its environment.
-            given = "".join(f"{k}={shlex.quote(v)} " for k, v in values.items() if f"${k}" in rest)
-            rest = f"export {given}; {rest}" if given and not rest.startswith("[") else rest
+            # ENV is in the shell's environment; ARG is not.
+            given = [f"{key}={shlex.quote(values[key])}" for key in sorted(arguments)]
+            rest = f"export {' '.join(given)}; {rest}" if given and rest[0] != "[" else rest
         else:
             rest = _filled(rest, values)
         if word == "ENV":
@@ -190,7 +192,7 @@ def _joined(text: str) -> list[tuple[int, str]]:
 def _pairs(text: str, where: str, *, may_lack_value: bool = False) -> dict[str, str]:
     """Names and values of ENV and ARG. Raises InvalidError."""
     words = shlex.split(text)
-    if words and "=" not in words[0] and not may_lack_value:  # the old form: ENV name value
+    if len(words) > 1 and "=" not in words[0] and not may_lack_value:  # ENV name value
         return {words[0]: " ".join(words[1:])}
     found = {}
     for word in words:

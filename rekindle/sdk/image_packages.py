@@ -80,6 +80,24 @@ class InstallsPackages(Chain):
         title = [*names, *map(str, files)]
         return self._run("uv_pip_install", title, commands, given, inputs=files, tools=("uv",))
 
+    def micromamba_install(
+        self,
+        *packages: str | list[str],
+        channels: Sequence[str] = ("conda-forge",),
+        spec_file: str | Path | None = None,
+        **given: Unpack[PackageOptions],
+    ) -> Self:
+        """Install packages of conda's channels, on ``Image.micromamba()``. ``spec_file``: a file
+        that names some. The program is the node's own, and in no layer."""
+        files = [Path(spec_file)] if spec_file is not None else []
+        names = image_commands.packages("micromamba_install", packages, may_be_none=bool(files))
+        file = files[0].name if files else ""
+        commands = image_commands.micromamba_install(names, channels, file)
+        title = [*names, *channels, *map(str, files)]
+        return self._run(
+            *("micromamba_install", title, commands, given), inputs=files, tools=("micromamba",)
+        )
+
     def uv_sync(
         self,
         uv_project_dir: str | Path = "./",

@@ -35,6 +35,9 @@ class LogPrinter:
         self._marks: dict[str, None] = {}  # calls whose lines have all been printed, newest last
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        #: Not while a runner has the terminal: lines of others would come into what it shows.
+        self._may_show = asyncio.Event()
+        self._may_show.set()
         self._connected = True
         self._said = False  # that output is late
         self._owner = os.getpid()  # a forked child has no part in the printing
@@ -69,6 +72,8 @@ class LogPrinter:
                 async with asyncio.timeout(_QUIET_S if self._connected else _AWAY_S):
                     await self._news.wait()
             except TimeoutError:
+                if not self._may_show.is_set():
+                    continue
                 if self._connected and not self._said:
                     self._said = True
                     notes.write_note(
@@ -77,6 +82,13 @@ class LogPrinter:
                     )
                 return False
         return True
+
+    async def hold(self, held: bool) -> None:
+        """Show nothing (True), or go on: calls wait for their lines for as long."""
+        if held:
+            self._may_show.clear()
+        else:
+            self._may_show.set()
 
     async def drain(self) -> None:
         """Print what comes until the stream ends, which it does when its app is closed."""
@@ -105,6 +117,7 @@ class LogPrinter:
             request = pb.LogsRequest(app_id=self._app_id, follow=True)
             async for line in self._client.logs(request, self._lost):
                 self._connected = True
+                await self._may_show.wait()
                 show(line)
                 if line.stream == "mark":
                     self._marked(line.call_id)

@@ -1,9 +1,10 @@
-"""Functions of deployed apps by their names: asked for once, and again after a while."""
+"""Ids of functions by their names: asked for once, and of a deployed app again after a while."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
@@ -20,13 +21,36 @@ def find(client: Client, app: str, name: str, version: int = 0) -> pb.FunctionHa
 
     Raises NotFoundError with the nearest names, ExecutionError for an app that is stopped.
     """
-    key, now = (client, app, name, version), time.monotonic()
-    known = _found.get(key)
-    if known is not None and now - known[0] < _KEPT_S:
-        return known[1]
-    handle = background().run(client.find(app, name, version))
-    _found[key] = (now, handle)
+    handle = known(client, app, name, version)
+    if handle is None:
+        handle = background().run(client.find(app, name, version))
+        _found[client, app, name, version] = (time.monotonic(), handle)
     return handle
+
+
+def known(client: Client, app: str, name: str, version: int = 0) -> pb.FunctionHandle | None:
+    """What ``find`` answers without asking; None: it would ask."""
+    at, handle = _found.get((client, app, name, version), (0.0, None))
+    return handle if time.monotonic() - at < _KEPT_S else None
+
+
+_of_app: dict[tuple[str, str], str] = {}
+
+
+def function_id_of(app_id: str, name: str, client: Callable[[], Client]) -> str:
+    """The id of a function of the app that this runner is of; that never changes.
+
+    Raises NotFoundError.
+    """
+    found = known_id(app_id, name)
+    if not found:
+        found = _of_app[app_id, name] = background().run(client().lookup(app_id, name))
+    return found
+
+
+def known_id(app_id: str, name: str) -> str:
+    """What ``function_id_of`` answers without asking; "": it would ask."""
+    return _of_app.get((app_id, name), "")
 
 
 os.register_at_fork(after_in_child=_found.clear)

@@ -70,6 +70,8 @@ class Watch:
 
 #: Whoever looks; None: nobody.
 watched: Watch | None = None
+#: Whoever draws on the terminal: told (True) before a runner has it, and (False) after that.
+on_lent: Callable[[bool], None] | None = None
 
 
 def of_call(target: CallTarget) -> Wait:

@@ -25,16 +25,31 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from rekindle.sdk.declaration import AppState
+    from rekindle.sdk.terminal.server import TerminalServer
 
 
 class AppRun(Block[RunningApp]):
     """The context manager, sync and async, that ``app.run()`` gives."""
 
     def __init__(
-        self, app: AppState, name: str | None, environment: str, *, detach: bool = False
+        self,
+        app: AppState,
+        name: str | None,
+        environment: str,
+        *,
+        detach: bool = False,
+        interactive: bool = False,
     ) -> None:
+        """Raises InvalidError where it cannot be meant."""
+        if detach and interactive:
+            raise InvalidError(
+                "a run is either interactive or detached: what goes on without its program has no "
+                "terminal; leave one of -i (interactive=) and -d (detach=) out"
+            )
         self._app = app
         self._detach = detach
+        self._interactive = interactive
+        self._terminal: TerminalServer | None = None
         self._name = name
         self._environment = environment
         self._session: session.Session | None = None
@@ -71,6 +86,10 @@ class AppRun(Block[RunningApp]):
     # ---- steps ---------------------------------------------------------------------------------
 
     def _start(self) -> RunningApp:
+        if self._interactive:
+            from rekindle.sdk.terminal.user_terminal import UserTerminal
+
+            user_terminal = UserTerminal()
         # A private instance comes up while we look at the code.
         if self._detach:
             from rekindle.sdk.local import staying
@@ -104,12 +123,18 @@ class AppRun(Block[RunningApp]):
             return made
 
         made = _while_imported(background().start(make_known()))
+        if self._interactive:
+            from rekindle.sdk.terminal.server import TerminalServer
+
+            self._terminal = TerminalServer(user_terminal, instance, app_id, made.logs)
+            self._terminal.start()
         self._hold = background().start(client.hold(app_id))
         self._app.running = made
         running.started(made)
         return made
 
     def _stop(self) -> None:
+        self._close_terminal()
         made = self._app.running
         if made is None:
             return
@@ -137,7 +162,13 @@ class AppRun(Block[RunningApp]):
 
         background().run(close())
 
+    def _close_terminal(self) -> None:
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            terminal.close()
+
     def _take_down(self, *, at_once: bool = False) -> None:
+        self._close_terminal()
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
@@ -158,8 +189,8 @@ def _while_imported(registering: Future[RunningApp]) -> RunningApp:
         raise
 
 
-#: Closing an app waits for its runners' exit hooks, which have 30 seconds.
-_CLOSE_S = 35.0
+#: Closing an app waits for what is interrupted (5 s), and for exit hooks (30 s).
+_CLOSE_S = 40.0
 
 
 def check_may_run(app: AppState, what: str = "app.run()") -> None:

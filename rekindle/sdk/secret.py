@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
+from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
 from rekindle.sdk.environments import declared, meant_by, travelling
 from rekindle.sdk.secret_info import SecretInfo, SecretReference
@@ -77,7 +78,7 @@ class SecretObjects:
         return (await secret_requests.rotate(caller)).key_file
 
 
-class Secret:
+class Secret(SaysWhatToUse):
     """Environment variables for a function's runners. They are in no log, nor in a snapshot
     unless ``in_snapshot=True`` allows it.
 

@@ -28,7 +28,8 @@ class FunctionCurrentStats:
 async def current(caller: Caller, declaration: Declaration, params: bytes) -> FunctionCurrentStats:
     """Of a function, or of the instance with these parameters. Raises NotFoundError."""
     client, function_id, _ = await caller.in_thread(declaration.resolve)
-    report = await caller.run(client.request("Status", pb.StatusRequest(), pb.StatusReply))
+    request = pb.StatusRequest(function_id=function_id)
+    report = await caller.run(client.request("Status", request, pb.StatusReply))
     found = [one for app in report.apps for one in app.functions if one.function_id == function_id]
     if not found:
         raise NotFoundError(f"{declaration.name} is not known any more: its app has ended")

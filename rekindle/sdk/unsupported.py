@@ -17,7 +17,6 @@ NAMES = {
     "web_server": "serve HTTP from your own program and call .remote() in its handlers",
     "web_endpoint": "serve HTTP from your own program and call .remote() in its handlers",
     "fastapi_endpoint": "serve HTTP from your own program and call .remote.aio() in its handlers",
-    "interact": "call the function with .local() to debug it",
 }
 
 #: What was renamed, or goes another way: attribute -> what to write.
@@ -58,7 +57,13 @@ MEMBERS = {
         "logs": "`rekindle logs`",
         "sandboxes": "subprocess inside a function",
     },
+    "Cls": {"lookup": "rekindle.Cls.from_name(app, name)"},
+    "Dict": {"lookup": "rekindle.Dict.from_name(name)"},
+    "Queue": {"lookup": "rekindle.Queue.from_name(name)"},
+    "Secret": {"lookup": "rekindle.Secret.from_name(name)"},
+    "Volume": {"lookup": "rekindle.Volume.from_name(name)"},
     "Function": {
+        "lookup": "rekindle.Function.from_name(app, name)",
         "call": "f.remote(...)",
         "keep_warm": "f.autoscaler.update(min_containers=...)",
         "get_raw_f": "f.undecorated",
@@ -69,6 +74,13 @@ MEMBERS = {
         "get_dashboard_url": "`rekindle top`",
         "get_web_url": "your own HTTP server, which calls f.remote.aio(...)",
         "web_url": "your own HTTP server, which calls f.remote.aio(...)",
+    },
+    "Image": {
+        "build": "`rekindle image build FILE`; running the app builds it, too",
+        "pip_install_private_repos": "image.pip_install(..., secrets=[...]) with a git+https URL",
+        "poetry_install_from_file": "`poetry export`, and image.pip_install_from_requirements(...)",
+        "publish": "the same declaration: layers have the name of what they are made of",
+        "object_id": "`rekindle image list`",
     },
     "FunctionCall": {
         "get_gen": "f.remote_gen(...)",
@@ -93,7 +105,7 @@ RENAMED = {
     "shared_volumes": "volumes=",
     "max_inputs": "single_use_containers=True for one input a runner",
     "allow_concurrent_inputs": "@rekindle.concurrent(max_inputs=...)",
-    "interactive": ".local(), to debug in this process",
+    "interactive": "`rekindle run -i`, or app.run(interactive=True)",
 }
 
 _UNKNOWN = (
@@ -119,6 +131,6 @@ def attribute(name: str) -> str | None:
 
 
 def member(kind: str, name: str) -> str | None:
-    """What to say of an attribute of an App, Function or FunctionCall; None for any other."""
+    """What to say of an attribute of an App, a Function, a Dict ...; None for any other."""
     use = MEMBERS.get(kind, {}).get(name)
     return f"a rekindle.{kind} has no {name!r}: use {use}" if use else None

@@ -76,6 +76,13 @@ class Variant(Declaration):
                 app.function_ids[made.name] = made.function_id  # its leases end with the app
         return client, self._ids[key], app
 
+    def is_at_hand(self) -> bool:
+        """As of a declaration; the variant has to be made already, too."""
+        if not self._base().is_at_hand():
+            return False
+        client, base_id, _ = self._base().resolve()
+        return (client, base_id) in self._ids
+
     def _base(self) -> Declaration:
         assert self.base is not None  # it has a default only because the class above it has
         return self.base
@@ -94,14 +101,16 @@ class Variant(Declaration):
         from rekindle.wire import rekindle_pb2 as pb
         from rekindle.wire.messages import spec_message
 
-        of_app = self.app.secrets if self.app is not None else ()
-        secrets = (*of_app, *checked.secrets)
+        secrets, of_app = checked.secrets, {}
+        if (own := self.app) is not None:  # as it was registered with
+            whole = own.whole()
+            secrets = (*whole.secrets, *(own.secrets if own is not whole else ()), *secrets)
+            of_app = {**whole.volumes, **own.volumes}
         spec = checked.spec
         if "volumes" in self.given:
             from rekindle.sdk.program.volumes import mounts_of
 
-            own = self.app.volumes if self.app is not None else {}
-            spec = dataclasses.replace(spec, volumes=mounts_of(own, checked.volumes))
+            spec = dataclasses.replace(spec, volumes=mounts_of(of_app, checked.volumes))
         request = pb.VariantRequest(
             function_id=function_id,
             fields=sorted({name for key in self.given for name in (_FIELDS | _SHARING)[key]}),

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
+from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual, dual_iterator, settled
 from rekindle.sdk.environments import declared, environment_of, travelling
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
@@ -89,7 +90,7 @@ async def _rename(
     return lambda: None
 
 
-class Volume:
+class Volume(SaysWhatToUse):
     """A folder that outlives runners: ``@app.function(volumes={"/data": volume})``.
 
     Runners of this machine, and programs here, share one folder: what one writes the others see at

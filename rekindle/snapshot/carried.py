@@ -108,8 +108,11 @@ def put_together(directory: Path, final: Path, manifest: Manifest) -> None:
 
 def _name_page_files(directory: Path, final: Path, manifest: Manifest) -> None:
     """Have the mapped images name the page files by where they will lie."""
-    old = Path(manifest.mapping["page_files_at"]).parent
     made = f"{MADE}{os.urandom(6).hex()}"
+    # Of a process in an image: where its root shows the snapshot, which stays.
+    seen_at = manifest.mapping.get("seen_at")
+    old = Path(seen_at) if seen_at else Path(manifest.mapping["page_files_at"]).parent
+    new = old.parent / made if seen_at else final / made
     for leftover in directory.glob(f"{MADE}*"):
         leftover.unlink()
     os.symlink(".", directory / made)
@@ -117,12 +120,14 @@ def _name_page_files(directory: Path, final: Path, manifest: Manifest) -> None:
     opened = imagefile.read(path, imagefile.messages("fdinfo_pb2").file_entry)
     for entry in opened.entries:
         if entry.HasField("reg") and Path(entry.reg.name).is_relative_to(old):
-            entry.reg.name = str(final / made / Path(entry.reg.name).relative_to(old))
+            entry.reg.name = str(new / Path(entry.reg.name).relative_to(old))
     draft = path.with_suffix(".draft")
     opened.write(draft)
     draft.chmod(0o400)
     os.replace(draft, path)
     manifest.mapping = {**manifest.mapping, "page_files_at": str(final / made / IMAGES)}
+    if seen_at:
+        manifest.mapping["seen_at"] = str(new)
     described = ImageFile(path.stat().st_size, files.hash_file(path, sync=True))
     manifest.mapped_files = {**manifest.mapped_files, _FILES_IMAGE: described}
 

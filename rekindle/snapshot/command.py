@@ -6,8 +6,10 @@ restore is asked for is in worker.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from rekindle.snapshot import elsewhere
 from rekindle.snapshot.criu import Criu
 
 #: Deleted files that are still mapped (semaphores of multiprocessing, say) travel in the images up
@@ -43,6 +45,18 @@ def dump_argv(criu: Criu, *, pid: int, images_dir: Path) -> list[str]:
     if criu.unprivileged:
         argv.append("--unprivileged")
     return argv
+
+
+def dump_elsewhere(criu: Criu, *, pid: int, images_dir: Path) -> elsewhere.Carried:
+    """The same for a process in a root where the machine's files are not seen."""
+    made = elsewhere.carried(criu)
+    argv = tuple(made.argv)
+    found = plugins(criu)
+    images = Path(made.at(str(images_dir)))
+    made.argv = dump_argv(replace(criu, argv=argv, prefix=""), pid=pid, images_dir=images)
+    if found:
+        made.argv += ["--libdir", made.at(found[1])]
+    return made
 
 
 def plugins(criu: Criu) -> list[str]:

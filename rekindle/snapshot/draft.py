@@ -15,6 +15,7 @@ from rekindle.snapshot import carried, content, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.files import locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
+from rekindle.snapshot.seal import InRoot
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
 
@@ -76,7 +77,7 @@ class Draft:
         """The directory to dump into."""
         return self.path / IMAGES
 
-    def commit(self, manifest: Manifest) -> Snapshot:
+    def commit(self, manifest: Manifest, in_root: InRoot | None = None) -> Snapshot:
         """Map, hash and sync the images, write the manifest, put the snapshot in its place.
 
         Fills in what the manifest says of files and mapping and, where missing, ``pages_bytes`` and
@@ -85,7 +86,7 @@ class Draft:
         returned. Raises SnapshotCreateError; the draft is gone then, too.
         """
         try:
-            self._complete(manifest)
+            self._complete(manifest, in_root)
             snapshot = self._put_in_place(manifest)
         except OSError as error:
             raise _create_error(self.store.root, error, "keep the snapshot") from error
@@ -129,11 +130,12 @@ class Draft:
             os.close(self._lock)
             self._lock = -1
 
-    def _complete(self, manifest: Manifest) -> None:
+    def _complete(self, manifest: Manifest, in_root: InRoot | None) -> None:
         started = time.monotonic()
         root = self.store.root
         manifest.key = self.key
-        seal.seal(self.path, root / self.key, manifest, libraries=root / _LIBRARIES)
+        libraries = root / _LIBRARIES
+        seal.seal(self.path, root / self.key, manifest, libraries=libraries, in_root=in_root)
         if not manifest.made_because:
             manifest.made_because = self.store.reasons(manifest.ingredients)
         content.share(root, self.path, manifest)

@@ -53,12 +53,22 @@ class Ingredients(Machine):
     packages: dict[str, str]
     runtime_digest: str
     gpu: str = ""  # driver and request of a GPU snapshot, or that its hooks are left to one
+    image: str = ""  # the name of the image that it runs in; "" is the node's own files
     layout: str = LAYOUT
 
     def key(self) -> str:
         """The snapshot's name: ``sn-`` and 20 hex digits."""
         text = json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
         return KEY_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+@dataclass(frozen=True)
+class ImagePython:
+    """An image by its name, which is all that there is in it, and its interpreter."""
+
+    name: str
+    python: str
+    python_version: str
 
 
 def gather(
@@ -68,11 +78,13 @@ def gather(
     params: bytes = b"",
     env: Mapping[str, str] | None = None,
     gpu: str = "",
+    image: ImagePython | None = None,
 ) -> Ingredients:
     """The ingredients of a function's template on this machine, as of now.
 
     ``env`` is the environment that the template boots with when it is more than the spec's own.
-    Takes some milliseconds; raises SnapshotError when the function's interpreter cannot be asked.
+    ``image``: what it runs in, where that is not the node's own files. Takes some milliseconds;
+    raises SnapshotError when the function's interpreter cannot be asked.
     """
     return Ingredients(
         **vars(machine.here(criu)),
@@ -82,7 +94,11 @@ def gather(
         hooks_digest=spec.hooks_digest,
         source_digest=spec.source_digest,
         params_digest=params_digest(params),
-        python=machine.python_identity(spec.python, spec.python_version),
+        python=(
+            machine.python_identity(spec.python, spec.python_version)
+            if image is None
+            else f"{image.python_version} {image.python}"
+        ),
         env_digest=_digest(sorted((spec.env if env is None else env).items())),
         path_digest=_digest(
             [
@@ -91,9 +107,10 @@ def gather(
                 *(vars(mount) for mount in spec.volumes),
             ]
         ),
-        packages=packages.installed(spec.python),
+        packages=packages.installed(spec.python) if image is None else {},
         runtime_digest=runtime_digest(),
         gpu=gpu,
+        image="" if image is None else image.name,
     )
 
 
@@ -130,6 +147,7 @@ _OF_ENVIRONMENT = {
     "path_digest": "working directory or import path changed",
     "runtime_digest": "rekindle's own runtime changed",
     "gpu": "GPU snapshots changed: {old} -> {new}",
+    "image": "image changed: {old} -> {new}",
     "layout": "snapshot layout changed: {old} -> {new}",
 }
 _OF_MACHINE = {

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
@@ -30,7 +31,24 @@ DUMP_LOG = "dump.log"
 MADE = "made-"
 
 
-def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -> None:
+@dataclass(frozen=True)
+class InRoot:
+    """A process that had another root than the machine's."""
+
+    #: Where a restored one will see its snapshot.
+    snapshot_at: Path
+    #: Where its root is seen now.
+    root: Path
+
+
+def seal(
+    directory: Path,
+    final: Path,
+    manifest: Manifest,
+    *,
+    libraries: Path,
+    in_root: InRoot | None = None,
+) -> None:
     """Complete the draft in ``directory``, to be moved to ``final``, and fill in ``manifest``.
 
     All files are synced and have their right mode afterwards; directories are not synced yet.
@@ -47,7 +65,7 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
     _forget_sizes_of_written(images)
     # Before the mapping: CRIU refuses a page file whose mode is not the one in the images.
     _make_read_only(images)
-    _map(directory, final, manifest, libraries)
+    _map(directory, final, manifest, libraries, in_root)
     manifest.files = _describe(images)
     if not manifest.pages_bytes:
         manifest.pages_bytes = sum(
@@ -63,25 +81,31 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
         manifest.mapped_files = _describe(mapped, but=manifest.mapped_links)
 
 
-def _map(directory: Path, final: Path, manifest: Manifest, libraries: Path) -> None:
+def _map(
+    directory: Path, final: Path, manifest: Manifest, libraries: Path, in_root: InRoot | None
+) -> None:
     """Write the mapped images, or note why there are none: a snapshot is good without, too."""
     manifest.mapping, manifest.not_mapped = {}, ""
     images, mapped = directory / IMAGES, directory / MAPPED
     shutil.rmtree(mapped, ignore_errors=True)
     made = f"{MADE}{os.urandom(6).hex()}"
     page_files_at = final / made / IMAGES
+    seen_at = (final if in_root is None else in_root.snapshot_at) / made
     try:
         os.symlink(".", directory / made)
         done = rewrite(
             images,
             mapped,
-            page_files_at,
-            target_at=final / made / MAPPED,
+            seen_at / IMAGES,
+            target_at=seen_at / MAPPED,
+            libraries_at=Path("/") if in_root is None else in_root.root,
             memory=libraries,
             map_huge_pages=_map_huge_pages(),
         )
         if done.areas:
             what = dataclasses.asdict(done) | {"page_files_at": str(page_files_at)}
+            if in_root is not None:
+                what["seen_at"] = str(seen_at)
             manifest.mapping = json.loads(json.dumps(what))  # as it will be read again
         else:
             manifest.not_mapped = "no memory area in it is worth mapping"

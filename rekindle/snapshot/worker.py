@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.snapshot import pycriu
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.elsewhere import Carried, carried
 
 #: Descriptors of the worker: its socket, and the one that stands for the control pipe.
 CHANNEL_FD = 8
@@ -32,6 +33,13 @@ class Answer:
 def worker_argv(criu: Criu) -> list[str]:
     """The command line of a waiting CRIU."""
     return [*criu.argv, "swrk", str(CHANNEL_FD)]
+
+
+def worker_elsewhere(criu: Criu) -> Carried:
+    """The same in a root where the machine's files are not seen."""
+    made = carried(criu)
+    made.argv += ["swrk", str(CHANNEL_FD)]
+    return made
 
 
 def restore_request(*, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,11 @@ class WorkingSet:
         )
 
 
-def of_process(pid: int, directory: Path) -> WorkingSet:
+def of_process(pid: int, directory: Path, on_node: Callable[[str], str] = str) -> WorkingSet:
     """What a process has touched of the files that it maps. Raises OSError if it is gone.
 
-    Files of the snapshot in ``directory`` are named relative to it.
+    Files of the snapshot in ``directory`` are named relative to it. ``on_node``: where the node has
+    what the process sees at a path, "" where it has not.
 
     Overestimates: the kernel maps cached neighbours of a touched page too, 64 KiB around it, or the
     whole 2 MiB where the page cache holds a huge page.
@@ -72,8 +73,9 @@ def of_process(pid: int, directory: Path) -> WorkingSet:
     with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
         for area in maps.mappings(pid):
             # Not devices, and not what has no file behind it any more.
-            if area.path.startswith("/") and os.path.isfile(area.path):
-                name = links.get(area.path) or area.path.removeprefix(f"{directory}/")
+            path = on_node(area.path) if area.path.startswith("/") else ""
+            if path and os.path.isfile(path):
+                name = links.get(path) or path.removeprefix(f"{directory}/")
                 touched = _touched(pagemap.fileno(), area.start, area.end, area.offset)
                 found.setdefault(name, []).extend(touched)
     return WorkingSet({name: _join(sorted(ranges)) for name, ranges in found.items()})

@@ -281,21 +281,24 @@ def _receive(sock: socket.socket, head: int) -> tuple[bytes | bytearray, int] | 
 def _receive_rest(
     sock: socket.socket, head: int, first: bytes, fd: int
 ) -> tuple[bytearray, int] | None:
-    frame = bytearray(first)
-    while len(frame) < head:
-        piece = sock.recv(head - len(frame))
-        if not piece:
-            return None
-        frame += piece
-    size = head + int.from_bytes(frame[:4], _ORDER)
-    have = len(frame)
-    frame.extend(bytes(size - have))
-    view = memoryview(frame)
-    while have < size:
-        got = sock.recv_into(view[have:])
-        if not got:
-            if fd >= 0:
-                os.close(fd)
-            return None
-        have += got
-    return frame, fd
+    frame, whole = bytearray(first), False
+    try:
+        while len(frame) < head:
+            piece = sock.recv(head - len(frame))
+            if not piece:
+                return None
+            frame += piece
+        size = head + int.from_bytes(frame[:4], _ORDER)
+        have = len(frame)
+        frame.extend(bytes(size - have))
+        view = memoryview(frame)
+        while have < size:
+            got = sock.recv_into(view[have:])
+            if not got:
+                return None
+            have += got
+        whole = True
+        return frame, fd
+    finally:
+        if not whole and fd >= 0:  # cut short, or an interrupt
+            os.close(fd)

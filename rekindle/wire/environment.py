@@ -20,6 +20,19 @@ PASSED_ON = (
     *("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "http_proxy", "https_proxy"),
 )
 PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
+#: What of it goes into an image too: no paths of the node, and no language that may not be there.
+PASSED_INTO_IMAGES = (
+    *("TZ", "PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM"),
+    *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS"),
+    *("OPENBLAS_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT"),
+    *("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "http_proxy", "https_proxy"),
+)
+#: What a process of an image has where the image does not say otherwise.
+OF_ANY_IMAGE = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
 
 
 #: Where names lie when nothing says otherwise, and the variable that does.

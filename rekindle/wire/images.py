@@ -142,6 +142,19 @@ def _known(kind: Any, raw: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in raw.items() if name in names}
 
 
+def why_not_by_value(of_client: str, of_image: str) -> str:
+    """Why code that came by value from one Python cannot run on another, and what to do; "" where
+    it can. Versions as in "3.13.1" or "3.13"."""
+    short = ".".join(of_client.split(".")[:2])
+    if not of_client or not of_image or short == ".".join(of_image.split(".")[:2]):
+        return ""
+    return (
+        f"it is sent as code of Python {short}, as no import finds it, and its image has Python "
+        f"{of_image}: declare it at the top level of a module, without serialized=True, or give "
+        f"the image python_version={short!r}"
+    )
+
+
 def here() -> str:
     """The platform that is in each name: what is built for one does not run on another."""
     return f"{platform.system().lower()}/{platform.machine()}"

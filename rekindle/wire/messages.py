@@ -67,7 +67,7 @@ def _mount_of(message: pb.VolumeMount) -> VolumeMount:
 def payload_too_large(what: str, size: int, limit: int) -> str:
     """What is said of a payload over the limit (bytes), with how to raise it."""
     return (
-        f"{what} is {size / 2**20:.1f} MiB, over the limit of {limit / 2**20:.1f} MiB "
+        f"{what}: {size / 2**20:.1f} MiB, over the limit of {limit / 2**20:.1f} MiB "
         f"({size} > {limit} bytes); pass large data by file, or raise REKINDLE_MAX_PAYLOAD_BYTES "
         "where the controller is started"
     )

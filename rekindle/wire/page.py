@@ -27,6 +27,7 @@ _TEXT = struct.Struct("=B63s")
 # Words of eight bytes. Written by the runner.
 _BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH, _WAITS = 0, 1, 2, 3, 4, 5, 6, 7
 _CALL_OFFSET = 64
+_AT_TERMINAL = 24
 # Written by the agent.
 _DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
 
@@ -99,6 +100,10 @@ class RunnerPage:
     def wait(self, depth: int) -> None:
         """The input that runs, at this depth, waits for calls that it made; -1: it does not."""
         self._words[_WAITS] = depth + 1
+
+    def interact(self, now: bool) -> None:
+        """It has the user's terminal, or waits for it; or not any more."""
+        self._words[_AT_TERMINAL] = int(now)
 
     def keep(self, *pieces: bytes) -> bool:
         """Put a finished record where the agent finds it, whatever happens; False: no room."""
@@ -180,6 +185,11 @@ class RunnerPage:
     def waits_at(self) -> int:
         """The depth of the input that runs and waits for calls that it made; -1: none does."""
         return self._words[_WAITS] - 1
+
+    @property
+    def at_terminal(self) -> bool:
+        """Whether it has the user's terminal, or waits for it: that time is no timeout's."""
+        return bool(self._words[_AT_TERMINAL])
 
     @property
     def done(self) -> int:

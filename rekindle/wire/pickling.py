@@ -16,7 +16,12 @@ import sys
 from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
+from rekindle.exception import DeserializationError
+
 PROTOCOL = 5
+
+#: The Python of this process: instructions are its own.
+_here = sys.version_info[:2]
 
 #: Whether ``__main__`` of this process is a module that runners import, and which names of it they
 #: do not get (what stands under ``if __name__ == "__main__"``).
@@ -58,6 +63,21 @@ def is_importable(value: Any) -> bool:
     if module == "__main__" or not isinstance(module, str) or not isinstance(name, str):
         return is_name_of_main(value)
     return _at(module, name) is value
+
+
+def code_of(major: int, minor: int, data: bytes) -> CodeType:
+    """Code that was sent by value: instructions, which mean others to another Python.
+
+    Raises DeserializationError for that of another one.
+    """
+    if (major, minor) != _here:
+        raise DeserializationError(
+            f"it holds code of Python {major}.{minor}, and this is Python {_here[0]}.{_here[1]}: a "
+            f"lambda, or what is defined in a function or a notebook. Define it at the top level "
+            f"of a module that both sides import, or have one Python on both sides"
+        )
+    code: CodeType = marshal.loads(data)
+    return code
 
 
 class _Forward:
@@ -110,9 +130,8 @@ def rich_pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             kind = type(value)
             if kind is CodeType:
-                # cloudpickle names no file since 3.1.3; tracebacks and debuggers need it. Both
-                # sides run the same Python, which is what marshal asks for.
-                return marshal.loads, (marshal.dumps(value),)
+                # cloudpickle names no file since 3.1.3; tracebacks and debuggers need it.
+                return code_of, (*_here, marshal.dumps(value))
             if (
                 kind is FunctionType or kind is TypeVar or isinstance(value, type)
             ) and is_name_of_main(value):

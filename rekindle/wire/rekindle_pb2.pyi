@@ -1261,10 +1261,12 @@ class LogLine(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., app_id: _Optional[str] = ..., function: _Optional[str] = ..., runner_id: _Optional[str] = ..., call_id: _Optional[str] = ..., stream: _Optional[str] = ..., text: _Optional[str] = ..., partial: bool = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("without_pools",)
+    __slots__ = ("without_pools", "function_id")
     WITHOUT_POOLS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     without_pools: bool
-    def __init__(self, without_pools: bool = ...) -> None: ...
+    function_id: str
+    def __init__(self, without_pools: bool = ..., function_id: _Optional[str] = ...) -> None: ...
 
 class StatusReply(_message.Message):
     __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept", "objects")

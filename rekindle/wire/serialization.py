@@ -73,6 +73,8 @@ def unpickling_error(what: str, error: BaseException) -> DeserializationError:
     """
     if came_by_signal(error):
         raise error
+    if isinstance(error, DeserializationError):
+        return DeserializationError(f"{what} cannot be unpickled here: {text_of(error)}")
     return DeserializationError(
         f"{what} cannot be unpickled here: {type(error).__name__}: {text_of(error)}. {_hint(error)}"
     )

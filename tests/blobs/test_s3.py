@@ -21,6 +21,7 @@ from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse
 
 s3fs = pytest.importorskip("s3fs")
+BotoCoreError = pytest.importorskip("botocore.exceptions").BotoCoreError
 _CHUNK = 1 << 18
 
 
@@ -59,23 +60,26 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports[6]}")
     try:
-        _wait_for_bucket(server, root / "log")
+        s3fs.S3FileSystem.clear_instance_cache()
+        _wait_for_bucket(server, root / "log", ports[6])
         yield "s3://bucket/rekindle"
     finally:
         server.kill()  # it takes its time to end in order, and its files go anyway
         server.wait()
         patch.undo()
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
-def _wait_for_bucket(server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_bucket(server: subprocess.Popen[bytes], log: Path, port: int) -> None:
     pause = threading.Event()
     while True:
         try:
+            socket.create_connection(("127.0.0.1", port)).close()
             filesystem = s3fs.S3FileSystem(skip_instance_cache=True)
             filesystem.makedirs("bucket", exist_ok=True)
             filesystem.pipe_file("bucket/ready", b"yes")
             return
-        except OSError:
+        except (OSError, BotoCoreError):
             assert server.poll() is None, log.read_text(errors="replace")[-2000:]
             pause.wait(0.2)
 
@@ -117,6 +121,8 @@ def test_a_server_that_is_not_there_is_named(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    s3fs.S3FileSystem.clear_instance_cache()  # it would be asked where the last one was
     store = BlobStore(open_objects("s3://other/rekindle"), Patience(attempts=1))
     with pytest.raises(BlobStoreError, match="s3://other/rekindle"):
         store.ref("snapshots", "sn-1")
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -72,3 +72,12 @@ def test_what_is_wrong_is_said_without_a_value(shared: Instance, tmp_path: Path)
         (["cli-bad", "--from-json", str(bad)], 1),
     ):
         create(shared, *argv, status=status)
+
+
+def test_json_that_is_no_text_is_refused_without_a_word_of_it(
+    shared: Instance, tmp_path: Path
+) -> None:
+    values = tmp_path / "values.json"
+    values.write_bytes(b'{"A": "' + VALUE.encode() + b'\xff"}')
+    said = create(shared, "cli-bytes", "--from-json", str(values), status=1)
+    assert "no UTF-8, at byte" in said

@@ -66,7 +66,7 @@ class TestFunction:
             ({"routing_region": "eu"}, "leave it out"),
             ({"nonpreemptible": True}, "leave it out"),
             ({"i6pn": True}, "leave it out"),
-            ({"image": "debian"}, "install packages"),
+            ({"image": "debian"}, "must be a rekindle.Image"),
             ({"network_file_systems": {}}, "rekindle.Volume"),
             ({"keep_warm": 1}, "min_containers="),
         ],

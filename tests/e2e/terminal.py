@@ -43,7 +43,7 @@ class Terminal:
     def __init__(
         self, home: Home, argv: Sequence[str | Path], *, out: int | None = None, **environ: str
     ) -> None:
-        self._leader, follower = pty.openpty()
+        self.leader, follower = pty.openpty()
         self.process = subprocess.Popen(
             [COMMAND, *(str(word) for word in argv)],
             cwd=home.scripts,
@@ -66,13 +66,13 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while not done(self.text):
             left_s = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._leader], [], [], left_s)
+            ready, _, _ = select.select([self.leader], [], [], left_s)
             assert ready, f"did not come to be: {self.text!r}"
             assert self._read(), f"ended before: {self.text!r}"
 
     def _read(self) -> bool:
         try:
-            data = os.read(self._leader, 65536)
+            data = os.read(self.leader, 65536)
         except OSError:  # EIO: nobody has the other end any more
             data = b""
         self._data += data
@@ -80,11 +80,11 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Press keys."""
-        os.write(self._leader, text.encode())
+        os.write(self.leader, text.encode())
 
     def end(self) -> int:
         """Read to its end; its status."""
         while self._read():
             pass
-        os.close(self._leader)
+        os.close(self.leader)
         return self.process.wait(PATIENCE_S)

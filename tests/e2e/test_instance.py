@@ -37,6 +37,20 @@ COUNTER = """
 """
 
 
+WAITS = """
+    import time
+    import rekindle
+
+    app = rekindle.App("waits")
+
+    @app.function()
+    def wait():
+        print("waiting", flush=True)
+        while True:
+            time.sleep(1)
+"""
+
+
 @pytest.mark.criu
 def test_up_status_run_down(home: Home) -> None:
     """What is up keeps what a former run has loaded; after down and up, a snapshot of it."""
@@ -63,7 +77,12 @@ def test_up_status_run_down(home: Home) -> None:
     assert ended.out.startswith("42\n"), "the hook did not run again"
     assert phases(ended.out, "Counter.add")[0][0] in ("fork", "restore")
 
+    waits = home.start_rekindle("run", home.script(WAITS, "waits.py"))
+    waits.until("waiting")
     assert home.rekindle("down").out == "The instance is down.\n"
+    told = waits.end()
+    assert told.status == 1 and "has ended while it was in use" in told.err, str(told)
+    assert "`rekindle down` took it down" in told.err and "grpc" not in told.err.lower()
     assert not supervisor.is_running() or supervisor.status() == "zombie"
     assert home.rekindle("down").out == "No instance is up.\n"
     assert home.rekindle("status", status=1).out.startswith("No instance is up.")

@@ -66,7 +66,7 @@ def test_the_next_run_finds_instance_template_and_logs_and_down_ends_it(home: Ho
     assert supervisor(home) == one
     assert "connected" in home.rekindle("status").out
     other = home.run(script, REKINDLE_MAX_RUNNERS="3", **_STAYS)
-    assert _NOTE in other.err, "one with other settings is not taken"
+    assert "what is up has other settings" in other.err
     assert len(links(home)) == 2
     mine = home.run(script, "--linger", "0", **_STAYS)
     assert "using a private one" in mine.err and len(links(home)) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -270,29 +271,53 @@ app = rekindle.App("held")
 
 @app.function()
 def hold(path):
-    wait_at(path)
+    try:
+        wait_at(path)
+    finally:
+        print("cleaned up")
+
+@app.cls()
+class Queued:
+    @rekindle.method()
+    def hold(self, path):
+        hold.local(path)
+
+    @rekindle.exit()
+    def leave(self):
+        print("left")
 
 @app.local_entrypoint()
 def main(path: str):
     hold.remote(path)
+
+@app.local_entrypoint()
+def spawned(path: str):
+    Queued().hold.spawn(path).get()
 """
 )
 
 
-def interrupted(home: Home) -> None:
-    """Interrupt a run whose call is in flight."""
-    gate = Gate(home.scripts / "gate")
-    program = home.start_rekindle("run", home.script(HELD), "--path", gate.directory)
+def interrupted(home: Home, entrypoint: str = "main") -> list[str]:
+    """Interrupt a run whose call is in flight; what it printed."""
+    gate = Gate(home.scripts / f"gate-{entrypoint}")
+    script = home.script(HELD)
+    program = home.start_rekindle("run", f"{script}::{entrypoint}", "--path", gate.directory)
     program.until("waiting")
     program.interrupt()
     ended = program.end()
     assert ended.status == 130, str(ended)
     assert "Stopping." in ended.err
     assert "Traceback" not in ended.err
+    return ended.out.split("\n")
 
 
 def test_ctrl_c_ends_a_run_with_130_and_leaves_nothing(home: Home) -> None:
     interrupted(home)
+
+
+def test_what_ctrl_c_interrupts_cleans_up_and_is_heard(shared: Home) -> None:
+    assert interrupted(shared) == ["waiting", "cleaned up", ""]
+    assert interrupted(shared, "spawned") == ["waiting", "cleaned up", "left", ""]
 
 
 def test_after_ctrl_c_nothing_of_a_run_is_left_in_what_is_up(shared: Home) -> None:
@@ -324,3 +349,10 @@ def test_quiet_leaves_rekindles_own_words_out(home: Home) -> None:
 def test_status_is_json_that_says_nothing_is_up(home: Home) -> None:
     ended = home.rekindle("status", "--json", status=1)
     assert json.loads(ended.out) == {"up": False, "directory": str(home.daemon)}
+
+
+def test_the_first_examples_run(shared: Home) -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    assert "Hello, Ishmael!" in shared.run(examples / "hello.py", "--name", "Ishmael").out
+    said = shared.run(examples / "collatz.py", "--count", "30").out
+    assert "of 1 to 30, 27 takes the most: 111" in said

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.blobs.store import BlobStore, open_store
-from tests.e2e.harness import Home, a_home
+from tests.e2e.harness import Home
 
 ROOT = Path(__file__).parents[2]
 _EXAMPLE = ROOT / "examples" / "shared_index.py"
@@ -31,12 +31,12 @@ def test_the_example_starts_on_a_second_node_from_the_snapshot_of_the_first(
     assert "1 names" in home.rekindle("blob", "du", "--url", url).out
     home.rekindle("down")
 
-    with a_home() as second:
-        second.up(REKINDLE_STORE_URL=url)
-        shown = second.run(_EXAMPLE, "--words", "white whale", "--phases")
-        assert said in shown.out
-        assert "restore" in shown.out + shown.err
-        second.rekindle("down")
+    second = {"REKINDLE_HOME": str(home.root / "second"), "REKINDLE_STORE_URL": url}
+    home.up(**second)
+    shown = home.run(_EXAMPLE, "--words", "white whale", "--phases", **second)
+    assert said in shown.out
+    assert "restore" in shown.out + shown.err
+    home.rekindle("down", **second)
 
     home.rekindle("blob", "rm", listed["name"], "--url", url)
     assert "would be removed" in home.rekindle("blob", "gc", "--all", "--dry-run", "--url", url).out

@@ -348,16 +348,44 @@ def test_a_handle_inside_a_runner_finds_its_id_by_name(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rekindle.execution import context
-    from rekindle.sdk import declaration
+    from rekindle.sdk import declaration, lookups
 
     with app.run() as running:
         fresh = declaration.Declaration("calls", "double", "function")
         monkeypatch.setattr(context, "_remote", True)
-        declaration._lookup.cache_clear()
+        lookups._of_app.clear()
         monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
         assert rekindle.Function(fresh).remote(6) == 12
         with pytest.raises(NotFoundError):
             rekindle.Function(declaration.Declaration("calls", "gone", "function")).remote()
+
+
+def test_the_first_look_up_of_a_task_does_not_hold_its_loop_up(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rekindle.execution import context
+    from rekindle.sdk import declaration, lookups
+
+    looked_up_in: list[int] = []
+    asked = lookups.function_id_of
+
+    def noted(*args: Any) -> str:
+        looked_up_in.append(threading.get_ident())
+        return asked(*args)
+
+    with app.run() as running:
+        monkeypatch.setattr(context, "_remote", True)
+        lookups._of_app.clear()
+        monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
+        monkeypatch.setattr(lookups, "function_id_of", noted)
+        fresh = rekindle.Function(declaration.Declaration("calls", "double", "function"))
+
+        async def twice() -> list[int]:
+            return [await fresh.remote.aio(6), await fresh.remote.aio(7)]
+
+        assert asyncio.run(twice()) == [12, 14]
+    assert looked_up_in[0] != threading.get_ident()  # it asked
+    assert looked_up_in[1:] == [threading.get_ident()] * (len(looked_up_in) - 1)  # it knew
 
 
 def test_a_function_that_was_declared_too_late_is_named(controller: FakeController) -> None:

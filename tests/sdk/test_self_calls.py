@@ -10,7 +10,7 @@ import pytest
 import rekindle
 from rekindle.execution import context
 from rekindle.runtime.runner import service
-from rekindle.sdk import declaration
+from rekindle.sdk import lookups
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("inside")
@@ -47,7 +47,7 @@ def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> An
         assert place is not None
         made = service.load("Steps", place, b"", Steps(size=5)._binding.params)
         monkeypatch.setattr(context, "_remote", True)
-        declaration._lookup.cache_clear()
+        lookups._of_app.clear()
         monkeypatch.setenv("REKINDLE_APP", "inside")
         monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
         yield made

@@ -29,17 +29,17 @@ def test_an_older_keyword_names_its_successor(old: str, new: str) -> None:
 
 
 def test_a_keyword_to_come_says_what_to_do_meanwhile() -> None:
-    with pytest.raises(InvalidError, match="not supported yet; install packages"):
-        rekindle.App("a").function(image="debian")
+    with pytest.raises(InvalidError, match=r"not supported yet; use rekindle\.Volume"):
+        rekindle.App("a").function(network_file_systems={})
 
 
-@pytest.mark.parametrize("name", ["Image", "Proxy", "asgi_app", "Sandbox"])
+@pytest.mark.parametrize("name", ["Proxy", "asgi_app", "Sandbox"])
 def test_a_name_to_come_says_so(name: str) -> None:
     with pytest.raises(AttributeError, match=f"rekindle.{name} is not there yet; meanwhile: "):
         getattr(rekindle, name)
 
 
-@pytest.mark.parametrize("name", ["Image", "build", "Stub"])
+@pytest.mark.parametrize("name", ["Proxy", "build", "Stub"])
 def test_such_a_name_is_an_error_of_ours_that_hasattr_understands(name: str) -> None:
     with pytest.raises(rekindle.exception.UnknownNameError) as caught:
         getattr(rekindle, name)
@@ -108,3 +108,11 @@ def test_cpu_and_memory_take_a_request_and_a_limit(
 def test_a_wrong_pair_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidError, match=next(iter(given))):
         rekindle.App("a").function(**given)
+
+
+@pytest.mark.parametrize("kind", ["Function", "Cls", "Dict", "Queue", "Secret", "Volume"])
+def test_the_former_lookup_of_a_class_says_from_name(kind: str) -> None:
+    with pytest.raises(rekindle.exception.UnknownNameError, match=rf"{kind}\.from_name"):
+        getattr(rekindle, kind).lookup  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        getattr(rekindle, kind).nonsense  # noqa: B018

@@ -72,3 +72,19 @@ def test_figures_are_those_of_all_pools_or_of_one_instance() -> None:
     function = pb.FunctionStatus(pool=pb.PoolsStatus(pools=pools))
     assert stats.stats_of(function, "") == stats.FunctionCurrentStats(3, 4, 3, 1)
     assert stats.stats_of(function, "b") == stats.FunctionCurrentStats(0, 1, 1, 0)
+
+
+def test_a_variant_of_an_included_function_has_the_secrets_of_the_whole_app(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    part = rekindle.App("part", secrets=[rekindle.Secret.from_dict({"A": "part", "B": "part"})])
+
+    @part.function()
+    def read() -> None: ...
+
+    whole = rekindle.App("whole", secrets=[rekindle.Secret.from_dict({"A": "whole", "C": "whole"})])
+    whole.include(part)
+    monkeypatch.setattr(whole, "deployed", object())  # it is as a part of this that it runs
+    made = read.with_options(secrets=[rekindle.Secret.from_dict({"B": "own"})])._declaration
+    assert isinstance(made, Variant)
+    assert made._request("fu-1").secrets == {"A": "part", "B": "own", "C": "whole"}

@@ -136,3 +136,17 @@ def test_what_was_sent_before_reading_ended_is_served_and_nothing_after(ends: En
     reply = direct_frames.receive_reply(client)
     assert reply is not None and bytes(reply.data) == b"answer"
     assert direct_frames.receive_call(runner) is None
+
+
+@pytest.mark.parametrize("kept", [3, 12, 40])
+def test_a_frame_that_is_cut_short_leaves_no_descriptor(ends: Ends, kept: int) -> None:
+    client, runner = ends
+    packed = pack(b"x" * (4 << 20), 1 << 30)
+    assert packed.file is not None
+    frame = direct_frames.call_frame("fc-1", "method", packed, None)
+    direct_frames.send_descriptor(client, frame[:kept], packed.file.fd)
+    packed.close()
+    client.shutdown(socket.SHUT_WR)
+    before = len(os.listdir("/proc/self/fd"))
+    assert direct_frames.receive_call(runner) is None
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -97,11 +97,14 @@ class Canceller:
         asyncio.get_running_loop().call_later(self._core.settings.caller_grace_s, look)
 
     async def function(self, function: Function, reason: str) -> None:
-        """Complete all undone inputs of a function as CANCELLED, those on the stream too."""
+        """Complete all undone inputs of a function as CANCELLED, those on the stream too.
+
+        What runs is interrupted: its runner is ended when its app is closed, after a grace.
+        """
         self._table.drop_ready(function)
         calls = [call for call in self._core.state.calls.values() if call.function is function]
         await asyncio.gather(
-            *(self._finalizer.cancel(call, list(call.undone), reason) for call in calls)
+            *(self._finalizer.cancel(call, list(call.undone), reason, kill=False) for call in calls)
         )
         await self._loader.drain(function)
         for call in calls:  # what was on its way to the store meanwhile

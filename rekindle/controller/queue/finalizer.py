@@ -58,19 +58,27 @@ class Finalizer:
         elif item.input.blob:
             batch.blobs.append(item.input.blob)
 
-    async def cancel(self, call: Call, indexes: Iterable[int], reason: str = "") -> None:
-        """Complete inputs of a call that was cancelled, or whose app is closing."""
+    async def cancel(
+        self, call: Call, indexes: Iterable[int], reason: str = "", *, kill: bool = True
+    ) -> None:
+        """Complete inputs of a call that was cancelled, or whose app is closing; as ``finish``."""
         if not reason:
             closed = f"the app {call.function.app.name!r} was closed"
             reason = "the call was cancelled" if call.cancelled else closed
-        await self.finish(call, indexes, pb.CANCELLED, reason)
+        await self.finish(call, indexes, pb.CANCELLED, reason, kill=kill)
 
     async def finish(
-        self, call: Call, indexes: Iterable[int], status: pb.ResultStatus, message: str
+        self,
+        call: Call,
+        indexes: Iterable[int],
+        status: pb.ResultStatus,
+        message: str,
+        *,
+        kill: bool = True,
     ) -> None:
         """Complete inputs that are held here, wherever they are; returns when it is stored.
 
-        Agents that have some of them are ordered to drop them, with their runners.
+        Agents that have some of them are ordered to drop them; ``kill``: with their runners.
         """
         stops: dict[Agent, list[int]] = {}
         batches = [ResultBatch(call)]
@@ -93,7 +101,7 @@ class Finalizer:
                 batches.append(ResultBatch(call))
             self.add(batches[-1], self.end(item, result))
         for agent, stopped in stops.items():
-            agent.stop(call.call_id, stopped, kill=True)
+            agent.stop(call.call_id, stopped, kill=kill)
         await asyncio.gather(*(self._completer.stored(one) for one in batches if one.count))
 
 

@@ -60,5 +60,5 @@ class Draining:
         for key, revision in list(self._inventory.revisions.items()):
             mine = any(pool.revision is revision for pool in ended)
             if mine and id(revision) not in used and not revision.background:
-                revision.drop_template()
+                revision.shut()
                 del self._inventory.revisions[key]

@@ -8,7 +8,8 @@ from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.leases.leases import Leases, measure
+from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.runtime.agent.starts import gpu_freezing

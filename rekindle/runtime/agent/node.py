@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InternalFailure
-from rekindle.runtime.agent import forced
+from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions, OpenFunction
 from rekindle.runtime.agent.history import History
@@ -50,8 +49,6 @@ log = logging.getLogger(__name__)
 
 #: How often pools are looked at when nothing happens.
 RECONCILE_S = 0.5
-#: A snapshot that is being written when its app closes is given this long.
-FREEZE_GRACE_S = 120.0
 
 
 class Node:
@@ -230,20 +227,18 @@ class Node:
             self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
             return
         self.functions.retired.discard(app_id)
-        closing = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
-        await asyncio.gather(*map(self.close_pool, closing))
-        await _finish_snapshots(pool.revision for pool in closing)
-        for pool in closing:
+        ending = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
+        await asyncio.gather(*(self.close_pool(pool, interrupt=True) for pool in ending))
+        await closing.finish_snapshots(pool.revision for pool in ending)
+        for pool in ending:
             del self.inventory.pools[pool.key]
         for function_id in self.functions.forget(app_id):
             self.plans.forget(function_id)
         self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
 
-    async def close_pool(self, pool: Pool) -> None:
-        """Fail what waits, kill what runs, let exit hooks run in idle runners."""
-        pool.shut()
-        await self.leases.close_pool(pool)
-        await pool.end_runners()
+    async def close_pool(self, pool: Pool, *, interrupt: bool = False) -> None:
+        """As closing.py says."""
+        await closing.close_pool(self.leases, pool, interrupt=interrupt)
 
     def prepare(self, order: pb.PrepareOnAgent) -> None:
         """Make a strategy possible."""
@@ -388,16 +383,9 @@ class Node:
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished."""
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
-        await _finish_snapshots(self.inventory.revisions.values())
+        await closing.finish_snapshots(self.inventory.revisions.values())
         await self.leases.close()
         await self.local_clients.close()
         for revision in self.inventory.revisions.values():
-            revision.drop_template()
+            revision.shut()
         await asyncio.gather(self._tasks.cancel(), self.results.close(), self.functions.close())
-
-
-async def _finish_snapshots(revisions: Iterable[Revision]) -> None:
-    """Let snapshots that are being written be written: the next run is quick for it."""
-    tasks = {task for revision in revisions for task in revision.background}
-    if tasks:
-        await asyncio.wait(tasks, timeout=FREEZE_GRACE_S)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import secrets
 import time
 from collections import deque
@@ -235,7 +236,9 @@ class _Chain:
     def _kept(self, files: LocalFiles) -> Path:
         """The copy of local files. Raises ImageError where it is not here."""
         for place in (files.kept, self.store.root / FILES / files.digest / "content"):
-            if place and files.digest is not None and Path(place).exists():
+            if place and Path(place).exists():
+                with contextlib.suppress(OSError):
+                    os.utime(Path(place).parent)  # what was used lately is kept longest
                 return Path(place)
         raise ImageError(
             f"{files.source}, which the image is given, is not kept on this machine any more "

@@ -19,6 +19,7 @@ import os
 import posixpath
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def _enter(order: Mapping[str, Any]) -> None:
         with contextlib.suppress(FileNotFoundError):
             mounts.make_read_only(path)
     os.umask(0o022)
-    namespaces.set_hostname("build")
+    socket.sethostname("build")
 
 
 def _bind(fd: int, target: str, *, read_only: bool) -> None:
@@ -173,19 +174,22 @@ def _copy(source: str, target: str) -> None:
 # ---- commands ----------------------------------------------------------------------------------
 
 
+def _confine() -> None:
+    """In a process that is about to execute a program of the root."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in range(64):
+        if number not in _KEPT:
+            libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
+
+
 def _run(argv: Sequence[str], env: Mapping[str, str], cwd: str, *, drop: bool = True) -> int:
     """Run a program; its exit status, 128 and more for a signal's."""
 
-    def confine() -> None:
-        os.setsid()
-        if drop:
-            for number in range(64):
-                if number not in _KEPT:
-                    libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
-
+    before = _confine if drop else os.setsid
     try:
         child = subprocess.Popen(
-            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, preexec_fn=confine
+            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, preexec_fn=before
         )
     except OSError as error:
         _say(f"{argv[0]}: {error.strerror}")
@@ -219,7 +223,12 @@ def _version(env: Mapping[str, str], python: str) -> dict[str, str]:
         return {"python": "", "python_version": ""}
     said = "import sys; print(sys.executable, *sys.version_info[:2])"
     done = subprocess.run(
-        [python, "-I", "-S", "-c", said], env=dict(env), capture_output=True, text=True, check=False
+        [python, "-I", "-S", "-c", said],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=_confine,
     )
     words = done.stdout.split()
     if done.returncode != 0 or len(words) != 3:

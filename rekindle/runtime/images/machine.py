@@ -9,10 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.linux.ability import Ability
 from rekindle.runtime.images import tools
 from rekindle.runtime.isolation import privilege
 
@@ -33,22 +33,12 @@ os._exit(status or 0)
 """
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One ability: whether it is there, what was found, and what to do where it is not."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-def findings() -> list[Finding]:
+def findings() -> list[Ability]:
     """All of them."""
     return [overlayfs(), builders(), oci()]
 
 
-def overlayfs() -> Finding:
+def overlayfs() -> Ability:
     """Whether layers can be stacked where they are kept."""
     import tempfile
 
@@ -68,11 +58,11 @@ def overlayfs() -> Finding:
         return _no_overlay(str(error))
     if done.returncode != 0:
         return _no_overlay((done.stderr.strip().splitlines() or ["the mount fails"])[-1])
-    return Finding("overlayfs", True, f"layers are stacked, not copied ({folder})")
+    return Ability("overlayfs", True, f"layers are stacked, not copied ({folder})")
 
 
-def _no_overlay(why: str) -> Finding:
-    return Finding(
+def _no_overlay(why: str) -> Ability:
+    return Ability(
         "overlayfs",
         False,
         f"functions cannot have images: {why}",
@@ -80,10 +70,10 @@ def _no_overlay(why: str) -> Finding:
     )
 
 
-def builders() -> Finding:
+def builders() -> Ability:
     """Whether this user can build layers, with which tools."""
     if not privilege.is_root_like():
-        return Finding(
+        return Ability(
             "image builds",
             False,
             "this user can run images, and build none",
@@ -92,7 +82,7 @@ def builders() -> Finding:
     store = paths.images_dir()
     maker = shutil.which("mmdebstrap") or tools.prefix(store, "mmdebstrap") / "usr/bin/mmdebstrap"
     if not Path(maker).exists() and shutil.which("apt-get") is None:
-        return Finding(
+        return Ability(
             "image builds",
             False,
             "no mmdebstrap for a Debian base, and no apt-get to fetch it",
@@ -101,15 +91,15 @@ def builders() -> Finding:
     uv = shutil.which("uv") or tools.prefix(store, "uv") / "bin" / "uv"
     found = [f"mmdebstrap {maker if Path(maker).exists() else '(fetched when it is needed)'}"]
     found.append(f"uv {uv if Path(uv).exists() else '(fetched when it is needed)'}")
-    return Finding("image builds", True, "; ".join(found))
+    return Ability("image builds", True, "; ".join(found))
 
 
-def oci() -> Finding:
+def oci() -> Ability:
     """Whether images of registries can be bases."""
     found = [name for name in tools.OCI if tools.has(paths.images_dir(), name)]
     if len(found) == len(tools.OCI):
-        return Finding("OCI images", True, "skopeo and umoci")
+        return Ability("OCI images", True, "skopeo and umoci")
     lacking = " and ".join(name for name in tools.OCI if name not in found)
-    return Finding(
+    return Ability(
         "OCI images", False, f"no {lacking}: Image.from_registry() cannot be built", _SETUP
     )

@@ -29,6 +29,8 @@ _PIP_KEYS = (
 _PATHS = ("index-url", "extra-index-url", "find-links", "constraint")
 _CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+#: Where uv gets Pythons from.
+_PYTHONS_OF_UV = ("UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL")
 _UV = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -50,7 +52,7 @@ def of_node(scratch: Path) -> Reach:
     """What a step is given; files that it needs are written to ``scratch``."""
     found = Reach()
     found.env |= {k: v for k, v in os.environ.items() if k.lower() in _PROXIES}
-    found.env |= {k: v for k, v in os.environ.items() if k.startswith("UV_PYTHON_")}
+    found.env |= {k: v for k, v in os.environ.items() if k in _PYTHONS_OF_UV}
     settings = pip_settings()
     bundle = settings.pop("cert", "") or os.environ.get("SSL_CERT_FILE", "")
     if bundle and Path(bundle).is_file():

@@ -20,7 +20,7 @@ from rekindle.wire.volumes import VolumeMount
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Kept from build to build: what pip and uv downloaded.
-_CACHES = {"pip": "PIP_CACHE_DIR", "uv": "UV_CACHE_DIR"}
+_CACHES = {"pip": "PIP_CACHE_DIR", "uv": "UV_CACHE_DIR", "conda": "CONDA_PKGS_DIRS"}
 #: What apt needs while it runs, and nobody afterwards.
 _OF_APT = ("/var/lib/apt/lists", "/var/cache/apt")
 _PACKAGES = f"{RUN}/packages"
@@ -128,8 +128,9 @@ def _shown(
         place.mkdir(parents=True, exist_ok=True)
         binds.append((str(place), f"{RUN}/cache/{name}", False))
         env[variable] = f"{RUN}/cache/{name}"
+    for name in step.tools:
+        binds.append((str(tools.find(name, store, say)), f"{RUN}/tools/{name}", True))
     if "uv" in step.tools:
-        binds.append((str(tools.find_uv(store, say)), f"{RUN}/tools/uv", True))
         kept = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", "~/.local/share/uv/python"))
         if kept.expanduser().is_dir():
             binds.append((str(kept.expanduser()), f"{RUN}/pythons", True))

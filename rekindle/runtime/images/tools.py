@@ -41,6 +41,19 @@ def find_mmdebstrap(store: Path, say: Callable[[str], None]) -> str:
         raise ImageError(f"a Debian base needs mmdebstrap: {error}") from error
 
 
+def find(name: str, store: Path, say: Callable[[str], None]) -> Path:
+    """A program that commands of steps use. Raises ImageError, which says how to get it."""
+    if name == "uv":
+        return find_uv(store, say)
+    found = shutil.which(name)
+    if found is None:
+        raise ImageError(
+            f"the image needs {name}, which is not on PATH where layers are built: install it "
+            f"there, as its documentation says"
+        )
+    return Path(found).resolve()
+
+
 def find_uv(store: Path, say: Callable[[str], None]) -> Path:
     """The uv of this node; fetched by pip where it is missing. Raises ImageError."""
     found = shutil.which("uv")

@@ -26,6 +26,9 @@ from rekindle.linux import mount_points, mounts
 MAX_REQUEST_BYTES = 1 << 18
 MAX_FDS = 8
 
+#: Descriptors that a job finds here until it answers: no one else is to, in a root of its own.
+_lent: set[int] = set()
+
 
 def watch(control: socket.socket) -> tuple[select.poll, int]:
     """A poll of ``control``, and of the descriptor that can be read once a child has ended."""
@@ -58,7 +61,7 @@ def run_init(control: socket.socket) -> int:
                     os.set_inheritable(passed, False)
                 try:
                     if "send" in request:
-                        _send(request, channels[request["job"]])
+                        _send(request, fds, channels[request["job"]])
                     else:
                         _open_channel(request, fds, channels, poll)
                         jobs[_start(request, fds)] = request
@@ -92,10 +95,14 @@ def _open_channel(
     request["fd_targets"].append(target)
 
 
-def _send(request: dict[str, Any], channel: socket.socket) -> None:
-    """Pass a message on to a job. The directories in ``open`` can be found at their numbers among
-    the descriptors of this process until the job's next reply; ``binds``: see ``_start``."""
+def _send(request: dict[str, Any], fds: list[int], channel: socket.socket) -> None:
+    """Pass a message on to a job. The directories in ``open``, and those that came along, can be
+    found at their numbers among the descriptors of this process until the job's next reply;
+    ``binds``: see ``_start``."""
     bind(request.get("binds", ()))
+    for target, fd in zip(request["fd_targets"], fds, strict=True):
+        os.dup2(fd, target, inheritable=False)
+        _lent.add(target)
     for target, path in request["open"].items():
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.dup2(fd, int(target), inheritable=False)
@@ -112,6 +119,8 @@ def _forward_reply(
         data = channel.recv(MAX_REQUEST_BYTES)
     except ConnectionResetError:
         data = b""
+    while _lent:
+        os.close(_lent.pop())
     poll.unregister(fd)
     channel.close()
     del channels[job]

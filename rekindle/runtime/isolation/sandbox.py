@@ -132,18 +132,20 @@ class Sandbox:
         self,
         job: str,
         data: bytes,
-        directories: Mapping[int, str],
+        directories: Mapping[int, str | int],
         binds: Sequence[Mapping[str, object]],
     ) -> asyncio.Future[bytes]:
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         message = {
             "job": job,
             "send": base64.b64encode(data).decode(),
-            "open": {str(number): path for number, path in directories.items()},
+            "open": {str(n): path for n, path in directories.items() if isinstance(path, str)},
+            "fd_targets": [n for n, fd in directories.items() if isinstance(fd, int)],
             "binds": list(binds),
         }
         try:
-            self._orders.send(json.dumps(message).encode())
+            fds = [fd for fd in directories.values() if isinstance(fd, int)]
+            self._orders.send(json.dumps(message).encode(), fds)
         except OSError as error:
             raise StartError(f"the sandbox's init is gone: {error}") from error
         self._replies[job] = reply
@@ -213,13 +215,13 @@ class WaitingJob:
     def send(
         self,
         data: bytes,
-        directories: Mapping[int, str],
+        directories: Mapping[int, str | int],
         binds: Sequence[Mapping[str, object]] = (),
     ) -> asyncio.Future[bytes]:
         """Send it the message; the future is its answer, empty when it died.
 
-        It finds ``directories`` open at their numbers in the process that sends, until it answers;
-        ``binds``: see ``init.bind``. Raises StartError.
+        It finds ``directories``, paths or descriptors of ours, open at their numbers in the process
+        that sends, until it answers; ``binds``: see ``init.bind``. Raises StartError.
         """
         return self.sandbox._send_to(self.job, data, directories, binds)
 
@@ -279,8 +281,27 @@ class Spawner:
             raise
         return spawner
 
-    async def spawn(self, hostname: str) -> Sandbox:
-        """New namespaces with an init in them. Raises StartError."""
+    async def spawn(self, hostname: str, root_fd: int = -1) -> Sandbox:
+        """New namespaces with an init in them; their mounts are those of ``root_fd``, where that is
+        given. Raises StartError."""
+        name, pid, ours = await self._ask({"hostname": hostname}, root_fd)
+        sandbox = Sandbox(pid, ours)
+        if name in self._early_exits:
+            sandbox.ended(self._early_exits.pop(name))
+        else:
+            self._sandboxes[name] = sandbox
+        return sandbox
+
+    async def start_root_maker(self, scratch: Path) -> socket.socket:
+        """A connection to a new process that makes roots (images/root_process.py), with a directory
+        for its own files. Raises StartError."""
+        _name, _pid, ours = await self._ask({"roots": str(scratch)}, -1)
+        return ours
+
+    async def _ask(
+        self, request: dict[str, object], more_fd: int
+    ) -> tuple[int, int, socket.socket]:
+        """Have a process made: as it is numbered there, and here; our end of its connection."""
         if self.gone.done():
             raise StartError("the spawner process is gone")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -291,11 +312,12 @@ class Spawner:
         number = self._next_id
         future: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        request = {"id": number, "hostname": hostname}
         try:
             with theirs:
-                self._orders.send(json.dumps(request).encode(), [theirs.fileno()])
+                fds = [theirs.fileno(), *([more_fd] if more_fd >= 0 else [])]
+                self._orders.send(json.dumps({"id": number, **request}).encode(), fds)
             name, pid = await future
+            return name, pid, ours
         except OSError as error:
             ours.close()
             raise StartError(f"the spawner process does not answer: {error}") from error
@@ -304,12 +326,6 @@ class Spawner:
             raise
         finally:
             self._waiting.pop(number, None)
-        sandbox = Sandbox(pid, ours)
-        if name in self._early_exits:
-            sandbox.ended(self._early_exits.pop(name))
-        else:
-            self._sandboxes[name] = sandbox
-        return sandbox
 
     async def stop(self) -> None:
         """End the spawner and everything that it made."""

@@ -2,8 +2,9 @@
 
 The agent runs threads and an event loop, so it must not fork. It asks this process instead, over
 a SOCK_SEQPACKET socket: one JSON request a packet, with the control socket of the init to be.
-Each init is PID 1 of new PID, mount, UTS and IPC namespaces (init.py). The spawner dies with the
-agent, every init with the spawner, and with an init all that runs in its namespaces.
+Each init is PID 1 of new PID, mount, UTS and IPC namespaces (init.py); its mounts may be a root
+that was made before, by another child of this process (images/root_process.py). The spawner dies
+with the agent, every init with the spawner, and with an init all that runs in its namespaces.
 
 A user who may not make namespaces makes a user namespace first, one for the spawner and all that it
 starts (privilege.py).
@@ -89,7 +90,10 @@ def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
     for fd in fds:
         os.set_inheritable(fd, False)
     try:
-        pid = _fork_init(request, fds[0], agent, own_pid_namespace)
+        if "roots" in request:
+            pid = _fork_root_maker(request["roots"], fds[0], agent)
+        else:
+            pid = _fork_init(request, fds, agent, own_pid_namespace)
         _report_spawned(agent, request["id"], pid)
     except OSError as error:
         _send(agent, {"event": "failed", "id": request["id"], "reason": str(error)})
@@ -108,14 +112,33 @@ def _report_spawned(agent: socket.socket, number: int, pid: int) -> None:
         os.close(pidfd)
 
 
+def _fork_root_maker(scratch: str, control_fd: int, agent: socket.socket) -> int:
+    """Fork the process that makes roots of images."""
+    pid = os.fork()
+    if pid != 0:
+        return pid
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        processes.die_with_parent()
+        agent.close()
+        from rekindle.runtime.images import root_process  # a spawner alone needs none of it
+
+        root_process.serve(socket.socket(fileno=os.dup(control_fd)), scratch)
+    except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
+        _say("root maker failed", error)
+    finally:
+        os._exit(1)
+
+
 def _fork_init(
-    request: dict[str, Any], control_fd: int, agent: socket.socket, own_pid_namespace: int
+    request: dict[str, Any], fds: list[int], agent: socket.socket, own_pid_namespace: int
 ) -> int:
     namespaces.unshare(namespaces.CLONE_NEWPID)  # for the next child only: we stay where we are
     try:
         pid = os.fork()
         if pid == 0:
-            _become_init(request, control_fd, agent, own_pid_namespace)
+            _become_init(request, fds, agent, own_pid_namespace)
     finally:
         # Without this a second unshare fails: children must come from our own namespace again.
         namespaces.setns(own_pid_namespace, namespaces.CLONE_NEWPID)
@@ -123,7 +146,7 @@ def _fork_init(
 
 
 def _become_init(
-    request: dict[str, Any], control_fd: int, agent: socket.socket, own_pid_namespace: int
+    request: dict[str, Any], fds: list[int], agent: socket.socket, own_pid_namespace: int
 ) -> None:
     """In the forked child: never returns."""
     status = 1
@@ -133,7 +156,12 @@ def _become_init(
         agent.close()
         os.close(own_pid_namespace)
         # Mounts are private already, as the spawner's are, so nothing propagates.
-        namespaces.isolate(request["hostname"])
+        control_fd, *root_fd = fds
+        if root_fd:
+            namespaces.isolate_in_root(root_fd[0], request["hostname"])
+            os.close(root_fd[0])
+        else:
+            namespaces.isolate(request["hostname"])
         status = run_init(socket.socket(fileno=os.dup(control_fd)))
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
         _say("init failed", error)
@@ -143,9 +171,12 @@ def _become_init(
 
 def _say(event: str, error: BaseException) -> None:
     """A line of the agent's log."""
-    from rekindle.wire.logs import last_words  # a spawner that works needs no logging
-
-    os.write(2, last_words("spawner", event, error))
+    try:
+        from rekindle.wire.logs import last_words  # a spawner that works needs no logging
+    except ImportError:  # in the root of an image
+        os.write(2, f"spawner: {event}: {type(error).__name__}: {error}\n".encode())
+    else:
+        os.write(2, last_words("spawner", event, error))
 
 
 if __name__ == "__main__":

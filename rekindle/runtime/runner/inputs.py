@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from rekindle.exception import ExecutionError, InputCancellation
-from rekindle.execution import context, nested_calls, nesting
+from rekindle.execution import context, interaction, nested_calls, nesting
 from rekindle.forkserver import park
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
@@ -113,6 +113,8 @@ class Inputs:
                 canceller.armed = 0
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
             done.failure = error
+        if interaction.held is not None:
+            interaction.release()
         done.ended_ns = now_ns()
         context.reset_current(current)
         if canceller.hit:

@@ -15,7 +15,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.execution import context  # noqa: E402
+from rekindle.execution import context, interaction  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
     forking,
     interrupts,
@@ -32,6 +32,7 @@ from rekindle.runtime.runner import (  # noqa: E402
     early_gpu,
     gpus,
     inputs,
+    lacking,
     loaded,
     program,
     rehearsal,
@@ -57,6 +58,7 @@ def main() -> int:
         capabilities.set_aside() if later else capabilities.drop()
     _stream_lines()
     context.set_remote()
+    interaction.install()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
     service = _load(boot, code, channel, marks)
     del code
@@ -77,6 +79,7 @@ def main() -> int:
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
+        park.keep_from_collecting()
         rehearsal.learn()
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
@@ -112,6 +115,8 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             program.note_reads(boot["roots"])
             unique.track()
             gpus.in_template()
+        if boot["in_image"]:
+            lacking.explain()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         if boot["many"]:
             import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it

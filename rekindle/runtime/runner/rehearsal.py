@@ -31,10 +31,15 @@ _TIMES = 12
 
 
 def learn() -> None:
-    """In a template that is about to park. Not where it has threads, which might meet this, or
-    where C code has our signal. Raises OSError."""
+    """In a template that is about to park. Raises OSError.
+
+    Not where it has threads, which might meet this, where C code has our signal, where the numbers
+    of its output are free, or where sockets are not the library's: gevent's make an event loop.
+    """
     handler = signal.getsignal(CANCEL_SIGNAL)
-    if handler is None or len(os.listdir("/proc/self/task")) > 1:
+    alone = len(os.listdir("/proc/self/task")) == 1
+    ours = socket.socket.__module__ == "socket"
+    if handler is None or not alone or not ours or not _has_output():
         return
     for _ in range(_TIMES):
         unique.make_unique()
@@ -47,7 +52,7 @@ def rehearse() -> None:
     agent, theirs = socket.socketpair()
     client, ours = socket.socketpair()
     parent, gone = socket.socketpair()
-    stated, output = RunnerPage.create(), _own_output()
+    stated, output = RunnerPage.create(), [os.dup(1), os.dup(2)] if _has_output() else []
     before = os.environ.get(_VARIABLE)
     try:
         terms = Granted("", "", "", "", 0, False, Began("", 0)).header()
@@ -85,17 +90,13 @@ def rehearse() -> None:
             one.close()
 
 
-def _own_output() -> list[int]:
-    """Where output goes now; nothing where user code has closed one."""
+def _has_output() -> bool:
     try:
-        first = os.dup(1)
+        os.fstat(1)
+        os.fstat(2)
     except OSError:
-        return []
-    try:
-        return [first, os.dup(2)]
-    except OSError:
-        os.close(first)
-        return []
+        return False  # user code has closed it
+    return True
 
 
 def _stays(_name: str) -> None:

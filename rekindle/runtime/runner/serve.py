@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from rekindle.execution import nesting
+from rekindle.execution import interaction, nesting
 from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
@@ -102,8 +102,11 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         marks.append((_RESEED, now_ns()))
         if real:
             park.collect_again()
+            interaction.attach(outfit.page, channel)
             notes = gpus.run_hooks(service, marks)
+            interaction.release()
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+        interaction.release()
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
     park.flush_output()
@@ -117,6 +120,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         if "many" in order:
             from rekindle.runtime.runner.many import serving
 
+            interaction.refuse_side_by_side()
             serving.serve(service, channel, outfit.page, order["many"])
             return _stop(service, channel)
         if lease:
@@ -146,6 +150,7 @@ def _stop(service: Service, channel: FrameSocket) -> int:
     for hook in service.exit:
         try:
             service.run_hooks([hook])
+            interaction.release()
         except BaseException as error:  # noqa: BLE001 - shown, as no caller is there to raise it to
             sys.stderr.write(f"{record_exception(error).traceback.rstrip()}\n")
             status = 1

@@ -89,6 +89,7 @@ class Service:
             return loop.run_until_complete(task)
         finally:
             self.canceller.task = None
+            task.cancel()  # of no effect on one that has ended; Ctrl-C leaves one that has not
 
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of hooks and inputs; made when it is first asked for."""

@@ -19,6 +19,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from rekindle.linux.arrivals import Arrivals
+from rekindle.linux.descriptors import close_all
 from rekindle.sdk.calls.readable import readable
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
@@ -245,23 +246,25 @@ def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
 
 
 async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
-    frame, fd, size = bytearray(), -1, 0
-    while not size or len(frame) < size:
-        await readable(sock.fileno())
-        try:
-            piece, came = wire.read_some(sock, wire.DONTWAIT)
-        except BlockingIOError:
-            continue
-        except OSError:
-            piece, came = b"", -1
-        fd = came if came >= 0 else fd
-        if not piece:
-            if fd >= 0:
-                os.close(fd)
-            return None
-        frame += piece
-        size = wire.reply_bytes(frame)
-    return wire.parse_reply(frame, fd)
+    frame, fds, size = bytearray(), list[int](), 0
+    try:
+        while not size or len(frame) < size:
+            await readable(sock.fileno())
+            try:
+                piece, came = wire.read_some(sock, wire.DONTWAIT)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return None
+            if came >= 0:
+                fds.append(came)
+            if not piece:
+                return None
+            frame += piece
+            size = wire.reply_bytes(frame)
+        return wire.parse_reply(frame, fds.pop() if fds else -1)
+    finally:
+        close_all(fds)  # cut short, or cancelled
 
 
 #: Every lease that this process has, in use or idle.

@@ -19,7 +19,7 @@ from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
-from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
 from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
@@ -103,7 +103,7 @@ class Client:
             except grpc.aio.AioRpcError as error:
                 if not is_connection_loss(error):
                     raise from_rpc_error(error) from None
-                await patience.wait(error)
+                await patience.wait()
 
     async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
         """One attempt; raises what the server means, or _LostError for a broken connection."""
@@ -113,7 +113,7 @@ class Client:
                 yield message
         except grpc.aio.AioRpcError as error:
             if is_connection_loss(error):
-                raise _LostError(error) from None
+                raise _LostError from None
             raise from_rpc_error(error) from None
         finally:
             call.cancel()
@@ -166,8 +166,8 @@ class Client:
                 async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
                     pass
                 return  # the controller closed the app
-            except _LostError as lost:
-                await patience.wait(lost.error)
+            except _LostError:
+                await patience.wait()
 
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
@@ -258,8 +258,8 @@ class Client:
                     if arrived:
                         yield arrived, log_seq
                 return
-            except _LostError as lost:
-                await patience.wait(lost.error)
+            except _LostError:
+                await patience.wait()
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
         """What is known of a call."""
@@ -292,10 +292,10 @@ class Client:
                     request.after_seq, request.tail = line.seq, 0
                     yield line
                 return
-            except _LostError as lost:
+            except _LostError:
                 if on_lost is not None:
                     on_lost()
-                await patience.wait(lost.error)
+                await patience.wait()
 
     async def lease(
         self,
@@ -325,10 +325,6 @@ class Client:
 class _LostError(Exception):
     """The connection broke while a stream was read."""
 
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
 
 class _Patience:
     """Waits between attempts; gives up when a controller was away for too long at a stretch."""
@@ -343,26 +339,26 @@ class _Patience:
         self._last = 0.0
         self._delay_s = 0.02
 
-    async def wait(self, error: grpc.aio.AioRpcError) -> None:
+    async def wait(self) -> None:
         """Sleep before the next attempt.
 
         Raises ConnectionError when the time is over, or when no one restarts the controller.
         """
-        if not self._client.alive():
+        instance = self._client.instance
+        over = why_ended(instance)
+        if over or not self._client.alive():
             killed = "the process that kept it up (its supervisor) was killed"
             raise ConnectionError(
-                f"the instance in {self._client.instance} has ended while it was in use: "
-                f"{self._client.why_ended() or killed}"
+                f"the instance in {instance} has ended while it was in use: "
+                f"{self._client.why_ended() or over or killed}"
             ) from None
         now = asyncio.get_running_loop().time()
         if self._away_since is None or now - self._last > self._CONTACT_S:
             self._away_since, self._delay_s = now, 0.02
         if now - self._away_since >= self._total_s:
-            instance = self._client.instance
             raise ConnectionError(
-                f"no controller answers at {instance} (waited {self._total_s:g} s: "
-                f"{error.details()}). See `rekindle status` and {instance}/logs/controller.log; "
-                f"`rekindle up` starts one"
+                f"no controller answers at {instance}, and none has for {self._total_s:g} s. See "
+                f"`rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
             ) from None
         await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
         self._delay_s = min(self._delay_s * 2, 0.5)

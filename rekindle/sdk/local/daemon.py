@@ -45,8 +45,7 @@ def stop(directory: Path) -> bool:
             return False
         if instance.supervisor_pid(directory) != pid:  # it ended, and the pid may be another's
             return False
-        if above >= 0:
-            lingering.note_taken_down(directory)
+        instance.note_taken_down(directory)
         signal.pidfd_send_signal(fd, signal.SIGTERM)
         if not _ends(fd, session.END_S):
             signal.pidfd_send_signal(fd, signal.SIGKILL)  # its children get SIGKILL with it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -22,6 +23,7 @@ def prepare(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     logs_dir(directory).mkdir(exist_ok=True, mode=0o700)
+    paths.taken_down_file(directory).unlink(missing_ok=True)
     token = paths.token_file(directory)
     if not token.exists() or not token.read_text().strip():  # empty after a power cut
         draft = token.with_name(f"token.{os.getpid()}")
@@ -29,6 +31,12 @@ def prepare(directory: Path) -> None:
         with os.fdopen(fd, "w") as file:
             file.write(os.urandom(32).hex() + "\n")
         draft.replace(token)
+
+
+def note_taken_down(directory: Path) -> None:
+    """To be called before its supervisor is told to end: programs that wait hear of it by this."""
+    with contextlib.suppress(OSError):  # it is just being removed
+        paths.taken_down_file(directory).touch()
 
 
 def logs_dir(directory: Path) -> Path:

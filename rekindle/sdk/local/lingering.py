@@ -39,7 +39,6 @@ _NOT_ITS_OWN = frozenset(
 #: Of what runners get to see, what differs from one login to the next.
 _OF_A_LOGIN = frozenset({"XDG_SESSION_ID", "XDG_VTNR", "XDG_SEAT", "XDG_SESSION_TYPE"})
 _PREFIX = "lingering-"
-_TAKEN_DOWN = "taken-down"
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h|d)?")
 _UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -235,20 +234,14 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def note_taken_down(directory: Path) -> None:
-    """To be called before its supervisor is told to end, which then says to programs by whom."""
-    with contextlib.suppress(OSError):
-        (directory / _TAKEN_DOWN).touch()
-
-
-def was_taken_down(directory: Path) -> bool:
-    """Whether `rekindle down` has told the supervisor of a directory to end."""
-    return (directory / _TAKEN_DOWN).exists()
-
-
 def is_one(directory: Path) -> bool:
     """Whether an instance directory is one of an instance that lingers, or that is just ending."""
     return socket_of(directory).exists()
+
+
+def stay_here() -> bool:
+    """Whether one is up here that takes programs, whatever these must have in common with it."""
+    return any(instance.supervisor_pid(directory) is not None for _, directory in _linked())
 
 
 def all_here() -> list[Path]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from rekindle import paths
 from rekindle.exception import Error, InvalidError
 from rekindle.linux import inotify
 from rekindle.sdk.local import directory as instance
@@ -181,7 +182,7 @@ class Supervisor:
             return
         reason = self._failed or self._stop_reason or "its supervisor failed"
         if reason in signal.Signals.__members__:
-            down = lingering.was_taken_down(self._directory)
+            down = paths.taken_down_file(self._directory).exists()
             reason = "`rekindle down` took it down" if down else f"it was told to end ({reason})"
         users.say(f"{lingering.ENDED}{reason}")
 
@@ -332,7 +333,6 @@ class Supervisor:
 
 def _remove_half_snapshots() -> None:
     """What an agent that was killed left in the store, when no other came that removes it."""
-    from rekindle import paths  # needed in this case alone
     from rekindle.snapshot.store import SnapshotStore
 
     try:

@@ -195,25 +195,30 @@ class AioLink:
     # ---- the connection ------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        async with self._opening:
-            if self._sock is not None:
-                return
-            loop = asyncio.get_running_loop()
-            greeting = self._link.greeting(self._name)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                sock.setblocking(False)
-                await loop.sock_connect(sock, str(paths.objects_socket(self._link.instance)))
-                await loop.sock_sendall(sock, greeting)
-                await self._welcomed(loop, sock)
-            except BaseException:
-                sock.close()
-                raise
-            self._sock, self._buffer = sock, bytearray()
-            self._unsent.clear()
-            loop.add_reader(sock.fileno(), self._readable)
-            weakref.finalize(loop, sock.close)
-        self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
+        while self._sock is None:
+            opening = self._opening
+            async with opening:
+                # Who waited for a lock that was replaced waits for the one that there is now.
+                if opening is self._opening and self._sock is None:
+                    await self._connect()
+                    self._opening = asyncio.Lock()  # one that was waited for keeps its loop alive
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        greeting = self._link.greeting(self._name)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, str(paths.objects_socket(self._link.instance)))
+            await loop.sock_sendall(sock, greeting)
+            await self._welcomed(loop, sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._sock, self._buffer = sock, bytearray()
+        self._unsent.clear()
+        loop.add_reader(sock.fileno(), self._readable)
+        weakref.finalize(loop, sock.close)
 
     async def _welcomed(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         data = bytearray()

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks
+from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
 from rekindle.sdk.objects.direct import Gone
@@ -43,7 +44,7 @@ class ObjectInfo:
     created_by: str | None
 
 
-class Handle:
+class Handle(SaysWhatToUse):
     """A Dict or a Queue, by name or by id."""
 
     _kind: ClassVar[str]

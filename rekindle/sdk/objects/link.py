@@ -21,7 +21,7 @@ from rekindle.exception import ConnectionError, ExecutionError
 from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
-from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
 from rekindle.sdk.objects.direct import Direct, Gone, Ways
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.wire import object_frames as wire
@@ -131,9 +131,9 @@ class Link:
 
         ``since``: when it was there last, by time.monotonic().
         """
-        if not self.instance.exists():
+        if over := why_ended(self.instance):
             _look_again()
-            raise ConnectionError(f"the instance at {self.instance} has ended") from None
+            raise ConnectionError(f"the instance in {self.instance} has ended: {over}") from None
         waited = time.monotonic() - since
         if waited > connect_timeout_s():
             _look_again()

@@ -70,6 +70,8 @@ class Lease:
     slot: int = -1
     #: The call that was asked to end, as it ran for too long: when it began.
     timed_out_ns: int = 0
+    #: When its call was seen to have the user's terminal last: its time begins again after that.
+    terminal_ns: int = 0
     _seen: tuple[int, int, int] = (0, 0, 0)
     _seen_in_slot: int = 0
 
@@ -108,6 +110,13 @@ class Lease:
         """When the call that runs now began; 0 when none does. Of a live one."""
         page = self.runner.page
         return page.began_ns if self.slot < 0 else page.slot(self.slot)[0]
+
+    def ran_s(self, at_ns: int) -> float:
+        """For how long its call has run; the user's time at a terminal left out, and all before."""
+        began_ns = self.began_ns
+        if began_ns and self.runner.page.at_terminal:
+            self.terminal_ns = at_ns
+        return (at_ns - max(began_ns, self.terminal_ns)) / 1e9 if began_ns else 0.0
 
     def count(self, counts: Counts) -> bool:
         """Add what was called since it was counted last; whether anything was."""

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, StrategyUnavailableError
-from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
 from rekindle.runtime.agent.leases.counting import DirectCounts
 from rekindle.runtime.agent.leases.hangups import Hangups
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
+from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
@@ -131,7 +131,7 @@ class Leases:
         lease = self.lend(request, pool, runner, LeaseState.OFFERED)
         began = start_of(request, runner)
         if began is not None and began.printed:
-            self._mark(lease, lease.id)
+            pool.starter.mark(lease.runner, lease.id)
         request.answer(self._granted(lease, began))
 
     def _granted(self, lease: Lease, began: pb.RunnerBegan | None) -> pb.LeaseGranted:
@@ -160,9 +160,6 @@ class Leases:
         self._leases[lease.id] = lease
         runner.lent += 1
 
-        def mark(header: Header, _body: bytes) -> None:
-            self._mark(lease, str(header["call_id"]))
-
         def returned(header: Header, _body: bytes) -> None:
             its = lease if runner.slots is None else runner.slots.owner(header["slot"])
             if isinstance(its, Lease):
@@ -178,19 +175,12 @@ class Leases:
                 lease.fate = fate_beside(lease)
             self.end(lease)
 
-        runner.handlers["mark"] = mark
         runner.handlers["returned"] = returned
         runner.on_gone[lease.gone_key] = gone
         if not self._looks:
             self._looks = True
             self._tasks.spawn(self._look_while_lent())
         return lease
-
-    def _mark(self, lease: Lease, call_id: str) -> None:
-        """Have the log show that all lines of a call, or of the start, have come."""
-        lease.runner.output.drain(runs_on=lease.slot >= 0)
-        line = pb.LogLine(stream="mark", at_ns=now_ns())
-        lease.pool.starter.on_line(line, lease.runner.id, call_id)
 
     # ---- handing over ----------------------------------------------------------------------
 
@@ -289,21 +279,39 @@ class Leases:
                 continue  # what was sent before could still be read
         self.end(lease)
 
-    async def close_pool(self, pool: Pool) -> None:
-        """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
+    async def close_pool(self, pool: Pool, *, interrupt: bool = False) -> None:
+        """Its app is closed: what runs is ended, idle runners come back for their exit hooks.
+
+        ``interrupt``: what runs is asked to end, and has a grace for that.
+        """
         self.requests.refuse_pool(pool.key, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
-            if lease.runs:
+            if lease.runs and interrupt and lease.sock is not None:
+                self._interrupt(lease, lease.sock)
+            elif lease.runs:
                 self._kill(lease, "lost", "its app was closed")
             elif lease.state is LeaseState.STARTING:
                 self.withdraw(lease)
             else:
                 self.recall(lease)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(OFFER_S):
+            async with asyncio.timeout(max(OFFER_S, CANCEL_GRACE_S)):
                 for lease in mine:
                     await lease.ended.wait()
+        for lease in mine:
+            if lease.runs:
+                self._kill(lease, "lost", "its app was closed")
+
+    def _interrupt(self, lease: Lease, sock: socket.socket) -> None:
+        """Have what it runs end; its client hears at once that its app was closed."""
+        lease.fate = ("lost", "its app was closed")
+        self.lost[lease.id] = lease
+        lease.client_gone = True
+        if lease.slot < 0:  # else its runner sees by the connection that no one waits
+            self._cancel(lease, time.monotonic())
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
     def end_runner(self, runner: Runner, reason: str) -> None:
         """A lent runner is ended whatever it runs; its client is told why."""
@@ -336,7 +344,7 @@ class Leases:
         if self._count(lease) or began_ns:
             lease.used = now
         spec = lease.pool.revision.spec
-        ran_s = (now_ns() - began_ns) / 1e9 if began_ns else 0.0
+        ran_s = lease.ran_s(now_ns())
         if ran_s > spec.timeout_s:
             if not is_over_time(lease, began_ns, ran_s):
                 return
@@ -386,10 +394,3 @@ class Leases:
         self.requests.refuse_all("the agent is stopping")
         await self._tasks.cancel()
         self.hangups.close()
-
-
-async def measure(pool: Pool, runner: Runner) -> None:
-    """Keep a runner's share of memory, after a call that asked for a strategy; takes ms."""
-    if runner.state is RunnerState.IDLE:
-        share = await asyncio.to_thread(share_of, runner.channel.pid)
-        pool.history.measured_pss[runner.id] = share.pss if share is not None else 0

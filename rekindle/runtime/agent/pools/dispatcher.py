@@ -9,7 +9,6 @@ it. How many runners there are is the pool's business.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -18,21 +17,21 @@ from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs import outcome
-from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel, Slice
+from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
-from rekindle.runtime.agent.pools import line, runner_monitor
+from rekindle.runtime.agent.pools import line, runner_monitor, slices
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.pools.sharing_out import call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.finished import Ending
-from rekindle.wire.frames import FrameError, Header
+from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -116,6 +115,10 @@ class InputDispatcher:
         self.return_running(runner)
         self._look_at(runner, time.monotonic())
 
+    def end_inputs(self, runner: Runner) -> None:
+        """What a runner runs gets InputCancellation, and is cancelled."""
+        self.cancel([one for one in runner.inputs if one.cancel is Cancel.NO], kill=False)
+
     def fail_waiting(self, make: Callable[[Assignment], pb.Result], count: int) -> None:
         """Give the inputs that wait longest a result without running them."""
         for _ in range(min(count, len(self.waiting))):
@@ -177,32 +180,8 @@ class InputDispatcher:
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
                     self._hand(runner, self._cut())
-        self._even_out()
-
-    def _even_out(self) -> None:
-        """Runners idle and nothing waits: have those with the most before them give that back.
-
-        It waits again when their present inputs have ended.
-        """
-        if self.waiting or self.closed or not self.pace.ahead:
-            return
-        idle = len(self._runners.idle())
-        if not idle:
-            return
-        back, givers = 0, []
-        for runner in self._runners.with_inputs():
-            behind = runner.not_begun
-            if runner.recalled_at:
-                back += behind
-            elif self.pace.worth_sharing(behind) and not runner.dying:
-                givers.append((behind, runner))
-        givers.sort(key=lambda giver: giver[0])
-        now = time.monotonic()
-        while givers and back < idle:
-            behind, runner = givers.pop()
-            runner.page.recall(runner.handed)
-            runner.recalled_at = now
-            back += behind
+        if self.pace.ahead and not (self.waiting or self.closed):
+            call_back_for_idle(self._runners, self.pace)
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""
@@ -247,39 +226,14 @@ class InputDispatcher:
 
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         """Give a runner a slice."""
-        piece = self._slice_of(runner, inputs, to_idle=not runner.slices)
+        piece = slices.next_of(runner, inputs, to_idle=not runner.slices)
         if not runner.slices:
             runner.seen_began_ns, runner.seen_at = 0, time.monotonic()
         runner.hand(piece)
         self._send(runner, inputs, {"slice": piece.number})
 
-    def _slice_of(self, runner: Runner, inputs: list[Assignment], *, to_idle: bool) -> Slice:
-        """A runner's next one; they are no longer waiting."""
-        runner.handed += 1
-        first = inputs[0]
-        left = {one.index: one for one in inputs}
-        piece = Slice(runner.handed, first.order, now_ns(), left, to_idle)
-        if runner.handed == 1 and first.order.received_ns <= runner.ready_ns:
-            piece.started_for = first.index
-        for one in inputs:
-            one.move(AssignmentState.HANDED)
-            one.runner_id = runner.id
-        return piece
-
     def _send(self, runner: Runner, inputs: list[Assignment], more: Header) -> None:
-        first = inputs[0]
-        payloads = [one.payload for one in inputs]
-        header: Header = {
-            "op": "inputs",
-            "call_id": first.order.call_id,
-            "method": first.method,
-            "depth": first.order.depth,
-            "indexes": [one.index for one in inputs],
-            "sizes": [len(payload) for payload in payloads],
-            **more,
-        }
-        with contextlib.suppress(FrameError):  # its end is reported next, and gives them back
-            runner.channel.send(header, payloads)
+        slices.send(runner, inputs, more)
         self._look_soon()
 
     # ---- what comes back -------------------------------------------------------------------

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
-from rekindle.runtime.agent.pools import line
+from rekindle.runtime.agent.pools import line, slices
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import SliceEnded
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
@@ -100,7 +100,7 @@ class ManyDispatcher(InputDispatcher):
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         slots = runner.slots
         assert slots is not None
-        runner.slices.append(self._slice_of(runner, inputs, to_idle=True))
+        runner.slices.append(slices.next_of(runner, inputs, to_idle=True))
         for one in inputs:
             one.asked_at = 0.0
             one.slot = slots.take(one)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -208,8 +209,8 @@ class Pool:
             aim = self.revision.spec.aimed_inputs
             return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
         depth, lent = self.depth(), RunnerState.LENT
-        counting = self.runners.counting(depth) if depth else self.runners.values()
-        serving = [r for r in counting if r.state is not lent and not r.private]
+        there: Iterable[Runner] = self.runners.counting(depth) if depth else self.runners.values()
+        serving = [r for r in there if r.state is not lent and not r.private]
         pace = self.dispatcher.pace
         coming = self.runners.starting + returning
         # Each that a runner died with may need one for itself, however short the others are: one
@@ -391,13 +392,8 @@ class Pool:
         self.gpus.give_back()
 
     async def end_runners(self) -> None:
-        """Kill what runs, let exit hooks run in idle runners, and wait for all of it."""
-        stops = []
-        for runner in list(self.runners.values()):
-            if runner.state is RunnerState.BUSY:
-                runner.kill("its app was closed")
-            stops.append(self.stop(runner))
-        await asyncio.gather(*stops)
+        """Let exit hooks run in idle runners, kill the others, and wait for all of it."""
+        await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
         await self._tasks.finish()
         self.take_in_events()

@@ -46,6 +46,8 @@ def look_at(runner: Runner, now: float, timeout_s: float, slow_s: float) -> Look
     if began_ns != runner.seen_began_ns:
         runner.seen_began_ns, runner.seen_at = began_ns, now
         runner.recalled_at = 0.0
+    if runner.page.at_terminal:
+        runner.seen_at = now  # the user's time: the input's begins again after it
     running = running_input(runner)
     took = now - runner.seen_at
     relieve = None

@@ -28,7 +28,7 @@ def let_templates_go(inventory: Inventory, settings: AgentSettings) -> None:
             continue
         if template is not None and now - template.last_used < settings.template_keep_s:
             continue
-        revision.drop_template()
+        revision.shut()
         del inventory.revisions[key]
     live = [r for r in inventory.revisions.values() if r.template is not None]
     live.sort(key=lambda r: r.template.last_used if r.template else 0.0)

@@ -17,6 +17,7 @@ from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.runners.slots import Slots
+from rekindle.runtime.agent.starts import in_image
 from rekindle.runtime.agent.starts.gpu_holders import User
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.outfit import Outfit
@@ -31,7 +32,7 @@ from rekindle.wire import gpu_environment
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
-from rekindle.wire.phases import Strategy
+from rekindle.wire.phases import Strategy, now_ns
 
 
 @dataclass
@@ -66,6 +67,11 @@ class Becoming:
     def output_of(self, runner_id: str) -> Output:
         """What a process prints, as that of this runner."""
         return Output(lambda line: self.on_line(line, runner_id, ""))
+
+    def mark(self, runner: Runner, call_id: str) -> None:
+        """Have the log show that all lines of a call, or of the start, have come."""
+        runner.output.drain(runs_on=runner.slots is not None)
+        self.on_line(pb.LogLine(stream="mark", at_ns=now_ns()), runner.id, call_id)
 
     async def become_restored(
         self,
@@ -151,6 +157,7 @@ class Becoming:
             self.on_line(line, runner_id, call_id)
 
         output.redirect(on_line)
+        runner.handlers["mark"] = lambda header, _body: self.mark(runner, str(header["call_id"]))
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
@@ -160,7 +167,11 @@ class Becoming:
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
             env = {
-                **self.runner_env,
+                **(
+                    self.runner_env
+                    if self.revision.image is None
+                    else in_image.own(self.runner_env)
+                ),
                 **await self.secrets_now(),
                 **claim.given.env,
                 "REKINDLE_RUNNER_ID": runner_id,
@@ -176,7 +187,10 @@ class Becoming:
                 spec = self.revision.spec
                 order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
             if self.revision.spec.volumes:
-                order["volumes"] = await binds_of(self.revision.spec)
+                binds = await binds_of(self.revision.spec)
+                if self.revision.image is not None:
+                    binds = in_image.seen_there(binds, self.revision.spec.volumes)
+                order["volumes"] = binds
             fds = [*outfit.descriptors, *held]
             if (client := pending.client) is not None:
                 order["lease"] = client.offer(runner, pending.notes)

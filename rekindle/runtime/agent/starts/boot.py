@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,9 @@ from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import volumes
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.wire.frames import FrameError
@@ -41,6 +44,11 @@ class Booted:
     channel: Channel
     exit_status: asyncio.Future[int]
     loaded: Mapping[str, Any]  # the "parked" or "loaded" message
+    #: In an image: the root that it is in, and the source that this is from.
+    root: Root | None = None
+    roots: RootSource | None = None
+    #: What of its files others can change: where it sees them, and where the node has them.
+    sources: Sequence[Sequence[str]] = ()
 
 
 def status_of(job: asyncio.Future[JobExit]) -> asyncio.Future[int]:
@@ -88,20 +96,20 @@ async def boot(
     nothing is left then.
     """
     gpus = context.gpus.expected(revision.spec.gpu) if park else {}
+    await provide(context, revision)
     binds = await volumes.binds_of(revision.spec)
-    sandbox = await context.spawner.spawn(hostname)
+    sandbox, root = await _spawn(context, revision, hostname, clock)
     control_pipe = ControlPipe()
     # A parked copy would read the end of the pipe as the order to go, so our end stays open.
     sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
     try:
         token, arrival = context.listener.expect()
-        control_pipe.give_orders(context.listener, token)
+        control_pipe.give_orders(context.listener, token, in_image=root is not None)
         job = sandbox.run(
-            # -P: a module in the working directory does not hide one that the runner itself needs.
-            [revision.interpreter(), "-P", "-m", "rekindle.runtime.runner.main"],
+            revision.command(),
             env={**revision.boot_environment(), **gpus, **secrets},
             cwd=revision.working_directory(),
-            binds=binds,
+            binds=binds if root is None else (),
             fds={1: output.write_fds[0], 2: output.write_fds[1], CONTROL_FD: control_pipe.read_fd},
             pid=FIRST_PID,
             new_session=True,
@@ -115,10 +123,35 @@ async def boot(
         except StartError:
             output.drain()
             raise
-        return await _load(context, revision, sandbox, channel, job, clock, binds, park=park)
+        booted = await _load(context, revision, sandbox, channel, job, clock, binds, park=park)
     except BaseException:
         sandbox.kill()
         raise
+    booted.root, booted.roots = root, revision.roots
+    return booted
+
+
+async def _spawn(
+    context: NodeContext, revision: Revision, hostname: str, clock: PhaseClock
+) -> tuple[Sandbox, Root | None]:
+    """New namespaces, in a root of the revision's image where it has one. Raises StartError."""
+    if revision.roots is None:
+        return await context.spawner.spawn(hostname), None
+    root = await revision.roots.take()
+    clock.mark(Phase.IMAGE)
+    return await enter(context, root, hostname), root
+
+
+async def enter(context: NodeContext, root: Root, hostname: str) -> Sandbox:
+    """New namespaces in a root, which is removed with them. Raises StartError."""
+    try:
+        sandbox = await context.spawner.spawn(hostname, root.fd)
+    except BaseException:
+        root.remove()
+        raise
+    root.entered()
+    sandbox.gone.add_done_callback(lambda _gone: root.remove())
+    return sandbox
 
 
 async def _load(
@@ -133,6 +166,10 @@ async def _load(
     park: bool,
 ) -> Booted:
     channel.open(takes_fds=park)
+    path_first, path_last = revision.import_paths()
+    sources = volumes.sources(binds)
+    if revision.image is not None:
+        sources += [[target, os.path.realpath(at)] for at, target in revision.image.mounts]
     channel.send(
         {
             "op": "boot",
@@ -140,14 +177,15 @@ async def _load(
             "params": base64.b64encode(revision.params).decode(),
             "place": [revision.spec.module, revision.spec.qualname],
             "program": list(revision.spec.program),
-            "bundle": str(revision.source_dir) if revision.source_dir else "",
-            "path_first": list(revision.spec.sys_path),
-            "path_last": list(revision.spec.sys_path_last),
+            "bundle": revision.bundle(),
+            "path_first": path_first,
+            "path_last": path_last,
             "roots": [*revision.project_dirs(), *(one["target"] for one in binds)],
-            "volumes": volumes.sources(binds),
+            "volumes": sources,
             "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,
+            "in_image": revision.image is not None,
             "many": revision.spec.takes_many,
             "hides": context.gpus.hides,
             "gpu_snapshots": revision.spec.enable_gpu_snapshot,
@@ -170,17 +208,16 @@ async def _load(
     clock.extend((name, at) for name, at in message["marks"])
     if message["op"] == "start_failed":
         raise UserCodeFailed(message, data)
-    return Booted(sandbox, channel, status_of(job), message)
+    return Booted(sandbox, channel, status_of(job), message, sources=sources)
 
 
 def template_of(booted: Booted) -> LiveTemplate:
     """The parked process as a template."""
     template = LiveTemplate(
-        new_id("te"),
-        booted.sandbox,
-        booted.channel,
-        booted.loaded["inspection"],
+        *(new_id("te"), booted.sandbox, booted.channel, booted.loaded["inspection"]),
         booted.loaded["loaded"],
     )
+    if booted.root is not None and booted.roots is not None:
+        template.lives_in(booted.root, booted.roots, booted.sources)
     template.listen()
     return template

@@ -6,6 +6,7 @@ import json
 import os
 
 from rekindle.runtime.agent.runners.listener import RunnerListener
+from rekindle.runtime.agent.starts.in_image import INSTANCE
 
 
 class ControlPipe:
@@ -14,9 +15,10 @@ class ControlPipe:
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
 
-    def give_orders(self, listener: RunnerListener, token: str) -> None:
+    def give_orders(self, listener: RunnerListener, token: str, *, in_image: bool = False) -> None:
         """Where to report, and as whom."""
-        orders = json.dumps({"socket": str(listener.path), "token": token}) + "\n"
+        path = f"{INSTANCE}/{listener.path.name}" if in_image else str(listener.path)
+        orders = json.dumps({"socket": path, "token": token}) + "\n"
         os.write(self._write_fd, orders.encode())
 
     def handed_over(self) -> None:

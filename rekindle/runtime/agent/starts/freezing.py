@@ -11,20 +11,26 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.linux import processes
+from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.starts import criu_in_image, in_image
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
-from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.runtime.images import writes
+from rekindle.runtime.isolation.sandbox import JobExit
 from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
+from rekindle.snapshot.seal import InRoot
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import PhaseClock
@@ -152,7 +158,7 @@ async def _dump(
         ),
         loaded_files=files_of(template.loaded_files),
     )
-    return await write(context, tracker, template.sandbox, manifest, memory_bytes)
+    return await write(context, tracker, template, manifest, memory_bytes)
 
 
 def files_of(loaded: Mapping[str, Sequence[int]]) -> dict[str, LoadedFile]:
@@ -163,12 +169,13 @@ def files_of(loaded: Mapping[str, Sequence[int]]) -> dict[str, LoadedFile]:
 async def write(
     context: NodeContext,
     tracker: SnapshotTracker,
-    sandbox: Sandbox,
+    template: LiveTemplate,
     manifest: Manifest,
     memory_bytes: int,
     dumped: Callable[[], object] = bool,
 ) -> Snapshot:
     """Have CRIU write the parked process that the manifest names, which ends with it; keep that.
+    It is the template, or lives beside it.
 
     ``dumped`` is called when the process is gone. Raises SnapshotCreateError, StartError or
     TimeoutError.
@@ -179,21 +186,42 @@ async def write(
     try:
         started = time.monotonic()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
-            ended = await sandbox.run(
-                command.dump_argv(context.criu, pid=manifest.pid, images_dir=draft.images),
-                env=criu_environment(),
-                run_dir=context.spawner.feature_cache_dir,
-                nice=NICENESS,
-            )
+            ended = await _run_criu(context, context.criu, template, manifest.pid, draft.images)
         manifest.dump_ms = (time.monotonic() - started) * 1e3
         manifest.created = time.time()
         if ended.status != 0:
             raise SnapshotCreateError(await asyncio.to_thread(_explain, draft, ended.in_words()))
         dumped()
         tracker.making_step = "mapping and checking"
-        return await asyncio.to_thread(draft.commit, manifest)
+        in_root = None
+        if template.root is not None:
+            await asyncio.to_thread(writes.pack, template.root.upper, draft.images)
+            root = Path(f"/proc/{template.sandbox.pid}/root")
+            in_root = InRoot(Path(in_image.SNAPSHOT), root)
+        return await asyncio.to_thread(draft.commit, manifest, in_root)
     finally:
         await asyncio.to_thread(draft.discard)
+
+
+async def _run_criu(
+    context: NodeContext, criu: Criu, template: LiveTemplate, pid: int, images: Path
+) -> JobExit:
+    sandbox, env = template.sandbox, criu_environment()
+    if template.root is None:
+        argv = command.dump_argv(criu, pid=pid, images_dir=images)
+        run_dir = context.spawner.feature_cache_dir
+        return await sandbox.run(argv, env=env, run_dir=run_dir, nice=NICENESS)
+    carried = command.dump_elsewhere(criu, pid=pid, images_dir=images)
+    cache = criu_in_image.put_feature_cache(context, sandbox)
+    try:
+        opened = carried.open()
+        try:
+            ended = sandbox.run(carried.argv, env=env, fds=opened, nice=NICENESS)
+        finally:
+            close_all(list(opened.values()))
+        return await ended
+    finally:
+        cache.unlink(missing_ok=True)
 
 
 def _explain(draft: Draft, how: str) -> str:

@@ -199,11 +199,11 @@ async def _dump(
         gpus=given.uuids,
         gpu_kinds=gpu_kinds(claim),
         made_because=context.store.reasons(tracker.ingredients, ""),
-        loaded_files=freezing.files_of(answer["loaded"]),
+        loaded_files=freezing.files_of(template.on_node(answer["loaded"])),
     )
     size = sum(int(seen.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
     return await freezing.write(
-        *(context, tracker, template.sandbox, manifest, size),
+        *(context, tracker, template, manifest, size),
         dumped=lambda: gpus.end_loan(claim),
     )
 

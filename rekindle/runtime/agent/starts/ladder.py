@@ -26,6 +26,7 @@ from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
+from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
@@ -54,6 +55,8 @@ class Starter(Becoming):
 
     async def _start(self, forced: Strategy | None, pending: PendingStart) -> Runner:
         self.gpus.check()
+        if await provide(self.context, self.revision):
+            pending.clock.mark(Phase.IMAGE)
         if forced is not None:
             return await self._start_forced(forced, pending)
         await self._look_for_snapshot(pending)
@@ -188,7 +191,11 @@ class Starter(Becoming):
             back = await bring_back(self.context, self.revision, snapshot, pending.clock)
         except SnapshotRestoreError as error:
             outfit.close()
-            tracker.refuse(str(error))
+            stored = self.context.stored
+            why = stored.why_lost(snapshot) if stored is not None else ""
+            tracker.refuse(f"{error}: {why}" if why else str(error))
+            if why:
+                raise SnapshotRestoreError(f"{error}: {why}") from error
             raise
         except BaseException:
             outfit.close()
@@ -229,6 +236,7 @@ class Starter(Becoming):
 
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
+        await provide(self.context, self.revision)
         snapshot = await self.revision.tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
@@ -251,6 +259,8 @@ class Starter(Becoming):
             snapshot.manifest.loaded_files,
             mapped=back.mapped,
         )
+        if back.root is not None and back.roots is not None:
+            template.lives_in(back.root, back.roots)
         template.listen()
         self.revision.fork_unsafe = []
         self.revision.keep(template)

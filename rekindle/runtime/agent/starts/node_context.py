@@ -23,6 +23,7 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
+from rekindle.runtime.agent.starts.node_images import NodeImages
 from rekindle.runtime.agent.starts.stored_snapshots import (
     MOUNT,
     LazySettings,
@@ -63,6 +64,7 @@ class NodeContext:
     gpus: Gpus
     gpu_use: GpuUse
     gpu_holders: GpuHolders
+    images: NodeImages
     #: Snapshots that nodes share; None where there is no store for them.
     stored: StoredSnapshots | None = None
     gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
@@ -134,6 +136,7 @@ class NodeContext:
             gpus=gpus,
             gpu_use=GpuUse(gpus),
             gpu_holders=holders,
+            images=NodeImages(spawner, settings.instance_dir, scratch),
             stored=stored,
         )
 
@@ -175,6 +178,7 @@ class NodeContext:
         if self.waiting is not None:
             await self.waiting.close()
         await self.listener.close()
+        self.images.close()
         await self.spawner.stop()
         self.gpu_use.close()
         await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+import os
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rekindle.exception import BlobError, SnapshotRestoreError
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts import in_image as in_image_room
+from rekindle.runtime.agent.starts.boot import enter
+from rekindle.runtime.agent.starts.criu_in_image import FEATURE_CACHE, remove_feature_cache
+from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.roots import Root
 from rekindle.runtime.agent.starts.volumes import binds_of
-from rekindle.runtime.agent.starts.waiting import WaitingRestore
+from rekindle.runtime.agent.starts.waiting import InRoots, WaitingRestore, WaitingRestores
+from rekindle.runtime.images import writes
+from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.root import Shown
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.snapshot import diagnose, residency, use, worker, workingset
 from rekindle.snapshot.store import Snapshot
@@ -69,14 +79,14 @@ class _CriuDiedError(SnapshotRestoreError):
 async def _restore(
     context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
 ) -> WaitingRestore:
-    assert context.waiting is not None
-    plain = context.waiting.is_plain
+    pool = await restores_of(context, revision, snapshot)
+    plain = pool.is_plain
     try:
         return await _restore_once(context, revision, snapshot, images, clock)
     except _CriuDiedError as error:
         if plain:
             raise
-        context.waiting.use_plain()
+        pool.use_plain()
         log.warning("restored by CRIU as it is", extra=kv(snapshot=snapshot.key, reason=error))
         return await _restore_once(context, revision, snapshot, images, clock)
 
@@ -84,8 +94,9 @@ async def _restore(
 async def _restore_once(
     context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
 ) -> WaitingRestore:
-    assert context.waiting is not None
-    binds = await binds_of(revision.spec)
+    restores = await restores_of(context, revision, snapshot)
+    # In an image, its root shows what it sees of its volumes.
+    binds = [] if revision.roots is not None else await binds_of(revision.spec)
     pin = use.pin(snapshot.path)
     if pin is None:
         raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
@@ -93,7 +104,7 @@ async def _restore_once(
     if images == snapshot.mapped:
         _read_ahead(revision, snapshot)
     try:
-        waiting = await context.waiting.take()
+        waiting = await restores.take()
     except BaseException:
         pin.release()
         raise
@@ -107,29 +118,74 @@ async def _restore_once(
     restore_log = context.criu_files / log_name
     try:
         token, arrival = context.listener.expect()
-        waiting.control_pipe.give_orders(context.listener, token)
-        answer = waiting.job.send(
-            worker.restore_request(
-                control_pipe=snapshot.manifest.control_pipe,
-                log_name=log_name,
-                unprivileged=context.unprivileged,
-            ),
-            {
-                worker.IMAGES_FD: str(images),
-                worker.WORK_FD: context.spawner.feature_cache_dir,
-            },
-            binds,
+        in_image = waiting.root is not None
+        waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
+        request = worker.restore_request(
+            control_pipe=snapshot.manifest.control_pipe,
+            log_name=log_name,
+            unprivileged=context.unprivileged,
         )
+        with _directories(context, images, in_image=in_image) as directories:
+            answer = waiting.job.send(request, directories, binds)
         waiting.channel = await _restored_arrives(arrival, answer, snapshot, restore_log)
     except BaseException:
         waiting.discard()
         _remove(restore_log)
         raise
     waiting.job.ended.add_done_callback(lambda _ended: _remove(restore_log))
+    if in_image:
+        waiting.job.ended.add_done_callback(lambda _ended: remove_feature_cache(waiting.sandbox))
     waiting.arrived_ns = now_ns()
     waiting.mapped = images == snapshot.mapped
     waiting.control_pipe.drop()  # it has read its orders
     return waiting
+
+
+@contextlib.contextmanager
+def _directories(
+    context: NodeContext, images: Path, *, in_image: bool
+) -> Iterator[Mapping[int, str | int]]:
+    """What CRIU works with: by path, or open, where it does not see the node's files."""
+    if not in_image:
+        yield {worker.IMAGES_FD: str(images), worker.WORK_FD: context.spawner.feature_cache_dir}
+        return
+    with contextlib.ExitStack() as stack:
+        directories: dict[int, str | int] = {}
+        for number, path in ((worker.IMAGES_FD, images), (worker.WORK_FD, context.criu_files)):
+            directories[number] = fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+        yield directories
+
+
+async def restores_of(
+    context: NodeContext, revision: Revision, snapshot: Snapshot
+) -> WaitingRestores:
+    """What restores a snapshot: that of the node, or one of its own in the roots of its image.
+    Raises StartError."""
+    assert context.waiting is not None and context.criu is not None
+    if revision.roots is None:
+        return context.waiting
+    if revision.restores is None or revision.restores_of != snapshot.path:
+        written = await context.images.unpacked(snapshot.key, snapshot.images / writes.NAME)
+        shown = [Shown(os.path.realpath(snapshot.path), in_image_room.SNAPSHOT)]
+        # Page files that are on their way lie elsewhere, and are links to there.
+        links = [os.readlink(path) for path in snapshot.images.iterdir() if path.is_symlink()]
+        shown += [Shown(os.path.realpath(link), link) for link in links]
+        cache = (f"{context.spawner.feature_cache_dir}/{FEATURE_CACHE}",)
+        source = revision.roots.with_more(written, shown, cache)
+
+        async def enter_root(hostname: str) -> tuple[Sandbox, Root]:
+            root = await source.take()
+            return await enter(context, root, hostname), root
+
+        if revision.restores is not None:
+            revision.restores.shut()
+        revision.restores_of = snapshot.path
+        revision.restores = WaitingRestores(
+            *(context.spawner, context.criu, criu_environment(), InRoots(source, enter_root))
+        )
+        revision.restores.criu = context.waiting.criu
+    return revision.restores
 
 
 async def _restored_arrives(
@@ -204,7 +260,10 @@ async def record_working_set(context: NodeContext, revision: Revision, runner: R
         return
     revision.recordings += 1
     try:
-        found = await asyncio.to_thread(workingset.of_process, runner.channel.pid, snapshot.path)
+        find = str if revision.image is None else _finder(revision.image, snapshot)
+        found = await asyncio.to_thread(
+            workingset.of_process, runner.channel.pid, snapshot.path, find
+        )
         if revision.working_set is not None:
             found = found.joined_with(revision.working_set)
         revision.working_set = found
@@ -238,6 +297,10 @@ def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
         "reseed": at[Phase.RESEED.value] - arrived_ns,
     }
     return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
+
+
+def _finder(image: BuiltImage, snapshot: Snapshot) -> Callable[[str], str]:
+    return functools.partial(in_image_room.on_node, snapshot=snapshot.path, layers=image.lowers)
 
 
 def _remove(restore_log: Path) -> None:

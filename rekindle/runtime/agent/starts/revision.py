@@ -15,8 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import thread_pools
+from rekindle.runtime.agent.starts import in_image
+from rekindle.runtime.agent.starts.roots import RootSource
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
+from rekindle.runtime.agent.starts.waiting import WaitingRestores
+from rekindle.runtime.images.built import BuiltImage
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
@@ -64,6 +68,15 @@ class Revision:
     cached_at: float = -1e9
     #: Whether its template is being restored to be kept.
     restoring: bool = False
+    #: The image that it runs in, and where roots of it come from; None: the node's own files, or
+    #: not known yet. Held while it is found.
+    image: BuiltImage | None = None
+    image_is_known: bool = False
+    roots: RootSource | None = None
+    providing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: What restores its snapshot, where it runs in an image.
+    restores: WaitingRestores | None = None
+    restores_of: Path | None = None  # where that lies
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     @functools.cached_property
@@ -89,12 +102,13 @@ class Revision:
             "OMP_WAIT_POLICY": "passive",
             # The same for OpenBLAS: it spins for two to the power of this, in processor cycles.
             "OPENBLAS_THREAD_TIMEOUT": "4",
-            **passed_on_environment(),
+            **(passed_on_environment() if self.image is None else in_image.environment(self.image)),
             **self._volumes_variable(),
             **self._environment_variable(),
             **self.spec.env,
             **(self.secrets_in_snapshot if self.snapshots_enabled else {}),
             "PYTHONUNBUFFERED": "1",
+            **({} if self.image is None else in_image.import_path(self.image, self.spec.env)),
         }
 
     def _environment_variable(self) -> dict[str, str]:
@@ -106,6 +120,8 @@ class Revision:
         """Where volumes lie, for hooks that look into one."""
         if not self.spec.volumes:
             return {}
+        if self.image is not None:
+            return {volumes.VARIABLE: in_image.VOLUMES}
         return {volumes.VARIABLE: str(volumes.Registry.default().root)}
 
     def boot_environment(self) -> dict[str, str]:
@@ -120,11 +136,45 @@ class Revision:
         env = self.environment()
         return {name: env[name] for name in thread_pools.LIMITED if name in env}
 
+    def is_in(self, image: BuiltImage, roots: RootSource) -> None:
+        """Its image is known."""
+        self.image, self.roots = image, roots
+        for tracker in filter(None, (self.tracker, self.gpu_tracker)):
+            tracker.image, tracker.env = image, self.environment()
+
+    def forget_image(self) -> None:
+        """It has to be found anew, and what was made of it is of no use."""
+        self.shut()
+        self.image = self.roots = self.restores = None
+        self.image_is_known = False
+
+    def bundle(self) -> str:
+        """Where its processes see the source of its program; "" where there is none."""
+        if self.source_dir is None:
+            return ""
+        return str(self.source_dir) if self.image is None else in_image.SOURCE
+
+    def import_paths(self) -> tuple[list[str], list[str]]:
+        """What is added to ``sys.path``, in front and behind: the client's, which no image has."""
+        if self.image is not None:
+            return [], []
+        return list(self.spec.sys_path), list(self.spec.sys_path_last)
+
     def project_dirs(self) -> list[str]:
         """Where the files lie that its program may read as its own: edits of them count."""
+        if self.image is not None:
+            return [target for _source, target in self.image.mounts]
         file = self.spec.program[1]
         own = [os.path.dirname(file)] if file else []
         return [*dict.fromkeys([*own, self.spec.cwd, *self.spec.sys_path])]
+
+    def command(self) -> list[str]:
+        """What its processes are started by."""
+        # -P: a module in the working directory does not hide one that the runner itself needs.
+        runner = ["-P", "-m", "rekindle.runtime.runner.main"]
+        if self.image is not None:
+            return [*self.image.entrypoint, self.image.python, *runner]
+        return [self.interpreter(), *runner]
 
     def interpreter(self) -> str:
         """The function's Python, or the agent's own where that one does not exist here."""
@@ -132,7 +182,9 @@ class Revision:
         return wanted if wanted and os.access(wanted, os.X_OK) else sys.executable
 
     def working_directory(self) -> str:
-        """Where the program was started, if that exists here."""
+        """Where the program was started, if that exists here; in an image, where that says."""
+        if self.image is not None:
+            return self.image.workdir or in_image.DEFAULT_DIRECTORY
         return self.spec.cwd if self.spec.cwd and os.path.isdir(self.spec.cwd) else "/"
 
     def live_template(self) -> LiveTemplate | None:
@@ -188,6 +240,14 @@ class Revision:
                 self.template.retire()
         template.last_used = time.monotonic()
         self.template = template
+
+    def shut(self) -> None:
+        """Nothing of it is started any more; what runs stays."""
+        self.drop_template()
+        if self.restores is not None:
+            self.restores.shut()
+        if self.roots is not None:
+            self.roots.close()
 
     def drop_template(self) -> None:
         """Let the template go; runners that were forked from it stay."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
 from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.images.built import BuiltImage
 from rekindle.snapshot import key as key_room
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients
@@ -63,6 +64,8 @@ class SnapshotTracker:
     env: dict[str, str]
     #: See Ingredients.gpu.
     gpu: str = ""
+    #: What the template runs in; None: the node's own files.
+    image: BuiltImage | None = None
     #: Why this machine can take none at all, asked before one is looked for; "" where it can.
     why_never: Callable[[], Awaitable[str]] | None = None
     state: SnapshotState = SnapshotState.UNKNOWN
@@ -123,8 +126,17 @@ class SnapshotTracker:
 
     def _find(self) -> tuple[Ingredients, Snapshot | None]:
         assert self.context.criu is not None
+        image = None
+        if self.image is not None:
+            built = self.image
+            image = key_room.ImagePython(built.name, built.python, built.python_version)
         ingredients = key_room.gather(
-            self.spec, criu=self.context.criu, params=self.params, env=self.env, gpu=self.gpu
+            self.spec,
+            criu=self.context.criu,
+            params=self.params,
+            env=self.env,
+            gpu=self.gpu,
+            image=image,
         )
         self.ingredients = ingredients  # also when what follows raises
         key = ingredients.key()

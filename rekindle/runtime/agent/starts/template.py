@@ -12,7 +12,9 @@ from typing import Any
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.starts import in_image
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.roots import DEPTH_FOR_FORKS, Root, RootSource
 from rekindle.runtime.agent.starts.spares import Spares
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.frames import MAX_FDS, FrameError, Header
@@ -60,9 +62,15 @@ class LiveTemplate:
     _ordered: dict[bool, list[ForkedChild]] = field(default_factory=lambda: {False: [], True: []})
     #: What answers are waited for, by the kind of order.
     _answers: dict[str, asyncio.Future[Header]] = field(default_factory=dict)
+    #: Of the roots that its children are to be in; None: they have its own mounts, or copies.
+    roots: RootSource | None = None
+    #: The root that it is in itself.
+    root: Root | None = None
+    _sources: Sequence[Sequence[str]] = ()
     _parking: bool = False
     _listening: asyncio.Task[None] | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         #: Children that wait for a start.
@@ -86,6 +94,25 @@ class LiveTemplate:
             self._order({"op": "prepare"})
         self._listening = asyncio.create_task(self._listen())
 
+    def lives_in(
+        self, root: Root, source: RootSource, sources: Sequence[Sequence[str]] | None = None
+    ) -> None:
+        """It is in a root, which came from ``source``: its children get others, that show what it
+        wrote. Its own stays until they are gone. ``sources``: what else it sees, and where that
+        lies; None where its files are named as the node has them already."""
+        self.root = root
+        if sources is not None:
+            self._sources = sources
+            self.loaded_files = self.on_node(self.loaded_files)
+        root.keep()
+        roots = source.below(root, depth=DEPTH_FOR_FORKS, on_done=root.let_go)
+        self.sandbox.gone.add_done_callback(lambda _gone: roots.close())
+        self.roots = roots
+
+    def on_node(self, loaded: Mapping[str, Sequence[int]]) -> Mapping[str, Sequence[int]]:
+        """What a process reports that it loaded: those that can change while it lives."""
+        return loaded if self.root is None else in_image.seen_from_node(loaded, self._sources)
+
     # ---- forks -----------------------------------------------------------------------------
 
     def fork(self, *, spare: bool = False) -> ForkedChild:
@@ -99,25 +126,49 @@ class LiveTemplate:
             raise StartError(f"template {self.id} is gone")
         child = ForkedChild.make(new_id("ru"))
         self._forking[child.name] = child
+        if self.roots is not None:
+            self._hold(asyncio.create_task(self._fork_in_root(self.roots, child, spare)))
+            return child
         ordered = self._ordered[spare]
         if not ordered:
             asyncio.get_running_loop().call_soon(self._order_forks, spare)
         ordered.append(child)
         return child
 
+    async def _fork_in_root(self, roots: RootSource, child: ForkedChild, spare: bool) -> None:
+        try:
+            root = await roots.take()
+        except StartError as error:
+            self._fork_failed(child.name, str(error))
+            return
+        child.exit_status.add_done_callback(lambda _status: root.remove())
+        self._order_some([child], spare, [root.fd])
+        root.entered()
+        asyncio.get_running_loop().call_later(FORK_TIMEOUT_S, self._too_late, [child])
+
+    def _hold(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _order_forks(self, spare: bool) -> None:
         ordered, self._ordered[spare] = self._ordered[spare], []
         for at in range(0, len(ordered), MAX_FDS):
-            some = [child for child in ordered[at : at + MAX_FDS] if child.name in self._forking]
-            order = {"op": "fork", "names": [child.name for child in some], "spare": spare}
-            try:
-                self.channel.send_with_fds(order, [child.their_fd for child in some])
-            except FrameError as error:
-                for child in some:
-                    self._fork_failed(child.name, f"template {self.id} is gone: {error}")
-            for child in some:
-                child.handed_over()
+            self._order_some(ordered[at : at + MAX_FDS], spare, [])
         asyncio.get_running_loop().call_later(FORK_TIMEOUT_S, self._too_late, ordered)
+
+    def _order_some(self, children: list[ForkedChild], spare: bool, roots: list[int]) -> None:
+        """``roots``: descriptors of theirs, in the same order, where they have some."""
+        some = [child for child in children if child.name in self._forking]
+        if not some:
+            return
+        order = {"op": "fork", "names": [child.name for child in some], "spare": spare}
+        try:
+            self.channel.send_with_fds(order, [*(child.their_fd for child in some), *roots])
+        except FrameError as error:
+            for child in some:
+                self._fork_failed(child.name, f"template {self.id} is gone: {error}")
+        for child in some:
+            child.handed_over()
 
     def _too_late(self, ordered: list[ForkedChild]) -> None:
         for child in ordered:

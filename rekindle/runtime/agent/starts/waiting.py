@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rekindle.exception import Error, StartError
+from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
+from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import new_id
 from rekindle.runtime.isolation.sandbox import Sandbox, Spawner, WaitingJob
 from rekindle.snapshot import worker
@@ -24,8 +27,19 @@ log = logging.getLogger(__name__)
 
 #: Kept ready, once the first restore showed that they are wanted.
 DEPTH = 4
+#: The same of one function that runs in an image.
+DEPTH_IN_ROOTS = 2
 #: Refilling waits this long, so that it does not slow the start that took one.
 _REFILL_AFTER_S = 0.05
+
+
+@dataclass(frozen=True)
+class InRoots:
+    """Restores in roots of an image: where those come from, and namespaces in one."""
+
+    source: RootSource
+    #: Makes namespaces with this host name. Raises StartError.
+    enter: Callable[[str], Awaitable[tuple[Sandbox, Root]]]
 
 
 @dataclass
@@ -37,6 +51,9 @@ class WaitingRestore:
     job: WaitingJob
     control_pipe: ControlPipe
     channel: Channel | None = None  # of the restored process, once it has reported
+    #: In an image: the root that it is in, and the source that this is from.
+    root: Root | None = None
+    roots: RootSource | None = None
     arrived_ns: int = 0  # when it reported
     mapped: bool = False  # whether its memory was mapped
 
@@ -55,8 +72,15 @@ class WaitingRestore:
 class WaitingRestores:
     """The few that are ready."""
 
-    def __init__(self, spawner: Spawner, criu: Criu, env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        spawner: Spawner,
+        criu: Criu,
+        env: dict[str, str],
+        in_roots: InRoots | None = None,
+    ) -> None:
         self._spawner = spawner
+        self._in_roots = in_roots
         self._plain = criu
         #: What is started from now on: it, or one that starts sooner.
         self.criu = criu
@@ -97,16 +121,25 @@ class WaitingRestores:
 
     async def close(self) -> None:
         """Discard them."""
+        refilling = self._refilling
+        self.shut()
+        if refilling is not None:
+            await asyncio.gather(refilling, return_exceptions=True)
+
+    def shut(self) -> None:
+        """The same without a wait for what is under way."""
         self._closed = True
         if self._refilling is not None:
             self._refilling.cancel()
-            await asyncio.gather(self._refilling, return_exceptions=True)
         self._discard()
+        if self._in_roots is not None:
+            self._in_roots.source.close()
 
     async def _refill(self, after_s: float) -> None:
         try:
             await asyncio.sleep(after_s)
-            while len(self._ready) < DEPTH:
+            depth = DEPTH if self._in_roots is None else DEPTH_IN_ROOTS
+            while len(self._ready) < depth:
                 self._ready.append(await self._make())
         except Error as error:
             log.warning("no waiting restore", extra=kv(reason=error))
@@ -115,6 +148,8 @@ class WaitingRestores:
 
     async def _make(self) -> WaitingRestore:
         runner_id = new_id("ru")
+        if self._in_roots is not None:
+            return await self._make_in_root(runner_id, self._in_roots)
         sandbox = await self._spawner.spawn(runner_id)
         control_pipe = ControlPipe()
         try:
@@ -131,3 +166,27 @@ class WaitingRestores:
             raise
         control_pipe.handed_over()
         return WaitingRestore(runner_id, sandbox, job, control_pipe)
+
+    async def _make_in_root(self, runner_id: str, roots: InRoots) -> WaitingRestore:
+        sandbox, root = await roots.enter(runner_id)
+        control_pipe = ControlPipe()
+        carried = worker.worker_elsewhere(self.criu)
+        try:
+            opened = carried.open()
+            try:
+                job = sandbox.start_waiting(
+                    carried.argv,
+                    channel_fd=worker.CHANNEL_FD,
+                    env=self._env,
+                    fds={worker.CONTROL_FD: control_pipe.read_fd, **opened},
+                )
+            finally:
+                close_all(list(opened.values()))
+        except (StartError, OSError) as error:
+            control_pipe.drop()
+            sandbox.kill()
+            raise StartError(f"CRIU cannot be started in an image: {error}") from error
+        control_pipe.handed_over()
+        return WaitingRestore(
+            *(runner_id, sandbox, job, control_pipe), root=root, roots=roots.source
+        )

@@ -111,7 +111,11 @@ class Batches:
             parameters = self._parameters.parameters
             if not kwargs and len(args) == len(parameters):
                 return tuple(args)
-            given = self._parameters.bind(*args, **kwargs).arguments
+            try:
+                given = self._parameters.bind(*args, **kwargs).arguments
+            except TypeError as error:  # which says nothing of the function
+                name = self._service.what(self._method)
+                raise TypeError(f"{name}(): {error}") from None
             return [given[name] for name in parameters]
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
             run.failure = error

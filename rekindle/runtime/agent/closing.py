@@ -1,0 +1,57 @@
+"""How pools end when their app is closed, or their agent ends.
+
+Where an app is closed, what runs is interrupted and has a grace: it cleans up, what it prints then
+is shown, and the exit hooks of its runner run. An agent that ends kills what runs: it runs again
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from rekindle.runtime.agent.leases.leases import CANCEL_GRACE_S, Leases
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.pools.runner_monitor import LOOK_S
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.starts.revision import Revision
+
+#: A snapshot that is being written when its app closes is given this long.
+_FREEZE_GRACE_S = 120.0
+_CLOSED = "its app was closed"
+
+
+async def close_pool(leases: Leases, pool: Pool, *, interrupt: bool) -> None:
+    """Fail what waits, end what runs, let exit hooks run in idle runners; wait for all of it."""
+    pool.shut()
+    await asyncio.gather(
+        leases.close_pool(pool, interrupt=interrupt), _end_inputs(pool, interrupt=interrupt)
+    )
+    await pool.end_runners()
+
+
+async def _end_inputs(pool: Pool, *, interrupt: bool) -> None:
+    """What came through the controller."""
+    busy = [one for one in pool.runners.values() if one.state is RunnerState.BUSY]
+    if interrupt:
+        for runner in busy:
+            pool.dispatcher.end_inputs(runner)
+        await asyncio.gather(*map(_ends, busy))
+    for runner in busy:
+        if runner.state is RunnerState.BUSY:
+            runner.kill(_CLOSED)
+
+
+async def _ends(runner: Runner) -> None:
+    """Return when it has nothing to run, or has had its grace."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CANCEL_GRACE_S
+    while runner.state is RunnerState.BUSY and loop.time() < until:
+        await asyncio.sleep(LOOK_S)
+
+
+async def finish_snapshots(revisions: Iterable[Revision]) -> None:
+    """Let snapshots that are being written be written: the next run is quick for it."""
+    tasks = {task for revision in revisions for task in revision.background}
+    if tasks:
+        await asyncio.wait(tasks, timeout=_FREEZE_GRACE_S)

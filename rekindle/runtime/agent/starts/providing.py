@@ -1,0 +1,56 @@
+"""The image of a revision, before anything of it starts: built or found, and fit for its code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from rekindle.exception import Error, StartError
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.images.built import BuiltImage
+from rekindle.wire.images import ImageSpec, why_not_by_value
+from rekindle.wire.spec import FunctionSpec
+
+
+async def provide(context: NodeContext, revision: Revision) -> bool:
+    """Have the image of a revision, and a source of roots for it, where it has one; whether it was
+    waited for. Raises StartError."""
+    if not revision.spec.image or _is_there(revision):
+        return False
+    async with revision.providing:
+        if _is_there(revision):
+            return True
+        before = revision.image
+        if before is not None:  # its layers were removed while nothing ran in them
+            revision.forget_image()
+        from rekindle.runtime.images import builder  # an agent without images needs none of it
+
+        try:
+            spec = ImageSpec.from_json(revision.spec.image)
+            image = await asyncio.to_thread(builder.ensure, spec)
+        except Error as error:
+            raise StartError(f"the image of {revision.label}: {error}") from error
+        if image is not None:
+            refuse_other_python(revision.spec, image)
+            roots = await context.images.roots_of(revision.spec, revision.source_dir, image)
+            revision.is_in(image, roots)
+        revision.image_is_known = True
+        if before is not None:
+            await revision.tracker.refresh()
+        return True
+
+
+def _is_there(revision: Revision) -> bool:
+    image = revision.image
+    return revision.image_is_known and (image is None or all(map(os.path.isdir, image.lowers)))
+
+
+def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:
+    """Refuse code that came by value from another Python: its instructions mean others there.
+
+    Raises StartError.
+    """
+    why = "" if spec.module else why_not_by_value(spec.python_version, image.python_version)
+    if why:
+        raise StartError(f"{spec.app_name}.{spec.name} cannot run: {why}")

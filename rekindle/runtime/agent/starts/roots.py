@@ -1,0 +1,231 @@
+"""Roots of processes that run in an image: made ahead, each entered once, removed when it is left.
+
+What a process writes lies in a directory of its own root. What a template wrote before it parked is
+one more layer below the roots of its copies, so it stays for as long as one of those does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import stat
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rekindle.exception import Error, StartError
+from rekindle.runtime.images.root import RootRequest, Shown, upper_of
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: For forks: making one takes longer than all else of a fork.
+DEPTH_FOR_FORKS = 4
+#: Making more waits this long, so that it does not slow the start that took one.
+_REFILL_AFTER_S = 0.02
+
+#: What a source is, so that another one at its place is seen: device and inode.
+_Identity = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(eq=False)
+class Root:
+    """One root. ``fd`` is its mount namespace, until it is entered."""
+
+    fd: int
+    place: Path
+    shows: _Identity
+    #: Called once it is removed.
+    on_removed: Callable[[], None]
+    _left: bool = False
+    _kept: bool = False
+
+    def has_writes(self) -> bool:
+        """Whether anything was written to it."""
+        with os.scandir(self.upper) as entries:
+            return next(entries, None) is not None
+
+    @property
+    def upper(self) -> Path:
+        """The directory of what was written to it."""
+        return Path(upper_of(str(self.place)))
+
+    def entered(self) -> None:
+        """Its process has it, or never will: the mounts end with the last one inside."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def keep(self) -> None:
+        """What was written to it stays until ``let_go``."""
+        self._kept = True
+
+    def let_go(self) -> None:
+        """The same is not needed any more."""
+        self._kept = False
+        if self._left:
+            self._remove()
+
+    def remove(self) -> None:
+        """No process is in it any more, or ever will be."""
+        self.entered()
+        if not self._left:
+            self._left = True
+            if not self._kept:
+                self._remove()
+
+    def _remove(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, remove_tree, self.place)
+        self.on_removed()
+
+
+def remove_tree(place: Path) -> None:
+    """Remove a directory, whatever modes what lies in it has."""
+
+    def allow(_function: object, path: str, _error: object) -> None:
+        parent = os.path.dirname(path)
+        try:
+            os.chmod(parent, 0o700)
+            if not stat.S_ISLNK(os.lstat(path).st_mode):
+                os.chmod(path, 0o700)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("not removed", extra=kv(path=path, reason=error))
+
+    shutil.rmtree(place, onerror=allow)
+
+
+@dataclass(eq=False)
+class RootSource:
+    """Makes roots that are all alike: the same layers, the same things shown."""
+
+    #: Has one made. Raises StartError.
+    _make: Callable[[RootRequest], Awaitable[int]]
+    #: Makes a new name for the directory of one.
+    _new_place: Callable[[], Path]
+    #: Layers of the image, the topmost first.
+    lowers: tuple[Path, ...]
+    #: What is shown in it now. Raises StartError.
+    shown: Callable[[], Awaitable[Sequence[Shown]]]
+    directories: tuple[str, ...] = ()
+    #: What templates wrote, above the layers; the latest first.
+    written: tuple[Path, ...] = ()
+    #: See RootRequest.
+    run_files: tuple[str, ...] = ()
+    #: Kept ready, once the first was taken.
+    depth: int = 0
+    #: Called when it is closed and the last of its roots is gone.
+    on_done: Callable[[], object] = bool
+    _ready: deque[Root] = field(default_factory=deque)
+    _count: int = 0
+    _closed: bool = False
+    _refilling: asyncio.Task[None] | None = None
+
+    async def take(self) -> Root:
+        """One that nobody has entered. Raises StartError."""
+        shown = await self.shown()
+        identity = _identity_of(shown)
+        if self._closed:
+            raise StartError("its template is gone")
+        self._refill(shown, identity)
+        while self._ready:
+            root = self._ready.popleft()
+            if root.shows == identity:
+                return root
+            root.remove()
+        return await self._make_one(shown, identity)
+
+    async def _make_one(self, shown: Sequence[Shown], identity: _Identity) -> Root:
+        place = self._new_place()
+        request = RootRequest(
+            lowers=tuple(map(str, self.lowers)),
+            written=tuple(map(str, self.written)),
+            place=str(place),
+            shown=tuple(shown),
+            directories=self.directories,
+            run_files=self.run_files,
+        )
+        self._count += 1
+        try:
+            fd = await self._make(request)
+        except BaseException:
+            self._one_gone()
+            asyncio.get_running_loop().run_in_executor(None, remove_tree, place)
+            raise
+        return Root(fd, place, identity, self._one_gone)
+
+    def with_more(
+        self, written: Sequence[Path], more: Sequence[Shown], run_files: tuple[str, ...]
+    ) -> RootSource:
+        """The same with what was written before, and more to be seen."""
+
+        async def shown() -> Sequence[Shown]:
+            return [*await self.shown(), *more]
+
+        return RootSource(
+            *(self._make, self._new_place, self.lowers, shown, self.directories),
+            *((*written, *self.written), run_files),
+        )
+
+    def below(self, root: Root, *, depth: int, on_done: Callable[[], object]) -> RootSource:
+        """For copies of a template that is in ``root``: what that wrote is below all of theirs."""
+        written = (root.upper,) if root.has_writes() else ()
+        return RootSource(
+            *(self._make, self._new_place, self.lowers, self.shown, self.directories),
+            *((*written, *self.written), (), depth, on_done),
+        )
+
+    def _refill(self, shown: Sequence[Shown], identity: _Identity) -> None:
+        if self._refilling is None and not self._closed:
+            self._refilling = asyncio.create_task(self._make_some(shown, identity))
+
+    async def _make_some(self, shown: Sequence[Shown], identity: _Identity) -> None:
+        try:
+            await asyncio.sleep(_REFILL_AFTER_S)
+            while len(self._ready) < self.depth and not self._closed:
+                root = await self._make_one(shown, identity)
+                if self._closed:
+                    root.remove()
+                else:
+                    self._ready.append(root)
+        except Error as error:
+            log.warning("no root made ahead", extra=kv(reason=error))
+        finally:
+            self._refilling = None
+
+    def close(self) -> None:
+        """No more are taken."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._ready:
+            self._ready.popleft().remove()
+        self._look_whether_done()
+
+    def _one_gone(self) -> None:
+        self._count -= 1
+        self._look_whether_done()
+
+    def _look_whether_done(self) -> None:
+        if self._closed and not self._count:
+            done, self.on_done = self.on_done, bool
+            done()
+
+
+def _identity_of(shown: Sequence[Shown]) -> _Identity:
+    found = []
+    for one in shown:
+        try:
+            info = os.stat(one.source)
+        except OSError as error:
+            raise StartError(
+                f"{one.source}, to be seen at {one.target} in an image, is not there: "
+                f"{error.strerror}"
+            ) from error
+        found.append((one.target, info.st_dev, info.st_ino))
+    return tuple(found)

@@ -1,0 +1,195 @@
+"""A root made of an image's layers: a mount namespace that a process enters, held by a descriptor.
+
+The layers with a directory on top for what is written, the file systems that programs expect, and
+what is shown read-only or writable at places of its own. /proc is mounted by who enters, as it is
+of a PID namespace. All of it goes with the namespace. Standard library only; runs in a process of
+one thread that is alone with its mount namespace. Knows nothing of who asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rekindle.linux import device_files, mount_points, mounts, namespaces, overlay
+
+#: Where what rekindle shows of its own lies in a root.
+PLACE = "/.rekindle"
+#: The file system of the machine that names and addresses come from; runners share its network.
+_NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
+_HOME = "/root"
+_DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", _HOME, PLACE)
+_OWN_MOUNTS = "/proc/self/ns/mnt"
+_EVERYTHING = mounts.MS_BIND | mounts.MS_REC
+_SHM_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A file or directory of the machine, and where in the root it is seen."""
+
+    source: str  # real path: no link in it
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootRequest:
+    """What a root is made of."""
+
+    lowers: tuple[str, ...]  # layers of the image, the topmost first
+    written: tuple[str, ...] = ()  # above them: what was written to roots before this one
+    #: A directory that does not exist yet, for what is written: made here, removed by who asks.
+    place: str
+    shown: tuple[Shown, ...] = ()
+    directories: tuple[str, ...] = ()  # made where the image lacks them
+    run_files: tuple[str, ...] = ()  # of the machine, copied into its /run where they are there
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> RootRequest:
+        """The inverse."""
+        shown = tuple(Shown(**one) for one in raw["shown"])
+        return cls(
+            lowers=tuple(raw["lowers"]),
+            written=tuple(raw["written"]),
+            place=raw["place"],
+            shown=shown,
+            directories=tuple(raw["directories"]),
+            run_files=tuple(raw["run_files"]),
+        )
+
+
+def upper_of(place: str) -> str:
+    """Where in the place of a root is what was written to it."""
+    return f"{place}/upper"
+
+
+@dataclass
+class RootMaker:
+    """Makes roots, one after the other."""
+
+    #: A directory to mount at; seen by this process alone.
+    scratch: str
+    _own: int = -1
+    _devices: str = ""
+    _mounted: str = ""
+    _in_user_namespace: bool = False
+
+    def make(self, request: RootRequest) -> int:
+        """A descriptor of the root's mount namespace. Raises OSError, in words."""
+        self._prepare()
+        upper, work = upper_of(request.place), f"{request.place}/work"
+        os.makedirs(upper, mode=0o755)
+        os.mkdir(work, mode=0o700)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        try:
+            try:
+                overlay.mount_overlay(
+                    *(self._layers(request), upper, work, self._mounted),
+                    # The names of layers are in the list of mounts: none goes that is there.
+                    named_from=os.path.dirname(os.path.dirname(request.lowers[0])),
+                    user_namespace=self._in_user_namespace,
+                )
+            except OSError as error:
+                why = overlay.why_no_overlay(error, request.place)
+                raise OSError(error.errno, f"the layers cannot be mounted: {why}") from error
+            with contextlib.suppress(OSError):
+                os.chmod(f"{work}/work", 0o700)  # so that its owner can remove it
+            with mount_points.pivot(self._mounted):
+                if self._in_user_namespace:
+                    # The kernel lets such a user mount a /proc only where one is seen already.
+                    mounts.mount("proc", "/proc", flags=_EVERYTHING)
+                _furnish(request, self._devices)
+                return os.open(_OWN_MOUNTS.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            namespaces.setns(self._own, namespaces.CLONE_NEWNS)
+
+    def _prepare(self) -> None:
+        if self._own >= 0:
+            return
+        self._mounted, devices = f"{self.scratch}/root", f"{self.scratch}/dev"
+        self._in_user_namespace = namespaces.in_user_namespace()
+        os.makedirs(self._mounted, exist_ok=True)
+        os.makedirs(devices, exist_ok=True)
+        device_files.make_devices(devices, may_make=not self._in_user_namespace)
+        self._devices = os.path.realpath(devices)
+        self._own = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _layers(self, request: RootRequest) -> tuple[str, ...]:
+        if not self._in_user_namespace:
+            return (*request.written, *request.lowers, self._skeleton(request))
+        # Root's home is this user's there: no directory of the image's is, but for /tmp. The mark
+        # hides what the image has in it, as this user may not look at it.
+        home = f"{self.scratch}/home"
+        if not os.path.isdir(home + _HOME):
+            os.makedirs(home + _HOME, mode=0o755)
+            os.setxattr(home + _HOME, overlay.OPAQUE_OF_A_USER, b"y")
+        return (*request.written, home, *request.lowers, self._skeleton(request))
+
+    def _skeleton(self, request: RootRequest) -> str:
+        """A layer below all others that has the places where something is mounted.
+
+        So nothing is written to a new root for them, and what was written to one is the user's.
+        """
+        files = {one.target for one in request.shown if not os.path.isdir(one.source)}
+        files.update(_NETWORK_FILES)
+        wanted = {*_DIRECTORIES, *request.directories, *(one.target for one in request.shown)}
+        name = hashlib.sha256(repr((sorted(wanted), sorted(files))).encode()).hexdigest()[:16]
+        layer = f"{self.scratch}/places-{name}"
+        if not os.path.isdir(layer):
+            draft = f"{layer}.draft"
+            for target in wanted - files:
+                os.makedirs(draft + target, exist_ok=True)
+            for target in files:
+                _make_file(draft + target)
+            os.chmod(f"{draft}/tmp", 0o1777)
+            os.rename(draft, layer)
+        return layer
+
+
+def _furnish(request: RootRequest, devices: str) -> None:
+    """After the pivot: absolute paths are the root's, relative ones the machine's."""
+    mounts.mount(devices.lstrip("/"), "/dev", flags=_EVERYTHING)
+    mounts.make_read_only("/dev", bound=True)
+    mounts.mount("tmpfs", "/dev/shm", "tmpfs", _SHM_FLAGS, "mode=1777")
+    device_files.mount_pts("/dev/pts")
+    mounts.mount("sys", "/sys", flags=_EVERYTHING)
+    mounts.make_read_only("/sys", bound=True)
+    mounts.mount("tmpfs", "/run", "tmpfs", _SHM_FLAGS, "mode=755")
+    os.mkdir("/run/lock", 0o1777)
+    for path in request.run_files:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(path.lstrip("/"), "/run")
+    for path in _NETWORK_FILES:
+        if os.path.exists(path.lstrip("/")):
+            _show(Shown(path, path))
+    for one in sorted(request.shown, key=lambda one: one.target):
+        _show(one)
+
+
+def _show(one: Shown) -> None:
+    source = one.source.lstrip("/")
+    target = os.path.realpath(one.target)  # the image may have a link there
+    if not os.path.exists(target):
+        if stat.S_ISDIR(os.stat(source).st_mode):
+            os.makedirs(target)
+        else:
+            _make_file(target)
+    mounts.mount(source, target, flags=mounts.MS_BIND)
+    if one.read_only:
+        mounts.make_read_only(target, bound=True)
+
+
+def _make_file(path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))

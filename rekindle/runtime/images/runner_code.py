@@ -1,0 +1,78 @@
+"""The part of rekindle that runs beside user code in an image, and cloudpickle: a directory of it.
+
+Copied once a version of it, and compiled for the Python of each image, as an image shows it
+read-only. Knows nothing of mounts and processes. What it names is pure Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rekindle import paths
+
+#: Of the package, what no user code and no runner imports: the agent, the controller, CRIU.
+_ABSENT = ("bench", "blobs", "cli", "controller", "debian", "runtime", "snapshot")
+_SUPERVISOR = "sdk/local/supervisor.py"  # nobody starts an instance from inside one
+#: Below those, what they do import.
+_PARTS = ("runtime/__init__.py", "runtime/runner")
+
+
+def provide(into: Path) -> Path:
+    """The directory, below ``into``: made where it is missing. Raises OSError."""
+    files = dict(sorted(_files()))
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        digest.update(f"{name}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    target = into / digest.hexdigest()[:16]
+    if target.is_dir():
+        return target
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=into))
+    try:
+        draft.chmod(0o755)
+        for name, path in files.items():
+            there = draft / name
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, there)
+        try:
+            os.rename(draft, target)
+        except OSError:
+            if not target.is_dir():  # else another agent was first
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    package = Path(paths.__file__).parent
+    parts = [package / part for part in _PARTS]
+    for found in (*(path for path in package.iterdir() if path.name not in _ABSENT), *parts):
+        for path in [found] if found.is_file() else found.rglob("*.py"):
+            if path != package / _SUPERVISOR:
+                yield f"rekindle/{path.relative_to(package)}", path
+    found_by = importlib.util.find_spec("cloudpickle")
+    assert found_by is not None and found_by.origin is not None
+    for path in Path(found_by.origin).parent.glob("*.py"):
+        yield f"cloudpickle/{path.name}", path
+
+
+def is_compiled(directory: Path, python_version: str) -> bool:
+    """Whether it was compiled for this Python, as in "3.13"."""
+    return _mark(directory, python_version).exists()
+
+
+def was_compiled(directory: Path, python_version: str) -> None:
+    """Note that it was. Raises OSError."""
+    _mark(directory, python_version).touch()
+
+
+def _mark(directory: Path, python_version: str) -> Path:
+    return directory.with_name(f"{directory.name}.compiled-{python_version}")

@@ -1,0 +1,109 @@
+"""``rekindle image``: what there is, what a build printed, and what goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rekindle.cli.image import image
+from rekindle.exception import NotFoundError
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.store import LayerStore
+from tests import images
+
+_NAMES = [f"{letter}" * 32 for letter in "abc"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LayerStore:
+    """Three layers, the second and the third on the first."""
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
+    store = LayerStore()
+    for number, name in enumerate(_NAMES):
+        draft = store.draft(name)
+        (draft.root / "file").write_bytes(bytes(5000))
+        store.log(name).write_text(f"line of {name[0]}\n")
+        parent = {"parent": _NAMES[0], "parent_build": "0"} if number else {}
+        layer = Layer(
+            name=name, build=str(number), title=f"step {name[0]}", size_bytes=8192, **parent
+        )
+        store.publish(draft, layer)
+    return store
+
+
+def _run(*arguments: str) -> str:
+    done = CliRunner().invoke(image, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_layers_are_listed_below_what_they_stand_on(store: LayerStore) -> None:
+    text = _run("list")
+    assert text.index("step a") < text.index("  step b") < text.index("  step c")
+    rows = json.loads(_run("list", "--json"))
+    assert [(row["name"], row["in_use"]) for row in rows] == [(name, False) for name in _NAMES]
+
+
+def test_a_layer_is_named_by_how_it_begins(store: LayerStore) -> None:
+    known = json.loads(_run("inspect", "b"))
+    assert [one["title"] for one in known["chain"]] == ["step a", "step b"]
+    assert known["path"] == str(store.place(_NAMES[1]))
+    assert _run("logs", "c") == "line of c\n"
+    with pytest.raises(NotFoundError, match="no layer 'x'"):
+        _run("inspect", "x")
+    with pytest.raises(NotFoundError, match="no build has printed"):
+        _run("logs", "x")
+
+
+def test_what_stands_on_a_layer_goes_with_it(store: LayerStore) -> None:
+    assert _run("rm", "b") == "removed bbbbbbbbbbbb step b\n"
+    assert _run("rm", "a").splitlines() == [
+        "removed cccccccccccc step c",
+        "removed aaaaaaaaaaaa step a",
+    ]
+    assert _run("list") == "no layers\n"
+
+
+def test_a_budget_is_kept_by_what_was_used_least_lately(store: LayerStore) -> None:
+    os.utime(store.place(_NAMES[2]).parent, (1, 1))
+    assert "would remove cccccccccccc" in _run("gc", "--budget", "20K", "--dry-run")
+    assert len(store.all()) == 3
+    text = _run("gc", "--budget", "20K")
+    assert "removed cccccccccccc" in text and "2 layers, 16 KiB of 20 KiB" in text
+    assert json.loads(_run("du", "--json"))["size_bytes"] == 16384
+    assert "2 layers" in _run("du")
+
+
+def test_nothing_to_build_is_said(store: LayerStore, tmp_path: Path) -> None:
+    program = tmp_path / "program_without_images.py"
+    program.write_text("import rekindle\napp = rekindle.App('a')\n@app.function()\ndef f(): ...\n")
+    with pytest.raises(NotFoundError, match=r"no function .* has an image"):
+        _run("build", str(program))
+
+
+@images.needs_root
+@images.needs_debian
+@images.not_within
+@pytest.mark.timeout(900)
+def test_an_apps_images_are_built_without_running_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
+    images.store_with_base(tmp_path / "images")
+    program = tmp_path / "program_with_an_image.py"
+    program.write_text(
+        "import rekindle\n"
+        "image = rekindle.Image.debian_slim('3.13').run_commands('echo said; echo made > /made')\n"
+        "app = rekindle.App('a', image=image)\n"
+        "@app.function()\ndef f(): ...\n"
+    )
+    text = _run("build", str(program))
+    assert "building run_commands" in text and "    said\n" in text and "  f  (" in text
+    (layer,) = [one for one in LayerStore().all() if one.parent]
+    assert (LayerStore().place(layer.name) / "made").read_text() == "made\n"
+    again = _run("build", str(program))
+    assert "building" not in again and "  f  (" in again

@@ -1,0 +1,68 @@
+"""Images for tests: one small base that is made once and kept, and stores of a test's own on it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from rekindle import Image
+from rekindle.runtime.images.builder import ensure
+from rekindle.runtime.images.store import LayerStore
+from rekindle.wire.images import names
+
+#: Beside what is set up for the tests: making a base loads 70 packages.
+KEPT = Path(__file__).resolve().parent.parent / ".venv" / "share" / "rekindle" / "images"
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="building images needs root")
+needs_debian = pytest.mark.skipif(
+    not (shutil.which("mmdebstrap") or shutil.which("apt-get")),
+    reason="neither mmdebstrap nor apt-get is here to make a Debian root with",
+)
+not_within = pytest.mark.skipif(
+    "REKINDLE_DEBIAN_ROOT" in os.environ, reason="this is a Debian root that was made already"
+)
+#: For modules whose tests build.
+BUILDS = [needs_root, needs_debian, not_within, pytest.mark.timeout(900)]
+
+
+def base() -> Image:
+    """A Debian with a Python that the tests do not run on (where that is 3.11)."""
+    return Image.debian_slim("3.13")
+
+
+def store_with_base(place: Path) -> LayerStore:
+    """A store of its own that has the base already, as a link to the one that is kept."""
+    kept = LayerStore(KEPT)
+    ensure(base().spec(), store=kept)
+    (name,) = names(base().spec().steps)
+    (place / "layers").mkdir(parents=True)
+    (place / "layers" / name).symlink_to(KEPT / "layers" / name)
+    tools = KEPT / "tools"
+    tools.mkdir(exist_ok=True)
+    (place / "tools").symlink_to(tools)
+    return LayerStore(place)
+
+
+def wheel(folder: Path, name: str, version: str) -> Path:
+    """A package of one module that knows its version."""
+    info = f"{name}-{version}.dist-info"
+    record = [f"{name}.py", f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "".join(f"{one},,\n" for one in record),
+    }
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(zipfile.ZipInfo(path), text)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}-{version}-py3-none-any.whl"
+    file.write_bytes(data.getvalue())
+    return file

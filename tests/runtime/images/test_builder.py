@@ -1,0 +1,215 @@
+"""Builds, real ones: what is in a layer, what is not, and what is built again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from rekindle import Image, Secret
+from rekindle.exception import ImageBuildError, ImageError
+from rekindle.runtime.images import tools
+from rekindle.runtime.images.builder import ensure, missing
+from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.store import LayerStore
+from rekindle.sdk.secret import merged
+from tests.images import BUILDS, base, wheel
+
+pytestmark = BUILDS
+
+
+class Said:
+    """What builds say."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.lines: list[str] = []
+
+    def __call__(self, step: str, line: str) -> None:
+        if line:
+            self.lines.append(line)
+        else:
+            self.began.append(step)
+
+
+def build(image: Image, store: LayerStore) -> tuple[BuiltImage, Said]:
+    said = Said()
+    built = ensure(image.spec(), store=store, watch=said, secret_values=merged(image.secrets))
+    assert built is not None
+    return built, said
+
+
+def files_of(layer: Path) -> set[str]:
+    return {str(p.relative_to(layer)) for p in layer.rglob("*") if not p.is_dir()}
+
+
+def test_steps_see_what_was_built_before_and_leave_just_what_they_made(
+    store: LayerStore, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "a.txt").write_text("of a file")
+    (source / "sub" / "run.sh").write_text("#!/bin/sh\necho ran\n")
+    (source / "sub" / "run.sh").chmod(0o755)
+    package = wheel(tmp_path / "wheels", "demo_package", "1.5")
+    image = (
+        base()
+        .env({"GREETING": "hello"})
+        .workdir("/work")
+        .add_local_dir(source, "/bin/added", copy=True)  # /bin is a link in the image
+        .add_local_file(package, "/wheels/", copy=True)
+        .pip_install(f"/wheels/{package.name}", extra_options="--no-index --no-deps")
+        .run_commands(
+            "echo $GREETING > said; cat /bin/added/a.txt >> said",
+            "/usr/bin/added/sub/run.sh >> said",
+            "python -c 'import demo_package; print(demo_package.VERSION)' >> said",
+            "touch /tmp/left /run/left; rm -r /wheels",
+        )
+        .add_local_file(source / "a.txt", "/shown.txt")
+    )
+    built, said = build(image, store)
+    assert (built.workdir, built.python, built.python_version) == (
+        "/work",
+        "/usr/bin/python3",
+        "3.13",
+    )
+    assert dict(built.env)["GREETING"] == "hello"
+    assert [target for _, target in built.mounts] == ["/shown.txt"]
+    assert built.mounts[0][0].read_text() == "of a file"
+    ran, installed, *_ = built.lowers
+    assert (ran / "work/said").read_text() == "hello\nof a fileran\n1.5\n"
+    assert files_of(ran) - {"work/said"} == {"wheels"}  # a whiteout
+    assert os.major((ran / "wheels").lstat().st_rdev) == 0
+    assert "usr/local/lib/python3.13/dist-packages/demo_package.py" in files_of(installed)
+    assert all(path.startswith("usr/local/lib") for path in files_of(installed))
+    assert "Successfully installed demo-package-1.5" in said.lines
+    # Again, nothing is built, nor is anything left.
+    again, silent = build(image, store)
+    assert again == built and not silent.began
+    assert not missing(image.spec(), store)
+    assert not list((store.root / "drafts").iterdir())
+
+
+def test_a_changed_step_builds_itself_and_what_stands_on_it(store: LayerStore) -> None:
+    def chain(third: str) -> Image:
+        image = base().run_commands("echo 1 > /1").run_commands("echo 2 > /2")
+        return image.run_commands(third).run_commands("cat /1 /2 /3 > /4")
+
+    first, said = build(chain("echo 3 > /3"), store)
+    assert len(said.began) == 4
+    second, said = build(chain("echo three > /3"), store)
+    assert said.began == ["run_commands('echo three > /3')", "run_commands('cat /1 /2 /3 > /4')"]
+    assert first.lowers[2:] == second.lowers[2:] and first.name != second.name
+    assert (second.lowers[0] / "4").read_text() == "1\n2\nthree\n"
+    back, said = build(chain("echo 3 > /3"), store)
+    assert back == first and not said.began
+
+
+def test_a_step_that_is_forced_is_built_anew_with_all_above_it(store: LayerStore) -> None:
+    def chain(*, force: bool) -> Image:
+        image = base().run_commands("head -c 8 /dev/urandom > /1", force_build=force)
+        return image.run_commands("cp /1 /2")
+
+    first, _ = build(chain(force=False), store)
+    before = (first.lowers[0] / "2").read_bytes()
+    second, said = build(chain(force=True), store)
+    assert len(said.began) == 2
+    assert first.lowers == second.lowers and first.name != second.name
+    assert (second.lowers[0] / "2").read_bytes() == (second.lowers[1] / "1").read_bytes() != before
+    assert build(chain(force=False), store)[0] == second
+
+
+def test_a_step_that_fails_says_what_it_printed_and_leaves_no_layer(store: LayerStore) -> None:
+    image = base().run_commands("echo made > /made", "echo it was this >&2; exit 3", "echo never")
+    with pytest.raises(ImageBuildError) as caught:
+        build(image, store)
+    text = str(caught.value)
+    assert "exit status 3" in text and "    it was this" in text and "never" not in text
+    assert store.get(caught.value.layer) is None
+    assert "it was this" in store.log(caught.value.layer).read_text()
+    assert not list((store.root / "drafts").iterdir())
+
+
+def test_a_step_that_does_not_end_is_ended(store: LayerStore) -> None:
+    with pytest.raises(ImageBuildError, match="did not end within 1 s"):
+        build(base().run_commands("echo begun; sleep 1000", timeout=1), store)
+
+
+def test_commands_cannot_reach_the_machine(store: LayerStore, tmp_path: Path) -> None:
+    (tmp_path / "of_the_machine").touch()
+    built, _ = build(
+        base().run_commands(
+            f"ls {tmp_path} 2>&1 | tail -c 26 > /seen",
+            "mknod /disk b 254 0 && head -c 1 /disk 2>&1 | tail -c 19 >> /seen; rm -f /disk",
+            "echo 1 > /proc/sys/kernel/sysrq || echo read-only >> /seen",
+            "python -c 'import os; print(os.getpid() < 100)' >> /seen",
+            "echo $REKINDLE_HOME$REKINDLE_IMAGES >> /seen",
+        ),
+        store,
+    )
+    lines = (built.lowers[0] / "seen").read_text().splitlines()
+    assert lines[0] == "No such file or directory"
+    assert lines[1:] == ["Permission denied", "read-only", "True", ""]
+
+
+def test_secrets_reach_the_step_and_are_in_no_log_layer_or_record(store: LayerStore) -> None:
+    secret = Secret.from_dict({"TOKEN": "a-long-value"})
+    image = base().run_commands("echo token $TOKEN; printf $TOKEN | wc -c > /n", secrets=[secret])
+    built, said = build(image, store)
+    assert (built.lowers[0] / "n").read_text() == "12\n"
+    assert "token <TOKEN>" in said.lines
+    for place in (store.root / "layers", store.root / "logs"):
+        for file in place.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                assert b"a-long-value" not in file.read_bytes(), file
+    without = base().run_commands("echo other $TOKEN", secrets=[secret])
+    with pytest.raises(ImageError, match="rekindle image build"):
+        ensure(without.spec(), store=store)
+
+
+def _write(path: str, *, text: str) -> None:
+    Path(path).write_text(text)
+    print("wrote", path)
+
+
+def test_a_function_runs_in_the_image_where_its_python_is_the_same(store: LayerStore) -> None:
+    image = base().run_function(_write, args=("/made",), kwargs={"text": "by a function"})
+    if sys.version_info[:2] == (3, 13):
+        built, said = build(image, store)
+        assert (built.lowers[0] / "made").read_text() == "by a function"
+        assert "wrote /made" in said.lines
+    else:
+        with pytest.raises(ImageBuildError, match="equal versions only"):
+            build(image, store)
+
+
+def test_a_program_that_is_missing_is_named(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageBuildError, match=r"needs micromamba, which is not on PATH"):
+        build(Image.micromamba("3.13"), store)
+    for name in ("skopeo", "umoci"):
+        assert not tools.has(tmp_path, name)
+        with pytest.raises(ImageError, match=f"needs {name}.*rekindle setup images"):
+            tools.find_oci(tmp_path, name)
+
+
+def test_the_host_image_is_no_image(store: LayerStore) -> None:
+    assert ensure(Image.host().env({"A": "b"}).spec(), store=store) is None
+
+
+def test_variables_and_local_files_name_an_image_and_build_nothing(
+    store: LayerStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("1")
+    plain = build(base(), store)[0]
+    with_variable = build(base().env({"A": "b"}), store)[0]
+    shown = build(base().add_local_file(file, "/file"), store)[0]
+    file.write_text("2")
+    edited = build(base().add_local_file(file, "/file"), store)[0]
+    assert len({one.name for one in (plain, with_variable, shown, edited)}) == 4
+    assert plain.lowers == with_variable.lowers == shown.lowers == edited.lowers

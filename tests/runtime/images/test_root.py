@@ -1,0 +1,222 @@
+"""Roots: layers with something of one's own on top, and what programs expect to be there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import StartError
+from rekindle.runtime.agent.starts.roots import Root, RootSource
+from rekindle.runtime.images.root import PLACE, RootRequest, Shown
+from rekindle.runtime.images.root_client import RootClient
+from rekindle.runtime.isolation.sandbox import Spawner
+
+Scenario = Callable[[Spawner, RootClient], Awaitable[None]]
+
+
+def with_maker(tmp_path: Path, scenario: Scenario) -> None:
+    async def main() -> None:
+        (tmp_path / "scratch").mkdir()
+        spawner = await Spawner.start(tmp_path / "kdat")
+        client = RootClient(await spawner.start_root_maker(tmp_path / "scratch"))
+        try:
+            await scenario(spawner, client)
+        finally:
+            client.close()
+            await spawner.stop()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> tuple[Path, Path]:
+    """Two layers, the topmost first: a shell that runs on its own, and files."""
+    base, top = tmp_path / "layers" / "l-0123ab" / "root", tmp_path / "layers" / "l-0123cd" / "root"
+    for path in ("bin", "etc", "usr", "lib", "lib64", "sbin"):
+        (base / path).mkdir(parents=True)
+    (base / "etc" / "below").write_text("below")
+    (base / "etc" / "both").write_text("below")
+    (base / "var").symlink_to("elsewhere")
+    (top / "etc").mkdir(parents=True)
+    (top / "etc" / "both").write_text("above")
+    return top, base
+
+
+async def _look(spawner: Spawner, root_fd: int, code: str) -> str:
+    """What a command of the shell prints in a root that has the node's programs shown in it."""
+    sandbox = await spawner.spawn("guest", root_fd)
+    read_fd, write_fd = os.pipe()
+    job = sandbox.run(["/bin/sh", "-c", code], env={"PATH": "/bin:/usr/bin"}, fds={1: write_fd})
+    os.close(write_fd)
+    ended = await job
+    with os.fdopen(read_fd) as pipe:
+        text = pipe.read()
+    await sandbox.gone
+    assert ended.status == 0, (ended, text)
+    return text.strip()
+
+
+def _programs() -> tuple[Shown, ...]:
+    """What the shell needs of this machine."""
+    return tuple(
+        Shown(os.path.realpath(path), path)
+        for path in ("/bin", "/usr", "/lib", "/lib64")
+        if os.path.exists(path)
+    )
+
+
+def test_layers_are_stacked_what_is_written_is_apart_and_nothing_of_the_node_is_seen(
+    tmp_path: Path, layers: tuple[Path, Path]
+) -> None:
+    secret = tmp_path / "shown"
+    secret.write_text("shown")
+
+    async def scenario(spawner: Spawner, client: RootClient) -> None:
+        request = RootRequest(
+            lowers=tuple(map(str, layers)),
+            place=str(tmp_path / "one"),
+            shown=(*_programs(), Shown(str(secret), f"{PLACE}/file"), Shown(str(secret), "/var/x")),
+            directories=("/srv/work",),
+        )
+        fd = await client.make(request)
+        looked = await _look(
+            spawner,
+            fd,
+            "cat /etc/below /etc/both /.rekindle/file /elsewhere/x; hostname; rm /etc/below;"
+            f"echo more > /etc/new; test -e {tmp_path} || echo hidden; test -d /srv/work && echo d;"
+            "echo > /.rekindle/file || echo fixed; echo x > /dev/null; echo > /dev/new || echo ro;"
+            "test -e /proc/self/fd && test -d /sys/kernel && test -w /tmp && echo there",
+        )
+        os.close(fd)
+        in_use = "sed -n 's/.* - overlay overlay //p' /proc/self/mountinfo"
+        assert looked == "belowaboveshownshownguest\nhidden\nd\nfixed\nro\nthere"
+        assert not (tmp_path / "one" / "upper" / "etc" / "below").is_file()
+        assert (tmp_path / "one" / "upper" / "etc" / "new").read_text() == "more\n"
+        # Another one has the layers as they are, and one above what was written has that.
+        request = RootRequest(
+            lowers=tuple(map(str, layers)), place=str(tmp_path / "two"), shown=_programs()
+        )
+        fd = await client.make(request)
+        assert await _look(
+            spawner, fd, "cat /etc/below; ls /etc"
+        ) == "belowbelow\nboth\nhosts\n" + ("resolv.conf")
+        os.close(fd)
+        request = RootRequest(
+            lowers=tuple(map(str, layers)),
+            written=(str(tmp_path / "one" / "upper"),),
+            place=str(tmp_path / "three"),
+            shown=_programs(),
+        )
+        fd = await client.make(request)
+        assert await _look(spawner, fd, "cat /etc/new; test -e /etc/below || echo gone") == (
+            "more\ngone"
+        )
+        # What says which layers are in use, and no path of the node.
+        mounted = await _look(spawner, fd, in_use)
+        assert "l-0123cd/root:l-0123ab/root" in mounted and str(tmp_path) not in mounted
+        os.close(fd)
+
+    with_maker(tmp_path, scenario)
+
+
+def test_a_root_that_cannot_be_made_says_why_and_the_next_one_is_made(
+    tmp_path: Path, layers: tuple[Path, Path]
+) -> None:
+    async def scenario(spawner: Spawner, client: RootClient) -> None:
+        with pytest.raises(StartError, match="no root for a process: the layers"):
+            await client.make(RootRequest(lowers=("/gone",), place=str(tmp_path / "one")))
+        good = RootRequest(lowers=tuple(map(str, layers)), place=str(tmp_path / "two"))
+        os.close(await client.make(good))
+        await spawner.stop()
+        await asyncio.sleep(0)
+        with pytest.raises(StartError, match="makes roots"):
+            await client.make(good)
+
+    with_maker(tmp_path, scenario)
+
+
+# ---- sources, with a maker that makes nothing --------------------------------------------------
+
+
+class _Maker:
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp_path, self.requests = tmp_path, list[RootRequest]()
+
+    async def make(self, request: RootRequest) -> int:
+        self.requests.append(request)
+        Path(request.place, "upper").mkdir(parents=True)
+        return os.open("/dev/null", os.O_RDONLY)
+
+    def place(self) -> Path:
+        return self.tmp_path / f"place-{len(self.requests)}"
+
+
+async def _gone(root: Root) -> None:
+    while root.place.exists():
+        await asyncio.sleep(0.005)
+
+
+def test_what_a_template_wrote_stays_until_the_last_of_its_copies_is_gone(tmp_path: Path) -> None:
+    async def main() -> None:
+        maker = _Maker(tmp_path)
+        shown = tmp_path / "shown"
+        shown.mkdir()
+
+        async def what() -> list[Shown]:
+            return [Shown(str(shown), "/there")]
+
+        source = RootSource(maker.make, maker.place, (tmp_path / "layer",), what)
+        template = await source.take()
+        (template.upper / "file").write_text("written")
+        template.keep()
+        copies = source.below(template, depth=1, on_done=template.let_go)
+        one, two = await copies.take(), await copies.take()
+        assert maker.requests[1].written == (str(template.upper),)
+        assert maker.requests[1].lowers == (str(tmp_path / "layer"),)
+        while len(maker.requests) < 4:
+            await asyncio.sleep(0.005)
+        template.remove()  # its process has ended
+        copies.close()
+        one.remove()
+        await _gone(one)
+        assert template.place.exists()
+        two.remove()
+        await _gone(template)
+        assert [path.name for path in tmp_path.iterdir()] == ["shown"]
+        with pytest.raises(StartError, match="template is gone"):
+            await copies.take()
+
+    asyncio.run(main())
+
+
+def test_a_root_made_ahead_is_not_taken_where_another_thing_is_shown_by_now(tmp_path: Path) -> None:
+    async def main() -> None:
+        maker = _Maker(tmp_path)
+        shown = tmp_path / "shown"
+        shown.mkdir()
+
+        async def what() -> list[Shown]:
+            return [Shown(str(shown), "/there")]
+
+        source = RootSource(maker.make, maker.place, (tmp_path / "layer",), what, depth=1)
+        first = await source.take()
+        while len(maker.requests) < 2:
+            await asyncio.sleep(0.005)
+        ahead = maker.requests[1].place
+        (tmp_path / "other").mkdir()
+        shown.rename(tmp_path / "former")
+        (tmp_path / "other").rename(shown)
+        taken = await source.take()
+        assert str(taken.place) != ahead
+        shown.rmdir()
+        with pytest.raises(StartError, match="/there in an image, is not there"):
+            await source.take()
+        source.close()
+        for root in (first, taken):
+            root.remove()
+
+    asyncio.run(main())

@@ -1,0 +1,303 @@
+"""Image: what is declared, what it comes to, and what cannot be."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+import rekindle
+from rekindle import Image, Secret
+from rekindle.exception import InvalidError, RequestSizeError, SerializationError
+from rekindle.sdk import image_files
+from rekindle.wire.images import VARIABLE, Step, StepKind, names
+
+FACTOR = 2
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of files are kept in a place of the test's."""
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
+    return tmp_path
+
+
+def _base() -> Image:
+    return Image.debian_slim("3.13")
+
+
+def _last(image: Image) -> Step:
+    return image.spec().steps[-1]
+
+
+def _name(image: Image) -> str:
+    return list(names(image.spec().steps))[-1]
+
+
+# ---- declaring ---------------------------------------------------------------------------------
+
+
+def test_each_step_gives_a_new_image_and_leaves_the_old_one() -> None:
+    base = _base()
+    more = base.pip_install("numpy")
+    assert [step.kind for step in base.spec().steps] == [StepKind.DEBIAN]
+    assert [step.title for step in more.spec().steps] == [
+        "debian_slim('3.13')",
+        "pip_install('numpy')",
+    ]
+
+
+def test_packages_are_installed_by_lines_that_quote_what_is_asked_for() -> None:
+    image = _base().pip_install(
+        "torch>=2", ["numpy"], index_url="https://i/", pre=True, extra_options="--no-deps"
+    )
+    (line,) = _last(image).commands
+    assert line == ("python -m pip install numpy 'torch>=2' --index-url https://i/ --pre --no-deps")
+    assert _last(_base().apt_install("jq", "curl")).commands[1].endswith("curl jq")
+    step = _last(_base().uv_pip_install("six"))
+    assert (step.commands, step.tools) == (("uv pip install six",), ("uv",))
+
+
+def test_the_order_of_packages_does_not_count() -> None:
+    assert _name(_base().pip_install("a", "b")) == _name(_base().pip_install(["b", "a", "b"]))
+    assert _name(_base().run_commands("a", "b")) != _name(_base().run_commands("b", "a"))
+
+
+def test_requirement_files_count_by_what_they_say(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("six==1.16\n")
+    image = _base().pip_install_from_requirements(file)
+    before = _name(image)
+    file.touch()
+    assert _name(image) == before
+    file.write_text("six==1.17\n")
+    assert _name(image) != before
+
+
+def test_the_dependencies_of_a_pyproject_are_installed_with_those_of_its_extras(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text(
+        "[project]\nname='x'\ndependencies=['six']\n[project.optional-dependencies]\nm=['idna']\n"
+    )
+    (line,) = _last(_base().pip_install_from_pyproject(file, ["m"])).commands
+    assert line == "python -m pip install idna six"
+    with pytest.raises(InvalidError, match=r"no optional dependencies 'mm'; did you mean 'm'"):
+        _base().pip_install_from_pyproject(file, ["mm"]).spec()
+
+
+def test_a_uv_lock_is_read_and_installed_into_the_images_own_python(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "uv.lock"):
+        (tmp_path / name).write_text("")
+    step = _last(_base().uv_sync(tmp_path, groups=["dev"]))
+    assert "--frozen --group dev" in step.commands[0]
+    assert [Path(one.target).name for one in step.files] == ["pyproject.toml", "uv.lock"]
+
+
+def test_what_debian_has_not_comes_by_uv() -> None:
+    assert [step.kind for step in _base().spec().steps] == [StepKind.DEBIAN]
+    steps = Image.debian_slim("3.12").spec().steps
+    assert steps[0].arguments == {"python": "3.13"}
+    assert steps[1].title == "Python 3.12 by uv"
+
+
+def test_packages_of_conda_are_beside_a_python_of_conda() -> None:
+    steps = Image.micromamba("3.12").micromamba_install("numpy", channels=["a"]).spec().steps
+    _base, python, settings, packages = steps
+    assert python.commands[0].endswith("--channel conda-forge python=3.12 pip")
+    assert settings.env["PATH"].startswith("/opt/conda/bin:")
+    assert packages.commands == (
+        "micromamba install --yes --quiet --prefix /opt/conda --channel a numpy",
+    )
+    assert python.tools == packages.tools == ("micromamba",)
+
+
+def test_without_a_version_it_is_that_of_the_program() -> None:
+    version = "{}.{}".format(*sys.version_info)
+    assert f"debian_slim('{version}')" in repr(Image.debian_slim())
+
+
+@pytest.mark.parametrize("version", ["3", "3.13.1", "3.9", "3.99", "three", 3.13])
+def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
+    with pytest.raises(InvalidError, match="python_version="):
+        Image.debian_slim(version)
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (lambda: _base().pip_install(), "pip_install"),
+        (lambda: _base().pip_install("a", 3), "give names as strings"),
+        (lambda: _base().pip_install("a", pre="yes"), "pre='yes' must be True or False"),
+        (lambda: _base().env({"": "c"}), "Image.env"),
+        (lambda: _base().workdir("here"), "must be an absolute path"),
+        (lambda: _base().entrypoint("sh -c"), "give a list of words"),
+        (lambda: _base().add_local_dir(".", "../x"), "must be an absolute path"),
+        (lambda: _base().add_local_python_source("a.b"), "name modules at the top"),
+        (lambda: _base().run_function(lambda: None), "write a function with a name"),
+        (lambda: _base().run_function(3), "give a function"),
+        (lambda: Image.host().pip_install("a"), "are read-only"),
+        (lambda: Image.host().add_local_dir(".", "/x"), "are read-only"),
+        (lambda: Image.from_registry(""), "name an image"),
+        (
+            lambda: _base().add_local_dir(".", "/x").run_commands("ls"),
+            "put it first, or give that one copy=True",
+        ),
+        (
+            lambda: _base().run_commands("a", secrets=[Secret.from_name("a-name")]),
+            "Secret.from_dict",
+        ),
+        (lambda: rekindle.App("a", image="debian"), "must be a rekindle.Image"),
+        (lambda: rekindle.App("a").function(image="debian"), "must be a rekindle.Image"),
+    ],
+)
+def test_what_cannot_be_is_refused_where_it_is_declared(declare: object, said: str) -> None:
+    with pytest.raises(InvalidError, match=said):
+        declare()  # type: ignore[operator]
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword.*did you mean 'index_url'"):
+        _base().pip_install("a", indx_url="x")  # type: ignore[call-arg]
+
+
+# ---- local files -------------------------------------------------------------------------------
+
+
+def _tree(place: Path, names: list[str]) -> Path:
+    place.mkdir()
+    for name in names:
+        file = place / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
+    return place
+
+
+def test_a_folder_counts_by_its_content_and_not_by_the_order_or_time_of_its_files(
+    tmp_path: Path,
+) -> None:
+    listed = ["a.txt", "sub/b.txt", "z"]
+    one, other = _tree(tmp_path / "1", listed), _tree(tmp_path / "2", listed[::-1])
+    assert image_files.digest_of(one) == image_files.digest_of(other)
+    for change in (
+        lambda: (other / "a.txt").write_text("!"),
+        lambda: (other / "z").chmod(0o755),
+        lambda: (other / "z").rename(other / "y"),
+        lambda: (other / "empty").mkdir(),
+        lambda: (other / "link").symlink_to("a.txt"),
+    ):
+        before = image_files.digest_of(other)
+        change()
+        assert image_files.digest_of(other) != before
+
+
+def test_what_is_added_is_kept_as_it_was(tmp_path: Path) -> None:
+    source = _tree(tmp_path / "src", ["a.txt", "b.pyc"])
+    (file,) = _last(_base().add_local_dir(source, "/x", ignore=["*.pyc"])).files
+    (source / "a.txt").write_text("edited")
+    assert [one.name for one in Path(file.kept).iterdir()] == ["a.txt"]
+    assert (Path(file.kept) / "a.txt").read_text() == "a.txt"
+    assert not list(Path(file.kept).parent.parent.glob(".draft-*"))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        ([], {"a.py", "b.txt", "sub/c.py"}),
+        (["*.py"], {"b.txt", "sub/c.py"}),
+        (["**/*.py"], {"b.txt"}),
+        (["sub"], {"a.py", "b.txt"}),
+        (["*", "!b.txt"], {"b.txt"}),
+    ],
+)
+def test_patterns_leave_out_files_as_in_a_dockerignore(
+    tmp_path: Path, patterns: list[str], left: set[str]
+) -> None:
+    source = _tree(tmp_path / "src", ["a.py", "b.txt", "sub/c.py"])
+    (file,) = _last(_base().add_local_dir(source, "/x", ignore=patterns)).files
+    found = {str(p.relative_to(file.kept)) for p in Path(file.kept).rglob("*") if p.is_file()}
+    assert found == left
+
+
+def test_a_file_that_is_not_there_is_named_when_the_app_is_run(tmp_path: Path) -> None:
+    image = _base().add_local_file(tmp_path / "none", "/x/")
+    with pytest.raises(InvalidError, match="none cannot be added to an image"):
+        image.spec()
+
+
+def test_modules_go_where_runners_import_them_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _tree(tmp_path / "own_package", ["__init__.py", "data.bin"])
+    (tmp_path / "own_module.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    step = _last(_base().add_local_python_source("own_package", "own_module"))
+    assert step.kind is StepKind.MOUNT
+    assert [one.target for one in step.files] == ["/root/own_package", "/root/own_module.py"]
+    assert [one.name for one in Path(step.files[0].kept).iterdir()] == ["__init__.py"]
+    with pytest.raises(InvalidError, match="cannot import it"):
+        _base().add_local_python_source("no_such_module").spec()
+
+
+# ---- functions as steps ------------------------------------------------------------------------
+
+
+def _fill(count: int) -> int:
+    return count * FACTOR
+
+
+def test_a_function_counts_by_source_arguments_and_the_values_that_it_mentions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = _last(_base().run_function(_fill, args=(1,)))
+    assert step.kind is StepKind.CALL and step.files[0].target.endswith("function.pkl")
+    name = _name(_base().run_function(_fill, args=(1,)))
+    assert _name(_base().run_function(_fill, args=(1,))) == name
+    assert _name(_base().run_function(_fill, args=(2,))) != name
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 3)
+    assert _name(_base().run_function(_fill, args=(1,))) != name
+
+
+def test_a_function_that_cannot_travel_says_why() -> None:
+    with pytest.raises(SerializationError, match="cannot be pickled"):
+        _base().run_function(_fill, args=(sys._getframe(),)).spec()
+    with pytest.raises(RequestSizeError, match="add large data"):
+        _base().run_function(_fill, args=(b"x" * (3 << 20),)).spec()
+
+
+def test_values_of_secrets_are_in_nothing_that_travels() -> None:
+    secret = Secret.from_dict({"TOKEN": "a-value"})
+    image = _base().run_commands("x", secrets=[secret])
+    assert "a-value" not in image.spec().to_json()
+    assert _last(image).secrets == ("TOKEN",)
+
+
+# ---- in runners --------------------------------------------------------------------------------
+
+
+def test_in_pickled_code_an_image_is_a_name() -> None:
+    image = _base().pip_install("six")
+    again = pickle.loads(pickle.dumps(image))
+    assert again._declared == image._declared
+    assert image._declared == _base().pip_install("six")._declared
+    assert image._declared != _base().pip_install("seven")._declared
+
+
+def test_imports_of_an_image_are_missed_in_its_own_runners_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = _base().pip_install("six")
+    with image.imports():
+        import no_such_module
+    monkeypatch.setattr("rekindle.execution.context.is_local", lambda: False)
+    monkeypatch.setenv(VARIABLE, _base()._declared)
+    with image.imports():
+        import no_such_module
+    monkeypatch.setenv(VARIABLE, image._declared)
+    with pytest.raises(ImportError), image.imports():
+        import no_such_module  # noqa: F401
+    with pytest.raises(ZeroDivisionError), image.imports():
+        _ = 1 / 0

@@ -1,0 +1,78 @@
+"""Dockerfiles as steps of an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rekindle import Image
+from rekindle.exception import InvalidError
+from rekindle.wire.images import Step, StepKind
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of files are kept in a place of the test's."""
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
+
+
+def _steps(folder: Path, text: str, **given: object) -> tuple[Step, ...]:
+    (folder / "Dockerfile").write_text(text)
+    image = Image.from_dockerfile(folder / "Dockerfile", **given)  # type: ignore[arg-type]
+    return image.spec().steps
+
+
+def test_its_lines_are_the_steps(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("x")
+    steps = _steps(
+        tmp_path,
+        """
+        # a comment
+        ARG VERSION=1
+        FROM python:3.13-slim
+        LABEL me=you
+        ENV MODE=fast \\
+            LEVEL="2 3"
+        WORKDIR /srv
+        RUN pip install six==$VERSION && \\
+            echo done
+        COPY app.py lib/
+        ENTRYPOINT ["python", "-u"]
+        """,
+        build_args={"VERSION": "1.17"},
+    )
+    base, env, workdir, run, copy, entrypoint = steps
+    assert base.arguments == {"image": "docker://python:3.13-slim"}
+    assert env.env == {"MODE": "fast", "LEVEL": "2 3"}
+    assert workdir.arguments == {"workdir": "/srv"}
+    assert run.kind is StepKind.RUN
+    assert run.commands == ("export VERSION=1.17; pip install six==$VERSION && echo done",)
+    assert [one.target for one in copy.files] == ["/srv/lib/app.py"]
+    assert entrypoint.arguments == {"entrypoint": "python -u"}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("FRUM debian", "line 2: no instruction 'FRUM'"),
+        ("FROM other", "only one FROM"),
+        ("COPY --from=build /a /b", "build stages are not supported"),
+        ("COPY none /b", "there is no none"),
+        ("ADD https://x/y /b", "RUN curl"),
+        ("USER nobody", "steps run as root"),
+        ("RUN --mount=type=cache x", "RUN with --mount=type=cache is not supported"),
+        ("RUN <<EOF", "here-document"),
+        ("ENV A", "line 2"),
+    ],
+)
+def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(InvalidError, match=said):
+        _steps(tmp_path, f"FROM debian:13\n{line}\n")
+
+
+def test_lines_go_on_top_of_any_image(tmp_path: Path) -> None:
+    image = Image.debian_slim("3.13").dockerfile_commands("ENV A=b", ["RUN echo $A"])
+    env, run = image.spec().steps[1:]
+    assert env.env == {"A": "b"}
+    assert run.commands == ("echo $A",)

@@ -1,0 +1,29 @@
+"""Code by value: for the Python that it was made by, and no other."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+import pytest
+
+from rekindle.exception import DeserializationError
+from rekindle.wire.serialization import deserialize, serialize
+
+
+def test_code_of_another_python_is_refused_and_what_is_plain_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = serialize((lambda one: one + 1, 2), "the arguments")
+    function, value = deserialize(sent, "the arguments")
+    assert function(value) == 3
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    monkeypatch.setattr("rekindle.wire.pickling._here", (3, 99))
+    with pytest.raises(DeserializationError) as refused:
+        deserialize(sent, "the arguments")
+    said = str(refused.value)
+    assert f"Python {here}" in said and "Python 3.99" in said and said.startswith("the arguments")
+    plain = {"a": [1, 2.5, b"x"], "e": ValueError("x")}
+    back = deserialize(serialize(plain, "the result"), "the result")
+    assert back["a"] == plain["a"] and isinstance(back["e"], ValueError)
+    assert pickle.loads(serialize(len, "a builtin")) is len
