@@ -129,7 +129,7 @@ def remove_layers(names: tuple[str, ...], everything: bool) -> None:
     layers = store.all()
     roots = layers if everything else [store.resolve(name) for name in names]
     chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]
-    wanted = list(dict.fromkeys(chosen))
+    wanted = list({one.name: one for one in chosen}.values())
     in_use = mounted([one.name for one in wanted])
     for layer in wanted:
         below_use = {one.name for one in collecting.standing_on(layers, layer.name)} & in_use

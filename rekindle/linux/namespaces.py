@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import socket
@@ -17,6 +16,9 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 #: Mounts, host name and System V IPC.
 CLONE_OWN = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC
+
+#: The same without mounts, for who enters those of a root.
+_OF_A_ROOT = CLONE_NEWUTS | CLONE_NEWIPC
 
 #: ioctl on a namespace: a descriptor of the user namespace that owns it.
 _NS_GET_USERNS = 0xB701
@@ -86,12 +88,15 @@ def isolate_in_root(root_fd: int, hostname: str) -> None:
         directory = os.getcwd()
     except FileNotFoundError:
         directory = "/"
-    unshare(CLONE_NEWUTS | CLONE_NEWIPC)
-    setns(root_fd, CLONE_NEWNS)
+    if _unshare(_OF_A_ROOT) < 0 or _setns(root_fd, CLONE_NEWNS) < 0:
+        check(-1, "entering a root")
     mounts.mount_proc()
     socket.sethostname(hostname)
-    with contextlib.suppress(OSError):
-        os.chdir(directory)
+    if directory != "/":
+        try:
+            os.chdir(directory)
+        except OSError:
+            return  # it is in the root's own then
 
 
 def enter_user_namespace(more: int = 0) -> None:

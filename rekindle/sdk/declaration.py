@@ -25,7 +25,7 @@ from rekindle.wire.environment import split_name
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
-    from rekindle.sdk.image import Image
+    from rekindle.sdk.image_chain import Chain
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
     from rekindle.sdk.running import RunningApp
@@ -48,7 +48,7 @@ class AppState(SaysWhatToUse):
         include_source: bool,
         volumes: Mapping[str, Volume | CloudBucketMount] = MappingProxyType({}),
         tags: dict[str, str] | None = None,
-        image: Image | None = None,
+        image: Chain | None = None,
     ) -> None:
         self.name = name
         self.image = image

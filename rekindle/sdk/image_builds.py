@@ -16,7 +16,7 @@ from typing import Any
 from rekindle import exception, paths
 from rekindle.exception import ImageBuildError, ImageError, InvalidError
 from rekindle.sdk import notes, running
-from rekindle.sdk.image import Image
+from rekindle.sdk.image_chain import Chain
 from rekindle.sdk.secret import merged
 from rekindle.wire.images import ImageSpec, names, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
@@ -26,7 +26,7 @@ _MODULE = "rekindle.runtime.images"
 Watch = Callable[[str, str], None]
 
 
-def placed(specs: Sequence[FunctionSpec], images: Sequence[Image | None]) -> list[FunctionSpec]:
+def placed(specs: Sequence[FunctionSpec], images: Sequence[Chain | None]) -> list[FunctionSpec]:
     """Functions in their images, whose layers are there by then; each image is looked at once.
 
     Raises what ``Image.spec`` does, and ImageBuildError, ImageError.
@@ -42,7 +42,7 @@ def placed(specs: Sequence[FunctionSpec], images: Sequence[Image | None]) -> lis
     ]
 
 
-def _in_image(spec: FunctionSpec, image: Image, travels: ImageSpec | None) -> FunctionSpec:
+def _in_image(spec: FunctionSpec, image: Chain, travels: ImageSpec | None) -> FunctionSpec:
     if travels is not None:
         why = "" if spec.module else why_not_by_value(spec.python_version, _python_of(travels))
         if why:
@@ -70,7 +70,7 @@ def _python_of(spec: ImageSpec) -> str:
     return found
 
 
-def built(image: Image, watch: Watch | None = None) -> ImageSpec:
+def built(image: Chain, watch: Watch | None = None) -> ImageSpec:
     """Have the layers of an image on this machine; what travels of it."""
     spec = image.spec()
     if not all_there(spec):

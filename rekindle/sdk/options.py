@@ -12,7 +12,7 @@ from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
-    from rekindle.sdk.image import Image
+    from rekindle.sdk.image_chain import Chain
     from rekindle.sdk.resources import Retries
     from rekindle.sdk.schedules import Cron, Period
     from rekindle.sdk.volume import Volume
@@ -63,7 +63,7 @@ class FunctionOptions(VariantOptions, total=False):
     include_source: bool | None
     serialized: bool
     schedule: Cron | Period | None
-    image: Image | None
+    image: Chain | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Options:
     #: When it runs by itself, once it is deployed.
     schedule: Cron | Period | None = None
     #: None: the app's.
-    image: Image | None = None
+    image: Chain | None = None
 
 
 #: Of these, None is the same as the default.
@@ -147,13 +147,13 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     )
 
 
-def check_image(given: Any) -> Image | None:
+def check_image(given: Any) -> Chain | None:
     """The same, or None. Raises InvalidError."""
     if given is None:
         return None  # most functions: nothing is loaded for them
-    from rekindle.sdk.image import Image
+    from rekindle.sdk.image_chain import Chain
 
-    if not isinstance(given, Image):
+    if not isinstance(given, Chain):
         raise InvalidError(
             f"image={given!r} must be a rekindle.Image, as in "
             f"rekindle.Image.debian_slim().pip_install('numpy')"

@@ -29,7 +29,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LayerStore:
         store.log(name).write_text(f"line of {name[0]}\n")
         parent = {"parent": _NAMES[0], "parent_build": "0"} if number else {}
         layer = Layer(
-            name=name, build=str(number), title=f"step {name[0]}", size_bytes=8192, **parent
+            name=name,
+            build=str(number),
+            title=f"step {name[0]}",
+            size_bytes=8192,
+            created_s=number + 1.0,
+            **parent,
         )
         store.publish(draft, layer)
     return store

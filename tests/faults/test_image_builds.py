@@ -76,7 +76,7 @@ def test_a_builder_that_is_killed_leaves_nothing_that_is_taken_for_whole(
         builder = _builder(_chain())
         assert builder.stdout is not None
         # Killed after some of what it says; the sandbox of the step has begun or not by then.
-        for _ in range(chance.randint(0, 2)):
+        for _ in range(chance.randint(0, 3)):
             builder.stdout.readline()
         builder.send_signal(signal.SIGKILL)
         builder.wait()
@@ -97,8 +97,12 @@ def test_a_builder_that_is_killed_leaves_nothing_that_is_taken_for_whole(
 def test_two_builders_of_one_image_build_each_layer_once(store: LayerStore) -> None:
     image = _chain("both")
     builders = [_builder(image) for _ in range(2)]
-    said = [[json.loads(line) for line in one.communicate()[0].splitlines()] for one in builders]
-    assert [one.returncode for one in builders] == [0, 0]
+    said = []
+    for builder in builders:
+        with builder:
+            assert builder.stdout is not None
+            said.append([json.loads(line) for line in builder.stdout])
+        assert builder.returncode == 0
     began = [one["step"] for lines in said for one in lines if one.get("line") == ""]
     assert len(began) == len(set(began)) == _STEPS
     assert said[0][-1] == said[1][-1]

@@ -109,11 +109,10 @@ class _Chain:
                 f"the image has {what}, and functions run on 3.11 or newer: install one in a step, "
                 f"or give from_registry(..., add_python='3.13')"
             )
-        env = {**self.settings.env, VARIABLE: spec.declared}
         settings = self.settings
         said = {
             "builds": [layer.build for layer in self.layers],
-            "env": env,
+            "env": settings.env,
             "workdir": settings.workdir,
             "entrypoint": settings.entrypoint,
             "mounts": sorted((one.target, one.digest) for one in mounts),
@@ -122,7 +121,8 @@ class _Chain:
         return BuiltImage(
             name=hashlib.sha256(text.encode()).hexdigest()[:32],
             lowers=tuple(self.store.place(one.name) for one in reversed(self.layers)),
-            env=tuple(sorted(env.items())),
+            # How it was declared is no part of the name: the same from elsewhere is the same.
+            env=tuple(sorted({**settings.env, VARIABLE: spec.declared}.items())),
             workdir=settings.workdir or None,
             entrypoint=settings.entrypoint,
             python=top.python,

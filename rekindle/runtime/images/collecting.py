@@ -100,7 +100,7 @@ def standing_on(layers: Iterable[Layer], name: str) -> list[Layer]:
     known = list(layers)
     direct = [layer for layer in known if layer.parent == name]
     above = [one for layer in direct for one in (*standing_on(known, layer.name), layer)]
-    return list(dict.fromkeys(above))
+    return list({one.name: one for one in above}.values())
 
 
 def _remove_old_files(folder: Path) -> None:

@@ -22,7 +22,7 @@ from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
-    from rekindle.sdk.image import Image
+    from rekindle.sdk.image_chain import Chain
     from rekindle.wire import rekindle_pb2 as pb
     from rekindle.wire.volumes import VolumeMount
 
@@ -140,7 +140,7 @@ def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
     return image_builds.placed(specs, images)
 
 
-def image_of(app: AppState, declaration: Declaration) -> Image | None:
+def image_of(app: AppState, declaration: Declaration) -> Chain | None:
     """Its own, or that of the app that it comes from, or of the app that runs."""
     own = declaration.app.image if declaration.app is not None else None
     return _options(declaration).image or own or app.image

@@ -126,7 +126,7 @@ def test_a_step_that_fails_says_what_it_printed_and_leaves_no_layer(store: Layer
     with pytest.raises(ImageBuildError) as caught:
         build(image, store)
     text = str(caught.value)
-    assert "exit status 3" in text and "    it was this" in text and "never" not in text
+    assert "exit status 3" in text and "    it was this" in text and "$ echo never" not in text
     assert store.get(caught.value.layer) is None
     assert "it was this" in store.log(caught.value.layer).read_text()
     assert not list((store.root / "drafts").iterdir())
@@ -142,7 +142,7 @@ def test_commands_cannot_reach_the_machine(store: LayerStore, tmp_path: Path) ->
     built, _ = build(
         base().run_commands(
             f"ls {tmp_path} 2>&1 | tail -c 26 > /seen",
-            "mknod /disk b 254 0 && head -c 1 /disk 2>&1 | tail -c 19 >> /seen; rm -f /disk",
+            "mknod /disk b 254 0 && head -c 1 /disk 2>&1 | tail -c 18 >> /seen; rm -f /disk",
             "echo 1 > /proc/sys/kernel/sysrq || echo read-only >> /seen",
             "python -c 'import os; print(os.getpid() < 100)' >> /seen",
             "echo $REKINDLE_HOME$REKINDLE_IMAGES >> /seen",

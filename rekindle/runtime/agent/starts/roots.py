@@ -37,6 +37,7 @@ class Root:
 
     fd: int
     place: Path
+    shown: Sequence[Shown]
     shows: _Identity
     #: Called once it is removed.
     on_removed: Callable[[], None]
@@ -128,19 +129,26 @@ class RootSource:
 
     async def take(self) -> Root:
         """One that nobody has entered. Raises StartError."""
-        shown = await self.shown()
-        identity = _identity_of(shown)
         if self._closed:
             raise StartError("its template is gone")
-        self._refill(shown, identity)
+        return self.take_ready() or await self._make_one()
+
+    def take_ready(self) -> Root | None:
+        """One that was made ahead, and shows what is there now."""
+        self.prepare()
         while self._ready:
             root = self._ready.popleft()
-            if root.shows == identity:
-                return root
+            try:
+                if root.shows == _identity_of(root.shown):
+                    return root
+            except StartError as error:
+                log.info("a root made ahead is of no use", extra=kv(reason=error))
             root.remove()
-        return await self._make_one(shown, identity)
+        return None
 
-    async def _make_one(self, shown: Sequence[Shown], identity: _Identity) -> Root:
+    async def _make_one(self) -> Root:
+        shown = await self.shown()
+        identity = _identity_of(shown)
         place = self._new_place()
         request = RootRequest(
             lowers=tuple(map(str, self.lowers)),
@@ -157,7 +165,7 @@ class RootSource:
             self._one_gone()
             asyncio.get_running_loop().run_in_executor(None, remove_tree, place)
             raise
-        return Root(fd, place, identity, self._one_gone)
+        return Root(fd, place, shown, identity, self._one_gone)
 
     def with_more(
         self, written: Sequence[Path], more: Sequence[Shown], run_files: tuple[str, ...]
@@ -180,15 +188,16 @@ class RootSource:
             *((*written, *self.written), (), depth, on_done),
         )
 
-    def _refill(self, shown: Sequence[Shown], identity: _Identity) -> None:
-        if self._refilling is None and not self._closed:
-            self._refilling = asyncio.create_task(self._make_some(shown, identity))
+    def prepare(self) -> None:
+        """See to it that some are ready soon."""
+        if self.depth and self._refilling is None and not self._closed:
+            self._refilling = asyncio.create_task(self._make_some())
 
-    async def _make_some(self, shown: Sequence[Shown], identity: _Identity) -> None:
+    async def _make_some(self) -> None:
         try:
             await asyncio.sleep(_REFILL_AFTER_S)
             while len(self._ready) < self.depth and not self._closed:
-                root = await self._make_one(shown, identity)
+                root = await self._make_one()
                 if self._closed:
                     root.remove()
                 else:

@@ -108,6 +108,7 @@ class LiveTemplate:
         roots = source.below(root, depth=DEPTH_FOR_FORKS, on_done=root.let_go)
         self.sandbox.gone.add_done_callback(lambda _gone: roots.close())
         self.roots = roots
+        roots.prepare()
 
     def on_node(self, loaded: Mapping[str, Sequence[int]]) -> Mapping[str, Sequence[int]]:
         """What a process reports that it loaded: those that can change while it lives."""
@@ -126,34 +127,39 @@ class LiveTemplate:
             raise StartError(f"template {self.id} is gone")
         child = ForkedChild.make(new_id("ru"))
         self._forking[child.name] = child
-        if self.roots is not None:
-            self._hold(asyncio.create_task(self._fork_in_root(self.roots, child, spare)))
-            return child
         ordered = self._ordered[spare]
         if not ordered:
             asyncio.get_running_loop().call_soon(self._order_forks, spare)
         ordered.append(child)
         return child
 
-    async def _fork_in_root(self, roots: RootSource, child: ForkedChild, spare: bool) -> None:
-        try:
-            root = await roots.take()
-        except StartError as error:
-            self._fork_failed(child.name, str(error))
+    def _fork_in_root(self, roots: RootSource, child: ForkedChild, spare: bool) -> None:
+        if (root := roots.take_ready()) is not None:
+            self._order_in(root, child, spare)
             return
-        child.exit_status.add_done_callback(lambda _status: root.remove())
-        self._order_some([child], spare, [root.fd])
-        root.entered()
-        asyncio.get_running_loop().call_later(FORK_TIMEOUT_S, self._too_late, [child])
-
-    def _hold(self, task: asyncio.Task[None]) -> None:
+        task = asyncio.create_task(self._fork_when_made(roots, child, spare))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _fork_when_made(self, roots: RootSource, child: ForkedChild, spare: bool) -> None:
+        try:
+            self._order_in(await roots.take(), child, spare)
+        except StartError as error:
+            self._fork_failed(child.name, str(error))
+
+    def _order_in(self, root: Root, child: ForkedChild, spare: bool) -> None:
+        child.exit_status.add_done_callback(lambda _status: root.remove())
+        self._order_some([child], spare, [root.fd])
+        root.entered()
+
     def _order_forks(self, spare: bool) -> None:
         ordered, self._ordered[spare] = self._ordered[spare], []
-        for at in range(0, len(ordered), MAX_FDS):
-            self._order_some(ordered[at : at + MAX_FDS], spare, [])
+        if self.roots is not None:
+            for child in ordered:
+                self._fork_in_root(self.roots, child, spare)
+        else:
+            for at in range(0, len(ordered), MAX_FDS):
+                self._order_some(ordered[at : at + MAX_FDS], spare, [])
         asyncio.get_running_loop().call_later(FORK_TIMEOUT_S, self._too_late, ordered)
 
     def _order_some(self, children: list[ForkedChild], spare: bool, roots: list[int]) -> None:
