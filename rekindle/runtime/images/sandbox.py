@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import rekindle
-
 #: A line that a step printed.
 Say = Callable[[str], None]
 
@@ -35,7 +33,7 @@ def run(order: Mapping[str, Any], say: Say, timeout_s: float) -> tuple[int, dict
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, read_fd)
-        env = {**os.environ, "PYTHONPATH": str(Path(rekindle.__file__).parents[1])}
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         try:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-X", "utf8", "-m", _MODULE],
