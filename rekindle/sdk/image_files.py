@@ -53,6 +53,8 @@ def ignored_by(given: Ignore) -> Ignored:
     if isinstance(given, str) or not all(isinstance(one, str) for one in given):
         raise InvalidError(f"ignore={given!r} must be a list of patterns, or a function of a path")
     patterns = [one.strip() for one in given if one.strip() and not one.startswith("#")]
+    if not patterns:
+        return nothing
 
     def ignored(path: Path) -> bool:
         out = False
