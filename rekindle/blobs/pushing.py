@@ -60,21 +60,24 @@ def main() -> int:
     """See the module."""
     url, *names = sys.argv[1:]
     os.nice(_NICENESS)
-    threading.Thread(target=_end_with_owner, daemon=True).start()
+    done_it = threading.Event()
+    threading.Thread(target=_end_with_owner, args=(done_it,), daemon=True).start()
     try:
         store = open_store(url)
         done = [transfer.push(store, Path(name), at_once=_AT_ONCE) for name in names]
     except (Error, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    done_it.set()  # the owner, who sees it printed, closes our input
     sys.stdout.write(json.dumps([dataclasses.asdict(one) for one in done]))
     return 0
 
 
-def _end_with_owner() -> None:
+def _end_with_owner(done_it: threading.Event) -> None:
     """Not by the kernel's signal: that is sent when the thread ends that started this process."""
     os.read(0, 1)
-    os._exit(1)
+    if not done_it.is_set():
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_what_is_there_is_not_sent_again_and_zeros_never(store: BlobStore, tmp_p
     assert _push(store, _file(tmp_path, one + bytes(8 * _CHUNK) + one)).blob == first.blob
     second = _push(store, _file(tmp_path, one + other))
     assert _CHUNK <= second.sent_bytes < 2 * _CHUNK
-    assert transfer.fetch(store, first.blob, tmp_path / "back") < 2 * _CHUNK
+    assert transfer.fetch(store, first.blob, tmp_path / "back") < 3 * _CHUNK
     assert (tmp_path / "back").stat().st_blocks * 512 < 4 * _CHUNK  # zeros stay holes
 
 

@@ -51,6 +51,8 @@ class LazyFile:
         self._changed = threading.Condition()
         self._reasons: dict[int, Exception] = {}
         self._waiting: dict[int, int] = {}  # chunk -> readers that wait for it
+        #: Of the chunks that the first readers are known to touch, those that are not here.
+        self._first_left: set[int] = set()
         self._keep_all = False
         self._told = False
 
@@ -66,7 +68,8 @@ class LazyFile:
                 if number not in self.touched and len(self.touched) < MOST_NOTED:
                     self.touched[number] = None
                 ahead += self._streams.touched(number)
-        ahead = [number for number in ahead if not self.sparse.has(number)]
+        # Who is known needs no guessing: it would take bandwidth from what is known.
+        ahead = [] if self._first_left else [n for n in ahead if not self.sparse.has(n)]
         if missing:
             self._fetcher.ask(self, missing, Urgency.READ)
         if ahead:
@@ -114,6 +117,8 @@ class LazyFile:
     def first(self, numbers: Iterable[int]) -> None:
         """Fetch chunks that the first readers are known to touch, before they do."""
         wanted = [number for number in numbers if self.wants_at_all(number)]
+        with self._changed:
+            self._first_left.update(wanted)
         self._fetcher.ask(self, wanted, Urgency.FIRST)
 
     def rest(self) -> None:
@@ -137,6 +142,7 @@ class LazyFile:
         self.sparse.write(number, data)
         with self._changed:
             self.received_bytes += received_bytes
+            self._first_left.discard(number)
             self._reasons.pop(number, None)
             self._changed.notify_all()
         self._tell_once()
@@ -144,6 +150,7 @@ class LazyFile:
     def failed(self, number: int, error: Exception) -> None:
         """See Wanted."""
         with self._changed:
+            self._first_left.discard(number)
             if number in self._waiting:
                 self._reasons[number] = error
                 self._changed.notify_all()

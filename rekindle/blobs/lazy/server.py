@@ -13,8 +13,6 @@ import os
 import signal
 import socket
 import sys
-import threading
-from typing import Any
 
 from rekindle.linux import mounts
 
@@ -53,23 +51,6 @@ def _leave_unmounter(mountpoint: str, control_fd: int) -> None:
         pass  # in use by somebody else, or gone
     finally:
         os._exit(0)
-
-
-class Control:
-    """Messages to the owner, from any thread."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self._sending = threading.Lock()
-
-    def say(self, **message: Any) -> None:
-        """One line. That the owner is gone shows when it is read from."""
-        data = json.dumps(message).encode() + b"\n"
-        with self._sending:
-            try:
-                self.connection.sendall(data)
-            except OSError:
-                pass
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.blobs.lazy.cache import LazyCache
+from rekindle.blobs.lazy.control import Control
 from rekindle.blobs.lazy.file import COMPLETE, LazyFile
 from rekindle.blobs.lazy.operations import FILE_MODE, BlobFiles
-from rekindle.blobs.lazy.server import Control
 from rekindle.blobs.store import open_store
 from rekindle.exception import BlobError, Error
 

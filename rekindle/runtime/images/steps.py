@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle import paths
 from rekindle.exception import Error, ImageError
 from rekindle.runtime.images import reach, sandbox, tools
 from rekindle.runtime.images.inside import RUN
@@ -136,8 +137,7 @@ def _shown(
     if step.kind is StepKind.CALL:
         import cloudpickle
 
-        ours = Path(__file__).parents[2]
-        for place in (ours, Path(str(cloudpickle.__file__)).parent):
+        for place in (paths.PACKAGE, Path(cloudpickle.__file__).parent):
             binds.append((str(place), f"{_PACKAGES}/{place.name}", True))
     for mount in step.volumes:
         binds.append((str(_volume(mount)), mount.path, mount.read_only))
