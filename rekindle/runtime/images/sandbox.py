@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import rekindle
+from rekindle import paths
 
 #: A line that a step printed.
 Say = Callable[[str], None]
@@ -35,7 +35,7 @@ def run(order: Mapping[str, Any], say: Say, timeout_s: float) -> tuple[int, dict
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, read_fd)
-        env = {**os.environ, "PYTHONPATH": str(Path(rekindle.__file__).parents[1])}
+        env = {**os.environ, "PYTHONPATH": str(Path(paths.__file__).parents[1])}
         try:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-X", "utf8", "-m", _MODULE],

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import rekindle
+from rekindle import paths
 from rekindle.exception import Error, ImageError
 from rekindle.runtime.images import reach, sandbox, tools
 from rekindle.runtime.images.inside import RUN
@@ -137,8 +137,8 @@ def _shown(
     if step.kind is StepKind.CALL:
         import cloudpickle
 
-        for package in (rekindle, cloudpickle):
-            place = Path(str(package.__file__)).parent
+        for file in (paths.__file__, cloudpickle.__file__):
+            place = Path(file).parent
             binds.append((str(place), f"{_PACKAGES}/{place.name}", True))
     for mount in step.volumes:
         binds.append((str(_volume(mount)), mount.path, mount.read_only))
