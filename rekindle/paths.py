@@ -15,6 +15,10 @@ from rekindle.exception import SetupError
 MAX_SOCKET_PATH = 100
 
 
+#: Where this package is installed.
+PACKAGE = Path(__file__).parent
+
+
 def fitting_socket(path: Path) -> Path:
     """The same path. Raises SetupError for one that is too long for a socket."""
     size = len(os.fsencode(path))

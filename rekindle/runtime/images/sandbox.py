@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rekindle import paths
@@ -35,7 +34,7 @@ def run(order: Mapping[str, Any], say: Say, timeout_s: float) -> tuple[int, dict
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, read_fd)
-        env = {**os.environ, "PYTHONPATH": str(Path(paths.__file__).parents[1])}
+        env = {**os.environ, "PYTHONPATH": str(paths.PACKAGE.parent)}
         try:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-X", "utf8", "-m", _MODULE],

@@ -137,8 +137,7 @@ def _shown(
     if step.kind is StepKind.CALL:
         import cloudpickle
 
-        for file in (paths.__file__, cloudpickle.__file__):
-            place = Path(file).parent
+        for place in (paths.PACKAGE, Path(cloudpickle.__file__).parent):
             binds.append((str(place), f"{_PACKAGES}/{place.name}", True))
     for mount in step.volumes:
         binds.append((str(_volume(mount)), mount.path, mount.read_only))

@@ -12,7 +12,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Iterable, Sequence
-from itertools import chain, compress
+from itertools import chain, compress, repeat
 from operator import itemgetter
 from struct import Struct
 from time import time
@@ -115,8 +115,8 @@ def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
     names = ("s" + "\0s".join(keys)).encode("utf-8", "surrogatepass").split(b"\0")
     if len(names) != len(keys) or max(map(len, names)) > _LONGEST:
         return None
-    head, dumps, protocol = _HEAD.pack(int(time()), 0), pickle.dumps, pickling.PROTOCOL
-    entries = [head + dumps(value, protocol) for value in values]
+    head = _HEAD.pack(int(time()), 0)
+    entries = map(head.__add__, map(pickle.dumps, values, repeat(pickling.PROTOCOL)))
     return list(chain.from_iterable(zip(names, entries, strict=True)))
 
 
@@ -165,7 +165,10 @@ def values_of(entries: Sequence[bytes]) -> list[Any]:
 
 def _values_of(entries: Sequence[bytes], *, plain: bool) -> list[Any]:
     if plain:
-        return unpickled(list(map(_BEHIND, entries)), "a value of a Dict")
+        try:
+            return list(map(pickle.loads, map(_BEHIND, entries)))
+        except Exception:  # noqa: BLE001, S110 - it is found again, and named
+            pass
     return [value_of(one, "a value of a Dict") for one in entries]
 
 
@@ -201,8 +204,7 @@ def plain_pickles(values: Sequence[Any]) -> list[bytes]:
     """Many values, the quick way; empty unless all are simple."""
     if not SCALARS.issuperset(map(type, values)):
         return []
-    dumps, protocol = pickle.dumps, pickling.PROTOCOL
-    return [dumps(value, protocol) for value in values]
+    return list(map(pickle.dumps, values, repeat(pickling.PROTOCOL)))
 
 
 def unpickled(parts: Sequence[bytes], what: str) -> list[Any]:

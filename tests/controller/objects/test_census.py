@@ -63,6 +63,7 @@ def test_what_is_in_objects_and_was_done_with_them_is_shown(
 def test_the_metrics_have_them_by_name(shared: Instance) -> None:
     d = Dict.from_name("census.metrics", create_if_missing=True)
     d["a"] = 1
+    seen(shared, d.object_id)  # what was counted a moment ago had not got it yet
     client = client_for(shared.directory)
     reply = operator.request(client, "Metrics", pb.MetricsRequest(), pb.MetricsReply)
     labels = 'environment="main",kind="dict",name="census.metrics"'
