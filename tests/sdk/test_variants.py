@@ -10,6 +10,7 @@ import pytest
 import rekindle
 from rekindle.exception import InvalidError
 from rekindle.sdk import stats
+from rekindle.sdk.declaration import DeployedHere
 from rekindle.sdk.variants import Variant
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -84,7 +85,9 @@ def test_a_variant_of_an_included_function_has_the_secrets_of_the_whole_app(
 
     whole = rekindle.App("whole", secrets=[rekindle.Secret.from_dict({"A": "whole", "C": "whole"})])
     whole.include(part)
-    monkeypatch.setattr(whole, "deployed", object())  # it is as a part of this that it runs
+    client: Any = object()
+    # It is as a part of this that it runs.
+    monkeypatch.setattr(whole, "deployed", DeployedHere("whole", client, "ap-1"))
     made = read.with_options(secrets=[rekindle.Secret.from_dict({"B": "own"})])._declaration
     assert isinstance(made, Variant)
     assert made._request("fu-1").secrets == {"A": "part", "B": "own", "C": "whole"}
