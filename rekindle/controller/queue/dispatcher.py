@@ -7,6 +7,7 @@ hands out is durable already, and taken from the stream.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
@@ -15,8 +16,8 @@ from rekindle.controller.events import RoomFreed
 from rekindle.controller.nodes.gpus import able
 from rekindle.controller.queue.placement import (
     AHEAD_NS,
+    Turns,
     choose_agent,
-    choose_function,
     has_enough,
     portion,
     weight,
@@ -77,19 +78,17 @@ class Dispatcher:
     def pump(self) -> None:
         """Assign what can be assigned now."""
         table = self._table
-        blocked: set[str] = set()
+        turns = Turns(table.ready.values())
+        rooms = Rooms(self._core.state.agents.values())
         messages: dict[tuple[Agent, QueuedBatch], AssignedBatch] = {}
         filling: set[tuple[str, str]] = set()
-        while table.ready:
-            function = choose_function(
-                f for f in table.ready.values() if f.function_id not in blocked
-            )
-            if function is None:
-                break
+        while (function := turns.next()) is not None:
             work = table.next_ready(function)
             if work is None:
                 continue
             most, depth = function.max_containers, work.entry.call.depth
+            if not rooms.has_any(depth):
+                continue
             agents = self._core.state.agents.values()
             agent = choose_agent(
                 [
@@ -103,7 +102,6 @@ class Dispatcher:
                 depth,
             )
             if agent is None:  # nor for those behind it: the deepest are in front
-                blocked.add(function.function_id)
                 continue
             filling.add((agent.agent_id, function.function_id))
             self._turn += 1
@@ -118,10 +116,33 @@ class Dispatcher:
                 function.ready.popleft()
                 table.assign_detached(work, agent)
                 _send(agent, work, [work.input], work.delivery)
+            rooms.changed()
+            turns.again(function)
             if function.backlog and not function.loading:
                 self._core.publish(RoomFreed(function))
         for (agent, _), part in messages.items():
             _send(agent, part, list(part.out.values()), 1)
+
+
+class Rooms:
+    """Whether any agent has room, by the depth of what is to be placed.
+
+    Asked once for all functions that wait, not for each of them.
+    """
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        self._agents = agents
+        self._any: dict[int, bool] = {}
+
+    def has_any(self, depth: int) -> bool:
+        """At this depth."""
+        if depth not in self._any:
+            self._any[depth] = any(one.room(depth) > 0 for one in self._agents)
+        return self._any[depth]
+
+    def changed(self) -> None:
+        """An agent has got something."""
+        self._any.clear()
 
 
 def _send(agent: Agent, holding: Holding, inputs: list[pb.Input], delivery: int) -> None:

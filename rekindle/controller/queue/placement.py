@@ -14,8 +14,9 @@ the next message; each of them is the smaller a part of a unit.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 #: Work that an agent may have waiting for each runner: enough that it can deal large slices, and
 #: that messages to it are few. With less, 64 runners of 10 ms inputs waited for the next message.
@@ -124,6 +125,25 @@ def portion(
     return max(1, min(int(min(1.0, agent.room(depth)) / each), left))
 
 
-def choose_function(functions: Iterable[FunctionT]) -> FunctionT | None:
-    """The function whose turn it is: fewest units at agents, then longest not served."""
-    return min(functions, key=lambda f: (f.units, f.served, f.function_id), default=None)
+class Turns(Generic[FunctionT]):
+    """Functions in the order of their turns: fewest units at agents, then longest not served.
+
+    A heap: of a thousand functions that are due at once, each comes up once where there is no room,
+    and no search through all of them goes before it.
+    """
+
+    def __init__(self, functions: Iterable[FunctionT]) -> None:
+        self._waiting = [_turn(one) for one in functions]
+        heapq.heapify(self._waiting)
+
+    def next(self) -> FunctionT | None:
+        """The one whose turn it is; it has no other until ``again``. None: all had theirs."""
+        return heapq.heappop(self._waiting)[-1] if self._waiting else None
+
+    def again(self, function: FunctionT) -> None:
+        """It was served, and has more."""
+        heapq.heappush(self._waiting, _turn(function))
+
+
+def _turn(function: FunctionT) -> tuple[float, int, str, FunctionT]:
+    return function.units, function.served, function.function_id, function

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rekindle.controller.queue.placement import (
     MOST_PER_AGENT,
     MOST_PER_RUNNER,
+    Turns,
     choose_agent,
-    choose_function,
     has_enough,
     portion,
     share,
@@ -147,20 +147,26 @@ def test_a_portion_is_about_one_unit_and_within_the_share(
 def test_no_function_waits_while_others_hold_more(queues: list[int], slots: int) -> None:
     functions = [FunctionStub(f"f{i}", 0, 0) for i in range(len(queues))]
     left = dict(zip([f.function_id for f in functions], queues, strict=True))
+    turns = Turns(functions)
     for turn in range(1, slots + 1):
-        chosen = choose_function(f for f in functions if left[f.function_id])
+        chosen = turns.next()
         if chosen is None:
             break
+        waiting_units = [f.units for f in functions if left[f.function_id]]
+        assert chosen.units == min(waiting_units)
         chosen.units += 1
         chosen.served = turn
         left[chosen.function_id] -= 1
+        if left[chosen.function_id]:
+            turns.again(chosen)
     waiting = [f.units for f in functions if left[f.function_id]]
     if waiting:
         assert max(f.units for f in functions) <= min(waiting) + 1
 
 
 def test_no_function_is_chosen_from_none() -> None:
-    assert choose_function([]) is None
+    none: Turns[FunctionStub] = Turns([])
+    assert none.next() is None
 
 
 def test_an_agent_is_filled_up_once_it_has_done_an_eighth_of_short_inputs() -> None:
