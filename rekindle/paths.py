@@ -106,6 +106,11 @@ def objects_socket(instance: Path) -> Path:
     return instance / "objects.sock"
 
 
+def requests_socket(instance: Path) -> Path:
+    """Where short programs make requests of the controller, without gRPC."""
+    return instance / "requests.sock"
+
+
 def terminal_socket(instance: Path, app_id: str) -> Path:
     """Where runners of an app reach the terminal of its program, if that lends it."""
     return instance / f"{app_id}.tty"

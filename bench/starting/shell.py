@@ -88,7 +88,8 @@ def _home() -> Iterator[dict[str, str]]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("CI", "REKINDLE_DIR", "REKINDLE_METRICS")
+        # As installed packages have it: with the bytecode of rekindle, as of all else.
+        if name not in ("CI", "REKINDLE_DIR", "REKINDLE_METRICS", "PYTHONDONTWRITEBYTECODE")
     }
     environ = kept | {"REKINDLE_HOME": str(home), "REKINDLE_LINGER": "10m"}
     try:

@@ -38,7 +38,7 @@ def completion(shell: str | None) -> None:
     kind = get_completion_class(name) if name in _STARTUP else None
     if kind is None:
         raise InvalidError(f"no completion for the shell {name!r}; name one: {', '.join(_STARTUP)}")
-    from rekindle.cli.main import cli
+    from rekindle.cli.group import cli
 
     click.echo(kind(cli, {}, "rekindle", "_REKINDLE_COMPLETE").source())
     if sys.stdout.isatty():

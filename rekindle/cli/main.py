@@ -1,122 +1,20 @@
-"""``rekindle``: the command line. Commands are loaded when they are used, so help is quick."""
+"""The console script: a command line, and how its process ends.
+
+``rekindle run FILE`` alone is done here without click, which takes as long to load as such a
+program waits for its runner; whatever else is given is click's to understand (group.py).
+"""
 
 from __future__ import annotations
 
-import importlib
+import gc
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-import click
-
+from rekindle import lazily
+from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.exception import Error
-from rekindle.sdk.unsupported import COMMANDS
-from rekindle.wire.version import __version__
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-#: Group -> name -> (module, what it does).
-_GROUPS = {
-    "Programs and apps": {
-        "run": ("run", "Run a function or entrypoint of a file."),
-        "serve": ("serve", "Run an app of a file, and again whenever a file of it is saved."),
-        "deploy": ("deploy", "Have an app of a file stay, as its next version."),
-        "app": ("app", "Look at deployed apps; stop them, roll them back."),
-        "schedule": ("schedule", "See when functions of deployed apps run; run one now."),
-        "logs": ("logs", "Show what an app printed, or follow it."),
-        "inputs": ("queue", "Look at inputs that wait, cancel calls, replay dead letters."),
-        "shell": ("shell", "Open a shell where a function runs."),
-    },
-    "Objects": {
-        "dict": ("objects", "Look at Dicts, and change what is in them."),
-        "queue": ("objects", "Look at Queues, and change what is in them."),
-        "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
-        "volume": ("volume", "Keep folders by name: list, ls, get, put, and others."),
-        "environment": ("environment", "Name spaces of apps and objects: list, create, delete."),
-    },
-    "The instance": {
-        "up": ("up", "Keep an instance up: Redis, controller and agent."),
-        "down": ("up", "End the instance that `rekindle up` keeps."),
-        "status": ("status", "Show apps, queues and agents of an instance."),
-        "top": ("top", "Watch functions, runners and starts, live."),
-        "container": ("container", "Look at runners, and into them."),
-        "pool": ("pool", "Look at pools; set their sizes and policies."),
-        "snapshot": ("snapshot", "List, inspect and remove snapshots."),
-        "blob": ("blob", "Look at the store that nodes share snapshots through."),
-        "image": ("image", "Build images; list, inspect and remove their layers."),
-        "metrics": ("status", "Print the metrics for Prometheus."),
-    },
-    "This machine": {
-        "setup": ("setup", "Get what rekindle needs (CRIU, libfuse) onto this machine."),
-        "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
-        "completion": ("completion", "Print what has a shell complete rekindle's commands."),
-    },
-    "Measure": {
-        "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),
-        "bench": ("bench", "Compare the strategies of a call, phase by phase."),
-    },
-}
-_COMMANDS = {name: known for group in _GROUPS.values() for name, known in group.items()}
-
-#: What a shell expects of a program that was interrupted.
-INTERRUPTED = 130
-
-
-class _Lazy(click.Group):
-    """A group whose commands are imported by name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"rekindle.cli.{_COMMANDS[cmd_name][0]}")
-        name = f"{cmd_name}_" if cmd_name == "dict" else cmd_name  # no name hides dict
-        command: click.Command = getattr(module, name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from rekindle.sdk.checks import nearest
-
-            if args[0] in COMMANDS:
-                ctx.fail(f"`rekindle {args[0]}` is not there yet; meanwhile: {COMMANDS[args[0]]}")
-            near = nearest(args[0], _COMMANDS)
-            if not near and (args[0].endswith(".py") or "::" in args[0]):
-                near = f"; to run a file: rekindle run {args[0]}"
-            ctx.fail(f"no command {args[0]!r}{near}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        widest = max(map(len, _COMMANDS))
-        for title, group in _GROUPS.items():
-            with formatter.section(title):
-                rows = [(name.ljust(widest), text) for name, (_, text) in group.items()]
-                formatter.write_dl(rows)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names of commands without loading them: a key was pressed, and somebody waits."""
-        if incomplete.startswith("-"):
-            return super().shell_complete(ctx, incomplete)
-        from click.shell_completion import CompletionItem
-
-        return [
-            CompletionItem(name, help=text)
-            for name, (_, text) in _COMMANDS.items()
-            if name.startswith(incomplete)
-        ]
-
-
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="rekindle", message="%(prog)s %(version)s")
-def cli() -> None:
-    """Run Python functions in isolated processes that start in milliseconds."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -128,11 +26,12 @@ def run(argv: Sequence[str]) -> int:
     """Run the command line ``argv``; the exit status."""
     signal.signal(signal.SIGTERM, _end)
     try:
-        value: Any = cli.main(args=list(argv), prog_name="rekindle", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        if (plain := _plain_run(argv)) is not None:
+            return _run_plainly(*plain)
+        from rekindle.cli import group
+
+        return group.run(argv)
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; nothing may be written at exit either.
@@ -143,7 +42,24 @@ def run(argv: Sequence[str]) -> int:
 
         failure.show_error(wording.of_commands(error))
         return 1
-    return value if isinstance(value, int) else 0
+
+
+def _plain_run(argv: Sequence[str]) -> tuple[str, bool] | None:
+    """Of ``run FILE`` and ``run -q FILE``: the file, and whether it is quiet."""
+    match argv:
+        case ["run", reference] if not reference.startswith("-"):
+            return reference, False
+        case ["run", "-q" | "--quiet", reference] if not reference.startswith("-"):
+            return reference, True
+    return None
+
+
+def _run_plainly(reference: str, quiet: bool) -> int:
+    with lazily.loading():
+        from rekindle.cli import plain_run
+
+        gc.freeze()  # nor at the end, when it would look at everything once more
+    return plain_run.run(reference, quiet)
 
 
 def _end(number: int, _frame: object) -> None:

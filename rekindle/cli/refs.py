@@ -9,8 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.app import App
 from rekindle.sdk.checks import nearest
@@ -21,10 +19,11 @@ from rekindle.sdk.function import Function
 from rekindle.sdk.program import main_module
 
 if TYPE_CHECKING:
+    import click
     from click.shell_completion import CompletionItem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     """What a reference names: an entrypoint, a function, or a class and its method."""
 

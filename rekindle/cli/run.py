@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from rekindle.cli import arguments, refs, shown
-from rekindle.cli.main import INTERRUPTED
+from rekindle.cli import arguments, execution, refs
+from rekindle.cli.execution import RunOptions
 from rekindle.cli.options import environment_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk import notes, progress, running
 from rekindle.sdk.binding import annotation_of
-from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
-from rekindle.sdk.local import lingering
 from rekindle.wire.phases import Strategy
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What is rekindle's own among the options."""
-
-    phases: bool = False
-    strategy: str | None = None
-    quiet: bool = False
-    linger: str | None = None
-    detach: bool = False
-    interactive: bool = False
 
 
 def _own_options() -> list[click.Option]:
@@ -88,9 +69,16 @@ def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise
-        _show_failure(error)
+        execution.show_failure(error)
         return 1
-    status: int = _command_for(target, RunOptions(**own)).main(
+    return run_target(target, RunOptions(**own), reference, words)
+
+
+def run_target(
+    target: Target, options: RunOptions, reference: str, words: tuple[str, ...] = ()
+) -> int:
+    """Run what a reference names with the words that are its own. Raises click's exceptions."""
+    status: int = _command_for(target, options).main(
         args=list(words), prog_name=f"rekindle run {reference}", standalone_mode=False
     )
     return status
@@ -105,7 +93,7 @@ environment_option(run)
 
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
-    function = _raw(target)
+    function = execution.raw_of(target)
     if not isinstance(target.what, LocalEntrypoint):
         generators = target.what._declaration.generators or ()
         if (target.method if isinstance(target.what, Cls) else "") in generators:
@@ -117,8 +105,8 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
         return click.Command(
             target.name,
             params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
-            callback=lambda words: _execute(
-                target, options, lambda: _call(target, options, {}, *words)
+            callback=lambda words: execution.execute(
+                target, options, lambda: execution.call_of(target, options, {}, *words)
             ),
             context_settings={"ignore_unknown_options": True, "help_option_names": []},
         )
@@ -151,7 +139,9 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             if value not in (None, False):
                 chosen = replace(chosen, **{param.name: value})
         for_class = {name: given.pop(name) for name in of_class}
-        return _execute(target, chosen, lambda: _call(target, chosen, for_class, **given))
+        return execution.execute(
+            target, chosen, lambda: execution.call_of(target, chosen, for_class, **given)
+        )
 
     return click.Command(
         target.name,
@@ -160,92 +150,3 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
         help=inspect.getdoc(function),
         context_settings={"help_option_names": ["--help"]},
     )
-
-
-def _raw(target: Target) -> Callable[..., Any]:
-    """The user's function, a method without its self."""
-    if isinstance(target.what, LocalEntrypoint):
-        return target.what.raw
-    raw: Any = target.what._declaration.raw
-    if isinstance(target.what, Cls):
-        method = getattr(raw, target.what._declaration.methods[target.method])
-        bound: Callable[..., Any] = method.__get__(raw.__new__(raw))
-        return bound
-    function: Callable[..., Any] = raw
-    return function
-
-
-# ---- running -----------------------------------------------------------------------------------
-
-
-def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
-    if options.linger is not None:
-        lingering.time_s(options.linger, "--linger ")
-        os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
-    lingering.linger_s()  # a wrong time is refused before anything is started
-    shown.show_notes(quiet=options.quiet)
-    status = 0
-    finished: list[records.CallRecord] = []
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(shown.waits(quiet=options.quiet))
-            if options.phases:
-                finished = stack.enter_context(records.collect())
-            stack.enter_context(running.enable_output())
-            if options.strategy:
-                stack.enter_context(running.ask_strategy(options.strategy))
-            with progress.step(f"Bringing up {target.app.name or 'the app'}"):
-                app = stack.enter_context(
-                    target.app.run(detach=options.detach, interactive=options.interactive)
-                )
-            notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
-            try:
-                result = call()
-                if result is not None and not options.quiet:
-                    click.echo(result if isinstance(result, str) else repr(result))
-            except KeyboardInterrupt:
-                notes.write_note(
-                    f"What was submitted goes on: `rekindle logs {app.app_id}` shows its output."
-                    if options.detach
-                    else "Stopping."
-                )
-                status = INTERRUPTED
-            except Exception as error:  # noqa: BLE001 - whatever the user's code raised
-                _show_failure(error)
-                status = 1
-    except KeyboardInterrupt:  # while it came up or was taken down
-        notes.write_note("Stopping.")
-        status = INTERRUPTED
-    if finished:
-        from rekindle.cli import phases
-
-        sys.stdout.flush()
-        phases.show(finished)
-    return status
-
-
-def _show_failure(error: BaseException) -> None:
-    from rekindle.cli import failure  # loads what a run without one does not need
-
-    failure.show_failure(error)
-
-
-def _call(
-    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: str, **values: Any
-) -> Any:
-    """The value of the call; None of a local entrypoint."""
-    what = target.what
-    if isinstance(what, LocalEntrypoint):
-        made = what.raw(*words, **values)
-        if inspect.iscoroutine(made):
-            import asyncio
-
-            asyncio.run(made)
-        return None
-    function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what
-    if options.detach:  # in the queue, where it needs nobody who waits
-        submitted = function.spawn(*words, **values)
-        if not options.quiet:
-            notes.write_note(f"Submitted {submitted.object_id}.")
-        return submitted.get()
-    return function.remote(*words, **values)

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from rekindle.cli import refs, shown
-from rekindle.cli.main import INTERRUPTED
+from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.cli.options import environment_option
 from rekindle.cli.serving import Served, Serving
 from rekindle.sdk import notes

@@ -18,11 +18,12 @@ from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.metrics.http import MetricsHttp
 from rekindle.controller.nodes.gateway import AgentGateway
 from rekindle.controller.objects.server import ObjectServer
+from rekindle.controller.request_server import RequestServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
-from rekindle.paths import fitting_socket, objects_socket
+from rekindle.paths import fitting_socket, objects_socket, requests_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -55,9 +56,11 @@ class ControllerServer:
         interceptors = [TokenInterceptor(config.token)]
         self._grpc = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         parts = self._parts
+        service = ControllerService(parts)
+        self._requests = RequestServer(service, config.token)
         gateway = AgentGateway(parts.agents, parts.inbox, parts.apps, parts.registry, parts.secrets)
         for add, servicer in (
-            (pb_grpc.add_ControllerServicer_to_server, ControllerService(parts)),
+            (pb_grpc.add_ControllerServicer_to_server, service),
             (pb_grpc.add_AgentGatewayServicer_to_server, gateway),
             (health_pb2_grpc.add_HealthServicer_to_server, self._health),
         ):
@@ -77,6 +80,7 @@ class ControllerServer:
         parts.start()
         if socket_path is not None:
             await self._objects.start(objects_socket(socket_path.parent))
+            await self._requests.start(requests_socket(socket_path.parent))
         if socket_path is not None:
             self._bind_socket(socket_path)
         port = 0
@@ -148,6 +152,7 @@ class ControllerServer:
         await self._health.enter_graceful_shutdown()
         await self._metrics_http.stop()
         await self._objects.stop()
+        await self._requests.stop()
         await self._grpc.stop(_END_GRACE_S)
         try:
             async with asyncio.timeout(2.0):

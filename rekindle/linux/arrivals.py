@@ -66,6 +66,10 @@ class Arrivals:
         """It has come, to who slept."""
         self._soon = not self._alone and perf_counter_ns() - began_ns < LOOK_NS
 
+    def likely(self) -> None:
+        """What comes next is likely to come soon, however long this took: that was a start."""
+        self._soon = not self._alone
+
     def _look(self, began_ns: int) -> bool:
         global _not_before_ns
         poll, last_ns = self._poll, began_ns

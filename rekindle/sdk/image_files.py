@@ -29,6 +29,7 @@ FOLDER, CONTENT = "files", "content"
 _DIGITS = 32
 _DRAFT = ".draft-"
 _AT_ONCE_BYTES = 1 << 20
+_FILE, _PROGRAM, _FOLDER, _LINK = b"file", b"program", b"folder", b"link"
 
 
 def nothing(_path: Path) -> bool:
@@ -52,6 +53,8 @@ def ignored_by(given: Ignore) -> Ignored:
     if isinstance(given, str) or not all(isinstance(one, str) for one in given):
         raise InvalidError(f"ignore={given!r} must be a list of patterns, or a function of a path")
     patterns = [one.strip() for one in given if one.strip() and not one.startswith("#")]
+    if not patterns:
+        return nothing
 
     def ignored(path: Path) -> bool:
         out = False
@@ -114,16 +117,17 @@ def _copy(source: Path, ignored: Ignored) -> str:
     draft.chmod(0o755)
     try:
         content = draft / CONTENT
-        for path, relative in _walk(source, ignored):
+        for path, relative, kind in _walk(source, ignored):
             place = content / relative
-            if path.is_symlink():
+            if kind == _LINK:
                 place.symlink_to(os.readlink(path))
-            elif path.is_dir():
+            elif kind == _FOLDER:
                 place.mkdir()
             else:
                 shutil.copyfile(path, place)
-                place.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-                _same_time(path, place)
+                found = os.stat(path)
+                place.chmod(0o755 if found.st_mode & 0o100 else 0o644)
+                os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns))
         digest = digest_of(content)
         try:
             os.rename(draft, folder / digest)
@@ -135,11 +139,6 @@ def _copy(source: Path, ignored: Ignored) -> str:
     return digest
 
 
-def _same_time(path: Path, place: Path) -> None:
-    found = path.stat()
-    os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
 def digest_of(source: Path, ignored: Ignored = nothing) -> str:
     """32 hex digits that name what a file or folder holds: names, bytes, links, and what may be
     executed. Neither the order in which a folder lists its files nor their times count.
@@ -147,48 +146,62 @@ def digest_of(source: Path, ignored: Ignored = nothing) -> str:
     Raises OSError.
     """
     whole = hashlib.sha256()
-    buffer = bytearray(_AT_ONCE_BYTES)
-    for path, relative in _walk(source, ignored):
+    for path, relative, kind in _walk(source, ignored):
         name = os.fsencode(relative)
-        if path.is_symlink():
-            _put(whole, b"link", name, os.fsencode(os.readlink(path)))
-        elif path.is_dir():
-            _put(whole, b"folder", name, b"")
+        if kind == _LINK:
+            _put(whole, kind, name, os.fsencode(os.readlink(path)))
+        elif kind == _FOLDER:
+            _put(whole, kind, name, b"")
         else:
-            content = hashlib.sha256()
-            with open(path, "rb", buffering=0) as file:
-                executable = b"program" if os.fstat(file.fileno()).st_mode & 0o100 else b"file"
-                while count := file.readinto(buffer):
-                    content.update(memoryview(buffer)[:count])
-            _put(whole, executable, name, content.digest())
+            _put(whole, *_content(path, name))
     return whole.hexdigest()[:_DIGITS]
+
+
+def _content(path: str, name: bytes) -> tuple[bytes, bytes, bytes]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kind = _PROGRAM if os.fstat(fd).st_mode & 0o100 else _FILE
+        content = hashlib.sha256()
+        while chunk := os.read(fd, _AT_ONCE_BYTES):
+            content.update(chunk)
+    finally:
+        os.close(fd)
+    return kind, name, content.digest()
 
 
 def _put(digest: hashlib._Hash, kind: bytes, name: bytes, content: bytes) -> None:
     digest.update(b"%s %d %d " % (kind, len(name), len(content)) + name + content)
 
 
-def _walk(source: Path, ignored: Ignored) -> Iterator[tuple[Path, Path]]:
-    """What is in it, folders before what is in them, by name; paths and their relative forms.
+def _walk(source: Path, ignored: Ignored) -> Iterator[tuple[str, str, bytes]]:
+    """What is in it, folders before what is in them, by name: paths, relative paths and kinds.
 
     A link at the top is followed; others are links in the image, too.
     """
-    source = source.resolve()
-    yield source, Path()
-    if not source.is_dir():
-        if not stat.S_ISREG(source.stat().st_mode):
+    top = os.path.realpath(source)
+    mode = os.stat(top).st_mode
+    if not stat.S_ISDIR(mode):
+        if not stat.S_ISREG(mode):
             raise OSError(f"{source} is neither a file nor a folder")
+        yield top, "", _FILE
         return
-    pending = [Path()]
+    yield top, "", _FOLDER
+    pending = [""]
     while pending:
         folder = pending.pop()
-        for entry in sorted(os.scandir(source / folder), key=lambda one: one.name):
-            relative = folder / entry.name
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if ignored(relative):
+        with os.scandir(f"{top}/{folder}") as found:
+            entries = sorted(found, key=lambda one: one.name)
+        for entry in entries:
+            relative = f"{folder}{entry.name}"
+            if ignored is not nothing and ignored(Path(relative)):
                 continue
-            if is_folder:
-                pending.append(relative)
-            elif not entry.is_symlink() and not entry.is_file():
+            if entry.is_symlink():
+                kind = _LINK
+            elif entry.is_dir():
+                kind = _FOLDER
+                pending.append(f"{relative}/")
+            elif entry.is_file():
+                kind = _FILE
+            else:
                 continue  # a socket, a pipe or a device has no content
-            yield source / relative, relative
+            yield entry.path, relative, kind

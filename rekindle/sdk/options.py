@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks, schedules
-from rekindle.sdk.resources import Retries, retry_spec
-from rekindle.sdk.schedules import Cron, Period
+from rekindle.sdk import checks
 from rekindle.sdk.secret import Secret, check_secrets
-from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
     from rekindle.sdk.image_chain import Chain
+    from rekindle.sdk.resources import Retries
+    from rekindle.sdk.schedules import Cron, Period
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
+    from rekindle.wire.gpus import GpuRequest
+    from rekindle.wire.spec import RetrySpec
 
 MAX_TIMEOUT_S = 24 * 3600
 #: What a message has room for.
@@ -126,7 +127,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         single_use_containers=values.get("single_use_containers", False),
         enable_memory_snapshot=values.get("enable_memory_snapshot", False),
         enable_gpu_snapshot=_gpu_snapshot(given, gpu),
-        retries=retry_spec(values.get("retries")),
+        retries=_retries(values.get("retries")),
         cpu=cpu and float(cpu),
         cpu_limit=cpu_limit and float(cpu_limit),
         memory_mib=memory,
@@ -141,7 +142,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         volumes=check_volumes(given.get("volumes")),
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
-        schedule=schedules.check(where, given.get("schedule")),
+        schedule=_schedule(where, given.get("schedule")),
         image=check_image(given.get("image")),
     )
 
@@ -167,6 +168,22 @@ def check_volumes(given: Any) -> Mapping[str, Volume | CloudBucketMount]:
     from rekindle.sdk import volume_mounts
 
     return volume_mounts.check_volumes("volumes", given)
+
+
+def _retries(given: Any) -> RetrySpec | None:
+    if given is None:
+        return None
+    from rekindle.sdk import resources
+
+    return resources.retry_spec(given)
+
+
+def _schedule(where: str, given: Any) -> Cron | Period | None:
+    if given is None:
+        return None
+    from rekindle.sdk import schedules
+
+    return schedules.check(where, given)
 
 
 def _gpu(given: Mapping[str, Any]) -> tuple[tuple[GpuRequest, ...], int]:

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
 
-from rekindle.exception import Error, InvalidError
+from rekindle import lazily
+from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import loop_warning, running
 from rekindle.sdk.block import Block
+from rekindle.sdk.holding import Holding
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import in_environment
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from rekindle.sdk.declaration import AppState
     from rekindle.sdk.terminal.server import TerminalServer
 
@@ -53,7 +53,7 @@ class AppRun(Block[RunningApp]):
         self._name = name
         self._environment = environment
         self._session: session.Session | None = None
-        self._hold: Future[Any] | None = None
+        self._holding: Holding | None = None
         self._owner = 0
         check_may_run(app)
 
@@ -97,38 +97,30 @@ class AppRun(Block[RunningApp]):
             self._session = staying.begin()
         else:
             self._session = session.begin()
-        from rekindle.sdk.connection.background import background
-        from rekindle.sdk.connection.client import client_for
-        from rekindle.sdk.program import main_module, registration
+        with lazily.loading():
+            from rekindle.sdk.connection.client import client_for
+            from rekindle.sdk.program import main_module, registration
 
         script = main_module.current()
         name = self._name or self._app.name or (name_from(script.file) if script else "app")
         name = in_environment(self._environment, name)
         app_id = new_app_id()
-        request = registration.request_for(self._app, name, app_id, script, detached=self._detach)
+        form = registration.form_of(self._app, name, app_id, script, detached=self._detach)
         instance = self._session.wait()
         client = client_for(instance)
         client.alive, client.why_ended = self._session.alive, self._session.why_ended
-        shown = running.shows_output()
+        made = RunningApp(name, app_id, client, {})
+        if running.shows_output():
+            from rekindle.sdk.logs import LogPrinter
 
-        async def make_known() -> RunningApp:
-            await client.hello()
-            ids = await client.register(request)
-            made = RunningApp(name, app_id, client, ids)
-            if shown:
-                from rekindle.sdk.logs import LogPrinter
-
-                made.logs = LogPrinter(client, app_id)
-                await made.logs.start()
-            return made
-
-        made = _while_imported(background().start(make_known()))
+            made.logs = LogPrinter(client, app_id)
+        self._holding = holding = Holding(made)
+        holding.begin(form)
         if self._interactive:
             from rekindle.sdk.terminal.server import TerminalServer
 
             self._terminal = TerminalServer(user_terminal, instance, app_id, made.logs)
             self._terminal.start()
-        self._hold = background().start(client.hold(app_id))
         self._app.running = made
         running.started(made)
         return made
@@ -136,31 +128,14 @@ class AppRun(Block[RunningApp]):
     def _stop(self) -> None:
         self._close_terminal()
         made = self._app.running
-        if made is None:
+        if made is None or self._holding is None:
             return
-        import asyncio
-
         from rekindle.sdk.calls import leases
-        from rekindle.sdk.connection.background import background
 
         self._app.running = None
         running.ended(made)
         leases.give_back_of(made)
-
-        async def close() -> None:
-            try:
-                async with asyncio.timeout(_CLOSE_S):
-                    if not self._detach:
-                        await made.client.close_app(made.app_id)
-                    elif made.logs is not None:
-                        await made.logs.stop()
-                        return
-                    if made.logs is not None:
-                        await made.logs.drain()
-            except (Error, TimeoutError):
-                return  # the controller closes an app that no one holds, and says so in its log
-
-        background().run(close())
+        self._holding.close(detach=self._detach)
 
     def _close_terminal(self) -> None:
         terminal, self._terminal = self._terminal, None
@@ -169,28 +144,12 @@ class AppRun(Block[RunningApp]):
 
     def _take_down(self, *, at_once: bool = False) -> None:
         self._close_terminal()
-        if self._hold is not None:
-            self._hold.cancel()
-            self._hold = None
+        if self._holding is not None:
+            self._holding.let_go()
+            self._holding = None
         if self._session is not None:
             ending, self._session = self._session, None
             ending.end(at_once=at_once)
-
-
-def _while_imported(registering: Future[RunningApp]) -> RunningApp:
-    """Wait for the controller, and meanwhile import what the first call will need."""
-    try:
-        from rekindle.sdk.calls import invoke  # noqa: F401 - by a thread that has nothing to do
-        from rekindle.wire import exceptions  # noqa: F401
-
-        return registering.result()
-    except BaseException:
-        registering.cancel()
-        raise
-
-
-#: Closing an app waits for what is interrupted (5 s), and for exit hooks (30 s).
-_CLOSE_S = 40.0
 
 
 def check_may_run(app: AppState, what: str = "app.run()") -> None:
@@ -225,7 +184,7 @@ def _check_not_at_top(app: AppState, what: str) -> None:
         return
     lines = [
         line
-        for frame, line in traceback.walk_stack(sys._getframe(1))
+        for frame, line in _walk(sys._getframe(1))
         if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>"
     ]
     guarded = main_module.guarded(known.file).lines
@@ -240,11 +199,18 @@ def _check_not_at_top(app: AppState, what: str) -> None:
 
 def _importing_module() -> str | None:
     """The module whose import is under way in this call stack, if any."""
-    for frame, _ in traceback.walk_stack(sys._getframe(1)):
+    for frame, _ in _walk(sys._getframe(1)):
         spec = frame.f_globals.get("__spec__")
         if frame.f_code.co_name == "<module>" and getattr(spec, "_initializing", False):
             return str(frame.f_globals.get("__name__"))
     return None
+
+
+def _walk(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    """The frames of a call stack and their lines; traceback's own is long to load."""
+    while frame is not None:
+        yield frame, frame.f_lineno
+        frame = frame.f_back
 
 
 def name_from(script: Path) -> str:

@@ -14,12 +14,12 @@ from rekindle.sdk import checks
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
 from rekindle.sdk.environments import declared, meant_by, travelling
-from rekindle.sdk.secret_info import SecretInfo, SecretReference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rekindle.sdk.calls.callers import Caller
+    from rekindle.sdk.secret_info import SecretInfo, SecretReference
 
 
 class SecretObjects:
@@ -177,6 +177,8 @@ class Secret(SaysWhatToUse):
                 f"Secret.{what}() is for one that has a name; make one with "
                 f"Secret.objects.create(name, values) and use Secret.from_name(name)"
             )
+        from rekindle.sdk.secret_info import SecretReference
+
         return SecretReference(
             self._name, meant_by(self._environment) if self._name else "", self._id, self._required
         )
@@ -265,6 +267,8 @@ def references(secrets: Sequence[Secret]) -> list[SecretReference]:
             kept = tuple(sorted(merged(secrets[at + 1 :])))
             environment = meant_by(secret._environment) if secret._name else ""
             named = (secret._name, environment, secret._id, secret._required)
+            from rekindle.sdk.secret_info import SecretReference
+
             found.append(SecretReference(*named, kept))
     return found
 

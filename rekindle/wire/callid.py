@@ -9,10 +9,9 @@ Standard library only.
 from __future__ import annotations
 
 import os
-import string
 import time
 
-_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DATE, _RANDOM = 6, 15
 #: Behind the date.
 _PLAIN, _TRACED = "0", "1"

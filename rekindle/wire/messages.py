@@ -5,7 +5,6 @@ Knows nothing of who sends them.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +22,7 @@ from rekindle.wire.volumes import VolumeMount
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
     """What a controller and an agent are sent of a function."""
-    raw = dataclasses.asdict(spec)
-    for name in ("python", "cwd"):
-        raw[name] = os.fsencode(raw[name])
-    for name in ("program", "sys_path", "sys_path_last"):
-        raw[name] = [os.fsencode(one) for one in raw[name]]
-    raw["env"] = {name: os.fsencode(value) for name, value in spec.env.items()}
-    for mount in raw["volumes"]:
-        mount |= {name: os.fsencode(mount[name]) for name in ("path", "sub_path")}
-    return pb.FunctionSpec(**raw)
+    return pb.FunctionSpec(**spec.message_fields())
 
 
 def spec_of(message: pb.FunctionSpec) -> FunctionSpec:

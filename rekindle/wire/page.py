@@ -26,7 +26,7 @@ _TEXT = struct.Struct("=B63s")
 
 # Words of eight bytes. Written by the runner.
 _BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH, _WAITS = 0, 1, 2, 3, 4, 5, 6, 7
-_CALL_OFFSET = 64
+_CALL_OFFSET, _SLICE = 64, 25
 _AT_TERMINAL = 24
 # Written by the agent.
 _DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
@@ -79,6 +79,10 @@ class RunnerPage:
         """The call whose inputs come next."""
         raw = call_id.encode()[:63]
         _TEXT.pack_into(self._map, _CALL_OFFSET, len(raw), raw)
+
+    def begin_slice(self, number: int) -> None:
+        """What is kept from now on is of this slice; all that was kept before has been sent."""
+        self._words[_SLICE] = number
 
     def begin(self, index: int, at_ns: int) -> None:
         """An input begins (CLOCK_REALTIME)."""
@@ -212,12 +216,17 @@ class RunnerPage:
         size, raw = _TEXT.unpack_from(self._map, _CALL_OFFSET)
         return bytes(raw[:size]).decode(errors="replace")
 
-    def unsent(self) -> bytes:
-        """Records that were kept and not sent yet; empty where they are being sent just now."""
+    def unsent(self) -> tuple[int, bytes]:
+        """Records that were kept and not sent yet, and the slice that they are of.
+
+        None where they are being sent just now. They may have come already, and their runner not
+        have said yet that they were sent: of their slice nothing is left then.
+        """
         words = self._words
         epoch, filled = words[_EPOCH], words[_FILLED]
         data = bytes(self._area[:filled])
-        return data if words[_EPOCH] == epoch else b""
+        number = words[_SLICE]  # after the data: another one begins when these have been sent
+        return (number, data) if words[_EPOCH] == epoch else (0, b"")
 
     def draining(self, now: bool) -> None:
         """Set before output is read, cleared once it is counted."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
-from rekindle.wire.gpus import GpuRequest
-from rekindle.wire.volumes import VolumeMount
+
+if TYPE_CHECKING:
+    from rekindle.wire.gpus import GpuRequest
+    from rekindle.wire.volumes import VolumeMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +123,24 @@ class FunctionSpec:
         raw |= {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
+        from rekindle.wire.gpus import GpuRequest
+        from rekindle.wire.volumes import VolumeMount
+
         raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
         raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
         return cls(**raw)
+
+    def message_fields(self) -> dict[str, Any]:
+        """What its message has: paths and values of variables as bytes, as a system has them."""
+        raw = dataclasses.asdict(self)
+        for name in ("python", "cwd"):
+            raw[name] = os.fsencode(raw[name])
+        for name in ("program", "sys_path", "sys_path_last"):
+            raw[name] = [os.fsencode(one) for one in raw[name]]
+        raw["env"] = {name: os.fsencode(value) for name, value in self.env.items()}
+        for mount in raw["volumes"]:
+            mount |= {name: os.fsencode(mount[name]) for name in ("path", "sub_path")}
+        return raw
 
     def revision(self) -> str:
         """Content address of code and configuration: 16 hex digits."""

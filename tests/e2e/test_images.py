@@ -83,7 +83,7 @@ _PROGRAM = f"""
                 "mine": open(f"{{PLACE}}/mine").read(),
                 "weights": open(f"{{PLACE}}/made/weights").read(),
                 "issue": os.path.exists("/etc/issue"),
-                "node": [p for p in (HOME, SCRIPT, "/work") if p and os.path.exists(p)],
+                "node": [p for p in (HOME, SCRIPT) if p and os.path.exists(p)],
                 "root": sorted(os.listdir("/")),
                 "ours": sorted(os.listdir("/.rekindle/lib")),
                 "cwd": os.getcwd(),

@@ -66,6 +66,15 @@ def test_nobody_looks_before_something_came_soon(machine: Machine, ends: Ends) -
     assert machine.looks == 0
 
 
+def test_what_comes_after_a_start_is_looked_for(machine: Machine, ends: Ends) -> None:
+    here, there = ends
+    made = Arrivals(here.fileno())
+    made.likely()
+    machine.meanwhile = lambda: there.send(b"x") and None
+    assert made.look(machine.now_ns)
+    assert machine.looks == 1
+
+
 def test_what_comes_while_others_have_the_processor_is_seen(machine: Machine, ends: Ends) -> None:
     here, there = ends
     made = quick(machine, here)

@@ -53,7 +53,7 @@ def make() -> rekindle.App:
         ({"gpu": "H1000"}, ["gpu='H1000'", "did you mean 'H100'"]),
         ({"gpu_memory": 4000}, ["gpu_memory=4000", "gpu='any'"]),
         ({"gpu": "any", "gpu_priority": 200}, ["gpu_priority=200", "-100 to 100"]),
-        ({"image": None}, ["image", "not supported yet"]),
+        ({"image": "debian"}, ["image", "debian", "rekindle.Image"]),
         ({"schedule": object()}, ["schedule", "rekindle.Cron"]),
         ({"volumes": {"data": 1}}, ["volumes", "absolute path"]),
         ({"env": {"A": 1}}, ["env['A']", "int"]),
@@ -98,7 +98,7 @@ def test_an_unknown_keyword_is_a_type_error_with_the_nearest_name(decorator: str
 def test_an_unknown_keyword_of_app_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="did you mean 'secrets'"):
         rekindle.App("x", secret=[])
-    with pytest.raises(InvalidError, match="image= is not supported yet"):
+    with pytest.raises(InvalidError, match=r"image=1 must be a rekindle\.Image"):
         rekindle.App("x", image=1)
 
 

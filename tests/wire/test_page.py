@@ -34,17 +34,20 @@ def test_one_side_reads_what_the_other_wrote() -> None:
 def test_records_are_read_back_as_they_were_kept() -> None:
     page = RunnerPage.create()
     try:
+        page.begin_slice(7)
         for number, (ending, data) in enumerate(
             [(Ending.RETURNED, b"value"), (Ending.RAISED, b""), (Ending.CANCELLED, b"x" * 1000)]
         ):
             assert page.keep(finished.head(number, ending, 1, 2, 3, len(data)), data)
-        records = list(finished.read(page.unsent()))
+        of_slice, data = page.unsent()
+        assert of_slice == 7
+        records = list(finished.read(data))
         assert [record.number for record in records] == [0, 1, 2]
         assert [len(record.data) for record in records] == [5, 0, 1000]
         assert records[0] == finished.Finished(0, Ending.RETURNED, 1, 2, 3, b"value")
-        assert bytes(page.kept()) == page.unsent()
+        assert bytes(page.kept()) == data
         page.sent()
-        assert page.unsent() == b""
+        assert page.unsent() == (7, b"")
     finally:
         page.close()
 

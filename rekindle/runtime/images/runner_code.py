@@ -52,7 +52,7 @@ def provide(into: Path) -> Path:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    package = Path(paths.__file__).parent
+    package = paths.PACKAGE
     parts = [package / part for part in _PARTS]
     for found in (*(path for path in package.iterdir() if path.name not in _ABSENT), *parts):
         for path in [found] if found.is_file() else found.rglob("*.py"):

@@ -61,6 +61,7 @@ class Inputs:
         method = header["method"]
         arguments = f"the arguments of {self.what(method)}"
         page.call(call_id)
+        page.begin_slice(number)
         sent_ns = ended_ns = now_ns()
         at = 0
         for index, size in zip(header["indexes"], header["sizes"], strict=True):

@@ -10,6 +10,8 @@ import base64
 import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 from rekindle.wire.phases import Mark, Phase, now_ns
 
@@ -44,13 +46,22 @@ from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
 
-def main() -> int:
-    """Boot, park, become a runner, serve. Returns the exit status where it does not get so far."""
+def _since_exec(_channel: FrameSocket) -> int:
+    """A process that is started for a function is there from its start on."""
+    return _STARTED_NS
+
+
+def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
+    """Boot, park, become a runner, serve. Returns the exit status where it does not get so far.
+
+    ``there_ns``: gives since when the process is there for its function; it may wait for that.
+    """
     interrupts.disregard()
-    given = process_state.standard_streams()
     orders = park.read_orders()
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
+    started_ns = there_ns(channel)
+    given = process_state.standard_streams()
     boot, code, _fds = channel.receive()
     if os.geteuid() != 0:
         # What making namespaces takes is for our own code; user code gets none of it.
@@ -59,7 +70,7 @@ def main() -> int:
     _stream_lines()
     context.set_remote()
     interaction.install()
-    marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
+    marks: list[Mark] = [(Phase.INTERPRETER.value, started_ns)]
     service = _load(boot, code, channel, marks)
     del code
     if service is None:
@@ -146,10 +157,11 @@ def _stream_lines() -> None:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
-if __name__ == "__main__":
+def run(there_ns: Callable[[FrameSocket], int] = _since_exec) -> NoReturn:
+    """Be such a process, from start to end; as ``main``."""
     status = 1
     try:
-        status = main()
+        status = main(there_ns)
     except SystemExit as request:
         status = request.code if isinstance(request.code, int) else 1
     except FrameError:
@@ -160,3 +172,7 @@ if __name__ == "__main__":
         park.flush_output()
         # A process that holds torch takes 0.4 s to tear itself down, for nothing.
         os._exit(status)
+
+
+if __name__ == "__main__":
+    run()

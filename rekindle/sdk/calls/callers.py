@@ -7,16 +7,22 @@ nothing of calls.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent import futures
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from rekindle import lazily
 from rekindle.exception import InternalFailure, NeverIteratedWarning
 from rekindle.sdk.connection.background import background
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent import futures
+else:
+    asyncio = lazily.module("asyncio")
+    futures = lazily.module("concurrent.futures")
 
 T = TypeVar("T")
 

@@ -12,8 +12,9 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rekindle import lazily
 from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
 from rekindle.execution import nested_calls, nesting
 from rekindle.sdk import progress
@@ -24,17 +25,20 @@ from rekindle.sdk.calls.lease import Fate, Lease, NotRunError
 from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.function_call import FunctionCall
 from rekindle.sdk.running import asked_strategy, check_strategy
 from rekindle.wire import direct_frames
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import is_traced, new_call_id
-from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.granted import Began
 from rekindle.wire.phases import Strategy, now_ns
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, pack_input, unpack
 from rekindle.wire.usercode import came_by_signal
+
+if TYPE_CHECKING:
+    from rekindle.sdk.function_call import FunctionCall
+    from rekindle.wire import rekindle_pb2 as pb
+else:
+    pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 #: Arguments up to this go with the request for a lease: less than a socket takes at once.
 _ALONG_BYTES = 32 << 10
@@ -75,7 +79,7 @@ def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         return finish(_queued(BLOCKING, call))()
     call.cache.give_back(lease)
     if reply.printed and target.logs is not None:
-        background().run(target.logs.marked(call.call_id))
+        target.logs.wait_marked(call.call_id)
     return call.settle(lease, reply)
 
 
@@ -162,11 +166,15 @@ async def _ended(
         call.lost(lease.runner_id, await caller.in_thread(lease.fate), began)
         return await _queued(caller, call)
     cache.give_back(lease)
-    if call.target.logs is not None:
-        if began is not None and began.printed:
-            await caller.run(call.target.logs.marked(lease.id))
-        if reply.printed:
-            await caller.run(call.target.logs.marked(call.call_id))
+    if (logs := call.target.logs) is not None:
+        for printed, marked in (
+            (began is not None and began.printed, lease.id),
+            (reply.printed, call.call_id),
+        ):
+            if printed and caller.blocks:
+                logs.wait_marked(marked)
+            elif printed:
+                await caller.run(logs.marked(marked))
     return partial(call.settle, lease, reply, began)
 
 
@@ -182,6 +190,8 @@ async def spawn(
     caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FunctionCall:
     """Submit."""
+    from rekindle.sdk.function_call import FunctionCall
+
     request = Invocation.begin(target, args, kwargs, direct=False).request()
     await caller.run(target.client.submit(request))
     return FunctionCall.of(target, request.call_id, 1, request.submitted_ns)
@@ -302,6 +312,8 @@ class Invocation:
             except BaseException as error:
                 raise unpickling_error(f"the result of {self.target.name}", error) from error
             if reply.status != direct_frames.OK:
+                from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
+
                 raise rebuild_exception(ExceptionRecord(*value))
             ok = True
             return value

@@ -6,7 +6,6 @@ leases.py's to know. A forked child has no part in its parent's.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import os
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
+from rekindle import lazily
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.descriptors import close_all
 from rekindle.sdk.calls.readable import readable
@@ -30,7 +30,11 @@ from rekindle.wire.granted import Began, Granted
 from rekindle.wire.shared import Packed
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rekindle.wire import rekindle_pb2 as pb
+else:
+    asyncio = lazily.module("asyncio")
 
 #: A lease that was granted is there at once, or its agent is in trouble.
 _TAKE_UP_S = 2.0
@@ -130,6 +134,7 @@ class Lease:
             if blocks:
                 self._arrivals.wait(perf_counter_ns())
                 reply = _receive(self._sock)
+                self._arrivals.likely()
             else:
                 reply = await _receive_aio(self._sock)
         except BaseException:

@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from rekindle import paths
+from rekindle import lazily, paths
 from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
 from rekindle.sdk.calls.lease import Fate, Lease, fate_of
 from rekindle.sdk.calls.readable import readable
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import granted
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
+    from rekindle.wire import rekindle_pb2 as pb
+else:
+    pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 #: After a refusal no lease is asked for, for this long; doubled up to the maximum.
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 1.0

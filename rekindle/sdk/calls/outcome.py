@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rekindle import exception
+from rekindle import exception, lazily
 from rekindle.exception import (
     FunctionTimeoutError,
     InternalFailure,
@@ -16,21 +15,31 @@ from rekindle.exception import (
 )
 from rekindle.execution import nested_calls
 from rekindle.sdk.calls import records
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import is_traced
-from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
 from rekindle.wire.serialization import deserialize
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from rekindle.wire import exceptions
+    from rekindle.wire import rekindle_pb2 as pb
+else:
+    exceptions = lazily.module("rekindle.wire.exceptions")
+    pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 T = TypeVar("T")
 
 _OWN_PREFIX = "rekindle.exception."
-_TYPE_OF: dict[int, type[exception.Error]] = {
-    pb.TIMEOUT: FunctionTimeoutError,
-    pb.RUNNER_LOST: RunnerLostError,
-    pb.START_FAILURE: StartError,
-    pb.CANCELLED: RemoteError,
-    pb.INTERNAL: InternalFailure,
-}
+
+
+def _type_of(status: int) -> type[exception.Error]:
+    known: dict[int, type[exception.Error]] = {
+        pb.TIMEOUT: FunctionTimeoutError,
+        pb.RUNNER_LOST: RunnerLostError,
+        pb.START_FAILURE: StartError,
+        pb.CANCELLED: RemoteError,
+    }
+    return known.get(status, InternalFailure)
 
 
 def settle(
@@ -73,22 +82,26 @@ def passable(error: Exception) -> Exception:
 
     Python lets no StopIteration out of these, and takes it for their end where one makes it out.
     """
-    return carried(error) if isinstance(error, (StopIteration, StopAsyncIteration)) else error
+    return (
+        exceptions.carried(error)
+        if isinstance(error, (StopIteration, StopAsyncIteration))
+        else error
+    )
 
 
 def error_of(result: pb.Result, function: str) -> BaseException:
     """The exception of a result that is not a success."""
     if result.data and result.status in (pb.FAILURE, pb.START_FAILURE):
-        return rebuild_exception(_record(result))
+        return exceptions.rebuild_exception(_record(result))
     own = _own_type(result.error_type)
     if own is None and result.status == pb.FAILURE:
-        return rebuild_exception(_record(result))
-    kind = own or _TYPE_OF.get(result.status, InternalFailure)
+        return exceptions.rebuild_exception(_record(result))
+    kind = own or _type_of(result.status)
     error = kind(
         result.message or f"{function}: {_status_name(result.status)}, with no reason given"
     )
     if result.traceback:
-        error.__cause__ = RemoteTraceback(result.traceback)
+        error.__cause__ = exceptions.RemoteTraceback(result.traceback)
     return error
 
 
@@ -99,8 +112,10 @@ def _status_name(status: int) -> str:
         return f"status {status}"
 
 
-def _record(result: pb.Result) -> ExceptionRecord:
-    return ExceptionRecord(result.data, result.error_type, result.message, result.traceback)
+def _record(result: pb.Result) -> exceptions.ExceptionRecord:
+    return exceptions.ExceptionRecord(
+        result.data, result.error_type, result.message, result.traceback
+    )
 
 
 def _own_type(name: str) -> type[BaseException] | None:

@@ -7,10 +7,17 @@ is armed, by one system call, and disarmed by what arrives. Knows nothing of cal
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import weakref
+from typing import TYPE_CHECKING
+
+from rekindle import lazily
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazily.module("asyncio")
 
 _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 

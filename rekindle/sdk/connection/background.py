@@ -5,15 +5,20 @@ User code never runs here, except the printing of log lines. A forked child gets
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from rekindle import lazily
 from rekindle.exception import InvalidError
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+else:
+    asyncio = lazily.module("asyncio")
 
 T = TypeVar("T")
 

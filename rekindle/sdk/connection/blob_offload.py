@@ -5,9 +5,18 @@ A key travels in their place. The store is where the controller says it is.
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
-from rekindle.wire import blobs
+from rekindle import lazily
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rekindle.wire import blobs
+else:
+    asyncio = lazily.module("asyncio")
+    blobs = lazily.module("rekindle.wire.blobs")
+
 
 #: No threshold is so low that the controller must be asked for it.
 ALWAYS_INLINE_BYTES = 4096

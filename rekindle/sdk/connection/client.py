@@ -6,28 +6,36 @@ deadline. Coroutines here run on the background thread. Knows nothing of pickles
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc.aio
-from google.protobuf.message import Message
-
-from rekindle import paths
+from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
-from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
-from rekindle.sdk.connection.channel import open_channel
-from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
-from rekindle.sdk.connection.seen import Arrived, Seen
-from rekindle.sdk.connection.taken import TakenReports
-from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire import rekindle_pb2_grpc
-from rekindle.wire.errors import from_rpc_error, is_connection_loss
+from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.sdk.connection.retrying import BrokenError, Patience
 from rekindle.wire.version import PROTOCOL, __version__
 
-M = TypeVar("M", bound=Message)
+if TYPE_CHECKING:
+    import asyncio
+
+    import grpc.aio as grpc_aio
+    from google.protobuf.message import Message
+
+    from rekindle.sdk.connection.blob_offload import BlobOffload
+    from rekindle.sdk.connection.seen import Arrived, Seen
+    from rekindle.sdk.connection.taken import TakenReports
+    from rekindle.wire import errors, rekindle_pb2_grpc
+    from rekindle.wire import rekindle_pb2 as pb
+else:
+    errors = lazily.module("rekindle.wire.errors")
+    asyncio = lazily.module("asyncio")
+    grpc_aio = lazily.module("grpc.aio")
+    pb = lazily.module("rekindle.wire.rekindle_pb2")
+    rekindle_pb2_grpc = lazily.module("rekindle.wire.rekindle_pb2_grpc")
+
+M = TypeVar("M", bound="Message")
 
 #: Channels that a forked child inherited: to close one would wait for threads that are not there.
 _of_parent: list[Any] = []
@@ -44,10 +52,13 @@ class Client:
         self._channel: Any = None
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
+        #: Where what is large goes, and from which size on; None until the controller has said it.
+        self._blobs_at: tuple[str, int] | None = None
         self._offload: BlobOffload | None = None
         #: What the agent of this machine is asked with for a runner, by function id.
         self.node_tokens: dict[str, str] = {}
-        self._taken = TakenReports(self._report_taken)
+        self._known_token = ""
+        self._taken_now: TakenReports | None = None
         #: Whether the instance can come back; False as soon as no one is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
         #: Why it has ended, where somebody has said it.
@@ -66,55 +77,65 @@ class Client:
 
                 self._channel, self._stub_now = None, RelayStub(self._target)
             else:
+                from rekindle.sdk.connection.channel import open_channel
+
                 self._channel = open_channel(self._target)
                 self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
-            self._metadata = (("authorization", f"Bearer {self._token()}"),)
+            self._metadata = (("authorization", f"Bearer {self.token()}"),)
             self._owner = owner
             owner.at_close(self.close)
         return self._stub_now
 
-    def _token(self) -> str:
+    def token(self) -> str:
+        """The instance's; read once: of what has ended, that is told, also without its files."""
+        if self._known_token:
+            return self._known_token
         file = paths.token_file(self.instance)
         try:
-            return file.read_text().strip()
+            self._known_token = file.read_text().strip()
         except OSError as error:
             raise ConnectionError(
                 f"no rekindle instance at {self.instance}: its token cannot be read "
                 f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
             ) from None
+        return self._known_token
 
     async def close(self) -> None:
         """Give the channel back; a later call opens another."""
         if self._channel is not None and self.alive():
-            await self._taken.flush()
+            await self._flush_taken()
         channel, self._channel, self._owner = self._channel, None, None
         if channel is not None:
             await channel.close(None)
+
+    def _patience(self, patience_s: float | None = None) -> Patience:
+        total_s = self._patience_s if patience_s is None else patience_s
+        return Patience(total_s, self.instance, lambda: self.alive(), lambda: self.why_ended())
 
     async def request(
         self, method: str, request: Message, _reply: type[M], patience_s: float | None = None
     ) -> M:
         """Make a request of the contract, through lost connections; its reply."""
-        patience = _Patience(self._patience_s if patience_s is None else patience_s, self)
+        patience = self._patience(patience_s)
         while True:
             try:
                 reply: M = await getattr(self._stub(), method)(request, metadata=self._metadata)
                 return reply
-            except grpc.aio.AioRpcError as error:
-                if not is_connection_loss(error):
-                    raise from_rpc_error(error) from None
+            except grpc_aio.AioRpcError as error:
+                if not errors.is_connection_loss(error):
+                    raise errors.from_rpc_error(error) from None
                 await patience.wait()
 
     async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
-        """One attempt; raises what the server means, or _LostError for a broken connection."""
+        """One attempt; raises what the server means, or BrokenError for a broken connection."""
         call = getattr(self._stub(), method)(request, metadata=self._metadata)
         try:
             async for message in call:
                 yield message
-        except grpc.aio.AioRpcError as error:
-            if is_connection_loss(error):
-                raise _LostError from None
-            raise from_rpc_error(error) from None
+        except grpc_aio.AioRpcError as error:
+            if errors.is_connection_loss(error):
+                raise BrokenError from None
+            raise errors.from_rpc_error(error) from None
         finally:
             call.cancel()
 
@@ -124,23 +145,32 @@ class Client:
         """Check that both sides understand each other; raises VersionError."""
         request = pb.HelloRequest(protocol=PROTOCOL, version=__version__)
         reply = await self.request("Hello", request, pb.HelloReply, patience_s)
-        if reply.protocol != PROTOCOL:
-            raise VersionError(
-                f"the controller at {self.instance} speaks protocol {reply.protocol} "
-                f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
-                f"restart it with `rekindle down` and `rekindle up`"
-            )
-        self._offload = BlobOffload(reply.blob_url, reply.blob_threshold_bytes)
+        self.greeted(reply.protocol, reply.version, reply.blob_url, reply.blob_threshold_bytes)
         return reply
 
+    def greeted(self, protocol: int, version: str, blob_url: str, threshold_bytes: int) -> None:
+        """What the controller answers to ``Hello``. Raises VersionError."""
+        if protocol != PROTOCOL:
+            raise VersionError(
+                f"the controller at {self.instance} speaks protocol {protocol} "
+                f"(rekindle {version}), this program {PROTOCOL} (rekindle {__version__}): "
+                f"restart it with `rekindle down` and `rekindle up`"
+            )
+        self._blobs_at, self._offload = (blob_url, threshold_bytes), None
+
     async def _open_offload(self) -> BlobOffload:
-        if self._offload is None:
+        from rekindle.sdk.connection.blob_offload import BlobOffload
+
+        if self._blobs_at is None:
             await self.hello()
-        assert self._offload is not None
+        assert self._blobs_at is not None
+        self._offload = self._offload or BlobOffload(*self._blobs_at)
         return self._offload
 
     async def put_large(self, call_id: str, index: int, payload: bytes) -> str:
         """Put a payload into the blob store; its key, or "" where it is to travel inline."""
+        from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES
+
         if len(payload) > ALWAYS_INLINE_BYTES:
             offload = await self._open_offload()
             if offload.takes(len(payload)):
@@ -154,24 +184,32 @@ class Client:
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
         reply = await self.request("RegisterApp", request, pb.RegisterAppReply)
-        for handle in reply.functions:
-            self.node_tokens[handle.function_id] = handle.node_token
-        return {handle.name: handle.function_id for handle in reply.functions}
+        return self.registered(
+            (handle.name, handle.function_id, handle.node_token) for handle in reply.functions
+        )
+
+    def registered(self, handles: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+        """Functions were made known: name, id and node token of each. Their ids by name."""
+        ids = {}
+        for name, function_id, node_token in handles:
+            self.node_tokens[function_id] = node_token
+            ids[name] = function_id
+        return ids
 
     async def hold(self, app_id: str) -> None:
         """Keep an ephemeral app alive until cancelled, through lost connections."""
-        patience = _Patience(self._patience_s, self)
+        patience = self._patience()
         while True:
             try:
                 async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
                     pass
                 return  # the controller closed the app
-            except _LostError:
+            except BrokenError:
                 await patience.wait()
 
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
-        await self._taken.flush()
+        await self._flush_taken()
         await self.request("CloseApp", pb.CloseAppRequest(app_id=app_id), pb.CloseAppReply)
 
     async def lookup(self, app_id: str, name: str) -> str:
@@ -210,7 +248,20 @@ class Client:
     ) -> None:
         """Results of a call have come to their only reader; from any thread."""
         loop = background().loop
-        self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+        if self._taken_now is None:
+            from rekindle.sdk.connection.taken import TakenReports
+
+            self._taken_now = TakenReports(self._report_taken)
+        self._taken_now.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+
+    def report_taken(self) -> None:
+        """Report what was taken and is not reported yet, and wait for that."""
+        if self._taken_now:
+            background().run(self._taken_now.flush())
+
+    async def _flush_taken(self) -> None:
+        if self._taken_now:
+            await self._taken_now.flush()
 
     async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
         await self.request("Taken", request, pb.TakenReply, patience_s)
@@ -241,7 +292,7 @@ class Client:
         it takes: after a lost connection one can come again. ``stored``: those alone that are
         there now.
         """
-        patience = _Patience(self._patience_s, self)
+        patience = self._patience()
         parse = pb.Result.FromString
         while True:
             start, have = seen.to_request()
@@ -258,7 +309,7 @@ class Client:
                     if arrived:
                         yield arrived, log_seq
                 return
-            except _LostError:
+            except BrokenError:
                 await patience.wait()
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
@@ -283,7 +334,7 @@ class Client:
 
         ``on_lost`` is called when one is lost. ``request`` is brought up to date on the way.
         """
-        patience = _Patience(self._patience_s, self)
+        patience = self._patience()
         while True:
             try:
                 async for line in self._stream("Logs", request):
@@ -292,7 +343,7 @@ class Client:
                     request.after_seq, request.tail = line.seq, 0
                     yield line
                 return
-            except _LostError:
+            except BrokenError:
                 if on_lost is not None:
                     on_lost()
                 await patience.wait()
@@ -320,49 +371,6 @@ class Client:
         request.pinned = pinned
         patience_s = None if patient else 0.0
         return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
-
-
-class _LostError(Exception):
-    """The connection broke while a stream was read."""
-
-
-class _Patience:
-    """Waits between attempts; gives up when a controller was away for too long at a stretch."""
-
-    #: An attempt that lasted longer than this had a controller; the count starts again.
-    _CONTACT_S = 2.0
-
-    def __init__(self, total_s: float, client: Client) -> None:
-        self._total_s = total_s
-        self._client = client
-        self._away_since: float | None = None
-        self._last = 0.0
-        self._delay_s = 0.02
-
-    async def wait(self) -> None:
-        """Sleep before the next attempt.
-
-        Raises ConnectionError when the time is over, or when no one restarts the controller.
-        """
-        instance = self._client.instance
-        over = why_ended(instance)
-        if over or not self._client.alive():
-            killed = "the process that kept it up (its supervisor) was killed"
-            raise ConnectionError(
-                f"the instance in {instance} has ended while it was in use: "
-                f"{self._client.why_ended() or over or killed}"
-            ) from None
-        now = asyncio.get_running_loop().time()
-        if self._away_since is None or now - self._last > self._CONTACT_S:
-            self._away_since, self._delay_s = now, 0.02
-        if now - self._away_since >= self._total_s:
-            raise ConnectionError(
-                f"no controller answers at {instance}, and none has for {self._total_s:g} s. See "
-                f"`rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
-            ) from None
-        await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
-        self._delay_s = min(self._delay_s * 2, 0.5)
-        self._last = asyncio.get_running_loop().time()
 
 
 _clients: dict[Path, Client] = {}

@@ -6,16 +6,22 @@ never reported (a program that is killed) goes with the app, or when its time is
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from rekindle import lazily
 from rekindle.exception import Error
-from rekindle.wire import rekindle_pb2 as pb
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import asyncio
+    import logging
+
+    from rekindle.wire import rekindle_pb2 as pb
+else:
+    logging = lazily.module("logging")
+    asyncio = lazily.module("asyncio")
+    pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 _AFTER_S = 0.25
 #: A controller that is away is not waited for: what it does not hear of it keeps for its time.
@@ -24,15 +30,19 @@ _PATIENCE_S = 2.0
 _MOST_INDEXES, _MOST_CALLS = 8192, 1024
 
 
-@dataclass(slots=True)
 class _Note:
     """Something of a call that was taken."""
 
-    call_id: str
-    function_id: str
-    indexes: list[int] = field(default_factory=list)
-    blobs: list[str] = field(default_factory=list)
-    whole: bool = False
+    __slots__ = ("blobs", "call_id", "function_id", "indexes", "whole")
+
+    def __init__(
+        self, call_id: str, function_id: str, indexes: list[int], blobs: list[str], whole: bool
+    ) -> None:
+        self.call_id = call_id
+        self.function_id = function_id
+        self.indexes = indexes
+        self.blobs = blobs
+        self.whole = whole
 
 
 class TakenReports:
@@ -63,6 +73,10 @@ class TakenReports:
         if first and not loop.is_closed():
             loop.call_soon_threadsafe(self._soon)
 
+    def __bool__(self) -> bool:
+        """Whether something is not reported yet."""
+        return bool(self._notes)
+
     def _soon(self) -> None:
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_later())
@@ -79,7 +93,7 @@ class TakenReports:
             try:
                 await self._send(request, _PATIENCE_S)
             except Error as error:
-                log.info("results are kept for their time: %s", error)
+                logging.getLogger(__name__).info("results are kept for their time: %s", error)
 
     def _next(self) -> pb.TakenRequest:
         calls: dict[str, _Note] = {}

@@ -8,19 +8,24 @@ from __future__ import annotations
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rekindle import paths
+from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import lingering
 from rekindle.wire.ready import INVALID, REFUSED
+
+if TYPE_CHECKING:
+    import subprocess
+else:
+    subprocess = lazily.module("subprocess")
 
 #: A private instance has so long to come up.
 START_S = 60.0
@@ -37,7 +42,7 @@ def say_nothing(_text: str) -> None:
     """For ``announce``, where not even what stays is to be told."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Place:
     """A connection to the supervisor of an instance that lingers."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import os
-import pkgutil
 import site
 import sys
 import sysconfig
@@ -158,6 +157,8 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
         if inner is None:
             return None
         places = inner
+    import pkgutil  # most programs use installed modules alone
+
     portions: list[str] = []
     for place in list(places):
         try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
@@ -18,40 +17,48 @@ from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.secret import Secret, merged, named_in_snapshot, references
 from rekindle.wire import pickling
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
-from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
-from rekindle.wire.volumes import VolumeMount
 
 if TYPE_CHECKING:
     from rekindle.sdk.image_chain import Chain
+    from rekindle.wire import rekindle_pb2 as pb
+    from rekindle.wire.volumes import VolumeMount
 
 #: Code is small; what is larger carries data along.
 MAX_CODE_BYTES = 64 * 1024 * 1024
 
 
 def request_for(
+    app: AppState, app_name: str, app_id: str, script: Program | None
+) -> pb.RegisterAppRequest:
+    """The message of ``form_of``."""
+    from rekindle.wire import rekindle_pb2 as pb
+
+    return pb.RegisterAppRequest(**form_of(app, app_name, app_id, script))
+
+
+def form_of(
     app: AppState,
     app_name: str,
     app_id: str,
     script: Program | None,
     *,
     detached: bool = False,
-) -> pb.RegisterAppRequest:
-    """Everything about an app. Raises SerializationError for code that cannot travel.
+) -> dict[str, Any]:
+    """Everything about an app: the fields of a ``RegisterAppRequest`` that makes it known.
 
     ``app_name``: as the instance knows it, with its environment. ``detached``: it ends when nothing
-    of it is undone, and not with its client.
+    of it is undone, and not with its client. Raises SerializationError for code that cannot travel.
     """
     with environments.of_app(split_name(app_name)[0]):
-        return _request_for(app, app_name, app_id, script, detached)
+        return _form_of(app, app_name, app_id, script, detached)
 
 
-def _request_for(
+def _form_of(
     app: AppState, app_name: str, app_id: str, script: Program | None, detached: bool
-) -> pb.RegisterAppRequest:
+) -> dict[str, Any]:
     declarations = list(app.declarations.values())
     if script is not None:
         main_module.alias(script)
@@ -63,25 +70,24 @@ def _request_for(
     bundle = source.collect(script) if wanted else None
     specs = _in_images(app, [spec_of(app, one, app_name, bundle, script) for one in declarations])
     functions = [
-        pb.FunctionDef(
-            spec=spec_message(spec),
-            code=b"" if declaration.place else pack(declaration),
-            secrets=merged(_secrets(app, declaration)),
-            named_secrets=[
-                pb.NamedSecret(**vars(one)) for one in references(_secrets(app, declaration))
-            ],
-            schedule=_schedule(declaration),
-        )
+        {
+            "spec": spec.message_fields(),
+            "code": b"" if declaration.place else pack(declaration),
+            "secrets": merged(_secrets(app, declaration)),
+            "named_secrets": [vars(one) for one in references(_secrets(app, declaration))],
+            "schedule": _schedule(declaration),
+        }
         for declaration, spec in zip(declarations, specs, strict=True)
     ]
-    request = pb.RegisterAppRequest(
-        app_id=app_id, name=app_name, functions=functions, ephemeral=True, tags=app.tags
-    )
-    request.detached = detached
-    if bundle is not None:
-        request.source.digest = bundle.digest
-        request.source.data = bundle.data
-    return request
+    return {
+        "app_id": app_id,
+        "name": app_name,
+        "functions": functions,
+        "ephemeral": True,
+        "tags": app.tags,
+        "detached": detached,
+        "source": bundle and {"digest": bundle.digest, "data": bundle.data},
+    }
 
 
 def spec_of(
@@ -112,7 +118,7 @@ def spec_of(
         qualname=place.name if place is not None else "",
         program=(script.name, str(script.file)) if script is not None else ("", ""),
         python=sys.executable,
-        python_version=platform.python_version(),
+        python_version=sys.version.partition(" ")[0],
         cwd=os.getcwd(),
         sys_path=first,
         sys_path_last=last,
@@ -180,13 +186,12 @@ def _secrets(app: AppState, declaration: Declaration) -> tuple[Secret, ...]:
     return (*app.secrets, *of_part, *_options(declaration).secrets)
 
 
-def _schedule(declaration: Declaration) -> pb.Schedule | None:
+def _schedule(declaration: Declaration) -> dict[str, Any] | None:
     schedule = _options(declaration).schedule
     if schedule is None:
         return None
-    message = schedule.message()
-    message.payload = packed(declaration.name, (), {})
-    return message
+    fields = {field.name: value for field, value in schedule.message().ListFields()}
+    return {**fields, "payload": packed(declaration.name, (), {})}
 
 
 def _options(declaration: Declaration) -> Options:

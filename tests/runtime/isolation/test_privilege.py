@@ -90,7 +90,7 @@ def test_capabilities_are_set_aside_taken_up_and_dropped() -> None:
     assert everything >> 21 & 1 and everything >> 40 & 1
     assert stages["handed down"][0] == everything & ~(1 << 7)
     assert stages["aside"] == [0, 1 << 21 | 1 << 18, 0]
-    assert stages["up"] == [1 << 21, 1 << 21, 0]
+    assert stages["up"] == [1 << 21 | 1 << 18, 1 << 21 | 1 << 18, 0]
     assert stages["dropped"] == [0, 0, 0]
 
 

@@ -248,7 +248,7 @@ class InputDispatcher:
             log.error("out of step, runner %s", runner.id)
             runner.kill("it answered out of step")
             return
-        self._take(runner, body)
+        self._take(runner, piece.number, body)
         if not header["last"]:
             return
         runner.slices.popleft()
@@ -262,20 +262,22 @@ class InputDispatcher:
         self._publish(SliceEnded(runner, piece.number == 1, spent))
         self._dispatch_to(runner)
 
-    def _take(self, runner: Runner, records: bytes) -> None:
-        """Make results of a runner's records, those that are known already left out."""
-        found: dict[int, SliceOutcomes] = {}
+    def _take(self, runner: Runner, number: int, records: bytes) -> None:
+        """Make results of the records of a runner's slice, those that are known already left out.
+
+        A record names its input by its index, which inputs of other slices have, too.
+        """
+        piece = next((piece for piece in runner.slices if piece.number == number), None)
+        if piece is None:
+            return  # all of it has come
+        outcomes: SliceOutcomes | None = None
         took_ns = count = 0
         for record in finished.read(records):
-            for piece in runner.slices:
-                one = piece.left.pop(record.number, None)
-                if one is not None:
-                    break
-            else:
+            one = piece.left.pop(record.number, None)
+            if one is None:
                 continue
-            outcomes = found.get(piece.number)
             if outcomes is None:
-                outcomes = found[piece.number] = SliceOutcomes(runner, piece)
+                outcomes = SliceOutcomes(runner, piece)
             one.runner_id = ""
             if one.cancel is Cancel.RETURN and record.ending != Ending.RETURNED:
                 self._results.returned(one, runner.preempted, counts=False)
@@ -285,7 +287,7 @@ class InputDispatcher:
             took_ns += record.ended_ns - record.began_ns
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
-        for outcomes in found.values():
+        if outcomes is not None:
             self._results.done(outcomes)
 
     def put_back(self, inputs: Iterable[Assignment]) -> None:
@@ -309,7 +311,7 @@ class InputDispatcher:
     def runner_ended(self, runner: Runner) -> None:
         """A runner is gone: its finished inputs have results, one can be to blame, the others wait
         again."""
-        self._take(runner, runner.last_words.unsent)
+        self._take(runner, *runner.last_words.unsent)
         left = {one.index: one for one in runner.inputs}
         running = left.get(runner.last_words.index) if runner.last_words.index is not None else None
         if running is None and left and runner.kill_for is None and runner.slices[0].taken == 0:
@@ -381,10 +383,10 @@ class InputDispatcher:
 
     def _relieve(self, runner: Runner, running: Assignment) -> None:
         """What waits behind its input was called back: take that, and what it has finished."""
-        records = runner.page.unsent()
+        unsent = runner.page.unsent()
         # What those inputs printed goes before their results.
         runner.output.drain(runs_on=True)
-        self._take(runner, records)
+        self._take(runner, *unsent)
         behind = []
         for piece in runner.slices:
             behind += [one for one in piece.left.values() if one is not running]

@@ -213,6 +213,9 @@ class Pool:
         serving = [r for r in there if r.state is not lent and not r.private]
         pace = self.dispatcher.pace
         coming = self.runners.starting + returning
+        if self.revision.spec.single_use_containers:
+            # One for each, however short they are: no runner that is there has room for another.
+            return len(self.waiting) + asking - self.runners.starting
         # Each that a runner died with may need one for itself, however short the others are: one
         # after the other, they would wait for each other's starts.
         suspects = self.dispatcher.suspects()

@@ -70,7 +70,8 @@ _MOVES_OF_MANY = _MOVES | {
 class LastWords:
     """What its page said when it ended."""
 
-    unsent: bytes = b""
+    #: What was finished and not sent, and of which slice.
+    unsent: tuple[int, bytes] = (0, b"")
     #: The input that it was running; None when none was.
     index: int | None = None
     #: Whether it ever began one.

@@ -17,23 +17,19 @@ from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import volumes
+from rekindle.runtime.agent.starts.arriving import CONNECT_TIMEOUT_S, FIRST_PID, arrives
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
+from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
-from rekindle.wire.frames import FrameError
+from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.phases import Phase, PhaseClock
 
 log = logging.getLogger(__name__)
-
-#: Process id of a template in its namespace. A restored process needs the ids that it had, so it
-#: keeps clear of the small ones: init is 1, and CRIU's own processes follow.
-FIRST_PID = 100
-#: From exec to our first line; a slow disk and a cold page cache included.
-CONNECT_TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -63,20 +59,6 @@ def status_of(job: asyncio.Future[JobExit]) -> asyncio.Future[int]:
     return future
 
 
-async def arrives(
-    arrival: asyncio.Future[Channel], job: asyncio.Future[JobExit], timeout_s: float, what: str
-) -> Channel:
-    """The channel of a process that was just started. Raises StartError when it ends instead."""
-    either: set[asyncio.Future[Any]] = {arrival, job}
-    await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    if arrival.done():
-        return arrival.result()
-    arrival.cancel()
-    if job.done():
-        raise StartError(f"{what} ended before it reported: {job.result().in_words()}")
-    raise StartupTimeoutError(f"{what} did not report within {timeout_s:g} s")
-
-
 async def boot(
     context: NodeContext,
     revision: Revision,
@@ -87,15 +69,19 @@ async def boot(
     park: bool,
     nice: int = 0,
     secrets: Mapping[str, str] = MappingProxyType({}),
+    waiting: WaitingBoot | None = None,
 ) -> Booted:
     """Boot a process and load the user's code; ``park`` makes it ready to be forked and frozen.
     ``secrets`` are in its environment from the start: of a process that may be frozen, only those
-    that may be in a snapshot.
+    that may be in a snapshot. ``waiting``: what has booted already, under this host name.
 
     Marks ``clock``. Raises StartError, StartupTimeoutError, RunnerLostError or UserCodeFailed;
     nothing is left then.
     """
     gpus = context.gpus.expected(revision.spec.gpu) if park else {}
+    env = {**revision.boot_environment(), **gpus, **secrets}
+    if waiting is not None:
+        return await _told(context, revision, clock, waiting, env, park=park)
     await provide(context, revision)
     binds = await volumes.binds_of(revision.spec)
     sandbox, root = await _spawn(context, revision, hostname, clock)
@@ -107,7 +93,7 @@ async def boot(
         control_pipe.give_orders(context.listener, token, in_image=root is not None)
         job = sandbox.run(
             revision.command(),
-            env={**revision.boot_environment(), **gpus, **secrets},
+            env=env,
             cwd=revision.working_directory(),
             binds=binds if root is None else (),
             fds={1: output.write_fds[0], 2: output.write_fds[1], CONTROL_FD: control_pipe.read_fd},
@@ -154,6 +140,32 @@ async def enter(context: NodeContext, root: Root, hostname: str) -> Sandbox:
     return sandbox
 
 
+async def _told(
+    context: NodeContext,
+    revision: Revision,
+    clock: PhaseClock,
+    waiting: WaitingBoot,
+    env: Mapping[str, str],
+    *,
+    park: bool,
+) -> Booted:
+    """Tell one that has booted already what it is; otherwise as ``boot``."""
+    try:
+        order: Header = {"op": "told", "env": dict(env), "cwd": revision.working_directory()}
+        clock.mark(Phase.ISOLATE)  # before it: what it marks next is when it was told
+        try:
+            waiting.channel.open(order, takes_fds=park)
+        except OSError as error:
+            raise StartError(f"a process that had booted has ended: {error}") from error
+        job = waiting.job
+        return await _load(
+            context, revision, waiting.sandbox, waiting.channel, job, clock, [], park=park
+        )
+    except BaseException:
+        waiting.sandbox.kill()
+        raise
+
+
 async def _load(
     context: NodeContext,
     revision: Revision,
@@ -165,7 +177,8 @@ async def _load(
     *,
     park: bool,
 ) -> Booted:
-    channel.open(takes_fds=park)
+    if not channel.is_open:
+        channel.open(takes_fds=park)
     path_first, path_last = revision.import_paths()
     sources = volumes.sources(binds)
     if revision.image is not None:

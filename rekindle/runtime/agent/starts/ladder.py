@@ -30,6 +30,7 @@ from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
+from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
@@ -85,8 +86,8 @@ class Starter(Becoming):
         if strategy is Strategy.WARM:
             raise StrategyUnavailableError("warm: no idle runner is there")
         try:
-            if strategy is Strategy.COLD:
-                return await self._boot_runner(pending, park=False)
+            if strategy is Strategy.COLD:  # who names it measures it, all of it
+                return await self._boot_with_gpus(pending, whole=True)
             await self._look_for_snapshot(pending)
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
@@ -301,10 +302,23 @@ class Starter(Becoming):
             return template
 
     async def _boot(
-        self, clock: PhaseClock, *, park: bool, env: Mapping[str, str] = MappingProxyType({})
+        self,
+        clock: PhaseClock,
+        *,
+        park: bool,
+        env: Mapping[str, str] = MappingProxyType({}),
+        whole: bool = False,
     ) -> tuple[str, Output, Booted]:
-        runner_id = new_id("ru")
-        output = self.output_of(runner_id)
+        """``whole``: not of a process that has booted already."""
+        late = {} if self.revision.snapshots_enabled else await self.secrets_now()
+        secrets = {**late, **env}
+        waiting = None if whole else self._booted_ahead(secrets)
+        if waiting is None:
+            runner_id = new_id("ru")
+            output = self.output_of(runner_id)
+        else:
+            runner_id, output = waiting.id, waiting.output
+            output.redirect(lambda line: self.on_line(line, runner_id, ""))
         try:
             booted = await boot(
                 self.context,
@@ -313,15 +327,21 @@ class Starter(Becoming):
                 clock,
                 hostname=runner_id,
                 park=park,
-                secrets={
-                    **({} if self.revision.snapshots_enabled else await self.secrets_now()),
-                    **env,
-                },
+                secrets=secrets,
+                waiting=waiting,
             )
         except BaseException:
             output.close()
             raise
         return runner_id, output, booted
+
+    def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
+        """What waits, where it can be this function's: an image, volumes, GPUs come with a boot."""
+        revision = self.revision
+        if revision.spec.image or revision.spec.volumes or revision.spec.gpu:
+            return None
+        env = {**revision.boot_environment(), **secrets}
+        return self.context.waiting_boots.take(revision.interpreter(), env)
 
     async def _boot_runner(self, pending: PendingStart, *, park: bool) -> Runner:
         if not park:
@@ -336,12 +356,12 @@ class Starter(Becoming):
         await template.hand_over()
         return await self._become_booted(runner_id, output, booted, pending)
 
-    async def _boot_with_gpus(self, pending: PendingStart) -> Runner:
+    async def _boot_with_gpus(self, pending: PendingStart, *, whole: bool = False) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
         claim = await self.claim_gpus()
         try:
             runner_id, output, booted = await self._boot(
-                pending.clock, park=False, env=claim.given.env
+                pending.clock, park=False, env=claim.given.env, whole=whole
             )
             return await self._become_booted(runner_id, output, booted, pending, claim)
         except BaseException:

@@ -32,6 +32,7 @@ from rekindle.runtime.agent.starts.stored_snapshots import (
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
+from rekindle.runtime.agent.starts.waiting_boots import WaitingBoots
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import lean, machine
@@ -56,6 +57,7 @@ class NodeContext:
     criu: Criu | None
     #: None where there is no CRIU.
     waiting: WaitingRestores | None
+    waiting_boots: WaitingBoots
     #: Why there is no CRIU.
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
@@ -123,6 +125,7 @@ class NodeContext:
         gpus.on_short = holders.drop_unused
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
+        activity = StartActivity()
         return cls(
             settings=settings,
             spawner=spawner,
@@ -131,6 +134,8 @@ class NodeContext:
             scratch=scratch,
             criu=found,
             waiting=(WaitingRestores(spawner, found, criu_environment()) if found else None),
+            waiting_boots=WaitingBoots(spawner, listener, activity),
+            activity=activity,
             no_criu=problem,
             freezing=asyncio.Lock(),
             gpus=gpus,
@@ -175,6 +180,7 @@ class NodeContext:
 
     async def close(self) -> None:
         """End everything that was started here."""
+        await self.waiting_boots.close()
         if self.waiting is not None:
             await self.waiting.close()
         await self.listener.close()

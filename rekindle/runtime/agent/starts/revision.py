@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import thread_pools
-from rekindle.runtime.agent.starts import in_image
+from rekindle.runtime.agent.starts import environment, in_image
 from rekindle.runtime.agent.starts.roots import RootSource
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
@@ -24,12 +24,7 @@ from rekindle.runtime.images.built import BuiltImage
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
-from rekindle.wire.environment import (
-    DEFAULT_ENVIRONMENT,
-    ENVIRONMENT_VARIABLE,
-    passed_on_environment,
-    split_name,
-)
+from rekindle.wire.environment import DEFAULT_ENVIRONMENT, ENVIRONMENT_VARIABLE, split_name
 from rekindle.wire.spec import FunctionSpec, params_digest
 
 
@@ -97,12 +92,7 @@ class Revision:
     def environment(self) -> dict[str, str]:
         """The environment of its processes; of secrets only what may be in a snapshot."""
         return {
-            # Runners share the cores: OpenMP threads that spin while they wait take them from
-            # those that work (we measured a factor of five on two cores).
-            "OMP_WAIT_POLICY": "passive",
-            # The same for OpenBLAS: it spins for two to the power of this, in processor cycles.
-            "OPENBLAS_THREAD_TIMEOUT": "4",
-            **(passed_on_environment() if self.image is None else in_image.environment(self.image)),
+            **(environment.of_node() if self.image is None else in_image.environment(self.image)),
             **self._volumes_variable(),
             **self._environment_variable(),
             **self.spec.env,

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order, Slice
+from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.wire import finished
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy
 from rekindle.wire.spec import FunctionSpec
 
@@ -183,3 +186,36 @@ def test_nothing_is_called_back_while_inputs_wait_or_where_each_is_handed_alone(
     runner_of(made, "idle", [])
     made.dispatch()
     assert recalled(made) == []
+
+
+# ---- whose records they are ----------------------------------------------------------------------
+
+
+def record(value: bytes) -> bytes:
+    """That of an input which is the first of its call."""
+    return finished.head(0, finished.Ending.RETURNED, 1, 2, 3, len(value)) + value
+
+
+def test_what_a_runner_has_sent_and_not_said_so_is_no_result_of_its_next_slice() -> None:
+    """Inputs of two calls, both the first of theirs, one after the other on one runner."""
+    made = dispatcher()
+    results: dict[str, bytes] = {}
+
+    def done(outcomes: Outcomes) -> None:
+        for one, raw in zip(outcomes.inputs, outcomes.results, strict=True):
+            results[one.order.call_id] = pb.Result.FromString(raw).data
+
+    played: Any = made._results
+    played.done = done
+    (first,), (second,) = inputs(order("fc-1"), 0, handed=True), inputs(order("fc-2"), 0)
+    runner = runner_of(made, "ru-1", [first])
+    made._take(runner, 1, record(b"of the first"))
+    runner.slices.clear()
+    second.move(AssignmentState.HANDED)
+    runner.hand(Slice(2, second.order, 0, {0: second}, to_idle=True))
+
+    made._take(runner, 1, record(b"of the first"))  # found in its page, as it was ended
+    assert results == {"fc-1": b"of the first"}
+    assert runner.slices[0].left == {0: second}
+    made._take(runner, 2, record(b"of the second"))
+    assert results == {"fc-1": b"of the first", "fc-2": b"of the second"}

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from rekindle.runtime.agent.pools.pool import Lack
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Gate, Harness, run
 
@@ -90,9 +91,12 @@ def test_min_containers_are_started_when_the_app_opens_and_survive_idling(home: 
         await h.uplink.until(lambda: not h.runners(other))
         assert len(h.runners(worker)) == 2
         assert (await h.call(worker, "pid")).strategy == "warm"
-        os.kill(h.runners(worker)[0].channel.pid, signal.SIGKILL)
-        await h.uplink.until(lambda: len(h.runners(worker)) == 1)
+        killed, other_one = h.runners(worker)
+        os.kill(killed.channel.pid, signal.SIGKILL)
+        # Another may be there before anyone looks: a process that has booted waits for it.
+        await h.uplink.until(lambda: killed not in h.runners(worker))
         await h.uplink.until(lambda: len(h.runners(worker)) == 2)
+        assert other_one in h.runners(worker)
 
     run(home, scenario)
 
@@ -125,6 +129,16 @@ def test_single_use_containers_serve_one_input_each(home: Path) -> None:
         hosts = [(await h.call(worker, "pid")).value for _ in range(4)]
         assert len(set(hosts)) == 4
         await h.uplink.until(lambda: not h.runners(worker))
+
+        # However short they are, each client that waits has a runner started for it, at once.
+        pool = h.node.inventory.pools[worker, ""]
+        assert pool.dispatcher.pace.service_s is not None
+        lacks = []
+        for starting in range(4):
+            pool.runners.starting = starting
+            lacks.append(pool.lack(0, asking=3))
+        pool.runners.starting = 0
+        assert lacks == [Lack.INPUT, Lack.INPUT, Lack.INPUT, None]
 
     run(home, scenario)
 

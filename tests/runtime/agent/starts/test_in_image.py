@@ -45,7 +45,7 @@ def image() -> BuiltImage:
 def test_it_has_the_images_variables_and_none_that_name_places_of_the_node(
     image: BuiltImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VIRTUAL_ENV", "/home/me/venv")
+    monkeypatch.setenv("VIRTUAL_ENV", "/home/user/venv")
     monkeypatch.setenv("TZ", "Europe/Berlin")
     env = in_image.environment(image)
     assert env["PATH"] == "/opt/bin" and env["TZ"] == "Europe/Berlin"

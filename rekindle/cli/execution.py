@@ -1,0 +1,123 @@
+"""What ``rekindle run`` has found in a file is run: an entrypoint here, a function in a runner.
+
+Knows nothing of command lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.cli import shown
+from rekindle.cli.exit_status import INTERRUPTED
+from rekindle.cli.refs import Target
+from rekindle.sdk import notes, progress, running
+from rekindle.sdk.calls import records
+from rekindle.sdk.cls import Cls
+from rekindle.sdk.entrypoint import LocalEntrypoint
+from rekindle.sdk.local import lingering
+
+
+@dataclass(frozen=True, eq=False)
+class RunOptions:
+    """What is rekindle's own among the options."""
+
+    phases: bool = False
+    strategy: str | None = None
+    quiet: bool = False
+    linger: str | None = None
+    detach: bool = False
+    interactive: bool = False
+
+
+def raw_of(target: Target) -> Callable[..., Any]:
+    """The user's function, a method without its self."""
+    if isinstance(target.what, LocalEntrypoint):
+        return target.what.raw
+    raw: Any = target.what._declaration.raw
+    if isinstance(target.what, Cls):
+        method = getattr(raw, target.what._declaration.methods[target.method])
+        bound: Callable[..., Any] = method.__get__(raw.__new__(raw))
+        return bound
+    function: Callable[..., Any] = raw
+    return function
+
+
+def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
+    if options.linger is not None:
+        lingering.time_s(options.linger, "--linger ")
+        os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
+    lingering.linger_s()  # a wrong time is refused before anything is started
+    shown.show_notes(quiet=options.quiet)
+    status = 0
+    finished: list[records.CallRecord] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(shown.waits(quiet=options.quiet))
+            if options.phases:
+                finished = stack.enter_context(records.collect())
+            stack.enter_context(running.enable_output())
+            if options.strategy:
+                stack.enter_context(running.ask_strategy(options.strategy))
+            with progress.step(f"Bringing up {target.app.name or 'the app'}"):
+                app = stack.enter_context(
+                    target.app.run(detach=options.detach, interactive=options.interactive)
+                )
+            notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
+            try:
+                result = call()
+                if result is not None and not options.quiet:
+                    notes.write(
+                        sys.stdout, result if isinstance(result, str) else repr(result), True
+                    )
+            except KeyboardInterrupt:
+                notes.write_note(
+                    f"What was submitted goes on: `rekindle logs {app.app_id}` shows its output."
+                    if options.detach
+                    else "Stopping."
+                )
+                status = INTERRUPTED
+            except Exception as error:  # noqa: BLE001 - whatever the user's code raised
+                show_failure(error)
+                status = 1
+    except KeyboardInterrupt:  # while it came up or was taken down
+        notes.write_note("Stopping.")
+        status = INTERRUPTED
+    if finished:
+        from rekindle.cli import phases
+
+        sys.stdout.flush()
+        phases.show(finished)
+    return status
+
+
+def show_failure(error: BaseException) -> None:
+    from rekindle.cli import failure  # loads what a run without one does not need
+
+    failure.show_failure(error)
+
+
+def call_of(
+    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: str, **values: Any
+) -> Any:
+    """The value of the call; None of a local entrypoint."""
+    what = target.what
+    if isinstance(what, LocalEntrypoint):
+        made = what.raw(*words, **values)
+        if inspect.iscoroutine(made):
+            import asyncio
+
+            asyncio.run(made)
+        return None
+    function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what
+    if options.detach:  # in the queue, where it needs nobody who waits
+        submitted = function.spawn(*words, **values)
+        if not options.quiet:
+            notes.write_note(f"Submitted {submitted.object_id}.")
+        return submitted.get()
+    return function.remote(*words, **values)

@@ -1,0 +1,141 @@
+"""A process of user code booted in advance: its interpreter runs, and knows of no function yet.
+
+Namespaces, an interpreter and what every program of rekindle imports take most of a small cold
+boot, and are the same for all functions with the node's own Python. One is kept ready once a
+process was booted for a start. No user code has run in it, so it is nobody's before it is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rekindle.exception import Error
+from rekindle.forkserver.park import CONTROL_FD
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.runners.listener import RunnerListener
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.starts import environment
+from rekindle.runtime.agent.starts.activity import StartActivity
+from rekindle.runtime.agent.starts.arriving import CONNECT_TIMEOUT_S, FIRST_PID, arrives
+from rekindle.runtime.agent.starts.control_pipe import ControlPipe
+from rekindle.runtime.agent.starts.template import new_id
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Spawner
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: The next one is booted when nothing was started for so long, or after the second in any case.
+_QUIET_S, _LATEST_S = 0.05, 1.0
+
+
+@dataclass
+class WaitingBoot:
+    """A process that waits to be told what it is."""
+
+    id: str  # of the runner that it will be: it is the host name already
+    sandbox: Sandbox
+    #: What it prints: it is written to pipes from the start, as Python asks what it writes to once.
+    output: Output
+    channel: Channel
+    job: asyncio.Future[JobExit]
+
+    def discard(self) -> None:
+        """End it unused."""
+        self.channel.close()
+        self.sandbox.kill()
+        self.output.close()
+
+
+class WaitingBoots:
+    """The one that is ready, if any is."""
+
+    def __init__(self, spawner: Spawner, listener: RunnerListener, activity: StartActivity) -> None:
+        self._spawner = spawner
+        self._listener = listener
+        self._activity = activity
+        self._environment = environment.of_node()
+        self._ready: WaitingBoot | None = None
+        self._refilling: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def take(self, interpreter: str, environ: Mapping[str, str]) -> WaitingBoot | None:
+        """The one that is ready, for a process that would be booted with this; None: boot one.
+
+        A variable that is read as a process starts must be as in the one that waits.
+        """
+        if interpreter != sys.executable or environment.read_at_start(
+            environ
+        ) != environment.read_at_start(self._environment):
+            return None
+        ready, self._ready = self._ready, None
+        self._refill()
+        if ready is not None and ready.job.done():
+            ready.discard()
+            return None
+        return ready
+
+    def _refill(self) -> None:
+        if self._refilling is None and not self._closed:
+            self._refilling = asyncio.create_task(self._make_ready())
+
+    async def _make_ready(self) -> None:
+        try:
+            await self._activity.pause(_QUIET_S, _LATEST_S)
+            self._ready = await self._make()
+        except (Error, OSError) as error:
+            log.warning("no process booted in advance", extra=kv(reason=error))
+        finally:
+            self._refilling = None
+
+    async def _make(self) -> WaitingBoot:
+        runner_id = new_id("ru")
+        output = Output(_said)
+        try:
+            sandbox = await self._spawner.spawn(runner_id)
+        except BaseException:
+            output.close()
+            raise
+        control_pipe = ControlPipe()
+        sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
+        try:
+            token, arrival = self._listener.expect()
+            control_pipe.give_orders(self._listener, token)
+            job = sandbox.run(
+                [sys.executable, "-P", "-m", "rekindle.runtime.runner.waiting"],
+                env=self._environment,
+                fds={
+                    1: output.write_fds[0],
+                    2: output.write_fds[1],
+                    CONTROL_FD: control_pipe.read_fd,
+                },
+                pid=FIRST_PID,
+                new_session=True,
+            )
+            control_pipe.handed_over()
+            output.handed_over()
+            channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, "a process in advance")
+        except BaseException:
+            sandbox.kill()
+            output.close()
+            raise
+        return WaitingBoot(runner_id, sandbox, output, channel, job)
+
+    async def close(self) -> None:
+        """Discard it."""
+        self._closed = True
+        if self._refilling is not None:
+            self._refilling.cancel()
+            await asyncio.gather(self._refilling, return_exceptions=True)
+        if self._ready is not None:
+            self._ready.discard()
+            self._ready = None
+
+
+def _said(line: pb.LogLine) -> None:
+    """What is printed before it is anybody's: why it could not boot."""
+    log.warning("a process in advance says", extra=kv(line=line.text))

@@ -1,0 +1,113 @@
+"""Processes that are booted in advance: as good as those that are booted for their function."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
+from tests.runtime.agent.harness import Harness, run
+
+
+def situation() -> dict[str, Any]:
+    """Whatever a program could see of how its process was started."""
+    import os
+    import socket
+    import sys
+
+    return {
+        "module": sys.orig_argv[-1].rpartition(".")[2],
+        "environment": dict(os.environ),
+        "directory": os.getcwd(),
+        "path": sys.path,
+        "pid": os.getpid(),
+        "session": os.getsid(0) == os.getpid(),
+        "encoding": (sys.stdout.encoding, sys.getfilesystemencoding()),
+        "pipes": [os.readlink(f"/proc/self/fd/{fd}").partition(":")[0] for fd in (1, 2)],
+        "host": socket.gethostname() == os.environ["REKINDLE_RUNNER_ID"],
+        "signals": open("/proc/self/status").read().partition("SigBlk")[2].partition("Cpus")[0],
+    }
+
+
+class Kept:
+    """What a template boots, and CRIU freezes."""
+
+    def load(self) -> None:
+        import sys
+
+        self.module = sys.orig_argv[-1].rpartition(".")[2]
+
+    def how(self) -> str:
+        return self.module
+
+
+async def _ready(h: Harness) -> WaitingBoot:
+    boots = h.node.context.waiting_boots
+    ready: WaitingBoot = await h.uplink.until(lambda: boots._ready)
+    return ready
+
+
+def _same(seen: dict[str, Any]) -> dict[str, Any]:
+    left_out = ("module", "REKINDLE_RUNNER_ID")
+    environment = {k: v for k, v in seen["environment"].items() if k not in left_out}
+    return {k: v for k, v in seen.items() if k not in left_out} | {"environment": environment}
+
+
+def test_a_start_takes_what_has_booted_and_its_function_sees_no_difference(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        seen = []
+        for _ in range(2):
+            function = h.add(
+                situation, env={"COLOUR": "blue"}, secrets={"KEY": "x"}, max_containers=1
+            )
+            seen.append((await h.call(function)).value)
+            await _ready(h)
+        first, second = seen
+        assert (first["module"], second["module"]) == ("main", "waiting")
+        assert second["environment"]["COLOUR"] == "blue"
+        assert second["environment"]["KEY"] == "x"
+        assert _same(first) == _same(second)
+
+        whole = h.add(situation)
+        outcome = await h.call(whole, strategy="cold")
+        assert outcome.value["module"] == "main"  # who names it gets all of it
+
+        zone = h.add(situation, env={"TZ": "Asia/Tokyo", "COLOUR": "red"})
+        assert (await h.call(zone)).value["module"] == "main"  # read as a process starts
+
+    run(home, scenario)
+
+
+def test_one_that_died_is_passed_over_and_followed_by_another(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        await h.call(h.add(situation))
+        ready = await _ready(h)
+        os.kill(ready.sandbox.pid, signal.SIGKILL)
+        await h.uplink.until(ready.sandbox.gone.done)
+        outcome = await h.call(h.add(situation))
+        assert outcome.value["module"] == "main"
+        assert not list(outcome.result.notes)
+        assert (await _ready(h)) is not ready
+        assert (await h.call(h.add(situation))).value["module"] == "waiting"
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+def test_a_template_that_had_booted_is_forked_and_frozen_as_any(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        await h.call(h.add(situation))
+        await _ready(h)
+        kept = h.add(Kept, enable_memory_snapshot=True)
+        outcome = await h.call(kept, "how")
+        assert (outcome.strategy, outcome.value) == ("cold", "waiting")
+        for strategy in ("fork", "restore"):
+            assert (await h.prepare(kept, strategy)).ok
+            outcome = await h.call(kept, "how", strategy=strategy)
+            assert (outcome.strategy, outcome.value) == (strategy, "waiting")
+
+    run(home, scenario)
