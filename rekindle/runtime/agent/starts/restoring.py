@@ -29,7 +29,7 @@ from rekindle.runtime.agent.starts.waiting import InRoots, WaitingRestore, Waiti
 from rekindle.runtime.images import writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import Shown
-from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.runtime.isolation.sandbox import Sandbox, describe_exit
 from rekindle.snapshot import diagnose, residency, use, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
@@ -127,7 +127,8 @@ async def _restore_once(
         )
         with _directories(context, images, in_image=in_image) as directories:
             answer = waiting.job.send(request, directories, binds)
-        waiting.channel = await _restored_arrives(arrival, answer, snapshot, restore_log)
+        died = _death_of(waiting.sandbox, snapshot.manifest.pid)
+        waiting.channel = await _restored_arrives(arrival, answer, died, snapshot, restore_log)
     except BaseException:
         waiting.discard()
         _remove(restore_log)
@@ -191,6 +192,7 @@ async def restores_of(
 async def _restored_arrives(
     arrival: asyncio.Future[Channel],
     answer: asyncio.Future[bytes],
+    died: asyncio.Future[int],
     snapshot: Snapshot,
     restore_log: Path,
 ) -> Channel:
@@ -200,12 +202,17 @@ async def _restored_arrives(
     await asyncio.wait(either, timeout=RESTORE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
     said = worker.read_answer(answer.result()) if answer.done() else None
     if not arrival.done() and said is not None and said.ok:
-        await asyncio.wait({arrival}, timeout=max(0.0, deadline - time.monotonic()))
+        # A part of its memory that cannot be read ends it before it could say a word.
+        left_s = max(0.0, deadline - time.monotonic())
+        either = {arrival, died}
+        await asyncio.wait(either, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     if arrival.done():
         return arrival.result()
     arrival.cancel()
     if said is None:
         reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
+    elif said.ok and died.done():
+        reason = f"the restored process ended at once: {describe_exit(died.result())}"
     elif said.ok:
         reason = "the restored process did not report"
     else:
@@ -272,6 +279,13 @@ async def record_working_set(context: NodeContext, revision: Revision, runner: R
             await asyncio.to_thread(context.stored.push_working_set, snapshot, found)
     except (OSError, BlobError) as error:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
+
+
+def _death_of(sandbox: Sandbox, pid: int) -> asyncio.Future[int]:
+    """How a process that is being restored ends; until somebody else follows it."""
+    died: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    follow_adopted(sandbox, pid, died)
+    return died
 
 
 def follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
