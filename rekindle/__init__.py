@@ -70,6 +70,8 @@ def __getattr__(name: str) -> Any:
     if name in ("exception", "gpu"):
         return importlib.import_module(f"rekindle.{name}")
     if name not in _HOME_OF:
+        if importlib.import_module("importlib.util").find_spec(f"rekindle.{name}") is not None:
+            raise AttributeError(name)  # `from rekindle import name`: a module, which is loaded now
         later = importlib.import_module("rekindle.sdk.unsupported").attribute(name)
         if later is not None:
             error = importlib.import_module("rekindle.exception").UnknownNameError(later)

@@ -29,5 +29,5 @@ def open_url(
     except ImportError as error:  # fsspec has it, but not what it needs
         raise SetupError(f"{what} {url} cannot be opened: {error}") from error
     except ValueError as error:
-        raise InvalidError(f"{what} {url!r} cannot be opened: {error}") from error
+        raise InvalidError(f"{what} {url} cannot be used: {error}") from error
     return filesystem, str(path).rstrip("/")

@@ -57,7 +57,7 @@ def test_files_go_in_are_moved_about_and_come_out(volume: Terminal) -> None:
     volume("put", "data", "folder")
     volume("put", "data", "folder/a", "/single/")
     volume("put", "data", "-", "piped", stdin=b"by pipe")
-    assert "force=True" in volume("put", "data", "folder", status=1)
+    assert "--force replaces it" in volume("put", "data", "folder", status=1)
     volume("put", "data", "folder", "--force")
     volume("cp", "data", "piped", "single/")
     volume("rm", "data", "single/a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.e2e.harness import Home
 
 PROGRAM = """
-    import json, os, time, rekindle
+    import json, os, tempfile, time, rekindle
     from rekindle.exception import FunctionTimeoutError, InvalidError
 
     app = rekindle.App("variants")
@@ -60,8 +60,9 @@ PROGRAM = """
         notes = rekindle.Volume.from_name("of-a-variant", create_if_missing=True)
         with notes.batch_upload() as upload:
             upload.put_file(__file__, "/program.py")
-        has_notes = listed.with_options(volumes={"/notes": notes})
-        seen_there = [listed.remote("/notes"), has_notes.remote("/notes")]
+        place = tempfile.mkdtemp() + "/notes"
+        has_notes = listed.with_options(volumes={place: notes})
+        seen_there = [listed.remote(place), has_notes.remote(place)]
         rekindle.Volume.objects.delete("of-a-variant")
         from_runner = inside.remote(given)
         stats = seen.get_current_stats(), third.get_current_stats()

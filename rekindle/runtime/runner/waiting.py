@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 
+from rekindle.linux import environment
 from rekindle.runtime.runner import main
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.phases import now_ns
@@ -20,6 +21,7 @@ def be_told(channel: FrameSocket) -> int:
     told_ns = now_ns()
     os.environ.clear()
     os.environ.update(told["env"])
+    environment.show(os.environ.items())  # to who looks from outside, as `rekindle container exec`
     os.chdir(told["cwd"])
     return told_ns
 

@@ -47,6 +47,8 @@ KIND = "snapshots"
 #: In the agent's directory: where lazy files are seen.
 MOUNT = "blobs"
 _BUNDLE = "bundle.tar"
+#: How often it is looked whether what has arrived is still used from where it was on its way.
+_STILL_WANTED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class StoredSnapshots:
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _finding: dict[str, threading.Lock] = field(default_factory=dict)
     _closed: bool = False
+    _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def open(
@@ -223,9 +226,18 @@ class StoredSnapshots:
             return
         log.info("snapshot has arrived", extra=kv(key=here.key))
         done(here)
+        await self._until_unused(one)
         for blob in one.blobs.values():
             with contextlib.suppress(BlobError):  # its process has just ended
                 await asyncio.to_thread(self.lazy.give_up, blob)
+
+    async def _until_unused(self, one: Arriving) -> None:
+        """A start that had found it here may be about to map it, and what was started has it."""
+        while not self._closed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _STILL_WANTED_S)
+            if not use.is_pinned(one.snapshot.path):
+                return
 
     def _move_in(self, one: Arriving) -> Snapshot:
         assert self.lazy is not None
@@ -316,6 +328,7 @@ class StoredSnapshots:
     async def close(self) -> None:
         """Give up what is on its way, in either direction: both are taken up again."""
         self._closed = True
+        self._closing.set()
         if self.lazy is not None:
             await asyncio.to_thread(self.lazy.close)  # what waits for it ends with an error
         if self._tasks:
