@@ -119,6 +119,8 @@ def test_one_request_in_three_may_fail(
 ) -> None:
     data = os.urandom(20 * _CHUNK)
     pushed = _push(unwell_store, _file(tmp_path, data))
+    # Requests side by side fail in no order: that one fails so often is one in millions.
+    unwell_store.patience = dataclasses.replace(unwell_store.patience, attempts=16)
     Conduct(fail_one_in=3).begin(folder)
     assert _fetched(unwell_store, pushed.blob, tmp_path / "back") == data
 
