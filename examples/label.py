@@ -45,6 +45,7 @@ def sort(messages: list[str]) -> list[str]:
 
 @app.local_entrypoint()
 def main() -> None:
-    for messages, labels in zip(MESSAGES, sort.map(MESSAGES), strict=True):
+    answers = list(sort.map(MESSAGES))  # all of them, before anything is printed between questions
+    for messages, labels in zip(MESSAGES, answers, strict=True):
         for message, label in zip(messages, labels, strict=True):
             print(f"{label:10} {message}")

@@ -39,8 +39,8 @@ ASKS = """
     @app.function()
     def works():
         rekindle.interact()
-        print("working", os.getpid(), flush=True)
         try:
+            print("working", os.getpid(), flush=True)
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.e2e.harness import Home
 
 PROGRAM = """
-    import json, os, tempfile, time, rekindle
+    import json, os, shutil, tempfile, time, rekindle
     from rekindle.exception import FunctionTimeoutError, InvalidError
 
     app = rekindle.App("variants")
@@ -64,6 +64,7 @@ PROGRAM = """
         has_notes = listed.with_options(volumes={place: notes})
         seen_there = [listed.remote(place), has_notes.remote(place)]
         rekindle.Volume.objects.delete("of-a-variant")
+        shutil.rmtree(os.path.dirname(place))
         from_runner = inside.remote(given)
         stats = seen.get_current_stats(), third.get_current_stats()
         print(json.dumps([

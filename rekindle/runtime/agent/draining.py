@@ -55,10 +55,16 @@ class Draining:
         )
 
     def _drop_templates(self, ended: list[Pool]) -> None:
-        """Those that no other pool uses; a snapshot that is being made of one is made."""
+        """Those that no other pool uses; a snapshot that is being made of one is made first."""
         used = {id(pool.revision) for pool in self._inventory.pools.values()}
         for key, revision in list(self._inventory.revisions.items()):
             mine = any(pool.revision is revision for pool in ended)
-            if mine and id(revision) not in used and not revision.background:
-                revision.shut()
-                del self._inventory.revisions[key]
+            if not mine or id(revision) in used:
+                continue
+            if revision.background:  # nobody else would look at it again
+                next(iter(revision.background)).add_done_callback(
+                    lambda _task: asyncio.get_running_loop().call_soon(self._drop_templates, ended)
+                )
+                continue
+            revision.shut()
+            del self._inventory.revisions[key]
