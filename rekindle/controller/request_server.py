@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import json_format
 
-from rekindle.exception import AuthError, Error, InternalFailure, InvalidError, SetupError
-from rekindle.paths import fitting_socket
+from rekindle.controller.listening import private_socket
+from rekindle.exception import AuthError, Error, InternalFailure, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import request_frames as wire
 from rekindle.wire.errors import from_status
@@ -51,16 +50,8 @@ class RequestServer:
 
     async def start(self, path: Path) -> None:
         """Listen. Raises SetupError."""
-        path.unlink(missing_ok=True)  # of a controller that was killed
-        former = os.umask(0o177)
-        try:
-            self._server = await asyncio.start_unix_server(
-                self._connected, fitting_socket(path), backlog=512
-            )
-        except OSError as error:
-            raise SetupError(f"cannot listen on {path}: {error}") from error
-        finally:
-            os.umask(former)
+        with private_socket(path):
+            self._server = await asyncio.start_unix_server(self._connected, path, backlog=512)
 
     async def stop(self) -> None:
         """Close everything."""

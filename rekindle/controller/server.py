@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rekindle.controller.auth import TokenInterceptor
+from rekindle.controller.listening import private_socket
 from rekindle.controller.metrics.http import MetricsHttp
 from rekindle.controller.nodes.gateway import AgentGateway
 from rekindle.controller.objects.server import ObjectServer
@@ -23,7 +23,7 @@ from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
-from rekindle.paths import fitting_socket, objects_socket, requests_socket
+from rekindle.paths import objects_socket, requests_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -82,7 +82,8 @@ class ControllerServer:
             await self._objects.start(objects_socket(socket_path.parent))
             await self._requests.start(requests_socket(socket_path.parent))
         if socket_path is not None:
-            self._bind_socket(socket_path)
+            with private_socket(socket_path):
+                self._grpc.add_insecure_port(f"unix:{socket_path}")
         port = 0
         if listen is not None:
             try:
@@ -97,17 +98,6 @@ class ControllerServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", extra=kv(socket=socket_path or "", listen=listen or "", port=port))
         return port
-
-    def _bind_socket(self, path: Path) -> None:
-        fitting_socket(path)
-        path.unlink(missing_ok=True)  # of a controller that was killed; the lock is ours
-        former = os.umask(0o177)
-        try:
-            self._grpc.add_insecure_port(f"unix:{path}")
-        except RuntimeError as error:
-            raise SetupError(f"cannot listen on {path}: {error}") from error
-        finally:
-            os.umask(former)
 
     async def _recover(self) -> None:
         """Everything that the controller before this one had."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 from pathlib import Path
 
+from rekindle.controller.listening import private_socket
 from rekindle.controller.objects.attempts import Session
 from rekindle.controller.objects.service import ObjectService
-from rekindle.exception import AuthError, Error, InvalidError, SetupError, VersionError
-from rekindle.paths import fitting_socket
+from rekindle.exception import AuthError, Error, InvalidError, VersionError
 from rekindle.wire import object_frames as wire
 from rekindle.wire.logs import kv
 
@@ -36,18 +35,10 @@ class ObjectServer:
     async def start(self, path: Path) -> None:
         """Read back what there is, and listen. Raises SetupError, ServiceError."""
         await self._service.start()
-        path.unlink(missing_ok=True)  # of a controller that was killed
-        former = os.umask(0o177)
-        try:
+        with private_socket(path):
             self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _Connection(self, self._service, self._token),
-                fitting_socket(path),
-                backlog=512,
+                lambda: _Connection(self, self._service, self._token), path, backlog=512
             )
-        except OSError as error:
-            raise SetupError(f"cannot listen on {path}: {error}") from error
-        finally:
-            os.umask(former)
 
     async def stop(self) -> None:
         """Close everything."""
