@@ -114,9 +114,8 @@ class Environments:
                 moved = in_environment(new_name, split_name(deployed)[1])
                 await self._schedules.rename(deployed, moved)
                 await self._deployments.rename(deployed, moved)
-            for deployed in self._deployed_in(
-                new_name
-            ):  # those of a rename that was broken off, too
+            # Those of a rename that was broken off, too.
+            for deployed in self._deployed_in(new_name):
                 await self._deployments.roll_over(deployed)
             await self._link.command("HDEL", self._key, name)
             await self._keep(new_name, _Made((await self._made())[new_name].created))
