@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from rekindle.controller.detached import DetachedState
 from rekindle.controller.queue.tombstones import Tombstones
-from rekindle.controller.storage.records import CallIndex
+from rekindle.controller.storage.records import CallIndex, UndoneCount
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
@@ -216,7 +216,7 @@ class Function:
     ready: deque[QueuedBatch | DetachedInput] = field(default_factory=deque)
     entries: dict[str, QueueEntry] = field(default_factory=dict)  # in memory, by their ids
     tombstones: Tombstones = field(default_factory=Tombstones)
-    undone: int = 0  # accepted and not done, on the stream or here, as Redis last said
+    _count: UndoneCount = field(default_factory=lambda: UndoneCount(0, 0))
     held: int = 0  # undone inputs in memory, wherever they are
     held_bytes: int = 0
     coming: int = 0  # inputs that are being accepted, and will be held
@@ -245,6 +245,16 @@ class Function:
     def index(self) -> CallIndex:
         """Where its calls belong, also when it is gone."""
         return CallIndex(self.function_id, self.app.name, self.name)
+
+    @property
+    def undone(self) -> int:
+        """Inputs that are accepted and not done, on the stream or here, as Redis last said."""
+        return self._count.undone
+
+    def counted(self, count: UndoneCount) -> None:
+        """Take over what a reply of Redis says is undone, unless a newer one was read before."""
+        if count.change >= self._count.change:
+            self._count = count
 
     def learn(self, count: int, execute_ns: int) -> None:
         """Note what inputs took to run."""
