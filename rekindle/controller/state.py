@@ -331,6 +331,8 @@ class Agent:
     grace: asyncio.TimerHandle | None = None
     pidfd: int = -1  # of a local agent: readable as soon as the process is gone
     heartbeats: int = 0
+    #: Why it ends, from when it says so: it is given nothing more, and loses nothing by its end.
+    leaving: str = ""
     session: int = 0  # counts connections; an ended older one must not end a newer one
 
     # The view that placement takes (placement.AgentView).
@@ -342,7 +344,7 @@ class Agent:
 
     def room(self, depth: int = 0) -> float:
         """How many more inputs it may hold at a depth, of a function whose inputs take long."""
-        if self.outbox is None:
+        if self.outbox is None or self.leaving:
             return 0.0
         taken = self.units
         if depth:
@@ -399,5 +401,6 @@ class State:
     closed_apps: deque[str] = field(default_factory=lambda: deque(maxlen=256))
 
     def live_agents(self) -> list[Agent]:
-        """Agents whose stream stands."""
-        return [agent for agent in self.agents.values() if agent.outbox is not None]
+        """Agents whose stream stands, and that do not end."""
+        agents = self.agents.values()
+        return [agent for agent in agents if agent.outbox is not None and not agent.leaving]

@@ -11,7 +11,7 @@ import logging
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error, InternalFailure
+from rekindle.exception import Error, ExecutionError, InternalFailure
 from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions, OpenFunction
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 #: How often pools are looked at when nothing happens.
 RECONCILE_S = 0.5
+_LEAVES = "its agent was told to end"
 
 
 class Node:
@@ -300,6 +301,8 @@ class Node:
 
     async def _pool(self, function_id: str, params: bytes) -> Pool:
         function = await self.functions.get(function_id)
+        if self.results.leaving:
+            raise ExecutionError(_LEAVES)
         key = (function_id, params_digest(params))
         if key not in self.inventory.pools:
             revision = self._revision(function, params)
@@ -381,7 +384,12 @@ class Node:
             pause_s = await self.context.gpu_use.measure(runners)
 
     async def close(self) -> None:
-        """End everything, letting exit hooks run and snapshots be finished."""
+        """End everything, letting exit hooks run and snapshots be finished.
+
+        What waits or runs goes back to the controller, and is counted against no input.
+        """
+        self.results.leaving = _LEAVES
+        self.uplink.leave(_LEAVES)
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
         await closing.finish_snapshots(self.inventory.revisions.values())
         await self.leases.close()

@@ -13,6 +13,9 @@ class Uplink(Protocol):
     def send(self, message: pb.AgentMessage) -> None:
         """Send; kept and sent again after a lost connection where it matters."""
 
+    def leave(self, reason: str) -> None:
+        """Tell the controller, over this connection and each later one, that this agent ends."""
+
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code, specification and secrets of a function."""
 

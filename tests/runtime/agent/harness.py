@@ -70,6 +70,7 @@ class RecordingUplink:
     closed_apps: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     done_messages: int = 0
+    left: str = ""
     #: Gets everything in its place, where a test has a controller.
     link: Uplink | None = None
 
@@ -96,6 +97,9 @@ class RecordingUplink:
         elif kind == "app_closed":
             self.closed_apps.append(message.app_closed.app_id)
         self.changed.set()
+
+    def leave(self, reason: str) -> None:
+        self.left = reason
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         if self.link is not None:

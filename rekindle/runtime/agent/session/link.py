@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -18,6 +17,7 @@ from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import ServiceError, VersionError
 from rekindle.linux import inotify
+from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
 from rekindle.runtime.agent.session.report import stats
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
 _RECONNECT_FIRST_S, _RECONNECT_MAX_S = 0.05, 1.0
 _MAX_MESSAGE_BYTES = 256 << 20
+#: An agent that ends waits so long for the controller to have what it sent.
+_FAREWELL_S = 5.0
 
 
 class Link:
@@ -56,6 +58,9 @@ class Link:
         self._outbox = Outbox()
         #: Set once the controller has welcomed this agent.
         self.welcomed = asyncio.Event()
+        self._leaving = ""
+        self._gone = False
+        self._session_ended = asyncio.Event()
 
     # ---- the node's Uplink -----------------------------------------------------------------
 
@@ -66,6 +71,12 @@ class Link:
         ``_resume`` sends them all.
         """
         self._outbox.put(message)
+
+    def leave(self, reason: str) -> None:
+        """As Uplink says; once the controller ends the stream, there is no other."""
+        self._leaving = reason
+        if self._outbox.open:  # else _resume says it
+            self._outbox.put(_leaves(reason))
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code and specification of a function. Raises ServiceError."""
@@ -105,6 +116,8 @@ class Link:
             try:
                 await self._session(node)
                 delay = _RECONNECT_FIRST_S
+                if self._gone:
+                    return
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     raise VersionError(error.details() or "the controller refused") from error
@@ -112,12 +125,17 @@ class Link:
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RECONNECT_MAX_S)
 
-    async def close(self) -> None:
-        """Send what is left, and hang up."""
+    async def close(self, in_flight: InFlight) -> None:
+        """Hang up, once the controller has all that was sent, and has stored the results."""
         if self._outbox.open:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await self._outbox.emptied()
+            try:
+                async with asyncio.timeout(_FAREWELL_S):
+                    await in_flight.confirmed()
+                    self._gone = True
+                    self._outbox.put(_leaves(self._leaving, ended=True))
+                    await self._session_ended.wait()
+            except TimeoutError:
+                log.warning("not confirmed", extra=kv(results=in_flight.unconfirmed))
         await self._channel.close(None)
 
     async def _session(self, node: Node) -> None:
@@ -142,12 +160,14 @@ class Link:
                     tasks.spawn(self._send_forever(call))
                     tasks.spawn(self._beat_forever(node))
                     self.welcomed.set()
+                    self._session_ended.clear()
                     log.info("welcomed", extra=kv(instance=order.welcome.instance_id))
                 else:
                     _obey(node, order)
         finally:
             await tasks.cancel()
             self._outbox.disconnected()
+            self._session_ended.set()
             call.cancel()
 
     def _hello(self, node: Node) -> pb.AgentHello:
@@ -166,6 +186,8 @@ class Link:
         for done in node.in_flight.unconfirmed_results():
             self._outbox.put(pb.AgentMessage(done=done))
         node.history.tell_again()
+        if self._leaving:
+            self._outbox.put(_leaves(self._leaving))
 
     async def _send_forever(
         self, call: grpc.aio.StreamStreamCall[pb.AgentMessage, pb.ControllerMessage]
@@ -188,6 +210,10 @@ class Link:
             )
             self._outbox.put(pb.AgentMessage(heartbeat=beat))
             await asyncio.sleep(HEARTBEAT_S)
+
+
+def _leaves(reason: str, *, ended: bool = False) -> pb.AgentMessage:
+    return pb.AgentMessage(leaves=pb.AgentLeaves(reason=reason, ended=ended))
 
 
 def _obey(node: Node, order: pb.ControllerMessage) -> None:
