@@ -186,7 +186,13 @@ def disk_usage(as_json: bool) -> None:
 def _described(store: LayerStore, layer: Layer, in_use: set[str]) -> dict[str, Any]:
     known = dataclasses.asdict(layer)
     del known["settings"]
-    return known | {"used_s": store.used_s(layer.name), "in_use": layer.name in in_use}
+    stored = store.stored(layer.name)
+    return known | {
+        "used_s": store.used_s(layer.name),
+        "in_use": layer.name in in_use,
+        "local_bytes": store.local_bytes(layer),
+        "stored": dataclasses.asdict(stored) if stored is not None else None,
+    }
 
 
 def _as_trees(layers: list[Layer]) -> list[tuple[Layer, int]]:
