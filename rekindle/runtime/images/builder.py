@@ -10,13 +10,14 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError
-from rekindle.runtime.images import bases, collecting, steps
+from rekindle.runtime.images import bases, collecting, sharing, steps
 from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
 from rekindle.runtime.isolation import privilege
@@ -39,16 +40,26 @@ def ensure(
     secret_values: Mapping[str, str] | None = None,
     watch: Watch = nobody,
     store: LayerStore | None = None,
+    not_from_store: Container[str] = (),
 ) -> BuiltImage | None:
     """Have all layers of an image, and say what a start needs of it; None for the host image.
 
-    Builds what is missing; waits where another process builds it. ``secret_values``: variables that
-    steps ask for. Raises ImageBuildError with the step, its last lines and the layer's name;
-    ImageError for what is missing on this machine.
+    What is missing comes from the store of blobs that the environment names, where that has it, and
+    is built otherwise; waits where another process builds it. ``secret_values``: variables that
+    steps ask for; ``not_from_store``: layers that the store is known to have damaged. Raises
+    ImageBuildError with the step, its last lines and the layer's name; ImageError for what is
+    missing on this machine.
     """
     if spec.base.kind is StepKind.HOST:
         return None
-    chain = _Chain(store or LayerStore(), dict(secret_values or {}), watch)
+    local = store or LayerStore()
+    wanted = [
+        name
+        for step, name in zip(spec.steps, names(spec.steps), strict=True)
+        if step.kind.makes_layer and not step.force and name not in not_from_store
+    ]
+    elsewhere = Elsewhere(local, wanted)
+    chain = _Chain(local, elsewhere, dict(secret_values or {}), watch)
     built = chain.build(spec)
     if chain.made:
         collecting.collect(chain.store)
@@ -79,11 +90,12 @@ def _standing_on(parent: Layer | None, layer: Layer | None) -> Layer | None:
 @dataclass
 class _Chain:
     store: LayerStore
+    elsewhere: Elsewhere
     secret_values: dict[str, str]
     watch: Watch
     layers: list[Layer] = field(default_factory=list)
     settings: Settings = field(default_factory=Settings)
-    #: Whether a layer was built.
+    #: Whether a layer was built, or came from the store.
     made: bool = False
 
     def build(self, spec: ImageSpec) -> BuiltImage:
@@ -121,6 +133,7 @@ class _Chain:
         return BuiltImage(
             name=hashlib.sha256(text.encode()).hexdigest()[:32],
             lowers=tuple(self.store.place(one.name) for one in reversed(self.layers)),
+            packed=tuple(self.store.place(o.name) for o in reversed(self.layers) if o.packing),
             # How it was declared is no part of the name: the same from elsewhere is the same.
             env=tuple(sorted({**settings.env, VARIABLE: spec.declared}.items())),
             workdir=settings.workdir or None,
@@ -138,18 +151,27 @@ class _Chain:
         if found is not None:
             self.store.touch(name)
             return found
-        if not privilege.is_root_like():
+        began_s = time.time()
+        may_build = privilege.is_root_like()
+        if not may_build and not self.elsewhere.may_have(name, parent):
             raise ImageError(
                 f"the layer of {step.title} is to be built, which needs root: run the instance "
                 f"(`rekindle up`) or `rekindle image build` as root"
             )
-        began_s = time.time()
         following = _Following(self.store.log(name), lambda line: self.watch(step.title, line))
         with self.store.building(name, following.more):
             found = _standing_on(parent, self.store.get(name))
             # Who forces a build wants one that began after it was asked for.
             if found is not None and (not step.force or found.created_s >= began_s):
                 return found
+            if (brought := self.elsewhere.bring(name, parent, following.say)) is not None:
+                self.made = True
+                return brought
+            if not may_build:
+                raise ImageError(
+                    f"the layer of {step.title} did not come from the store, and to build it needs "
+                    f"root: see above why, and run it again"
+                )
             return self._build(step, name, parent)
 
     def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
@@ -182,6 +204,7 @@ class _Chain:
                         size_bytes=size,
                         files=files,
                         settings=settings,
+                        forced=step.force,
                         **python,
                     )
                     self.store.publish(draft, layer)
@@ -202,12 +225,18 @@ class _Chain:
             archive = self._kept(step.files[0]) if step.files else None
             settings = bases.oci(step, draft, self.store.root, say, archive)
         lowers = [layer.name for layer in reversed(self.layers)]
+        packed = [
+            (str(sharing.have_whole(self.store, layer)), str(self.store.place(layer.name)))
+            for layer in self.layers
+            if layer.packing
+        ]
         python = steps.run(
             step,
             draft,
             steps.Surroundings(
                 store=self.store,
                 lowers=lowers,
+                packed=packed,
                 settings=settings,
                 secrets=self._values_for(step),
                 files=[(str(self._kept(one)), one.target) for one in step.files],

@@ -44,6 +44,8 @@ class Surroundings:
 
     store: LayerStore
     lowers: list[str]
+    #: Those of them that are one file each: that, and where it is mounted.
+    packed: list[tuple[str, str]]
     settings: Settings
     secrets: dict[str, str]
     #: Copies of local files, and where they go or are shown.
@@ -82,6 +84,7 @@ def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, s
     order = {
         "store": str(store),
         "lowers": lowers,
+        "packed": around.packed,
         "upper": str(draft.root.relative_to(store)),
         "work": str(draft.work.relative_to(store)),
         "merged": str(merged.relative_to(store)),

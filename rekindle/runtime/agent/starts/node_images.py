@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import logging
 import os
@@ -25,6 +26,7 @@ from rekindle.runtime.agent.starts.in_image import (
     SOURCE,
     volume_place,
 )
+from rekindle.runtime.agent.starts.packed_files import PackedFiles
 from rekindle.runtime.agent.starts.roots import RootSource
 from rekindle.runtime.images import runner_code, writes
 from rekindle.runtime.images.built import BuiltImage
@@ -46,6 +48,7 @@ class NodeImages:
     instance_dir: Path
     #: The agent's own directory, removed with all that is in it when the agent is gone.
     scratch: Path
+    packed: PackedFiles = field(default_factory=PackedFiles)
     _client: RootClient | None = None
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _library: Path | None = None
@@ -97,7 +100,16 @@ class NodeImages:
                 made = self.scratch / "root-maker"
                 made.mkdir(mode=0o700, exist_ok=True)
                 self._client = RootClient(await self.spawner.start_root_maker(made))
+        packed = self.packed.files_of(request.lowers)
+        if packed:
+            request = dataclasses.replace(request, packed=tuple(packed))
+            self.packed.used(request.place, [place for _file, place in packed])
         return await self._client.make(request)
+
+    async def let_go(self, places: Sequence[str]) -> None:
+        """Layers that are one file each need not be mounted any more. Raises StartError."""
+        if self._client is not None and not self._client.is_gone:
+            await self._client.let_go(places)
 
     # ---- what is shown -----------------------------------------------------------------------
 

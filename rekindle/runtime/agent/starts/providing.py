@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 
 from rekindle.exception import Error, StartError
@@ -28,7 +29,11 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
 
         try:
             spec = ImageSpec.from_json(revision.spec.image)
-            image = await asyncio.to_thread(builder.ensure, spec)
+            image = await asyncio.to_thread(
+                functools.partial(builder.ensure, spec, not_from_store=context.layers.broken)
+            )
+            if image is not None:
+                await context.layers.have(image)
         except Error as error:
             raise StartError(f"the image of {revision.label}: {error}") from error
         if image is not None:
