@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from google.protobuf.message import Message
-
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.connection.background import background
@@ -20,9 +18,11 @@ from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, split_name
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from rekindle.sdk.program.main_module import Program
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound="Message")
 
 STRATEGIES = ("rolling", "recreate")
 

@@ -135,8 +135,8 @@ class NodeImages:
         here = self.scratch / "instance"
         here.mkdir(mode=0o700, exist_ok=True)
         for find in (
-            *(paths.agent_socket, paths.controller_socket, paths.direct_socket),
-            *(paths.objects_socket, paths.token_file),
+            *(paths.agent_socket, paths.direct_socket, paths.objects_socket),
+            paths.token_file,
         ):
             there, link = find(self.instance_dir), find(here)
             with contextlib.suppress(FileNotFoundError):
