@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -57,9 +58,10 @@ def deploy(
     script = main_module.current()
     name = name or app.name or _name_of(script)
     name = environments.app_in(environment, name)
-    request = registration.request_for(app, name, new_app_id(), script)
+    instance = functools.cache(lambda: staying.begin().wait())
+    request = registration.request_for(app, name, new_app_id(), script, instance)
     request.ephemeral = False
-    client = client_for(staying.begin().wait())
+    client = client_for(instance())
     background().run(client.hello())
     reply = ask(
         client,

@@ -24,11 +24,13 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
         before = revision.image
         if before is not None:  # its layers were removed while nothing ran in them
             revision.forget_image()
-        from rekindle.runtime.images import builder  # an agent without images needs none of it
+        # An agent without images needs none of it.
+        from rekindle.runtime.images import builder, step_secrets
 
+        ask = step_secrets.of_instance(context.settings.instance_dir)
         try:
             spec = ImageSpec.from_json(revision.spec.image)
-            image = await asyncio.to_thread(builder.ensure, spec)
+            image = await asyncio.to_thread(builder.ensure, spec, ask_secrets=ask)
         except Error as error:
             raise StartError(f"the image of {revision.label}: {error}") from error
         if image is not None:
