@@ -34,7 +34,7 @@ def image() -> None:
 def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:
     """Build the images of an app's functions, without running the app."""
     from rekindle.cli import app_refs
-    from rekindle.sdk import image_builds, image_chain
+    from rekindle.sdk import image_builds, image_chain, running
     from rekindle.sdk.program.registration import image_of
     from rekindle.wire.images import names
 
@@ -57,7 +57,7 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
 
     for one, function in found.items():
         began_s = time.monotonic()
-        spec = image_builds.built(one, show)
+        spec = image_builds.built(one, running.default_instance, show)
         *_, name = names(spec.steps)
         click.echo(f"{name[:_SHORT]}  {function}  ({time.monotonic() - began_s:.2f} s)")
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -18,6 +16,9 @@ from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
 from rekindle.wire.volumes import VolumeMount
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
@@ -180,7 +181,7 @@ def as_dict(message: Message) -> dict[str, Any]:
         elif field.has_presence and not message.HasField(name):
             if field.full_name in _NULL:
                 made[name] = None
-            elif isinstance(value, Message) and name not in _INLINE:
+            elif _is_message(value) and name not in _INLINE:
                 made[name] = {}
         elif name in _INLINE:
             made |= as_dict(value)
@@ -189,8 +190,13 @@ def as_dict(message: Message) -> dict[str, Any]:
     return made
 
 
+def _is_message(value: object) -> TypeGuard[Message]:
+    """Protobuf's, or what stands for them where there is none (plain_messages.py)."""
+    return hasattr(value, "DESCRIPTOR")
+
+
 def _plain(value: object) -> object:
-    if isinstance(value, Message):
+    if _is_message(value):
         otherwise = _OTHERWISE.get(value.DESCRIPTOR.name)
         return otherwise(value) if otherwise else as_dict(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1573,6 +1573,12 @@ class KeptCalls(_message.Message):
     last_gone_in_s: float
     def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., calls: _Optional[int] = ..., first_gone_in_s: _Optional[float] = ..., last_gone_in_s: _Optional[float] = ...) -> None: ...
 
+class FetchStepSecretsRequest(_message.Message):
+    __slots__ = ("secrets",)
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
+    def __init__(self, secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
+
 class FetchSecretsReply(_message.Message):
     __slots__ = ("values",)
     class ValuesEntry(_message.Message):

@@ -26,6 +26,7 @@ from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.first_clients import FirstClients
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.local_clients import LocalClients
+from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
@@ -40,6 +41,7 @@ from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import store_url
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
@@ -69,10 +71,12 @@ class Node:
         #: Runners that clients call directly.
         self.leases = Leases(paths.direct_socket(settings.instance_dir))
         first_clients = FirstClients(self.leases)
+        self.passed_on = PassedOn(uplink, store_url(settings.instance_dir))
         self.local_clients = LocalClients(
             *(self.leases, first_clients, self.inventory.pool_of, self._pool),
             settings.instance_dir,
             self.functions.retired,
+            self.passed_on.take,
         )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
@@ -394,6 +398,7 @@ class Node:
         await closing.finish_snapshots(self.inventory.revisions.values())
         await self.leases.close()
         await self.local_clients.close()
+        await self.passed_on.close()
         for revision in self.inventory.revisions.values():
             revision.shut()
         await asyncio.gather(self._tasks.cancel(), self.results.close(), self.functions.close())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from rekindle.wire import rekindle_pb2 as pb
+
+
+class LostError(Exception):
+    """The controller is away: whether it has a request is not known."""
 
 
 class Uplink(Protocol):
@@ -21,3 +26,9 @@ class Uplink(Protocol):
 
     async def fetch_secrets(self, function_id: str) -> dict[str, str]:
         """The variables of all its secrets, as they are now. Raises Error."""
+
+    def pass_on(self, method: str, message: bytes, token: str) -> AsyncGenerator[bytes, None]:
+        """Make a request of the controller for a program, which has said the token; the replies.
+
+        Raises what the controller answers, and LostError.
+        """

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +21,22 @@ from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
 from rekindle.runtime.isolation import privilege
-from rekindle.wire.images import VARIABLE, ImageSpec, LocalFiles, Step, StepKind, here, names
+from rekindle.wire.images import (
+    VARIABLE,
+    ImageSpec,
+    LocalFiles,
+    Step,
+    StepKind,
+    StepSecret,
+    here,
+    names,
+)
 
 #: What a build says: the title of the step that it is about, and a line.
 Watch = Callable[[str, str], None]
+
+#: Gives the variables of named secrets, as they are now (step_secrets.py).
+AskSecrets = Callable[[Sequence[StepSecret]], dict[str, str]]
 
 _LAST_LINES = 20
 _OLDEST_PYTHON = (3, 11)
@@ -34,19 +46,29 @@ def nobody(_title: str, _line: str) -> None:
     """Nobody watches."""
 
 
+def nobody_knows(wanted: Sequence[StepSecret]) -> dict[str, str]:
+    """There is no instance to ask. Raises ImageError."""
+    names_of = ", ".join(repr(one.name or one.id) for one in wanted)
+    raise ImageError(
+        f"the step is given secrets that an instance keeps ({names_of}), and there is none to ask: "
+        f"start one with `rekindle up`"
+    )
+
+
 def ensure(
     spec: ImageSpec,
     *,
     secret_values: Mapping[str, str] | None = None,
     watch: Watch = nobody,
     store: LayerStore | None = None,
+    ask_secrets: AskSecrets = nobody_knows,
     not_from_store: Container[str] = (),
 ) -> BuiltImage | None:
     """Have all layers of an image, and say what a start needs of it; None for the host image.
 
     What is missing comes from the store of blobs that the environment names, where that has it, and
     is built otherwise; waits where another process builds it. ``secret_values``: variables that
-    steps ask for; ``not_from_store``: layers that the store is known to have damaged. Raises
+    steps ask for; ``ask_secrets``: for those of secrets with names; ``not_from_store``: layers that the store is known to have damaged. Raises
     ImageBuildError with the step, its last lines and the layer's name; ImageError for what is
     missing on this machine.
     """
@@ -59,7 +81,7 @@ def ensure(
         if step.kind.makes_layer and not step.force and name not in not_from_store
     ]
     elsewhere = Elsewhere(local, wanted)
-    chain = _Chain(local, elsewhere, dict(secret_values or {}), watch)
+    chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
     built = chain.build(spec)
     if chain.made:
         collecting.collect(chain.store)
@@ -93,6 +115,7 @@ class _Chain:
     elsewhere: Elsewhere
     secret_values: dict[str, str]
     watch: Watch
+    ask_secrets: AskSecrets
     layers: list[Layer] = field(default_factory=list)
     settings: Settings = field(default_factory=Settings)
     #: Whether a layer was built, or came from the store.
@@ -178,18 +201,20 @@ class _Chain:
         began_s = time.monotonic()
         last: deque[str] = deque(maxlen=_LAST_LINES)
         draft = self.store.draft(name)
+        values: dict[str, str] = {}
         try:
             with open(self.store.log(name), "w", encoding="utf-8", buffering=1) as log:
 
                 def say(line: str) -> None:
-                    hidden = self._without_secrets(step, line)
+                    hidden = _without_secrets(values, line)
                     last.append(hidden)
                     log.write(hidden + "\n")
                     self.watch(step.title, hidden)
 
                 self.watch(step.title, "")
                 with _explained(step, name, last):
-                    settings, python = self._files(step, draft, say)
+                    values |= self._values_for(step)
+                    settings, python = self._files(step, draft, values, say)
                     size, files = measure(draft.root)
                     layer = Layer(
                         name=name,
@@ -215,7 +240,7 @@ class _Chain:
         return layer
 
     def _files(
-        self, step: Step, draft: Draft, say: Callable[[str], None]
+        self, step: Step, draft: Draft, values: dict[str, str], say: Callable[[str], None]
     ) -> tuple[Settings, dict[str, str]]:
         """Make the files of a layer; what its base says, and its Python."""
         settings = self.settings
@@ -238,7 +263,7 @@ class _Chain:
                 lowers=lowers,
                 packed=packed,
                 settings=settings,
-                secrets=self._values_for(step),
+                secrets=values,
                 files=[(str(self._kept(one)), one.target) for one in step.files],
                 python_version=self.layers[-1].python_version if self.layers else "",
             ),
@@ -251,16 +276,13 @@ class _Chain:
         if lacking:
             raise ImageError(
                 f"{step.title} is given secrets ({', '.join(lacking)}), whose values are with the "
-                f"program alone: build the image where the program is, with `rekindle image build`"
+                f"program alone: build the image where the program is, with `rekindle image "
+                f"build`, or have the instance keep them and give the step Secret.from_name()"
             )
-        return {one: self.secret_values[one] for one in step.secrets}
-
-    def _without_secrets(self, step: Step, line: str) -> str:
-        for name in step.secrets:
-            value = self.secret_values.get(name, "")
-            if len(value) > 3:
-                line = line.replace(value, f"<{name}>")
-        return line
+        found = {one: self.secret_values[one] for one in step.secrets}
+        if not step.named_secrets:
+            return found
+        return found | self.ask_secrets(step.named_secrets)
 
     def _kept(self, files: LocalFiles) -> Path:
         """The copy of local files. Raises ImageError where it is not here."""
@@ -273,6 +295,13 @@ class _Chain:
             f"{files.source}, which the image is given, is not kept on this machine any more "
             f"({files.kept}); run the app again"
         )
+
+
+def _without_secrets(values: Mapping[str, str], line: str) -> str:
+    for name, value in values.items():
+        if len(value) > 3:
+            line = line.replace(value, f"<{name}>")
+    return line
 
 
 @dataclass

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.node_context import NodeContext
-from rekindle.runtime.agent.uplink import Uplink
+from rekindle.runtime.agent.uplink import LostError, Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import durations_ms, now_ns
@@ -105,6 +105,12 @@ class RecordingUplink:
         if self.link is not None:
             return await self.link.fetch(function_id)
         return self.functions[function_id]
+
+    async def pass_on(self, method: str, message: bytes, token: str) -> AsyncGenerator[bytes, None]:
+        if self.link is None:
+            raise LostError
+        async for reply in self.link.pass_on(method, message, token):
+            yield reply
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until ``condition`` gives something true, and return that."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import ServiceError, VersionError
+from rekindle.exception import InvalidError, ServiceError, VersionError
 from rekindle.linux import inotify
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
 from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.uplink import LostError
+from rekindle.wire import errors
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
 from rekindle.wire.logs import kv
@@ -33,6 +35,8 @@ _RECONNECT_FIRST_S, _RECONNECT_MAX_S = 0.05, 1.0
 _MAX_MESSAGE_BYTES = 256 << 20
 #: An agent that ends waits so long for the controller to have what it sent.
 _FAREWELL_S = 5.0
+#: What programs may ask of the controller.
+_METHODS = pb.DESCRIPTOR.services_by_name["Controller"].methods_by_name
 
 
 class Link:
@@ -87,6 +91,30 @@ class Link:
         """The variables of all its secrets, as they are now. Raises ServiceError."""
         reply: pb.FetchSecretsReply = await self._ask("FetchSecrets", function_id, "secrets")
         return dict(reply.values)
+
+    async def pass_on(self, method: str, message: bytes, token: str) -> AsyncGenerator[bytes, None]:
+        """See Uplink. Nothing is looked at on the way."""
+        known = _METHODS.get(method)
+        if known is None:
+            raise InvalidError(f"there is no request {method!r}")
+        channel: Any = self._channel
+        kind = channel.unary_stream if known.server_streaming else channel.unary_unary
+        metadata = (("authorization", f"Bearer {token}"),)
+        call: Any = kind(f"/{known.containing_service.full_name}/{method}")(
+            message, metadata=metadata
+        )
+        try:
+            if known.server_streaming:
+                async for reply in call:
+                    yield reply
+            else:
+                yield await call
+        except grpc.aio.AioRpcError as error:
+            if errors.is_connection_loss(error):
+                raise LostError from None
+            raise errors.from_rpc_error(error) from None
+        finally:
+            call.cancel()
 
     async def _ask(self, method: str, function_id: str, what: str) -> Any:
         request = pb.FetchFunctionRequest(function_id=function_id)

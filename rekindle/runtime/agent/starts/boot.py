@@ -198,7 +198,6 @@ async def _load(
             "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,
-            "in_image": revision.image is not None,
             "many": revision.spec.takes_many,
             "hides": context.gpus.hides,
             "gpu_snapshots": revision.spec.enable_gpu_snapshot,

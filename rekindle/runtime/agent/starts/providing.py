@@ -25,12 +25,16 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
         before = revision.image
         if before is not None:  # its layers were removed while nothing ran in them
             revision.forget_image()
-        from rekindle.runtime.images import builder  # an agent without images needs none of it
+        # An agent without images needs none of it.
+        from rekindle.runtime.images import builder, step_secrets
 
+        ask = step_secrets.of_instance(context.settings.instance_dir)
         try:
             spec = ImageSpec.from_json(revision.spec.image)
             image = await asyncio.to_thread(
-                functools.partial(builder.ensure, spec, not_from_store=context.layers.broken)
+                functools.partial(
+                    builder.ensure, spec, ask_secrets=ask, not_from_store=context.layers.broken
+                )
             )
             if image is not None:
                 await context.layers.have(image)
