@@ -13,10 +13,11 @@ from typing import NoReturn
 
 import click
 
-from rekindle.cli import refs, shown
+from rekindle.cli import programs, refs, shown
 from rekindle.cli.exit_status import INTERRUPTED
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.cli.serving import Served, Serving
+from rekindle.exception import InvalidError
 from rekindle.sdk import notes
 
 _LOOK_S = 0.1
@@ -25,13 +26,16 @@ _LOOK_S = 0.1
 Stamp = tuple[int, int, int] | None
 
 
-@click.command()
+@click.command(cls=OfProgram)
 @environment_option
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
-@click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
-@click.option("--name", help="Serve under this name; by default the app's own with -dev behind.")
+@module_option
+@click.option(
+    "-n", "--name", help="Serve under this name; by default the app's own with -dev behind."
+)
+@click.option("--timestamps", is_flag=True, help="Show when each line of a runner was written.")
 @click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes.")
-def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int:
+def serve(reference: str, is_module: bool, name: str | None, timestamps: bool, quiet: bool) -> int:
     """Have the app of FILE deployed for as long as this command runs, as NAME-dev.
 
     Saving FILE, or a module of yours that it imports, makes it the next version: new calls go to
@@ -42,10 +46,12 @@ def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int
     rekindle serve service.py
     """
     shown.show_notes(quiet=quiet)
-    serving = Serving(reference, is_module, name)
+    serving = Serving(reference, is_module, name, timestamps)
     try:
+        if programs.is_stdin(reference):
+            raise InvalidError("-: what comes on standard input cannot be saved again; name a file")
         if not is_module:
-            refs.split(reference)  # a file that is not there will not come by itself
+            programs.split(reference)  # a file that is not there will not come by itself
         _watch(serving)
     except KeyboardInterrupt:
         if notes.shown:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
-from rekindle.sdk import deploying, run
+from rekindle.sdk import deploying, logs, run
 from rekindle.sdk.program import imports, main_module
 
 if TYPE_CHECKING:
@@ -43,10 +43,13 @@ class Served:
 class Serving:
     """The children, the present one first of all."""
 
-    def __init__(self, reference: str, is_module: bool, name: str | None) -> None:
+    def __init__(
+        self, reference: str, is_module: bool, name: str | None, timestamps: bool = False
+    ) -> None:
         self._reference = reference
         self._is_module = is_module
         self._name = name
+        self._timestamps = timestamps
         self._lives: dict[int, int] = {}  # child -> what it hears us by
         self._present = 0
         self.version = 0
@@ -62,7 +65,8 @@ class Serving:
         if pid == 0:
             for one in (said, life, *self._lives.values()):
                 os.close(one)
-            _child(self._reference, self._is_module, self._name, says, hears)
+            with logs.timestamps(self._timestamps):
+                _child(self._reference, self._is_module, self._name, says, hears)
         os.close(says)
         os.close(hears)
         self._lives[pid] = life
@@ -155,13 +159,12 @@ def _files(reference: str) -> tuple[str, ...]:
 def _stay(app: DeployedHere, hears: int) -> None:
     """Show what the version prints; stop the app when the parent has gone."""
     from rekindle.sdk.connection.background import background
-    from rekindle.sdk.logs import show
     from rekindle.wire import rekindle_pb2 as pb
 
     async def follow() -> None:
         request = pb.LogsRequest(app_id=app.app_id, follow=True)
         async for line in app.client.logs(request):
-            show(line)
+            logs.show(line)
 
     following = background().start(follow())
     said = os.read(hears, 1)
