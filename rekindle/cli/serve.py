@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NoReturn
 
 import click
 
@@ -52,7 +51,7 @@ def serve(reference: str, is_module: bool, name: str | None, timestamps: bool, q
             raise InvalidError("-: what comes on standard input cannot be saved again; name a file")
         if not is_module:
             programs.split(reference)  # a file that is not there will not come by itself
-        _watch(serving)
+        return _watch(serving)
     except KeyboardInterrupt:
         if notes.shown:
             notes.write_note("Stopping.")
@@ -61,8 +60,8 @@ def serve(reference: str, is_module: bool, name: str | None, timestamps: bool, q
         serving.close()
 
 
-def _watch(serving: Serving) -> NoReturn:
-    """Load, and again at each change; ends by an exception alone."""
+def _watch(serving: Serving) -> int:
+    """Load, and again at each change; 1 when what is served has ended by itself."""
     files: set[str] = set()
     while True:
         began_ns, began = time.time_ns(), time.monotonic()
@@ -74,6 +73,8 @@ def _watch(serving: Serving) -> NoReturn:
         changed = any(stamp is not None and stamp[0] >= began_ns for stamp in now.values())
         while not changed:
             time.sleep(_LOOK_S)
+            if not serving.goes_on():
+                return 1
             changed = stamps(files) != now
         _settle(files)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 from dataclasses import asdict, dataclass
@@ -86,6 +87,11 @@ class Serving:
             os.write(self._lives[self._present], _REPLACED)
         self._present, self.version = pid, served.version
         return served
+
+    def goes_on(self) -> bool:
+        """Whether the present version is there; whoever ended it, its child has said so."""
+        self._reap()
+        return self._present in self._lives or not self._present
 
     def _reap(self) -> None:
         for pid in list(self._lives):
@@ -167,6 +173,11 @@ def _stay(app: DeployedHere, hears: int) -> None:
             logs.show(line)
 
     following = background().start(follow())
+    over, ends = os.pipe()
+    following.add_done_callback(lambda _: os.close(ends))
+    heard, _, _ = select.select([hears, over], [], [])
+    if hears not in heard:
+        following.result()  # raises where the instance has ended; a version that is over is told so
     said = os.read(hears, 1)
     if said == _NOT_NEEDED:
         following.cancel()
