@@ -9,6 +9,7 @@ import click
 from rekindle.blobs import collect
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.runtime.agent.settings import store_url
@@ -16,7 +17,7 @@ from rekindle.runtime.agent.settings import store_url
 _url = click.option("--url", help="The store's URL; REKINDLE_STORE_URL where it is not given.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def blob() -> None:
     """Look at the store that nodes share snapshots through; remove what nothing names."""
 

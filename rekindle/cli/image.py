@@ -11,6 +11,8 @@ import click
 from rich.markup import escape
 
 from rekindle import paths
+from rekindle.cli.commands import CommandGroup
+from rekindle.cli.options import module_option
 from rekindle.cli.tables import console, duration, print_json, size, table
 from rekindle.exception import ImageError, NotFoundError
 from rekindle.runtime.images import collecting
@@ -21,14 +23,14 @@ from rekindle.snapshot.budget import parse_size
 _SHORT = 12
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def image() -> None:
     """Build images; list, inspect and remove their layers."""
 
 
 @image.command("build")
 @click.argument("reference", metavar="FILE[::APP]")
-@click.option("-m", "is_module", is_flag=True, help="The reference is a module, not a file.")
+@module_option
 @click.option("--force", is_flag=True, help="Build every layer anew.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not show what the steps print.")
 def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from rekindle.cli import operator
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import app_named, environment_option
 from rekindle.cli.tables import console, json_option, print_json, table
 from rekindle.exception import NotFoundError
@@ -23,7 +24,7 @@ _KINDS = ("spare", "fork", "restore", "restore_disk", "cold")
 Entry = tuple[str, pb.FunctionStatus]  # APP.FUNCTION, and what is known of it
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def pool() -> None:
     """Look at pools, and set their sizes and policies while an app runs."""
 

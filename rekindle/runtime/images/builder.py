@@ -68,9 +68,9 @@ def ensure(
 
     What is missing comes from the store of blobs that the environment names, where that has it, and
     is built otherwise; waits where another process builds it. ``secret_values``: variables that
-    steps ask for; ``ask_secrets``: for those of secrets with names; ``not_from_store``: layers that the store is known to have damaged. Raises
-    ImageBuildError with the step, its last lines and the layer's name; ImageError for what is
-    missing on this machine.
+    steps ask for; ``ask_secrets``: for those of secrets with names;
+    ``not_from_store``: layers that the store is known to have damaged. Raises ImageBuildError
+    with the step, its last lines and the layer's name; ImageError for what is missing here.
     """
     if spec.base.kind is StepKind.HOST:
         return None
