@@ -16,6 +16,7 @@ from rekindle.exception import NotFoundError
 from rekindle.sdk import autoscaler
 from rekindle.sdk.checks import nearest
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.class_parameters import shown
 from rekindle.wire.messages import as_dict, option_values
 
 #: Of starts, in the order of the table.
@@ -93,7 +94,7 @@ def _pools(entries: list[Entry]) -> Table:
         rest = "disk" if held.costs.sizes.get("snapshot_bytes") else "none"
         for place, one in enumerate(held.pools or [pb.PoolStatus()]):
             made.add_row(
-                label + (f"({one.params[:8]})" if one.params else ""),
+                label + (f"({shown(one.instance.encode())})" if one.instance else ""),
                 str(settings.min_containers),
                 _most(settings, "-"),
                 str(settings.buffer_containers),

@@ -14,7 +14,7 @@ from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk.binding import annotation_of
+from rekindle.sdk.class_parameters import annotation_of
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.wire.phases import Strategy

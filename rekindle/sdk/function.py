@@ -95,7 +95,10 @@ class Function(FunctionPool, Generic[P, R]):
         if last is not None and app is not None and last.app is app:
             return last
         client, function_id, app = self._declaration.resolve()
-        params = self._binding.params if self._binding is not None else b""
+        params = b""
+        if self._binding is not None:
+            self._declaration.check_method(self._method)
+            params = self._binding.params()
         target = CallTarget(
             *(client, function_id, params, self._method, self.name, app),
             pinned=self._declaration.pinned,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
@@ -39,6 +40,8 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
             raw[name] = tuple(GpuRequest(**as_dict(one)) for one in value)
         elif name == "volumes":
             raw[name] = tuple(_mount_of(one) for one in value)
+        elif name == "parameters":
+            raw[name] = parameters_of(value)
         elif isinstance(value, Mapping):
             raw[name] = {key: os.fsdecode(value[key]) for key in value}
         elif isinstance(value, str | bytes):
@@ -48,6 +51,19 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
         else:
             raw[name] = value
     return FunctionSpec(**raw)
+
+
+def parameters_of(messages: Iterable[pb.ClassParameter]) -> tuple[ClassParameter, ...]:
+    """What a spec or a handle says of the parameters of a class."""
+    return tuple(
+        ClassParameter(one.name, one.type, one.default if one.HasField("default") else None)
+        for one in messages
+    )
+
+
+def parameter_messages(parameters: Iterable[ClassParameter]) -> list[pb.ClassParameter]:
+    """The inverse of ``parameters_of``."""
+    return [pb.ClassParameter(**vars(one)) for one in parameters]
 
 
 def _mount_of(message: pb.VolumeMount) -> VolumeMount:

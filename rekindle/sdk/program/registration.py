@@ -129,6 +129,7 @@ def spec_of(
         kind=declaration.kind,
         methods=tuple(sorted(declaration.methods)),
         generators=tuple(sorted(declaration.generators or ())),
+        parameters=declaration.parameters_at_hand() or (),
         module=place.module if place is not None else "",
         qualname=place.name if place is not None else "",
         program=(script.name, str(script.file)) if script is not None else ("", ""),
