@@ -19,8 +19,9 @@ _PACKAGE = __name__.partition(".")[0]
 
 def loop_runs() -> bool:
     """Whether an event loop runs in this thread."""
-    events = sys.modules.get("asyncio.events")
-    return events is not None and events._get_running_loop() is not None
+    # Another thread may be importing it just now: what it lacks yet, no loop of ours runs by.
+    running = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+    return running is not None and running() is not None
 
 
 def warn(what: str, *, iterates: bool) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import types
 import warnings
 
 import pytest
 
 import rekindle
 from rekindle.exception import AsyncUsageWarning
+from rekindle.sdk import loop_warning
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("loop-warning")
@@ -61,3 +64,10 @@ def test_neither_the_asyncio_form_nor_a_thread_is_warned_of(controller: FakeCont
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         asyncio.run(main())
+
+
+def test_asyncio_that_another_thread_is_importing_runs_no_loop_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "asyncio.events", types.ModuleType("asyncio.events"))
+    assert not loop_warning.loop_runs()

@@ -43,7 +43,7 @@ class Draining:
             pool.shut()
         self._functions.forget(app_id)
         await asyncio.gather(*map(self._close_pool, ending))
-        self._drop_templates(ending)
+        self.drop_templates(ending)
 
     def _pools(self, app_id: str) -> list[Pool]:
         return [pool for pool in self._inventory.pools.values() if pool.app_id == app_id]
@@ -54,8 +54,11 @@ class Draining:
             pool.waiting or pool.runners.with_inputs() or pool.runners.starting for pool in pools
         )
 
-    def _drop_templates(self, ended: list[Pool]) -> None:
-        """Those that no other pool uses; a snapshot that is being made of one is made first."""
+    def drop_templates(self, ended: list[Pool]) -> None:
+        """Let templates of pools go that are gone, where their app has a newer version.
+
+        Those that no other pool uses; a snapshot that is being made of one is made first.
+        """
         used = {id(pool.revision) for pool in self._inventory.pools.values()}
         for key, revision in list(self._inventory.revisions.items()):
             mine = any(pool.revision is revision for pool in ended)
@@ -63,7 +66,7 @@ class Draining:
                 continue
             if revision.background:  # nobody else would look at it again
                 next(iter(revision.background)).add_done_callback(
-                    lambda _task: asyncio.get_running_loop().call_soon(self._drop_templates, ended)
+                    lambda _task: asyncio.get_running_loop().call_soon(self.drop_templates, ended)
                 )
                 continue
             revision.shut()

@@ -28,6 +28,7 @@ from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.local_clients import LocalClients
 from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.leases.requests import LeaseRequest
+from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import upkeep
@@ -199,7 +200,8 @@ class Node:
             await pool.revision.tracker.look()
             if pool.revision.tracker.snapshot is not None and self.context.waiting is not None:
                 self.context.waiting.refill(after_s=0)
-            if deployed and pool.keeper.may_keep_template() and pool.revision.template is None:
+            may_keep = not pool.closed and pool.keeper.may_keep_template()
+            if deployed and may_keep and pool.revision.template is None:
                 pool.keeper.keep_template()  # the next call of what stays may be long to come
         self.scheduler.reconcile(pool)
 
@@ -231,14 +233,18 @@ class Node:
             await self.draining.end(app_id, at_once=order.recreate)
             self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
             return
+        retired = app_id in self.functions.retired
         self.functions.retired.discard(app_id)
         ending = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
         await asyncio.gather(*(self.close_pool(pool, interrupt=True) for pool in ending))
         await closing.finish_snapshots(pool.revision for pool in ending)
         for pool in ending:
-            del self.inventory.pools[pool.key]
+            if self.inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
+                del self.inventory.pools[pool.key]
         for function_id in self.functions.forget(app_id):
             self.plans.forget(function_id)
+        if retired:  # what came for it after it was drained had a pool of it opened again
+            self.draining.drop_templates(ending)
         self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
 
     async def close_pool(self, pool: Pool, *, interrupt: bool = False) -> None:
@@ -304,28 +310,35 @@ class Node:
     # ---- pools -----------------------------------------------------------------------------
 
     async def _pool(self, function_id: str, params: bytes) -> Pool:
-        function = await self.functions.get(function_id)
-        if self.results.leaving:
-            raise ExecutionError(_LEAVES)
         key = (function_id, params_digest(params))
-        if key not in self.inventory.pools:
-            revision = self._revision(function, params)
-            starter = self.functions.starter(function, revision)
-            self.inventory.pools[key] = pool = Pool(
-                *(key, function.app_id, revision, starter, self.scheduler.agenda),
-                *(self.results, self.history, self.context.settings.exit_grace_s),
-            )
-            if (plan := self.plans.find(key)) is not None:
-                pool.sizing.order(plan)
-            if revision.snapshots_enabled and (
-                not await revision.tracker.refresh() or await revision.template_is_outdated()
-            ):
-                # A package or a file changed under a template that is alive.
-                revision.drop_template()
-            if revision.gpu_tracker is not None:
-                await revision.gpu_tracker.refresh()
-            return pool
-        return self.inventory.pools[key]
+        while True:
+            function = await self.functions.get(function_id)
+            if self.results.leaving:
+                raise ExecutionError(_LEAVES)
+            pool = self.inventory.pools.get(key)
+            if pool is not None:
+                return pool
+            pool = await self._open_pool(key, function, params)
+            if self.inventory.pools.get(key) is pool:  # its app was not drained meanwhile
+                return pool
+
+    async def _open_pool(self, key: PoolKey, function: OpenFunction, params: bytes) -> Pool:
+        revision = self._revision(function, params)
+        starter = self.functions.starter(function, revision)
+        self.inventory.pools[key] = pool = Pool(
+            *(key, function.app_id, revision, starter, self.scheduler.agenda),
+            *(self.results, self.history, self.context.settings.exit_grace_s),
+        )
+        if (plan := self.plans.find(key)) is not None:
+            pool.sizing.order(plan)
+        if revision.snapshots_enabled and (
+            not await revision.tracker.refresh() or await revision.template_is_outdated()
+        ):
+            # A package or a file changed under a template that is alive.
+            revision.drop_template()
+        if revision.gpu_tracker is not None:
+            await revision.gpu_tracker.refresh()
+        return pool
 
     def _revision(self, function: OpenFunction, params: bytes) -> Revision:
         may = set(function.spec.secrets_in_snapshot)

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from rekindle.runtime.agent.draining import Draining
+from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
+from rekindle.wire import rekindle_pb2 as pb
+from tests.runtime.agent.harness import Harness, run
+
+DRAIN = pb.CloseAppOnAgent(app_id="ap-test", drain=True)
+
+
+def double(x: int) -> int:
+    return 2 * x
 
 
 def test_a_template_goes_once_the_snapshot_that_is_made_of_it_is_made() -> None:
@@ -19,7 +33,7 @@ def test_a_template_goes_once_the_snapshot_that_is_made_of_it_is_made() -> None:
         nothing: Any = None
         draining = Draining(inventory, nothing, nothing, nothing)
         pool: Any = SimpleNamespace(revision=revision)
-        draining._drop_templates([pool])
+        draining.drop_templates([pool])
         assert inventory.revisions and not shut
         made.set()
         while making in revision.background or inventory.revisions:
@@ -27,3 +41,69 @@ def test_a_template_goes_once_the_snapshot_that_is_made_of_it_is_made() -> None:
         assert shut == ["shut"]
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_no_template_is_left_of_a_drained_app_that_was_called_again_before_it_was_closed(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function = h.add(double, enable_memory_snapshot=True)
+        h.node.close_app(DRAIN)
+        await h.uplink.until(lambda: h.uplink.closed_apps)
+        assert (await h.call(function, "", 3)).value == 6
+        assert stats(h.node).templates
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: not stats(h.node).templates)
+
+    run(home, scenario)
+
+
+def test_an_input_whose_pool_is_drained_while_it_is_being_opened_runs_in_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(h: Harness) -> None:
+        looked, go_on, refresh = asyncio.Event(), asyncio.Event(), SnapshotTracker.refresh
+
+        async def slow(tracker: SnapshotTracker) -> bool:
+            looked.set()
+            await go_on.wait()
+            return await refresh(tracker)
+
+        monkeypatch.setattr(SnapshotTracker, "refresh", slow)
+        asked = h.submit(h.add(double, enable_memory_snapshot=True), "", 2)
+        await looked.wait()
+        h.node.close_app(DRAIN)
+        await h.uplink.until(lambda: h.uplink.closed_apps)
+        go_on.set()
+        assert (await h.result(asked)).value == 4
+
+    run(home, scenario)
+
+
+def test_an_app_may_be_closed_while_it_is_being_drained(home: Path, tmp_path: Path) -> None:
+    over = tmp_path / "over"
+
+    async def scenario(h: Harness) -> None:
+        h.submit(h.add(Forever), "run", str(over))
+        await h.uplink.until(lambda: "begun" in h.uplink.printed())
+        h.node.close_app(DRAIN)
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: not h.node.inventory.pools)  # drained, and closed at once
+        over.touch()
+        await h.uplink.until(lambda: len(h.uplink.closed_apps) == 2)
+
+    run(home, scenario)
+
+
+class Forever:
+    """Runs until it is cancelled, and ends when a file is there."""
+
+    def run(self, over: str) -> None:
+        self.over = Path(over)
+        print("begun", flush=True)
+        while True:
+            time.sleep(0.01)
+
+    def exit_(self) -> None:
+        while not self.over.exists():
+            time.sleep(0.01)

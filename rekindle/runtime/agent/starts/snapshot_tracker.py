@@ -239,9 +239,7 @@ class SnapshotTracker:
         """How far the making of it is; None while none is made."""
         if self.state is not SnapshotState.MAKING:
             return None
-        written = 0
-        if self.making_dir is not None and self.making_dir.is_dir():
-            written = sum(path.stat().st_size for path in self.making_dir.iterdir())
+        written = _bytes_in(self.making_dir) if self.making_dir is not None else 0
         return pb.SnapshotProgress(
             step=self.making_step,
             written_bytes=written,
@@ -257,6 +255,16 @@ class SnapshotTracker:
         await self.look()
         after = self.ingredients.key() if self.ingredients else ""
         return before in ("", after)
+
+
+def _bytes_in(directory: Path) -> int:
+    """Of files that may come and go while they are counted."""
+    count = 0
+    with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            with contextlib.suppress(OSError):
+                count += path.stat().st_size
+    return count
 
 
 def _validate_images(snapshot: Snapshot) -> Seen | None:

@@ -39,6 +39,16 @@ def test_what_is_being_made_tells_its_step_and_the_bytes_that_are_written(tmp_pa
     assert tracker.progress() is None
 
 
+def test_a_file_that_goes_while_what_is_written_is_counted_does_not_count(tmp_path: Path) -> None:
+    tracker = _frozen(SnapshotState.ABSENT)
+    tracker.begin()
+    (tmp_path / "gone.img").symlink_to("nowhere")  # listed, and not found
+    (tmp_path / "pages-1.img").write_bytes(b"x" * 5000)
+    tracker.making_step, tracker.making_dir = "writing memory", tmp_path
+    progress = tracker.progress()
+    assert progress is not None and progress.written_bytes == 5000
+
+
 def test_one_that_cannot_be_made_is_not_tried_again_but_one_that_failed_is_later() -> None:
     tracker = _frozen(SnapshotState.ABSENT)
     tracker.begin()
