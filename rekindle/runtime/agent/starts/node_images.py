@@ -107,7 +107,12 @@ class NodeImages:
         if packed:
             request = dataclasses.replace(request, packed=tuple(packed))
             self.packed.used(request.place, [place for _file, place in packed])
-        return await self._client.make(request)
+        try:
+            return await self._client.make(request)
+        except StartError as error:
+            if why := self.packed.why_lost(request.lowers):
+                raise StartError(f"{error}: {why}") from error
+            raise
 
     async def let_go(self, places: Sequence[str]) -> None:
         """Layers that are one file each need not be mounted any more. Raises StartError."""

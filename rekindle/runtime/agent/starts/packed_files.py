@@ -1,4 +1,4 @@
-"""Which file a layer that is one file has now, and which roots were made of it.
+"""Which file a layer that is one file has now, which roots were made of it, and why it failed.
 
 A layer on its way is a lazy file, one that is here an ordinary one beside its place. What is
 written to a root lies in a directory that goes with it: by that it is seen whether the root is
@@ -15,6 +15,9 @@ from pathlib import Path
 
 from rekindle.runtime.images.store import PACKED
 
+#: Who ends later than this after a layer could not be read has ended of something else.
+_REASON_S = 30.0
+
 
 @dataclass
 class PackedFiles:
@@ -22,6 +25,8 @@ class PackedFiles:
 
     #: Of layers that are on their way.
     arriving: dict[str, Path] = field(default_factory=dict)
+    #: Why a layer could not be read, and when that was.
+    _reasons: dict[str, tuple[str, float]] = field(default_factory=dict)
     #: The directory of a root -> places of which it is made.
     _roots: dict[str, Sequence[str]] = field(default_factory=dict)
     #: When a root was made of it last.
@@ -35,6 +40,18 @@ class PackedFiles:
             if place in self.arriving or file.exists():
                 found.append((str(file), place))
         return found
+
+    def failed(self, place: str, reason: str) -> None:
+        """A part of it cannot be had."""
+        self._reasons[place] = (reason, time.monotonic())
+
+    def why_lost(self, lowers: Iterable[str]) -> str:
+        """Why a part of one of these could not be read just now; "" where all of it could."""
+        for place in lowers:
+            reason, at = self._reasons.get(place, ("", 0.0))
+            if reason and time.monotonic() - at < _REASON_S:
+                return reason
+        return ""
 
     def used(self, root: str, places: Sequence[str]) -> None:
         """A root in that directory is about to be made of these."""

@@ -17,13 +17,13 @@ from rekindle.wire.spec import FunctionSpec
 async def provide(context: NodeContext, revision: Revision) -> bool:
     """Have the image of a revision, and a source of roots for it, where it has one; whether it was
     waited for. Raises StartError."""
-    if not revision.spec.image or _is_there(revision):
+    if not revision.spec.image or _is_there(context, revision):
         return False
     async with revision.providing:
-        if _is_there(revision):
+        if _is_there(context, revision):
             return True
         before = revision.image
-        if before is not None:  # its layers were removed while nothing ran in them
+        if before is not None:  # its layers were removed, or are not served any more
             revision.forget_image()
         # An agent without images needs none of it.
         from rekindle.runtime.images import builder, step_secrets
@@ -50,9 +50,11 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
         return True
 
 
-def _is_there(revision: Revision) -> bool:
+def _is_there(context: NodeContext, revision: Revision) -> bool:
     image = revision.image
-    return revision.image_is_known and (image is None or all(map(os.path.isdir, image.lowers)))
+    if not revision.image_is_known or image is None:
+        return revision.image_is_known
+    return all(map(os.path.isdir, image.lowers)) and context.layers.serves(image)
 
 
 def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:

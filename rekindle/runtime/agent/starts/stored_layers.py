@@ -34,6 +34,7 @@ from rekindle.runtime.images import collecting, sharing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
+from rekindle.runtime.images.stored import StoredLayer
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ log = logging.getLogger(__name__)
 #: What nobody has read for so long has been started from: the rest is fetched from then on.
 _QUIET_S = 3.0
 _LOOK_S = 1.0
-#: For how long it is known that a layer could not be read; who ends later ended of something else.
-_REASON_S = 30.0
 #: A layer that no root is made of stays mounted for so long.
 _IDLE_S = 60.0
 _LOST = {one.__name__ for one in (BlobDamagedError, BlobNotFoundError)}
@@ -65,8 +64,6 @@ class StoredLayers:
     broken: set[str] = field(default_factory=set)
     #: Blob -> the layer that it is.
     _layers: dict[str, Layer] = field(default_factory=dict)
-    #: Name -> why it could not be read, and when.
-    _reasons: dict[str, tuple[str, float]] = field(default_factory=dict)
     _pushed: set[str] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -94,26 +91,29 @@ class StoredLayers:
         if layer is None or local.packed(name).exists():
             return
         stored = local.stored(name)
-        if (
-            self.lazy is None
-            or self.blobs is None
-            or stored is None
-            or (stored.url != self.blobs.url)
-        ):
+        lazy = self._lazy_of(stored)
+        if lazy is None or stored is None:
+            self.packed.arriving.pop(place, None)
             await asyncio.to_thread(_have_whole, local, layer)
             return
-        self._reasons.pop(name, None)
-        if place in self.packed.arriving and not self.lazy.ended:
+        if place in self.packed.arriving:
             return
         self._layers[stored.blob] = layer
-        self.lazy.on_failed = self._failed
+        lazy.on_failed = self._failed
         try:
-            opened = await asyncio.to_thread(self.lazy.look, stored.blob)
+            opened = await asyncio.to_thread(lazy.look, stored.blob)
         except BlobError as error:
             self._note(layer, str(error), type(error).__name__)
             raise ImageError(sharing.explained(layer, str(error))) from error
+        if place in self.packed.arriving:  # for another function, meanwhile
+            return
         self.packed.arriving[place] = opened.path
         self._spawn(self._complete(local, layer, stored.blob, opened))
+
+    def _lazy_of(self, stored: StoredLayer | None) -> LazyFiles | None:
+        """What serves a layer before it is here; None where it is to be fetched whole."""
+        known = stored is not None and self.blobs is not None and stored.url == self.blobs.url
+        return self.lazy if known and self.lazy is not None and not self.lazy.ended else None
 
     async def _complete(self, local: LayerStore, layer: Layer, blob: str, opened: Opened) -> None:
         """Have all of a layer, and say in the store what its first starts touched."""
@@ -171,11 +171,13 @@ class StoredLayers:
 
     def why_lost(self, image: BuiltImage | None) -> str:
         """Why a part of an image could not be read just now; "" where all of it could."""
-        for place in image.packed if image is not None else ():
-            reason, at = self._reasons.get(place.parent.name, ("", 0.0))
-            if reason and time.monotonic() - at < _REASON_S:
-                return reason
-        return ""
+        return self.packed.why_lost(map(str, image.packed)) if image is not None else ""
+
+    def serves(self, image: BuiltImage) -> bool:
+        """Whether what is on its way of an image still comes."""
+        arriving = self.packed.arriving
+        lost = self.lazy is not None and bool(self.lazy.ended)
+        return not lost or not any(str(place) in arriving for place in image.packed)
 
     def _failed(self, blob: str, reason: str, kind: str) -> None:
         """A part of a lazy file does not come. In a thread; whoever reads waits until it returns,
@@ -188,14 +190,14 @@ class StoredLayers:
         log.error("layer cannot be read", extra=kv(layer=layer.name, reason=reason, ended=ended))
 
     def _note(self, layer: Layer, reason: str, kind: str) -> None:
-        self._reasons[layer.name] = (sharing.explained(layer, reason), time.monotonic())
+        place = str(LayerStore().place(layer.name))
+        self.packed.failed(place, sharing.explained(layer, reason))
         if kind in _LOST:
             # It will not come, however long it is waited for: it is built here the next time.
             self.broken.add(layer.name)
             self._pushed.discard(layer.name)
-            local = LayerStore()
-            self.packed.arriving.pop(str(local.place(layer.name)), None)
-            local.forget(layer.name)
+            self.packed.arriving.pop(place, None)
+            LayerStore().forget(layer.name)
 
     # ---- pushing -------------------------------------------------------------------------------
 
