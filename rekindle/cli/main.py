@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     except Error as error:
         from rekindle.cli import failure, wording
 
-        failure.show_error(wording.of_commands(error))
+        failure.show_error(wording.of_commands(error, argv))
         return 1
 
 
