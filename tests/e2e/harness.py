@@ -104,8 +104,18 @@ class Program:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self, timeout_s: float = PATIENCE_S) -> Ended:
-        """Wait for its end."""
-        status = self.process.wait(timeout_s)
+        """Wait for its end; one that does not end says where its threads are."""
+        try:
+            status = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # as PYTHONFAULTHANDLER has it
+            self.process.wait(PATIENCE_S)
+            for reader in self._readers:
+                reader.join(1.0)  # what it started may hold its streams open
+            raise AssertionError(
+                f"it did not end: {self.process.args}\n--- out\n{self.text('out')}\n"
+                f"--- err\n{self.text('err')}"
+            ) from None
         for reader in self._readers:
             reader.join(timeout_s)
         return Ended(status, self.text("out"), self.text("err"))
@@ -437,6 +447,7 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
         "REKINDLE_LINGER": "0",
         "COLUMNS": "200",
         "NO_COLOR": "1",
+        "PYTHONFAULTHANDLER": "1",
         # A test edits a module faster than the whole seconds in a bytecode file can tell.
         "PYTHONDONTWRITEBYTECODE": "1",
         **environ,

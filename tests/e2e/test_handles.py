@@ -16,9 +16,8 @@ ADD = """
 
     @app.function(max_containers=1)
     def note(directory: str, n: int) -> None:
-        begun = pathlib.Path(directory, f"begun-{n}")
-        begun.touch()
         try:
+            pathlib.Path(directory, f"begun-{n}").touch()
             while True:
                 time.sleep(0.01)
         except rekindle.exception.InputCancellation:
