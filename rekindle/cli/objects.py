@@ -17,7 +17,8 @@ from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.queue import inputs
 from rekindle.cli.shared_objects import operations
 from rekindle.cli.tables import ago, console, json_option, listing, print_json, size, table
-from rekindle.exception import ConnectionError, NotFoundError
+from rekindle.exception import NotFoundError
+from rekindle.sdk.local import choosing
 from rekindle.sdk.objects.dict import Dict
 from rekindle.sdk.objects.handle import Handle, ObjectInfo
 from rekindle.sdk.objects.queue import Queue
@@ -45,11 +46,7 @@ def queue() -> None:
 
 def _use_instance() -> None:
     """Ask the instance that other commands ask. Raises ConnectionError where none is up."""
-    if not operator.is_up():
-        raise ConnectionError(
-            "no instance is up; `rekindle up` starts one (REKINDLE_DIR names that of another)"
-        )
-    os.environ["REKINDLE_DIR"] = str(operator.where())
+    os.environ[choosing.VARIABLE] = str(choosing.existing())
 
 
 def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> None:

@@ -77,7 +77,7 @@ class InputTable:
         self.ready[call.function.function_id] = call.function
 
     def nested_ready(self) -> list[Function]:
-        """Functions whose next input was made inside of a call: there may be room for them alone."""
+        """Functions whose next input was made inside of a call: room may be left for them alone."""
         found = []
         for function in list(self.ready.values()):
             work = self.next_ready(function)
