@@ -22,10 +22,11 @@ _PROGRAM = """
     import rekindle
     from rekindle.sdk.running import ask_strategy
 
+    SITE = "/usr/lib/python3/dist-packages"
     image = (
         rekindle.Image.debian_slim("3.13")
-        .run_commands("mkdir /lib/rk-x && echo 'VALUE = 7' > /usr/lib/python3/dist-packages/thing.py")
-        .run_commands("rm /etc/issue && rm -r /lib/rk-x && mkdir /lib/rk-x && echo two > /lib/rk-x/y")
+        .run_commands(f"mkdir /lib/rk-x && echo 'VALUE = 7' > {SITE}/thing.py")
+        .run_commands("rm -r /etc/issue /lib/rk-x && mkdir /lib/rk-x && echo two > /lib/rk-x/y")
     )
     app = rekindle.App("in-layers", image=image)
 
@@ -42,7 +43,8 @@ _PROGRAM = """
             return [
                 self.value, sys.version_info[:2], os.path.exists("/etc/issue"),
                 os.listdir("/lib/rk-x"), pathlib.Path("/lib/rk-x/y").read_text(),
-                str(decimal.Decimal(1) / 3)[:4], sqlite3.connect(":memory:").execute("select 1").fetchone(),
+                str(decimal.Decimal(1) / 3)[:4],
+                sqlite3.connect(":memory:").execute("select 1").fetchone(),
             ]
 
     @app.local_entrypoint()
