@@ -57,7 +57,9 @@ def own_base(place: Path) -> LayerStore:
     (place / "layers").mkdir(parents=True)
     source, target = KEPT / "layers" / name, place / "layers" / name
     # As hard links where that can be; nothing writes to the files of a layer.
-    if subprocess.run(["cp", "-al", source, target], check=False, stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run(
+        ["cp", "-al", source, target], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
         shutil.rmtree(target, ignore_errors=True)
         subprocess.run(["cp", "-a", source, target], check=True)
     (target / "stored.json").unlink(missing_ok=True)

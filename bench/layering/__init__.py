@@ -1,1 +1,1 @@
-"""What bench/images.py measures of layers from a slow store: a function on a node that has nothing."""
+"""What bench/images.py measures of layers from a slow store, on nodes that have nothing."""

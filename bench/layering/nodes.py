@@ -17,14 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from lab import unwell
-from rekindle import filesystems
+from rekindle import Image, filesystems
 from rekindle.blobs import transfer
 from rekindle.blobs.index import CHUNK_BYTES
 from rekindle.blobs.store import HINTS, BlobStore, open_store
+from rekindle.runtime.images.builder import ensure
+from rekindle.runtime.images.sharing import KIND
+from rekindle.runtime.images.store import PACKED, LayerStore
+from rekindle.wire.images import names
 
 _PROGRAM = Path(__file__).with_name("program.py")
 _REKINDLE = Path(sys.executable).with_name("rekindle")
 _PATIENCE_S = 900.0
+#: Of the image: its base, and PyTorch.
+LAYERS = 2
 _LOOK_S = 0.1
 
 
@@ -96,15 +102,15 @@ class Node:
 
 
 def share(scratch: Path, kept: Path) -> Shared:
-    """Build the image on a node that puts it into a store. ``kept``: layers made before."""
+    """Build the image on a node that puts it into a store; ``kept``: where bases are kept."""
     folder = scratch / "store"
     folder.mkdir()
     shared = Shared(folder, {}, 0)
     node = Node(scratch, folder.as_uri())
-    node.environ["REKINDLE_IMAGES"] = str(kept)
+    _take_over_base(kept, node.images)
     with node.up():
         node.first_answer()
-        while len(refs := [ref for ref in shared.store.refs() if ref.kind == "layers"]) < 2:
+        while len(refs := [ref for ref in shared.store.refs() if ref.kind == KIND]) < LAYERS:
             time.sleep(_LOOK_S)
     raw, size = {}, 0
     for ref in refs:
@@ -114,48 +120,59 @@ def share(scratch: Path, kept: Path) -> Shared:
     return Shared(folder, raw, size)
 
 
-def lazy(scratch: Path, shared: Shared, *, record: bool = False) -> dict[str, Any]:
+def _take_over_base(kept: Path, place: Path) -> None:
+    """The base as a layer of its own, whose files are those of the one that is kept."""
+    base = Image.debian_slim()
+    ensure(base.spec(), store=LayerStore(kept))
+    (name,) = names(base.spec().steps)
+    (place / "layers").mkdir(parents=True)
+    subprocess.run(["cp", "-al", kept / "layers" / name, place / "layers" / name], check=True)
+
+
+def lazy(scratch: Path, shared: Shared, *, record: bool = False) -> float:
     """On a node that has nothing; ``record``: and have it recorded what that touches."""
     with Node(scratch, unwell.url(shared.folder)).up() as node:
-        said = node.first_answer()
-        while record and len(list(shared.store.objects.list(HINTS))) < len(shared.raw):
+        took_s = float(node.first_answer()["s"])
+        while record and len(list(shared.store.objects.list(HINTS))) < LAYERS:
             time.sleep(_LOOK_S)
-        return said
+        return took_s
 
 
-def whole(scratch: Path, shared: Shared) -> dict[str, Any]:
+def whole(scratch: Path, shared: Shared) -> float:
     """The same where all of the layers is fetched, compressed, before the first start."""
     with Node(scratch, unwell.url(shared.folder), REKINDLE_LAZY_BYTES="0").up() as node:
-        return node.first_answer()
+        return float(node.first_answer()["s"])
 
 
-def as_it_is(scratch: Path, shared: Shared) -> tuple[float, float]:
-    """Seconds where the files are fetched as they are, and where they were here already."""
+def as_it_is(scratch: Path, shared: Shared) -> float:
+    """Seconds where the files of the layers are fetched as they are, and then used."""
     with Node(scratch, unwell.url(shared.folder)).up() as node:
-        for name in shared.raw:
-            layer = json.loads((shared.folder / "refs" / "layers" / name).read_text())
-            about = layer["about"]
-            place = node.images / "layers" / name
-            (place / "root").mkdir(parents=True)
-            (place / "layer.json").write_text(json.dumps({**about["layer"], "packing": "erofs"}))
+        places = _records(shared, node)
         began = time.monotonic()
         for name, file in shared.raw.items():
-            _fetch_raw(shared.folder, file, node.images / "layers" / name / "layer.erofs")
+            _fetch_raw(shared.folder, file, places[name] / PACKED)
         fetched_s = time.monotonic() - began
-        return fetched_s + node.first_answer()["s"], fetched_s
+        return fetched_s + float(node.first_answer()["s"])
 
 
-def all_here(scratch: Path, shared: Shared) -> dict[str, Any]:
+def all_here(scratch: Path, shared: Shared) -> float:
     """The same where nothing is to be fetched, and all is in memory."""
     with Node(scratch, unwell.url(shared.folder)).up() as node:
-        for name, file in shared.raw.items():
-            about = json.loads((shared.folder / "refs" / "layers" / name).read_text())["about"]
-            place = node.images / "layers" / name
-            (place / "root").mkdir(parents=True)
-            (place / "layer.json").write_text(json.dumps({**about["layer"], "packing": "erofs"}))
-            os.link(file, place / "layer.erofs")
-        file.read_bytes()
-        return node.first_answer()
+        for name, place in _records(shared, node).items():
+            os.link(shared.raw[name], place / PACKED)
+        return float(node.first_answer()["s"])
+
+
+def _records(shared: Shared, node: Node) -> dict[str, Path]:
+    """Have a node know the layers, as if they had come; their folders, without their files."""
+    places = {}
+    for ref in shared.store.refs():
+        if ref.kind == KIND:
+            places[ref.name] = node.images / "layers" / ref.name
+            (places[ref.name] / "root").mkdir(parents=True)
+            record = {**ref.about["layer"], "packing": ref.about["packing"]}
+            (places[ref.name] / "layer.json").write_text(json.dumps(record))
+    return places
 
 
 def _fetch_raw(folder: Path, source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from rekindle.sdk.calls import records
 #: As pip is set to get it: a build for the CPU from a local folder, say.
 PACKAGE = "torch==2.13.0"
 
-image = rekindle.Image.debian_slim("3.13").pip_install(PACKAGE)
+image = rekindle.Image.debian_slim().pip_install(PACKAGE)
 app = rekindle.App("layers-from-a-store", image=image)
 
 

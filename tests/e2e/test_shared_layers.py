@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +24,11 @@ _PROGRAM = """
     import rekindle
     from rekindle.sdk.running import ask_strategy
 
+    SITE = "/usr/lib/python3/dist-packages"
     image = (
         rekindle.Image.debian_slim("3.13")
-        .run_commands("mkdir /lib/rk-x && echo 'VALUE = 7' > /usr/lib/python3/dist-packages/thing.py")
-        .run_commands("rm /etc/issue && rm -r /lib/rk-x && mkdir /lib/rk-x && echo two > /lib/rk-x/y")
+        .run_commands(f"mkdir /lib/rk-x && echo 'VALUE = 7' > {SITE}/thing.py")
+        .run_commands("rm -r /etc/issue /lib/rk-x && mkdir /lib/rk-x && echo two > /lib/rk-x/y")
     )
     app = rekindle.App("in-layers", image=image)
 
@@ -42,7 +45,8 @@ _PROGRAM = """
             return [
                 self.value, sys.version_info[:2], os.path.exists("/etc/issue"),
                 os.listdir("/lib/rk-x"), pathlib.Path("/lib/rk-x/y").read_text(),
-                str(decimal.Decimal(1) / 3)[:4], sqlite3.connect(":memory:").execute("select 1").fetchone(),
+                str(decimal.Decimal(1) / 3)[:4],
+                sqlite3.connect(":memory:").execute("select 1").fetchone(),
             ]
 
     @app.local_entrypoint()
@@ -119,3 +123,31 @@ def test_a_node_that_has_nothing_runs_in_layers_that_another_one_built(first: Ho
         assert first.run(more, **second).value["first"] == _SEEN
     assert str(first.root) not in Path("/proc/self/mountinfo").read_text()
     assert os.listdir(first.root / "second" / "lazy") == []
+
+
+def test_without_fuse_a_layer_is_fetched_whole_and_a_user_who_is_not_root_has_it_unpacked(
+    first: Home, tmp_path: Path
+) -> None:
+    store = open_store(first.environ["REKINDLE_STORE_URL"])
+    script = first.script(_PROGRAM)
+    first.up()
+    assert first.run(script).value == {"first": _SEEN}
+    wait_until(lambda: len(_refs(store, "layers")) == 3, "three layers in the store")
+    first.rekindle("down")
+    with _another(first, "second", REKINDLE_LAZY_BYTES="0") as second:
+        assert first.run(script, ASKED="cold", **second).value["cold"] == _SEEN
+        listed = _layers(first, second)
+        assert all(one["packing"] and one["local_bytes"] for one in listed)
+    uid = 61000 + os.getpid() % 1000
+    copy = Path(tempfile.mkdtemp(prefix="rk-store-"))
+    try:
+        shutil.copytree(tmp_path / "store", copy / "store")
+        for path in (copy, *copy.rglob("*")):
+            os.chown(path, uid, uid)
+        with a_home(uid, REKINDLE_STORE_URL=(copy / "store").as_uri()) as plain:
+            ended = plain.run(plain.script(_PROGRAM), ASKED="fork")
+            assert ended.value == {"first": _SEEN, "fork": _SEEN}
+            assert "fetched whole and unpacked, as only root mounts" in ended.out + ended.err
+            assert all(not one["packing"] for one in _layers(plain, {}))
+    finally:
+        shutil.rmtree(copy)

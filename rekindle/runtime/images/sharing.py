@@ -226,7 +226,7 @@ def _put(
         "packing": stored.packing,
         "size": stored.size,
         "opaque": list(opaque),
-        "bytes": stored.size,
+        "title": layer.title,
     }
     store.put_ref(KIND, layer.name, [stored.blob], about)
     return stored

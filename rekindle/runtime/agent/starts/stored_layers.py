@@ -122,7 +122,7 @@ class StoredLayers:
         try:
             touched = await self._until_quiet(blob)
             if not opened.hinted and touched:
-                await asyncio.to_thread(self.blobs.put_hint, blob, touched)
+                await self._record(layer, blob, touched)
             await asyncio.wrap_future(await asyncio.to_thread(self.lazy.rest, blob))
             if place not in self.packed.arriving:
                 return  # the store has it damaged, and it was forgotten
@@ -138,6 +138,13 @@ class StoredLayers:
             await asyncio.to_thread(self.lazy.give_up, blob)
         log.info("layer has arrived", extra=kv(layer=layer.name, bytes=opened.size))
         await asyncio.to_thread(collecting.collect, local)
+
+    async def _record(self, layer: Layer, blob: str, touched: list[int]) -> None:
+        assert self.blobs is not None
+        try:
+            await asyncio.to_thread(self.blobs.put_hint, blob, touched)
+        except BlobError as error:  # another node records it
+            log.warning("no hint recorded", extra=kv(layer=layer.name, reason=error))
 
     async def _until_quiet(self, blob: str) -> list[int]:
         """The chunks that were touched by when nobody has touched another one for a while."""
