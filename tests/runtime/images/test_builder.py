@@ -260,6 +260,30 @@ def test_a_program_that_is_missing_is_named(
             tools.find_oci(tmp_path, name)
 
 
+def test_a_python_that_uv_cannot_get_says_how_to_get_it(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody serves there, and none was fetched before.
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    said = r"uv has none on this node and could not fetch one; run `uv python install 3\.12`"
+    with pytest.raises(ImageBuildError, match=said):
+        build(Image.debian_slim("3.12"), store)
+
+
+def test_a_uv_that_pip_cannot_get_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    for variable in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ImageError, match=r"needs uv.*pip could not get it: .*install uv where"):
+        tools.find(*("uv", tmp_path, lambda _line: None))
+    assert not tools.prefix(tmp_path, "uv").exists()
+
+
 def test_the_host_image_is_no_image(store: LayerStore) -> None:
     assert ensure(Image.host().env({"A": "b"}).spec(), store=store) is None
 
