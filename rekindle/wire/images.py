@@ -23,6 +23,9 @@ NAME_DIGITS = 32
 
 #: While a step is built: the files that its commands read, which are in no layer.
 INPUTS = "/run/rekindle/inputs"
+#: Of a function that a step calls: it by value; its name and arguments, and a zip of its modules.
+FUNCTION_FILE, CALL_FILE = f"{INPUTS}/function.pkl", f"{INPUTS}/call.pkl"
+SOURCE_FILE = f"{INPUTS}/source.zip"
 #: Where local modules are, in each image; it is on the import path.
 MODULES = "/root"
 #: Python versions that a Debian release has; others come by uv.
