@@ -23,12 +23,14 @@ PLACE = Path(__file__).with_name("reference.md")
 
 _HEAD = """# Reference
 
-Every public name, its signature and what its docstring says: made by `docs/update_reference.py`. What things are for is
-in the [guides](README.md); [sdk.md](sdk.md) has the API in one piece, with its defaults and limits.
+Every public name, its signature and what its docstring says: made by `docs/update_reference.py`.
+What things are for is in the [guides](README.md); [sdk.md](sdk.md) has the API in one piece, with
+its defaults and limits.
 
-Methods marked *and .aio* have a form for asyncio: `await f.remote.aio(x)`, `async for y in f.map.aio(xs)`. Where a name
-is looked up, `environment_name` is an environment (`None`: `$REKINDLE_ENVIRONMENT`, else `main`). `client` is there for
-programs that come from Modal; it must be None. Errors are of [`rekindle.exception`](#errors).
+Methods marked *and .aio* have a form for asyncio: `await f.remote.aio(x)`,
+`async for y in f.map.aio(xs)`. Where a name is looked up, `environment_name` is an environment
+(`None`: `$REKINDLE_ENVIRONMENT`, else `main`). `client` is there for programs that come from Modal;
+it must be None. Errors are of [`rekindle.exception`](#errors).
 """
 _CHAPTERS = {
     "Apps, functions and classes": ("App", "Function", "Cls", "FunctionCall"),
@@ -49,7 +51,8 @@ _INTERNAL = {
 }
 #: Classes whose objects only decorators and methods make: their constructors are not called.
 _NOT_MADE = {"Function", "Cls", "FunctionCall", "Image", "Dict", "Queue", "Secret", "Volume"}
-_GIVEN = re.compile(r"``(\w+\(.*?\)(?: -> .*?)?)``:\s*", re.S)
+_GIVEN = re.compile(r"``(\w+\(.*?\)(?: -> .*?)?)``[:.]\s*", re.S)
+_OF_A_FILE = re.compile(r" \((?:sdk|calls)/[\w/]+\.py\)")
 
 
 def text() -> str:
@@ -81,12 +84,12 @@ def text() -> str:
 def _class(name: str, cls: type) -> list[str]:
     head = f"### {name}\n"
     if name not in _NOT_MADE:
-        head += f"\n{_code(f'rekindle.{name}{_signature(cls, cls.__init__)}')}\n"
+        head += f"\n{_code(f'rekindle.{name}{_signature(cls.__init__)}')}\n"
     parts = [f"{head}\n{_prose(inspect.getdoc(cls) or '')}\n"]
-    for one in _members(cls):
-        if f"{name}.{one}" not in _INTERNAL:
-            parts.append(_entry("####", f"{name}.{one}", inspect.getattr_static(cls, one), cls))
-    return parts
+    shown = [one for one in _members(cls) if f"{name}.{one}" not in _INTERNAL]
+    return parts + [
+        _entry("####", f"{name}.{one}", inspect.getattr_static(cls, one)) for one in shown
+    ]
 
 
 def _members(cls: type) -> Iterator[str]:
@@ -116,31 +119,35 @@ def _body(value: Any) -> Any:
     return value if inspect.isfunction(value) else None
 
 
-def _entry(level: str, name: str, value: Any, cls: type | None = None) -> str:
+def _entry(level: str, name: str, value: Any) -> str:
     written = inspect.getdoc(_body(value)) or inspect.getdoc(value) or ""
     if not written.strip():
         raise ValueError(f"rekindle.{name} has no docstring")
     given = _GIVEN.match(written)
     short = name.rpartition(".")[2]
-    if given is not None and given[1].startswith(f"{short}("):
-        shown, written = re.sub(r"\s+", " ", given[1]), written[given.end() :]
-    elif isinstance(value, property) and given is None:
-        shown = ""
-    else:
-        shown = f"{short}{_signature(value, _body(value) or value)}"
+    shown = "" if _is_property(value) else f"{short}{_signature(_body(value) or value)}"
+    if given is not None:
+        written = written[given.end() :]
+        said = re.sub(r"\s+", " ", given[1])
+        if not shown or ("=..." in shown and "min_containers" not in shown):
+            shown = re.sub(r"^\w+", short, said)
     both = "  *and .aio*" if _has_aio(value, shown) else ""
     signature = f"\n{_code(shown)}\n" if shown else ""
     return f"{level} {name}{both}\n{signature}\n{_prose(_capital(written))}\n"
 
 
+def _is_property(value: Any) -> bool:
+    return type(value).__name__ in ("property", "cached_property")
+
+
 def _has_aio(value: Any, shown: str) -> bool:
     kind = type(value).__name__
     return kind in ("Dual", "DualMethod", "both", "both_iterators") or (
-        kind in ("property", "cached_property") and "(" in shown
+        _is_property(value) and "(" in shown
     )
 
 
-def _signature(value: Any, function: Any) -> str:
+def _signature(function: Any) -> str:
     """As it is called: without what Python or rekindle hand in first."""
     try:
         found = inspect.signature(function)
@@ -191,24 +198,26 @@ def _manager(name: str, manager: Any) -> list[str]:
     parts = [f"### {name}.objects\n\n{_prose(inspect.getdoc(cls) or '')}\n"]
     for one in _members(cls):
         value = inspect.getattr_static(cls, one)
-        parts.append(_entry("####", f"{name}.objects.{one}", value, cls))
+        parts.append(_entry("####", f"{name}.objects.{one}", value))
     return parts
 
 
 def _errors(module: ModuleType) -> list[str]:
     """The tree of errors: each under what it is one of."""
-    found = {
-        value
-        for value in vars(module).values()
+    named = {
+        name: value
+        for name, value in vars(module).items()
         if inspect.isclass(value)
-        and issubclass(value, Exception)
-        and value.__module__ == module.__name__
+        and issubclass(value, BaseException)
+        and value.__module__.startswith("rekindle.")
     }
+    found = set(named.values())
 
     def below(parent: type, depth: int) -> Iterator[str]:
         children = [cls for cls in found if cls.__bases__[0] is parent]
         for cls in sorted(children, key=lambda cls: cls.__name__):
             also = [base.__name__ for base in cls.__bases__[1:]]
+            also += [name for name, value in named.items() if value is cls and name != cls.__name__]
             more = f" (also {', '.join(f'`{name}`' for name in also)})" if also else ""
             said = re.sub(r"\s+", " ", _prose(inspect.getdoc(cls) or ""))
             yield f"{'  ' * depth}- `{cls.__name__}`{more}: {said}"
@@ -217,8 +226,8 @@ def _errors(module: ModuleType) -> list[str]:
     alone = sorted((c for c in found if c.__bases__[0] not in found), key=lambda c: c.__name__)
     lines = [
         "## Errors\n",
-        "`rekindle.exception` has them; each is one of those that it stands under. An exception that a",
-        "function raises is none of them: it has its own type at the caller.\n",
+        "`rekindle.exception` has them; each is one of those that it stands under. An exception",
+        "that a function raises is none of them: it has its own type at the caller.\n",
     ]
     for cls in alone:
         said = re.sub(r"\s+", " ", _prose(inspect.getdoc(cls) or ""))
@@ -228,7 +237,7 @@ def _errors(module: ModuleType) -> list[str]:
 
 
 def _prose(docstring: str) -> str:
-    return docstring.replace("``", "`").strip()
+    return _OF_A_FILE.sub("", docstring).replace("``", "`").strip()
 
 
 def _capital(written: str) -> str:

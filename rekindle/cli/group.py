@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rekindle.cli import console
+from rekindle.cli import interrupts
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.sdk.unsupported import COMMANDS
 from rekindle.wire.version import __version__
@@ -90,7 +90,7 @@ class _Lazy(click.Group):
                 near = f"; to run a file: rekindle run {args[0]}"
             ctx.fail(f"no command {args[0]!r}{near}")
         found = super().resolve_command(ctx, args)
-        console.begun()
+        interrupts.begun()
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

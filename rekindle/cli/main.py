@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from rekindle import lazily
-from rekindle.cli import console
+from rekindle.cli import interrupts
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.exception import Error
 
@@ -60,7 +60,7 @@ def _run_plainly(reference: str, quiet: bool) -> int:
         from rekindle.cli import plain_run
 
         gc.freeze()  # nor at the end, when it would look at everything once more
-    console.begun()
+    interrupts.begun()
     return plain_run.run(reference, quiet)
 
 
