@@ -175,20 +175,26 @@ class Function(FunctionPool, Generic[P, R]):
     def _remote_gen(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         from rekindle.sdk.calls import streaming
 
-        return streaming.Items(self._target_of_items(), args, kwargs)
+        self._check_items()
+        target = self._target()
+        return streaming.Items(self.name, lambda: streaming.ready(target), args, kwargs)
 
     def _remote_gen_aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import streaming
+        from rekindle.sdk.calls.callers import LoopCaller
 
-        return streaming.LoopItems(self._target_of_items(), args, kwargs)
+        self._check_items()
+        caller = LoopCaller()
+        return streaming.LoopItems(
+            self.name, caller, lambda: self._target_for(caller), args, kwargs
+        )
 
-    def _target_of_items(self) -> CallTarget:
+    def _check_items(self) -> None:
         if self.is_generator is False:
             raise InvalidError(
                 f"{self.name} is no generator: {self.name}.remote(...) gives its value. Of what "
                 f"returns an iterator, say so with is_generator=True"
             )
-        return self._target()
 
     @property
     def is_generator(self) -> bool | None:
@@ -267,7 +273,9 @@ class Function(FunctionPool, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        return mapping.run(caller, self._target, inputs, kwargs, order_outputs, return_exceptions)
+        return mapping.run(
+            caller, self._target_for, inputs, kwargs, order_outputs, return_exceptions
+        )
 
     @dual
     async def for_each(

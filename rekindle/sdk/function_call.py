@@ -218,9 +218,11 @@ class FunctionCall(SaysWhatToUse):
         if known is not None and max(start, end or 0) > known:
             raise InvalidError(f"start={start}, end={end}: {self!r} has {known} inputs")
         last = known if end is None else end
-        return values(
-            caller, lambda: StoredCall(caller, self._target(), self._call_id, start, last)
-        )
+
+        async def begin() -> StoredCall:
+            return StoredCall(caller, self._target(), self._call_id, start, last)
+
+        return values(caller, begin)
 
     # ---- several calls -------------------------------------------------------------------------
 
@@ -260,4 +262,5 @@ async def _fetch_all(calls: tuple[FunctionCall, ...]) -> list[pb.Result]:
 
 
 def _handle(call_id: str, function: str, inputs: int | None, instance: str) -> FunctionCall:
-    return FunctionCall(call_id, function=function, inputs=inputs, instance=instance)
+    here = running.arrived_from(instance)
+    return FunctionCall(call_id, function=function, inputs=inputs, instance=here)

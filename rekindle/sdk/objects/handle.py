@@ -14,7 +14,6 @@ import socket
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -26,6 +25,7 @@ from rekindle.sdk.environments import declared, environment_of, meant_by, travel
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
+from rekindle.sdk.running import arrived_from
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
 
@@ -202,9 +202,12 @@ def _arrived(
     cls: type[H], name: str, environment: str, create: bool, object_id: str, instance: str
 ) -> H:
     """A handle that has travelled: to another process of its instance, as a rule."""
-    here = instance if instance and Path(instance).exists() else ""
     return cls._make(
-        name=name, environment=environment, create=create, object_id=object_id, instance=here
+        name=name,
+        environment=environment,
+        create=create,
+        object_id=object_id,
+        instance=arrived_from(instance),
     )
 
 
