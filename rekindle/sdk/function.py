@@ -82,6 +82,20 @@ class Function(FunctionPool, Generic[P, R]):
             )
         return Function(named(app_name, name, "function", version, environment_name))
 
+    @classmethod
+    def from_id(cls, object_id: str, client: None = None) -> Function[..., Any]:
+        """The function of that ``object_id``, while its app runs or is deployed.
+
+        Nothing is asked for until it is called. Raises InvalidError for what is no such id.
+        """
+        checks.of_this_instance("Function.from_id", client=client)
+        if not isinstance(object_id, str) or not object_id.startswith("fu-"):
+            raise InvalidError(
+                f"{object_id!r} is not the id of a function: these start with 'fu-'; by its name: "
+                f"rekindle.Function.from_name(app, name)"
+            )
+        return Function(Declaration("", object_id, "function", function_id=object_id))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
         raise TypeError(

@@ -6,7 +6,7 @@ Standard library only until one of its methods is used.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
@@ -232,6 +232,13 @@ class FunctionCall(SaysWhatToUse):
 
 
 async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any]]:
+    for call in calls:
+        if not isinstance(call, FunctionCall):
+            many = isinstance(call, Iterable) and not isinstance(call, str | bytes)
+            raise InvalidError(
+                f"FunctionCall.gather() takes calls, not a {type(call).__name__}: "
+                + ("FunctionCall.gather(*calls)" if many else "what f.spawn(...) returns")
+            )
     with nesting.waiting():
         results = await caller.run(_fetch_all(calls))
     return lambda: [call._settle(result) for call, result in zip(calls, results, strict=True)]
