@@ -1,6 +1,6 @@
 """Every public name of Modal's client: it is here with its parameters, or says what to use instead.
 
-The lists are those of the sections of modal-api.md. What is not here stands in the table of
+The lists are those of version 1.6. What is not here stands in the table of
 docs/coming-from-modal.md, too.
 """
 
