@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rekindle.runtime.runner.unique import on_restore as on_restore
     from rekindle.sdk.app import App as App
     from rekindle.sdk.cls import Cls as Cls
+    from rekindle.sdk.environment import Environment as Environment
+    from rekindle.sdk.file_patterns import FilePatternMatcher as FilePatternMatcher
     from rekindle.sdk.function import Function as Function
     from rekindle.sdk.function_call import FunctionCall as FunctionCall
     from rekindle.sdk.hooks import enter as enter
@@ -46,6 +48,8 @@ _HOMES = {
     "rekindle.runtime.runner.unique": ("on_restore",),
     "rekindle.sdk.app": ("App",),
     "rekindle.sdk.cls": ("Cls",),
+    "rekindle.sdk.environment": ("Environment",),
+    "rekindle.sdk.file_patterns": ("FilePatternMatcher",),
     "rekindle.sdk.function": ("Function",),
     "rekindle.sdk.function_call": ("FunctionCall",),
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),

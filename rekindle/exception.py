@@ -250,12 +250,23 @@ _NEVER = {
     "MountUploadTimeoutError": "ServiceError",
     "VolumeUploadTimeoutError": "ServiceError",
     "InteractiveTimeoutError": "TimeoutError",
+    "SandboxTimeoutError": "FunctionTimeoutError",
+    "ExecTimeoutError": "FunctionTimeoutError",
+    "SandboxTerminatedError": "RunnerLostError",
+    "SandboxFilesystemError": "OSError",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _SAME:
         return _SAME[name]
+    if name == "simulate_preemption":
+        unknown = UnknownNameError(
+            "there is no simulate_preemption: nobody takes a machine away; "
+            "`rekindle container stop` ends a runner"
+        )
+        unknown.name = name
+        raise unknown
     if name in _NEVER:
         unknown = UnknownNameError(
             f"rekindle raises no {name}: leave it out, or catch {_NEVER[name]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 
 _remote = False
+_runs: object = None
 _current: ContextVar[tuple[str, str] | None] = ContextVar("rekindle_current", default=None)
 
 
@@ -23,6 +24,17 @@ def current_function_call_id() -> str | None:
     """The id (``fc-...``) of the call that the input belongs to; None outside of one."""
     current = _current.get()
     return current[1] if current else None
+
+
+def set_runs(declared: object) -> None:
+    """Called by a template or a runner: what its module declares of that which is run here."""
+    global _runs
+    _runs = declared
+
+
+def runs() -> object:
+    """What this process runs inputs of, as its module has it; None where no module has it."""
+    return _runs
 
 
 def set_remote() -> None:

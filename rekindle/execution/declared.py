@@ -148,14 +148,20 @@ def contents(raw: Any) -> dict[str, Any]:
     }
 
 
+def stands_at(module: Any, name: str) -> Any:
+    """What stands at ``name`` of an imported module, decorated or not; None where nothing does."""
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
 def declared_at(module: Any, name: str) -> Any:
     """The user's function or class at ``name`` of an imported module, without its decoration.
 
     Raises DeserializationError where there is none.
     """
-    found = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found = stands_at(module, name)
     raw = found.undecorated if isinstance(found, Decorated) else found
     if raw is None:
         raise DeserializationError(

@@ -314,23 +314,9 @@ class App(AppState):
 
         return in_thread(blocking)
 
-    @classmethod
-    def lookup(
-        cls,
-        name: str,
-        *,
-        create_if_missing: bool = False,
-        environment_name: str | None = None,
-        client: None = None,
-    ) -> App:
-        """A deployed app by its name; an empty one, or NotFoundError, where there is none."""
-        from rekindle.sdk import deploying
-
-        checks.of_this_instance("App.lookup", client=client)
-        made = App(name)
-        known_as = environments.app_in(environment_name, name)
-        made.deployed = deploying.look_up(known_as, create_if_missing=create_if_missing)
-        return made
+    #: ``lookup(name, *, create_if_missing=False, environment_name=None)``: a deployed app by its
+    #: name; an empty one, or NotFoundError, where there is none.
+    lookup: Dual[..., App, Awaitable[App]]
 
     @property
     def stop(self) -> Dual[[], None, Awaitable[None]]:
@@ -407,3 +393,23 @@ class FunctionDecorator:
         made: Function[..., Any] = Function(declaration)
         self._app.registered[name] = made
         return made
+
+
+def lookup(
+    name: str,
+    *,
+    create_if_missing: bool = False,
+    environment_name: str | None = None,
+    client: None = None,
+) -> App:
+    """A deployed app by its name; an empty one, or NotFoundError, where there is none."""
+    from rekindle.sdk import deploying
+
+    checks.of_this_instance("App.lookup", client=client)
+    made = App(name)
+    known_as = environments.app_in(environment_name, name)
+    made.deployed = deploying.look_up(known_as, create_if_missing=create_if_missing)
+    return made
+
+
+App.lookup = in_thread(lookup)

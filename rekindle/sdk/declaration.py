@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import ExecutionError, NotFoundError
+from rekindle.execution import context
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, environments, running
@@ -71,6 +72,12 @@ class AppState(SaysWhatToUse):
             return self.running
         return next((one.running for one in self.included_in if one.running is not None), None)
 
+    def shares_a_whole_with(self, other: AppState | None) -> bool:
+        """Whether both are parts of one app; True where it is not known of which the other is."""
+        if other is None or other is self:
+            return True
+        return not {self, *self.included_in}.isdisjoint((other, *other.included_in))
+
     def whole(self) -> AppState:
         """The app as a part of which it runs or is deployed; itself where it is by itself."""
         for one in (self, *self.included_in):
@@ -119,21 +126,22 @@ class Declaration:
         names = (self.app_name, self.name, self.kind, self.methods)
         if self.by_name:
             environment = environments.travelling(self.environment)
-            where = ("", self.instance, True, self.version, None, environment)
-            return _handle, (*names[:3], {}, *where)
+            where = ("", self.instance, True, self.version, self.generators, environment)
+            return handle, (*names[:3], {}, *where)
         packed = packing.get()
         if self.app is not None and (packed is self.app or packed in self.app.included_in):
             from rekindle.sdk.program.places import portable
 
             made = (*names, "", "", False, 0, self.generators)
-            return _handle, made, portable(self.raw, serialized=self.serialized)
+            return handle, made, portable(self.raw, serialized=self.serialized)
+        if self.running is None and (deployed := self._deployed()) is not None:
+            return deployed.__reduce__()  # which asks for nothing
         function_id, instance = self.function_id, self.instance
-        deployed = self.app is not None and self.app.deployed_as() is not None
-        if self.running is not None or deployed or not (function_id or is_local()):
+        if not function_id or self.running is not None:
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
         known = (False, 0, self.generators, "", self.parameters_at_hand())
-        return _handle, (*names, function_id, instance, *known)
+        return handle, (*names, function_id, instance, *known)
 
     def __setstate__(self, raw: Any) -> None:
         self.raw = raw
@@ -163,8 +171,8 @@ class Declaration:
         if self.by_name:
             client = running.client_of(self.instance)
             return client, self._found_now().function_id, None
-        if self.app is not None and (here := self.app.deployed_as()) is not None:
-            return here.client, self._found(here.client, here.name).function_id, None
+        if (deployed := self._deployed()) is not None:
+            return deployed.resolve()
         if self.function_id:
             return running.client_of(self.instance), self.function_id, None
         app_id = os.environ.get("REKINDLE_APP_ID", "")
@@ -185,16 +193,38 @@ class Declaration:
             return True
         from rekindle.sdk import lookups
 
-        here = self.app.deployed_as() if self.app is not None else None
-        if self.by_name or here is not None:
-            if self.by_name or here is None:
-                client, app_name = running.client_of(self.instance), self._deployed_name()
-            else:
-                client, app_name = here.client, here.name
+        if self.by_name:
+            client, app_name = running.client_of(self.instance), self._deployed_name()
             return lookups.known(client, app_name, self.name, self.version) is not None
+        if (deployed := self._deployed()) is not None:
+            return deployed.is_at_hand()
         if self.function_id or is_local():
             return True
         return bool(lookups.known_id(os.environ.get("REKINDLE_APP_ID", ""), self.name))
+
+    def _deployed(self) -> Declaration | None:
+        """The handle by name of what is called as a part of a deployed app, if this is."""
+        app = self.app
+        if app is None:
+            return None
+        if (here := app.deployed_as()) is not None:
+            environment, name = split_name(here.name)
+            return self._named(name, environment, str(here.client.instance))
+        # In a runner: what its module imports of apps that are not its own, and code that refers
+        # to them, mean what is deployed.
+        elsewhere = not is_local() and not app.shares_a_whole_with(_own_app())
+        if app.name and (elsewhere or (environments.travels_as_code() and is_local())):
+            return self._named(app.name, environments.meant_by(""), "")
+        return None
+
+    def _named(self, app_name: str, environment: str, instance: str) -> Declaration:
+        return Declaration(
+            *(app_name, self.name, self.kind),
+            instance=instance,
+            by_name=True,
+            environment=environment,
+            generators=self.generators,
+        )
 
     def _deployed_name(self) -> str:
         """Of its app, where this is a handle by name."""
@@ -223,6 +253,10 @@ class Declaration:
     def methods_at_hand(self) -> Collection[str] | None:
         """Names of its methods; None where a controller would have to be asked."""
         return None if self.by_name else self.methods
+
+    def methods_now(self) -> dict[str, str]:
+        """Its methods, asked for where they have to be. Raises NotFoundError, ConnectionError."""
+        return {name: name for name in self._found_now().methods} if self.by_name else self.methods
 
     def check_method(self, name: str) -> None:
         """Refuse what is no method of the class. Raises NotFoundError; asks where it has to."""
@@ -255,12 +289,18 @@ class Declaration:
     @property
     def pinned(self) -> bool:
         """Whether its calls are of just the version that it names, or that this runner is of."""
-        if self.version or self.by_name:
+        if self.version or self.by_name or self._deployed() is not None:
             return self.version > 0
         return not is_local() and not self.function_id and self.running is None
 
     def __repr__(self) -> str:
         return f"{self.app_name}/{self.name}" if self.app_name else self.name
+
+
+def _own_app() -> AppState | None:
+    """Of what this runner runs; None where its code came by value, or this is no runner."""
+    declared = context.runs()
+    return declared._declaration.app if isinstance(declared, Declared) else None
 
 
 class Declared(SaysWhatToUse, Decorated):
@@ -303,7 +343,7 @@ class Declared(SaysWhatToUse, Decorated):
         return f"<rekindle.{kind} {self.name} of app {self._declaration.app_name!r}>"
 
 
-def _handle(
+def handle(
     app_name: str,
     name: str,
     kind: str,
@@ -316,10 +356,11 @@ def _handle(
     environment: str = "",
     parameters: tuple[ClassParameter, ...] | None = None,
 ) -> Declaration:
+    """What a pickled declaration becomes where it is unpickled."""
     return Declaration(
         *(app_name, name, kind, methods),
         function_id=function_id,
-        instance=instance,
+        instance=running.arrived_from(instance),
         by_name=by_name,
         version=version,
         generators=generators,

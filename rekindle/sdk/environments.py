@@ -52,6 +52,11 @@ def app_in(environment: str | None, name: str) -> str:
     return in_environment(environment_of(environment), name)
 
 
+def travels_as_code() -> bool:
+    """Whether what is pickled now is code."""
+    return _code_travels.get()
+
+
 @contextmanager
 def of_app(environment: str) -> Iterator[None]:
     """Within, what an app declares lies in its environment unless it names another one."""

@@ -82,6 +82,20 @@ class Function(FunctionPool, Generic[P, R]):
             )
         return Function(named(app_name, name, "function", version, environment_name))
 
+    @classmethod
+    def from_id(cls, object_id: str, client: None = None) -> Function[..., Any]:
+        """The function of that ``object_id``, while its app runs or is deployed.
+
+        Nothing is asked for until it is called. Raises InvalidError for what is no such id.
+        """
+        checks.of_this_instance("Function.from_id", client=client)
+        if not isinstance(object_id, str) or not object_id.startswith("fu-"):
+            raise InvalidError(
+                f"{object_id!r} is not the id of a function: these start with 'fu-'; by its name: "
+                f"rekindle.Function.from_name(app, name)"
+            )
+        return Function(Declaration("", object_id, "function", function_id=object_id))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
         raise TypeError(
@@ -175,20 +189,26 @@ class Function(FunctionPool, Generic[P, R]):
     def _remote_gen(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         from rekindle.sdk.calls import streaming
 
-        return streaming.Items(self._target_of_items(), args, kwargs)
+        self._check_items()
+        target = self._target()
+        return streaming.Items(self.name, lambda: streaming.ready(target), args, kwargs)
 
     def _remote_gen_aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import streaming
+        from rekindle.sdk.calls.callers import LoopCaller
 
-        return streaming.LoopItems(self._target_of_items(), args, kwargs)
+        self._check_items()
+        caller = LoopCaller()
+        return streaming.LoopItems(
+            self.name, caller, lambda: self._target_for(caller), args, kwargs
+        )
 
-    def _target_of_items(self) -> CallTarget:
+    def _check_items(self) -> None:
         if self.is_generator is False:
             raise InvalidError(
                 f"{self.name} is no generator: {self.name}.remote(...) gives its value. Of what "
                 f"returns an iterator, say so with is_generator=True"
             )
-        return self._target()
 
     @property
     def is_generator(self) -> bool | None:
@@ -272,7 +292,9 @@ class Function(FunctionPool, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        return mapping.run(caller, self._target, inputs, kwargs, order_outputs, return_exceptions)
+        return mapping.run(
+            caller, self._target_for, inputs, kwargs, order_outputs, return_exceptions
+        )
 
     @dual
     async def for_each(

@@ -6,7 +6,7 @@ Standard library only until one of its methods is used.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
@@ -218,9 +218,11 @@ class FunctionCall(SaysWhatToUse):
         if known is not None and max(start, end or 0) > known:
             raise InvalidError(f"start={start}, end={end}: {self!r} has {known} inputs")
         last = known if end is None else end
-        return values(
-            caller, lambda: StoredCall(caller, self._target(), self._call_id, start, last)
-        )
+
+        async def begin() -> StoredCall:
+            return StoredCall(caller, self._target(), self._call_id, start, last)
+
+        return values(caller, begin)
 
     # ---- several calls -------------------------------------------------------------------------
 
@@ -232,6 +234,13 @@ async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any
 
     Raises the first failure, as soon as there is one; the other calls go on.
     """
+    for call in calls:
+        if not isinstance(call, FunctionCall):
+            many = isinstance(call, Iterable) and not isinstance(call, str | bytes)
+            raise InvalidError(
+                f"FunctionCall.gather() takes calls, not a {type(call).__name__}: "
+                + ("FunctionCall.gather(*calls)" if many else "what f.spawn(...) returns")
+            )
     with nesting.waiting():
         results = await caller.run(_fetch_all(calls))
     return lambda: [call._settle(result) for call, result in zip(calls, results, strict=True)]
@@ -262,4 +271,5 @@ async def _fetch_all(calls: tuple[FunctionCall, ...]) -> list[pb.Result]:
 
 
 def _handle(call_id: str, function: str, inputs: int | None, instance: str) -> FunctionCall:
-    return FunctionCall(call_id, function=function, inputs=inputs, instance=instance)
+    here = running.arrived_from(instance)
+    return FunctionCall(call_id, function=function, inputs=inputs, instance=here)

@@ -41,6 +41,15 @@ class Image(InstallsPackages):
     are built once, where the app is run or on the node, and named by what they are made of.
     """
 
+    def __init__(self, planned: tuple[Planned, ...] = (), *, declared: str = "") -> None:
+        if not planned:
+            raise InvalidError(
+                "Image() has no base: begin with Image.debian_slim(), Image.micromamba(), "
+                "Image.from_registry(...), Image.from_dockerfile(...) or, for the files of the "
+                "node, Image.host()"
+            )
+        super().__init__(planned, declared=declared)
+
     # ---- bases ---------------------------------------------------------------------------------
 
     @classmethod

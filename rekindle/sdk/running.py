@@ -64,6 +64,14 @@ def client_of(instance: str = "") -> Client:
     return client_for(Path(instance) if instance else default_instance())
 
 
+def arrived_from(instance: str) -> str:
+    """The instance of a handle that was pickled with this one; "": that of this process.
+
+    It has another path, or none, on another node and in an image.
+    """
+    return instance if instance and Path(instance).exists() else ""
+
+
 def innermost_instance() -> Path | None:
     """The instance of the app that was started last and still runs, if any does."""
     return _stack[-1].client.instance if _stack else None

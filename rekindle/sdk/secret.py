@@ -125,12 +125,14 @@ class Secret(SaysWhatToUse):
         *,
         environment_name: str | None = None,
         required_keys: Sequence[str] = (),
+        client: None = None,
     ) -> Secret:
         """One that the instance keeps under a name; looked up when an app that uses it is run.
 
         ``required_keys``: variables that it must have. Raises InvalidError for a bad name; running
         the app raises NotFoundError where there is none, InvalidError where one lacks a variable.
         """
+        checks.of_this_instance("Secret.from_name", client=client)
         checks.name("the secret name", name)
         if isinstance(required_keys, str):
             raise InvalidError(
@@ -139,8 +141,9 @@ class Secret(SaysWhatToUse):
         return _unpickled(name, declared(environment_name), "", tuple(required_keys))
 
     @classmethod
-    def from_id(cls, object_id: str) -> Secret:
+    def from_id(cls, object_id: str, client: None = None) -> Secret:
         """One by the id that ``info()`` and ``rekindle secret list`` show."""
+        checks.of_this_instance("Secret.from_id", client=client)
         if not object_id.startswith("se-"):
             raise InvalidError(f"{object_id!r} is not the id of a secret (se-...)")
         return _unpickled("", "", object_id)

@@ -27,17 +27,16 @@ INSTEAD = {
     "Server": "rekindle.concurrent on a class that your own HTTP server calls",
     "SandboxSnapshot": "@app.cls(enable_memory_snapshot=True)",
     "Probe": "@rekindle.enter(): a runner is ready when its hooks have run",
-    "Environment": "environment_name=, $REKINDLE_ENVIRONMENT and `rekindle environment`",
     "sessioned": "rekindle.parameter(): each distinct value has runners of its own",
     "clustered": "f.map() or f.spawn(): inputs run side by side, each by itself",
     "Cluster": "f.map() or f.spawn(): inputs run side by side, each by itself",
-    "FilePatternMatcher": "include_source=: the local modules that are imported are sent",
 }
 
 #: What there will not be, and why.
 ABSENT = {
     "SchedulerPlacement": "functions run on the nodes of this instance",
     "Workspace": "an instance belongs to the user that runs it",
+    "types": "results are classes of the modules that give them (rekindle.sdk.stats, say)",
     "billing": "there is nothing to pay; `rekindle top` shows what runs",
     "experimental": "what is there is not experimental",
 }
@@ -60,8 +59,17 @@ MEMBERS = {
     "Cls": {"lookup": "rekindle.Cls.from_name(app, name)"},
     "Dict": {"lookup": "rekindle.Dict.from_name(name)"},
     "Queue": {"lookup": "rekindle.Queue.from_name(name)"},
-    "Secret": {"lookup": "rekindle.Secret.from_name(name)"},
-    "Volume": {"lookup": "rekindle.Volume.from_name(name)"},
+    "Secret": {
+        "lookup": "rekindle.Secret.from_name(name)",
+        "ephemeral": "rekindle.Secret.from_dict({...})",
+        "hydrate": "secret.info(), which raises NotFoundError",
+        "object_id": "secret.info().object_id",
+    },
+    "Volume": {
+        "lookup": "rekindle.Volume.from_name(name)",
+        "hydrate": "volume.info(), which raises NotFoundError",
+        "object_id": "volume.info().object_id",
+    },
     "Function": {
         "lookup": "rekindle.Function.from_name(app, name)",
         "call": "f.remote(...)",
@@ -81,6 +89,11 @@ MEMBERS = {
         "poetry_install_from_file": "`poetry export`, and image.pip_install_from_requirements(...)",
         "publish": "the same declaration: layers have the name of what they are made of",
         "object_id": "`rekindle image list`",
+        "from_id": "the same declaration: layers have the name of what they are made of",
+        "from_name": "the same declaration: layers have the name of what they are made of",
+        "from_scratch": "Image.debian_slim() or Image.from_registry(...)",
+        "from_aws_ecr": "Image.from_registry(...)",
+        "from_gcp_artifact_registry": "Image.from_registry(...)",
     },
     "FunctionCall": {
         "get_gen": "f.remote_gen(...)",
@@ -109,7 +122,15 @@ RENAMED = {
 }
 
 _UNKNOWN = (
-    *("proxy", "cloud", "region", "routing_region", "nonpreemptible", "block_network"),
+    *(
+        "_experimental_restrict_output",
+        "proxy",
+        "cloud",
+        "region",
+        "routing_region",
+        "nonpreemptible",
+        "block_network",
+    ),
     *("scheduler_placement", "i6pn", "restrict_modal_access"),
 )
 #: Keywords to come: what to do meanwhile.

@@ -14,7 +14,7 @@ from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Sharing
 from rekindle.sdk import checks, environments, options, sharing_checks
-from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.declaration import Declaration, handle
 from rekindle.sdk.secret import merged, named_in_snapshot, references
 from rekindle.wire.spec import check_sharing
 
@@ -84,6 +84,10 @@ class Variant(Declaration):
         client, base_id, _ = self._base().resolve()
         return (client, base_id) in self._ids
 
+    def methods_now(self) -> dict[str, str]:
+        """As of the base."""
+        return self._base().methods_now()
+
     def methods_at_hand(self) -> Collection[str] | None:
         """As of the base."""
         return self._base().methods_at_hand()
@@ -141,8 +145,11 @@ class Variant(Declaration):
         return request
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.running is not None or not is_local():
-            return super().__reduce__()  # a handle with its id
+        if self.running is not None or not (is_local() and environments.travels_as_code()):
+            client, function_id, _ = self.resolve()
+            names = (self.app_name, self.name, self.kind, self.methods_now())
+            known = (False, 0, self.generators, "", self.parameters_now())
+            return handle, (*names, function_id, str(client.instance), *known)
         # It travels with code, before its app runs. Its secrets are not for that.
         given = {name: value for name, value in self.given.items() if name != "secrets"}
         if len(given) < len(self.given):

@@ -130,20 +130,23 @@ class Volume(SaysWhatToUse):
         create_if_missing: bool = False,
         version: int | None = None,
         url: str = "",
+        client: None = None,
     ) -> Volume:
         """One by its name, looked up when it is used. Raises InvalidError.
 
         ``url``: where it is made because it is missing, the folder of a store that its files lie
         in, too. ``version`` has no meaning here: there is no limit of files or writers.
         """
+        checks.of_this_instance("Volume.from_name", client=client)
         checks.name("the volume name", name)
         checks.flag("Volume.from_name(create_if_missing)", create_if_missing)
         environment = declared(environment_name)
         return cls(VolumeReference(name, environment, make=create_if_missing, url=url))
 
     @classmethod
-    def from_id(cls, object_id: str) -> Volume:
+    def from_id(cls, object_id: str, client: None = None) -> Volume:
         """One by the id that ``info()`` and ``rekindle volume list`` show."""
+        checks.of_this_instance("Volume.from_id", client=client)
         if not object_id.startswith("vo-"):
             raise InvalidError(f"{object_id!r} is not the id of a volume (vo-...)")
         return cls(VolumeReference("", "", object_id))

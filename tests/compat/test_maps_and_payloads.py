@@ -130,7 +130,7 @@ def test_payloads_of_any_size_come_by_every_way(found: dict[str, Any]) -> None:
 def test_objects_travel_as_handles_once_they_are_somewhere(found: dict[str, Any]) -> None:
     assert found["handles"] == [3, 1, "a"]
     kind, words = found["not running"]
-    assert kind == "NotFoundError" and "no function 'elsewhere'" in words
+    assert kind == "SerializationError" and "elsewhere cannot be called remotely" in words
 
 
 def test_runners_are_as_many_as_was_said(found: dict[str, Any]) -> None:

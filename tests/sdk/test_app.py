@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -194,8 +193,6 @@ def test_generators_are_known_by_their_yield_or_by_what_is_said_of_them() -> Non
     made: Any = C
     assert [one.is_generator for one in (g, ag, i, f)] == [True, True, True, False]
     assert [one.is_generator for one in (made().m, made().i, made().f)] == [True, True, False]
-    handle: Any = pickle.loads(pickle.dumps(f))
-    assert handle.is_generator is False
 
 
 def test_what_generators_cannot_do_is_refused_with_what_can() -> None:

@@ -45,7 +45,8 @@ def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> An
     with app.run() as running:
         place = Steps._declaration.place
         assert place is not None
-        made = service.load("Steps", place, b"", Steps(size=5)._binding.params)
+        monkeypatch.setattr(context, "_runs", None)
+        made = service.load("Steps", place, b"", Steps(size=5)._binding.params())
         monkeypatch.setattr(context, "_remote", True)
         lookups._of_app.clear()
         monkeypatch.setenv("REKINDLE_APP", "inside")
@@ -58,7 +59,7 @@ def test_a_method_calls_another_of_its_own_instance(
     in_runner: Any, controller: FakeController
 ) -> None:
     assert in_runner.call("remotely", (1,), {}) == [6, 6, [6, 7]]
-    assert {request.params for request in controller.submitted} == {Steps(size=5)._binding.params}
+    assert {request.params for request in controller.submitted} == {Steps(size=5)._binding.params()}
     assert in_runner.call("awaited", (1,), {}) == 6
     asyncio.set_event_loop(None)
 

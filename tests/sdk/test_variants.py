@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import rekindle
-from rekindle.exception import InvalidError
-from rekindle.sdk import stats
+from rekindle.exception import ExecutionError, InvalidError
+from rekindle.sdk import environments, stats
 from rekindle.sdk.declaration import DeployedHere
 from rekindle.sdk.variants import Variant
 from rekindle.wire import rekindle_pb2 as pb
@@ -58,11 +58,14 @@ def test_options_add_up_and_none_stays() -> None:
 
 
 def test_one_that_is_not_running_travels_without_its_secrets_or_not_at_all() -> None:
-    copy: Any = pickle.loads(pickle.dumps(f.with_options(timeout=5)))
-    assert copy._declaration.given == {"timeout": 5}
     secret = rekindle.Secret.from_dict({"TOKEN": "x"})
-    with pytest.raises(InvalidError, match="pass it on as an argument"):
-        pickle.dumps(f.with_options(secrets=[secret]))
+    with environments.code_travels():
+        copy: Any = pickle.loads(pickle.dumps(f.with_options(timeout=5)))
+        assert copy._declaration.given == {"timeout": 5}
+        with pytest.raises(InvalidError, match="pass it on as an argument"):
+            pickle.dumps(f.with_options(secrets=[secret]))
+    with pytest.raises(ExecutionError, match="its app 'variants' is not running"):
+        pickle.dumps(f.with_options(timeout=5))  # as a value
 
 
 def test_figures_are_those_of_all_pools_or_of_one_instance() -> None:

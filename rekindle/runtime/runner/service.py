@@ -16,8 +16,8 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.execution import self_calls
-from rekindle.execution.declared import contents, declared_at
+from rekindle.execution import context, self_calls
+from rekindle.execution.declared import contents, declared_at, stands_at
 from rekindle.runtime.runner import program
 from rekindle.wire.class_parameters import unpack
 
@@ -192,11 +192,13 @@ def load(
     Raises DeserializationError, or whatever the import of the user's modules raises.
     """
     module, qualified_name = place
-    payload: dict[str, Any] = (
-        contents(declared_at(program.import_module(module), qualified_name))
-        if module
-        else pickle.loads(code)
-    )
+    payload: dict[str, Any]
+    if module:
+        imported = program.import_module(module)
+        payload = contents(declared_at(imported, qualified_name))
+        context.set_runs(stands_at(imported, qualified_name))
+    else:
+        payload = pickle.loads(code)
     if payload["kind"] == "function":
         return Service(name, {"": payload["callable"]})
     cls = payload["cls"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -39,7 +39,7 @@ _CANCEL_S = 2.0
 
 def run(
     caller: Caller,
-    target: Callable[[], CallTarget],
+    target: Callable[[Caller], Awaitable[CallTarget]],
     inputs: AsyncIterator[tuple[Any, ...]],
     kwargs: dict[str, Any] | None,
     ordered: bool,
@@ -47,8 +47,8 @@ def run(
 ) -> AsyncGenerator[Any, None]:
     """The values of ``map``; nothing runs, and no target is needed, before one is asked for."""
 
-    def begin() -> _MapCall:
-        return _MapCall(caller, target(), inputs, kwargs, ordered, return_exceptions)
+    async def begin() -> _MapCall:
+        return _MapCall(caller, await target(caller), inputs, kwargs, ordered, return_exceptions)
 
     return values(caller, begin)
 

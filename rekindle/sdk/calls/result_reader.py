@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
@@ -83,9 +83,11 @@ class Source(Protocol):
         """The caller takes no more."""
 
 
-async def values(caller: Caller, begin: Callable[[], Source]) -> AsyncGenerator[Any, None]:
+async def values(
+    caller: Caller, begin: Callable[[], Awaitable[Source]]
+) -> AsyncGenerator[Any, None]:
     """The values of a call; it begins when the first is asked for."""
-    source = begin()
+    source = await begin()
     arrived, buffer = source.arrived, source.buffer
     try:
         while True:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -43,13 +43,24 @@ _MOST_LOST = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
 
+#: Says what is called, when the first item is asked for.
+Target = Callable[[], Awaitable[CallTarget]]
+
+
+async def ready(target: CallTarget) -> CallTarget:
+    """A target that is known already."""
+    return target
+
+
 class Items(BlockingIterator[Any]):
     """The items of one call, for a caller that blocks. It begins when the first is asked for."""
 
-    def __init__(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self._here = _Here()
         values = _items(BLOCKING, target, args, kwargs, self._here)
-        super().__init__(values, f"{target.name}.remote_gen")
+        super().__init__(values, f"{name}.remote_gen")
 
     def __next__(self) -> Any:
         # Most items are here when they are asked for: two generators less for each.
@@ -66,11 +77,18 @@ class Items(BlockingIterator[Any]):
 class LoopItems(LoopIterator[Any]):
     """The same for a task of an event loop."""
 
-    def __init__(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        caller: LoopCaller,
+        target: Target,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         self._here = _Here()
-        self._caller = LoopCaller()
-        values = _items(self._caller, target, args, kwargs, self._here)
-        super().__init__(values, f"{target.name}.remote_gen.aio")
+        self._caller = caller
+        values = _items(caller, target, args, kwargs, self._here)
+        super().__init__(values, f"{name}.remote_gen.aio")
 
     async def __anext__(self) -> Any:
         run = self._here.run
@@ -92,12 +110,12 @@ class _Here:
 
 async def _items(
     caller: Caller,
-    target: CallTarget,
+    target: Target,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     here: _Here,
 ) -> AsyncGenerator[Any, None]:
-    call = Invocation.begin(target, args, kwargs)
+    call = Invocation.begin(await target(), args, kwargs)
     while True:
         run = here.run = await _Run.begin(caller, call)
         try:

@@ -14,7 +14,6 @@ import socket
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -26,6 +25,7 @@ from rekindle.sdk.environments import declared, environment_of, meant_by, travel
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
+from rekindle.sdk.running import arrived_from
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
 
@@ -90,19 +90,22 @@ class Handle(SaysWhatToUse):
         *,
         environment_name: str | None = None,
         create_if_missing: bool = False,
+        client: None = None,
     ) -> H:
         """The one of that name; nothing is asked for until it is used.
 
         Then NotFoundError is raised where there is none, unless ``create_if_missing``.
         """
+        checks.of_this_instance(f"{cls.__name__}.from_name", client=client)
         checks.name(f"the name of a {cls.__name__}", name)
         return cls._make(
             name=name, environment=declared(environment_name), create=create_if_missing
         )
 
     @classmethod
-    def from_id(cls: type[H], object_id: str) -> H:
+    def from_id(cls: type[H], object_id: str, client: None = None) -> H:
         """The one of that id; nothing is asked for until it is used."""
+        checks.of_this_instance(f"{cls.__name__}.from_id", client=client)
         prefix = _PREFIXES[cls._kind]
         if not isinstance(object_id, str) or not object_id.startswith(prefix):
             raise InvalidError(
@@ -111,11 +114,14 @@ class Handle(SaysWhatToUse):
         return cls._make(object_id=object_id)
 
     @classmethod
-    def ephemeral(cls: type[H], *, environment_name: str | None = None) -> Ephemeral[H]:
+    def ephemeral(
+        cls: type[H], client: None = None, *, environment_name: str | None = None
+    ) -> Ephemeral[H]:
         """``with X.ephemeral() as x:`` or ``async with``: one without a name, gone at the end.
 
         It goes, too, a few seconds after the program that made it.
         """
+        checks.of_this_instance(f"{cls.__name__}.ephemeral", client=client)
         return Ephemeral(cls, environment_of(environment_name))
 
     # ---- what it is ----------------------------------------------------------------------------
@@ -166,10 +172,10 @@ class Handle(SaysWhatToUse):
     def _gone(self, error: NotFoundError) -> NotFoundError:
         if not self._name:
             return error
-        what = type(self).__name__
+        what, environment = type(self).__name__, meant_by(self._environment)
         return NotFoundError(
-            f"the {what} {self._name!r} of the environment {self._environment!r} was deleted (it "
-            f"was {self._id.decode()}); {what}.from_name finds another of that name"
+            f"the {what} {self._name!r} of the environment {environment!r} was deleted (it was "
+            f"{self._id.decode()}); {what}.from_name finds another of that name"
         )
 
     @both
@@ -202,9 +208,12 @@ def _arrived(
     cls: type[H], name: str, environment: str, create: bool, object_id: str, instance: str
 ) -> H:
     """A handle that has travelled: to another process of its instance, as a rule."""
-    here = instance if instance and Path(instance).exists() else ""
     return cls._make(
-        name=name, environment=environment, create=create, object_id=object_id, instance=here
+        name=name,
+        environment=environment,
+        create=create,
+        object_id=object_id,
+        instance=arrived_from(instance),
     )
 
 
