@@ -35,8 +35,10 @@ it must be None. Errors are of [`rekindle.exception`](#errors).
 _CHAPTERS = {
     "Apps, functions and classes": ("App", "Function", "Cls", "FunctionCall"),
     "Decorators": ("method", "parameter", "enter", "exit", "concurrent", "batched"),
-    "Options": ("Retries", "Cron", "Period", "Image"),
-    "What functions share": ("Dict", "Queue", "Secret", "Volume", "CloudBucketMount"),
+    "Options": ("Retries", "Cron", "Period", "Image", "FilePatternMatcher"),
+    "What functions share": (
+        *("Dict", "Queue", "Secret", "Volume", "CloudBucketMount", "Environment"),
+    ),
     "Where code runs": (
         *("is_local", "current_input_id", "current_function_call_id", "on_restore"),
         *("enable_output", "interact"),
