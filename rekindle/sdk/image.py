@@ -42,7 +42,7 @@ class Image(InstallsPackages):
     """
 
     def __init__(self, planned: tuple[Planned, ...] = (), *, declared: str = "") -> None:
-        if not planned:
+        if not planned and not declared:
             raise InvalidError(
                 "Image() has no base: begin with Image.debian_slim(), Image.micromamba(), "
                 "Image.from_registry(...), Image.from_dockerfile(...) or, for the files of the "
