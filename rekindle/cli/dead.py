@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, environment_option, is_chosen, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
 from rekindle.exception import InvalidError, NotFoundError
@@ -28,7 +29,7 @@ _IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
 _ALL = click.option("--all", "every", is_flag=True, help="All dead letters.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def dead() -> None:
     """See to inputs that were given up.
 

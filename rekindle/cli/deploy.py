@@ -8,16 +8,16 @@ import click
 
 from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.sdk import deploying, progress
 from rekindle.wire.environment import in_environment
 
 
-@click.command()
+@click.command(cls=OfProgram)
 @environment_option
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
-@click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
-@click.option("--name", help="Deploy under this name, and not the app's own.")
+@module_option
+@click.option("-n", "--name", help="Deploy under this name, and not the app's own.")
 @click.option("--tag", default="", help="A word that the history shows, such as a commit.")
 @click.option(
     "--strategy",
@@ -32,6 +32,7 @@ def deploy(
 ) -> int:
     """Have the app of FILE stay: its functions can be called until `rekindle app stop`.
 
+    FILE is a Python file, - for standard input, or with -m a module.
     It runs on the instance of rekindle up, which is brought up where it is not, and is there again
     after any restart. All calls go to the new version at once, when it has started (where it does
     not, the former one stays); the same content is no new version.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from rekindle.cli import operator, tables
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, yes_option
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks
@@ -19,7 +20,7 @@ _PATIENCE_S = 60.0
 _KINDS = ("apps", "secrets", "volumes", "dicts", "queues")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def environment() -> None:
     """Look at environments: name spaces of apps, secrets, volumes, Dicts and Queues.
 

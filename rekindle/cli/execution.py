@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.cli import shown
+from rekindle.cli import result_file, shown
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.cli.refs import Target
 from rekindle.sdk import notes, progress, running
@@ -33,6 +33,9 @@ class RunOptions:
     linger: str | None = None
     detach: bool = False
     interactive: bool = False
+    name: str | None = None
+    write_result: str | None = None
+    timestamps: bool = False
 
 
 def raw_of(target: Target) -> Callable[..., Any]:
@@ -53,8 +56,11 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
         lingering.time_s(options.linger, "--linger ")
         os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
     lingering.linger_s()  # a wrong time is refused before anything is started
+    if options.write_result is not None:
+        result_file.check(options.write_result)
     shown.show_notes(quiet=options.quiet)
     status = 0
+    what = target.what
     finished: list[records.CallRecord] = []
     try:
         with contextlib.ExitStack() as stack:
@@ -64,14 +70,22 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
             stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
-            with progress.step(f"Bringing up {target.app.name or 'the app'}"):
+            if options.timestamps:
+                from rekindle.sdk import logs
+
+                stack.enter_context(logs.timestamps(True))
+            with progress.step(f"Bringing up {options.name or target.app.name or 'the app'}"):
                 app = stack.enter_context(
-                    target.app.run(detach=options.detach, interactive=options.interactive)
+                    target.app.run(
+                        name=options.name, detach=options.detach, interactive=options.interactive
+                    )
                 )
             notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
             try:
                 result = call()
-                if result is not None and not options.quiet:
+                if options.write_result is not None:
+                    result_file.write(options.write_result, result, target.name)
+                elif not (result is None or options.quiet or isinstance(what, LocalEntrypoint)):
                     notes.write(
                         sys.stdout, result if isinstance(result, str) else repr(result), True
                     )
@@ -105,15 +119,15 @@ def show_failure(error: BaseException) -> None:
 def call_of(
     target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: str, **values: Any
 ) -> Any:
-    """The value of the call; None of a local entrypoint."""
+    """The value of the call."""
     what = target.what
     if isinstance(what, LocalEntrypoint):
         made = what.raw(*words, **values)
         if inspect.iscoroutine(made):
             import asyncio
 
-            asyncio.run(made)
-        return None
+            return asyncio.run(made)
+        return made
     function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what
     if options.detach:  # in the queue, where it needs nobody who waits
         submitted = function.spawn(*words, **values)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rekindle.cli import interrupts
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.sdk.unsupported import COMMANDS
 from rekindle.wire.version import __version__
@@ -88,7 +89,9 @@ class _Lazy(click.Group):
             if not near and (args[0].endswith(".py") or "::" in args[0]):
                 near = f"; to run a file: rekindle run {args[0]}"
             ctx.fail(f"no command {args[0]!r}{near}")
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        interrupts.begun()
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         widest = max(map(len, _COMMANDS))

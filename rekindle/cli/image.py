@@ -10,6 +10,9 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from rekindle import paths
+from rekindle.cli.commands import CommandGroup
+from rekindle.cli.options import module_option
 from rekindle.cli.tables import console, duration, print_json, size, table
 from rekindle.exception import ImageError, NotFoundError
 from rekindle.runtime.images import collecting
@@ -20,20 +23,20 @@ from rekindle.snapshot.budget import parse_size
 _SHORT = 12
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def image() -> None:
     """Build images; list, inspect and remove their layers."""
 
 
 @image.command("build")
 @click.argument("reference", metavar="FILE[::APP]")
-@click.option("-m", "is_module", is_flag=True, help="The reference is a module, not a file.")
+@module_option
 @click.option("--force", is_flag=True, help="Build every layer anew.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not show what the steps print.")
 def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:
     """Build the images of an app's functions, without running the app."""
     from rekindle.cli import app_refs
-    from rekindle.sdk import image_builds, image_chain
+    from rekindle.sdk import image_builds, image_chain, running
     from rekindle.sdk.program.registration import image_of
     from rekindle.wire.images import names
 
@@ -56,7 +59,7 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
 
     for one, function in found.items():
         began_s = time.monotonic()
-        spec = image_builds.built(one, show)
+        spec = image_builds.built(one, running.default_instance, show)
         *_, name = names(spec.steps)
         click.echo(f"{name[:_SHORT]}  {function}  ({time.monotonic() - began_s:.2f} s)")
 
@@ -64,7 +67,8 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
 @image.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_layers(as_json: bool) -> None:
-    """List layers, each below the one that it stands on: what made it, its size, its age."""
+    """List layers, each below the one that it stands on: what made it, its size, how much of it is
+    here, whether nodes share it through their store, its age."""
     store = LayerStore()
     layers = store.all()
     in_use = mounted([layer.name for layer in layers])
@@ -75,12 +79,16 @@ def list_layers(as_json: bool) -> None:
     if not layers:
         click.echo("no layers")
         return
-    made = table("layer", "step", ">size", ">files", ">built", ">used", "in use")
+    made = table(
+        *("layer", "step", ">size", ">here", "in store", ">files", ">built", ">used", "in use")
+    )
     for layer, depth in _as_trees(layers):
         made.add_row(
             layer.name[:_SHORT],
             escape("  " * depth + _shortened(layer.title)),
             size(layer.size_bytes),
+            size(_here_bytes(store, layer)),
+            "yes" if store.stored(layer.name) is not None else "",
             str(layer.files),
             _ago(layer.created_s),
             _ago(store.used_s(layer.name)),
@@ -169,24 +177,48 @@ def disk_usage(as_json: bool) -> None:
     """Print what layers, local files and caches of builds take, the budget, and what is free."""
     store = LayerStore()
     found = collecting.usage(store)
+    layers = store.all()
+    arriving_bytes = sum(_arrived_bytes(store, layer) for layer in layers)
+    stored = sum(store.stored(layer.name) is not None for layer in layers)
     if as_json:
-        print_json(dataclasses.asdict(found))
+        more = {"arriving_bytes": arriving_bytes, "stored_layers": stored}
+        print_json(dataclasses.asdict(found) | more)
         return
-    for layer in sorted(store.all(), key=lambda one: one.size_bytes, reverse=True):
-        click.echo(
-            f"{size(layer.size_bytes):>10}  {layer.name[:_SHORT]}  {_shortened(layer.title)}"
-        )
-    click.echo(f"{size(found.size_bytes):>10}  {found.layers} layers")
+    for layer in sorted(layers, key=lambda one: _here_bytes(store, one), reverse=True):
+        here = size(_here_bytes(store, layer))
+        click.echo(f"{here:>10}  {layer.name[:_SHORT]}  {_shortened(layer.title)}")
+    click.echo(f"{size(found.size_bytes):>10}  {found.layers} layers, {stored} in a store, too")
+    click.echo(f"{size(arriving_bytes):>10}  of layers that are on their way from there")
     click.echo(f"{size(found.files_bytes):>10}  local files that images show")
     click.echo(f"{size(found.cache_bytes):>10}  downloads and tools, kept for the next build")
     click.echo(f"{size(found.budget_bytes):>10}  budget of the layers")
     click.echo(f"{size(found.free_bytes):>10}  free on the disk")
 
 
+def _here_bytes(store: LayerStore, layer: Layer) -> int:
+    """What of a layer is on this machine, also of one that is on its way."""
+    return store.local_bytes(layer) or _arrived_bytes(store, layer)
+
+
+def _arrived_bytes(store: LayerStore, layer: Layer) -> int:
+    stored = store.stored(layer.name)
+    if not layer.packing or stored is None or store.packed(layer.name).exists():
+        return 0
+    parts = paths.lazy_dir().glob(f"{stored.blob}-*/data")
+    return sum(part.stat().st_blocks * 512 for part in parts)
+
+
 def _described(store: LayerStore, layer: Layer, in_use: set[str]) -> dict[str, Any]:
     known = dataclasses.asdict(layer)
     del known["settings"]
-    return known | {"used_s": store.used_s(layer.name), "in_use": layer.name in in_use}
+    stored = store.stored(layer.name)
+    return known | {
+        "used_s": store.used_s(layer.name),
+        "in_use": layer.name in in_use,
+        "local_bytes": store.local_bytes(layer),
+        "here_bytes": _here_bytes(store, layer),
+        "stored": dataclasses.asdict(stored) if stored is not None else None,
+    }
 
 
 def _as_trees(layers: list[Layer]) -> list[tuple[Layer, int]]:

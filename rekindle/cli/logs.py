@@ -13,6 +13,7 @@ import click
 from rekindle.cli import operator
 from rekindle.cli.options import app_named, environment_option
 from rekindle.exception import InvalidError
+from rekindle.sdk.logs import when
 from rekindle.sdk.notes import painted
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -133,21 +134,16 @@ class _Printer:
         self._partial = where if line.partial else ""
         text = line.text
         if self._timestamps and not goes_on:
-            text = f"{_when(line)} {text}"
+            text = f"{when(line.at_ns)} {text}"
         colour = _COLOURS.get(line.stream, "")
         if colour:
             text = painted(text, colour, sys.stdout)
         return lead + text + ("" if line.partial else "\n")
 
 
-def _when(line: pb.LogLine) -> str:
-    at = datetime.fromtimestamp(line.at_ns / 1e9).astimezone()
-    return at.isoformat(timespec="milliseconds")
-
-
 def _fields(line: pb.LogLine) -> dict[str, object]:
     return {
-        "time": _when(line),
+        "time": when(line.at_ns),
         "seq": line.seq,
         "app_id": line.app_id,
         "function": line.function,

@@ -1,4 +1,4 @@
-"""The console script: a command line, and how its process ends.
+"""A command line, and how its process ends.
 
 ``rekindle run FILE`` alone is done here without click, which takes as long to load as such a
 program waits for its runner; whatever else is given is click's to understand (group.py).
@@ -13,12 +13,13 @@ import sys
 from collections.abc import Sequence
 
 from rekindle import lazily
+from rekindle.cli import interrupts
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.exception import Error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The console script. Ends with 0, 1 (an error), 2 (wrong usage) or 130 (Ctrl-C)."""
+    """What the console script does. Ends with 0, 1 (an error), 2 (wrong usage) or 130 (Ctrl-C)."""
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -40,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     except Error as error:
         from rekindle.cli import failure, wording
 
-        failure.show_error(wording.of_commands(error))
+        failure.show_error(wording.of_commands(error, argv))
         return 1
 
 
@@ -59,6 +60,7 @@ def _run_plainly(reference: str, quiet: bool) -> int:
         from rekindle.cli import plain_run
 
         gc.freeze()  # nor at the end, when it would look at everything once more
+    interrupts.begun()
     return plain_run.run(reference, quiet)
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.queue import inputs
 from rekindle.cli.shared_objects import operations
 from rekindle.cli.tables import ago, console, json_option, listing, print_json, size, table
-from rekindle.exception import ConnectionError, NotFoundError
+from rekindle.exception import NotFoundError
+from rekindle.sdk.local import choosing
 from rekindle.sdk.objects.dict import Dict
 from rekindle.sdk.objects.handle import Handle, ObjectInfo
 from rekindle.sdk.objects.queue import Queue
@@ -26,12 +28,12 @@ _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _name = click.argument("name")
 
 
-@click.group("dict", context_settings=_CONTEXT)
+@click.group("dict", cls=CommandGroup, context_settings=_CONTEXT)
 def dict_() -> None:
     """Look at Dicts, and change what is in them."""
 
 
-@click.group(context_settings=_CONTEXT)
+@click.group(cls=CommandGroup, context_settings=_CONTEXT)
 def queue() -> None:
     """Look at Queues, and change what is in them.
 
@@ -44,11 +46,7 @@ def queue() -> None:
 
 def _use_instance() -> None:
     """Ask the instance that other commands ask. Raises ConnectionError where none is up."""
-    if not operator.is_up():
-        raise ConnectionError(
-            "no instance is up; `rekindle up` starts one (REKINDLE_DIR names that of another)"
-        )
-    os.environ["REKINDLE_DIR"] = str(operator.where())
+    os.environ[choosing.VARIABLE] = str(choosing.existing())
 
 
 def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> None:
@@ -261,8 +259,10 @@ def peek(name: str, n: int, partition: str | None, env: str | None, as_json: boo
     console().print(listing([(value,) for value in found]) if found else "There is nothing in it.")
 
 
-# Inputs that wait were looked at here before there were Queues: scripts may still do so.
+# Inputs that wait were looked at here before there were Queues: scripts may still do so, but for
+# `ls`, which is now, as in all groups, another word for `list`.
 for _command in inputs.commands.values():
-    _former = copy.copy(_command)
-    _former.hidden = True
-    queue.add_command(_former)
+    if _command.name != "ls":
+        _former = copy.copy(_command)
+        _former.hidden = True
+        queue.add_command(_former)

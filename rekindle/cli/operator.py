@@ -1,23 +1,19 @@
 """The instance that an operator's commands talk to, and how they make requests.
 
-It is that of $REKINDLE_DIR, what ``rekindle up`` keeps, or what stayed after ``rekindle run``.
-Nothing is started for a question.
+sdk/local/choosing.py says which it is. Nothing is started for a question.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from rekindle.exception import ConnectionError
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
-from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import lingering
+from rekindle.sdk.local import choosing
 from rekindle.wire import rekindle_pb2 as pb
 
 #: How long a controller may take to answer, also one that is being started again.
@@ -29,23 +25,17 @@ M = TypeVar("M", bound=Message)
 
 def where() -> Path:
     """The directory of the instance, whether it is up or not."""
-    named = os.environ.get("REKINDLE_DIR")
-    return Path(named).absolute() if named else lingering.kept_or_newest()
+    return choosing.place()
 
 
 def is_up() -> bool:
     """Whether it is up."""
-    directory = where()
-    return instance.supervisor_pid(directory) is not None or instance.answers(directory)
+    return choosing.is_up(where())
 
 
 def connect(patience_s: float = PATIENCE_S) -> Client:
     """A client of the instance that is up. Raises ConnectionError where none is."""
-    if not is_up():
-        raise ConnectionError(
-            "no instance is up; `rekindle up` starts one (REKINDLE_DIR names that of another)"
-        )
-    client = Client(where())
+    client = Client(choosing.existing())
     ask(client.hello(patience_s))
     return client
 

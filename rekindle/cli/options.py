@@ -15,6 +15,22 @@ from rekindle.wire.environment import ENVIRONMENT_VARIABLE, in_environment, spli
 _HELP = f"The environment: this, else ${ENVIRONMENT_VARIABLE}, else main."
 
 env_option = click.option("-e", "--env", default=None, metavar="NAME", help=_HELP)
+module_option = click.option(
+    "-m", "is_module", is_flag=True, help="FILE is a module: package.module."
+)
+
+
+class OfProgram(click.Command):
+    """A command whose first word is a program: ``-::NAME`` is one, and no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As of any command."""
+        first = next((i for i, word in enumerate(args) if word.startswith("-::")), None)
+        if first is not None:
+            args[first] = f"/dev/stdin{args[first][1:]}"
+        return super().parse_args(ctx, args)
+
+
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 

@@ -9,12 +9,14 @@ import click
 from rich.table import Table
 
 from rekindle.cli import operator
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import app_named, environment_option
 from rekindle.cli.tables import console, json_option, print_json, table
 from rekindle.exception import NotFoundError
 from rekindle.sdk import autoscaler
 from rekindle.sdk.checks import nearest
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.class_parameters import shown
 from rekindle.wire.messages import as_dict, option_values
 
 #: Of starts, in the order of the table.
@@ -23,7 +25,7 @@ _KINDS = ("spare", "fork", "restore", "restore_disk", "cold")
 Entry = tuple[str, pb.FunctionStatus]  # APP.FUNCTION, and what is known of it
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def pool() -> None:
     """Look at pools, and set their sizes and policies while an app runs."""
 
@@ -92,7 +94,7 @@ def _pools(entries: list[Entry]) -> Table:
         rest = "disk" if held.costs.sizes.get("snapshot_bytes") else "none"
         for place, one in enumerate(held.pools or [pb.PoolStatus()]):
             made.add_row(
-                label + (f"({one.params[:8]})" if one.params else ""),
+                label + (f"({shown(one.instance.encode())})" if one.instance else ""),
                 str(settings.min_containers),
                 _most(settings, "-"),
                 str(settings.buffer_containers),

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
 from rekindle.cli.options import environment_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
@@ -15,7 +16,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def inputs() -> None:
     """Look at inputs that wait, cancel calls, and see to inputs that were given up."""
 
@@ -54,7 +55,7 @@ def ls(name: str, as_json: bool) -> None:
     console().print(made if rows else "No app is running.")
     if report.dead_of_closed and not name:
         click.echo(
-            f"{report.dead_of_closed} dead letters are of apps that are closed; "
+            f"Dead letters of apps that are closed: {report.dead_of_closed}; "
             "`rekindle inputs dead ls` lists all."
         )
 

@@ -10,11 +10,11 @@ import click
 
 from rekindle.cli import arguments, execution, refs
 from rekindle.cli.execution import RunOptions
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk.binding import annotation_of
+from rekindle.sdk.class_parameters import annotation_of
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.wire.phases import Strategy
@@ -22,6 +22,15 @@ from rekindle.wire.phases import Strategy
 
 def _own_options() -> list[click.Option]:
     return [
+        click.Option(["-n", "--name"], help="Run under this name, and not the app's own."),
+        click.Option(
+            ["-w", "--write-result"],
+            metavar="FILE",
+            help="Write what is returned there, a str or bytes, and do not show it.",
+        ),
+        click.Option(
+            ["--timestamps"], is_flag=True, help="Show when each line of a runner was written."
+        ),
         click.Option(["--phases"], is_flag=True, help="At the end, show where the time went."),
         click.Option(
             ["--strategy"],
@@ -52,26 +61,34 @@ def _own_options() -> list[click.Option]:
 
 
 @click.command(
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
+    cls=OfProgram,
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
 )
 @click.argument("reference", metavar="FILE[::NAME]", shell_complete=refs.complete)
+@module_option
 @click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
-def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
+def run(reference: str, words: tuple[str, ...], is_module: bool, **own: Any) -> int:
     """Run an entrypoint of FILE here, or a function or method of it in a runner.
 
-    NAME is an entrypoint, f, or Cls.method; it can be left out where only one can be meant. ARGS
-    are options made from its signature: `rekindle run FILE --help` shows them. What rekindle up
-    keeps is used, or an instance is brought up, which stays for a while (--linger), so that the
-    next run is quick; `rekindle down` ends it. Where CI is set it does not stay.
+    FILE is a Python file, - for standard input, or with -m a module. NAME is an entrypoint, f, or
+    Cls.method; it can be left out where only one can be meant. ARGS are options made from its
+    signature: `rekindle run FILE --help` shows them. What rekindle up keeps is used, or an instance
+    is brought up, which stays for a while (--linger), so that the next run is quick; `rekindle
+    down` ends it. Where CI is set it does not stay.
+
+    \b
+    rekindle run program.py::evaluate --epochs 3
+    rekindle run -m package.program::main -w report.json
     """
     try:
-        target = refs.resolve(reference)
+        target = refs.resolve(reference, is_module=is_module)
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise
         execution.show_failure(error)
         return 1
-    return run_target(target, RunOptions(**own), reference, words)
+    shown = f"-m {reference}" if is_module else reference
+    return run_target(target, RunOptions(**own), shown, words)
 
 
 def run_target(

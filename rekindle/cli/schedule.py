@@ -7,6 +7,7 @@ import time
 import click
 
 from rekindle.cli import operator, tables
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import app_named, environment_option, is_chosen
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -14,7 +15,7 @@ from rekindle.wire.callid import new_call_id
 from rekindle.wire.messages import as_dict
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def schedule() -> None:
     """See when functions of deployed apps run; run one now."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.tables import ago, console, json_option, print_json, table, utc
 from rekindle.exception import InvalidError
@@ -17,7 +18,7 @@ from rekindle.sdk.secret import Secret, SecretObjects
 from rekindle.sdk.secret_info import SecretInfo
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def secret() -> None:
     """Keep secrets by name, for rekindle.Secret.from_name.
 

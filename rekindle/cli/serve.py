@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NoReturn
 
 import click
 
-from rekindle.cli import refs, shown
+from rekindle.cli import programs, refs, shown
 from rekindle.cli.exit_status import INTERRUPTED
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.cli.serving import Served, Serving
+from rekindle.exception import InvalidError
 from rekindle.sdk import notes
 
 _LOOK_S = 0.1
@@ -25,13 +25,16 @@ _LOOK_S = 0.1
 Stamp = tuple[int, int, int] | None
 
 
-@click.command()
+@click.command(cls=OfProgram)
 @environment_option
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
-@click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
-@click.option("--name", help="Serve under this name; by default the app's own with -dev behind.")
+@module_option
+@click.option(
+    "-n", "--name", help="Serve under this name; by default the app's own with -dev behind."
+)
+@click.option("--timestamps", is_flag=True, help="Show when each line of a runner was written.")
 @click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes.")
-def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int:
+def serve(reference: str, is_module: bool, name: str | None, timestamps: bool, quiet: bool) -> int:
     """Have the app of FILE deployed for as long as this command runs, as NAME-dev.
 
     Saving FILE, or a module of yours that it imports, makes it the next version: new calls go to
@@ -42,11 +45,13 @@ def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int
     rekindle serve service.py
     """
     shown.show_notes(quiet=quiet)
-    serving = Serving(reference, is_module, name)
+    serving = Serving(reference, is_module, name, timestamps)
     try:
+        if programs.is_stdin(reference):
+            raise InvalidError("-: what comes on standard input cannot be saved again; name a file")
         if not is_module:
-            refs.split(reference)  # a file that is not there will not come by itself
-        _watch(serving)
+            programs.split(reference)  # a file that is not there will not come by itself
+        return _watch(serving)
     except KeyboardInterrupt:
         if notes.shown:
             notes.write_note("Stopping.")
@@ -55,8 +60,8 @@ def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int
         serving.close()
 
 
-def _watch(serving: Serving) -> NoReturn:
-    """Load, and again at each change; ends by an exception alone."""
+def _watch(serving: Serving) -> int:
+    """Load, and again at each change; 1 when what is served has ended by itself."""
     files: set[str] = set()
     while True:
         began_ns, began = time.time_ns(), time.monotonic()
@@ -68,6 +73,8 @@ def _watch(serving: Serving) -> NoReturn:
         changed = any(stamp is not None and stamp[0] >= began_ns for stamp in now.values())
         while not changed:
             time.sleep(_LOOK_S)
+            if not serving.goes_on():
+                return 1
             changed = stamps(files) != now
         _settle(files)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
-from rekindle.sdk import deploying, run
+from rekindle.sdk import deploying, logs, run
 from rekindle.sdk.program import imports, main_module
 
 if TYPE_CHECKING:
@@ -43,10 +44,13 @@ class Served:
 class Serving:
     """The children, the present one first of all."""
 
-    def __init__(self, reference: str, is_module: bool, name: str | None) -> None:
+    def __init__(
+        self, reference: str, is_module: bool, name: str | None, timestamps: bool = False
+    ) -> None:
         self._reference = reference
         self._is_module = is_module
         self._name = name
+        self._timestamps = timestamps
         self._lives: dict[int, int] = {}  # child -> what it hears us by
         self._present = 0
         self.version = 0
@@ -62,7 +66,8 @@ class Serving:
         if pid == 0:
             for one in (said, life, *self._lives.values()):
                 os.close(one)
-            _child(self._reference, self._is_module, self._name, says, hears)
+            with logs.timestamps(self._timestamps):
+                _child(self._reference, self._is_module, self._name, says, hears)
         os.close(says)
         os.close(hears)
         self._lives[pid] = life
@@ -82,6 +87,11 @@ class Serving:
             os.write(self._lives[self._present], _REPLACED)
         self._present, self.version = pid, served.version
         return served
+
+    def goes_on(self) -> bool:
+        """Whether the present version is there; whoever ended it, its child has said so."""
+        self._reap()
+        return self._present in self._lives or not self._present
 
     def _reap(self) -> None:
         for pid in list(self._lives):
@@ -155,15 +165,19 @@ def _files(reference: str) -> tuple[str, ...]:
 def _stay(app: DeployedHere, hears: int) -> None:
     """Show what the version prints; stop the app when the parent has gone."""
     from rekindle.sdk.connection.background import background
-    from rekindle.sdk.logs import show
     from rekindle.wire import rekindle_pb2 as pb
 
     async def follow() -> None:
         request = pb.LogsRequest(app_id=app.app_id, follow=True)
         async for line in app.client.logs(request):
-            show(line)
+            logs.show(line)
 
     following = background().start(follow())
+    over, ends = os.pipe()
+    following.add_done_callback(lambda _: os.close(ends))
+    heard, _, _ = select.select([hears, over], [], [])
+    if hears not in heard:
+        following.result()  # raises where the instance has ended; a version that is over is told so
     said = os.read(hears, 1)
     if said == _NOT_NEEDED:
         following.cancel()

@@ -15,13 +15,14 @@ from rich.progress import Progress as ProgressBar
 from rekindle.blobs import erofs
 from rekindle.blobs import tools as lazy_tools
 from rekindle.blobs.lazy import libfuse
+from rekindle.cli.commands import CommandGroup
 from rekindle.debian.apt import Progress
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def setup() -> None:
     """Fetch what rekindle needs and this machine lacks."""
 

@@ -6,11 +6,11 @@ import time
 
 import click
 
-from rekindle.cli import container, refs, shown
+from rekindle.cli import container, programs, refs, shown
 from rekindle.cli.failure import show_failure
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.cli.refs import Target
-from rekindle.exception import StartError
+from rekindle.exception import InvalidError, StartError
 from rekindle.sdk import notes, progress, running
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.connection.background import background
@@ -23,16 +23,18 @@ _LOOK_S = 0.1
 _START_S = 300.0
 
 
-@click.command()
+@click.command(cls=OfProgram)
 @environment_option
 @click.argument("reference", metavar="FILE[::NAME]|RUNNER", shell_complete=refs.complete)
+@module_option
 @click.option("-c", "--cmd", metavar="COMMAND", help="Run this by the shell, and end.")
 @click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes.")
-def shell(reference: str, cmd: str | None, quiet: bool) -> int:
+def shell(reference: str, is_module: bool, cmd: str | None, quiet: bool) -> int:
     """Open a shell in a runner: one that is there, or one that is started for it.
 
-    FILE::NAME starts a runner of that function or class: the shell has its files, volumes and
-    variables (env=, not secrets=), and ends with it. RUNNER (ru-...) is one that runs already.
+    FILE::NAME (or -m MODULE::NAME) starts a runner of that function or class: the shell has its
+    files, volumes and variables (env=, not secrets=), and ends with it. RUNNER (ru-...) is one that
+    runs already.
 
     \b
     rekindle shell service.py::Model
@@ -43,7 +45,9 @@ def shell(reference: str, cmd: str | None, quiet: bool) -> int:
     if reference.startswith("ru-"):
         return container.run_in(container.find(reference), command)
     try:
-        target = refs.resolve(reference, entrypoints=False)
+        if programs.is_stdin(reference):
+            raise InvalidError("-: standard input is the shell's; name a file")
+        target = refs.resolve(reference, is_module=is_module, entrypoints=False)
         with running.enable_output(), target.app.run() as app:
             with shown.waits(quiet=quiet), progress.step(f"Starting a runner of {target.name}"):
                 found = _started(target, app)

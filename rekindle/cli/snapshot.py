@@ -11,6 +11,7 @@ import click
 from rich.markup import escape
 
 from rekindle import paths
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.tables import console, duration, print_json, size, table
 from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotInvalidError
 from rekindle.snapshot import criu, machine, validate, verify
@@ -19,7 +20,7 @@ from rekindle.snapshot.machine import Machine
 from rekindle.snapshot.store import Entry, SnapshotStore
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def snapshot() -> None:
     """List, inspect, verify and remove snapshots."""
 

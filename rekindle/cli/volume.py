@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.tables import ago, console, json_option, print_json, size, table, utc
 from rekindle.exception import InvalidError
@@ -15,7 +16,7 @@ from rekindle.sdk.volume import Volume
 from rekindle.volumes.tree import EntryType, FileEntry
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def volume() -> None:
     """Keep folders by name, for rekindle.Volume.from_name, and work with their files.
 
@@ -86,13 +87,24 @@ def rename(name: str, new_name: str, env: str | None) -> None:
 
 
 @volume.command("ls")
-@click.argument("name")
+@click.argument("name", required=False)
 @click.argument("path", default="/")
 @click.option("-r", "--recursive", is_flag=True, help="Show what lies below, too.")
 @env_option
 @json_option
-def ls(name: str, path: str, recursive: bool, env: str | None, as_json: bool) -> None:
-    """Show the files of a directory."""
+@click.pass_context
+def ls(
+    ctx: click.Context,
+    name: str | None,
+    path: str,
+    recursive: bool,
+    env: str | None,
+    as_json: bool,
+) -> None:
+    """Show the files of a directory; without NAME, the volumes."""
+    if name is None:
+        ctx.invoke(list_, env=env, as_json=as_json)
+        return
     found = _named(name, env).listdir(path, recursive=recursive)
     if as_json:
         print_json([vars(one) | {"type": one.type.value} for one in found])

@@ -6,7 +6,7 @@ What a library call is to be given, an option or another command says here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rekindle.exception import Error
 
@@ -26,16 +26,24 @@ _HINTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (_NO_OBJECT, _make),
     (r"Volume\.from_name\([^)]*create_if_missing=True\) or ", ""),
     (r"; use from_name, or allow_existing=True", ""),
+    (r"change it with \.update\(\), or replace it", "replace it"),
     (r"batch_upload\(force=True\)|force=True", "--force"),
     (r"recursive=True", "--recursive"),
 )
 
 
-def of_commands(error: Error) -> Error:
-    """The same error; its text says what to do on a command line."""
+#: What makes the thing that is missing, and what is said to who wanted it gone.
+_MAKES = r"[;.] `rekindle (\w+) create [^`]*` makes (?:it|one)$"
+_ENDS = ("delete", "rename", "clear")
+
+
+def of_commands(error: Error, argv: Sequence[str] = ()) -> Error:
+    """The same error; its text says what to do on a command line, which is ``argv``."""
     text = str(error)
     for hint, instead in _HINTS:
         text = re.sub(hint, instead, text)
+    if argv[1:2] and argv[1] in _ENDS:
+        text = re.sub(_MAKES, r"; `rekindle \1 list` shows all", text)
     if error.args and text != str(error):
         error.args = (text, *error.args[1:])
     return error

@@ -20,7 +20,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.blobs import size_of
 from rekindle.wire.errors import to_status
-from rekindle.wire.messages import payload_too_large
+from rekindle.wire.messages import parameter_messages, payload_too_large
 from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
@@ -130,6 +130,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             version=function.app.version,
             kind=function.spec.kind,
             methods=function.spec.methods,
+            parameters=parameter_messages(function.spec.parameters),
         )
 
     async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:

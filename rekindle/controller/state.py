@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from rekindle.controller.detached import DetachedState
 from rekindle.controller.queue.tombstones import Tombstones
-from rekindle.controller.storage.records import CallIndex
+from rekindle.controller.storage.records import CallIndex, UndoneCount
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
@@ -216,7 +216,7 @@ class Function:
     ready: deque[QueuedBatch | DetachedInput] = field(default_factory=deque)
     entries: dict[str, QueueEntry] = field(default_factory=dict)  # in memory, by their ids
     tombstones: Tombstones = field(default_factory=Tombstones)
-    undone: int = 0  # accepted and not done, on the stream or here, as Redis last said
+    _count: UndoneCount = field(default_factory=lambda: UndoneCount(0, 0))
     held: int = 0  # undone inputs in memory, wherever they are
     held_bytes: int = 0
     coming: int = 0  # inputs that are being accepted, and will be held
@@ -245,6 +245,16 @@ class Function:
     def index(self) -> CallIndex:
         """Where its calls belong, also when it is gone."""
         return CallIndex(self.function_id, self.app.name, self.name)
+
+    @property
+    def undone(self) -> int:
+        """Inputs that are accepted and not done, on the stream or here, as Redis last said."""
+        return self._count.undone
+
+    def counted(self, count: UndoneCount) -> None:
+        """Take over what a reply of Redis says is undone, unless a newer one was read before."""
+        if count.change >= self._count.change:
+            self._count = count
 
     def learn(self, count: int, execute_ns: int) -> None:
         """Note what inputs took to run."""
@@ -321,6 +331,8 @@ class Agent:
     grace: asyncio.TimerHandle | None = None
     pidfd: int = -1  # of a local agent: readable as soon as the process is gone
     heartbeats: int = 0
+    #: Why it ends, from when it says so: it is given nothing more, and loses nothing by its end.
+    leaving: str = ""
     session: int = 0  # counts connections; an ended older one must not end a newer one
 
     # The view that placement takes (placement.AgentView).
@@ -332,7 +344,7 @@ class Agent:
 
     def room(self, depth: int = 0) -> float:
         """How many more inputs it may hold at a depth, of a function whose inputs take long."""
-        if self.outbox is None:
+        if self.outbox is None or self.leaving:
             return 0.0
         taken = self.units
         if depth:
@@ -389,5 +401,6 @@ class State:
     closed_apps: deque[str] = field(default_factory=lambda: deque(maxlen=256))
 
     def live_agents(self) -> list[Agent]:
-        """Agents whose stream stands."""
-        return [agent for agent in self.agents.values() if agent.outbox is not None]
+        """Agents whose stream stands, and that do not end."""
+        agents = self.agents.values()
+        return [agent for agent in agents if agent.outbox is not None and not agent.leaving]

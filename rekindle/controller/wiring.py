@@ -153,7 +153,8 @@ class Parts:
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.nested = NestedCallBook(core, link)
         self.inbox = AgentInbox(
-            *(core, result_intake, self.redelivery, self.reaper, orders, logbook, self.nested)
+            *(core, self.agents, result_intake, self.redelivery, self.reaper),
+            *(orders, logbook, self.nested),
         )
         # Dict and Queue
         self.objects = ObjectService(

@@ -286,7 +286,9 @@ class App(AppState):
 
     @property
     def deploy(self) -> Dual[..., Deployed, Awaitable[Deployed]]:
-        """``deploy(*, name=None, tag="", strategy="rolling")``: have it stay, as its next version.
+        """``deploy(*, name=None, environment_name=None, tag="", strategy="rolling")``.
+
+        Have it stay, as its next version.
 
         It runs on the instance of ``rekindle up`` (or ``$REKINDLE_DIR``), which is brought up where
         it is not. All calls go to the new version at once; the same content again is no new

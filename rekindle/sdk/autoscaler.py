@@ -5,7 +5,7 @@ What is set holds until the app is run again. Imported when it is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -47,7 +47,7 @@ _NONE: PoolOptions = {
 class Autoscaler:
     """``f.autoscaler``: the pool of a function, or of the instance with these parameters."""
 
-    def __init__(self, declaration: Declaration, params: bytes) -> None:
+    def __init__(self, declaration: Declaration, params: Callable[[], bytes]) -> None:
         self._declaration = declaration
         self._params = params
 
@@ -102,18 +102,23 @@ def _request(
     return pb.SetPoolRequest(changes=changes, reset=reset)
 
 
-async def update(caller: Caller, declaration: Declaration, params: bytes, **settings: Any) -> None:
+async def update(
+    caller: Caller, declaration: Declaration, params: Callable[[], bytes], **settings: Any
+) -> None:
     """``update_autoscaler`` of a function, or of the instance with these parameters."""
     await _set(caller, declaration, params, _request(**settings))
 
 
 async def _set(
-    caller: Caller, declaration: Declaration, params: bytes, request: pb.SetPoolRequest
+    caller: Caller,
+    declaration: Declaration,
+    params: Callable[[], bytes],
+    request: pb.SetPoolRequest,
 ) -> pb.SetPoolReply:
     """Ask for changes, or for none; what is in force then."""
     client, request.function_id, _ = await caller.in_thread(declaration.resolve)
-    request.params = params
-    request.every_instance = not params
+    request.params = await caller.in_thread(params)
+    request.every_instance = not request.params
     return await caller.run(client.request("SetPool", request, pb.SetPoolReply))
 
 

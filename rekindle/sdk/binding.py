@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
-import pickle
 import threading
 from collections.abc import AsyncGenerator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import ExecutionError, InvalidError
-from rekindle.execution.declared import Parameter, hooks_of
-from rekindle.sdk import checks
+from rekindle.exception import ExecutionError
+from rekindle.execution.declared import hooks_of, parameters_of
+from rekindle.sdk import class_parameters
 from rekindle.sdk.declaration import Declaration
+from rekindle.wire.class_parameters import ClassParameter, pack
 
 if TYPE_CHECKING:
     import asyncio
-
-_TYPES: dict[Any, type] = {kind: kind for kind in (str, int, bytes, bool)}
-_TYPES |= {kind.__name__: kind for kind in (str, int, bytes, bool)}
-#: The parameters of an instance, pickled.
-MAX_PARAMS_BYTES = 16 * 1024
 
 
 class Binding:
     """A declared class, and values for its parameters."""
 
-    def __init__(self, declaration: Declaration, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, declaration: Declaration, parameters: dict[str, Any], args: tuple[Any, ...] = ()
+    ) -> None:
         self.declaration = declaration
+        #: All of them where the class's parameters are known here, else those that were given.
         self.parameters = parameters
+        #: What was given by position, where their names are not known yet.
+        self.args = args
+        self._packed: tuple[tuple[ClassParameter, ...], bytes] | None = None
         self._local_lock = threading.Lock()
         self._local_object: Any = None
         self._local_ready = False
@@ -41,12 +40,33 @@ class Binding:
         self._local_entering: asyncio.Task[None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Binding, (self.declaration, self.parameters)
+        return Binding, (self.declaration, self.parameters, self.args)
 
-    @cached_property
+    @classmethod
+    def of(cls, declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binding:
+        """With these values; checked now where the class's parameters are known here.
+
+        Raises TypeError.
+        """
+        known = declaration.parameters_at_hand()
+        if known is None:
+            return Binding(declaration, dict(kwargs), args)
+        return Binding(declaration, class_parameters.bind(declaration.name, known, args, kwargs))
+
     def params(self) -> bytes:
-        """What names the runners: equal bytes for equal values. Raises InvalidError."""
-        return pack_parameters(self.declaration.name, self.parameters)
+        """What names the runners: equal bytes for equal values, defaults among them.
+
+        Of a class of a deployed app the controller may be asked what parameters there are. Raises
+        TypeError for values that these do not take, InvalidError for what is too large.
+        """
+        known = self.declaration.parameters_now()
+        name = self.declaration.name
+        if known is None:  # a handle of whoever knew them, and has given them all
+            return pack(name, self.parameters)
+        if self._packed is None or self._packed[0] != known:
+            values = class_parameters.bind(name, known, self.args, self.parameters)
+            self._packed = known, pack(name, values)
+        return self._packed[1]
 
     # ---- in this process -----------------------------------------------------------------------
 
@@ -60,8 +80,8 @@ class Binding:
             )
         if self._local_object is None:
             made = raw.__new__(raw)
-            for key, value in self.parameters.items():
-                setattr(made, key, value)
+            for key, parameter in parameters_of(raw).items():
+                setattr(made, key, self.parameters.get(key, parameter.default))
             self._local_object = made
         return self._local_object
 
@@ -133,71 +153,3 @@ class Binding:
                     f"{self.declaration.name} has an async enter hook, which cannot be awaited in "
                     f"a blocking .local() inside a running event loop ({error})"
                 ) from None
-
-
-# ---- parameters --------------------------------------------------------------------------------
-
-
-def annotation_of(raw: type, name: str) -> Any:
-    """The annotated type of a parameter: one of str, int, bytes, bool, or None for others."""
-    for cls in raw.__mro__:
-        annotations = inspect.get_annotations(cls)
-        if name in annotations:
-            given = annotations[name]
-            return _TYPES.get(given) if isinstance(given, (type, str)) else None
-    return None
-
-
-def bind_parameters(
-    name: str, known: dict[str, Parameter], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """Values for all parameters, from arguments and defaults. Raises TypeError."""
-    names = [key for key, parameter in known.items() if parameter.init]
-    if len(args) > len(names):
-        raise TypeError(f"{name}() takes {len(names)} arguments, {len(args)} were given")
-    given = dict(zip(names, args, strict=False))
-    for key, value in kwargs.items():
-        if key not in known or not known[key].init:
-            raise TypeError(
-                f"{name}() got an unexpected keyword argument {key!r}{checks.nearest(key, names)}"
-            )
-        if key in given:
-            raise TypeError(f"{name}() got two values for {key!r}")
-        given[key] = value
-    values = {key: given.get(key, parameter.default) for key, parameter in known.items()}
-    missing = [key for key, value in values.items() if value is ...]
-    if missing:
-        raise TypeError(f"{name}() needs values for: {', '.join(missing)}")
-    return values
-
-
-def check_values(raw: type, values: dict[str, Any]) -> None:
-    """Each value is of its annotated type. Raises TypeError."""
-    for key, value in values.items():
-        try:
-            check_type(f"{raw.__name__}({key}=)", value, annotation_of(raw, key))
-        except InvalidError as error:
-            raise TypeError(str(error)) from None
-
-
-def check_type(what: str, value: Any, kind: type | None) -> None:
-    """Raise InvalidError for a value of another type."""
-    if kind is not None and type(value) is not kind:
-        raise InvalidError(f"{what} is {value!r}; it must be of type {kind.__name__}")
-
-
-def pack_parameters(name: str, values: dict[str, Any]) -> bytes:
-    """Pickle the values so that equal ones give equal bytes. Raises InvalidError when too large."""
-    if not values:
-        return b""
-    buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, protocol=5)
-    pickler.fast = True  # no memo: whether two values are one object must not show
-    pickler.dump(dict(sorted(values.items())))
-    data = buffer.getvalue()
-    if len(data) > MAX_PARAMS_BYTES:
-        raise InvalidError(
-            f"the parameters of {name} take {len(data)} bytes, more than {MAX_PARAMS_BYTES}: "
-            f"pass large values as arguments of a method"
-        )
-    return data

@@ -5,15 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 from rekindle.exception import InvalidError
-from rekindle.execution.declared import parameters_of
-from rekindle.sdk import checks
-from rekindle.sdk.binding import (
-    Binding,
-    annotation_of,
-    bind_parameters,
-    check_type,
-    check_values,
-)
+from rekindle.sdk import checks, class_parameters
+from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declared, named
 from rekindle.sdk.dual import dual
 from rekindle.sdk.function import Function
@@ -44,13 +37,13 @@ class Cls(Declared):
         environment_name: str | None = None,
         client: None = None,
     ) -> Cls:
-        """A class of a deployed app; as ``Function.from_name``. Its parameters go by keyword."""
+        """A class of a deployed app; as ``Function.from_name``."""
         checks.of_this_instance("Cls.from_name", client=client)
         return Cls(named(app_name, name, "cls", version, environment_name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""
-        return Instance(Binding(self._declaration, self._bind(args, kwargs)))
+        return Instance(Binding.of(self._declaration, args, kwargs))
 
     def with_options(self, **given: Unpack[VariantOptions]) -> Cls:
         """The same class with other options, and with runners of its own.
@@ -72,17 +65,6 @@ class Cls(Declared):
         from rekindle.sdk.variants import batched_variant
 
         return Cls(batched_variant(self._declaration, max_batch_size, wait_ms))
-
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        raw = self._declaration.raw
-        if raw is None:
-            if args:
-                raise TypeError(f"{self.name}() takes keyword arguments where only a handle is")
-            return dict(kwargs)
-        known = parameters_of(raw)
-        values = bind_parameters(self.name, known, args, kwargs)
-        check_values(raw, values)
-        return values
 
     def __getattr__(self, name: str) -> Any:
         declaration = self.__dict__.get("_declaration")
@@ -112,14 +94,15 @@ class Instance:
             raise AttributeError(name)
         binding = self._binding
         declaration = binding.declaration
-        if name in declaration.methods_now():
-            method: Function[..., Any] = Function(declaration, method=name, binding=binding)
-            return method
+        methods = declaration.methods_at_hand()
         if name in binding.parameters:
             return binding.parameters[name]
+        if methods is None or name in methods:  # not known here: its first call tells
+            method: Function[..., Any] = Function(declaration, method=name, binding=binding)
+            return method
         if declaration.raw is None or not hasattr(declaration.raw, name):
-            near = checks.nearest(name, declaration.methods)
-            known = ", ".join(sorted(declaration.methods)) or "none"
+            near = checks.nearest(name, methods)
+            known = ", ".join(sorted(methods)) or "none"
             raise AttributeError(
                 f"{declaration.name} has no method {name!r}{near or f' (methods: {known})'}"
             )
@@ -157,12 +140,4 @@ def check_class(raw: Any) -> None:
                 f"{raw.__name__} has an __init__ ({cls.__name__}.__init__): a class of an app "
                 f"takes values through rekindle.parameter() and sets itself up in @rekindle.enter()"
             )
-    for name, parameter in parameters_of(raw).items():
-        kind = annotation_of(raw, name)
-        if kind is None:
-            raise InvalidError(
-                f"{raw.__name__}.{name} must be annotated with str, int, bytes or bool: "
-                f"`{name}: str = rekindle.parameter()`"
-            )
-        if parameter.default is not ...:
-            check_type(f"the default of {raw.__name__}.{name}", parameter.default, kind)
+    class_parameters.declared(raw)

@@ -8,7 +8,7 @@ Standard library only: templates unpickle handles.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
+    from rekindle.wire.class_parameters import ClassParameter
     from rekindle.wire.rekindle_pb2 import FunctionHandle
 
 #: The app whose code is being pickled, if any: its handles then carry code and no ids.
@@ -111,6 +112,8 @@ class Declaration:
     version: int = 0  # of that app; 0: the present one
     #: Methods ("" of a function) whose items come one by one; None where that is not known here.
     generators: frozenset[str] | None = None
+    #: Of a class; None where that is not known here.
+    parameters: tuple[ClassParameter, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self.app_name, self.name, self.kind, self.methods)
@@ -129,7 +132,8 @@ class Declaration:
         if self.running is not None or deployed or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
-        return _handle, (*names, function_id, instance, False, 0, self.generators)
+        known = (False, 0, self.generators, "", self.parameters_at_hand())
+        return _handle, (*names, function_id, instance, *known)
 
     def __setstate__(self, raw: Any) -> None:
         self.raw = raw
@@ -158,7 +162,7 @@ class Declaration:
             return app.client, app.function_id(self.name), app
         if self.by_name:
             client = running.client_of(self.instance)
-            return client, self._found(client, self._deployed_name()).function_id, None
+            return client, self._found_now().function_id, None
         if self.app is not None and (here := self.app.deployed_as()) is not None:
             return here.client, self._found(here.client, here.name).function_id, None
         if self.function_id:
@@ -216,15 +220,37 @@ class Declaration:
             raise NotFoundError(f"{what} is a function: rekindle.Function.from_name(...)")
         return found
 
-    def methods_now(self) -> dict[str, str]:
-        """Its methods; of a handle to a deployed class, which the controller is asked for.
+    def methods_at_hand(self) -> Collection[str] | None:
+        """Names of its methods; None where a controller would have to be asked."""
+        return None if self.by_name else self.methods
 
-        Raises NotFoundError, ConnectionError.
-        """
-        if self.by_name and not self.methods:
-            found = self._found(running.client_of(self.instance), self._deployed_name())
-            self.methods = {name: name for name in found.methods}
-        return self.methods
+    def check_method(self, name: str) -> None:
+        """Refuse what is no method of the class. Raises NotFoundError; asks where it has to."""
+        if not self.by_name:
+            return  # whoever made the handle knew them
+        methods = self._found_now().methods
+        if name not in methods:
+            known = checks.nearest(name, methods) or f" (methods: {', '.join(methods) or 'none'})"
+            raise NotFoundError(f"{self.name} has no method {name!r}{known}")
+
+    def parameters_at_hand(self) -> tuple[ClassParameter, ...] | None:
+        """What an instance is given; None where that is not known, or would have to be asked."""
+        if self.parameters is None and self.kind == "cls" and self.raw is not None:
+            from rekindle.sdk import class_parameters
+
+            self.parameters = class_parameters.declared(self.raw)
+        return self.parameters
+
+    def parameters_now(self) -> tuple[ClassParameter, ...] | None:
+        """The same, asked for where it has to be. Raises NotFoundError, ConnectionError."""
+        if not self.by_name:
+            return self.parameters_at_hand()
+        from rekindle.wire.messages import parameters_of
+
+        return parameters_of(self._found_now().parameters)
+
+    def _found_now(self) -> FunctionHandle:
+        return self._found(running.client_of(self.instance), self._deployed_name())
 
     @property
     def pinned(self) -> bool:
@@ -288,6 +314,7 @@ def _handle(
     version: int = 0,
     generators: frozenset[str] | None = None,
     environment: str = "",
+    parameters: tuple[ClassParameter, ...] | None = None,
 ) -> Declaration:
     return Declaration(
         *(app_name, name, kind, methods),
@@ -297,6 +324,7 @@ def _handle(
         version=version,
         generators=generators,
         environment=environment,
+        parameters=parameters,
     )
 
 

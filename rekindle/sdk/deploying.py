@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-
-from google.protobuf.message import Message
 
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
@@ -20,9 +19,11 @@ from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, split_name
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from rekindle.sdk.program.main_module import Program
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound="Message")
 
 STRATEGIES = ("rolling", "recreate")
 
@@ -57,9 +58,10 @@ def deploy(
     script = main_module.current()
     name = name or app.name or _name_of(script)
     name = environments.app_in(environment, name)
-    request = registration.request_for(app, name, new_app_id(), script)
+    instance = functools.cache(lambda: staying.begin().wait())
+    request = registration.request_for(app, name, new_app_id(), script, instance)
     request.ephemeral = False
-    client = client_for(staying.begin().wait())
+    client = client_for(instance())
     background().run(client.hello())
     reply = ask(
         client,

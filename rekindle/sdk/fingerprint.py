@@ -274,7 +274,7 @@ class _Walk:
         elif isinstance(value, Instance):
             self._all("instance", (value._binding,))
         else:
-            self._all("binding", (value.declaration, value.parameters))
+            self._all("binding", (value.declaration, value.parameters, value.args))
 
     def _instance(self, value: Any, kind: type) -> None:
         """Any other object, by what pickle would make of it (4: nothing is out of band)."""

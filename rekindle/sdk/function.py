@@ -95,7 +95,10 @@ class Function(FunctionPool, Generic[P, R]):
         if last is not None and app is not None and last.app is app:
             return last
         client, function_id, app = self._declaration.resolve()
-        params = self._binding.params if self._binding is not None else b""
+        params = b""
+        if self._binding is not None:
+            self._declaration.check_method(self._method)
+            params = self._binding.params()
         target = CallTarget(
             *(client, function_id, params, self._method, self.name, app),
             pinned=self._declaration.pinned,
@@ -203,7 +206,12 @@ class Function(FunctionPool, Generic[P, R]):
 
     @dual
     async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
-        """``spawn(*args, **kwargs)``: submit the call, durably, and return without waiting."""
+        """``spawn(*args, **kwargs)``: submit the call, durably; its FunctionCall, at once.
+
+        It runs also when this program ends, of a deployed or a detached app; its result is kept for
+        seven days. Raises SerializationError and RequestSizeError for its arguments,
+        ResourceExhaustedError where too much waits already, ConnectionError.
+        """
         from rekindle.sdk.calls import invoke
 
         self._check_queued("spawn")
@@ -274,7 +282,11 @@ class Function(FunctionPool, Generic[P, R]):
         kwargs: dict[str, Any] | None = None,
         ignore_exceptions: bool = False,
     ) -> None:
-        """``for_each(*iterators, kwargs={}, ignore_exceptions=False)``: map, values dropped."""
+        """``for_each(*iterators, kwargs={}, ignore_exceptions=False)``: ``map``, values dropped.
+
+        Returns when all have run. With ``ignore_exceptions`` those that raised are passed over,
+        otherwise the first exception is raised, and what is left is cancelled.
+        """
         from rekindle.sdk.calls import arguments
 
         self._check_queued("for_each")

@@ -224,12 +224,14 @@ class FunctionCall(SaysWhatToUse):
 
     # ---- several calls -------------------------------------------------------------------------
 
-    #: ``gather(*calls)``: values of single-input calls, in order. Raises the first failure; the
-    #: other calls go on.
     gather: Dual[..., list[Any], Awaitable[list[Any]]]
 
 
 async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any]]:
+    """``gather(*calls)``: values of calls with one input each, in the order of the calls.
+
+    Raises the first failure, as soon as there is one; the other calls go on.
+    """
     with nesting.waiting():
         results = await caller.run(_fetch_all(calls))
     return lambda: [call._settle(result) for call, result in zip(calls, results, strict=True)]

@@ -45,7 +45,7 @@ class FunctionPool(Declared):
         from rekindle.sdk import autoscaler
 
         self._no_method("{}().update_autoscaler(...)")
-        await autoscaler.update(caller, self._declaration, b"", **settings)
+        await autoscaler.update(caller, self._declaration, bytes, **settings)
 
     @property
     def autoscaler(self) -> Autoscaler:
@@ -53,7 +53,7 @@ class FunctionPool(Declared):
         from rekindle.sdk.autoscaler import Autoscaler
 
         self._no_method("{}().autoscaler")
-        return Autoscaler(self._declaration, b"")
+        return Autoscaler(self._declaration, bytes)
 
     @dual
     async def get_current_stats(self, caller: Caller) -> FunctionCurrentStats:
@@ -63,7 +63,7 @@ class FunctionPool(Declared):
         """
         from rekindle.sdk import stats
 
-        params = self._binding.params if self._binding is not None else b""
+        params = self._binding.params if self._binding is not None else bytes
         return await stats.current(caller, self._declaration, params)
 
     def _no_method(self, instead: str) -> None:

@@ -34,7 +34,11 @@ def enter(*args: Any, snap: bool | Literal["gpu"] = False) -> Callable[[F], F]:
 
 
 def exit(*args: Any) -> Callable[[F], F]:
-    """Run this method when a runner ends in good order; it has 30 seconds."""
+    """Run this method when a runner ends in good order; all of them have 30 seconds.
+
+    That is when it was idle for ``scaledown_window``, when its app ends or has a new version, and
+    when it is stopped; not where its process is killed. An exception in it is logged.
+    """
     checks.parentheses("@rekindle.exit", args)
     return lambda function: _mark(function, Mark("exit"), "@rekindle.exit()")
 
@@ -43,7 +47,7 @@ def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
     """Make a method of an ``@app.cls()`` class callable with ``.remote()`` and its like.
 
     A generator, and what returns an iterator and has ``is_generator=True``, is called with
-    ``.remote_gen()``.
+    ``.remote_gen()``. Raises InvalidError for what is no plain method.
     """
     checks.parentheses("@rekindle.method", args)
 
@@ -59,7 +63,8 @@ def parameter(*, default: Any = ..., init: bool = True) -> Any:
     """A value that is given when the class is instantiated: ``size: int = parameter(default=1)``.
 
     Types: str, int, bytes, bool. Every distinct set of values has runners of its own. With
-    ``init=False`` it cannot be given: the default counts.
+    ``init=False`` it cannot be given: the default counts. All values together take 16 KiB at most.
+    Raises InvalidError; who instantiates the class wrongly gets a TypeError or InvalidError.
     """
     checks.flag("rekindle.parameter(init)", init)
     if not init and default is ...:

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rekindle import exception, paths
@@ -26,13 +27,16 @@ _MODULE = "rekindle.runtime.images"
 Watch = Callable[[str, str], None]
 
 
-def placed(specs: Sequence[FunctionSpec], images: Sequence[Chain | None]) -> list[FunctionSpec]:
+def placed(
+    specs: Sequence[FunctionSpec], images: Sequence[Chain | None], instance: Callable[[], Path]
+) -> list[FunctionSpec]:
     """Functions in their images, whose layers are there by then; each image is looked at once.
 
-    Raises what ``Image.spec`` does, and ImageBuildError, ImageError.
+    ``instance``: whose secrets steps are given; asked where one is built that has some. Raises
+    what ``Image.spec`` does, and ImageBuildError, ImageError.
     """
     found = {
-        image: built(image)
+        image: built(image, instance)
         for image in dict.fromkeys(images)
         if image is not None and not image.is_host
     }
@@ -70,11 +74,13 @@ def _python_of(spec: ImageSpec) -> str:
     return found
 
 
-def built(image: Chain, watch: Watch | None = None) -> ImageSpec:
+def built(image: Chain, instance: Callable[[], Path], watch: Watch | None = None) -> ImageSpec:
     """Have the layers of an image on this machine; what travels of it."""
     spec = image.spec()
     if not all_there(spec):
-        _build(spec, merged(image.secrets), watch or _note)
+        named = any(step.named_secrets for step in spec.steps)
+        place = str(instance().absolute()) if named else ""
+        _build(spec, merged(image.secrets), place, watch or _note)
     # It was built anew just now, where that was asked for.
     return dataclasses.replace(
         spec, steps=tuple(dataclasses.replace(step, force=False) for step in spec.steps)
@@ -98,9 +104,9 @@ def all_there(spec: ImageSpec) -> bool:
     return True
 
 
-def _build(spec: ImageSpec, secrets: dict[str, str], watch: Watch) -> None:
+def _build(spec: ImageSpec, secrets: dict[str, str], instance: str, watch: Watch) -> None:
     argv = [sys.executable, "-P", "-m", _MODULE]
-    request = json.dumps({"spec": spec.to_json(), "secrets": secrets})
+    request = json.dumps({"spec": spec.to_json(), "secrets": secrets, "instance": instance})
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None
         try:

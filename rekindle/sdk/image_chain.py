@@ -19,7 +19,7 @@ from rekindle.sdk import checks, image_commands, image_files
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.image_files import Ignore
-from rekindle.wire.images import INPUTS, ImageSpec, Step, StepKind
+from rekindle.wire.images import INPUTS, ImageSpec, Step, StepKind, StepSecret
 from rekindle.wire.volumes import VolumeMount
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Chain(SaysWhatToUse):
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         timeout: float = 3600,
     ) -> Step:
-        from rekindle.sdk.secret import merged
+        from rekindle.sdk.secret import merged, references
 
         secrets = tuple(given.get("secrets") or ())
         mounts: tuple[VolumeMount, ...] = ()
@@ -128,6 +128,7 @@ class Chain(SaysWhatToUse):
             ),
             env=checks.environment("env", given.get("env") or {}),
             secrets=tuple(merged(secrets)),
+            named_secrets=tuple(StepSecret(**vars(one)) for one in references(secrets)),
             volumes=mounts,
             tools=tools,
             timeout_s=float(timeout),

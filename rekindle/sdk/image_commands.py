@@ -47,12 +47,7 @@ def checked(where: str, given: PackageOptions) -> PackageOptions:
     if not isinstance(given.get("extra_options", ""), str):
         raise InvalidError(f"{where}(extra_options=...) must be one string, as in '--no-deps'")
     checks.environment("env", given.get("env") or {})
-    for secret in check_secrets("secrets", given.get("secrets") or ()):
-        if secret.is_named:
-            raise InvalidError(
-                f"{where}(secrets=...): {secret!r} has its values with the instance, and an image "
-                f"is built without one; give Secret.from_dict, from_local_environ or from_dotenv"
-            )
+    check_secrets("secrets", given.get("secrets") or ())
     return given
 
 

@@ -1,7 +1,9 @@
 """``Image.run_function``: what names such a step, and how the function travels.
 
-The name is made of the function's source, of its arguments and of the values that it mentions, so
-that an edit elsewhere in the file builds nothing again. Standard library only, until it is pickled.
+By value, for an image with the program's Python; where an import finds it, by name too, with the
+local modules of the program: another Python imports it from these. The name is made of the
+function's source, of its arguments and of the values that it mentions, so that an edit elsewhere in
+the file builds nothing again. Standard library only, until it is pickled.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import pickle
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -19,11 +22,17 @@ from typing import Any
 from rekindle.exception import InvalidError, RequestSizeError, SerializationError
 from rekindle.execution.declared import Decorated
 from rekindle.sdk import image_files
-from rekindle.wire.images import INPUTS, Step, StepKind
+from rekindle.wire.images import (
+    CALL_FILE,
+    FUNCTION_FILE,
+    SOURCE_FILE,
+    LocalFiles,
+    Step,
+    StepKind,
+)
 
 #: Pickled, with its arguments.
 MAX_BYTES = 2 << 20
-FUNCTION_FILE = f"{INPUTS}/function.pkl"
 
 
 def check(raw: Any) -> None:
@@ -69,8 +78,35 @@ def step(
             "function": digest(raw, args, kwargs),
             "python": "{}.{}".format(*sys.version_info),
         },
-        files=(dataclasses.replace(kept, digest=""),),
+        files=(dataclasses.replace(kept, digest=""), *_by_name(raw, args, kwargs)),
     )
+
+
+def _by_name(
+    raw: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[LocalFiles, ...]:
+    """For another Python: where an import finds it, its arguments, and the program's modules; empty
+    where none finds it, or that cannot be sent."""
+    from rekindle.sdk.program import main_module, places, source
+    from rekindle.wire.serialization import serialize
+
+    program = main_module.current()
+    place = places.place_of(raw)
+    if place is None:
+        return ()
+    try:
+        bundle = source.collect(program)
+    except RequestSizeError:  # one with the program's Python needs none of it
+        return ()
+    if bundle is None or place.module not in bundle.modules:
+        return ()
+    values = serialize((args, kwargs), f"the arguments of {raw.__qualname__}")
+    call = pickle.dumps((place.module, place.name, values), protocol=5)
+    kept = (
+        image_files.keep_bytes(call, CALL_FILE, raw.__qualname__),
+        image_files.keep_bytes(bundle.data, SOURCE_FILE, place.module),
+    )
+    return tuple(dataclasses.replace(one, digest="") for one in kept)
 
 
 def digest(raw: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

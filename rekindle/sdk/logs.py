@@ -227,14 +227,48 @@ class _Line:
         self.stream: str = fields.get("stream", "")
         self.text: str = fields.get("text", "")
         self.partial: bool = fields.get("partial", False)
+        self.runner_id: str = fields.get("runner_id", "")
+        self.at_ns = int(fields.get("at_ns", 0))
+
+
+def when(at_ns: int) -> str:
+    """``2026-11-28T21:40:05.123+01:00``: when a line was written, for those who read it here."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(at_ns / 1e9).astimezone().isoformat(timespec="milliseconds")
+
+
+_timestamps = False
+#: The runner and stream of the line that has no end yet: what follows it has no time of its own.
+_unfinished: tuple[str, str] | None = None
+
+
+@contextlib.contextmanager
+def timestamps(wanted: bool) -> Iterator[None]:
+    """Within, each line begins with the time when it was written, where that is ``wanted``."""
+    global _timestamps
+    before, _timestamps = _timestamps, wanted
+    try:
+        yield
+    finally:
+        _timestamps = before
+
+
+def _with_time(line: pb.LogLine | _Line) -> str:
+    global _unfinished
+    where = (line.runner_id, line.stream)
+    goes_on = _unfinished == where
+    _unfinished = where if line.partial else None
+    return line.text if goes_on or not line.at_ns else f"{when(line.at_ns)} {line.text}"
 
 
 def show(line: pb.LogLine | _Line) -> None:
     """Write one line where it belongs."""
     if line.stream == "mark":  # says that all lines of a direct call have come before it
         return
+    text = _with_time(line) if _timestamps else line.text
     if line.stream == "system":
         if notes.shown:
-            notes.write_note(line.text)
+            notes.write_note(text)
         return
-    notes.write(sys.stderr if line.stream == "stderr" else sys.stdout, line.text, not line.partial)
+    notes.write(sys.stderr if line.stream == "stderr" else sys.stdout, text, not line.partial)

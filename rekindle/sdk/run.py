@@ -5,6 +5,7 @@ An event loop and the client are loaded when an instance is on its way: both tak
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -105,8 +106,9 @@ class AppRun(Block[RunningApp]):
         name = self._name or self._app.name or (name_from(script.file) if script else "app")
         name = in_environment(self._environment, name)
         app_id = new_app_id()
-        form = registration.form_of(self._app, name, app_id, script, detached=self._detach)
-        instance = self._session.wait()
+        wait = functools.cache(self._session.wait)
+        form = registration.form_of(self._app, name, app_id, script, wait, detached=self._detach)
+        instance = wait()
         client = client_for(instance)
         client.alive, client.why_ended = self._session.alive, self._session.why_ended
         made = RunningApp(name, app_id, client, {})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rekindle.exception import ConnectionError, InvalidError, NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -75,21 +75,15 @@ def default_instance() -> Path:
     ``$REKINDLE_DIR``, else that of the app that was started last and still runs, else what
     ``rekindle up`` started, else one that lingers. Raises ConnectionError where there is none.
     """
-    from rekindle import paths
-    from rekindle.sdk.local import lingering
+    from rekindle.execution import context
+    from rekindle.sdk.local import choosing
 
-    named = os.environ.get("REKINDLE_DIR")
-    if named:
+    named = os.environ.get(choosing.VARIABLE)
+    if named and not context.is_local():  # a runner's own; it sees no more of it than its sockets
         return Path(named)
-    if _stack:
+    if not named and _stack:
         return _stack[-1].client.instance
-    known = lingering.kept_or_newest()
-    if paths.token_file(known).exists():
-        return known
-    raise ConnectionError(
-        "no rekindle instance is known to this process: start one with `rekindle up`, "
-        "set REKINDLE_DIR to its directory, or work inside `with app.run():`"
-    )
+    return choosing.existing()
 
 
 # ---- output ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rekindle.exception import NotFoundError
@@ -25,7 +26,9 @@ class FunctionCurrentStats:
     input_headroom: int
 
 
-async def current(caller: Caller, declaration: Declaration, params: bytes) -> FunctionCurrentStats:
+async def current(
+    caller: Caller, declaration: Declaration, params: Callable[[], bytes]
+) -> FunctionCurrentStats:
     """Of a function, or of the instance with these parameters. Raises NotFoundError."""
     client, function_id, _ = await caller.in_thread(declaration.resolve)
     request = pb.StatusRequest(function_id=function_id)
@@ -33,7 +36,7 @@ async def current(caller: Caller, declaration: Declaration, params: bytes) -> Fu
     found = [one for app in report.apps for one in app.functions if one.function_id == function_id]
     if not found:
         raise NotFoundError(f"{declaration.name} is not known any more: its app has ended")
-    return stats_of(found[0], params_digest(params))
+    return stats_of(found[0], params_digest(await caller.in_thread(params)))
 
 
 def stats_of(function: pb.FunctionStatus, params: str) -> FunctionCurrentStats:

@@ -6,7 +6,7 @@ Standard library only until the variant is called: then the controller makes it,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
+    from rekindle.wire.class_parameters import ClassParameter
 
 #: What may be given, and what that is of a spec.
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -82,6 +83,22 @@ class Variant(Declaration):
             return False
         client, base_id, _ = self._base().resolve()
         return (client, base_id) in self._ids
+
+    def methods_at_hand(self) -> Collection[str] | None:
+        """As of the base."""
+        return self._base().methods_at_hand()
+
+    def check_method(self, name: str) -> None:
+        """As of the base."""
+        self._base().check_method(name)
+
+    def parameters_at_hand(self) -> tuple[ClassParameter, ...] | None:
+        """As of the base."""
+        return self._base().parameters_at_hand()
+
+    def parameters_now(self) -> tuple[ClassParameter, ...] | None:
+        """As of the base."""
+        return self._base().parameters_now()
 
     def _base(self) -> Declaration:
         assert self.base is not None  # it has a default only because the class above it has

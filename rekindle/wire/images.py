@@ -23,6 +23,9 @@ NAME_DIGITS = 32
 
 #: While a step is built: the files that its commands read, which are in no layer.
 INPUTS = "/run/rekindle/inputs"
+#: Of a function that a step calls: it by value; its name and arguments, and a zip of its modules.
+FUNCTION_FILE, CALL_FILE = f"{INPUTS}/function.pkl", f"{INPUTS}/call.pkl"
+SOURCE_FILE = f"{INPUTS}/source.zip"
 #: Where local modules are, in each image; it is on the import path.
 MODULES = "/root"
 #: Python versions that a Debian release has; others come by uv.
@@ -65,6 +68,17 @@ class LocalFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepSecret:
+    """A named secret of a step: who builds it asks the controller for the values."""
+
+    name: str
+    environment: str = ""
+    id: str = ""  # instead of a name
+    required_keys: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()  # variables of the step's other secrets, which it leaves alone
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of a chain."""
 
@@ -79,6 +93,8 @@ class Step:
     env: dict[str, str] = field(default_factory=dict)
     #: Names of variables that it is given besides; no value is in any name, log or layer's record.
     secrets: tuple[str, ...] = ()
+    #: The same of secrets that the instance keeps; put over those, in this order.
+    named_secrets: tuple[StepSecret, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
     #: Programs of the node's that the commands use, and that are in no layer: ``uv``.
     tools: tuple[str, ...] = ()
@@ -88,7 +104,7 @@ class Step:
 
     def identity(self) -> dict[str, Any]:
         """What a name is made from: all that can change what is built."""
-        return {
+        identity = {
             "kind": self.kind.value,
             "arguments": self.arguments,
             "commands": self.commands,
@@ -98,6 +114,9 @@ class Step:
             "volumes": [dataclasses.asdict(one) for one in self.volumes],
             "tools": sorted(self.tools),
         }
+        if self.named_secrets:
+            identity["named_secrets"] = [dataclasses.asdict(one) for one in self.named_secrets]
+        return identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +149,18 @@ def _step(raw: dict[str, Any]) -> Step:
     known["kind"] = StepKind(known["kind"])
     for name in ("commands", "secrets", "tools"):
         known[name] = tuple(known.get(name, ()))
+    known["named_secrets"] = tuple(map(_secret, raw.get("named_secrets", ())))
     known["files"] = tuple(LocalFiles(**_known(LocalFiles, one)) for one in raw.get("files", ()))
     known["volumes"] = tuple(
         VolumeMount(**_known(VolumeMount, one)) for one in raw.get("volumes", ())
     )
     return Step(**known)
+
+
+def _secret(raw: dict[str, Any]) -> StepSecret:
+    known = _known(StepSecret, raw)
+    lists = {name: tuple(known.get(name, ())) for name in ("required_keys", "kept")}
+    return StepSecret(**{**known, **lists})
 
 
 def _known(kind: Any, raw: dict[str, Any]) -> dict[str, Any]:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from google.protobuf.message import Message
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
 from rekindle.wire.volumes import VolumeMount
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
@@ -38,6 +40,8 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
             raw[name] = tuple(GpuRequest(**as_dict(one)) for one in value)
         elif name == "volumes":
             raw[name] = tuple(_mount_of(one) for one in value)
+        elif name == "parameters":
+            raw[name] = parameters_of(value)
         elif isinstance(value, Mapping):
             raw[name] = {key: os.fsdecode(value[key]) for key in value}
         elif isinstance(value, str | bytes):
@@ -47,6 +51,19 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
         else:
             raw[name] = value
     return FunctionSpec(**raw)
+
+
+def parameters_of(messages: Iterable[pb.ClassParameter]) -> tuple[ClassParameter, ...]:
+    """What a spec or a handle says of the parameters of a class."""
+    return tuple(
+        ClassParameter(one.name, one.type, one.default if one.HasField("default") else None)
+        for one in messages
+    )
+
+
+def parameter_messages(parameters: Iterable[ClassParameter]) -> list[pb.ClassParameter]:
+    """The inverse of ``parameters_of``."""
+    return [pb.ClassParameter(**vars(one)) for one in parameters]
 
 
 def _mount_of(message: pb.VolumeMount) -> VolumeMount:
@@ -180,7 +197,7 @@ def as_dict(message: Message) -> dict[str, Any]:
         elif field.has_presence and not message.HasField(name):
             if field.full_name in _NULL:
                 made[name] = None
-            elif isinstance(value, Message) and name not in _INLINE:
+            elif _is_message(value) and name not in _INLINE:
                 made[name] = {}
         elif name in _INLINE:
             made |= as_dict(value)
@@ -189,8 +206,13 @@ def as_dict(message: Message) -> dict[str, Any]:
     return made
 
 
+def _is_message(value: object) -> TypeGuard[Message]:
+    """Protobuf's, or what stands for them where there is none (plain_messages.py)."""
+    return hasattr(value, "DESCRIPTOR")
+
+
 def _plain(value: object) -> object:
-    if isinstance(value, Message):
+    if _is_message(value):
         otherwise = _OTHERWISE.get(value.DESCRIPTOR.name)
         return otherwise(value) if otherwise else as_dict(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -87,7 +87,7 @@ class Schedule(_message.Message):
     def __init__(self, cron: _Optional[str] = ..., timezone: _Optional[str] = ..., years: _Optional[int] = ..., months: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "image", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "image", "max_inputs", "target_inputs", "max_batch_size", "wait_ms", "parameters")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +138,7 @@ class FunctionSpec(_message.Message):
     TARGET_INPUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     app_name: str
     name: str
     kind: str
@@ -181,7 +182,18 @@ class FunctionSpec(_message.Message):
     target_inputs: int
     max_batch_size: int
     wait_ms: int
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., image: _Optional[str] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    parameters: _containers.RepeatedCompositeFieldContainer[ClassParameter]
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., image: _Optional[str] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ..., parameters: _Optional[_Iterable[_Union[ClassParameter, _Mapping]]] = ...) -> None: ...
+
+class ClassParameter(_message.Message):
+    __slots__ = ("name", "type", "default")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    default: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default: _Optional[str] = ...) -> None: ...
 
 class VolumeMount(_message.Message):
     __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")
@@ -282,13 +294,14 @@ class RegisterAppRequest(_message.Message):
     def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., functions: _Optional[_Iterable[_Union[FunctionDef, _Mapping]]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., ephemeral: bool = ..., tags: _Optional[_Mapping[str, str]] = ..., detached: bool = ...) -> None: ...
 
 class FunctionHandle(_message.Message):
-    __slots__ = ("name", "function_id", "app_id", "version", "kind", "methods", "node_token")
+    __slots__ = ("name", "function_id", "app_id", "version", "kind", "methods", "parameters", "node_token")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     NODE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     function_id: str
@@ -296,8 +309,9 @@ class FunctionHandle(_message.Message):
     version: int
     kind: str
     methods: _containers.RepeatedScalarFieldContainer[str]
+    parameters: _containers.RepeatedCompositeFieldContainer[ClassParameter]
     node_token: str
-    def __init__(self, name: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., version: _Optional[int] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., node_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., version: _Optional[int] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ClassParameter, _Mapping]]] = ..., node_token: _Optional[str] = ...) -> None: ...
 
 class RegisterAppReply(_message.Message):
     __slots__ = ("functions",)
@@ -1429,7 +1443,7 @@ class PoolsStatus(_message.Message):
     def __init__(self, settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., costs: _Optional[_Union[FunctionCosts, _Mapping]] = ..., service_ms: _Optional[float] = ..., service_p95_ms: _Optional[float] = ...) -> None: ...
 
 class PoolStatus(_message.Message):
-    __slots__ = ("params", "in_flight", "arrivals", "busy", "idle", "starting", "home", "why", "plan", "agents")
+    __slots__ = ("params", "in_flight", "arrivals", "busy", "idle", "starting", "home", "why", "plan", "agents", "instance")
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     ARRIVALS_FIELD_NUMBER: _ClassVar[int]
@@ -1440,6 +1454,7 @@ class PoolStatus(_message.Message):
     WHY_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     params: str
     in_flight: int
     arrivals: int
@@ -1450,7 +1465,8 @@ class PoolStatus(_message.Message):
     why: str
     plan: PoolPlan
     agents: _containers.RepeatedCompositeFieldContainer[PoolAtAgent]
-    def __init__(self, params: _Optional[str] = ..., in_flight: _Optional[int] = ..., arrivals: _Optional[int] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., home: _Optional[str] = ..., why: _Optional[str] = ..., plan: _Optional[_Union[PoolPlan, _Mapping]] = ..., agents: _Optional[_Iterable[_Union[PoolAtAgent, _Mapping]]] = ...) -> None: ...
+    instance: str
+    def __init__(self, params: _Optional[str] = ..., in_flight: _Optional[int] = ..., arrivals: _Optional[int] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., home: _Optional[str] = ..., why: _Optional[str] = ..., plan: _Optional[_Union[PoolPlan, _Mapping]] = ..., agents: _Optional[_Iterable[_Union[PoolAtAgent, _Mapping]]] = ..., instance: _Optional[str] = ...) -> None: ...
 
 class PoolAtAgent(_message.Message):
     __slots__ = ("agent_id", "report")
@@ -1572,6 +1588,12 @@ class KeptCalls(_message.Message):
     first_gone_in_s: float
     last_gone_in_s: float
     def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., calls: _Optional[int] = ..., first_gone_in_s: _Optional[float] = ..., last_gone_in_s: _Optional[float] = ...) -> None: ...
+
+class FetchStepSecretsRequest(_message.Message):
+    __slots__ = ("secrets",)
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
+    def __init__(self, secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
 
 class FetchSecretsReply(_message.Message):
     __slots__ = ("values",)
@@ -2147,7 +2169,7 @@ class LeaseGranted(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested", "leaves")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -2157,6 +2179,7 @@ class AgentMessage(_message.Message):
     APP_CLOSED_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     NESTED_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
     done: Done
@@ -2166,7 +2189,16 @@ class AgentMessage(_message.Message):
     app_closed: AppClosed
     lease: LeaseGranted
     nested: NestedCalls
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ...) -> None: ...
+    leaves: AgentLeaves
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ..., leaves: _Optional[_Union[AgentLeaves, _Mapping]] = ...) -> None: ...
+
+class AgentLeaves(_message.Message):
+    __slots__ = ("reason", "ended")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    ended: bool
+    def __init__(self, reason: _Optional[str] = ..., ended: bool = ...) -> None: ...
 
 class NestedCalls(_message.Message):
     __slots__ = ("calls",)

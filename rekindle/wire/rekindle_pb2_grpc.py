@@ -1792,6 +1792,11 @@ class AgentGatewayStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.FromString,
                 _registered_method=True)
+        self.FetchStepSecrets = channel.unary_unary(
+                '/rekindle.v1.AgentGateway/FetchStepSecrets',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchStepSecretsRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.FromString,
+                _registered_method=True)
 
 
 class AgentGatewayServicer(object):
@@ -1819,6 +1824,13 @@ class AgentGatewayServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchStepSecrets(self, request, context):
+        """The variables of named secrets, as they are now, for a step of an image that is built.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentGatewayServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1835,6 +1847,11 @@ def add_AgentGatewayServicer_to_server(servicer, server):
             'FetchSecrets': grpc.unary_unary_rpc_method_handler(
                     servicer.FetchSecrets,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.SerializeToString,
+            ),
+            'FetchStepSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchStepSecrets,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchStepSecretsRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.SerializeToString,
             ),
     }
@@ -1920,6 +1937,33 @@ class AgentGateway(object):
             target,
             '/rekindle.v1.AgentGateway/FetchSecrets',
             rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchStepSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.AgentGateway/FetchStepSecrets',
+            rekindle_dot_wire_dot_rekindle__pb2.FetchStepSecretsRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.FromString,
             options,
             channel_credentials,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError
 
 if TYPE_CHECKING:
+    from rekindle.wire.class_parameters import ClassParameter
     from rekindle.wire.gpus import GpuRequest
     from rekindle.wire.volumes import VolumeMount
 
@@ -92,6 +93,8 @@ class FunctionSpec:
     #: What names it among the variants of its function; "" of that itself.
     variant: str = ""
     volumes: tuple[VolumeMount, ...] = ()
+    #: Of a class: what an instance is given values for, in the order of their declaration.
+    parameters: tuple[ClassParameter, ...] = ()
     #: The image that it runs in, as JSON of ``wire.images.ImageSpec``; "" is the node's own files.
     image: str = ""
 
@@ -123,11 +126,13 @@ class FunctionSpec:
         raw |= {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
+        from rekindle.wire.class_parameters import ClassParameter
         from rekindle.wire.gpus import GpuRequest
         from rekindle.wire.volumes import VolumeMount
 
         raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
         raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
+        raw["parameters"] = tuple(ClassParameter(**one) for one in raw.get("parameters") or ())
         return cls(**raw)
 
     def message_fields(self) -> dict[str, Any]:
@@ -148,7 +153,7 @@ class FunctionSpec:
 
 
 def params_digest(params: bytes) -> str:
-    """What names the pool of an instance's pickled parameters; "" where there are none."""
+    """What names the pool of an instance's packed parameters; "" where there are none."""
     return hashlib.sha256(params).hexdigest() if params else ""
 
 

@@ -94,7 +94,7 @@ def fake() -> Iterator[Letters]:
 
 
 def test_ls_shows_what_waits_by_function(fake: Letters) -> None:
-    lines = rekindle(fake.directory, "queue", "ls").stdout.splitlines()
+    lines = rekindle(fake.directory, "inputs", "ls").stdout.splitlines()
     assert lines[0].split() == [
         *("function", "queued", "in", "flight", "delayed", "oldest", "dead", "id"),
     ]
@@ -102,15 +102,15 @@ def test_ls_shows_what_waits_by_function(fake: Letters) -> None:
     assert lines[2].split() == ["idle.f", "0", "0", "0", "-", "0", "fu-9"]
     for name in ("price", "shop", "shop.price", "fu-1"):
         told = json.loads(
-            rekindle(fake.directory, "queue", "ls", "--function", name, "--json").stdout
+            rekindle(fake.directory, "inputs", "ls", "--function", name, "--json").stdout
         )
         assert [(one["function_id"], one["queued"]) for one in told] == [("fu-1", 7)]
-    wrong = rekindle(fake.directory, "queue", "ls", "--function", "prise", status=1)
+    wrong = rekindle(fake.directory, "inputs", "ls", "--function", "prise", status=1)
     assert "no open function is called 'prise'" in wrong.stderr
 
 
 def test_show_tells_how_far_a_call_is(fake: Letters) -> None:
-    shown = rekindle(fake.directory, "queue", "show", "fc-some").stdout
+    shown = rekindle(fake.directory, "inputs", "show", "fc-some").stdout
     lines = [line.strip().partition("  ") for line in shown.splitlines() if line.strip()]
     rows = {key: value.strip() for key, _, value in lines}
     assert rows["function"] == "shop.price" and rows["state"] == "running"
@@ -121,7 +121,7 @@ def test_show_tells_how_far_a_call_is(fake: Letters) -> None:
         "4",
     )
     assert rows["submitted"].startswith("1 min")
-    told = json.loads(rekindle(fake.directory, "queue", "show", "fc-some", "--json").stdout)
+    told = json.loads(rekindle(fake.directory, "inputs", "show", "fc-some", "--json").stdout)
     assert told["state"] == "running" and told["inputs"] == 10 and told["cancelled"] is False
 
 
@@ -141,35 +141,34 @@ def test_a_call_has_a_state_in_one_word(info: dict[str, Any], state: str) -> Non
 
 
 def test_cancel_says_what_it_met(fake: Letters) -> None:
-    ended = rekindle(fake.directory, "queue", "cancel", "fc-some", "--terminate-containers")
+    ended = rekindle(fake.directory, "inputs", "cancel", "fc-some", "--terminate-containers")
     assert ended.stdout == "fc-some: 4 queued inputs and 2 in flight cancelled.\n"
     assert fake.cancelled[0].terminate_containers
-    assert "nothing was left" in rekindle(fake.directory, "queue", "cancel", "fc-done").stdout
+    assert "nothing was left" in rekindle(fake.directory, "inputs", "cancel", "fc-done").stdout
     assert not fake.cancelled[1].terminate_containers
 
 
 def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
-    lines = rekindle(fake.directory, "queue", "dead", "ls").stdout.splitlines()
+    lines = rekindle(fake.directory, "inputs", "dead", "ls").stdout.splitlines()
     assert len(lines) == 4
     for part in ("1-0", "shop.price", "fc-call1", "5m", "2 KiB", "killed by signal 1"):
         assert part in lines[1]
     assert "more words" not in lines[1]
-    few = rekindle(fake.directory, "queue", "dead", "ls", "--limit", "1").stdout
+    few = rekindle(fake.directory, "inputs", "dead", "ls", "--limit", "1").stdout
     assert "There are more" in few and "2-0" not in few
-    told = json.loads(
-        rekindle(fake.directory, "queue", "dead", "ls", "--function", "shop.price", "--json").stdout
-    )
+    of_one = ("dead", "ls", "--function", "shop.price", "--json")
+    told = json.loads(rekindle(fake.directory, "inputs", *of_one).stdout)
     assert [one["id"] for one in told] == ["1-0", "3-0"]
-    shown = rekindle(fake.directory, "queue", "dead", "show", "2-0").stdout
+    shown = rekindle(fake.directory, "inputs", "dead", "show", "2-0").stdout
     for part in ("shop.stock", "RunnerLostError", "signal 2\nmore words"):
         assert part in shown
-    missing = rekindle(fake.directory, "queue", "dead", "show", "9-9", status=1)
+    missing = rekindle(fake.directory, "inputs", "dead", "show", "9-9", status=1)
     assert "no dead letter 9-9" in missing.stderr and "dead ls" in missing.stderr
 
 
 def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     def replay(*argv: str) -> str:
-        return rekindle(fake.directory, "queue", "dead", "replay", *argv).stdout
+        return rekindle(fake.directory, "inputs", "dead", "replay", *argv).stdout
 
     told = replay("2-0", "9-9").splitlines()
     assert told[0] == "1 dead letter put back on the queue."
@@ -179,24 +178,24 @@ def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     assert replay("--all") == "0 dead letters put back on the queue.\n"
     assert fake.selected[-1].all
     for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
-        wrong = rekindle(fake.directory, "queue", "dead", "replay", *argv, status=1)
+        wrong = rekindle(fake.directory, "inputs", "dead", "replay", *argv, status=1)
         assert "takes ids, --function NAME or --all" in wrong.stderr
 
 
 def test_dropping_many_is_confirmed(fake: Letters) -> None:
-    wrong = rekindle(fake.directory, "queue", "dead", "drop", "--all", status=1)
+    wrong = rekindle(fake.directory, "inputs", "dead", "drop", "--all", status=1)
     assert "--yes" in wrong.stderr and not fake.selected
     assert (
-        "1 dead letter dropped" in rekindle(fake.directory, "queue", "dead", "drop", "1-0").stdout
+        "1 dead letter dropped" in rekindle(fake.directory, "inputs", "dead", "drop", "1-0").stdout
     )
-    ended = rekindle(fake.directory, "queue", "dead", "drop", "--all", "-y")
+    ended = rekindle(fake.directory, "inputs", "dead", "drop", "--all", "-y")
     assert ended.stdout == "2 dead letters dropped.\n"
-    assert rekindle(fake.directory, "queue", "dead", "ls").stdout == "There are no dead letters.\n"
+    assert rekindle(fake.directory, "inputs", "dead", "ls").stdout == "There are no dead letters.\n"
 
 
 async def run(directory: Path, *argv: str) -> str:
     """A command to its end, beside this test's loop."""
-    return (await asyncio.to_thread(rekindle, directory, "queue", *argv)).stdout
+    return (await asyncio.to_thread(rekindle, directory, "inputs", *argv)).stdout
 
 
 @in_loop
@@ -219,7 +218,7 @@ async def test_an_input_that_was_given_up_is_replayed_in_the_app_as_it_is_run_ag
         assert [(one["call_id"], one["deliveries"]) for one in told] == [(call_id, 5)]
         assert "killed" in await run(where, "dead", "show", told[0]["id"])
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
-        assert "1 dead letters are of apps that are closed" in await run(where, "ls")
+        assert "Dead letters of apps that are closed: 1" in await run(where, "ls")
         metrics = (await client.call("Metrics", pb.MetricsRequest())).text
         assert 'rekindle_dead_letters{function="(closed)"} 1.0' in metrics
         refused = await run(where, "dead", "replay", told[0]["id"])

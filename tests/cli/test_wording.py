@@ -16,6 +16,8 @@ def test_a_hint_of_the_library_becomes_a_command() -> None:
     elsewhere = of_commands(NotFoundError(said.replace("main", "test")))
     assert "`rekindle dict create counts --env test` makes it" in str(elsewhere)
     assert "--force replaces it" in str(of_commands(NotFoundError("force=True replaces it")))
+    gone = of_commands(NotFoundError(said), ["dict", "delete", "counts"])
+    assert str(gone).endswith("in the environment 'main'; `rekindle dict list` shows all")
     untouched = NotFoundError("no such thing")
     assert of_commands(untouched) is untouched and str(untouched) == "no such thing"
 
@@ -25,6 +27,13 @@ def test_a_volume_that_is_missing_has_its_command_alone() -> None:
         Registry.default().find("absent", "nowhere")
     text = str(of_commands(caught.value))
     assert "create_if_missing" not in text and "`rekindle volume create absent` makes one" in text
+
+
+def test_who_wants_a_volume_gone_is_not_told_how_to_make_it() -> None:
+    with pytest.raises(NotFoundError) as caught:
+        Registry.default().find("absent", "nowhere")
+    text = str(of_commands(caught.value, ["volume", "delete", "absent"]))
+    assert text.endswith("; `rekindle volume list` shows all")
 
 
 def test_a_table_in_a_pipe_has_no_spaces_at_the_ends_of_its_lines(

@@ -96,3 +96,37 @@ async def test_a_dead_agent_counts_for_as_many_inputs_as_it_had_runners() -> Non
                 for assign in again:
                     await second.done(assign)
                 assert len(await client.results(call_id)) == 10
+
+
+@in_loop
+async def test_what_an_agent_had_that_said_it_ends_counts_nothing() -> None:
+    """However it ends: the stream is ended for one that is done, one that is killed meanwhile is
+    seen dead. It is given nothing more."""
+    for done in (True, False):
+        with running_instance() as instance, process() as victim:
+            async with (
+                Client(instance) as client,
+                FakeAgent(instance, max_runners=1, pid=victim.pid) as first,
+            ):
+                _, [function_id] = await client.register("app", spec())
+                call_id = await client.submit(function_id, dict.fromkeys(range(4), b""))
+                for _ in range(4):
+                    await first.assigned.get()
+                await first.send(leaves=pb.AgentLeaves(reason="it was told to end"))
+                if done:
+                    await first.send(leaves=pb.AgentLeaves(reason="told to end", ended=True))
+                    await first.lost_connection()
+                else:
+                    victim.kill()
+                    victim.wait()
+                    await first.disconnect()
+                another = await client.submit(function_id, {0: b""})
+                async with FakeAgent(instance, max_runners=1) as second:
+                    again = [await second.assigned.get() for _ in range(5)]
+                    assert {one.delivery for one in again} == {1}
+                    assert [one.inputs[0].index for one in again[:4]] == [0, 1, 2, 3]
+                    for assign in again:
+                        await second.done(assign)
+                    assert len(await client.results(call_id)) == 4
+                    assert len(await client.results(another)) == 1
+                    assert first.assigned.empty()

@@ -75,7 +75,7 @@ def test_up_status_run_down(home: Home) -> None:
     assert "No app is running." in plain and "connected" in plain
     ended = home.run(script, "--phases")
     assert ended.out.startswith("42\n"), "the hook did not run again"
-    assert phases(ended.out, "Counter.add")[0][0] in ("spare", "fork", "restore")
+    assert phases(ended.out, "Counter.add")[0][0] in ("fork", "restore", "spare")
 
     waits = home.start_rekindle("run", home.script(WAITS, "waits.py"))
     waits.until("waiting")

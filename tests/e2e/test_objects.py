@@ -92,8 +92,10 @@ def test_runners_share_them_and_load_no_event_loop_for_it(shared: Home) -> None:
     for kind, name in (("dict", "e2e.counts"), ("queue", "e2e.work"), ("queue", "e2e.other")):
         shared.rekindle(kind, "delete", name, "--yes")
         assert "no" in shared.rekindle(kind, "delete", name, "--yes", status=1).err
+    assert shared.rekindle("queue", "ls").out == shared.rekindle("queue", "list").out
     # What was there before there were Queues.
-    assert shared.rekindle("queue", "ls").out == shared.rekindle("inputs", "ls").out
+    former = shared.rekindle("queue", "dead", "ls").out
+    assert former == shared.rekindle("inputs", "dead", "list").out
 
 
 def test_the_crawler_visits_each_page_once(shared: Home) -> None:

@@ -75,7 +75,7 @@ def test_an_operator_sees_the_traffic_of_an_app_and_its_log_when_it_has_closed(
 
     shown = home.rekindle("top", "--once").out
     assert "shop.price" in shown and "START" in shown.upper()
-    [row] = json.loads(home.rekindle("queue", "ls", "--json").out)
+    [row] = json.loads(home.rekindle("inputs", "ls", "--json").out)
     assert (row["function"], row["queued"], row["in_flight"], row["dead"]) == ("price", 0, 0, 0)
 
     gate.open()

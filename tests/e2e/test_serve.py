@@ -60,3 +60,15 @@ def test_the_app_ends_with_a_serve_that_is_killed(shared: Home) -> None:
     serving.process.send_signal(signal.SIGKILL)
     serving.end()
     assert "stopped" in shared.rekindle("app", "info", "orphan-dev").out
+
+
+def test_serve_ends_with_its_instance_and_says_so(home: Home) -> None:
+    home.up()
+    script = home.script(SERVED.replace("words_of_test", "left"))
+    home.script("def word(): return 'left'", "left.py")
+    serving = home.start_rekindle("serve", script)
+    serving.until("Serving greeter-dev, version 1", "err")
+    home.rekindle("down")
+    ended = serving.end()
+    assert ended.status == 1
+    assert "`rekindle down` took it down" in ended.err and "Traceback" not in ended.err

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from tests.e2e.harness import Home
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (the demo extra)"
+)
 
 
 @pytest.mark.criu

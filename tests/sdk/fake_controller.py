@@ -33,6 +33,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.bundle import MANIFEST, Sent
+from rekindle.wire.class_parameters import unpack
 from rekindle.wire.errors import to_status
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.messages import spec_of
@@ -397,7 +398,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         key = (function_id, params)
         if key not in self._services:
             made = payload["cls"].__new__(payload["cls"])
-            values = pickle.loads(params) if params else {}
+            values = unpack(params)
             for name, value in values.items():
                 setattr(made, name, value)
             for hook in (*payload["enter_snap"], *payload["enter_gpu"], *payload["enter"]):

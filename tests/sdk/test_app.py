@@ -364,6 +364,6 @@ def test_what_an_app_gives_its_functions_goes_to_those_that_it_includes(
     volume = rekindle.Volume.from_name("shelf", create_if_missing=True)
     secret = rekindle.Secret.from_dict({"A": "1"}, in_snapshot=True)
     whole = rekindle.App("whole", secrets=[secret], volumes={"/shelf": volume}).include(parts)
-    (made,) = registration.request_for(whole, "whole", "ap-1", None).functions
+    (made,) = registration.request_for(whole, "whole", "ap-1", None, lambda: tmp_path).functions
     assert made.secrets == {"A": "1"} and list(made.spec.secrets_in_snapshot) == ["A"]
     assert [mount.path for mount in made.spec.volumes] == [b"/shelf"]

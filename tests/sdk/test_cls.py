@@ -10,7 +10,7 @@ import pytest
 import rekindle
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import hooks_of
-from rekindle.sdk.binding import pack_parameters
+from rekindle.wire.class_parameters import pack as pack_parameters
 
 app = rekindle.App("classes")
 trace: list[str] = []

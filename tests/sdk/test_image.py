@@ -12,7 +12,7 @@ import rekindle
 from rekindle import Image, Secret
 from rekindle.exception import InvalidError, RequestSizeError, SerializationError
 from rekindle.sdk import image_files
-from rekindle.wire.images import VARIABLE, Step, StepKind, names
+from rekindle.wire.images import VARIABLE, ImageSpec, Step, StepKind, StepSecret, names
 
 FACTOR = 2
 
@@ -146,10 +146,7 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
             lambda: _base().add_local_dir(".", "/x").run_commands("ls"),
             "put it first, or give that one copy=True",
         ),
-        (
-            lambda: _base().run_commands("a", secrets=[Secret.from_name("a-name")]),
-            "Secret.from_dict",
-        ),
+        (lambda: _base().run_commands("a", secrets=["a-name"]), "Secret.from_name"),
         (lambda: rekindle.App("a", image="debian"), "must be a rekindle.Image"),
         (lambda: rekindle.App("a").function(image="debian"), "must be a rekindle.Image"),
     ],
@@ -273,6 +270,27 @@ def test_values_of_secrets_are_in_nothing_that_travels() -> None:
     image = _base().run_commands("x", secrets=[secret])
     assert "a-value" not in image.spec().to_json()
     assert _last(image).secrets == ("TOKEN",)
+
+
+def test_a_secret_by_name_is_in_the_name_of_its_step_and_its_values_are_the_builders_to_ask_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = Secret.from_name("index", required_keys=["PIP_INDEX_URL"])
+    plain = Secret.from_dict({"LATER": "1"})
+    step = _last(_base().pip_install("six", secrets=[named, plain]))
+    assert step.secrets == ("LATER",)
+    assert step.named_secrets == (
+        StepSecret(
+            name="index", environment="main", required_keys=("PIP_INDEX_URL",), kept=("LATER",)
+        ),
+    )
+    spec = _base().pip_install("six", secrets=[named]).spec()
+    assert ImageSpec.from_json(spec.to_json()) == spec
+    name = _name(_base().pip_install("six", secrets=[named]))
+    assert name != _name(_base().pip_install("six"))
+    assert name != _name(_base().pip_install("six", secrets=[Secret.from_name("other")]))
+    monkeypatch.setenv("REKINDLE_ENVIRONMENT", "other")
+    assert name != _name(_base().pip_install("six", secrets=[named]))
 
 
 # ---- in runners --------------------------------------------------------------------------------

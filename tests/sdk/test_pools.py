@@ -10,7 +10,7 @@ import pytest
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import autoscaler
-from rekindle.sdk.binding import pack_parameters
+from rekindle.wire.class_parameters import pack as pack_parameters
 from rekindle.wire.messages import option_values
 from tests.sdk.fake_controller import FakeController
 

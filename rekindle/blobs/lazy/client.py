@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +57,16 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A file that can be read."""
+
+    path: Path
+    size: int
+    hinted: int  # chunks that are fetched before they are touched
+    is_complete: bool
+
+
+@dataclass(frozen=True)
 class Touched:
     """What was read of a file: chunks in the order of the first touch; bytes over the wire."""
 
@@ -74,6 +84,9 @@ class LazyFiles:
         self.mountpoint = Path(settings.mountpoint)
         #: Blob -> why it could not be read the last time that somebody tried.
         self.failures: dict[str, str] = {}
+        #: Called with a blob, why it could not be read and the kind of error, in a thread of its
+        #: own; the reader gets its error when this returns.
+        self.on_failed: Callable[[str, str, str], None] = lambda _blob, _reason, _kind: None
         #: That the process is gone without having been told, in words; "" as long as it is not.
         self.ended = ""
         self._process = process
@@ -128,9 +141,13 @@ class LazyFiles:
         None: those that the store has a hint about. Raises BlobNotFoundError, BlobDamagedError,
         BlobStoreError, BlobError.
         """
+        return self.look(blob, first).path
+
+    def look(self, blob: str, first: Iterable[int] | None = None) -> Opened:
+        """As ``open``, with what is known of it."""
         self.failures.pop(blob, None)
-        self._ask("open", blob=blob, first=None if first is None else list(first))
-        return self.mountpoint / blob
+        said = self._ask("open", blob=blob, first=None if first is None else list(first))
+        return Opened(self.mountpoint / blob, said["size"], said["hinted"], said["complete"])
 
     def rest(self, blob: str) -> Future[None]:
         """Have all of a file fetched, when nothing else is to be done; done when it is here."""
@@ -222,6 +239,13 @@ class LazyFiles:
         if not self._closing:
             self._unmount()
 
+    def _note(self, message: dict[str, Any]) -> None:
+        try:
+            self.on_failed(message["blob"], message["reason"], message["kind"])
+        finally:
+            with suppress(BlobError):  # it has ended meanwhile
+                self._ask("noted", number=message["number"])
+
     def _take(self, message: dict[str, Any]) -> None:
         if "id" in message:
             answer = self._answers.get(message["id"])
@@ -237,6 +261,8 @@ class LazyFiles:
             self._ready.set_exception(SetupError(message["reason"]))
         elif message["event"] == "failed":
             self.failures[message["blob"]] = message["reason"]
+            if "number" in message:
+                threading.Thread(target=self._note, args=(message,), daemon=True).start()
         elif message["event"] == "complete":
             future = self._complete.setdefault(message["blob"], Future())
             if not future.done():

@@ -27,12 +27,16 @@ FILE_MODE = 0o400
 
 
 class BlobFiles(mfusepy.Operations):  # type: ignore[misc]
-    """See the module. ``failed`` is called with a file and why it could not be read."""
+    """See the module. ``failed`` is called with a file and why it could not be read, before the
+    reader learns of it."""
 
     use_ns = True
 
     def __init__(
-        self, cache: LazyCache, ready: Callable[[], None], failed: Callable[[LazyFile, str], None]
+        self,
+        cache: LazyCache,
+        ready: Callable[[], None],
+        failed: Callable[[LazyFile, Exception], None],
     ) -> None:
         self._cache = cache
         self._ready = ready
@@ -89,5 +93,5 @@ class BlobFiles(mfusepy.Operations):  # type: ignore[misc]
         except (BlobError, OSError) as error:
             reason = in_words(error, file)
             log.warning("read failed", extra=kv(blob=file.blob, offset=offset, reason=reason))
-            self._failed(file, reason)
+            self._failed(file, error)
             raise mfusepy.FuseOSError(errno.EIO) from error

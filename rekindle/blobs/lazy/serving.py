@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 
 from rekindle.blobs.lazy.cache import LazyCache
 from rekindle.blobs.lazy.control import Control
-from rekindle.blobs.lazy.file import COMPLETE, LazyFile
+from rekindle.blobs.lazy.file import COMPLETE, LazyFile, in_words
 from rekindle.blobs.lazy.operations import FILE_MODE, BlobFiles
 from rekindle.blobs.store import open_store
 from rekindle.exception import BlobError, Error
@@ -20,6 +21,8 @@ from rekindle.exception import BlobError, Error
 #: Readers that wait at the same time; others wait in the kernel.
 _MAX_THREADS = 64
 _MAX_IDLE_THREADS = 8
+#: What the owner may take for what it does about a read that fails.
+_NOTED_S = 5.0
 
 
 def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
@@ -42,7 +45,7 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
     files = BlobFiles(
         cache,
         ready=lambda: control.say(event="ready"),
-        failed=lambda file, reason: control.say(event="failed", blob=file.blob, reason=reason),
+        failed=orders.failed,
     )
     import mfusepy
 
@@ -86,7 +89,10 @@ class Orders:
             "place": self._place,
             "give_up": self._give_up,
             "usage": self._usage,
+            "noted": self._noted,
         }
+        self._numbers = itertools.count(1)
+        self._unnoted: dict[int, threading.Event] = {}
 
     def follow(self) -> None:
         """Until the owner is gone: then this process is, at once, whatever it is doing."""
@@ -96,6 +102,28 @@ class Orders:
                 # Each by itself: a store that does not answer must not keep the others waiting.
                 threading.Thread(target=self._do, args=(order,), daemon=True).start()
         os._exit(0)
+
+    def failed(self, file: LazyFile, error: Exception) -> None:
+        """Tell the owner that a read fails; returns once it has done what it does about that.
+
+        So whoever reads is ended by it, or is not, before an error is seen there.
+        """
+        number, noted = next(self._numbers), threading.Event()
+        self._unnoted[number] = noted
+        self._control.say(
+            event="failed",
+            blob=file.blob,
+            reason=in_words(error, file),
+            kind=type(error).__name__,
+            number=number,
+        )
+        noted.wait(_NOTED_S)
+        self._unnoted.pop(number, None)
+
+    def _noted(self, order: dict[str, Any]) -> dict[str, Any]:
+        if (noted := self._unnoted.get(order["number"])) is not None:
+            noted.set()
+        return {}
 
     def _do(self, order: dict[str, Any]) -> None:
         try:

@@ -155,7 +155,8 @@ class Agents:
             if isinstance(holding, DetachedInput) and holding.state is DetachedState.ASSIGNED:
                 holding.move(DetachedState.ORPHANED)
         self._forget_opened(agent)
-        log.warning(
+        log.log(
+            logging.INFO if agent.leaving else logging.WARNING,
             "agent's connection ended",
             extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=agent.count),
         )
@@ -167,6 +168,16 @@ class Agents:
             loop.add_reader(
                 agent.pidfd, self._give_up, agent, f"the agent (process {agent.pid}) died"
             )
+
+    def leaves(self, agent: Agent, reason: str, *, ended: bool) -> None:
+        """An agent was told to end. It gives back what it has; with ``ended`` it has done so."""
+        agent.leaving = reason or "it ended"
+        self._forget_opened(agent)
+        log.info("agent leaves", extra=kv(agent=agent.agent_id, ended=ended, inputs=agent.count))
+        if ended and agent.outbox is not None:
+            agent.outbox.put_nowait(None)  # by the stream's end it knows that this was heard
+            self.leave(agent, agent.session)
+            self._give_up(agent, agent.leaving)
 
     def _forget_opened(self, agent: Agent) -> None:
         """What was sent over a connection that ended may never have arrived."""
@@ -188,7 +199,8 @@ class Agents:
         if agent.pidfd >= 0:
             os.close(agent.pidfd)
             agent.pidfd = -1
-        log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
+        level = logging.INFO if agent.leaving else logging.WARNING
+        log.log(level, "agent is gone", extra=kv(agent=agent.agent_id, reason=reason))
         self._core.publish(AgentLost(agent, reason))
         self._core.tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
 

@@ -93,6 +93,13 @@ class AgentGateway:
         declared, named = await self._registry.load_secrets(function.function_id)
         return pb.FetchSecretsReply(values=await self._secrets.values(declared, named))
 
+    @answered
+    async def FetchStepSecrets(
+        self, request: pb.FetchStepSecretsRequest, context: Context
+    ) -> pb.FetchSecretsReply:
+        await self._secrets.check(request.secrets)
+        return pb.FetchSecretsReply(values=await self._secrets.values({}, request.secrets))
+
 
 def _hello(first: pb.AgentMessage) -> pb.AgentHello:
     if first.WhichOneof("kind") != "hello":

@@ -10,6 +10,7 @@ from rekindle.controller.core import Core
 from rekindle.controller.events import HeartbeatReceived, ResultsReceived
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.nodes.agentnews import news_of
+from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.queue.nested import NestedCallBook
 from rekindle.controller.queue.reaper import Reaper
@@ -27,6 +28,7 @@ class AgentInbox:
     """Takes what agents say."""
 
     _core: Core
+    _agents: Agents
     _results: ResultIntake
     _redelivery: Redelivery
     _reaper: Reaper
@@ -56,6 +58,8 @@ class AgentInbox:
             self._orders.leasing.answered(message.lease)
         elif kind == "nested":
             self._nested.ended(message.nested.calls)
+        elif kind == "leaves":
+            self._agents.leaves(agent, message.leaves.reason, ended=message.leaves.ended)
         elif kind == "app_closed":
             self._orders.app_closed(message.app_closed.app_id, agent)
         else:

@@ -140,6 +140,7 @@ class PoolState:
         """For ``rekindle pool ls``."""
         return pb.PoolStatus(
             params=self.digest,
+            instance=self.params.decode(errors="replace"),
             in_flight=self.in_flight,
             arrivals=self.arrivals,
             busy=self.busy,

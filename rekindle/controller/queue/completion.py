@@ -55,7 +55,7 @@ class Completer:
             most_letters=self._core.settings.dead_letters,
         )
         function = call.function
-        function.undone = got.undone
+        function.counted(got.undone)
         call.counted(got.done, got.total, got.batches)
         self._table.finish(batch)
         self._core.publish(InputsCompleted(call, batch.statuses))

@@ -78,8 +78,8 @@ class Dispatcher:
     def pump(self) -> None:
         """Assign what can be assigned now."""
         table = self._table
-        turns = Turns(table.ready.values())
         rooms = Rooms(self._core.state.agents.values())
+        turns = Turns(table.ready.values() if rooms.has_any(0) else table.nested_ready())
         messages: dict[tuple[Agent, QueuedBatch], AssignedBatch] = {}
         filling: set[tuple[str, str]] = set()
         while (function := turns.next()) is not None:

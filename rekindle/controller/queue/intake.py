@@ -151,10 +151,10 @@ class Intake:
         size: int,
     ) -> None:
         """Take over what Redis says of a request."""
-        function.undone = got.undone
+        function.counted(got.undone)
         if got.full:
             limit = self._core.settings.max_pending
-            what = f"{got.undone:,} inputs of {function.name!r} wait or run"
+            what = f"{got.undone.undone:,} inputs of {function.name!r} wait or run"
             raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_PENDING"))
         call.counted(got.done, got.total, got.batches)
         call.accepted = max(call.accepted, got.accepted)

@@ -72,8 +72,14 @@ class Redelivery:
         """An agent is gone for good, with what it had.
 
         Which of its inputs ran is not known. No more than its runners could, and they take the
-        oldest first: so many of each function count it as a delivery that was lost.
+        oldest first: so many of each function count it as a delivery that was lost. One that said
+        that it ends has ended what it ran: nothing of it counts.
         """
+        if agent.leaving:
+            had = [(holding, index) for holding in agent.holdings for index in holding.indexes]
+            self._redeliver(had, reason, counts=False)
+            self._dispatcher.pump()
+            return
         runners: dict[Function, int] = {}
         counted: list[tuple[Holding, int]] = []
         others: list[tuple[Holding, int]] = []

@@ -153,7 +153,7 @@ class StreamLoader:
         with function.tombstones.reading():
             pending = await self._store.pending(function.function_id)
             await self._load(function, pending, orphaned=orphaned)
-        [function.undone] = await self._store.depth([function.function_id])
+        function.counted(await self._store.undone(function.function_id))
         function.backlog = True  # whether it is so, the first take shows
 
     async def _load(

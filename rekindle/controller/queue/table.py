@@ -76,6 +76,15 @@ class InputTable:
         ready.insert(_front(ready, work) if first else _place(ready, work), work)
         self.ready[call.function.function_id] = call.function
 
+    def nested_ready(self) -> list[Function]:
+        """Functions whose next input was made inside of a call: room may be left for them alone."""
+        found = []
+        for function in list(self.ready.values()):
+            work = self.next_ready(function)
+            if work is not None and work.entry.call.depth:
+                found.append(function)
+        return found
+
     def next_ready(self, function: Function) -> Ready | None:
         """The function's first ready work; what was completed meanwhile is passed over."""
         while function.ready:

@@ -100,7 +100,9 @@ class Scheduled:
 
     def to_json(self) -> str:
         """As it is stored."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        raw = {**vars(self), "runs": [vars(run) for run in self.runs]}
+        raw["claimed"] = vars(self.claimed) if self.claimed is not None else None
+        return json.dumps(raw, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Scheduled:

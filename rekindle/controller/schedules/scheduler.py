@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 _LOOK_S = 15.0
 #: What could not be submitted, as Redis was away or the queue full, is tried again after this.
 _AGAIN_S = 1.0
-#: Submitted at a time.
-_AT_ONCE = 32
+#: So many are claimed together, submitted side by side, and noted together.
+_AT_ONCE = 64
 _NEVER = float("inf")
 
 
@@ -154,40 +154,62 @@ class Scheduler:
         async with self._turn:
             now = self.clock()
             due = [name for name, at in self._next.items() if at <= now]
-            places, again = asyncio.Semaphore(_AT_ONCE), False
-
-            async def one(name: str) -> bool:
-                async with places:
-                    return await self._run_due(self.known[name], now)
-
-            for done in await asyncio.gather(*map(one, due)):
-                again = again or not done
+            again = False
+            for at in range(0, len(due), _AT_ONCE):
+                some = [self.known[name] for name in due[at : at + _AT_ONCE]]
+                again = not await self._run_due(some, now) or again
             return now + _AGAIN_S if again else min(self._next.values(), default=_NEVER)
 
-    async def _run_due(self, one: Scheduled, now: float) -> bool:
-        """Run one for the latest due time; False where it is to be tried again."""
-        if one.app not in self._finding.known:  # it is just being called otherwise
-            return False
-        if one.claimed is None:
-            function_id = self._function_id(one)
-            call_id = new_call_id()
+    async def _run_due(self, due: list[Scheduled], now: float) -> bool:
+        """Run each for its latest due time; False where one is to be tried again."""
+        here = [one for one in due if one.app in self._finding.known]  # else just called otherwise
+        ours = [one for one in here if one.claimed is not None]
+        function_ids = {one.name: self._function_id(one) for one in here}
 
-            def claim(found: Scheduled) -> Scheduled | None:
-                due = found.due_now(now)
-                if found.claimed is not None or due is None:
-                    return None  # another controller was first
-                return found.claim(due, call_id, function_id)
+        def claim(found: Scheduled) -> Scheduled | None:
+            due_at = found.due_now(now)
+            if found.claimed is not None or due_at is None:
+                return None  # another controller was first
+            return found.claim(due_at, new_call_id(), function_ids[found.name])
 
-            claimed = await self._change(one, claim)
-            if claimed is None:
-                return True
-            one = claimed
-        assert one.claimed is not None
-        run = await self._submit(one, one.claimed)
-        if run is None:
-            return False
-        await self._change(one, lambda found: found.ran(run) if found.claimed else None)
-        return True
+        ours += await self._change_all([one for one in here if one.claimed is None], claim)
+
+        async def submit(one: Scheduled) -> Run | None:
+            assert one.claimed is not None
+            return await self._submit(one, one.claimed)
+
+        made = await asyncio.gather(*map(submit, ours))
+        runs = {one.name: run for one, run in zip(ours, made, strict=True) if run is not None}
+        await self._change_all(
+            [one for one in ours if one.name in runs],
+            lambda found: found.ran(runs[found.name]) if found.claimed else None,
+        )
+        return len(runs) == len(ours) and len(here) == len(due)
+
+    async def _change_all(
+        self, ones: list[Scheduled], change: Callable[[Scheduled], Scheduled | None]
+    ) -> list[Scheduled]:
+        """Those that were changed, as they are then: in one round trip, but for those that somebody
+        else has changed meanwhile."""
+        wanted = []
+        for one in ones:
+            if (changed := change(one)) is not None:
+                wanted.append((one, changed))
+            else:
+                self._keep(one)
+        done = await self._store.swap_all(
+            [(one.name, one.to_json(), changed.to_json()) for one, changed in wanted]
+        )
+        made: list[Scheduled] = []
+        for (one, changed), swapped in zip(wanted, done, strict=True):
+            if swapped:
+                self._keep(changed)
+                made.append(changed)
+                continue
+            found = Scheduled.from_json(await self._store.read(one.name))
+            if (again := await self._change(found, change)) is not None:
+                made.append(again)
+        return made
 
     def _function_id(self, one: Scheduled) -> str:
         return self._finding.deployment(one.app).present.functions.get(one.function, "")

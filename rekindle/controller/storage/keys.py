@@ -69,6 +69,11 @@ def undone(function_id: str) -> str:
     return f"rk:undone:{{{function_id}}}"
 
 
+def changes(function_id: str) -> str:
+    """Integer: how often ``undone`` changed: of two replies with it, which one is newer."""
+    return f"rk:changes:{{{function_id}}}"
+
+
 def calls(function_id: str) -> str:
     """What the keys of a function's calls begin with."""
     return f"rk:call:{{{function_id}}}:"
@@ -87,7 +92,8 @@ def results(function_id: str, call_id: str) -> str:
 def of_inputs(function_id: str, call_id: str) -> list[str]:
     """What lua/accept.lua and lua/complete.lua begin their keys with, in this order."""
     per_call = [call(function_id, call_id), results(function_id, call_id)]
-    return [queue(function_id), *per_call, backlog(function_id), undone(function_id)]
+    counters = [backlog(function_id), undone(function_id), changes(function_id)]
+    return [queue(function_id), *per_call, *counters]
 
 
 def once(function_id: str) -> str:

@@ -85,12 +85,23 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoneCount:
+    """How many inputs of a function are undone, after so many changes of that number.
+
+    Replies of Redis may be read in another order than it wrote them; ``change`` tells the newest.
+    """
+
+    undone: int
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
 class Acceptance:
     """The answer of ``accept``."""
 
     full: bool  # over the limit of undone inputs; nothing was changed
     taken: bool  # the new inputs are ours; otherwise they wait on the stream
-    undone: int  # of the function, in all
+    undone: UndoneCount
     accepted: int  # of the call
     done: int
     total: int
@@ -114,7 +125,7 @@ class Completion:
     total: int
     batches: int
     batch: int  # the number of this one; 0 where nothing was stored or no one asks for the order
-    undone: int
+    undone: UndoneCount
     others: dict[int, int]
 
 

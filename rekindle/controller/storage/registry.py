@@ -19,6 +19,8 @@ from rekindle.wire.spec import FunctionSpec
 _FOREVER = 0.0
 #: What a function's hash has besides whose it is.
 _CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
+#: What of a function's keys tells of its queue.
+_QUEUE_KEYS = (keys.queue, keys.backlog, keys.undone, keys.changes)
 
 
 @dataclass(eq=False)
@@ -196,7 +198,7 @@ class Registry:
         commands: list[Command] = [
             ("UNLINK", key(function_id))
             for function_id in function_ids
-            for key in (keys.queue, keys.backlog, keys.undone, keys.function, keys.once, keys.pool)
+            for key in (*_QUEUE_KEYS, keys.function, keys.once, keys.pool)
         ]
         commands += [("UNLINK", keys.source(app_id, digest)) for digest in digests if digest]
         commands += [
@@ -213,7 +215,7 @@ class Registry:
         commands: list[Command] = [
             ("UNLINK", key(function_id))
             for function_id in function_ids
-            for key in (keys.queue, keys.backlog, keys.undone, keys.pool)
+            for key in (*_QUEUE_KEYS, keys.pool)
         ]
         for function_id in function_ids:
             commands.append(("HDEL", keys.function(function_id), "code_from"))

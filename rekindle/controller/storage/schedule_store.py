@@ -37,6 +37,13 @@ class ScheduleStore:
 
     async def swap(self, name: str, before: str, after: str) -> bool:
         """Change one that is as it was read; False where somebody else has changed it."""
+        return (await self.swap_all([(name, before, after)]))[0]
+
+    async def swap_all(self, swaps: list[tuple[str, str, str]]) -> list[bool]:
+        """The same for several, each by itself, in one round trip."""
+        if not swaps:
+            return []
         key = keys.schedules(self._instance)
-        done: int = await self._link.script("swap", [key], [name, before, after], _FOREVER)
-        return bool(done)
+        args = [word for one in swaps for word in one]
+        done: list[int] = await self._link.script("swap", [key], args, _FOREVER)
+        return [bool(one) for one in done]

@@ -19,6 +19,7 @@ from rekindle.controller.storage.records import (
     Completion,
     InputProgress,
     StoredEntry,
+    UndoneCount,
 )
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
@@ -71,10 +72,11 @@ class QueueStore:
                 *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
             ],
         )
-        full, taken, undone, accepted, done, total, batches, cancelled = reply[:8]
-        entry, new, pending, over = reply[8:]
+        full, taken, undone, change, accepted, done, total, batches, cancelled = reply[:9]
+        entry, new, pending, over = reply[9:]
+        count = UndoneCount(undone, change)
         return Acceptance(
-            *(full == 0, taken == 1, undone, accepted, done, total, batches, cancelled),
+            *(full == 0, taken == 1, count, accepted, done, total, batches, cancelled),
             *(entry.decode(), from_runs(new), from_runs(pending), over),
         )
 
@@ -113,9 +115,9 @@ class QueueStore:
             args,
             _FOREVER,
         )
-        done, total, batches, batch, undone = reply[:5]
-        others = dict(zip(reply[5::2], reply[6::2], strict=True))
-        return Completion(done, total, batches, batch, undone, others)
+        done, total, batches, batch, undone, change = reply[:6]
+        others = dict(zip(reply[6::2], reply[7::2], strict=True))
+        return Completion(done, total, batches, batch, UndoneCount(undone, change), others)
 
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
@@ -315,6 +317,12 @@ class QueueStore:
             size, _, runs = (raw or b"0:").partition(b":")
             out.append((int(size), from_runs(runs)))
         return out
+
+    async def undone(self, function_id: str) -> UndoneCount:
+        """Undone inputs of a function, and the change that made it so."""
+        names = keys.undone(function_id), keys.changes(function_id)
+        found = await self._link.command("MGET", *names, patience_s=_FOREVER)
+        return UndoneCount(*(int(one or 0) for one in found))
 
     async def depth(self, function_ids: Sequence[str]) -> list[int]:
         """Undone inputs of each function."""

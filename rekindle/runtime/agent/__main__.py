@@ -89,7 +89,7 @@ async def _run(settings: AgentSettings) -> int:
         if background[0] in done:
             background[0].result()  # raises why the controller refused this agent
         await node.close()
-        await link.close()
+        await link.close(node.in_flight)
         return 0
     finally:
         for task in background:

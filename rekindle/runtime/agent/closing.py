@@ -1,8 +1,8 @@
 """How pools end when their app is closed, or their agent ends.
 
 Where an app is closed, what runs is interrupted and has a grace: it cleans up, what it prints then
-is shown, and the exit hooks of its runner run. An agent that ends kills what runs: it runs again
-elsewhere.
+is shown, and the exit hooks of its runner run. An agent that ends kills what runs: that and what
+waits goes back to the controller (``Results.leaving``), and runs again elsewhere or later.
 """
 
 from __future__ import annotations

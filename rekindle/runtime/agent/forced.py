@@ -14,6 +14,7 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.freezing import freeze
+from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.wire.phases import Strategy, now_ns
 
@@ -60,6 +61,7 @@ async def _ensure_snapshot(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
+    await provide(starter.context, revision)
     await revision.tracker.look()
     if revision.background:
         await asyncio.gather(*revision.background, return_exceptions=True)
@@ -87,6 +89,7 @@ async def _ensure_template(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled or revision.fork_unsafe:
         raise StrategyUnavailableError(f"fork: {revision.why_no_fork()}")
+    await provide(starter.context, revision)
     await revision.tracker.look()
     if revision.has_best_template():
         return

@@ -11,7 +11,7 @@ import logging
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error, InternalFailure
+from rekindle.exception import Error, ExecutionError, InternalFailure
 from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions, OpenFunction
@@ -26,6 +26,7 @@ from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.first_clients import FirstClients
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.local_clients import LocalClients
+from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
@@ -41,6 +42,7 @@ from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import store_url
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 
 #: How often pools are looked at when nothing happens.
 RECONCILE_S = 0.5
+_LEAVES = "its agent was told to end"
 
 
 class Node:
@@ -69,10 +72,12 @@ class Node:
         #: Runners that clients call directly.
         self.leases = Leases(paths.direct_socket(settings.instance_dir))
         first_clients = FirstClients(self.leases)
+        self.passed_on = PassedOn(uplink, store_url(settings.instance_dir))
         self.local_clients = LocalClients(
             *(self.leases, first_clients, self.inventory.pool_of, self._pool),
             settings.instance_dir,
             self.functions.retired,
+            self.passed_on.take,
         )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
@@ -308,6 +313,8 @@ class Node:
         key = (function_id, params_digest(params))
         while True:
             function = await self.functions.get(function_id)
+            if self.results.leaving:
+                raise ExecutionError(_LEAVES)
             pool = self.inventory.pools.get(key)
             if pool is not None:
                 return pool
@@ -394,11 +401,17 @@ class Node:
             pause_s = await self.context.gpu_use.measure(runners)
 
     async def close(self) -> None:
-        """End everything, letting exit hooks run and snapshots be finished."""
+        """End everything, letting exit hooks run and snapshots be finished.
+
+        What waits or runs goes back to the controller, and is counted against no input.
+        """
+        self.results.leaving = _LEAVES
+        self.uplink.leave(_LEAVES)
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
         await closing.finish_snapshots(self.inventory.revisions.values())
         await self.leases.close()
         await self.local_clients.close()
+        await self.passed_on.close()
         for revision in self.inventory.revisions.values():
             revision.shut()
         await asyncio.gather(self._tasks.cancel(), self.results.close(), self.functions.close())

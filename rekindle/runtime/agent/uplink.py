@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from rekindle.wire import rekindle_pb2 as pb
+
+
+class LostError(Exception):
+    """The controller is away: whether it has a request is not known."""
 
 
 class Uplink(Protocol):
@@ -13,8 +18,17 @@ class Uplink(Protocol):
     def send(self, message: pb.AgentMessage) -> None:
         """Send; kept and sent again after a lost connection where it matters."""
 
+    def leave(self, reason: str) -> None:
+        """Tell the controller, over this connection and each later one, that this agent ends."""
+
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code, specification and secrets of a function."""
 
     async def fetch_secrets(self, function_id: str) -> dict[str, str]:
         """The variables of all its secrets, as they are now. Raises Error."""
+
+    def pass_on(self, method: str, message: bytes, token: str) -> AsyncGenerator[bytes, None]:
+        """Make a request of the controller for a program, which has said the token; the replies.
+
+        Raises what the controller answers, and LostError.
+        """

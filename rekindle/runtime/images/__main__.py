@@ -1,6 +1,7 @@
 """``python -m rekindle.runtime.images``: build one image; for a program that declares it.
 
-The request is JSON on standard input: ``spec`` and ``secrets``. What happens goes to standard
+The request is JSON on standard input: ``spec``, ``secrets`` and, where steps have secrets that an
+instance keeps, its directory as ``instance``. What happens goes to standard
 output, an object a line: ``step`` and ``line`` while it builds, then ``built`` or ``error``.
 """
 
@@ -10,11 +11,12 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from rekindle.exception import Error
 from rekindle.linux import processes
-from rekindle.runtime.images.builder import ensure
+from rekindle.runtime.images.builder import AskSecrets, ensure, nobody_knows
 from rekindle.wire.images import ImageSpec
 
 
@@ -32,6 +34,7 @@ def main() -> int:
     try:
         built = ensure(
             spec,
+            ask_secrets=_ask_at(request.get("instance", "")),
             secret_values=request["secrets"],
             watch=lambda step, line: say(step=step, line=line),
         )
@@ -42,6 +45,14 @@ def main() -> int:
         return 130
     say(built=built.name if built is not None else "")
     return 0
+
+
+def _ask_at(instance: str) -> AskSecrets:
+    if not instance:
+        return nobody_knows
+    from rekindle.runtime.images import step_secrets  # gRPC, which most builds need not load
+
+    return step_secrets.of_instance(Path(instance))
 
 
 if __name__ == "__main__":

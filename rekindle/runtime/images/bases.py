@@ -67,7 +67,9 @@ def oci(step: Step, draft: Draft, store: Path, say: Say, archive: Path | None) -
 def _run(argv: list[str], draft: Draft, say: Say, step: Step) -> None:
     """Run a program of the node's, which ends with us. Raises ImageError."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    env |= {"PATH": f"{os.environ.get('PATH', '')}:{_PATH}", "TMPDIR": str(draft.scratch)}
+    # mmdebstrap runs programs that lie beside it.
+    path = [os.environ.get("PATH", ""), _PATH, os.path.dirname(argv[0])]
+    env |= {"PATH": ":".join(filter(None, path)), "TMPDIR": str(draft.scratch)}
     env |= {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     status, _ = sandbox.run({"program": argv, "env": env}, say, step.timeout_s)
     if status != 0:

@@ -10,20 +10,33 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError
-from rekindle.runtime.images import bases, collecting, steps
+from rekindle.runtime.images import bases, collecting, sharing, steps
 from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
 from rekindle.runtime.isolation import privilege
-from rekindle.wire.images import VARIABLE, ImageSpec, LocalFiles, Step, StepKind, here, names
+from rekindle.wire.images import (
+    VARIABLE,
+    ImageSpec,
+    LocalFiles,
+    Step,
+    StepKind,
+    StepSecret,
+    here,
+    names,
+)
 
 #: What a build says: the title of the step that it is about, and a line.
 Watch = Callable[[str, str], None]
+
+#: Gives the variables of named secrets, as they are now (step_secrets.py).
+AskSecrets = Callable[[Sequence[StepSecret]], dict[str, str]]
 
 _LAST_LINES = 20
 _OLDEST_PYTHON = (3, 11)
@@ -33,22 +46,42 @@ def nobody(_title: str, _line: str) -> None:
     """Nobody watches."""
 
 
+def nobody_knows(wanted: Sequence[StepSecret]) -> dict[str, str]:
+    """There is no instance to ask. Raises ImageError."""
+    names_of = ", ".join(repr(one.name or one.id) for one in wanted)
+    raise ImageError(
+        f"the step is given secrets that an instance keeps ({names_of}), and there is none to ask: "
+        f"start one with `rekindle up`"
+    )
+
+
 def ensure(
     spec: ImageSpec,
     *,
     secret_values: Mapping[str, str] | None = None,
     watch: Watch = nobody,
     store: LayerStore | None = None,
+    ask_secrets: AskSecrets = nobody_knows,
+    not_from_store: Container[str] = (),
 ) -> BuiltImage | None:
     """Have all layers of an image, and say what a start needs of it; None for the host image.
 
-    Builds what is missing; waits where another process builds it. ``secret_values``: variables that
-    steps ask for. Raises ImageBuildError with the step, its last lines and the layer's name;
-    ImageError for what is missing on this machine.
+    What is missing comes from the store of blobs that the environment names, where that has it, and
+    is built otherwise; waits where another process builds it. ``secret_values``: variables that
+    steps ask for; ``ask_secrets``: for those of secrets with names;
+    ``not_from_store``: layers that the store is known to have damaged. Raises ImageBuildError
+    with the step, its last lines and the layer's name; ImageError for what is missing here.
     """
     if spec.base.kind is StepKind.HOST:
         return None
-    chain = _Chain(store or LayerStore(), dict(secret_values or {}), watch)
+    local = store or LayerStore()
+    wanted = [
+        name
+        for step, name in zip(spec.steps, names(spec.steps), strict=True)
+        if step.kind.makes_layer and not step.force and name not in not_from_store
+    ]
+    elsewhere = Elsewhere(local, wanted)
+    chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
     built = chain.build(spec)
     if chain.made:
         collecting.collect(chain.store)
@@ -79,11 +112,13 @@ def _standing_on(parent: Layer | None, layer: Layer | None) -> Layer | None:
 @dataclass
 class _Chain:
     store: LayerStore
+    elsewhere: Elsewhere
     secret_values: dict[str, str]
     watch: Watch
+    ask_secrets: AskSecrets
     layers: list[Layer] = field(default_factory=list)
     settings: Settings = field(default_factory=Settings)
-    #: Whether a layer was built.
+    #: Whether a layer was built, or came from the store.
     made: bool = False
 
     def build(self, spec: ImageSpec) -> BuiltImage:
@@ -121,6 +156,7 @@ class _Chain:
         return BuiltImage(
             name=hashlib.sha256(text.encode()).hexdigest()[:32],
             lowers=tuple(self.store.place(one.name) for one in reversed(self.layers)),
+            packed=tuple(self.store.place(o.name) for o in reversed(self.layers) if o.packing),
             # How it was declared is no part of the name: the same from elsewhere is the same.
             env=tuple(sorted({**settings.env, VARIABLE: spec.declared}.items())),
             workdir=settings.workdir or None,
@@ -138,36 +174,47 @@ class _Chain:
         if found is not None:
             self.store.touch(name)
             return found
-        if not privilege.is_root_like():
+        began_s = time.time()
+        may_build = privilege.is_root_like()
+        if not may_build and not self.elsewhere.may_have(name, parent):
             raise ImageError(
                 f"the layer of {step.title} is to be built, which needs root: run the instance "
                 f"(`rekindle up`) or `rekindle image build` as root"
             )
-        began_s = time.time()
         following = _Following(self.store.log(name), lambda line: self.watch(step.title, line))
         with self.store.building(name, following.more):
             found = _standing_on(parent, self.store.get(name))
             # Who forces a build wants one that began after it was asked for.
             if found is not None and (not step.force or found.created_s >= began_s):
                 return found
+            if (brought := self.elsewhere.bring(name, parent, following.say)) is not None:
+                self.made = True
+                return brought
+            if not may_build:
+                raise ImageError(
+                    f"the layer of {step.title} did not come from the store, and to build it needs "
+                    f"root: see above why, and run it again"
+                )
             return self._build(step, name, parent)
 
     def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
         began_s = time.monotonic()
         last: deque[str] = deque(maxlen=_LAST_LINES)
         draft = self.store.draft(name)
+        values: dict[str, str] = {}
         try:
             with open(self.store.log(name), "w", encoding="utf-8", buffering=1) as log:
 
                 def say(line: str) -> None:
-                    hidden = self._without_secrets(step, line)
+                    hidden = _without_secrets(values, line)
                     last.append(hidden)
                     log.write(hidden + "\n")
                     self.watch(step.title, hidden)
 
                 self.watch(step.title, "")
                 with _explained(step, name, last):
-                    settings, python = self._files(step, draft, say)
+                    values |= self._values_for(step)
+                    settings, python = self._files(step, draft, values, say)
                     size, files = measure(draft.root)
                     layer = Layer(
                         name=name,
@@ -182,6 +229,7 @@ class _Chain:
                         size_bytes=size,
                         files=files,
                         settings=settings,
+                        forced=step.force,
                         **python,
                     )
                     self.store.publish(draft, layer)
@@ -192,7 +240,7 @@ class _Chain:
         return layer
 
     def _files(
-        self, step: Step, draft: Draft, say: Callable[[str], None]
+        self, step: Step, draft: Draft, values: dict[str, str], say: Callable[[str], None]
     ) -> tuple[Settings, dict[str, str]]:
         """Make the files of a layer; what its base says, and its Python."""
         settings = self.settings
@@ -202,14 +250,20 @@ class _Chain:
             archive = self._kept(step.files[0]) if step.files else None
             settings = bases.oci(step, draft, self.store.root, say, archive)
         lowers = [layer.name for layer in reversed(self.layers)]
+        packed = [
+            (str(sharing.have_whole(self.store, layer)), str(self.store.place(layer.name)))
+            for layer in self.layers
+            if layer.packing
+        ]
         python = steps.run(
             step,
             draft,
             steps.Surroundings(
                 store=self.store,
                 lowers=lowers,
+                packed=packed,
                 settings=settings,
-                secrets=self._values_for(step),
+                secrets=values,
                 files=[(str(self._kept(one)), one.target) for one in step.files],
                 python_version=self.layers[-1].python_version if self.layers else "",
             ),
@@ -222,16 +276,13 @@ class _Chain:
         if lacking:
             raise ImageError(
                 f"{step.title} is given secrets ({', '.join(lacking)}), whose values are with the "
-                f"program alone: build the image where the program is, with `rekindle image build`"
+                f"program alone: build the image where the program is, with `rekindle image "
+                f"build`, or have the instance keep them and give the step Secret.from_name()"
             )
-        return {one: self.secret_values[one] for one in step.secrets}
-
-    def _without_secrets(self, step: Step, line: str) -> str:
-        for name in step.secrets:
-            value = self.secret_values.get(name, "")
-            if len(value) > 3:
-                line = line.replace(value, f"<{name}>")
-        return line
+        found = {one: self.secret_values[one] for one in step.secrets}
+        if not step.named_secrets:
+            return found
+        return found | self.ask_secrets(step.named_secrets)
 
     def _kept(self, files: LocalFiles) -> Path:
         """The copy of local files. Raises ImageError where it is not here."""
@@ -244,6 +295,13 @@ class _Chain:
             f"{files.source}, which the image is given, is not kept on this machine any more "
             f"({files.kept}); run the app again"
         )
+
+
+def _without_secrets(values: Mapping[str, str], line: str) -> str:
+    for name, value in values.items():
+        if len(value) > 3:
+            line = line.replace(value, f"<{name}>")
+    return line
 
 
 @dataclass

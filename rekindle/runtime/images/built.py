@@ -18,6 +18,8 @@ class BuiltImage:
     name: str
     #: Directories of the layers, the topmost first; for overlayfs, read-only.
     lowers: tuple[Path, ...]
+    #: Those of them at which one file is to be mounted, by who makes a root of them.
+    packed: tuple[Path, ...]
     #: Variables, later ones over those of the node; in the order of their names.
     env: tuple[tuple[str, str], ...]
     #: Made in the root where it is missing.

@@ -4,6 +4,7 @@ none before what stands on it."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import time
@@ -76,7 +77,7 @@ def collect(
 ) -> list[Layer]:
     """Remove layers until the rest is within the budget; those that went, or would."""
     limit = budget_of(store.root) if budget_bytes is None else budget_bytes
-    layers = store.all()
+    layers = _as_here(store)
     used_s = {layer.name: store.used_s(layer.name) for layer in layers}
     # An explicit budget is the user's, who knows what is about to start.
     lately = time.time() - (_LATELY_S if budget_bytes is None else 0.0)
@@ -103,6 +104,14 @@ def standing_on(layers: Iterable[Layer], name: str) -> list[Layer]:
     return list({one.name: one for one in above}.values())
 
 
+def _as_here(store: LayerStore) -> list[Layer]:
+    """All layers, each as large as it is on this machine's disk."""
+    return [
+        dataclasses.replace(one, size_bytes=store.local_bytes(one)) if one.packing else one
+        for one in store.all()
+    ]
+
+
 def _remove_old_files(folder: Path) -> None:
     """Remove local files that nothing has used for long, and what killed clients left."""
     with contextlib.suppress(FileNotFoundError):
@@ -114,7 +123,7 @@ def _remove_old_files(folder: Path) -> None:
 
 def usage(store: LayerStore) -> Usage:
     """What images take on this machine."""
-    layers = store.all()
+    layers = _as_here(store)
     free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     return Usage(
         layers=len(layers),

@@ -24,8 +24,11 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rekindle.blobs import erofs
+from rekindle.exception import LayerError
 from rekindle.linux import mounts, namespaces, processes
 from rekindle.linux.libc import libc
 from rekindle.linux.mount_points import pivot
@@ -50,7 +53,7 @@ def main(order: Mapping[str, Any]) -> int:
     status = 1
     try:
         status = _first(order)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, LayerError) as error:
         _say(f"the build's sandbox: {error}")
     finally:
         sys.stdout.flush()
@@ -100,6 +103,8 @@ def _enter(order: Mapping[str, Any]) -> None:
     """Make the root of this process the layers and what is above them."""
     os.chdir(order["store"])  # so that paths are short: the kernel takes a page of them
     merged = order["merged"]
+    for file, place in order.get("packed", ()):
+        erofs.mount(Path(file), Path(place))
     if order["lowers"]:
         options = ["redirect_dir=off", "metacopy=off", "index=off"]
         options += [f"lowerdir={':'.join(order['lowers'])}"]

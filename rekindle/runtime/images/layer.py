@@ -56,6 +56,11 @@ class Layer:
     elapsed_s: float = 0.0
     size_bytes: int = 0
     files: int = 0
+    #: Whether it was asked for although there was one: it takes the place of that in a store, too.
+    forced: bool = False
+    #: As what its files lie here: "" for themselves, below the layer's directory; "erofs" for one
+    #: file that is mounted there, by who runs in it, and that need not have arrived.
+    packing: str = ""
     #: Of a base: what its image brings along.
     settings: Settings = field(default_factory=Settings)
     #: The interpreter in it, from this layer on; "" where there is none.

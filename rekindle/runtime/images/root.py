@@ -9,14 +9,17 @@ one thread that is alone with its mount namespace. Knows nothing of who asks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from rekindle.exception import LayerError
 from rekindle.linux import device_files, mount_points, mounts, namespaces, overlay
 
 #: Where what rekindle shows of its own lies in a root.
@@ -44,6 +47,7 @@ class RootRequest:
     """What a root is made of."""
 
     lowers: tuple[str, ...]  # layers of the image, the topmost first
+    packed: tuple[tuple[str, str], ...] = ()  # of those that are one file each: that, and its place
     written: tuple[str, ...] = ()  # above them: what was written to roots before this one
     #: A directory that does not exist yet, for what is written: made here, removed by who asks.
     place: str
@@ -61,6 +65,7 @@ class RootRequest:
         shown = tuple(Shown(**one) for one in raw["shown"])
         return cls(
             lowers=tuple(raw["lowers"]),
+            packed=tuple((file, place) for file, place in raw["packed"]),
             written=tuple(raw["written"]),
             place=raw["place"],
             shown=shown,
@@ -84,10 +89,15 @@ class RootMaker:
     _devices: str = ""
     _mounted: str = ""
     _in_user_namespace: bool = False
+    #: Where a layer is mounted in this process's namespace -> the file that it is. One mount for
+    #: all roots: so they share what of it is in memory.
+    _packed: dict[str, str] = field(default_factory=dict)
 
     def make(self, request: RootRequest) -> int:
         """A descriptor of the root's mount namespace. Raises OSError, in words."""
         self._prepare()
+        for file, place in request.packed:
+            self._mount_packed(file, place)
         upper, work = upper_of(request.place), f"{request.place}/work"
         os.makedirs(upper, mode=0o755)
         os.mkdir(work, mode=0o700)
@@ -114,9 +124,30 @@ class RootMaker:
         finally:
             namespaces.setns(self._own, namespaces.CLONE_NEWNS)
 
+    def let_go(self, places: Sequence[str]) -> None:
+        """Layers that are one file each need not be mounted any more; roots keep what they have.
+        Raises OSError."""
+        for place in places:
+            if self._packed.pop(place, None) is not None:
+                mounts.unmount(place)
+
+    def _mount_packed(self, file: str, place: str) -> None:
+        if self._packed.get(place) == file:
+            return
+        from rekindle.blobs import erofs  # most images need none of it
+
+        self.let_go([place])
+        try:
+            erofs.mount(Path(file), Path(place))
+        except LayerError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        self._packed[place] = file
+
     def _prepare(self) -> None:
         if self._own >= 0:
             return
+        # What is mounted here is seen in roots alone.
+        namespaces.unshare(namespaces.CLONE_NEWNS)
         self._mounted, devices = f"{self.scratch}/root", f"{self.scratch}/dev"
         self._in_user_namespace = namespaces.in_user_namespace()
         os.makedirs(self._mounted, exist_ok=True)

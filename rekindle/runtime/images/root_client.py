@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rekindle.exception import StartError
 from rekindle.runtime.images.root import RootRequest
@@ -32,13 +34,23 @@ class RootClient:
 
     async def make(self, request: RootRequest) -> int:
         """A descriptor of the root's mount namespace; the caller closes it. Raises StartError."""
+        return await self._ask({"root": request.to_dict()})
+
+    async def let_go(self, places: Sequence[str]) -> None:
+        """Layers that are one file each, mounted at ``places``, are not needed any more.
+
+        Roots keep what they have. Raises StartError.
+        """
+        await self._ask({"let_go": list(places)})
+
+    async def _ask(self, order: Mapping[str, Any]) -> int:
         if self.is_gone:
             raise StartError("the process that makes roots is gone")
         self._last += 1
         number = self._last
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        data = json.dumps({"id": number, "root": request.to_dict()}).encode()
+        data = json.dumps({"id": number, **order}).encode()
         try:
             await asyncio.get_running_loop().sock_sendall(self._control, data)
             return await answer
@@ -65,6 +77,8 @@ class RootClient:
                 os.close(fd)
         elif fds:
             answer.set_result(fds[0])
+        elif "done" in said:
+            answer.set_result(-1)
         else:
             answer.set_exception(StartError(f"no root for a process: {said['reason']}"))
 

@@ -26,6 +26,10 @@ def serve(control: socket.socket, scratch: str) -> None:
             return
         request = json.loads(data)
         try:
+            if "let_go" in request:
+                maker.let_go(request["let_go"])
+                control.send(json.dumps({"id": request["id"], "done": True}).encode())
+                continue
             made = maker.make(RootRequest.from_dict(request["root"]))
         except OSError as error:
             said = {"id": request["id"], "reason": error.strerror or str(error)}

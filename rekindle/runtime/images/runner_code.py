@@ -1,7 +1,8 @@
 """The part of rekindle that runs beside user code in an image, and cloudpickle: a directory of it.
 
 Copied once a version of it, and compiled for the Python of each image, as an image shows it
-read-only. Knows nothing of mounts and processes. What it names is pure Python.
+read-only. Knows nothing of mounts and processes. It is pure Python and needs no other package: the
+contract is there in a form that needs no protobuf (wire/plain_contract.py).
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.wire import plain_contract
 
 #: Of the package, what no user code and no runner imports: the agent, the controller, CRIU.
 _ABSENT = ("bench", "blobs", "cli", "controller", "debian", "runtime", "snapshot")
-_SUPERVISOR = "sdk/local/supervisor.py"  # nobody starts an instance from inside one
+_LEFT_OUT = (
+    "sdk/local/supervisor.py",  # nobody starts an instance from inside one
+    # Requests go by the agent there (sdk/connection/framed.py).
+    *("sdk/connection/over_grpc.py", "sdk/connection/channel.py", "sdk/connection/relay.py"),
+    "wire/rekindle_pb2_grpc.py",
+)
+_CONTRACT = "wire/rekindle_pb2.py"
 #: Below those, what they do import.
 _PARTS = ("runtime/__init__.py", "runtime/runner")
 
@@ -26,10 +34,13 @@ _PARTS = ("runtime/__init__.py", "runtime/runner")
 def provide(into: Path) -> Path:
     """The directory, below ``into``: made where it is missing. Raises OSError."""
     files = dict(sorted(_files()))
+    written = {f"rekindle/{_CONTRACT}": plain_contract.source()}
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(f"{name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for name, text in written.items():
+        digest.update(f"{name}\0{text}".encode())
     target = into / digest.hexdigest()[:16]
     if target.is_dir():
         return target
@@ -41,6 +52,8 @@ def provide(into: Path) -> Path:
             there = draft / name
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, there)
+        for name, text in written.items():
+            (draft / name).write_text(text, encoding="utf-8")
         try:
             os.rename(draft, target)
         except OSError:
@@ -56,8 +69,9 @@ def _files() -> Iterator[tuple[str, Path]]:
     parts = [package / part for part in _PARTS]
     for found in (*(path for path in package.iterdir() if path.name not in _ABSENT), *parts):
         for path in [found] if found.is_file() else found.rglob("*.py"):
-            if path != package / _SUPERVISOR:
-                yield f"rekindle/{path.relative_to(package)}", path
+            name = path.relative_to(package).as_posix()
+            if name not in (*_LEFT_OUT, _CONTRACT):
+                yield f"rekindle/{name}", path
     found_by = importlib.util.find_spec("cloudpickle")
     assert found_by is not None and found_by.origin is not None
     for path in Path(found_by.origin).parent.glob("*.py"):

@@ -15,7 +15,7 @@ from rekindle.runtime.images.reach import Bind
 from rekindle.runtime.images.sandbox import TIMED_OUT, Say
 from rekindle.runtime.images.store import ROOT, Draft, LayerStore
 from rekindle.volumes.registry import Registry
-from rekindle.wire.images import Step, StepKind
+from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, SOURCE_FILE, Step, StepKind
 from rekindle.wire.volumes import VolumeMount
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,6 +34,31 @@ function(*args, **kwargs)
 """
 
 
+#: The same for another Python than the program's: imported by name from the program's modules.
+_CALL_BY_NAME = f"""
+import importlib, operator, pickle, sys, traceback
+sys.path.insert(0, {SOURCE_FILE!r})
+sys.path.append({_PACKAGES!r})
+from rekindle.execution import context
+from rekindle.wire.serialization import deserialize
+context.set_remote()
+with open({CALL_FILE!r}, "rb") as file:
+    module, name, values = pickle.load(file)
+try:
+    function = operator.attrgetter(name)(importlib.import_module(module))
+except ImportError as error:
+    traceback.print_exc()
+    sys.exit(
+        "the program has Python " + sys.argv[1] + ", so " + name + " is imported here, and "
+        + str(error) + ". Install that in a step before, or import it in the function or under "
+        "`with image.imports():`"
+    )
+args, kwargs = deserialize(values, "the arguments of " + name)
+function(*args, **kwargs)
+"""
+_OLDEST_BY_NAME = (3, 11)
+
+
 class StepFailedError(Error):
     """A command of a step ended with an error, or not in time."""
 
@@ -44,6 +69,8 @@ class Surroundings:
 
     store: LayerStore
     lowers: list[str]
+    #: Those of them that are one file each: that, and where it is mounted.
+    packed: list[tuple[str, str]]
     settings: Settings
     secrets: dict[str, str]
     #: Copies of local files, and where they go or are shown.
@@ -82,6 +109,7 @@ def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, s
     order = {
         "store": str(store),
         "lowers": lowers,
+        "packed": around.packed,
         "upper": str(draft.root.relative_to(store)),
         "work": str(draft.work.relative_to(store)),
         "merged": str(merged.relative_to(store)),
@@ -97,8 +125,7 @@ def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, s
         targets = [target for _, target in around.files]
         order["copies"] = list(zip(sources, targets, strict=True))
     if step.kind is StepKind.CALL:
-        _check_python(step, around.python_version)
-        order["argv"] = ["-c", _CALL, around.files[0][1]]
+        order["argv"] = _call(step, around.python_version)
     status, found = sandbox.run(order, say, step.timeout_s)
     if status == TIMED_OUT:
         raise StepFailedError(f"did not end within {step.timeout_s:g} s")
@@ -172,12 +199,21 @@ def _mount_points(draft: Draft, binds: list[Bind], store: Path) -> str:
     return str(skeleton.relative_to(store))
 
 
-def _check_python(step: Step, version: str) -> None:
-    """Raises ImageError where a function was pickled by another Python than it is to run on."""
+def _call(step: Step, version: str) -> list[str]:
+    """What the image's Python is to run. Raises ImageError where the function cannot be there."""
     pickled = step.arguments.get("python", "")
-    if pickled != version:
+    if pickled == version:
+        return ["-c", _CALL, FUNCTION_FILE]
+    if tuple(int(one) for one in version.split(".") if one) < _OLDEST_BY_NAME:
+        raise ImageError(
+            f"{step.title}: the image has Python {version or 'none'}, and functions need 3.11 or "
+            f"newer there: install one in a step before, or write the step as run_commands"
+        )
+    if all(one.target != CALL_FILE for one in step.files):
         raise ImageError(
             f"{step.title}: the function's code is that of Python {pickled}, and the image has "
-            f"{version or 'no Python'}; code travels between equal versions only: run the program "
-            f"by Python {version or '3.13'}, or write the step as run_commands"
+            f"{version}; code travels between equal versions only, and no import finds this "
+            f"function: write it at the top level of a module of the program, or run the program "
+            f"by Python {version}"
         )
+    return ["-c", _CALL_BY_NAME, pickled]

@@ -1,6 +1,7 @@
 """The layers of this machine: a folder each, published by one rename, removed by another.
 
-    layers/NAME/      root (its files) and layer.json
+    layers/NAME/      root (its files) and layer.json; stored.json, where it is in a store of blobs,
+                      too; layer.erofs, where that came from there: it is mounted at root
     drafts/NAME-X/    what is being built; its builder holds a lock on it
     logs/NAME         what the last build of a layer printed, also of one that failed
     locks/NAME        held by who builds that layer
@@ -27,9 +28,11 @@ from rekindle.exception import ImageError, NotFoundError
 from rekindle.linux import files
 from rekindle.linux.libc import check, libc
 from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.stored import StoredLayer
 
 _LAYERS, _DRAFTS, _LOGS, _LOCKS, FILES = "layers", "drafts", "logs", "locks", "files"
 _RECORD, ROOT = "layer.json", "root"
+_STORED, PACKED = "stored.json", "layer.erofs"
 _GONE = ".gone-"
 _WAIT_S = 0.05
 
@@ -78,6 +81,33 @@ class LayerStore:
             return Layer.from_json((self.root / _LAYERS / name / _RECORD).read_text())
         except (OSError, ValueError):
             return None
+
+    def packed(self, name: str) -> Path:
+        """Where a layer that came from a store is as one file, or will be."""
+        return self.root / _LAYERS / name / PACKED
+
+    def stored(self, name: str) -> StoredLayer | None:
+        """Where else a layer is, as far as this machine knows."""
+        try:
+            return StoredLayer.from_json((self.root / _LAYERS / name / _STORED).read_text())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note_stored(self, name: str, stored: StoredLayer) -> None:
+        """Keep where else a layer is. Raises OSError."""
+        place = self.root / _LAYERS / name / _STORED
+        draft = place.with_name(f".{_STORED}-{secrets.token_hex(4)}")
+        draft.write_text(stored.to_json())
+        os.replace(draft, place)
+
+    def local_bytes(self, layer: Layer) -> int:
+        """What a layer takes of this machine's disk here; what is on its way is not among it."""
+        if not layer.packing:
+            return layer.size_bytes
+        try:
+            return self.packed(layer.name).stat().st_blocks * 512
+        except OSError:
+            return 0
 
     def touch(self, name: str) -> None:
         """Note that a layer was used just now."""
@@ -168,14 +198,17 @@ class LayerStore:
         (self.root / _LOGS).mkdir(exist_ok=True)
         return made
 
-    def publish(self, draft: Draft, layer: Layer) -> None:
-        """Make a draft the layer, at once and for good; what was there before goes.
+    def publish(self, draft: Draft, layer: Layer, stored: StoredLayer | None = None) -> None:
+        """Make a draft the layer, at once and for good; what was there before goes. ``stored``:
+        where else it is.
 
         It is on the disk by then: a machine that loses its power has it whole, or has none.
         """
         for one in (draft.work, draft.scratch):
             shutil.rmtree(one, ignore_errors=True)
         (draft.place / _RECORD).write_text(layer.to_json())
+        if stored is not None:
+            (draft.place / _STORED).write_text(stored.to_json())
         check(libc.syncfs(ctypes.c_int(draft.lock)), "syncfs")
         target = self.root / _LAYERS / layer.name
         target.parent.mkdir(exist_ok=True)
@@ -199,6 +232,11 @@ class LayerStore:
             self._set_aside(self.root / _LAYERS / name)
         self.log(name).unlink(missing_ok=True)
         self.remove_leftovers()
+
+    def forget(self, name: str) -> None:
+        """Have a layer be none any more, also one that runners have: they keep its files."""
+        with contextlib.suppress(FileNotFoundError):
+            self._set_aside(self.root / _LAYERS / name)
 
     def _set_aside(self, place: Path) -> None:
         """Have it be no layer any more, in one step. Runners that have it keep its files."""

@@ -34,7 +34,6 @@ from rekindle.runtime.runner import (  # noqa: E402
     early_gpu,
     gpus,
     inputs,
-    lacking,
     loaded,
     program,
     rehearsal,
@@ -126,8 +125,6 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             program.note_reads(boot["roots"])
             unique.track()
             gpus.in_template()
-        if boot["in_image"]:
-            lacking.explain()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         if boot["many"]:
             import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it

@@ -19,7 +19,7 @@ from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import self_calls
 from rekindle.execution.declared import contents, declared_at
 from rekindle.runtime.runner import program
-from rekindle.wire.serialization import deserialize
+from rekindle.wire.class_parameters import unpack
 
 if TYPE_CHECKING:
     import asyncio
@@ -202,11 +202,16 @@ def load(
     cls = payload["cls"]
     instance = cls.__new__(cls)
     values = {key: value for key, value in payload["parameters"].items() if value is not ...}
-    if params:
-        values.update(deserialize(params, f"the parameters of {name}"))
-    for key, value in values.items():
+    given = unpack(params)
+    if unknown := sorted(set(given).difference(payload["parameters"])):
+        known = ", ".join(payload["parameters"]) or "none"
+        raise InvalidError(
+            f"{name} has no parameter {unknown[0]!r} (its parameters: {known}): the call is of "
+            f"another version of its app; look the class up again"
+        )
+    for key, value in (values | given).items():
         setattr(instance, key, value)
-    self_calls.offer(instance, name, payload["methods"], values)
+    self_calls.offer(instance, name, payload["methods"], given)
     before, on_gpu = payload["enter_snap"], payload["enter_gpu"]
     if gpu_snapshots and not on_gpu:
         before, on_gpu = [], before

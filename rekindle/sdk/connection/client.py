@@ -1,4 +1,4 @@
-"""The client: one gRPC channel to a controller, kept up through restarts of the controller.
+"""The client: one connection to a controller, kept up through restarts of the controller.
 
 Every request can be sent again (ids are made here), so a lost connection is tried again until a
 deadline. Coroutines here run on the background thread. Knows nothing of pickles and user code.
@@ -18,26 +18,19 @@ from rekindle.sdk.connection.retrying import BrokenError, Patience
 from rekindle.wire.version import PROTOCOL, __version__
 
 if TYPE_CHECKING:
-    import asyncio
-
-    import grpc.aio as grpc_aio
     from google.protobuf.message import Message
 
     from rekindle.sdk.connection.blob_offload import BlobOffload
     from rekindle.sdk.connection.seen import Arrived, Seen
     from rekindle.sdk.connection.taken import TakenReports
-    from rekindle.wire import errors, rekindle_pb2_grpc
+    from rekindle.sdk.connection.transport import Transport
     from rekindle.wire import rekindle_pb2 as pb
 else:
-    errors = lazily.module("rekindle.wire.errors")
-    asyncio = lazily.module("asyncio")
-    grpc_aio = lazily.module("grpc.aio")
     pb = lazily.module("rekindle.wire.rekindle_pb2")
-    rekindle_pb2_grpc = lazily.module("rekindle.wire.rekindle_pb2_grpc")
 
 M = TypeVar("M", bound="Message")
 
-#: Channels that a forked child inherited: to close one would wait for threads that are not there.
+#: What a forked child inherited: to close it would wait for threads that are not there.
 _of_parent: list[Any] = []
 
 
@@ -46,12 +39,9 @@ class Client:
 
     def __init__(self, instance: Path) -> None:
         self.instance = instance
-        self._target = f"unix:{paths.controller_socket(instance)}"
         self._patience_s = connect_timeout_s()
         self._owner: Background | None = None
-        self._channel: Any = None
-        self._stub_now: Any = None
-        self._metadata: tuple[tuple[str, str], ...] = ()
+        self._transport_now: Transport | None = None
         #: Where what is large goes, and from which size on; None until the controller has said it.
         self._blobs_at: tuple[str, int] | None = None
         self._offload: BlobOffload | None = None
@@ -64,27 +54,23 @@ class Client:
         #: Why it has ended, where somebody has said it.
         self.why_ended: Callable[[], str] = lambda: ""
 
-    # ---- the channel ---------------------------------------------------------------------------
+    # ---- the connection ------------------------------------------------------------------------
 
-    def _stub(self) -> Any:
-        """The stub; another one where this process is a forked child that has none yet."""
+    def _transport(self) -> Transport:
+        """The way to the controller; another one where this process is a forked child."""
         owner = background()
-        if self._owner is not owner:
-            if self._stub_now is not None:
-                _of_parent.append((self._channel, self._stub_now))
-            if owner.inherited:
-                from rekindle.sdk.connection.relay import RelayStub
+        if self._owner is not owner or self._transport_now is None:
+            from rekindle.sdk.connection.transport import open_transport
 
-                self._channel, self._stub_now = None, RelayStub(self._target)
-            else:
-                from rekindle.sdk.connection.channel import open_channel
-
-                self._channel = open_channel(self._target)
-                self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
-            self._metadata = (("authorization", f"Bearer {self.token()}"),)
+            if self._transport_now is not None:
+                _of_parent.append(self._transport_now)
+            self._transport_now = open_transport(
+                self.instance, self.token(), inherited=owner.inherited
+            )
+            self._offload = None
             self._owner = owner
             owner.at_close(self.close)
-        return self._stub_now
+        return self._transport_now
 
     def token(self) -> str:
         """The instance's; read once: of what has ended, that is told, also without its files."""
@@ -101,43 +87,32 @@ class Client:
         return self._known_token
 
     async def close(self) -> None:
-        """Give the channel back; a later call opens another."""
-        if self._channel is not None and self.alive():
+        """Give the connection back; a later call opens another."""
+        if self._owner is not None and not self._owner.inherited and self.alive():
             await self._flush_taken()
-        channel, self._channel, self._owner = self._channel, None, None
-        if channel is not None:
-            await channel.close(None)
+        transport, self._transport_now, self._owner = self._transport_now, None, None
+        if transport is not None:
+            await transport.close()
 
     def _patience(self, patience_s: float | None = None) -> Patience:
         total_s = self._patience_s if patience_s is None else patience_s
         return Patience(total_s, self.instance, lambda: self.alive(), lambda: self.why_ended())
 
     async def request(
-        self, method: str, request: Message, _reply: type[M], patience_s: float | None = None
+        self, method: str, request: Message, reply: type[M], patience_s: float | None = None
     ) -> M:
         """Make a request of the contract, through lost connections; its reply."""
         patience = self._patience(patience_s)
         while True:
             try:
-                reply: M = await getattr(self._stub(), method)(request, metadata=self._metadata)
-                return reply
-            except grpc_aio.AioRpcError as error:
-                if not errors.is_connection_loss(error):
-                    raise errors.from_rpc_error(error) from None
+                found: M = await self._transport().one(method, request, reply)
+                return found
+            except BrokenError:
                 await patience.wait()
 
-    async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
+    def _stream(self, method: str, request: Any, reply: Any) -> AsyncIterator[Any]:
         """One attempt; raises what the server means, or BrokenError for a broken connection."""
-        call = getattr(self._stub(), method)(request, metadata=self._metadata)
-        try:
-            async for message in call:
-                yield message
-        except grpc_aio.AioRpcError as error:
-            if errors.is_connection_loss(error):
-                raise BrokenError from None
-            raise errors.from_rpc_error(error) from None
-        finally:
-            call.cancel()
+        return self._transport().many(method, request, reply)
 
     # ---- requests ------------------------------------------------------------------------------
 
@@ -159,12 +134,11 @@ class Client:
         self._blobs_at, self._offload = (blob_url, threshold_bytes), None
 
     async def _open_offload(self) -> BlobOffload:
-        from rekindle.sdk.connection.blob_offload import BlobOffload
-
         if self._blobs_at is None:
             await self.hello()
         assert self._blobs_at is not None
-        self._offload = self._offload or BlobOffload(*self._blobs_at)
+        transport = self._transport()  # another one has another
+        self._offload = self._offload or transport.offload(*self._blobs_at)
         return self._offload
 
     async def put_large(self, call_id: str, index: int, payload: bytes) -> str:
@@ -201,7 +175,8 @@ class Client:
         patience = self._patience()
         while True:
             try:
-                async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
+                request = pb.HoldAppRequest(app_id=app_id)
+                async for _event in self._stream("HoldApp", request, pb.HoldAppEvent):
                     pass
                 return  # the controller closed the app
             except BrokenError:
@@ -300,7 +275,7 @@ class Client:
                 call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )
             try:
-                async for batch in self._stream("Results", request):
+                async for batch in self._stream("Results", request, pb.ResultBatch):
                     arrived, log_seq = [], 0
                     for raw in batch.results:
                         result = parse(raw)
@@ -337,7 +312,7 @@ class Client:
         patience = self._patience()
         while True:
             try:
-                async for line in self._stream("Logs", request):
+                async for line in self._stream("Logs", request, pb.LogLine):
                     if request.app:  # it is this app from now on, whatever else may get its name
                         request.app, request.app_id = "", line.app_id
                     request.after_seq, request.tail = line.seq, 0

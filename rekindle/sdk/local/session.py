@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
+from rekindle.sdk.local import choosing, lingering
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import lingering
 from rekindle.wire.ready import INVALID, REFUSED
 
 if TYPE_CHECKING:
@@ -174,19 +174,11 @@ def begin() -> Session:
     Where none may linger: start a private one. Returns at once; ``wait`` returns when it serves.
     Raises ConnectionError, InvalidError for a wrong setting.
     """
-    named = os.environ.get("REKINDLE_DIR")
-    if named:
-        chosen = Path(named).absolute()
-        if not paths.token_file(chosen).exists():
-            raise ConnectionError(
-                f"REKINDLE_DIR={named} is no instance directory (it has no token); "
-                f"unset it, or point it at the directory that `rekindle up` prints"
-            )
-        return Session(chosen)
-    daemon = paths.daemon_dir()
-    if instance.supervisor_pid(daemon) is not None:
-        if instance.answers(daemon):
-            return Session(daemon)
+    if (named := choosing.named()) is not None:
+        return Session(named)
+    if (kept := choosing.kept()) is not None:
+        if instance.answers(kept):
+            return Session(kept)
         say("the instance of `rekindle up` does not answer; another one is used")
     stays_s = lingering.linger_s()
     if stays_s > 0:

@@ -6,11 +6,9 @@ not used: the one that stays is brought up in its place.
 
 from __future__ import annotations
 
-import os
-
 from rekindle import paths
 from rekindle.exception import InvalidError
-from rekindle.sdk.local import daemon, lingering, session
+from rekindle.sdk.local import choosing, daemon, lingering, session
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local.session import Session
 
@@ -20,17 +18,15 @@ def begin() -> Session:
 
     Raises ConnectionError; InvalidError for a ``$REKINDLE_DIR`` that does not stay.
     """
-    named = os.environ.get("REKINDLE_DIR")
-    if named:
-        chosen = session.begin()
-        if chosen.directory.name.startswith(("rk-", "rekindle-")):  # paths.new_session_dir
+    if (named := choosing.named()) is not None:
+        if named.name.startswith(("rk-", "rekindle-")):  # paths.new_session_dir
             raise InvalidError(
                 f"the instance in REKINDLE_DIR={named} ends after its last program, and what is "
                 f"to stay would end with it: unset it; `rekindle up` keeps an instance"
             )
-        return chosen
+        return Session(named)
     directory = paths.daemon_dir()
-    if instance.supervisor_pid(directory) is None:
+    if choosing.kept() is None:
         session.say(
             f"no instance is up: starting one that stays, as `rekindle up` does ({directory}); "
             f"`rekindle down` ends it",

@@ -105,13 +105,13 @@ class Dict(Handle):
 
     @both
     def len(self) -> Steps[int]:
-        """``len()``: how many entries there are."""
+        """``len()``: how many entries there are, all of them counted. Raises NotFoundError."""
         reply = yield Request(Op.DICT_LEN)
         return int(reply.body)
 
     @both
     def clear(self) -> Steps[None]:
-        """``clear()``: take everything out."""
+        """``clear()``: take everything out; the Dict stays. Raises NotFoundError."""
         yield Request(Op.DICT_CLEAR)
 
     @both_iterators

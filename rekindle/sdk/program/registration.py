@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import RequestSizeError
@@ -31,12 +33,16 @@ MAX_CODE_BYTES = 64 * 1024 * 1024
 
 
 def request_for(
-    app: AppState, app_name: str, app_id: str, script: Program | None
+    app: AppState,
+    app_name: str,
+    app_id: str,
+    script: Program | None,
+    instance: Callable[[], Path],
 ) -> pb.RegisterAppRequest:
     """The message of ``form_of``."""
     from rekindle.wire import rekindle_pb2 as pb
 
-    return pb.RegisterAppRequest(**form_of(app, app_name, app_id, script))
+    return pb.RegisterAppRequest(**form_of(app, app_name, app_id, script, instance))
 
 
 def form_of(
@@ -44,20 +50,28 @@ def form_of(
     app_name: str,
     app_id: str,
     script: Program | None,
+    instance: Callable[[], Path],
     *,
     detached: bool = False,
 ) -> dict[str, Any]:
     """Everything about an app: the fields of a ``RegisterAppRequest`` that makes it known.
 
-    ``app_name``: as the instance knows it, with its environment. ``detached``: it ends when nothing
-    of it is undone, and not with its client. Raises SerializationError for code that cannot travel.
+    ``app_name``: as the instance knows it, with its environment. ``instance``: waits for the one
+    that it is for, where that is to be asked before (named secrets of images). ``detached``: it
+    ends when nothing of it is undone, and not with its client. Raises SerializationError for code
+    that cannot travel.
     """
     with environments.of_app(split_name(app_name)[0]):
-        return _form_of(app, app_name, app_id, script, detached)
+        return _form_of(app, app_name, app_id, script, instance, detached)
 
 
 def _form_of(
-    app: AppState, app_name: str, app_id: str, script: Program | None, detached: bool
+    app: AppState,
+    app_name: str,
+    app_id: str,
+    script: Program | None,
+    instance: Callable[[], Path],
+    detached: bool,
 ) -> dict[str, Any]:
     declarations = list(app.declarations.values())
     if script is not None:
@@ -68,7 +82,8 @@ def _form_of(
         d.options is not None and d.options.include_source for d in declarations
     )
     bundle = source.collect(script) if wanted else None
-    specs = _in_images(app, [spec_of(app, one, app_name, bundle, script) for one in declarations])
+    specs = [spec_of(app, one, app_name, bundle, script) for one in declarations]
+    specs = _in_images(app, specs, instance)
     functions = [
         {
             "spec": spec.message_fields(),
@@ -114,6 +129,7 @@ def spec_of(
         kind=declaration.kind,
         methods=tuple(sorted(declaration.methods)),
         generators=tuple(sorted(declaration.generators or ())),
+        parameters=declaration.parameters_at_hand() or (),
         module=place.module if place is not None else "",
         qualname=place.name if place is not None else "",
         program=(script.name, str(script.file)) if script is not None else ("", ""),
@@ -130,14 +146,16 @@ def spec_of(
     )
 
 
-def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
+def _in_images(
+    app: AppState, specs: list[FunctionSpec], instance: Callable[[], Path]
+) -> list[FunctionSpec]:
     """The same with the images that functions run in, which are built by then."""
     images = [image_of(app, declaration) for declaration in app.declarations.values()]
     if not any(images):
         return specs
     from rekindle.sdk import image_builds
 
-    return image_builds.placed(specs, images)
+    return image_builds.placed(specs, images, instance)
 
 
 def image_of(app: AppState, declaration: Declaration) -> Chain | None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.node_context import NodeContext
-from rekindle.runtime.agent.uplink import Uplink
+from rekindle.runtime.agent.uplink import LostError, Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import durations_ms, now_ns
@@ -70,6 +70,7 @@ class RecordingUplink:
     closed_apps: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     done_messages: int = 0
+    left: str = ""
     #: Gets everything in its place, where a test has a controller.
     link: Uplink | None = None
 
@@ -97,10 +98,19 @@ class RecordingUplink:
             self.closed_apps.append(message.app_closed.app_id)
         self.changed.set()
 
+    def leave(self, reason: str) -> None:
+        self.left = reason
+
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         if self.link is not None:
             return await self.link.fetch(function_id)
         return self.functions[function_id]
+
+    async def pass_on(self, method: str, message: bytes, token: str) -> AsyncGenerator[bytes, None]:
+        if self.link is None:
+            raise LostError
+        async for reply in self.link.pass_on(method, message, token):
+            yield reply
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until ``condition`` gives something true, and return that."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle import Image, Secret
+from rekindle import Image, Secret, Volume
 from rekindle.exception import ImageBuildError, ImageError
 from rekindle.runtime.images import tools
 from rekindle.runtime.images.builder import ensure, missing
@@ -181,8 +181,71 @@ def test_a_function_runs_in_the_image_where_its_python_is_the_same(store: LayerS
         assert (built.lowers[0] / "made").read_text() == "by a function"
         assert "wrote /made" in said.lines
     else:
-        with pytest.raises(ImageBuildError, match="equal versions only"):
-            build(image, store)
+        with pytest.raises(ImageBuildError, match=r"No module named 'pytest'.*Install that"):
+            build(image, store)  # it is imported there with all that this module imports
+
+
+_MODULE = """
+import rekindle
+from rekindle import App, Image, Secret
+from of_another import SUFFIX
+
+secret = Secret.from_local_environ(["NOT_SET_IN_A_BUILD"])
+image = Image.debian_slim()
+with image.imports():
+    import no_such_package
+
+app = App("any", image=image)
+
+class Place:
+    def __init__(self, path):
+        self.path = path
+
+def write(place, *, text):
+    import os, sys
+    with open(place.path, "w") as file:
+        file.write(text + SUFFIX + "{}.{} ".format(*sys.version_info) + os.environ["TOKEN"])
+    with open("/shelf/from-a-build", "w") as file:
+        file.write(text)
+    print("wrote", place.path, "with", os.environ["TOKEN"])
+
+def within():
+    def inner():
+        pass
+    return inner
+"""
+
+
+def test_a_function_of_another_python_is_imported_in_the_image(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_VOLUMES", str(tmp_path / "volumes"))
+    monkeypatch.setenv("NOT_SET_IN_A_BUILD", "1")
+    (tmp_path / "of_a_program.py").write_text(_MODULE)
+    (tmp_path / "of_another.py").write_text("SUFFIX = ' by '\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_a_program  # type: ignore[import-not-found]
+
+    place = of_a_program.Place("/made")
+    shelf = Volume.from_name("shelf", create_if_missing=True)
+    image = base().run_function(
+        of_a_program.write,
+        args=[place],
+        kwargs={"text": "written"},
+        secrets=[Secret.from_dict({"TOKEN": "a-long-value"})],
+        volumes={"/shelf": shelf},
+    )
+    built, said = build(image, store)
+    assert (built.lowers[0] / "made").read_text() == "written by 3.13 a-long-value"
+    assert files_of(built.lowers[0]) == {"made"}
+    assert "wrote /made with <TOKEN>" in said.lines
+    assert b"".join(shelf.read_file("from-a-build")) == b"written"
+    if sys.version_info[:2] != (3, 13):
+        with pytest.raises(ImageBuildError, match="no import finds this function"):
+            build(base().run_function(of_a_program.within()), store)
+        by_value = base().run_function(of_a_program.write, kwargs={"text": lambda: 1})
+        with pytest.raises(ImageBuildError, match=r"code of Python 3\.\d+, and this is Python 3"):
+            build(by_value, store)
 
 
 def test_a_program_that_is_missing_is_named(
@@ -195,6 +258,30 @@ def test_a_program_that_is_missing_is_named(
         assert not tools.has(tmp_path, name)
         with pytest.raises(ImageError, match=f"needs {name}.*rekindle setup images"):
             tools.find_oci(tmp_path, name)
+
+
+def test_a_python_that_uv_cannot_get_says_how_to_get_it(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody serves there, and none was fetched before.
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    said = r"uv has none on this node and could not fetch one; run `uv python install 3\.12`"
+    with pytest.raises(ImageBuildError, match=said):
+        build(Image.debian_slim("3.12"), store)
+
+
+def test_a_uv_that_pip_cannot_get_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    for variable in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ImageError, match=r"needs uv.*pip could not get it: .*install uv where"):
+        tools.find(*("uv", tmp_path, lambda _line: None))
+    assert not tools.prefix(tmp_path, "uv").exists()
 
 
 def test_the_host_image_is_no_image(store: LayerStore) -> None:

@@ -2,10 +2,10 @@
 -- right away when nothing waits before it: one round trip, after which they are durable.
 --
 -- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs,
---       set of calls that are kept until their results were taken
+--       changes of that counter, set of calls that are kept until their results were taken
 -- ARGV: group, consumer, take ("1"|"0", "2": whatever waits before it), last ("1"|"0"), limit of undone inputs, ttl in seconds,
 --       call id, app id, params, strategy, submitted_ns, kind ("invoke"|"map"|"submit"), request, runs
--- Returns: {state, taken, undone, accepted, done, total, batches, cancelled,
+-- Returns: {state, taken, undone, change of it, accepted, done, total, batches, cancelled,
 --           entry, runs of the new, runs of those accepted before and not done, done before}
 --       state 1: accepted; 0: over the limit, nothing was changed
 --       taken 1: the entry is pending for the consumer; 0: it waits on the stream
@@ -32,15 +32,16 @@ for _, index in ipairs(from_runs(ARGV[14])) do
 end
 
 local waiting = tonumber(redis.call('GET', undone) or '0')
+local changes = tonumber(redis.call('GET', KEYS[6]) or '0')
 if #new > 0 and waiting + #new > tonumber(ARGV[5]) then
-  return {0, 0, waiting, 0, 0, -1, 0, 0, '', '', '', 0}
+  return {0, 0, waiting, changes, 0, 0, -1, 0, 0, '', '', '', 0}
 end
 
 if redis.call('EXISTS', call) == 0 then
   redis.call('HSET', call, 'a', ARGV[8], 'p', ARGV[9], 's', ARGV[10], 't', ARGV[11], 'k', ARGV[12],
              'acc', 0, 'd', 0, 'n', -1, 'o', 0)
   if ARGV[12] ~= 'submit' then
-    redis.call('SADD', KEYS[6], ARGV[7])
+    redis.call('SADD', KEYS[7], ARGV[7])
   end
 end
 
@@ -51,6 +52,7 @@ if #new > 0 then
   redis.call('HSET', call, 'u' .. entry, #new)
   redis.call('HINCRBY', call, 'acc', #new)
   waiting = redis.call('INCRBY', undone, #new)
+  changes = redis.call('INCR', KEYS[6])
   -- What is not done is kept for as long as it takes.
   redis.call('PERSIST', call)
   redis.call('PERSIST', results)
@@ -75,5 +77,5 @@ end
 if meta[1] == meta[2] then
   redis.call('EXPIRE', call, ARGV[6])
 end
-return {1, taken, waiting, tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[3]),
+return {1, taken, waiting, changes, tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[3]),
         tonumber(meta[4]), tonumber(meta[5] or '0'), entry, to_runs(new), to_runs(pending), over}

@@ -2,19 +2,20 @@
 -- last input is done.
 --
 -- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs,
---       stream of dead letters, set of calls that are kept until their results were taken
+--       changes of that counter, stream of dead letters, set of calls that are kept until their
+--       results were taken
 -- ARGV: group, ttl in seconds, ordered ("1"|"0"), runs of inputs with p<index> fields,
 --       most dead letters, number of them, then index, letter, request for each,
 --       then for each entry: its id (''  where it is not known), number of inputs,
 --       then index, result for each
--- Returns: {done, total, batches, number of this batch (0: none), undone,
+-- Returns: {done, total, batches, number of this batch (0: none), undone, change of it,
 --           index, outcome for each that was not stored ...}
 --       outcome 0: it had a result; -1: not known here; -2: undone, and its entry was not given
 --
 -- Stored results are listed in batches, o<number> = "bytes:runs" in the result hash, so that a
 -- reader of the call needs to remember no more than a number.
 local queue, call, results, backlog, undone, dead =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local group = ARGV[1]
 
 local accepted, finished = {}, {}
@@ -68,7 +69,7 @@ while at <= #ARGV do
   end
 end
 
-local batch, waiting = 0, 0
+local batch, waiting, changes = 0, 0, 0
 if #fresh > 0 then
   save(finished, call, 'd')
   local unread = redis.call('HEXISTS', call, 'w') == 1
@@ -84,23 +85,25 @@ if #fresh > 0 then
   end
   redis.call('HINCRBY', call, 'd', #fresh)
   waiting = redis.call('DECRBY', undone, #fresh)
+  changes = redis.call('INCR', KEYS[6])
   if waiting <= 0 then
     redis.call('DEL', undone)
     waiting = 0
   end
 else
   waiting = tonumber(redis.call('GET', undone) or '0')
+  changes = tonumber(redis.call('GET', KEYS[6]) or '0')
 end
 local meta = redis.call('HMGET', call, 'd', 'n', 'o', 'acc', 'w')
 if #fresh > 0 and meta[1] == meta[4] and meta[5] and meta[2] ~= '-1' then
   redis.call('UNLINK', call, results)
-  redis.call('SREM', KEYS[7], string.match(call, '[^:]*$'))
+  redis.call('SREM', KEYS[8], string.match(call, '[^:]*$'))
 elseif #fresh > 0 and meta[1] == meta[4] then
   redis.call('EXPIRE', call, ARGV[2])
   redis.call('EXPIRE', results, ARGV[2])
 end
 local out = {tonumber(meta[1] or '0'), tonumber(meta[2] or '-1'), tonumber(meta[3] or '0'), batch,
-             waiting}
+             waiting, changes}
 for _, value in ipairs(others) do
   out[#out + 1] = value
 end

@@ -6,6 +6,7 @@ that may take is bounded (``full``): runners get no more inputs until confirmati
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,13 @@ class InFlight:
     unconfirmed: int = 0
     unconfirmed_bytes: int = 0
     inputs: int = 0
+    _all_confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def confirmed(self) -> None:
+        """Return once the controller has confirmed all results."""
+        while self.unconfirmed:
+            self._all_confirmed.clear()
+            await self._all_confirmed.wait()
 
     @property
     def full(self) -> bool:
@@ -109,6 +117,8 @@ class InFlight:
         if assignment.state is AssignmentState.DONE:
             self.unconfirmed -= 1
             self.unconfirmed_bytes -= len(assignment.result)
+            if not self.unconfirmed:
+                self._all_confirmed.set()
         assignment.move(AssignmentState.GIVEN_UP)
 
     def hello(self) -> list[pb.InFlight]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
@@ -19,6 +22,9 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
+#: An agent that ends waits so long for large results to be stored; others run again.
+_STORING_S = 5.0
+
 
 @dataclass(eq=False)
 class Results:
@@ -28,6 +34,8 @@ class Results:
     _blobs: Blobs
     _uplink: Uplink
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
+    #: Why the agent ends; what has not run to its end goes back to the controller from then on.
+    leaving: str = ""
 
     def may_run(self) -> bool:
         """Whether inputs may be run: no, while too many results are unconfirmed."""
@@ -41,7 +49,10 @@ class Results:
             self._send(outcomes)
 
     def one(self, assignment: Assignment, result: pb.Result) -> None:
-        """An input has its result."""
+        """An input has a result that none of its code made: cancelled, or not to be started."""
+        if self.leaving:  # it may run elsewhere, or here after the next start
+            self.returned(assignment, self.leaving, counts=False)
+            return
         self.done(of_one(assignment, result))
 
     async def _put_aside(self, outcomes: Outcomes) -> None:
@@ -71,13 +82,26 @@ class Results:
 
         ``counts``: as a delivery that was lost, which the input may be to blame for.
         """
-        log.warning("runner lost", extra=kv(input=one.input_id, reason=reason))
-        self._in_flight.give_up(one)
+        level = logging.INFO if self.leaving else logging.WARNING
+        log.log(level, "given back", extra=kv(input=one.input_id, reason=reason))
+        self._give_back(one.order.call_id, [one], reason, counts=counts)
+
+    def give_back(self, inputs: Iterable[Assignment], reason: str) -> None:
+        """Inputs that had not begun go back to the controller, those of a call together."""
+        by_call: dict[str, list[Assignment]] = {}
+        for one in inputs:
+            by_call.setdefault(one.order.call_id, []).append(one)
+        for call_id, together in by_call.items():
+            self._give_back(call_id, together, reason, counts=False)
+
+    def _give_back(
+        self, call_id: str, inputs: list[Assignment], reason: str, *, counts: bool
+    ) -> None:
+        indexes = [one.index for one in inputs]
+        for one in inputs:
+            self._in_flight.give_up(one)
         returned = pb.InputsReturned(
-            call_id=one.order.call_id,
-            indexes=[one.index],
-            reason=reason,
-            begun=[one.index] if counts else [],
+            call_id=call_id, indexes=indexes, reason=reason, begun=indexes if counts else []
         )
         self._uplink.send(pb.AgentMessage(returned=returned))
 
@@ -90,5 +114,8 @@ class Results:
         self._uplink.send(pb.AgentMessage(nested=pb.NestedCalls(calls=calls)))
 
     async def close(self) -> None:
-        """Give up what is still on its way into the store."""
+        """Wait for what is on its way into the store, and give up what takes too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STORING_S):
+                await self._tasks.finish()
         await self._tasks.cancel()

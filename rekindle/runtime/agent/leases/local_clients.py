@@ -49,10 +49,13 @@ class LocalClients:
         find_pool: Callable[[str, bytes], Pool | None],
         open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]],
         instance: Path,
-        retired: Container[str] = (),
+        retired: Container[str],
+        pass_on: Callable[[socket.socket, str], None],
     ) -> None:
-        """``retired``: ids of apps whose runners no client gets without the controller's word."""
+        """``retired``: ids of apps whose runners no client gets without the controller's word.
+        ``pass_on``: takes a connection for requests to the controller, and its token."""
         self._retired = retired
+        self._pass_on = pass_on
         self._leases = leases
         self._first_clients = first_clients
         #: One that is open; one that is opened where it must be.
@@ -74,6 +77,9 @@ class LocalClients:
     def _greet(self, sock: socket.socket, hello: Header) -> bool:
         if "fate" in hello:
             self._tasks.spawn(self._tell_fate(sock, hello))
+            return True
+        if "requests" in hello:
+            self._pass_on(sock, str(hello.get("token")))
             return True
         if "ask" in hello:
             try:

@@ -127,8 +127,8 @@ class InputDispatcher:
 
     def return_waiting(self, reason: str) -> None:
         """What waits goes back to the controller."""
-        while self.waiting:
-            self._results.returned(self.waiting.popleft(), reason, counts=False)
+        self._results.give_back(self.waiting, reason)
+        self.waiting.clear()
 
     def return_running(self, of: Runner | None = None) -> None:
         """What runs (``of`` one runner) goes back to the controller when its runner ends."""
@@ -138,8 +138,10 @@ class InputDispatcher:
                     one.cancel = Cancel.RETURN
 
     def close(self) -> None:
-        """What waits, and what comes from now on, is cancelled."""
+        """What waits, and what comes from now on, is cancelled; given back where the agent ends."""
         self.closed = True
+        if self._results.leaving:
+            self.return_waiting(self._results.leaving)
         self.fail_waiting(lambda one: outcome.cancelled(one, _NOT_RUN), len(self.waiting))
 
     async def finish(self) -> None:
@@ -293,10 +295,15 @@ class InputDispatcher:
     def put_back(self, inputs: Iterable[Assignment]) -> None:
         """Inputs that did not begin wait again, in their order; cancelled ones have ended."""
         again: list[Assignment] = []
+        left: list[Assignment] = []
         for one in inputs:
             one.runner_id = ""
-            if one.state is not AssignmentState.HANDED:
-                continue  # the controller has given it up
+            if one.state is AssignmentState.HANDED:  # else the controller has given it up
+                left.append(one)
+        if self.closed and self._results.leaving:
+            self._results.give_back(left, self._results.leaving)
+            return
+        for one in left:
             if self.closed or one.is_cancelled:
                 words = _CLOSED if self.closed else _CANCELLED
                 self._results.one(one, outcome.cancelled(one, words))

@@ -57,8 +57,8 @@ _MOVES = {
     RunnerState.STOPPING: {RunnerState.GONE},
     RunnerState.GONE: set(),
 }
-#: What the kernel ends a process by whose memory cannot be read.
-_OF_MEMORY = (-signal.SIGBUS, -signal.SIGSEGV)
+#: What the kernel ends a process by whose memory cannot be read, and what its agent does.
+_OF_MEMORY = (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGKILL)
 #: Of one that has several inputs at a time, some of the queue and some of clients.
 _MOVES_OF_MANY = _MOVES | {
     RunnerState.BUSY: _MOVES[RunnerState.BUSY] | {RunnerState.LENT},

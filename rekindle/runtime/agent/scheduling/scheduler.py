@@ -7,6 +7,7 @@ in a pool puts it on the agenda of the next pass: a pass is never begun from wit
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterable
@@ -53,18 +54,37 @@ class Scheduler:
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
         self._gpus = gpus
         self._gpu_room = GpuRoom(inventory, leases, gpus, settings.gpu_grace_s)
+        #: Pools that have runners, or start one, as far as this pass has looked; None: not yet.
+        self._occupied: dict[PoolKey, Pool] | None = None
+        #: Pools without a runner that found no place, in their order.
+        self._line: dict[PoolKey, None] = {}
         gpus.on_free = self._gpus_freed
         gpus.on_wanted = lambda pool: self._gpu_room.make_room(pool, must=True)
 
     # ---- the pass ------------------------------------------------------------------------------
 
     def _pass(self, due: Iterable[PoolKey]) -> None:
+        self._occupied = None
         for key in due:
-            if (pool := self._pools.get(key)) is not None:
+            pool = self._pools.get(key)
+            if pool is None or pool.closed:
+                self._line.pop(key, None)
+            if pool is not None:
                 try:
                     self._serve(pool)
                 except Exception:  # the other pools have their turn in any case
                     log.exception("internal error", extra=kv(function=pool.revision.label))
+                    self._line.pop(key, None)
+        if self._line:
+            self._call_up()
+
+    def _call_up(self) -> None:
+        """The first in the line have their turns, as many as there are places, free or of idle
+        runners. Nothing else would tell them: what freed a place happened in another pool."""
+        idle = sum(len(pool.runners.idle()) for pool in self._with_runners() if not pool.waiting)
+        places = self._settings.max_runners - self._places_taken(0) + idle
+        for key in itertools.islice(self._line, max(0, places)):
+            self.agenda.add(key)
 
     def _serve(self, pool: Pool) -> None:
         pool.take_in_events()
@@ -82,7 +102,10 @@ class Scheduler:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break
             pool.start_runner(self._first_clients.of_next_start(pool))
+            if self._occupied is not None:
+                self._occupied[pool.key] = pool
         else:
+            self._line.pop(pool.key, None)
             pool.gpus.leave()
         if asking:
             self._leases.refuse_requests(pool, pool.places_coming())
@@ -95,13 +118,18 @@ class Scheduler:
 
     def reconcile(self, pool: Pool) -> None:
         """Stop what a pool has too much, start what it lacks."""
+        self._occupied = None
+        self._reconcile(pool)
+
+    def _reconcile(self, pool: Pool) -> None:
         pool.stop_surplus()
         self._serve(pool)
 
     def reconcile_all(self) -> None:
         """The same for all of them, called now and then; and help those that are stuck."""
+        self._occupied = None
         for pool in list(self._pools.values()):
-            self.reconcile(pool)
+            self._reconcile(pool)
         self._stalls.look()
         self._gpu_room.look()
 
@@ -117,13 +145,18 @@ class Scheduler:
         if self._places_taken(depth) >= self._settings.max_runners + pool.runners.beyond:
             if ahead and pool.runners.size() >= pool.sizing.plan.runners:
                 return False
-            wait_s = make_room(self._pools.values(), pool, ahead=ahead)
+            wait_s = make_room(self._with_runners(), pool, ahead=ahead)
             if wait_s != 0:
                 if wait_s is not None:
                     self.agenda.add_later(pool.key, wait_s)
                 elif not ahead:
                     self._leases.recalls.make_room(pool)
+                if ahead or pool.runners.size():
+                    self._line.pop(pool.key, None)
+                else:
+                    self._line.setdefault(pool.key)
                 return False
+        self._line.pop(pool.key, None)
         if not self._gpu_room.has_room(pool, ahead=ahead):
             return False
         if self._budget.room_for(pool, ahead=ahead):
@@ -136,12 +169,22 @@ class Scheduler:
         for pool in self._gpu_room.waiting():
             self.agenda.add(pool.key)
 
+    def _with_runners(self) -> Iterable[Pool]:
+        """Those that have runners, or start one: few, however many pools wait for a place.
+
+        Nothing but a start makes them more within a pass.
+        """
+        if self._occupied is None:
+            pools = self._pools.items()
+            self._occupied = {key: pool for key, pool in pools if pool.runners.size()}
+        return self._occupied.values()
+
     def _places_taken(self, depth: int) -> int:
         """Runners that count against the node's limit, for an input at this depth.
 
         No more are left out than may wait at a time.
         """
-        sets = [pool.runners for pool in self._pools.values()]
+        sets = [pool.runners for pool in self._with_runners()]
         live = sum(runners.size() for runners in sets)
         if not depth:
             return live
@@ -188,7 +231,7 @@ def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None
 
 def _idle_of_others(pools: Iterable[Pool], taker: Pool) -> Iterable[_Idle]:
     for pool in pools:
-        if pool is taker:
+        if pool is taker or pool.waiting:  # its own inputs are about to get what is idle there
             continue
         kept = len(pool.runners) <= pool.sizing.plan.runners
         priority = pool.sizing.plan.priority_of(Level.WARM)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,14 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import ServiceError, VersionError
+from rekindle.exception import InvalidError, ServiceError, VersionError
 from rekindle.linux import inotify
+from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
 from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.uplink import LostError
+from rekindle.wire import errors
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
 from rekindle.wire.logs import kv
@@ -31,6 +33,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
 _RECONNECT_FIRST_S, _RECONNECT_MAX_S = 0.05, 1.0
 _MAX_MESSAGE_BYTES = 256 << 20
+#: An agent that ends waits so long for the controller to have what it sent.
+_FAREWELL_S = 5.0
+#: What programs may ask of the controller.
+_METHODS = pb.DESCRIPTOR.services_by_name["Controller"].methods_by_name
 
 
 class Link:
@@ -56,6 +62,9 @@ class Link:
         self._outbox = Outbox()
         #: Set once the controller has welcomed this agent.
         self.welcomed = asyncio.Event()
+        self._leaving = ""
+        self._gone = False
+        self._session_ended = asyncio.Event()
 
     # ---- the node's Uplink -----------------------------------------------------------------
 
@@ -67,6 +76,12 @@ class Link:
         """
         self._outbox.put(message)
 
+    def leave(self, reason: str) -> None:
+        """As Uplink says; once the controller ends the stream, there is no other."""
+        self._leaving = reason
+        if self._outbox.open:  # else _resume says it
+            self._outbox.put(_leaves(reason))
+
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code and specification of a function. Raises ServiceError."""
         reply: pb.FetchFunctionReply = await self._ask("FetchFunction", function_id, "code")
@@ -76,6 +91,30 @@ class Link:
         """The variables of all its secrets, as they are now. Raises ServiceError."""
         reply: pb.FetchSecretsReply = await self._ask("FetchSecrets", function_id, "secrets")
         return dict(reply.values)
+
+    async def pass_on(self, method: str, message: bytes, token: str) -> AsyncGenerator[bytes, None]:
+        """See Uplink. Nothing is looked at on the way."""
+        known = _METHODS.get(method)
+        if known is None:
+            raise InvalidError(f"there is no request {method!r}")
+        channel: Any = self._channel
+        kind = channel.unary_stream if known.server_streaming else channel.unary_unary
+        metadata = (("authorization", f"Bearer {token}"),)
+        call: Any = kind(f"/{known.containing_service.full_name}/{method}")(
+            message, metadata=metadata
+        )
+        try:
+            if known.server_streaming:
+                async for reply in call:
+                    yield reply
+            else:
+                yield await call
+        except grpc.aio.AioRpcError as error:
+            if errors.is_connection_loss(error):
+                raise LostError from None
+            raise errors.from_rpc_error(error) from None
+        finally:
+            call.cancel()
 
     async def _ask(self, method: str, function_id: str, what: str) -> Any:
         request = pb.FetchFunctionRequest(function_id=function_id)
@@ -105,6 +144,8 @@ class Link:
             try:
                 await self._session(node)
                 delay = _RECONNECT_FIRST_S
+                if self._gone:
+                    return
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     raise VersionError(error.details() or "the controller refused") from error
@@ -112,12 +153,17 @@ class Link:
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RECONNECT_MAX_S)
 
-    async def close(self) -> None:
-        """Send what is left, and hang up."""
+    async def close(self, in_flight: InFlight) -> None:
+        """Hang up, once the controller has all that was sent, and has stored the results."""
         if self._outbox.open:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await self._outbox.emptied()
+            try:
+                async with asyncio.timeout(_FAREWELL_S):
+                    await in_flight.confirmed()
+                    self._gone = True
+                    self._outbox.put(_leaves(self._leaving, ended=True))
+                    await self._session_ended.wait()
+            except TimeoutError:
+                log.warning("not confirmed", extra=kv(results=in_flight.unconfirmed))
         await self._channel.close(None)
 
     async def _session(self, node: Node) -> None:
@@ -142,12 +188,14 @@ class Link:
                     tasks.spawn(self._send_forever(call))
                     tasks.spawn(self._beat_forever(node))
                     self.welcomed.set()
+                    self._session_ended.clear()
                     log.info("welcomed", extra=kv(instance=order.welcome.instance_id))
                 else:
                     _obey(node, order)
         finally:
             await tasks.cancel()
             self._outbox.disconnected()
+            self._session_ended.set()
             call.cancel()
 
     def _hello(self, node: Node) -> pb.AgentHello:
@@ -166,6 +214,8 @@ class Link:
         for done in node.in_flight.unconfirmed_results():
             self._outbox.put(pb.AgentMessage(done=done))
         node.history.tell_again()
+        if self._leaving:
+            self._outbox.put(_leaves(self._leaving))
 
     async def _send_forever(
         self, call: grpc.aio.StreamStreamCall[pb.AgentMessage, pb.ControllerMessage]
@@ -188,6 +238,10 @@ class Link:
             )
             self._outbox.put(pb.AgentMessage(heartbeat=beat))
             await asyncio.sleep(HEARTBEAT_S)
+
+
+def _leaves(reason: str, *, ended: bool = False) -> pb.AgentMessage:
+    return pb.AgentMessage(leaves=pb.AgentLeaves(reason=reason, ended=ended))
 
 
 def _obey(node: Node, order: pb.ControllerMessage) -> None:

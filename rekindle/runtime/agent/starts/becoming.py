@@ -101,8 +101,11 @@ class Becoming:
         return claim
 
     def _why_lost(self) -> str:
-        """Where memory of the snapshot could not be read from the store: then nobody is to be
-        started from it again."""
+        """Where memory of the snapshot, or a layer of the image, could not be read from the store:
+        then nobody is to be started from what has it."""
+        if why := self.context.layers.why_lost(self.revision.image):
+            self.revision.drop_template()
+            return why
         stored, tracker = self.context.stored, self.revision.tracker
         why = stored.why_lost(tracker.snapshot) if stored is not None else ""
         if why:

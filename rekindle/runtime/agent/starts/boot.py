@@ -198,7 +198,6 @@ async def _load(
             "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,
-            "in_image": revision.image is not None,
             "many": revision.spec.takes_many,
             "hides": context.gpus.hides,
             "gpu_snapshots": revision.spec.enable_gpu_snapshot,
@@ -214,10 +213,10 @@ async def _load(
             f"startup_timeout={revision.spec.startup_timeout_s:g} s"
         ) from error
     except FrameError as error:
-        ended = await job
-        raise RunnerLostError(f"{revision.label} died while it loaded: {ended.in_words()}") from (
-            error
-        )
+        ended = (await job).in_words()
+        if why := context.layers.why_lost(revision.image):
+            ended += f": {why}"
+        raise RunnerLostError(f"{revision.label} died while it loaded: {ended}") from error
     clock.extend((name, at) for name, at in message["marks"])
     if message["op"] == "start_failed":
         raise UserCodeFailed(message, data)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rekindle.runtime.agent.starts.volumes import Bind
+from rekindle.runtime.images import driver
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import PLACE
 from rekindle.volumes import registry
@@ -16,6 +17,9 @@ from rekindle.wire.volumes import VolumeMount
 #: Places in its root.
 LIBRARY, SOURCE, INSTANCE = f"{PLACE}/lib", f"{PLACE}/source", f"{PLACE}/instance"
 SNAPSHOT, VOLUMES = f"{PLACE}/snapshot", f"{PLACE}/volumes"
+DRIVER = f"{PLACE}/driver"
+#: Where programs of an image look for it.
+SMI = "/usr/bin/nvidia-smi"
 #: Where programs of an image work, as users of such systems expect it.
 DEFAULT_DIRECTORY = "/root"
 
@@ -31,6 +35,13 @@ def import_path(image: BuiltImage, env: Mapping[str, str]) -> dict[str, str]:
     """The variable by which it, and Python programs that it starts, find rekindle's runner."""
     own = env.get("PYTHONPATH", dict(image.env).get("PYTHONPATH", ""))
     return {"PYTHONPATH": ":".join(filter(None, (LIBRARY, MODULES, own)))}
+
+
+def driver_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """Of a function with ``gpu=``: where libraries of the node's driver are found, after those
+    places that the image itself names."""
+    own = env.get("LD_LIBRARY_PATH", "")
+    return {"LD_LIBRARY_PATH": ":".join(filter(None, (own, f"{DRIVER}/{driver.LIBRARIES}")))}
 
 
 def own(runner_env: Mapping[str, str]) -> dict[str, str]:

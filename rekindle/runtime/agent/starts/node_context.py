@@ -24,6 +24,7 @@ from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
 from rekindle.runtime.agent.starts.node_images import NodeImages
+from rekindle.runtime.agent.starts.stored_layers import StoredLayers
 from rekindle.runtime.agent.starts.stored_snapshots import (
     MOUNT,
     LazySettings,
@@ -67,6 +68,7 @@ class NodeContext:
     gpu_use: GpuUse
     gpu_holders: GpuHolders
     images: NodeImages
+    layers: StoredLayers
     #: Snapshots that nodes share; None where there is no store for them.
     stored: StoredSnapshots | None = None
     gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
@@ -126,6 +128,12 @@ class NodeContext:
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
         activity = StartActivity()
+        images = NodeImages(spawner, settings.instance_dir, scratch)
+        layers = StoredLayers(
+            stored.blobs if stored is not None else None,
+            stored.lazy if stored is not None else None,
+            *(scratch, images.packed, spawner.pid, images.let_go),
+        )
         return cls(
             settings=settings,
             spawner=spawner,
@@ -141,7 +149,8 @@ class NodeContext:
             gpus=gpus,
             gpu_use=GpuUse(gpus),
             gpu_holders=holders,
-            images=NodeImages(spawner, settings.instance_dir, scratch),
+            images=images,
+            layers=layers,
             stored=stored,
         )
 
@@ -191,6 +200,7 @@ class NodeContext:
         await self.volume_pushes.close()
         if self.stored is not None:
             await self.stored.close()
+        await self.layers.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import logging
 import os
@@ -20,13 +21,16 @@ from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts import volumes
 from rekindle.runtime.agent.starts.in_image import (
     DEFAULT_DIRECTORY,
+    DRIVER,
     INSTANCE,
     LIBRARY,
+    SMI,
     SOURCE,
     volume_place,
 )
+from rekindle.runtime.agent.starts.packed_files import PackedFiles
 from rekindle.runtime.agent.starts.roots import RootSource
-from rekindle.runtime.images import runner_code, writes
+from rekindle.runtime.images import driver, runner_code, writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
@@ -46,9 +50,11 @@ class NodeImages:
     instance_dir: Path
     #: The agent's own directory, removed with all that is in it when the agent is gone.
     scratch: Path
+    packed: PackedFiles = field(default_factory=PackedFiles)
     _client: RootClient | None = None
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _library: Path | None = None
+    _driver_there: Path | None = None
     _unpacking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -97,7 +103,21 @@ class NodeImages:
                 made = self.scratch / "root-maker"
                 made.mkdir(mode=0o700, exist_ok=True)
                 self._client = RootClient(await self.spawner.start_root_maker(made))
-        return await self._client.make(request)
+        packed = self.packed.files_of(request.lowers)
+        if packed:
+            request = dataclasses.replace(request, packed=tuple(packed))
+            self.packed.used(request.place, [place for _file, place in packed])
+        try:
+            return await self._client.make(request)
+        except StartError as error:
+            if why := self.packed.why_lost(request.lowers):
+                raise StartError(f"{error}: {why}") from error
+            raise
+
+    async def let_go(self, places: Sequence[str]) -> None:
+        """Layers that are one file each need not be mounted any more. Raises StartError."""
+        if self._client is not None and not self._client.is_gone:
+            await self._client.let_go(places)
 
     # ---- what is shown -----------------------------------------------------------------------
 
@@ -106,6 +126,8 @@ class NodeImages:
     ) -> list[Shown]:
         library = await self._provide_library()
         shown = [Shown(str(library), LIBRARY), Shown(str(self.show_instance()), INSTANCE)]
+        if spec.gpu:
+            shown += await self._driver()
         if source_dir is not None:
             shown.append(Shown(os.path.realpath(source_dir), SOURCE))
         shown += [Shown(os.path.realpath(source), target) for source, target in image.mounts]
@@ -116,6 +138,25 @@ class NodeImages:
                 there = volume_place(mount)
                 shown.append(Shown(os.path.realpath(place), there, mount.read_only))
         return [*shown, *map(_of_volume, binds)]
+
+    async def _driver(self) -> list[Shown]:
+        """The node's NVIDIA driver, which no image can have. Raises StartError."""
+        if self._driver_there is None:
+            where = paths.home() / "driver"
+            try:
+                self._driver_there = await asyncio.to_thread(driver.provide, where)
+            except OSError as error:
+                raise StartError(f"no driver for images below {where}: {error}") from error
+            if self._driver_there is None:
+                log.warning(
+                    "no NVIDIA driver found",
+                    extra=kv(reason=f"neither ldconfig nor {driver.VARIABLE} names libcuda.so.1"),
+                )
+                return []
+        found = self._driver_there.resolve()
+        shown = [Shown(str(found), DRIVER)]
+        smi = found / driver.PROGRAMS / os.path.basename(SMI)
+        return [*shown, Shown(str(smi), SMI)] if smi.exists() else shown
 
     async def _provide_library(self) -> Path:
         if self._library is None:
@@ -135,8 +176,8 @@ class NodeImages:
         here = self.scratch / "instance"
         here.mkdir(mode=0o700, exist_ok=True)
         for find in (
-            *(paths.agent_socket, paths.controller_socket, paths.direct_socket),
-            *(paths.objects_socket, paths.token_file),
+            *(paths.agent_socket, paths.direct_socket, paths.objects_socket),
+            paths.token_file,
         ):
             there, link = find(self.instance_dir), find(here)
             with contextlib.suppress(FileNotFoundError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 
 from rekindle.exception import Error, StartError
@@ -16,19 +17,27 @@ from rekindle.wire.spec import FunctionSpec
 async def provide(context: NodeContext, revision: Revision) -> bool:
     """Have the image of a revision, and a source of roots for it, where it has one; whether it was
     waited for. Raises StartError."""
-    if not revision.spec.image or _is_there(revision):
+    if not revision.spec.image or _is_there(context, revision):
         return False
     async with revision.providing:
-        if _is_there(revision):
+        if _is_there(context, revision):
             return True
         before = revision.image
-        if before is not None:  # its layers were removed while nothing ran in them
+        if before is not None:  # its layers were removed, or are not served any more
             revision.forget_image()
-        from rekindle.runtime.images import builder  # an agent without images needs none of it
+        # An agent without images needs none of it.
+        from rekindle.runtime.images import builder, step_secrets
 
+        ask = step_secrets.of_instance(context.settings.instance_dir)
         try:
             spec = ImageSpec.from_json(revision.spec.image)
-            image = await asyncio.to_thread(builder.ensure, spec)
+            image = await asyncio.to_thread(
+                functools.partial(
+                    builder.ensure, spec, ask_secrets=ask, not_from_store=context.layers.broken
+                )
+            )
+            if image is not None:
+                await context.layers.have(image)
         except Error as error:
             raise StartError(f"the image of {revision.label}: {error}") from error
         if image is not None:
@@ -41,9 +50,11 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
         return True
 
 
-def _is_there(revision: Revision) -> bool:
+def _is_there(context: NodeContext, revision: Revision) -> bool:
     image = revision.image
-    return revision.image_is_known and (image is None or all(map(os.path.isdir, image.lowers)))
+    if not revision.image_is_known or image is None:
+        return revision.image_is_known
+    return all(map(os.path.isdir, image.lowers)) and context.layers.serves(image)
 
 
 def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:

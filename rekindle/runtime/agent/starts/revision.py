@@ -91,7 +91,7 @@ class Revision:
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes; of secrets only what may be in a snapshot."""
-        return {
+        env = {
             **(environment.of_node() if self.image is None else in_image.environment(self.image)),
             **self._volumes_variable(),
             **self._environment_variable(),
@@ -100,6 +100,9 @@ class Revision:
             "PYTHONUNBUFFERED": "1",
             **({} if self.image is None else in_image.import_path(self.image, self.spec.env)),
         }
+        if self.image is not None and self.spec.gpu:
+            env |= in_image.driver_variables(env)
+        return env
 
     def _environment_variable(self) -> dict[str, str]:
         """Where the app's code looks names up, also while it is imported."""

@@ -98,8 +98,9 @@ class SnapshotTracker:
         self.state, self.reason = to, reason
 
     async def look(self) -> None:
-        """Find and validate the snapshot, once until ``forget``."""
-        if self.state is not SnapshotState.UNKNOWN:
+        """Find and validate the snapshot, once until ``forget``; not before its image is known,
+        which is part of its name."""
+        if self.state is not SnapshotState.UNKNOWN or (self.spec.image and self.image is None):
             return
         async with self._looking:
             if self.state is not SnapshotState.UNKNOWN:

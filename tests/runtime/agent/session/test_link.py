@@ -99,7 +99,7 @@ def run_linked(
         finally:
             linking.cancel()
             await asyncio.gather(linking, return_exceptions=True)
-            await link.close()
+            await link.close(h.node.in_flight)
             token.unlink()
             paths.controller_socket(instance).unlink(missing_ok=True)
 

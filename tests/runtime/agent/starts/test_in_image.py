@@ -117,12 +117,15 @@ class _Revision:
 
 
 def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) -> bool:
-    monkeypatch.setattr(builder, "ensure", ensure)
+    monkeypatch.setattr(builder, "ensure", lambda spec, **_given: ensure(spec))
 
     async def roots_of(*_given: object) -> str:
         return "roots"
 
-    context = SimpleNamespace(images=SimpleNamespace(roots_of=roots_of))
+    context = SimpleNamespace(
+        images=SimpleNamespace(roots_of=roots_of),
+        settings=SimpleNamespace(instance_dir=Path("/instance")),
+    )
     provided = providing.provide(cast(NodeContext, context), cast(Revision, revision))
     return asyncio.run(provided)
 

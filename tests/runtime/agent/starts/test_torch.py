@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ import pytest
 
 from tests.runtime.agent.harness import Harness, run
 
-pytestmark = [pytest.mark.criu, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.criu,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("torch") is None,
+        reason="PyTorch is not installed (the demo extra)",
+    ),
+]
 
 
 class Model:

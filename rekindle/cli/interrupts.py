@@ -1,0 +1,28 @@
+"""Ctrl-C before a command begins, and from then on.
+
+While a command is being loaded there is nothing to take down, and a KeyboardInterrupt would be
+raised in the middle of an import: the process ends at once. From ``begun()`` on it is one again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from rekindle.cli.exit_status import INTERRUPTED
+
+
+def loading() -> None:
+    """A command is being loaded. One that Ctrl-C is not to reach (``nohup``) stays so."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def begun() -> None:
+    """It is loaded, and begins."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(_number: int, _frame: object) -> None:
+    os._exit(INTERRUPTED)

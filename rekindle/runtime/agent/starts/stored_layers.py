@@ -1,0 +1,254 @@
+"""Layers that nodes share: used before they are here, completed behind that, and pushed once.
+
+A layer that came from the store is one file, which is mounted in the roots that are made of it. It
+is a lazy file at first; what the first starts of all nodes are known to touch comes first, and once
+it has been quiet for a while, the rest. When all is here, it becomes an ordinary file. Without FUSE
+it is fetched whole before the first start. A part that cannot be had ends who reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rekindle.blobs.lazy.client import LazyFiles, Opened
+from rekindle.blobs.store import BlobStore
+from rekindle.exception import (
+    BlobDamagedError,
+    BlobError,
+    BlobNotFoundError,
+    Error,
+    ImageError,
+    SetupError,
+)
+from rekindle.runtime.agent.starts import layer_users
+from rekindle.runtime.agent.starts.packed_files import PackedFiles
+from rekindle.runtime.images import collecting, sharing
+from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.store import LayerStore
+from rekindle.runtime.images.stored import StoredLayer
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: What nobody has read for so long has been started from: the rest is fetched from then on.
+_QUIET_S = 3.0
+_LOOK_S = 1.0
+#: A layer that no root is made of stays mounted for so long.
+_IDLE_S = 60.0
+_LOST = {one.__name__ for one in (BlobDamagedError, BlobNotFoundError)}
+
+
+@dataclass(eq=False)
+class StoredLayers:
+    """See the module. For the event loop, where nothing else is said."""
+
+    #: None where this node shares nothing.
+    blobs: BlobStore | None
+    lazy: LazyFiles | None
+    scratch: Path
+    packed: PackedFiles
+    #: Of the process of which all that runs in roots descends.
+    spawner_pid: int
+    #: Have layers at these places not be mounted for new roots.
+    let_go: Callable[[list[str]], Awaitable[None]]
+    #: Names of layers of which the store has not all, or not what was put there.
+    broken: set[str] = field(default_factory=set)
+    #: Blob -> the layer that it is.
+    _layers: dict[str, Layer] = field(default_factory=dict)
+    _pushed: set[str] = field(default_factory=set)
+    _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _watching: bool = False
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    # ---- having --------------------------------------------------------------------------------
+
+    async def have(self, image: BuiltImage) -> None:
+        """Have the layers of an image so that roots can be made of it; those that were built here
+        are pushed. Raises BlobError, ImageError."""
+        local = LayerStore()
+        # The base first: what runs first reads from there.
+        names = [place.parent.name for place in reversed(image.packed)]
+        await asyncio.gather(*(self._have_one(local, name) for name in names))
+        if names and not self._watching:
+            self._watching = True
+            self._spawn(self._watch())
+        if self.blobs is not None:
+            self._spawn(self._push([lower.parent.name for lower in reversed(image.lowers)]))
+
+    async def _have_one(self, local: LayerStore, name: str) -> None:
+        layer, place = local.get(name), str(local.place(name))
+        if layer is None or local.packed(name).exists():
+            return
+        stored = local.stored(name)
+        lazy = self._lazy_of(stored)
+        if lazy is None or stored is None:
+            self.packed.arriving.pop(place, None)
+            await asyncio.to_thread(_have_whole, local, layer)
+            return
+        if place in self.packed.arriving:
+            return
+        self._layers[stored.blob] = layer
+        lazy.on_failed = self._failed
+        try:
+            opened = await asyncio.to_thread(lazy.look, stored.blob)
+        except BlobError as error:
+            self._note(layer, str(error), type(error).__name__)
+            raise ImageError(sharing.explained(layer, str(error))) from error
+        if place in self.packed.arriving:  # for another function, meanwhile
+            return
+        self.packed.arriving[place] = opened.path
+        self._spawn(self._complete(local, layer, stored.blob, opened))
+
+    def _lazy_of(self, stored: StoredLayer | None) -> LazyFiles | None:
+        """What serves a layer before it is here; None where it is to be fetched whole."""
+        known = stored is not None and self.blobs is not None and stored.url == self.blobs.url
+        return self.lazy if known and self.lazy is not None and not self.lazy.ended else None
+
+    async def _complete(self, local: LayerStore, layer: Layer, blob: str, opened: Opened) -> None:
+        """Have all of a layer, and say in the store what its first starts touched."""
+        assert self.lazy is not None and self.blobs is not None
+        place = str(local.place(layer.name))
+        try:
+            touched = await self._until_quiet(blob)
+            if not opened.hinted and touched:
+                await self._record(layer, blob, touched)
+            await asyncio.wrap_future(await asyncio.to_thread(self.lazy.rest, blob))
+            if place not in self.packed.arriving:
+                return  # the store has it damaged, and it was forgotten
+            await asyncio.to_thread(self.lazy.place, blob, local.packed(layer.name))
+        except (BlobError, OSError) as error:
+            log.warning("layer did not arrive", extra=kv(layer=layer.name, reason=error))
+            return
+        # Roots that are made from now on are of the ordinary file; others keep what they have.
+        self.packed.arriving.pop(place, None)
+        with contextlib.suppress(Error):  # the process that makes roots is gone, and its mounts
+            await self.let_go([place])
+        with contextlib.suppress(BlobError):
+            await asyncio.to_thread(self.lazy.give_up, blob)
+        log.info("layer has arrived", extra=kv(layer=layer.name, bytes=opened.size))
+        await asyncio.to_thread(collecting.collect, local)
+
+    async def _record(self, layer: Layer, blob: str, touched: list[int]) -> None:
+        assert self.blobs is not None
+        try:
+            await asyncio.to_thread(self.blobs.put_hint, blob, touched)
+        except BlobError as error:  # another node records it
+            log.warning("no hint recorded", extra=kv(layer=layer.name, reason=error))
+
+    async def _until_quiet(self, blob: str) -> list[int]:
+        """The chunks that were touched by when nobody has touched another one for a while."""
+        assert self.lazy is not None
+        chunks: list[int] = []
+        changed_at = time.monotonic()
+        while not self._closing.is_set():
+            now = (await asyncio.to_thread(self.lazy.touched, blob)).chunks
+            if len(now) != len(chunks):
+                chunks, changed_at = now, time.monotonic()
+            elif chunks and time.monotonic() - changed_at >= _QUIET_S:
+                break
+            await self._pause(_LOOK_S)
+        return chunks
+
+    async def _watch(self) -> None:
+        """Unmount what no root is made of: until then nothing of it can be removed."""
+        while not self._closing.is_set():
+            await self._pause(_IDLE_S / 4)
+            if idle := self.packed.idle(_IDLE_S):
+                with contextlib.suppress(Error):
+                    await self.let_go(idle)
+                for place in idle:
+                    self.packed.forget(place)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
+    # ---- what cannot be read -------------------------------------------------------------------
+
+    def why_lost(self, image: BuiltImage | None) -> str:
+        """Why a part of an image could not be read just now; "" where all of it could."""
+        return self.packed.why_lost(map(str, image.packed)) if image is not None else ""
+
+    def serves(self, image: BuiltImage) -> bool:
+        """Whether what is on its way of an image still comes."""
+        arriving = self.packed.arriving
+        lost = self.lazy is not None and bool(self.lazy.ended)
+        return not lost or not any(str(place) in arriving for place in image.packed)
+
+    def _failed(self, blob: str, reason: str, kind: str) -> None:
+        """A part of a lazy file does not come. In a thread; whoever reads waits until it returns,
+        so that no program of the user's sees an error that is none of its own."""
+        layer = self._layers.get(blob)
+        if layer is None:
+            return
+        self._loop.call_soon_threadsafe(self._note, layer, reason, kind)
+        ended = layer_users.end(self.spawner_pid, layer.name)
+        log.error("layer cannot be read", extra=kv(layer=layer.name, reason=reason, ended=ended))
+
+    def _note(self, layer: Layer, reason: str, kind: str) -> None:
+        place = str(LayerStore().place(layer.name))
+        self.packed.failed(place, sharing.explained(layer, reason))
+        if kind in _LOST:
+            # It will not come, however long it is waited for: it is built here the next time.
+            self.broken.add(layer.name)
+            self._pushed.discard(layer.name)
+            self.packed.arriving.pop(place, None)
+            LayerStore().forget(layer.name)
+
+    # ---- pushing -------------------------------------------------------------------------------
+
+    async def _push(self, names: list[str]) -> None:
+        """Put layers into the store, each after the one that it stands on."""
+        assert self.blobs is not None
+        async with self._pushing:
+            for name in names:
+                if name in self._pushed or self._closing.is_set():
+                    continue
+                began = time.monotonic()
+                try:
+                    there = await asyncio.to_thread(
+                        functools.partial(
+                            sharing.push,
+                            *(self.blobs, LayerStore(), name, self.scratch / "packing"),
+                            again=name in self.broken,
+                            stopped=self._closing.is_set,
+                        )
+                    )
+                except (BlobError, SetupError, OSError) as error:
+                    # The next start that needs it tries again.
+                    log.warning("layer not pushed", extra=kv(layer=name, reason=error))
+                    return
+                self._pushed.add(name)
+                if there:
+                    self.broken.discard(name)
+                took_s = round(time.monotonic() - began, 1)
+                log.info("layer looked after", extra=kv(layer=name, in_store=there, s=took_s))
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is on its way, in either direction; lazy files are closed by then."""
+        self._closing.set()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _have_whole(local: LayerStore, layer: Layer) -> None:
+    with local.building(layer.name, lambda: None):
+        sharing.have_whole(local, layer)

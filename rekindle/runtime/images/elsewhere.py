@@ -1,0 +1,74 @@
+"""The layers of one chain that may come from the nodes' store, asked for when the first is missing.
+
+A store that does not answer, or has not all of a layer, is no reason not to build it: what happened
+is said where the build says what it does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rekindle.blobs.store import BlobStore
+from rekindle.exception import BlobError, InvalidError, SetupError
+from rekindle.runtime.images import sharing
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.sharing import Found
+from rekindle.runtime.images.store import LayerStore
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Elsewhere:
+    """See the module."""
+
+    local: LayerStore
+    wanted: Sequence[str]
+    _asked: bool = False
+    _store: BlobStore | None = None
+    _found: dict[str, Found] = field(default_factory=dict)
+    #: Why the store was not asked, or did not answer.
+    _why_not: str = ""
+
+    def may_have(self, name: str, parent: Layer | None) -> bool:
+        """Whether the store has a layer that stands on just this parent, or did not answer."""
+        self._ask()
+        return bool(self._why_not) or self._fitting(name, parent) is not None
+
+    def bring(self, name: str, parent: Layer | None, say: Callable[[str], None]) -> Layer | None:
+        """The layer, a layer of this machine by now; None where it is to be built."""
+        self._ask()
+        if self._why_not:
+            say(self._why_not)
+            self._why_not = ""
+        found = self._fitting(name, parent)
+        if found is None or self._store is None:
+            return None
+        try:
+            return sharing.adopt(self._store, self.local, found, say)
+        except (BlobError, SetupError, OSError) as error:
+            log.warning("layer did not come from the store", extra=kv(layer=name, reason=error))
+            say(f"it did not come from the store {self._store.url}: {error}")
+            return None
+
+    def _fitting(self, name: str, parent: Layer | None) -> Found | None:
+        found = self._found.get(name)
+        if found is None or found.layer.parent_build != (parent.build if parent else ""):
+            return None
+        return found
+
+    def _ask(self) -> None:
+        if self._asked:
+            return
+        self._asked = True
+        try:
+            self._store = sharing.of_environment()
+            if self._store is not None:
+                missing = [name for name in self.wanted if self.local.get(name) is None]
+                self._found = sharing.look(self._store, missing)
+        except (BlobError, SetupError, InvalidError) as error:
+            log.warning("store not asked for layers", extra=kv(reason=error))
+            self._why_not = f"layers are not looked for in the store: {error}"

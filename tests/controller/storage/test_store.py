@@ -1,0 +1,93 @@
+"""Counts that Redis gives are taken over in the order in which it made them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rekindle.controller.state import App, Function
+from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.storage.records import CallMeta, UndoneCount
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.store import QueueStore
+from rekindle.wire.callid import new_call_id
+from rekindle.wire.spec import FunctionSpec
+from tests.controller.harness import in_loop, new_id, running_instance
+
+META = CallMeta("ap-1", b"", "", 1, "map")
+
+
+def a_function() -> Function:
+    function_id = new_id("fu")
+    return Function(
+        function_id,
+        "work",
+        App("ap-1", "an-app", True),
+        FunctionSpec(app_name="an-app", name="work"),
+    )
+
+
+async def accepted(
+    store: QueueStore, function: Function, call_id: str, *indexes: int
+) -> tuple[str, UndoneCount]:
+    got = await store.accept(
+        *(function.function_id, call_id, META, b"request", indexes),
+        take=False,
+        last=False,
+        limit=100,
+        ttl_s=60,
+    )
+    return got.entry, got.undone
+
+
+async def completed(
+    store: QueueStore, function: Function, call_id: str, entry: str, *indexes: int
+) -> UndoneCount:
+    results = [(entry, [(index, b"result") for index in indexes])]
+    got = await store.complete(function.function_id, call_id, results, ordered=True, ttl_s=60)
+    return got.undone
+
+
+@in_loop
+async def test_an_older_count_of_what_is_undone_does_not_replace_a_newer_one() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(redis_url(instance.directory), 30.0)
+        store, function, call_id = QueueStore(link, "a"), a_function(), new_call_id()
+        try:
+            entry, at_first = await accepted(store, function, call_id, 0, 1, 2)
+            one_done = await completed(store, function, call_id, entry, 0)
+            all_done = await completed(store, function, call_id, entry, 1, 2)
+            again = await completed(store, function, call_id, entry, 1, 2)
+            read = await store.undone(function.function_id)
+        finally:
+            await link.close()
+    counts = [at_first.undone, one_done.undone, all_done.undone, again.undone, read.undone]
+    assert counts == [3, 2, 0, 0, 0]
+    assert at_first.change < one_done.change < all_done.change == again.change == read.change
+    # As they were read, which is not as they were written.
+    for count in (at_first, all_done, one_done):
+        function.counted(count)
+    assert function.undone == 0
+    function.counted(again)
+    assert function.undone == 0
+
+
+@in_loop
+async def test_counts_that_are_asked_for_side_by_side_end_at_what_redis_has() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(redis_url(instance.directory), 30.0)
+        store, function = QueueStore(link, "a"), a_function()
+
+        async def one_call() -> None:
+            call_id = new_call_id()
+            entry, count = await accepted(store, function, call_id, 0)
+            function.counted(count)
+            function.counted(await completed(store, function, call_id, entry, 0))
+
+        try:
+            await asyncio.gather(*(one_call() for _ in range(200)))
+            assert function.undone == 0
+            assert await store.depth([function.function_id]) == [0]
+        finally:
+            await link.close()

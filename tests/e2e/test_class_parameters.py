@@ -1,0 +1,126 @@
+"""Parameters of a class from programs that have it and from those that have only its name."""
+
+from __future__ import annotations
+
+import json
+
+from tests.e2e.harness import Home, wait_until
+
+MODELS = """
+    import uuid, rekindle
+
+    app = rekindle.App("models")
+
+    @app.cls(max_containers=1)
+    class Model:
+        name: str = rekindle.parameter()
+        size: int = rekindle.parameter(default=3)
+        key: bytes = rekindle.parameter(default=b"k")
+        fast: bool = rekindle.parameter(default=False)
+        fixed: int = rekindle.parameter(default=9, init=False)
+
+        @rekindle.enter()
+        def start(self):
+            self.runner = uuid.uuid4().hex
+
+        @rekindle.method()
+        def who(self):
+            return [self.runner, self.name, self.size, self.key.decode(), self.fast, self.fixed]
+
+        @rekindle.method()
+        def again(self):
+            return self.who.remote()
+"""
+
+
+def test_equal_values_are_one_pool_whoever_names_them_and_however(shared: Home) -> None:
+    models = shared.script(MODELS, "models.py")
+    shared.rekindle("deploy", models)
+    elsewhere = shared.script(
+        """
+        import json, rekindle
+        Model = rekindle.Cls.from_name("models", "Model")
+        print(json.dumps([
+            Model(name="a").who.remote(),
+            Model("a", 3).who.remote(),
+            Model(name="a", key=b"k", fast=False, size=3).who.remote(),
+            Model.with_options(timeout=77)(name="a").who.remote(),
+            Model(name="a", size=4).who.remote(),
+        ]))
+        """,
+        "elsewhere.py",
+    )
+    one, by_position, spelled_out, variant, other = shared.python(elsewhere).value
+    assert one[1:] == ["a", 3, "k", False, 9]
+    assert one == by_position == spelled_out
+    assert variant[1:] == one[1:] and variant[0] != one[0]
+    assert other[1:] == ["a", 4, "k", False, 9] and other[0] != one[0]
+
+    at_home = shared.script(
+        MODELS
+        + """
+    import json
+    if __name__ == "__main__":
+        app.deploy()
+        print(json.dumps(Model(name="a").who.remote()))
+""",
+        "models.py",
+    )
+    local = shared.python(at_home).value
+    assert shared.python(elsewhere).value[0] == local, "by a program with the class, and without"
+    nested = "import rekindle, json; Model = rekindle.Cls.from_name('models', 'Model')\n"
+    nested += "print(json.dumps(Model('a', size=3).again.remote()))"
+    assert shared.python(shared.script(nested, "nested.py")).value[1:] == local[1:]
+
+    # Of the class, called from inside it too, and of its variant.
+    wait_until(lambda: sorted(one["size"] for one in _listed(shared)) == [3, 3, 4], "three pools")
+    default = {"name": "a", "size": 3, "key": {"bytes": "aw=="}, "fast": False}
+    assert _listed(shared).count(default) == 2
+    assert "name='a'" in shared.rekindle("pool", "ls", COLUMNS="300").out
+
+
+def test_wrong_values_for_a_class_that_is_elsewhere_are_refused_at_the_call(shared: Home) -> None:
+    models = shared.script(MODELS, "models.py")
+    shared.rekindle("deploy", models)
+    wrong = shared.script(
+        """
+        import asyncio, json, rekindle
+        Model = rekindle.Cls.from_name("models", "Model")
+        told = []
+        for given in ({}, {"name": 5}, {"name": "a", "size": True}, {"nme": "a"}, {"fixed": 1}):
+            try:
+                Model(**given).who.remote()
+            except TypeError as error:
+                told.append(str(error))
+        try:
+            asyncio.run(Model(name="a").whu.remote.aio())
+        except rekindle.exception.NotFoundError as error:
+            told.append(str(error))
+        print(json.dumps(told))
+        """,
+        "wrong.py",
+    )
+    missing, of_str, of_int, unknown, fixed, method = shared.python(wrong).value
+    names = "its parameters: name: str, size: int = 3, key: bytes = b'k', fast: bool = False"
+    assert missing == f"Model() needs values for: name ({names})"
+    assert of_str == "Model(name=) is 5; it must be of type str"
+    assert of_int == "Model(size=) is True; it must be of type int"
+    assert "'nme'; did you mean 'name'" in unknown and names in unknown
+    assert "'fixed'" in fixed and names in fixed
+    assert "no method 'whu'" in method and "who" in method
+
+
+def _listed(home: Home) -> list[dict[str, object]]:
+    """Values of the instances that `rekindle pool ls` knows of."""
+    pools = _pools(json.loads(home.rekindle("pool", "ls", "--json").out))
+    return [json.loads(one["instance"]) for one in pools]
+
+
+def _pools(found: object) -> list[dict[str, str]]:
+    """Every object in it that has the values of an instance."""
+    if isinstance(found, list):
+        return [one for part in found for one in _pools(part)]
+    if not isinstance(found, dict):
+        return []
+    own = [found] if found.get("instance") else []
+    return own + [one for part in found.values() for one in _pools(part)]

@@ -1,0 +1,361 @@
+"""Layers in a store: pushers that are killed or meet, stores that fail or lie, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import unwell
+from rekindle.blobs.store import BlobStore, open_store
+from rekindle.exception import BlobError
+from rekindle.runtime.images import sharing
+from rekindle.runtime.images.builder import ensure
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.store import LayerStore
+from tests import images
+from tests.blobs.machine import needs_fuse
+from tests.e2e.harness import Home, a_home, wait_until
+
+pytestmark = [images.needs_root, pytest.mark.timeout(300)]
+
+_NAMES = ["a" * 32, "b" * 32]
+_KILLS = 6
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return open_store((tmp_path / "store").as_uri())
+
+
+def _layers(place: Path, build: str) -> LayerStore:
+    """A node's layers: one, and one that stands on it; their files say which build they are of."""
+    local = LayerStore(place)
+    for number, name in enumerate(_NAMES):
+        draft = local.draft(name)
+        (draft.root / "build").write_text(build + name)
+        (draft.root / "content").write_bytes(random.Random(number).randbytes(8 << 20))
+        parent = {"parent": _NAMES[0], "parent_build": build + "0"} if number else {}
+        local.publish(draft, Layer(name=name, build=f"{build}{number}", title="step", **parent))
+    return local
+
+
+def _brought(store: BlobStore, place: Path, names: list[str]) -> dict[str, Layer]:
+    """A node that has nothing gets what the store has of these, and checks that it is whole."""
+    local, said = LayerStore(place), list[str]()
+    found = sharing.look(store, names)
+    for name, one in found.items():
+        layer = sharing.adopt(store, local, one, said.append)
+        if layer.packing:
+            file = sharing.have_whole(local, layer)
+            with _mounted(file, local.place(name)):
+                _check(local.place(name), layer)
+        else:
+            _check(local.place(name), layer)
+    return {name: one.layer for name, one in found.items()}
+
+
+def _check(root: Path, layer: Layer) -> None:
+    assert (root / "build").read_text() == layer.build[:-1] + layer.name
+    number = _NAMES.index(layer.name)
+    assert (root / "content").read_bytes() == random.Random(number).randbytes(8 << 20)
+
+
+@contextmanager
+def _mounted(file: Path, place: Path) -> Iterator[None]:
+    from rekindle.blobs import erofs
+
+    erofs.mount(file, place)
+    try:
+        yield
+    finally:
+        erofs.unmount(place)
+
+
+_PUSH = """
+import sys
+from pathlib import Path
+from rekindle.blobs.store import open_store
+from rekindle.runtime.images import sharing
+from rekindle.runtime.images.store import LayerStore
+url, place, scratch, *names = sys.argv[1:]
+for name in names:
+    print("begins", flush=True)
+    print(sharing.push(open_store(url), LayerStore(Path(place)), name, Path(scratch)), flush=True)
+"""
+
+
+def _pusher(store: BlobStore, local: LayerStore, scratch: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _PUSH, store.url, str(local.root), str(scratch), *_NAMES],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_pusher_that_is_killed_leaves_nothing_that_is_taken_for_a_layer(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("REKINDLE_FAULT_SEED", "7"))
+    chance = random.Random(seed)
+    print(f"REKINDLE_FAULT_SEED={seed}")
+    local = _layers(tmp_path / "node", "n")
+    for attempt in range(_KILLS):
+        with _pusher(store, local, tmp_path / "scratch") as pusher:
+            assert pusher.stdout is not None
+            pusher.stdout.readline()
+            # Somewhere within what one takes; what it has put so far is there for the next.
+            with pytest.raises(subprocess.TimeoutExpired):
+                pusher.wait(chance.uniform(0.05, 0.3))
+            pusher.kill()
+        _brought(store, tmp_path / f"other-{attempt}", _NAMES)
+    with _pusher(store, local, tmp_path / "scratch") as pusher:
+        assert pusher.wait() == 0
+    assert set(_brought(store, tmp_path / "last", _NAMES)) == set(_NAMES)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_of_two_nodes_that_push_one_chain_at_once_others_get_layers_that_fit(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    nodes = [_layers(tmp_path / build, build) for build in ("x", "y")]
+    pushers = [_pusher(store, node, tmp_path / f"scratch-{at}") for at, node in enumerate(nodes)]
+    for pusher in pushers:
+        with pusher:
+            assert pusher.wait() == 0
+    found = _brought(store, tmp_path / "third", _NAMES)
+    # The base is one of the two; what stands on it is there by now, or the next one puts it there.
+    base = found[_NAMES[0]]
+    assert base.build in ("x0", "y0")
+    owner = nodes[0] if base.build == "x0" else nodes[1]
+    assert sharing.push(store, owner, _NAMES[1], tmp_path / "again")
+    found = _brought(store, tmp_path / "fourth", _NAMES)
+    assert found[_NAMES[1]].parent_build == found[_NAMES[0]].build
+    # Their content is the same, and was kept once: what differs is the first chunk of each.
+    stored = sum(one.size for one in store.objects.list("chunks"))
+    assert stored < 3 * (8 << 20)
+
+
+@pytest.mark.parametrize("conduct", [{"fail_one_in": 10}, {"flips": 3}])
+def test_a_store_that_fails_now_and_then_gives_whole_layers(
+    store: BlobStore, tmp_path: Path, conduct: dict[str, int]
+) -> None:
+    local = _layers(tmp_path / "node", "n")
+    for name in _NAMES:
+        assert sharing.push(store, local, name, tmp_path / "scratch")
+    unwell.register(tmp_path / "packages")
+    unwell.Conduct(**conduct).begin(tmp_path / "store")
+    ill = open_store(unwell.url(tmp_path / "store"))
+    assert set(_brought(ill, tmp_path / "other", _NAMES)) == set(_NAMES)
+
+
+_FILLED = """
+import sys
+from pathlib import Path
+from rekindle.blobs.store import open_store
+from rekindle.exception import Error
+from rekindle.runtime.images import sharing
+from rekindle.runtime.images.store import LayerStore
+url, disk, name, node = sys.argv[1:]
+store, local = open_store(url), LayerStore(Path(disk, "images"))
+for filling in (12 << 20, 0):
+    Path(disk, "filling").write_bytes(bytes(filling))
+    try:
+        (found,) = sharing.look(store, [name]).values()
+        layer = local.get(name) or sharing.adopt(store, local, found, print)
+        print(sharing.have_whole(local, layer).stat().st_size > 8 << 20)
+    except Error as error:
+        print(error)
+    try:
+        print(sharing.push(store, LayerStore(Path(node)), "b" * 32, Path(disk, "scratch")))
+    except Error as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_said_and_when_there_is_room_the_layer_comes_and_goes(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    local = _layers(tmp_path / "node", "n")
+    assert sharing.push(store, local, _NAMES[0], tmp_path / "scratch")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small = Path(__file__).parents[1] / "small_disk.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, small, disk, "18m"),
+            *(sys.executable, "-c", _FILLED, store.url, disk, _NAMES[0], tmp_path / "node"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in done.stdout.splitlines() if line]
+    assert done.returncode == 0, done.stderr
+    first, pushed = said[1], said[2]
+    assert _NAMES[0][:12] in first and store.url in first and "No space left" in first, said
+    assert "cannot be packed" in pushed or "No space" in pushed or "EROFS file" in pushed, said
+    assert said[3] == "True", said
+    # What is here leaves no room for both; nothing of a half-packed layer is named.
+    assert set(sharing.look(store, _NAMES)) == ({*_NAMES} if said[4] == "True" else {_NAMES[0]})
+
+
+# ---- runners -----------------------------------------------------------------------------------
+
+_PROGRAM = """
+    import os
+    import rekindle
+    from pathlib import Path
+
+    image = rekindle.Image.debian_slim("3.13").run_commands(
+        "head -c 24000000 /dev/urandom > /large; sha256sum < /large > /sum"
+    )
+    app = rekindle.App("from-an-ill-store", image=image)
+
+    @app.function()
+    def whole():
+        import hashlib
+        with open("/large", "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest() == open("/sum").read().split()[0]
+
+    @app.function()
+    def start():
+        return 1
+
+    @app.local_entrypoint()
+    def main():
+        from lab import unwell
+
+        folder = os.environ.get("ILL", "")
+        print(start.remote())
+        if folder:
+            unwell.Conduct(stalled=True).begin(Path(folder))
+            try:
+                print("answered", whole.remote())
+            except rekindle.exception.Error as error:
+                print("failed", type(error).__name__, str(error).replace(chr(10), " "))
+            unwell.Conduct().begin(Path(folder))
+        print("at last", whole.remote())
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Home]:
+    """One that has put an image into a store; it is down."""
+    with a_home(REKINDLE_CRASH_BACKOFF_S="0.05") as made:
+        folder = tmp_path / "store"
+        made.environ |= unwell.environment(tmp_path / "packages")
+        made.environ |= {
+            "REKINDLE_IMAGES": str(made.root / "images"),
+            "REKINDLE_STORE_URL": folder.as_uri(),
+        }
+        images.own_base(made.root / "images")
+        made.up()
+        assert "at last True" in made.run(made.script(_PROGRAM)).out
+        store = open_store(folder.as_uri())
+        wait_until(lambda: len(list(store.refs())) == 2, "both layers to be in the store")
+        made.rekindle("down")
+        made.environ["REKINDLE_STORE_URL"] = unwell.url(folder)
+        yield made
+
+
+@contextmanager
+def _another(home: Home, **environ: str) -> Iterator[dict[str, str]]:
+    """A node that has nothing, with the same store."""
+    made = {
+        "REKINDLE_HOME": str(home.root / "second"),
+        "REKINDLE_IMAGES": str(home.root / "second-images"),
+        **environ,
+    }
+    home.up(**made)
+    try:
+        yield made
+    finally:
+        home.rekindle("down", **made)
+
+
+@needs_fuse
+def test_a_store_that_stalls_ends_who_reads_by_an_error_that_names_layer_and_store(
+    node: Home, tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    # Slow, so that what is not touched is not here when the store stalls.
+    unwell.Conduct(bytes_per_s=20e6).begin(folder)
+    with _another(node, REKINDLE_LAZY_WAIT_S="1", ILL=str(folder)) as second:
+        said = node.run(node.scripts / "script.py", **second).out.splitlines()
+    assert said[0] == "1"
+    assert said[1].startswith("failed"), said
+    assert "head -c 24000000" in said[1] and unwell.url(folder) in said[1], said
+    # Once it answers again, the same layer is read to its end.
+    assert said[2] == "at last True", said
+
+
+@needs_fuse
+def test_a_store_that_fails_one_request_in_ten_serves_a_node_that_has_nothing(
+    node: Home, tmp_path: Path
+) -> None:
+    unwell.Conduct(fail_one_in=10, latency_s=0.001).begin(tmp_path / "store")
+    with _another(node) as second:
+        assert "at last True" in node.run(node.scripts / "script.py", **second).out
+
+
+@needs_fuse
+def test_a_layer_that_the_store_has_damaged_is_an_error_and_is_built_anew(
+    node: Home, tmp_path: Path
+) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    refs = {ref.about["layer"]["title"]: ref for ref in store.refs()}
+    (title,) = (one for one in refs if one.startswith("run_commands"))
+    blob = refs[title].blobs[0]
+    base = {
+        name
+        for ref in store.refs()
+        for one in ref.blobs
+        if one != blob
+        for name in store.index(one).chunks
+    }
+    # Each chunk but the first, in which the names of files are.
+    for name in set(store.index(blob).chunks[1:]) - base:
+        place = tmp_path / "store" / "chunks" / name[:2] / name
+        if place.exists():
+            data = bytearray(place.read_bytes())
+            data[len(data) // 2] ^= 1
+            place.write_bytes(data)
+    with _another(node) as second:
+        ended = node.run(node.scripts / "script.py", status=None, **second)
+        log = (node.root / "second/daemon/logs/agent.log").read_text()
+        assert "is damaged in" in log
+        again = node.run(node.scripts / "script.py", **second)
+        assert "at last True" in again.out
+        assert "at last False" not in ended.out
+        listed = json.loads(node.rekindle("image", "list", "--json", **second).out)
+        assert {one["title"]: one["packing"] for one in listed}[title] == ""
+        # What was built in its place is what others get from now on.
+        wait_until(
+            lambda: store.ref("layers", refs[title].name).blobs[0] != blob,  # type: ignore[union-attr]
+            "the layer that was built anew to be in the store",
+        )
+
+
+def test_who_cannot_read_the_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error: what cannot be had is built."""
+    local = images.own_base(tmp_path / "images")
+    monkeypatch.setenv("REKINDLE_STORE_URL", (tmp_path / "store").as_uri())
+    unwell.register(tmp_path / "packages")
+    (tmp_path / "ill").mkdir()
+    unwell.Conduct(down=True).begin(tmp_path / "ill")
+    monkeypatch.setenv("REKINDLE_STORE_URL", unwell.url(tmp_path / "ill"))
+    lines: list[str] = []
+    image = images.base().run_commands("echo > /built")
+    built = ensure(image.spec(), store=local, watch=lambda _step, line: lines.append(line))
+    assert built is not None and (built.lowers[0] / "built").exists()
+    assert any("not looked for in the store" in line for line in lines)
+    with pytest.raises(BlobError):
+        sharing.look(open_store(unwell.url(tmp_path / "ill")), _NAMES)

@@ -1,0 +1,113 @@
+"""Layers that nodes share: what is put into a store, what is found there, and what of it stays."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from rekindle.blobs import erofs
+from rekindle.blobs.store import BlobStore, open_store
+from rekindle.exception import ImageError, SetupError
+from rekindle.runtime.images import collecting, sharing
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.store import LayerStore, mounted
+from tests import images
+
+pytestmark = images.needs_root
+
+_BASE, _ABOVE = "a" * 32, "b" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return open_store((tmp_path / "store").as_uri())
+
+
+def _with(local: LayerStore, layer: Layer) -> Layer:
+    """A layer of a machine, whose one file says which build it is."""
+    draft = local.draft(layer.name)
+    (draft.root / "build").write_text(layer.build)
+    local.publish(draft, layer)
+    return layer
+
+
+def _base(build: str) -> Layer:
+    return Layer(name=_BASE, build=build, title="the base", created_s=1.0)
+
+
+def test_a_layer_is_an_archive_where_there_is_no_mkfs_erofs(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_program: str = "") -> list[str]:
+        raise SetupError("no mkfs.erofs")
+
+    monkeypatch.setattr(erofs, "find", none)
+    one, other = LayerStore(tmp_path / "one"), LayerStore(tmp_path / "other")
+    _with(one, _base("0"))
+    assert sharing.push(store, one, _BASE, tmp_path / "scratch")
+    noted = one.stored(_BASE)
+    assert noted is not None and (noted.url, noted.packing) == (store.url, "tar")
+    said: list[str] = []
+    (found,) = sharing.look(store, [_BASE, _ABOVE]).values()
+    layer = sharing.adopt(store, other, found, said.append)
+    assert layer.packing == "" and (other.place(_BASE) / "build").read_text() == "0"
+    assert other.stored(_BASE) == noted
+    assert "fetched whole and unpacked" in said[0]
+    assert not any((other.root / "drafts").iterdir())
+
+
+def test_the_first_build_stays_and_what_stands_on_another_is_not_put_there(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    one, other = LayerStore(tmp_path / "one"), LayerStore(tmp_path / "other")
+    _with(one, _base("1"))
+    _with(other, _base("2"))
+    above = Layer(name=_ABOVE, build="3", parent=_BASE, parent_build="2", title="a step")
+    _with(other, above)
+    scratch = tmp_path / "scratch"
+    assert sharing.push(store, one, _BASE, scratch)
+    assert not sharing.push(store, other, _BASE, scratch)
+    assert not sharing.push(store, other, _ABOVE, scratch)
+    assert [one.layer.build for one in sharing.look(store, [_BASE, _ABOVE]).values()] == ["1"]
+    # One that was built although there was one takes its place, and what stands on it comes.
+    _with(other, dataclasses.replace(_base("2"), forced=True, created_s=2.0))
+    assert sharing.push(store, other, _BASE, scratch)
+    assert sharing.push(store, other, _ABOVE, scratch)
+    found = sharing.look(store, [_BASE, _ABOVE])
+    assert found[_ABOVE].layer.parent_build == found[_BASE].layer.build == "2"
+
+
+def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mounted(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    one, other = LayerStore(tmp_path / "one"), LayerStore(tmp_path / "other")
+    _with(one, dataclasses.replace(_base("1"), size_bytes=12345))
+    assert sharing.push(store, one, _BASE, tmp_path / "scratch")
+    (found,) = sharing.look(store, [_BASE]).values()
+    if found.stored.packing != "erofs" or sharing.why_not_mounted():
+        pytest.skip("this machine has no EROFS")
+    layer = sharing.adopt(store, other, found, lambda _line: None)
+    assert collecting.usage(other).size_bytes == other.local_bytes(layer) == 0
+    file = sharing.have_whole(other, layer)
+    assert collecting.usage(other).size_bytes == file.stat().st_blocks * 512 > 0
+    erofs.mount(file, other.place(_BASE))
+    try:
+        assert mounted([_BASE]) == {_BASE}
+        assert collecting.collect(other, 0) == []
+        with pytest.raises(ImageError, match="in use"):
+            other.remove(_BASE)
+    finally:
+        erofs.unmount(other.place(_BASE))
+    assert [gone.name for gone in collecting.collect(other, 0)] == [_BASE]
+    assert other.get(_BASE) is None
+
+
+def test_a_layer_that_is_nowhere_any_more_says_what_to_do(store: BlobStore, tmp_path: Path) -> None:
+    local = LayerStore(tmp_path / "one")
+    lost = _with(local, dataclasses.replace(_base("1"), packing="erofs"))
+    with pytest.raises(ImageError, match="rekindle image rm aaaaaaaaaaaa"):
+        sharing.have_whole(local, lost)
+    monkeypatch.delenv("REKINDLE_STORE_URL", raising=False)
+    assert sharing.of_environment() is None
