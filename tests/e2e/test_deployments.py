@@ -7,6 +7,8 @@ import shutil
 import signal
 import sys
 
+import pytest
+
 from tests.e2e.harness import Gate, Home, service, wait_until
 
 SERVICE = """
@@ -102,6 +104,7 @@ def held_apps(home: Home) -> set[str]:
     return {one["app_id"] for one in [*stats["runners"], *stats["pools"]]}
 
 
+@pytest.mark.timeout(400)  # it waits for a minute of quiet, too
 def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> None:
     """Two clients, five more versions; nothing of the former ones is left in the end."""
     home.up()
