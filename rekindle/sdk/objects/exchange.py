@@ -38,7 +38,7 @@ _MANY = 16
 _FRESH_S = 3600
 _KEEP_EVERY_S = 1800.0
 #: What was done is told after so many entries or items, and about so often.
-_COUNT_AT, _COUNT_EVERY_S = 4096, 1.0
+_COUNT_AT, _COUNT_EVERY_S = 1 << 16, 1.0
 _OF_OBJECTS = frozenset(
     (*range(Op.DICT_GET, Op.DICT_SCAN + 1), *range(Op.QUEUE_PUT, Op.QUEUE_RETURN + 1))
 )
