@@ -131,7 +131,7 @@ async def test_parts_of_a_line_are_put_together(shared: Instance) -> None:
 
 def test_without_an_instance_it_says_how_to_start_one(tmp_path: Path) -> None:
     ended = command.rekindle(tmp_path, "logs", "app", status=1)
-    assert "no instance is up" in ended.stderr
+    assert "is no instance directory" in ended.stderr
     assert "rekindle up" in ended.stderr
 
 

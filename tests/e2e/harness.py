@@ -404,7 +404,7 @@ def _no_processes(before: set[psutil.Process], timeout_s: float = PATIENCE_S) ->
     assert not described, f"processes left: {described}"
 
 
-def _nothing_but_what_is_kept(home: Home) -> None:
+def nothing_but_what_is_kept(home: Home) -> None:
     """Files, sockets and mounts: what is left is what the documentation says is kept."""
     left = [str(path) for path in home.temporary.rglob("*")]
     run = home.path / "run"
@@ -465,7 +465,7 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
         yield home
         home.close()
         _no_processes(before)
-        _nothing_but_what_is_kept(home)
+        nothing_but_what_is_kept(home)
     finally:
         home.close()
         with suppress(AssertionError):

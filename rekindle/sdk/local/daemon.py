@@ -60,6 +60,8 @@ def stop_all() -> bool:
     ended = [stop(directory) for directory in (paths.daemon_dir(), *lingering.all_here())]
     with lingering.turn():
         lingering.sweep()
+    instance.clear_kept()
+    instance.sweep()
     return any(ended)
 
 

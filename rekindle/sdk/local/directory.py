@@ -101,11 +101,36 @@ def tail(directory: Path, name: str, lines: int = 5) -> str:
 
 def sweep() -> None:
     """Remove private directories whose supervisor was killed before it could."""
-    import shutil  # a run that finds its instance does without
-
-    for directory in (paths.home() / "run").glob("rk-*"):
+    for directory in (*(paths.home() / "run").glob("rk-*"), *_elsewhere()):
         if _was_claimed(directory) and supervisor_pid(directory) is None:
-            shutil.rmtree(directory, ignore_errors=True)
+            from rekindle.sdk.local import remains  # a run that finds its instance does without
+
+            remains.remove(directory)
+
+
+def _elsewhere() -> list[Path]:
+    """Directories of this user's, where the home's path is too long for sockets."""
+    import tempfile  # a run that finds its instance does without
+
+    found = []
+    for directory in Path(tempfile.gettempdir()).glob("rekindle-*"):
+        with contextlib.suppress(OSError):
+            if directory.stat().st_uid == os.geteuid():
+                found.append(directory)
+    return found
+
+
+def clear_kept() -> None:
+    """Remove what `rekindle up`'s instance has left, where it was killed."""
+    directory = paths.daemon_dir()
+    if not _was_claimed(directory) or supervisor_pid(directory) is not None:
+        return
+    from rekindle.sdk.local import remains
+
+    with contextlib.suppress(SetupError):  # it is just being brought up
+        lock = claim(directory)
+        remains.clear(directory)
+        os.close(lock)
 
 
 def _was_claimed(directory: Path) -> bool:

@@ -228,10 +228,10 @@ def _listens(directory: Path) -> bool:
 
 def remove(directory: Path) -> None:
     """Remove all files of an instance that has ended."""
-    import shutil
+    from rekindle.sdk.local import remains
 
     unlink(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    remains.remove(directory)
 
 
 def is_one(directory: Path) -> bool:

@@ -144,9 +144,9 @@ class Session:
             if process is not None:
                 if process.stdout is not None:
                     process.stdout.close()
-                import shutil
+                from rekindle.sdk.local import remains
 
-                shutil.rmtree(self.directory, ignore_errors=True)
+                remains.remove(self.directory)
             from rekindle.sdk.connection import client
 
             client.forget(self.directory)

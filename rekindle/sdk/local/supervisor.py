@@ -15,7 +15,6 @@ import contextlib
 import logging
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from rekindle import paths
 from rekindle.exception import Error, InvalidError
 from rekindle.linux import inotify
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import keeper, lingering
+from rekindle.sdk.local import keeper, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS
@@ -133,10 +132,7 @@ class Supervisor:
                 self._users.close()
             for child in reversed(self._children):
                 self._end(child)
-            for left in self._directory.glob("*.sock"):  # of one that was killed and not yet back
-                left.unlink(missing_ok=True)
-            for left in self._directory.glob("agent-*"):  # its files; a whole agent removes them
-                shutil.rmtree(left, ignore_errors=True)
+            remains.clear(self._directory)  # of what was killed and is not yet back
             if any(one.was_killed for one in self._children if one.service.name == "agent"):
                 _remove_half_snapshots()
         return 1 if self._failed else 0
@@ -378,7 +374,7 @@ def main(argv: list[str] | None = None) -> int:
         return supervisor.run()
     finally:
         if parent_pid is not None:
-            shutil.rmtree(directory, ignore_errors=True)  # sockets and a queue of no more use
+            remains.remove(directory)  # sockets and a queue of no more use
         os.close(lock)
 
 

@@ -8,6 +8,9 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
+from rekindle.runtime.agent import node
 from rekindle.runtime.agent.pools.pool import Lack
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -162,6 +165,22 @@ def test_a_full_node_stops_an_idle_runner_of_another_pool(home: Path) -> None:
         assert not h.runners(first) and len(h.runners(second)) == 1
 
     run(home, scenario, max_runners=1)
+
+
+def test_on_a_full_node_a_place_goes_to_the_next_function_at_once_and_no_start_is_in_vain(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No look now and then helps: what frees a place has the next one of the line served."""
+    monkeypatch.setattr(node, "RECONCILE_S", 3600.0)
+
+    async def scenario(h: Harness) -> None:
+        functions = [h.add(Worker) for _ in range(8)]
+        keys = [key for one in functions for key in h.submit_many(one, "pid", [()])]
+        await h.results(keys)
+        starts = [one.function_id for one in h.node.history.starts]
+        assert sorted(starts) == sorted(functions)
+
+    run(home, scenario, max_runners=2)
 
 
 def test_a_full_node_keeps_a_runner_that_is_dearer_to_start_than_it_has_been_idle(
