@@ -117,12 +117,16 @@ class _Revision:
 
 
 def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) -> bool:
-    monkeypatch.setattr(builder, "ensure", ensure)
+    monkeypatch.setattr(builder, "ensure", lambda spec, **_given: ensure(spec))
 
     async def roots_of(*_given: object) -> str:
         return "roots"
 
-    context = SimpleNamespace(images=SimpleNamespace(roots_of=roots_of))
+    async def have(_image: BuiltImage) -> None:
+        """Its layers were built here."""
+
+    layers = SimpleNamespace(have=have, serves=lambda _image: True, broken=())
+    context = SimpleNamespace(images=SimpleNamespace(roots_of=roots_of), layers=layers)
     provided = providing.provide(cast(NodeContext, context), cast(Revision, revision))
     return asyncio.run(provided)
 
