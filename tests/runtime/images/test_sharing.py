@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,19 @@ def test_the_first_build_stays_and_what_stands_on_another_is_not_put_there(
     assert found[_ABOVE].layer.parent_build == found[_BASE].layer.build == "2"
 
 
+_MOUNT = """
+import sys
+from pathlib import Path
+from rekindle.blobs import erofs
+from rekindle.linux import mounts, namespaces
+namespaces.unshare(namespaces.CLONE_NEWNS)
+mounts.make_private()
+erofs.mount(Path(sys.argv[1]), Path(sys.argv[2]))
+print("mounted", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mounted(
     store: BlobStore, tmp_path: Path
 ) -> None:
@@ -92,19 +107,27 @@ def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mou
     assert collecting.usage(other).size_bytes == other.local_bytes(layer) == 0
     file = sharing.have_whole(other, layer)
     assert collecting.usage(other).size_bytes == file.stat().st_blocks * 512 > 0
-    erofs.mount(file, other.place(_BASE))
-    try:
+    # In a mount namespace of its own: no process that a test beside this one starts has it, too.
+    with subprocess.Popen(
+        [sys.executable, "-c", _MOUNT, str(file), str(other.place(_BASE))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "mounted\n"
         assert mounted([_BASE]) == {_BASE}
         assert collecting.collect(other, 0) == []
         with pytest.raises(ImageError, match="in use"):
             other.remove(_BASE)
-    finally:
-        erofs.unmount(other.place(_BASE))
+        holder.communicate()
     assert [gone.name for gone in collecting.collect(other, 0)] == [_BASE]
     assert other.get(_BASE) is None
 
 
-def test_a_layer_that_is_nowhere_any_more_says_what_to_do(store: BlobStore, tmp_path: Path) -> None:
+def test_a_layer_that_is_nowhere_any_more_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local = LayerStore(tmp_path / "one")
     lost = _with(local, dataclasses.replace(_base("1"), packing="erofs"))
     with pytest.raises(ImageError, match="rekindle image rm aaaaaaaaaaaa"):

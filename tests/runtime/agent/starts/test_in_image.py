@@ -122,9 +122,14 @@ def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) 
     async def roots_of(*_given: object) -> str:
         return "roots"
 
+    async def have(_image: BuiltImage) -> None:
+        """Its layers were built here."""
+
+    layers = SimpleNamespace(have=have, serves=lambda _image: True, broken=())
     context = SimpleNamespace(
         images=SimpleNamespace(roots_of=roots_of),
         settings=SimpleNamespace(instance_dir=Path("/instance")),
+        layers=layers,
     )
     provided = providing.provide(cast(NodeContext, context), cast(Revision, revision))
     return asyncio.run(provided)
