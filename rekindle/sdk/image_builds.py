@@ -18,7 +18,6 @@ from rekindle import exception, paths
 from rekindle.exception import ImageBuildError, ImageError, InvalidError
 from rekindle.sdk import notes, running
 from rekindle.sdk.image_chain import Chain
-from rekindle.sdk.secret import merged
 from rekindle.wire.images import ImageSpec, names, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 
@@ -80,7 +79,7 @@ def built(image: Chain, instance: Callable[[], Path], watch: Watch | None = None
     if not all_there(spec):
         named = any(step.named_secrets for step in spec.steps)
         place = str(instance().absolute()) if named else ""
-        _build(spec, merged(image.secrets), place, watch or _note)
+        _build(spec, image.secret_values(), place, watch or _note)
     # It was built anew just now, where that was asked for.
     return dataclasses.replace(
         spec, steps=tuple(dataclasses.replace(step, force=False) for step in spec.steps)

@@ -73,10 +73,20 @@ class Chain(SaysWhatToUse):
             steps = [dataclasses.replace(step, force=True) for step in steps]
         return ImageSpec(steps=tuple(steps), declared=self._declared)
 
-    @property
-    def secrets(self) -> tuple[Secret, ...]:
-        """Those of its steps."""
-        return tuple(secret for one in self._planned for secret in one.secrets)
+    def secret_values(self) -> dict[str, str]:
+        """The variables of its steps' secrets that have values here. Raises InvalidError where two
+        steps mean different values by one name: who builds has one for each."""
+        from rekindle.sdk.secret import merged
+
+        found: dict[str, str] = {}
+        for one in self._planned:
+            for name, value in merged(one.secrets).items():
+                if found.setdefault(name, value) != value:
+                    raise InvalidError(
+                        f"{one.title}: its secrets have another {name} than a step before it; give "
+                        f"the variables of different steps different names"
+                    )
+        return found
 
     @property
     def is_host(self) -> bool:

@@ -272,6 +272,14 @@ def test_values_of_secrets_are_in_nothing_that_travels() -> None:
     assert _last(image).secrets == ("TOKEN",)
 
 
+def test_steps_whose_secrets_have_other_values_by_one_name_are_refused() -> None:
+    one, two = Secret.from_dict({"TOKEN": "1"}), Secret.from_dict({"TOKEN": "2"})
+    assert _base().run_commands("x", secrets=[one, two]).secret_values() == {"TOKEN": "2"}
+    image = _base().run_commands("x", secrets=[one]).run_commands("y", secrets=[two])
+    with pytest.raises(InvalidError, match="another TOKEN than a step before"):
+        image.secret_values()
+
+
 def test_a_secret_by_name_is_in_the_name_of_its_step_and_its_values_are_the_builders_to_ask_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import paths
-from rekindle.exception import InternalFailure, ServiceError
+from rekindle.exception import InternalFailure, RequestSizeError, ServiceError
 from rekindle.sdk.connection.blob_offload import BlobOffload
 from rekindle.sdk.connection.retrying import BrokenError
 from rekindle.wire import blobs, passed_on
@@ -72,6 +72,11 @@ class FramedTransport:
 
     async def _ask(self, said: Header, body: bytes) -> AsyncGenerator[bytes, None]:
         """The bodies of the replies. Raises Error, BrokenError."""
+        if len(body) > passed_on.MAX_BODY_BYTES:
+            raise RequestSizeError(
+                f"{len(body) >> 20} MiB are over the {passed_on.MAX_BODY_BYTES >> 20} MiB "
+                f"that a function in an image can send at once; pass large data by a Volume"
+            )
         connection = await self._connected()
         number, events = connection.begin()
         over = False

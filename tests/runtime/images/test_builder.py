@@ -14,7 +14,6 @@ from rekindle.runtime.images import tools
 from rekindle.runtime.images.builder import ensure, missing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.store import LayerStore
-from rekindle.sdk.secret import merged
 from tests.images import BUILDS, base, wheel
 
 pytestmark = BUILDS
@@ -36,7 +35,7 @@ class Said:
 
 def build(image: Image, store: LayerStore) -> tuple[BuiltImage, Said]:
     said = Said()
-    built = ensure(image.spec(), store=store, watch=said, secret_values=merged(image.secrets))
+    built = ensure(image.spec(), store=store, watch=said, secret_values=image.secret_values())
     assert built is not None
     return built, said
 
