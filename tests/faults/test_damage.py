@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import COMMAND, Home
+from tests.e2e.harness import COMMAND, Home, wait_until
 
 HEAD = """
     import rekindle
@@ -90,9 +90,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_damaged_snapshot_is_refused_with_its_reason_and_made_again(home: Home) -> None:
     script = home.script(program(*DAMAGES))
     values = " ".join(["42"] * len(DAMAGES)) + "\n"
-    assert home.run(script).out == values
-    made = {entry["function"]: entry["key"] for entry in home.snapshots()}
-    assert set(made) == set(DAMAGES)
+
+    def made_of_each() -> dict[str, str] | None:
+        # A program that ends with its last call may be gone before that one's snapshot is begun.
+        assert home.run(script).out == values
+        made = {entry["function"]: entry["key"] for entry in home.snapshots()}
+        return made if set(made) == set(DAMAGES) else None
+
+    made = wait_until(made_of_each, "a snapshot of each")
     for name, (damage, says) in DAMAGES.items():
         damage(home.path / "snapshots" / made[name])
         known = json.loads(home.rekindle("snapshot", "inspect", made[name]).out)
