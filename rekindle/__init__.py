@@ -7,11 +7,13 @@ loaded there is time and memory that each user pays.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from rekindle.wire.version import __version__
 
+TYPE_CHECKING = False  # not typing's, which takes longer to load than all that is here
 if TYPE_CHECKING:
+    from typing import Any
+
     from rekindle.exception import Error as Error
     from rekindle.execution.context import current_function_call_id as current_function_call_id
     from rekindle.execution.context import current_input_id as current_input_id

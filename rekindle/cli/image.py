@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.options import module_option
+from rekindle.cli.options import confirm, module_option, yes_option
 from rekindle.cli.tables import console, duration, print_json, size, table
 from rekindle.exception import ImageError, NotFoundError
 from rekindle.runtime.images import collecting
@@ -129,11 +129,14 @@ def show_log(name: str) -> None:
 @image.command("rm")
 @click.argument("names", metavar="LAYER...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Remove every layer that is not in use.")
-def remove_layers(names: tuple[str, ...], everything: bool) -> None:
+@yes_option
+def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
     """Remove layers, and those that stand on them. They are built again when they are needed."""
     store = LayerStore()
     if bool(names) == everything:
         raise click.UsageError("name the layers to remove, or give --all")
+    if everything:
+        confirm("Remove every layer that is not in use?", yes=yes)
     layers = store.all()
     roots = layers if everything else [store.resolve(name) for name in names]
     chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]

@@ -27,13 +27,18 @@ def run(argv: Sequence[str]) -> int:
     """Run the command line ``argv``; the exit status."""
     signal.signal(signal.SIGTERM, _end)
     try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
         if (plain := _plain_run(argv)) is not None:
             return _run_plainly(*plain)
         from rekindle.cli import group
 
         return group.run(argv)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

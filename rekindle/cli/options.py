@@ -78,6 +78,11 @@ def is_chosen(app: str) -> bool:
     return split_name(app)[0] == environment_of(None)
 
 
+def has_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Go on only with a yes, from the option or the terminal.
 
@@ -85,6 +90,6 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not has_terminal():
         raise InvalidError(f"{question} There is no terminal to ask on: add --yes")
     click.confirm(question, abort=True)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, duration, print_json, size, table
 from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotInvalidError
 from rekindle.snapshot import criu, machine, validate, verify
@@ -63,13 +64,17 @@ def inspect_snapshot(key: str) -> None:
 @snapshot.command("rm")
 @click.argument("keys", metavar="KEY...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Remove every snapshot.")
-def remove_snapshots(keys: tuple[str, ...], everything: bool) -> None:
+@yes_option
+def remove_snapshots(keys: tuple[str, ...], everything: bool, yes: bool) -> None:
     """Remove snapshots, named by key or by the beginning of one.
 
     The next start of the function makes a new snapshot.
     """
     store = _store()
-    for name in _chosen(store, keys, everything, "remove"):
+    chosen = _chosen(store, keys, everything, "remove")
+    if everything:
+        confirm("Remove every snapshot?", yes=yes)
+    for name in chosen:
         click.echo(f"removed {name} ({size(store.remove(name))})")
 
 

@@ -70,6 +70,6 @@ def test_the_help_page_of_every_command_says_what_it_is_for_and_what_its_options
             if isinstance(param, click.Option) and not param.hidden:
                 assert param.help, f"{path} {param.opts[0]}"
         words = path.split()
-        shown = CliRunner().invoke(cli, [*words, "-h"])
+        shown = CliRunner().invoke(cli, [*words, "--help"])
         assert shown.exit_code == 0, path
         assert shown.output.startswith(f"Usage: cli {path}"), path

@@ -146,7 +146,7 @@ def test_removal_is_by_name_or_all(store: SnapshotStore) -> None:
     assert {entry.key for entry in store.list()} == {second.key, third.key}
     assert _run("rm").exit_code == 2
     assert _run("rm", "--all", second.key).exit_code == 2
-    assert _run("rm", "--all").exit_code == 0
+    assert _run("rm", "--all", "--yes").exit_code == 0
     assert store.list() == []
 
 

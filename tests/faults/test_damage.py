@@ -130,7 +130,7 @@ def test_a_snapshot_damaged_or_removed_under_a_running_instance_is_made_again(ho
     assert home.run(script).out == "42\n"
     assert [entry["valid"] for entry in home.snapshots()] == [True]
 
-    home.rekindle("snapshot", "rm", "--all")
+    home.rekindle("snapshot", "rm", "--all", "--yes")
     assert home.run(script).out == "42\n"
     home.rekindle("down")
     home.up()

@@ -1,0 +1,52 @@
+"""What destroys something asks first: a no and the lack of a terminal change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rekindle.cli import options
+from rekindle.cli.group import cli
+from rekindle.exception import InvalidError
+from rekindle.sdk.volume import Volume
+from tests.sdk.fake_controller import FakeController
+
+
+@pytest.fixture(autouse=True)
+def known(controller: FakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REKINDLE_DIR", str(controller.directory))
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["dict", "clear", "counts"],
+        ["dict", "delete", "counts"],
+        ["queue", "clear", "work"],
+        ["queue", "delete", "work"],
+        ["volume", "delete", "models"],
+        ["secret", "delete", "token"],
+        ["inputs", "dead", "drop", "--all"],
+        ["snapshot", "rm", "--all"],
+        ["image", "rm", "--all"],
+    ],
+    ids=" ".join,
+)
+def test_without_a_terminal_it_says_what_to_add(argv: list[str]) -> None:
+    said = CliRunner().invoke(cli, argv, input="y\n")
+    assert isinstance(said.exception, InvalidError), said
+    assert str(said.exception).endswith("There is no terminal to ask on: add --yes")
+
+
+def test_a_no_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    Volume.objects.create("kept")
+    monkeypatch.setattr(options, "has_terminal", lambda: True)
+    said = CliRunner().invoke(cli, ["volume", "delete", "kept"], input="n\n")
+    assert said.exit_code == 1 and "Remove the volume kept" in said.output
+    assert "kept" in [one.name for one in Volume.objects.list()]
+    said = CliRunner().invoke(cli, ["volume", "delete", "kept"], input="y\n")
+    assert said.exit_code == 0
+    assert "kept" not in [one.name for one in Volume.objects.list()]
