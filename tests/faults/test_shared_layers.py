@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lab import unwell
@@ -22,7 +23,7 @@ from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from tests import images
 from tests.blobs.machine import needs_fuse
-from tests.e2e.harness import Home, a_home, wait_until
+from tests.e2e.harness import Home, a_home, service, wait_until
 
 pytestmark = [images.needs_root, pytest.mark.timeout(300)]
 
@@ -308,6 +309,25 @@ def test_a_store_that_fails_one_request_in_ten_serves_a_node_that_has_nothing(
     unwell.Conduct(fail_one_in=10, latency_s=0.001).begin(tmp_path / "store")
     with _another(node) as second:
         assert "at last True" in node.run(node.scripts / "script.py", **second).out
+
+
+@needs_fuse
+def test_when_what_serves_lazy_files_is_killed_layers_are_fetched_whole(
+    node: Home, tmp_path: Path
+) -> None:
+    # Slow, so that the layer is not here when its server is killed.
+    unwell.Conduct(bytes_per_s=5e6).begin(tmp_path / "store")
+    with _another(node) as second:
+        script = node.scripts / "script.py"
+        assert node.run(f"{script}::start", **second).status == 0
+        pid = int((node.root / "second/daemon/supervisor.pid").read_text())
+        server = service(psutil.Process(pid), "rekindle.blobs.lazy.server")
+        server.kill()
+        wait_until(lambda: not server.is_running(), "the end of what serves lazy files")
+        unwell.Conduct().begin(tmp_path / "store")
+        assert "at last True" in node.run(script, **second).out
+        listed = json.loads(node.rekindle("image", "list", "--json", **second).out)
+        assert all(one["local_bytes"] for one in listed)
 
 
 @needs_fuse
