@@ -332,7 +332,7 @@ class TestNamesThatAreNotHere:
     @pytest.mark.parametrize(
         "name",
         [
-            *("Client", "Cluster", "Environment", "FilePatternMatcher", "NetworkFileSystem"),
+            *("Client", "Cluster", "NetworkFileSystem"),
             *("Probe", "Proxy", "Sandbox", "SandboxSnapshot", "SchedulerPlacement", "Server"),
             *("Tunnel", "Workspace", "clustered", "forward", "sessioned", "web_endpoint"),
             *("billing", "experimental", "Stub", "build"),

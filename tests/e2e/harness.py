@@ -209,11 +209,12 @@ class Home:
     def up(self, **environ: str) -> psutil.Process:
         """``rekindle up``; the supervisor."""
         self.rekindle("up", **environ)
-        return self.supervisor()
+        return self.supervisor(environ.get("REKINDLE_HOME"))
 
-    def supervisor(self) -> psutil.Process:
-        """The supervisor of what is up."""
-        return psutil.Process(int((self.daemon / "supervisor.pid").read_text()))
+    def supervisor(self, path: str | None = None) -> psutil.Process:
+        """The supervisor of what is up in this home, or in another one."""
+        daemon = Path(path) / "daemon" if path is not None else self.daemon
+        return psutil.Process(int((daemon / "supervisor.pid").read_text()))
 
     def is_up(self) -> bool:
         """Whether ``rekindle up`` keeps an instance here."""

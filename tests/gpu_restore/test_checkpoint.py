@@ -79,11 +79,10 @@ def test_an_older_driver_cannot_and_says_why() -> None:
 def _served(monkeypatch: pytest.MonkeyPatch, library: FakeCuda, *orders: object) -> list[object]:
     """What the process that makes the calls answers."""
     monkeypatch.setattr(cuda, "load", lambda: Driver(library))
-    answers = io.StringIO()
+    answers, before = io.StringIO(), set(threading.enumerate())
     checkpointing.serve(io.StringIO("".join(json.dumps(one) + "\n" for one in orders)), answers)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon:
-            thread.join(10)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
     return [json.loads(line) for line in answers.getvalue().splitlines()]
 
 
