@@ -29,7 +29,7 @@ class Bar:
         self, strategy: Strategy, done: int, total: int, run: Run | None, error: str | None
     ) -> None:
         """A run is over."""
-        took = f"{ms(run.total_ms)} ms" if run is not None else "[red]error[/]"
+        took = f"{ms(run.total_ms)} ms" if run is not None else "error"
         self._progress.update(self._task, completed=done, total=total)
         self._say(f"{strategy.value:<8} {took}", f" ({done} of {total})")
 
@@ -44,7 +44,7 @@ def bar(console: Console) -> Iterator[Bar]:
     """A progress bar while it lasts; plain lines where the console is not a terminal."""
     interactive = console.is_terminal
     progress = Progress(
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

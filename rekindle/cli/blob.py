@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import click
-from rich.markup import escape
 
 from rekindle.blobs import collect
 from rekindle.blobs.collect import Named
@@ -41,7 +40,7 @@ def list_blobs(url: str | None, as_json: bool) -> None:
         made.add_row(
             one.ref.kind,
             one.ref.name,
-            escape("/".join(str(about[p]) for p in ("app", "function", "title") if about.get(p))),
+            "/".join(str(about[p]) for p in ("app", "function", "title") if about.get(p)),
             size(one.size),
             size(one.stored_bytes),
             size(one.own_bytes),

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import listing, print_json
@@ -14,7 +14,7 @@ from rekindle.controller.storage.embedded_redis import find_server
 from rekindle.runtime import doctor as room
 from rekindle.runtime.doctor import Check
 
-_MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
+_MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @click.command()
@@ -38,18 +38,20 @@ def doctor(as_json: bool) -> None:
 def _show(checks: list[Check], possible: bool) -> None:
     works, fails = room.what_works(checks)
     console = console_of(80)
-    here = f"Works here ({room.who()})"
-    console.print(f"[bold]{here}:[/] {', '.join(works) or 'nothing'}.", soft_wrap=True)
+    here = Text(f"Works here ({room.who()}):", "bold")
+    console.print(here, f"{', '.join(works) or 'nothing'}.", soft_wrap=True)
     if fails:
-        console.print(f"[bold red]Does not:[/] {'; '.join(fails)}.", soft_wrap=True)
+        console.print(Text("Does not:", "bold red"), f"{'; '.join(fails)}.", soft_wrap=True)
     console.print()
-    rows = []
+    rows: list[tuple[str | Text, ...]] = []
     for check in checks:
-        remedy = f"\n[dim]-> {escape(check.remedy)}[/]" if check.remedy else ""
-        rows.append((_MARKS[check.status.value], check.name, escape(check.detail) + remedy))
+        mark = Text(check.status.value, _MARKS[check.status.value])
+        remedy = Text(f"\n-> {check.remedy}" if check.remedy else "", "dim")
+        rows.append((mark, check.name, Text(check.detail) + remedy))
     console.print(listing(rows))
     console.print(
         "Restores are possible on this machine."
         if possible
-        else "[bold red]Restores are not possible on this machine[/]; see above what to do."
+        else Text("Restores are not possible on this machine", "bold red")
+        + Text("; see above what to do.")
     )

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
@@ -85,7 +84,7 @@ def list_layers(as_json: bool) -> None:
     for layer, depth in _as_trees(layers):
         made.add_row(
             layer.name[:_SHORT],
-            escape("  " * depth + _shortened(layer.title)),
+            "  " * depth + _shortened(layer.title),
             size(layer.size_bytes),
             size(_here_bytes(store, layer)),
             "yes" if store.stored(layer.name) is not None else "",

@@ -25,7 +25,7 @@ def show(records: Sequence[CallRecord]) -> None:
     console.print(table(records))
     seen = dict.fromkeys(f"{r.function}: {note}" for r in records for note in r.notes)
     for note in seen:
-        console.print(f"passed over, {note}", style="dim", markup=False)
+        console.print(f"passed over, {note}", style="dim")
 
 
 def table(records: Sequence[CallRecord]) -> Table:

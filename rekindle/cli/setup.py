@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
@@ -16,6 +15,7 @@ from rekindle.blobs import erofs
 from rekindle.blobs import tools as lazy_tools
 from rekindle.blobs.lazy import libfuse
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.tables import Literal
 from rekindle.debian.apt import Progress
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
@@ -121,8 +121,13 @@ def _usable(prefix: Path | None) -> Criu | None:
 @contextmanager
 def _progress(doing: str = "setting up CRIU") -> Iterator[Progress]:
     """A progress bar on a terminal, one line for each step elsewhere."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Literal(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
     with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(doing, total=None)
         last = ""

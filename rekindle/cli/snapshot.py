@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
@@ -203,13 +203,15 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         made.add_row(
             row["key"],
-            escape(row["app"]),
-            escape(row["function"]),
+            row["app"],
+            row["function"],
             size(row["size_bytes"]),
             size(row["mapped_bytes"]) if row["mapped"] else "no",
             _ago(row["created"]),
-            "[green]yes[/]" if row["valid"] else f"[red]no[/]: {escape(row['reason'])}",
-            escape("; ".join(row["made_because"])),
+            Text("yes", "green")
+            if row["valid"]
+            else Text("no", "red") + Text(f": {row['reason']}"),
+            "; ".join(row["made_because"]),
         )
     console().print(made)
 

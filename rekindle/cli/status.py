@@ -42,7 +42,7 @@ def status(as_json: bool) -> int:
 
 
 def _show(report: pb.StatusReply, directory: Path) -> None:
-    console = console_of(80)
+    console = console_of()
     redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
     up = duration(report.uptime_s)
     click.echo(f"rekindle {report.version}, up {up}, in {directory}; {redis}\n")

@@ -1,4 +1,8 @@
-"""How every command shows tables, JSON, durations and sizes."""
+"""How every command shows tables, JSON, durations and sizes.
+
+Text of the user is shown as it is: the consoles made here take no markup of rich's, in which
+``[/a]`` is an error and ``[dim]`` vanishes. Colours are those of Text objects.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 #: Columns where the output is no terminal: a line is an entry, for grep and awk.
 _WIDE = 1000
@@ -24,11 +29,18 @@ def print_json(value: Any) -> None:
 
 def console(width: int = _WIDE) -> Console:
     """Where tables go; ``width`` is that of files and pipes."""
-    made = Console(highlight=False)
-    return made if made.is_terminal else _Plain(highlight=False, width=width)
+    made = Literal()
+    return made if made.is_terminal else _Plain(width=width)
 
 
-class _Plain(Console):
+class Literal(Console):
+    """Shows every text as it is. Commands make no other console: a test holds them to it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+
+class _Plain(Literal):
     """For files and pipes: no line ends with the spaces that fill up its last column."""
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -48,7 +60,7 @@ def table(*columns: str) -> Table:
     return made
 
 
-def listing(rows: Iterable[tuple[str, ...]]) -> Table:
+def listing(rows: Iterable[tuple[str | Text, ...]]) -> Table:
     """Rows without a header: names and values."""
     rows = list(rows)
     made = table(*[""] * max(map(len, rows), default=0))

@@ -12,11 +12,11 @@ import tty
 from collections.abc import Iterator
 
 import click
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from rekindle.cli import operator
+from rekindle.cli.tables import Literal
 from rekindle.cli.top_frame import frame
 from rekindle.cli.top_model import Sort
 from rekindle.exception import ConnectionError, ServiceError
@@ -58,7 +58,7 @@ def top(interval: float, once: bool, order: str) -> None:
     rekindle top --once --sort queue
     """
     client = operator.connect()
-    console = Console(highlight=False)
+    console = Literal()
     if not console.is_terminal and console.width == 80:
         console.width = _PLAIN_WIDTH
     view = _View(client, console, Sort[order.upper()])
@@ -71,7 +71,7 @@ def top(interval: float, once: bool, order: str) -> None:
 
 
 class _View:
-    def __init__(self, client: Client, console: Console, sort: Sort) -> None:
+    def __init__(self, client: Client, console: Literal, sort: Sort) -> None:
         self._client = client
         self._console = console
         self._sort = sort

@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from rekindle.cli import top_model as model
-from rekindle.cli.tables import age, duration, millis, size
+from rekindle.cli.tables import Literal, age, duration, millis, size
 from rekindle.cli.top_model import Sort
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -79,7 +79,7 @@ def frame(
 
 
 def _rendered(shown: RenderableType, width: int) -> list[Text]:
-    console = Console(width=width)
+    console = Literal(width=width)
     options = console.options.update(no_wrap=True, overflow="ellipsis")
     return [
         Text.assemble(*((segment.text, segment.style or "") for segment in line))

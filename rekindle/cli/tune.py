@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from rekindle.bench import plot as plots
 from rekindle.bench.records import write_json
@@ -162,7 +163,7 @@ def tune(**options: Any) -> int:
     if given.apply_:
         _apply(console, found, replay.chosen)
     elif found.function is not None:
-        console.print("[dim]--apply puts it in force[/]")
+        console.print(Text("--apply puts it in force", "dim"))
     return 0 if replay.chosen.meets_target else 1
 
 
@@ -178,15 +179,16 @@ def _export(console: Console, function: str | None, path: Path) -> int:
 def _show(console: Console, replay: Replay) -> None:
     """The table of all settings, and which to take."""
     found, chosen = replay.found, replay.chosen
-    console.print(replay.title, markup=False)
-    console.print(f"[dim]{_costs(found.trace, found.source)}[/]", soft_wrap=True)
+    console.print(replay.title)
+    console.print(Text(_costs(found.trace, found.source), "dim"), soft_wrap=True)
     if replay.tried[0].outcome.calls < _FEW:
-        console.print(f"[yellow]fewer than {_FEW} arrivals: the figures say little[/]")
+        console.print(Text(f"fewer than {_FEW} arrivals: the figures say little", "yellow"))
     many = len(found.trace.functions) > 1
     console.print(table(replay.tried, replay.front, chosen, title="", even=many))
-    console.print(f"[dim]{LEGEND}[/]\n")
+    console.print(Text(f"{LEGEND}\n", "dim"))
     mark = "take" if chosen.meets_target else "nearest"
-    console.print(f"[bold green]{mark}: {chosen.tried.label}[/]: {chosen.why}", soft_wrap=True)
+    taken = Text(f"{mark}: {chosen.tried.label}", "bold green")
+    console.print(taken + Text(f": {chosen.why}"), soft_wrap=True)
 
 
 def _costs(trace: Trace, source: str) -> str:
@@ -248,7 +250,8 @@ def _article(console: Console, json_file: Path | None) -> int:
         rows = example.rows()
     verdicts = example.verdicts(Prices())
     console.print(example.table(rows))
-    console.print(f"[dim]simulated: Poisson arrivals, {example.DAYS} days, the mean of a day[/]\n")
+    what = f"simulated: Poisson arrivals, {example.DAYS} days, the mean of a day\n"
+    console.print(Text(what, "dim"))
     for text in verdicts:
         console.print(f"- {text}", soft_wrap=console.width >= _WIDE)
     if json_file is not None:

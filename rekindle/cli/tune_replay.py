@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from rekindle.bench.tune import costs
 from rekindle.bench.tune import recorded as records
@@ -170,7 +171,7 @@ def replay(console: Console, found: Found, given: Given) -> Replay:
                 settings,
                 given.prices,
                 node,
-                lambda text: status.update(f"replaying: {text}"),
+                lambda text: status.update(Text(f"replaying: {text}")),
             )
 
         tried = try_each(settings)

@@ -121,7 +121,6 @@ class Waiting:
         )
 
     def _render(self, waits: list[Wait], now: float) -> list[str]:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -130,10 +129,11 @@ class Waiting:
             TimeElapsedColumn,
         )
 
-        console = Console(
+        from rekindle.cli.tables import Literal
+
+        console = Literal(
             file=self._terminal,
             force_terminal=True,
-            highlight=False,
             color_system=None if "NO_COLOR" in os.environ else "auto",
         )
         bars = Progress(
@@ -165,7 +165,7 @@ class Waiting:
             if bars.tasks:
                 console.print(bars.get_renderable())
             for text in texts[:_MOST]:
-                console.print(text, style="dim", markup=False, no_wrap=True, overflow="ellipsis")
+                console.print(text, style="dim", no_wrap=True, overflow="ellipsis")
             if len(texts) > _MOST:
                 console.print(f"and {len(texts) - _MOST} more functions", style="dim")
         return captured.get().splitlines()
