@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
-from rekindle.sdk import deploying, logs, run
+from rekindle.sdk import deploying, logs, notes, run
 from rekindle.sdk.program import imports, main_module
 
 if TYPE_CHECKING:
     from rekindle.sdk.app import App
     from rekindle.sdk.declaration import DeployedHere
 
-#: What the parent says to a child whose version another one has replaced, or is that of another.
-#: Where it says nothing and goes, the child stops the app.
-_REPLACED, _NOT_NEEDED = b"r", b"n"
+#: What the parent says to a child whose version another one has replaced, or is that of another, or
+#: whose app the file does not name any more, which the child stops. It stops it as well where the
+#: parent says nothing and goes.
+_REPLACED, _NOT_NEEDED, _RENAMED = b"r", b"n", b"o"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Serving:
         self._timestamps = timestamps
         self._lives: dict[int, int] = {}  # child -> what it hears us by
         self._present = 0
+        self._app = ""
         self.version = 0
 
     def load(self) -> Served:
@@ -84,8 +86,9 @@ class Serving:
             os.write(life, _NOT_NEEDED)
             return served
         if self._present in self._lives:
-            os.write(self._lives[self._present], _REPLACED)
-        self._present, self.version = pid, served.version
+            same = served.name == self._app
+            os.write(self._lives[self._present], _REPLACED if same else _RENAMED)
+        self._present, self._app, self.version = pid, served.name, served.version
         return served
 
     def goes_on(self) -> bool:
@@ -100,9 +103,11 @@ class Serving:
 
     def close(self) -> None:
         """Have the app stopped, and wait for it."""
-        for pid in list(self._lives):
-            os.close(self._lives.pop(pid))
+        for life in self._lives.values():  # all hear it: one may wait for what another one ends
+            os.close(life)
+        for pid in self._lives:
             os.waitpid(pid, 0)
+        self._lives.clear()
 
 
 # ---- the child ---------------------------------------------------------------------------------
@@ -177,7 +182,8 @@ def _stay(app: DeployedHere, hears: int) -> None:
     following.add_done_callback(lambda _: os.close(ends))
     heard, _, _ = select.select([hears, over], [], [])
     if hears not in heard:
-        following.result()  # raises where the instance has ended; a version that is over is told so
+        following.result()  # raises where the instance has ended
+        _say_if_stopped(app)  # by somebody else: whoever is replaced is told so
     said = os.read(hears, 1)
     if said == _NOT_NEEDED:
         following.cancel()
@@ -185,3 +191,14 @@ def _stay(app: DeployedHere, hears: int) -> None:
         following.result()  # until what it has is done
     else:
         deploying.ask(app.client, "StopApp", pb.StopAppRequest(app=app.name), pb.DeployedApp)
+        if said == _RENAMED and notes.shown:
+            notes.write_note(f"{app.name} is stopped: the file has another app now.")
+
+
+def _say_if_stopped(app: DeployedHere) -> None:
+    from rekindle.wire import rekindle_pb2 as pb
+
+    request = pb.DeployedAppsRequest(app=app.name)
+    found = deploying.ask(app.client, "DeployedApps", request, pb.DeployedAppsReply).apps
+    if any(one.stopped for one in found) and notes.shown:
+        notes.write_note(f"{app.name} was stopped elsewhere. A change deploys it again.")

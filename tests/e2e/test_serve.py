@@ -72,3 +72,35 @@ def test_serve_ends_with_its_instance_and_says_so(home: Home) -> None:
     ended = serving.end()
     assert ended.status == 1
     assert "`rekindle down` took it down" in ended.err and "Traceback" not in ended.err
+
+
+def test_an_app_that_the_file_names_no_more_is_stopped_and_ctrl_c_ends_the_command(
+    shared: Home,
+) -> None:
+    shared.script("def word(): return 'named'", "words_named.py")
+    text = SERVED.replace("words_of_test", "words_named")
+    script = shared.script(text.replace("greeter", "former"), "named.py")
+    serving = shared.start_rekindle("serve", script)
+    serving.until("Serving former-dev, version 1", "err")
+    script.write_text(script.read_text().replace("former", "latter"))
+    serving.until("Serving latter-dev, version 1", "err")
+    serving.until("former-dev is stopped: the file has another app now", "err")
+    assert "stopped" in shared.rekindle("app", "info", "former-dev").out
+    serving.interrupt()
+    assert serving.end().status == 130
+    assert "stopped" in shared.rekindle("app", "info", "latter-dev").out
+
+
+def test_an_app_that_is_stopped_elsewhere_is_told_and_a_change_deploys_it_again(
+    shared: Home,
+) -> None:
+    words = shared.script("def word(): return 'one'", "words_ended.py")
+    text = SERVED.replace("words_of_test", "words_ended").replace("greeter", "ended")
+    serving = shared.start_rekindle("serve", shared.script(text, "ended.py"))
+    serving.until("Serving ended-dev, version 1", "err")
+    shared.rekindle("app", "stop", "ended-dev", "--yes")
+    serving.until("ended-dev was stopped elsewhere", "err")
+    words.write_text("def word(): return 'two'")
+    serving.until("Serving ended-dev, version 2", "err")
+    serving.interrupt()
+    assert serving.end().status == 130
