@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -19,6 +19,7 @@ from rekindle.cli.top_model import runners
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.checks import nearest
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import ENVIRONMENT_VARIABLE, split_name
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ def find(runner_id: str) -> Found:
 
 
 def _all() -> list[Found]:
-    report = operator.report(operator.connect(), pools=False)
+    return found_in(operator.report(operator.connect(), pools=False))
+
+
+def found_in(report: pb.StatusReply) -> list[Found]:
+    """All runners, those that work first."""
     hosts = {one.id: agent.host for agent in report.agents for one in agent.stats.runners}
     return [Found(name, hosts[one.id], one) for name, one in runners(report)]
 
@@ -117,11 +122,15 @@ def exec_(runner_id: str, command: tuple[str, ...]) -> int:
     \b
     rekindle container exec ru-... ps aux
     """
+    if command[0] == "--":  # the parser leaves it: what stands behind RUNNER is not its own
+        command = command[1:]
+    if not command:
+        raise click.UsageError("what should be run there? `rekindle container exec RUNNER COMMAND`")
     return run_in(find(runner_id), command)
 
 
-def run_in(found: Found, command: Sequence[str], more: Mapping[str, str] | None = None) -> int:
-    """Run a command where a runner is; its status. ``more``: variables beside those of the runner.
+def run_in(found: Found, command: Sequence[str]) -> int:
+    """Run a command where a runner is, with the runner's variables; its status.
 
     Raises InvalidError for one on another machine.
     """
@@ -129,7 +138,7 @@ def run_in(found: Found, command: Sequence[str], more: Mapping[str, str] | None 
         raise InvalidError(
             f"{found.runner.id} is on {found.host}: run `rekindle container exec` there"
         )
-    variables = [f"{name}={value}" for name, value in (more or {}).items()]
+    variables = [f"{name}={value}" for name, value in _told(found).items()]
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "rekindle.linux.entering", str(found.runner.pid)]
         + [*variables, "--", *command]
@@ -139,6 +148,20 @@ def run_in(found: Found, command: Sequence[str], more: Mapping[str, str] | None 
                 return process.wait()
             except KeyboardInterrupt:  # the command's as well, which decides
                 continue
+
+
+def _told(found: Found) -> dict[str, str]:
+    """What a runner is told of itself once it has started: its process began without it."""
+    runner = found.runner
+    environment, app = split_name(found.name.removesuffix(f".{runner.function}"))
+    return {
+        "REKINDLE_IS_REMOTE": "1",
+        "REKINDLE_APP": app,
+        "REKINDLE_APP_ID": runner.app_id,
+        "REKINDLE_FUNCTION": runner.function,
+        "REKINDLE_RUNNER_ID": runner.id,
+        ENVIRONMENT_VARIABLE: environment,
+    }
 
 
 def shell() -> str:

@@ -71,10 +71,9 @@ def _started(target: Target, app: running.RunningApp) -> container.Found:
     while time.monotonic() < deadline:
         request = pb.StatusRequest(without_pools=True)
         report = background().run(app.client.request("Status", request, pb.StatusReply))
-        for agent in report.agents:
-            for one in agent.stats.runners:
-                if one.function_id == function_id and one.state == "idle":
-                    return container.Found(target.name, agent.host, one)
+        for found in container.found_in(report):
+            if found.runner.function_id == function_id and found.runner.state == "idle":
+                return found
         time.sleep(_LOOK_S)
     raise StartError(
         f"no runner of {target.name} came up; `rekindle logs {app.app_id}` may say why"

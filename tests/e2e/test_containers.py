@@ -46,6 +46,12 @@ def test_a_runner_is_listed_entered_and_stopped_and_its_input_runs_again(
     command = f"echo $COLOUR; cat /proc/{pid}/cmdline; exit 7"
     inside = shared.rekindle("container", "exec", runner, "sh", "-c", command, status=7)
     assert inside.out.startswith("green\n") and "rekindle" in inside.out
+    told = shared.rekindle("container", "exec", runner, "--", "env").out
+    for line in ("IS_REMOTE=1", "APP=held", "FUNCTION=hold", f"RUNNER_ID={runner}"):
+        assert f"REKINDLE_{line}\n" in told
+    assert "REKINDLE_ENVIRONMENT=main\n" in told and "REKINDLE_APP_ID=ap-" in told
+    nothing = shared.rekindle("container", "exec", runner, "--", status=2)
+    assert "what should be run there?" in nothing.err
     assert "begun" in shared.rekindle("container", "logs", runner).out
 
     assert "is ended" in shared.rekindle("container", "stop", runner).out
@@ -73,6 +79,6 @@ def test_a_shell_on_a_terminal_is_where_the_function_runs(shared: Home, shared_g
     script = shared.script(HELD.format(gate=str(shared_gate.directory)))
     terminal = Terminal(shared, ["shell", f"{script}::hold"], SHELL="/bin/sh", PS1="> ")
     terminal.until(lambda text: "a runner of hold" in text)
-    terminal.type("echo it is $COLOUR, $((6 * 7)); exit 3\n")
-    terminal.until(lambda text: "it is green, 42" in text)
+    terminal.type("echo it is $COLOUR, $((6 * 7)) in $REKINDLE_APP; exit 3\n")
+    terminal.until(lambda text: "it is green, 42 in held" in text)
     assert terminal.end() == 3
