@@ -201,8 +201,8 @@ def rollback(name: str, version: str | None, strategy: str) -> None:
 
     Without VERSION: of the one before the present one; of an app that is stopped, of its last one.
     """
-    text = (version or "0").removeprefix("v")
-    if not text.isdecimal():
+    text = "0" if version is None else version.removeprefix("v")  # 0: the one before
+    if not text.isdecimal() or (version is not None and not int(text)):
         raise click.BadParameter(f"{version!r} is no number of a version; `rekindle app history`")
     _again(pb.RollbackRequest(app=app_named(name), version=int(text), strategy=strategy))
 

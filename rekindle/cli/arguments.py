@@ -75,7 +75,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _type_of(annotation: Any, default: Any) -> Any:
     """A click type, ``bool``, or None where there is none."""
-    if annotation in (_EMPTY, Any):
+    if annotation is Any:  # it need not be what its default is
+        return _AsGiven()
+    if annotation is _EMPTY:
         annotation = type(default) if type(default) in (*_PLAIN, bool) else str
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
@@ -96,6 +98,12 @@ def _choice(values: tuple[Any, ...]) -> Any:
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return _IntChoice([str(value) for value in values])
     return None
+
+
+class _AsGiven(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A word of the command line is a str; a default stays what it is."""
+
+    name = "text"
 
 
 class _IntChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]

@@ -5,6 +5,7 @@ Values are unpickled here, by who asks to see them: never by the controller.
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 from typing import Any
@@ -135,13 +136,14 @@ _add_common(queue, Queue)
 # ---- Dict ----------------------------------------------------------------------------------------
 
 
-def _parsed(key: str, number: bool) -> Any:
-    if not number:
-        return key
+def _parsed(key: str, number: bool, as_repr: bool) -> Any:
+    if number and as_repr:
+        raise click.UsageError("--int and --repr: one of them")
     try:
-        return int(key)
-    except ValueError:
-        raise click.BadParameter(f"{key!r} is no whole number") from None
+        return int(key) if number else ast.literal_eval(key) if as_repr else key
+    except (ValueError, SyntaxError, TypeError):
+        what = "whole number" if number else "key as `rekindle dict items --repr` shows it"
+        raise click.BadParameter(f"{key!r} is no {what}") from None
 
 
 def _shown(value: object, as_repr: bool) -> str:
@@ -152,14 +154,22 @@ def _shown(value: object, as_repr: bool) -> str:
 @_name
 @click.argument("key")
 @click.option("--int", "number", is_flag=True, help="The key is a whole number.")
+@click.option("-r", "--repr", "as_repr", is_flag=True, help="The key is as repr() shows it.")
 @env_option
-def get(name: str, key: str, number: bool, env: str | None) -> None:
-    """Print the value of a key, which is a string unless --int says otherwise."""
+def get(name: str, key: str, number: bool, as_repr: bool, env: str | None) -> None:
+    """Print the value of a key, which is a string unless --int or --repr says otherwise.
+
+    \b
+    rekindle dict get scores --repr "('anna', 7)"
+    """
     _use_instance()
     missing = object()
-    found = Dict.from_name(name, environment_name=env).get(_parsed(key, number), missing)
+    found = Dict.from_name(name, environment_name=env).get(_parsed(key, number, as_repr), missing)
     if found is missing:
-        raise NotFoundError(f"Dict {name!r} has no key {key!r}; `rekindle dict items` shows some")
+        raise NotFoundError(
+            f"Dict {name!r} has no key {key!r}; `rekindle dict items {name} --repr` shows some, "
+            f"`get --repr` takes them so"
+        )
     click.echo(str(found))
 
 

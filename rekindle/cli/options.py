@@ -86,10 +86,12 @@ def has_terminal() -> bool:
 def confirm(question: str, *, yes: bool) -> None:
     """Go on only with a yes, from the option or the terminal.
 
-    Raises InvalidError where there is no terminal, click.Abort for a no.
+    Raises InvalidError where there is no terminal; for a no ends the command with status 1.
     """
     if yes:
         return
     if not has_terminal():
         raise InvalidError(f"{question} There is no terminal to ask on: add --yes")
-    click.confirm(question, abort=True)
+    if not click.confirm(question):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)

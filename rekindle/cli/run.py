@@ -160,10 +160,13 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             target, chosen, lambda: execution.call_of(target, chosen, for_class, **given)
         )
 
-    return click.Command(
+    command = click.Command(
         target.name,
         params=[*params, *own],
         callback=callback,
         help=inspect.getdoc(function),
         context_settings={"help_option_names": ["--help"]},
     )
+    if "--env" not in taken:
+        environment_option(command)  # of the run; the file was loaded without it
+    return command

@@ -137,7 +137,10 @@ def _typed(key: str) -> str:
     if sys.stdin.isatty():
         asked: str = click.prompt(key, hide_input=True)
         return asked
-    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise InvalidError(f"{key}=-: nothing came on standard input; {key}= keeps an empty value")
+    return value
 
 
 def _dotenv(path: str) -> dict[str, str]:

@@ -70,7 +70,8 @@ class Period:
             checks.number(f"Period({name})", getattr(self, name), 0, None, whole=True)
         checks.number("Period(seconds)", self.seconds, 0, None)
         if not (self.years or self.months) and self._seconds() < _LEAST_S:
-            raise InvalidError(f"a Period of {self._seconds():g} s is too short: {_LEAST_S:g} s is")
+            least = f"{_LEAST_S:g} s is the least, as in Period(minutes=5)"
+            raise InvalidError(f"a Period of {self._seconds():g} s is too short: {least}")
         if is_local():
             from rekindle.wire import schedules
 

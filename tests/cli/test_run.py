@@ -173,6 +173,32 @@ def test_wrong_arguments_are_wrong_usage(
     assert words in err
 
 
+def test_what_may_be_anything_takes_any_word_and_keeps_its_default(
+    run: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "program_any.py"
+    file.write_text(
+        "import rekindle\nfrom typing import Any\napp = rekindle.App('x')\n"
+        "@app.function()\ndef f(x: Any = 3, y: Any = None):\n    return (x, y)\n"
+    )
+    assert run("run", str(file))[:2] == (0, "(3, None)\n")
+    assert run("run", str(file), "--x", "zz")[:2] == (0, "('zz', None)\n")
+
+
+def test_the_environment_may_stand_behind_the_file(run: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "program_where.py"
+    file.write_text(
+        "import rekindle\napp = rekindle.App('x')\n"
+        "@app.local_entrypoint()\ndef main():\n"
+        "    print(rekindle.Environment.from_context().name)\n"
+        "@app.local_entrypoint()\ndef own(env: str = 'mine'):\n    print(env)\n"
+    )
+    assert run("run", f"{file}::main", "--env", "staging")[:2] == (0, "staging\n")
+    assert run("run", f"{file}::main", "-e", "staging")[:2] == (0, "staging\n")
+    assert run("run", f"{file}::main")[:2] == (0, "main\n")
+    assert run("run", f"{file}::own", "--env", "theirs")[:2] == (0, "theirs\n")
+
+
 def test_words_go_to_a_function_that_takes_any(run: Cli, script: str) -> None:
     status, out, _ = run("run", f"{script}::words", "a", "--b", "-c", "--help")
     assert (status, out) == (0, "['a', '--b', '-c', '--help']\n")

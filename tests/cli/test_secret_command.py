@@ -74,6 +74,13 @@ def test_what_is_wrong_is_said_without_a_value(shared: Instance, tmp_path: Path)
         create(shared, *argv, status=status)
 
 
+def test_an_empty_standard_input_is_no_value(shared: Instance) -> None:
+    for nothing in ("", "\n"):
+        said = create(shared, "cli-empty", "B=-", stdin=nothing, status=1)
+        assert "nothing came on standard input; B= keeps an empty value" in said
+    assert "cli-empty has B" in create(shared, "cli-empty", "B=")
+
+
 def test_json_that_is_no_text_is_refused_without_a_word_of_it(
     shared: Instance, tmp_path: Path
 ) -> None:

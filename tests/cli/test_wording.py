@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
+import click
 import pytest
 
+from rekindle.cli import group, options
 from rekindle.cli.tables import console, table
 from rekindle.cli.wording import of_commands
 from rekindle.exception import NotFoundError
@@ -34,6 +38,25 @@ def test_who_wants_a_volume_gone_is_not_told_how_to_make_it() -> None:
         Registry.default().find("absent", "nowhere")
     text = str(of_commands(caught.value, ["volume", "delete", "absent"]))
     assert text.endswith("; `rekindle volume list` shows all")
+
+
+def test_a_no_changes_nothing_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "has_terminal", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert group.shown(lambda: _asks.main([], standalone_mode=False)) == 1
+    shown = capsys.readouterr()
+    assert "Nothing was changed." in shown.err and "done" not in shown.out
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert group.shown(lambda: _asks.main([], standalone_mode=False)) == 0
+    assert "done" in capsys.readouterr().out
+
+
+@click.command()
+def _asks() -> None:
+    options.confirm("Stop it?", yes=False)
+    click.echo("done")
 
 
 def test_a_table_in_a_pipe_has_no_spaces_at_the_ends_of_its_lines(

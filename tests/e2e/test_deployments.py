@@ -185,6 +185,10 @@ def test_a_deployed_app_needs_neither_its_program_nor_its_files_and_survives_res
     assert home.rekindle("app", "stop", "-y", "service").out.startswith("Stopped service.")
     failed = home.python("restarts.py", status=1)
     assert "the app 'service' is stopped" in failed.err
+    assert (
+        "is no number of a version"
+        in home.rekindle("app", "rollback", "service", "0", status=2).err
+    )
     assert "is version 2 now: the content of 1" in home.rekindle("app", "rollback", "service").out
     assert calls() == [1, 1]
     assert [one["version"] for one in app_list(home, "history", "service")] == [2, 1]

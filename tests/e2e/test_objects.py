@@ -79,6 +79,10 @@ def test_runners_share_them_and_load_no_event_loop_for_it(shared: Home) -> None:
     assert listed[0]["bytes"] > 0 and listed[0]["operations"]["put"] > 0
     assert re.search(r"\d Dicts?: [\d,]+ entries", shared.rekindle("status").out)
     assert shared.rekindle("dict", "get", "e2e.counts", "1", "--int").out == "4\n"
+    get = ("dict", "get", "e2e.counts", "--repr")
+    assert shared.rekindle(*get, "1").out == "4\n"
+    assert "no key '(1, 2)'" in shared.rekindle(*get, "(1, 2)", status=1).err
+    assert "is no key as" in shared.rekindle(*get, "(1, f())", status=2).err
     assert "loaded" in shared.rekindle("dict", "items", "e2e.counts").out
     assert "no key" in shared.rekindle("dict", "get", "e2e.counts", "2", status=1).err
     shared.rekindle("dict", "clear", "e2e.counts", "--yes")

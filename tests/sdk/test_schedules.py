@@ -17,7 +17,7 @@ from rekindle.exception import InvalidError
         (lambda: rekindle.Cron("0 0 30 2 *"), "Bad day-of-month"),
         (lambda: rekindle.Cron("0 9 * * *", timezone="Mars"), "no time zone 'Mars'"),
         (lambda: rekindle.Cron(5), "must be a text"),
-        (lambda: rekindle.Period(), "too short"),
+        (lambda: rekindle.Period(), "0 s is too short: 1 s is the least"),
         (lambda: rekindle.Period(seconds=0.5), "too short"),
         (lambda: rekindle.Period(hours=-1), r"Period\(hours\)"),
         (lambda: rekindle.Period(days=1.5), r"Period\(days\)"),
