@@ -75,6 +75,18 @@ class NeverIteratedWarning(UserWarning):
     """An iterator of ``map``, ``remote_gen`` or the like was dropped unused: nothing has run."""
 
 
+class DeprecationError(UserWarning):
+    """For ``warnings.filterwarnings`` in programs for Modal; rekindle warns of no such thing."""
+
+
+class PendingDeprecationError(UserWarning):
+    """As ``DeprecationError``."""
+
+
+class ServerWarning(UserWarning):
+    """As ``DeprecationError``."""
+
+
 class SerializationError(Error):
     """A value cannot be pickled; the message names the object and the path to it."""
 

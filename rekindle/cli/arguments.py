@@ -113,5 +113,14 @@ class _IntChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]
         return int(super().convert(str(value), param, ctx))
 
 
+class TextAsBytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Bytes, given as text in UTF-8: what a parameter of a class may be, and no argument."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value.encode(errors="surrogateescape") if isinstance(value, str) else value
+
+
 def _shown(annotation: Any) -> str:
     return getattr(annotation, "__name__", None) or str(annotation)

@@ -141,9 +141,10 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
                     f"call it from a local entrypoint, where both can be given"
                 )
             kind = annotation_of(raw, name)
-            params.append(
-                arguments.option(target.name, name, str if kind is bytes else kind, default)
-            )
+            made = arguments.option(target.name, name, str if kind is bytes else kind, default)
+            if kind is bytes:
+                made.type = arguments.TextAsBytes()
+            params.append(made)
             of_class.append(name)
     taken = {flag for p in params for flag in (*p.opts, *p.secondary_opts)}
     own = [p for p in _own_options() if not taken.intersection(p.opts)]

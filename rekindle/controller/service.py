@@ -253,6 +253,9 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def StopApp(self, request: pb.StopAppRequest, context: Context) -> pb.DeployedApp:
         return await self._parts.deployments.stop(request.app)
 
+    async def SetTags(self, request: pb.SetTagsRequest, context: Context) -> pb.DeployedApp:
+        return await self._parts.deployments.set_tags(request.app, dict(request.tags))
+
     async def DeployedApps(
         self, request: pb.DeployedAppsRequest, context: Context
     ) -> pb.DeployedAppsReply:

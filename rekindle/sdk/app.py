@@ -274,13 +274,34 @@ class App(AppState):
             self.tags = {**other.tags, **self.tags}
         return self
 
-    def set_tags(self, tags: dict[str, str]) -> None:
-        """The tags that it has when it is deployed next. Raises InvalidError."""
-        self.tags = checks.tags(tags)
+    @property
+    def set_tags(self) -> Dual[[dict[str, str]], None, Awaitable[None]]:
+        """``set_tags(tags)``: these in place of its tags.
 
-    def get_tags(self) -> dict[str, str]:
-        """Its tags."""
-        return dict(self.tags)
+        Of an app that was deployed or looked up here: now; of others when they are deployed.
+        Raises InvalidError.
+        """
+
+        def blocking(tags: dict[str, str], *, client: None = None) -> None:
+            checks.of_this_instance("app.set_tags", client=client)
+            checked = checks.tags(tags)
+            if self.deployed is not None:
+                from rekindle.sdk import deploying
+
+                deploying.set_tags(self.deployed, checked)
+            self.tags = checked
+
+        return in_thread(blocking)
+
+    @property
+    def get_tags(self) -> Dual[[], dict[str, str], Awaitable[dict[str, str]]]:
+        """``get_tags()``: its tags; of an app that was looked up, those that it had then."""
+
+        def blocking(*, client: None = None) -> dict[str, str]:
+            checks.of_this_instance("app.get_tags", client=client)
+            return dict(self.tags)
+
+        return in_thread(blocking)
 
     # ---- staying -------------------------------------------------------------------------------
 
@@ -409,6 +430,7 @@ def lookup(
     made = App(name)
     known_as = environments.app_in(environment_name, name)
     made.deployed = deploying.look_up(known_as, create_if_missing=create_if_missing)
+    made.tags = dict(made.deployed.tags)
     return made
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import ExecutionError
+from rekindle.execution import self_calls
 from rekindle.execution.declared import hooks_of, parameters_of
 from rekindle.sdk import class_parameters
 from rekindle.sdk.declaration import Declaration
@@ -19,6 +21,9 @@ from rekindle.wire.class_parameters import ClassParameter, pack
 
 if TYPE_CHECKING:
     import asyncio
+
+#: From a binding and the public name of a method to what calls that remotely.
+MethodOf = Callable[["Binding", str], Any]
 
 
 class Binding:
@@ -70,8 +75,11 @@ class Binding:
 
     # ---- in this process -----------------------------------------------------------------------
 
-    def object(self) -> Any:
-        """The object of this process. Raises ExecutionError where there is only a handle."""
+    def object(self, handle: MethodOf) -> Any:
+        """The object of this process, whose methods call each other by what ``handle`` gives.
+
+        Raises ExecutionError where there is only a handle.
+        """
         raw = self.declaration.raw
         if raw is None:
             raise ExecutionError(
@@ -82,12 +90,13 @@ class Binding:
             made = raw.__new__(raw)
             for key, parameter in parameters_of(raw).items():
                 setattr(made, key, self.parameters.get(key, parameter.default))
+            self_calls.offer_on(made, self.declaration.methods, partial(handle, self))
             self._local_object = made
         return self._local_object
 
-    def call(self, method: str, args: Any, kwargs: Any) -> Any:
+    def call(self, method: str, args: Any, kwargs: Any, handle: MethodOf) -> Any:
         """Call a method of the object of this process; its enter hooks have run then."""
-        target = getattr(self.object(), self.declaration.methods[method])
+        target = getattr(self.object(handle), self.declaration.methods[method])
         if inspect.iscoroutinefunction(target):
             return self._enter_and_await(target, args, kwargs)
         if inspect.isasyncgenfunction(target):
@@ -134,7 +143,7 @@ class Binding:
         self._local_ready = True
 
     def _hooks(self) -> list[Any]:
-        made = self.object()
+        made = self._local_object
         found = hooks_of(type(made))
         return [
             getattr(made, name)

@@ -9,7 +9,7 @@ from rekindle.sdk import checks, class_parameters
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declared, named
 from rekindle.sdk.dual import dual
-from rekindle.sdk.function import Function
+from rekindle.sdk.function import method_of
 
 if TYPE_CHECKING:
     from rekindle.sdk.autoscaler import Autoscaler
@@ -98,15 +98,14 @@ class Instance:
         if name in binding.parameters:
             return binding.parameters[name]
         if methods is None or name in methods:  # not known here: its first call tells
-            method: Function[..., Any] = Function(declaration, method=name, binding=binding)
-            return method
+            return method_of(binding, name)
         if declaration.raw is None or not hasattr(declaration.raw, name):
             near = checks.nearest(name, methods)
             known = ", ".join(sorted(methods)) or "none"
             raise AttributeError(
                 f"{declaration.name} has no method {name!r}{near or f' (methods: {known})'}"
             )
-        return getattr(binding.object(), name)
+        return getattr(binding.object(method_of), name)
 
     def __repr__(self) -> str:
         binding = self._binding

@@ -99,6 +99,8 @@ class DeployedHere:
     name: str
     client: Client
     app_id: str
+    #: That it had when it was deployed or looked up.
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

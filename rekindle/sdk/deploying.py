@@ -95,7 +95,7 @@ def look_up(name: str, *, create_if_missing: bool) -> DeployedHere:
         request = pb.DeployedAppsRequest(app=name)
         found = ask(client, "DeployedApps", request, pb.DeployedAppsReply).apps[0]
         if not found.stopped:
-            return DeployedHere(found.name, client, found.app_id)
+            return DeployedHere(found.name, client, found.app_id, dict(found.tags))
         if not create_if_missing:
             raise NotFoundError(f"the app {name!r} is stopped; deploy it again")
     except NotFoundError:
@@ -116,6 +116,11 @@ def stop(app: AppState) -> None:
         )
     ask(here.client, "StopApp", pb.StopAppRequest(app=here.name), pb.DeployedApp)
     app.deployed = None
+
+
+def set_tags(here: DeployedHere, tags: dict[str, str]) -> None:
+    """Have the deployed app have these. Raises NotFoundError."""
+    ask(here.client, "SetTags", pb.SetTagsRequest(app=here.name, tags=tags), pb.DeployedApp)
 
 
 def ask(client: Client, method: str, request: Message, reply: type[M]) -> M:

@@ -136,7 +136,7 @@ class Function(FunctionPool, Generic[P, R]):
         call.
         """
         if self._binding is not None:
-            return self._binding.call(self._method, args, kwargs)
+            return self._binding.call(self._method, args, kwargs, method_of)
         raw = self._declaration.raw
         if raw is None:
             raise ExecutionError(
@@ -385,6 +385,11 @@ class Function(FunctionPool, Generic[P, R]):
         from rekindle.sdk.calls import invoke
 
         invoke.prepare(self._target(), strategy, timeout)
+
+
+def method_of(binding: Binding, method: str) -> Function[..., Any]:
+    """A method of an instance."""
+    return Function(binding.declaration, method=method, binding=binding)
 
 
 @cache

@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.execution.batching import why_not_in_batches
 from rekindle.execution.declared import Sharing, is_generator, mark_of
 from rekindle.sdk import checks
 
@@ -48,19 +49,8 @@ def check_batched(raw: Any) -> None:
     if mark is not None and mark.kind != "method":
         raise InvalidError(f"@rekindle.batched() is on {name}, which is marked {mark.kind!r}")
     parameters = list(inspect.signature(raw).parameters.values())[1 if in_class(raw) else 0 :]
-    if not parameters:
-        raise InvalidError(f"@rekindle.batched() is on {name}, which has no parameter for items")
-    for one in parameters:
-        if one.default is not one.empty:
-            raise InvalidError(
-                f"@rekindle.batched() is on {name}, whose parameter {one.name!r} has a default: "
-                f"each gets a list with a value of every item, so leave the default out"
-            )
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-            raise InvalidError(
-                f"@rekindle.batched() is on {name}, which takes {one}: each of its parameters is a "
-                f"list; name them"
-            )
+    if reason := why_not_in_batches(parameters):
+        raise InvalidError(f"@rekindle.batched() is on {name}, {reason}")
 
 
 def in_class(raw: Any) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.volume_upload import VolumeUpload
     from rekindle.volumes.remote import Folder
     from rekindle.volumes.tree import FileEntry
+
+T = TypeVar("T")
 
 
 class VolumeObjects:
@@ -134,6 +136,9 @@ class Volume(SaysWhatToUse):
     ) -> Volume:
         """One by its name, looked up when it is used. Raises InvalidError.
 
+        ``create_if_missing``: made by its first use where there is none; one that was there and was
+        deleted or renamed since is a NotFoundError.
+
         ``url``: where it is made because it is missing, the folder of a store that its files lie
         in, too. ``version`` has no meaning here: there is no limit of files or writers.
         """
@@ -187,7 +192,7 @@ class Volume(SaysWhatToUse):
         """What is known of it. Raises NotFoundError."""
         from rekindle.sdk import volume_place
 
-        return await caller.in_thread(lambda: volume_place.info(self._reference))
+        return await caller.in_thread(lambda: self._used(volume_place.info))
 
     # ---- its state -----------------------------------------------------------------------------
 
@@ -279,16 +284,23 @@ class Volume(SaysWhatToUse):
     #: AlreadyExistsError.
     rename = settled(_rename)
 
+    def _used(self, ask: Callable[[VolumeReference], T]) -> T:
+        """What is asked of it. Once it was there, that it is missing is an error."""
+        found = ask(self._reference)
+        if self._reference.make:
+            self._reference = replace(self._reference, make=False)
+        return found
+
     def _folder(self) -> Folder:
         from rekindle.sdk import volume_place
 
-        return volume_place.folder(self._reference)
+        return self._used(volume_place.folder)
 
     def _fresh(self) -> Folder:
         """Its folder, as the store has it just now; in a runner, as that sees it."""
         from rekindle.sdk import volume_place
 
-        return volume_place.fresh(self._reference)
+        return self._used(volume_place.fresh)
 
     def _may_write(self, what: str) -> None:
         if self._read_only:

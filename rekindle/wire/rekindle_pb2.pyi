@@ -393,6 +393,21 @@ class StopAppRequest(_message.Message):
     app: str
     def __init__(self, app: _Optional[str] = ...) -> None: ...
 
+class SetTagsRequest(_message.Message):
+    __slots__ = ("app", "tags")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    APP_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    tags: _containers.ScalarMap[str, str]
+    def __init__(self, app: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
 class DeployedAppsRequest(_message.Message):
     __slots__ = ("app",)
     APP_FIELD_NUMBER: _ClassVar[int]

@@ -171,6 +171,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
                 _registered_method=True)
+        self.SetTags = channel.unary_unary(
+                '/rekindle.v1.Controller/SetTags',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetTagsRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
+                _registered_method=True)
         self.DeployedApps = channel.unary_unary(
                 '/rekindle.v1.Controller/DeployedApps',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsRequest.SerializeToString,
@@ -423,6 +428,13 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetTags(self, request, context):
+        """Have other tags for the present version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeployedApps(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -637,6 +649,11 @@ def add_ControllerServicer_to_server(servicer, server):
             'StopApp': grpc.unary_unary_rpc_method_handler(
                     servicer.StopApp,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.SerializeToString,
+            ),
+            'SetTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTags,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SetTagsRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.SerializeToString,
             ),
             'DeployedApps': grpc.unary_unary_rpc_method_handler(
@@ -1430,6 +1447,33 @@ class Controller(object):
             target,
             '/rekindle.v1.Controller/StopApp',
             rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/SetTags',
+            rekindle_dot_wire_dot_rekindle__pb2.SetTagsRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
             options,
             channel_credentials,

@@ -172,6 +172,11 @@ def check_sharing(name: str, spec: FunctionSpec) -> None:
             f"{name} has single_use_containers=True, a runner for each input: it cannot be batched "
             f"or concurrent too"
         )
+    if spec.max_batch_size and len(spec.methods) > 1:
+        raise InvalidError(
+            f"{name} cannot be batched: it has the methods {', '.join(sorted(spec.methods))}; a "
+            f"class with batches has one"
+        )
     if spec.max_batch_size and spec.generators:
         raise InvalidError(
             f"{name} is a generator, which cannot be batched: it gives its items one by one, and a "

@@ -56,6 +56,14 @@ class Thing:
     def grow(self, by: int = 1) -> int:
         return self.size + by
 
+@app.cls()
+class Keyed:
+    key: bytes = rekindle.parameter(default=b"x\\xff")
+
+    @rekindle.method()
+    def show(self) -> str:
+        return repr(self.key)
+
 @app.local_entrypoint()
 def main(
     name: str,
@@ -140,6 +148,12 @@ def test_a_method_takes_parameters_of_its_class_too(run: Cli, script: str) -> No
     assert run("run", f"{script}::Thing.grow", "--size", "5", "--by", "2")[:2] == (0, "7\n")
     assert run("run", f"{script}::Thing")[:2] == (0, "2\n")
     assert run("run", f"{script}::app.Thing.grow")[:2] == (0, "2\n")
+
+
+def test_a_parameter_of_bytes_is_given_as_text(run: Cli, script: str) -> None:
+    assert run("run", f"{script}::Keyed.show")[:2] == (0, repr(b"x\xff") + "\n")
+    assert run("run", f"{script}::Keyed.show", "--key", "é")[:2] == (0, f"{'é'.encode()!r}\n")
+    assert "--key TEXT" in run("run", f"{script}::Keyed.show", "--help")[1]
 
 
 def test_options_come_from_the_signature(run: Cli, script: str) -> None:

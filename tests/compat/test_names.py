@@ -177,6 +177,7 @@ ERRORS = """
     OutputExpiredError ConnectionError VersionError ExecutionError DeserializationError
     SerializationError RequestSizeError SandboxTerminatedError LogsFetchError ClientClosed
     InternalFailure SandboxFilesystemError InputCancellation AsyncUsageWarning simulate_preemption
+    DeprecationError PendingDeprecationError ServerWarning
 """
 
 #: Names that the table has in another word.

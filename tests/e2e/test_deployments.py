@@ -276,3 +276,20 @@ def test_a_detached_run_goes_on_without_its_program(home: Home, gate: Gate) -> N
     gate.open()
     assert home.python("get.py", call_id).out == "went on\n"
     wait_until(lambda: not home.status()["apps"], "the end of its app")
+
+
+TAGS = """
+import rekindle
+
+app = rekindle.App.lookup("tagged", create_if_missing=True)
+before = app.get_tags()
+app.set_tags({"team": "ads"})
+again = rekindle.App.lookup("tagged")
+print([before, app.get_tags(), again.get_tags()])
+again.stop()
+"""
+
+
+def test_tags_of_an_app_that_is_deployed_can_be_seen_and_set(shared: Home) -> None:
+    script = shared.script(TAGS)
+    assert shared.python(script).out == "[{}, {'team': 'ads'}, {'team': 'ads'}]\n"

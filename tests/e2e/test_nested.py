@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.harness import Home
+from tests.e2e.harness import Home, wait_until
 
 NESTED = """
     import asyncio, json, os, rekindle
@@ -200,3 +200,26 @@ def test_more_waiting_runners_than_there_may_be_is_an_error_of_its_own(home: Hom
     said = home.run(script, REKINDLE_MAX_RUNNERS="1", REKINDLE_MAX_WAITING_RUNNERS="2").value
     assert isinstance(said, list) and len(said) == 2
     assert all("REKINDLE_MAX_WAITING_RUNNERS" in text for text in said)
+
+
+RECURSIVE_MAPS = """
+    import rekindle
+    app = rekindle.App("maps-in-maps")
+
+    @app.function(max_containers=1)
+    def fib(n):
+        return n if n < 2 else sum(fib.map([n - 1, n - 2]))
+
+    if __name__ == "__main__":
+        fib = rekindle.Function.from_name("maps-in-maps", "fib")
+        print([fib.remote(7) for _ in range(3)])
+"""
+
+
+def test_a_runner_that_ends_says_first_which_results_it_has_taken(home: Home) -> None:
+    """Those beyond max_containers end as soon as their input has, before their next report."""
+    home.up()
+    script = home.script(RECURSIVE_MAPS)
+    home.rekindle("deploy", script)
+    assert home.python(script).out == "[13, 13, 13]\n"
+    wait_until(lambda: home.status()["kept"]["calls"] == 0, "the end of all calls")

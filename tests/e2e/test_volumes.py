@@ -79,6 +79,7 @@ def test_every_start_has_the_volume_and_a_change_of_what_was_frozen_is_seen(home
                 found[one.name] = str(error)
         # Deleted and made again while its template lives: who starts then has the new one.
         rekindle.Volume.objects.delete("shelf")
+        rekindle.Volume.objects.create("shelf")
         put("weights", text)
         with ask_strategy("fork"):
             found["again"] = Model().look.remote("again")

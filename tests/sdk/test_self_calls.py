@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -67,3 +69,25 @@ def test_a_method_calls_another_of_its_own_instance(
 def test_a_plain_call_stays_one(in_runner: Any, controller: FakeController) -> None:
     assert in_runner.call("plain", (1,), {}) == [6, 6]
     assert not controller.submitted
+
+
+def test_so_does_one_that_is_called_in_this_process(controller: FakeController) -> None:
+    with app.run():
+        assert Steps(size=5).remotely.local(1) == [6, 6, [6, 7]]
+        assert asyncio.run(Steps(size=5).awaited.local(1)) == 6
+        calls = len(controller.submitted)
+        assert Steps(size=2).remotely.local(1)[0] == 3  # each object has its own
+        assert Steps(size=5).plain.local(1) == [6, 6]
+    sizes = [request.params for request in controller.submitted]
+    assert set(sizes[:calls]) == {Steps(size=5)._binding.params()}
+    assert set(sizes[calls:]) == {Steps(size=2)._binding.params()}
+
+
+def test_an_object_of_this_process_keeps_what_its_methods_are() -> None:
+    made = Steps(size=7)
+    assert made.one.local(1) == 8
+    here = made._binding._local_object
+    copied = copy.deepcopy(here)
+    assert (copied.one(1), copied.size) == (8, 7)
+    assert inspect.iscoroutinefunction(here.awaited) and not inspect.iscoroutinefunction(here.one)
+    assert str(inspect.signature(here.one)) == "(x: 'int') -> 'int'"

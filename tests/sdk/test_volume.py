@@ -183,3 +183,16 @@ def test_a_bucket_that_cannot_be_mounted_says_what_to_do() -> None:
         with pytest.raises(InvalidError, match=word):
             rekindle.CloudBucketMount("bucket", **given)
     assert rekindle.CloudBucketMount("gs://bucket", key_prefix="x").url == "gs://bucket/x"
+
+
+def test_a_handle_that_was_used_makes_no_other_volume_where_its_own_is_gone() -> None:
+    held = rekindle.Volume.from_name("v1", create_if_missing=True)
+    assert held.listdir("/") == []
+    rekindle.Volume.rename("v1", "v2")
+    for use in (held.info, lambda: held.listdir("/"), held.commit):
+        with pytest.raises(NotFoundError, match="v1"):
+            use()
+    assert [one.name for one in rekindle.Volume.objects.list()] == ["v2"]
+    rekindle.Volume.objects.delete("v2")
+    again = rekindle.Volume.from_name("v1", create_if_missing=True)
+    assert again.info().name == "v1"

@@ -122,7 +122,9 @@ class Deployments:
             if deployment is not None:
                 if deployment.of_app(wanted.app_id) is not None:  # sent again
                     return pb.DeployReply(app=self.message(deployment))
-                if not deployment.stopped and deployment.present.digest == digest:
+                present = deployment.present  # whose tags may have been set since
+                same = present.digest == digest and present.tags == dict(wanted.tags)
+                if same and not deployment.stopped:
                     return await self._unchanged(deployment, request.tag)
             version = Version(
                 version=deployment.present.version + 1 if deployment is not None else 1,
@@ -186,6 +188,15 @@ class Deployments:
 
         return await self._in_turn(name, end)
 
+    async def set_tags(self, wanted: str, tags: dict[str, str]) -> pb.DeployedApp:
+        """Have the present version have these. Raises NotFoundError."""
+        name = self.find(wanted).name
+
+        async def change() -> pb.DeployedApp:
+            return self.message(await self._change(self._known[name], tags=tags))
+
+        return await self._in_turn(name, change)
+
     # ---- environments
 
     async def rename(self, name: str, new_name: str) -> None:
@@ -245,11 +256,15 @@ class Deployments:
 
     async def _unchanged(self, deployment: Deployment, tag: str) -> pb.DeployReply:
         if tag and tag != deployment.present.tag:
-            present = dataclasses.replace(deployment.present, tag=tag)
-            versions = (*deployment.versions[:-1], present)
-            deployment = dataclasses.replace(deployment, versions=versions)
-            await self._keep(deployment)
+            deployment = await self._change(deployment, tag=tag)
         return pb.DeployReply(app=self.message(deployment), unchanged=True)
+
+    async def _change(self, deployment: Deployment, **of_version: Any) -> Deployment:
+        """The same with something else said of its present version, and that stored."""
+        present = dataclasses.replace(deployment.present, **of_version)
+        made = dataclasses.replace(deployment, versions=(*deployment.versions[:-1], present))
+        await self._keep(made)
+        return made
 
     async def _switch(
         self, wanted: pb.RegisterAppRequest, version: Version, *, first_start: bool = True

@@ -1,4 +1,4 @@
-"""Whether user code in a template has been a client of an instance: its copies have that to forget.
+"""User code as a client of an instance: what its process has to forget, or to say when it ends.
 
 Our own modules register at fork what forgets connections, threads and locks of the parent. A
 template that never was a client has nothing of the kind, and each of its copies would run a hundred
@@ -26,6 +26,16 @@ _STATE = (
 def was_client() -> bool:
     """See the module."""
     return any(getattr(sys.modules.get(module), name, None) for module, name in _STATE)
+
+
+def report_taken() -> None:
+    """Before this runner ends: say which results of its calls it has and no one else asks for.
+
+    That is said a moment later, together; a runner may be ended before. What is not said is kept.
+    """
+    connection = sys.modules.get("rekindle.sdk.connection.client")
+    for client in list(getattr(connection, "_clients", {}).values()):
+        client.report_taken()
 
 
 def needless_handlers() -> list[object]:

@@ -11,7 +11,7 @@ from rekindle.execution import interaction, nesting
 from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
-from rekindle.runtime.runner import devices, gpus, mounted, unique
+from rekindle.runtime.runner import clients, devices, gpus, mounted, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
@@ -154,6 +154,7 @@ def _stop(service: Service, channel: FrameSocket) -> int:
         except BaseException as error:  # noqa: BLE001 - shown, as no caller is there to raise it to
             sys.stderr.write(f"{record_exception(error).traceback.rstrip()}\n")
             status = 1
+    clients.report_taken()
     park.flush_output()
     channel.send({"op": "stopped", "status": status})
     return status

@@ -223,19 +223,19 @@ class Client:
     ) -> None:
         """Results of a call have come to their only reader; from any thread."""
         loop = background().loop
-        if self._taken_now is None:
+        if self._taken_now is None or self._taken_now.loop is not loop:  # or it is the parent's
             from rekindle.sdk.connection.taken import TakenReports
 
-            self._taken_now = TakenReports(self._report_taken)
-        self._taken_now.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+            self._taken_now = TakenReports(loop, self._report_taken)
+        self._taken_now.note(call_id, function_id, indexes, blobs, whole=whole)
 
     def report_taken(self) -> None:
         """Report what was taken and is not reported yet, and wait for that."""
         if self._taken_now:
-            background().run(self._taken_now.flush())
+            background().run(self._flush_taken())
 
     async def _flush_taken(self) -> None:
-        if self._taken_now:
+        if self._taken_now and self._taken_now.loop is background().loop:
             await self._taken_now.flush()
 
     async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:

@@ -49,17 +49,23 @@ class TakenReports:
     """What one client has taken and not reported.
 
     ``note`` is for any thread, the rest for its loop.
+    ``loop``: of this process; a forked child makes reports of its own.
     ``send``: sends one report, waiting so many seconds for a controller that is away.
     """
 
-    def __init__(self, send: Callable[[pb.TakenRequest, float], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        send: Callable[[pb.TakenRequest, float], Awaitable[None]],
+    ) -> None:
+        self.loop = loop
         self._send = send
         self._notes: deque[_Note] = deque()
+        self._one_at_a_time = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
 
     def note(
         self,
-        loop: asyncio.AbstractEventLoop,
         call_id: str,
         function_id: str,
         indexes: Iterable[int] = (),
@@ -70,12 +76,12 @@ class TakenReports:
         """Results of a call have come; ``whole``: nothing more of it will be asked for."""
         first = not self._notes
         self._notes.append(_Note(call_id, function_id, list(indexes), list(blobs), whole))
-        if first and not loop.is_closed():
-            loop.call_soon_threadsafe(self._soon)
+        if first and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._soon)
 
     def __bool__(self) -> bool:
         """Whether something is not reported yet."""
-        return bool(self._notes)
+        return bool(self._notes) or self._one_at_a_time.locked()
 
     def _soon(self) -> None:
         if self._sending is None:
@@ -87,13 +93,14 @@ class TakenReports:
         await self.flush()
 
     async def flush(self) -> None:
-        """Report all of it."""
-        while self._notes:
-            request = self._next()
-            try:
-                await self._send(request, _PATIENCE_S)
-            except Error as error:
-                logging.getLogger(__name__).info("results are kept for their time: %s", error)
+        """Report all of it, and wait for reports that are on their way."""
+        async with self._one_at_a_time:
+            while self._notes:
+                request = self._next()
+                try:
+                    await self._send(request, _PATIENCE_S)
+                except Error as error:
+                    logging.getLogger(__name__).info("results are kept for their time: %s", error)
 
     def _next(self) -> pb.TakenRequest:
         calls: dict[str, _Note] = {}

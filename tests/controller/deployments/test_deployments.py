@@ -389,3 +389,18 @@ async def refused(call: Any) -> None:
         await call
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from None
+
+
+@in_loop
+async def test_tags_that_were_set_are_those_of_the_present_version(shared: Instance) -> None:
+    async with Deployer(shared) as client:
+        await client.deploy("a", "tagged")
+        tags = {"team": "ads"}
+        request = pb.SetTagsRequest(app="tagged", tags=tags)
+        assert dict((await client.call("SetTags", request)).tags) == tags
+        assert dict((await client.app("tagged")).tags) == tags
+        # What declares others is not the same content any more.
+        assert not (await client.deploy("a", "tagged")).unchanged
+        assert dict((await client.app("tagged")).tags) == {}
+        with pytest.raises(grpc.RpcError, match="no-such"):
+            await client.call("SetTags", pb.SetTagsRequest(app="no-such", tags=tags))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.exception import InvalidError
 from rekindle.execution import nesting
 from rekindle.runtime.runner.many import batches
 from rekindle.runtime.runner.many.batches import Batches
@@ -163,3 +164,23 @@ def test_what_is_no_list_of_that_length_fails_all(play: Play, made: Any) -> None
     batcher.serve()
     assert all(run.failure is not None and run.value is None for run in runs)
     assert runs[0].failure is runs[1].failure
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda xs, ys=1: xs, "'ys' has a default"),
+        (lambda *xs: xs, "takes \\*xs"),
+        (lambda: None, "no parameter for items"),
+    ],
+)
+def test_a_function_that_no_batch_fits_says_so_to_each_caller(
+    play: Play, function: Any, words: str
+) -> None:
+    intake, _calls, _ = play(2, 1.0)
+    batcher = Batches(Waits("f", {"": function}), intake, 2, 1.0)  # type: ignore[arg-type]
+    batcher._service.intake, intake.take = intake, batcher.take  # type: ignore[attr-defined]
+    run = intake.item(1.0, 3)
+    batcher.serve()
+    with pytest.raises(InvalidError, match=rf"with_batching\(\) is of f, .*{words}"):
+        raise run.failure

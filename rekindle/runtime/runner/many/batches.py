@@ -15,6 +15,7 @@ from typing import Any
 
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import context, nesting
+from rekindle.execution.batching import why_not_in_batches
 from rekindle.runtime.runner.many import prints
 from rekindle.runtime.runner.many.execution import answer
 from rekindle.runtime.runner.many.intake import Intake
@@ -38,6 +39,8 @@ class Batches:
         self._came = time.monotonic()
         ((self._method, self._function),) = service.functions.items()
         self._parameters = inspect.signature(self._function)
+        # A variant of what the program had no code of: this is the first place to see it.
+        self._why_not = why_not_in_batches(self._parameters.parameters.values())
 
     def take(self, run: Run) -> None:
         """One more item."""
@@ -107,6 +110,9 @@ class Batches:
         try:
             if run.method != self._method:
                 raise NotFoundError(f"{self._service.name} has no method {run.method!r}")
+            if self._why_not:
+                what = self._service.what(self._method)
+                raise InvalidError(f"with_batching() is of {what}, {self._why_not}")
             args, kwargs = run.load()
             parameters = self._parameters.parameters
             if not kwargs and len(args) == len(parameters):
