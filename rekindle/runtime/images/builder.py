@@ -298,9 +298,11 @@ class _Chain:
 
 
 def _without_secrets(values: Mapping[str, str], line: str) -> str:
-    for name, value in values.items():
-        if len(value) > 3:
-            line = line.replace(value, f"<{name}>")
+    """The line with names for values; of a value of several lines, such as a key, for each."""
+    parts = [(part.strip(), name) for name, value in values.items() for part in value.splitlines()]
+    for part, name in sorted(parts, key=lambda one: -len(one[0])):  # one may hold another
+        if len(part) > 3:
+            line = line.replace(part, f"<{name}>")
     return line
 
 

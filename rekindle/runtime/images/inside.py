@@ -29,7 +29,7 @@ from typing import Any
 
 from rekindle.blobs import erofs
 from rekindle.exception import LayerError
-from rekindle.linux import mounts, namespaces, processes
+from rekindle.linux import device_files, mounts, namespaces, processes
 from rekindle.linux.libc import libc
 from rekindle.linux.mount_points import pivot
 
@@ -125,6 +125,9 @@ def _enter(order: Mapping[str, Any]) -> None:
         os.symlink(place, f"{root}/dev/{link}")
     os.symlink("/proc/self/fd/1", f"{root}/dev/stdout")
     os.symlink("/proc/self/fd/2", f"{root}/dev/stderr")
+    os.mkdir(f"{root}/dev/pts")
+    device_files.mount_pts(f"{root}/dev/pts")  # apt writes its log through a terminal
+    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
     mounts.mount("/sys", f"{root}/sys", flags=mounts.MS_BIND | mounts.MS_REC)
     flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
     mounts.mount("proc", f"{root}/proc", "proc", flags)

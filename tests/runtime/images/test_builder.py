@@ -168,6 +168,32 @@ def test_secrets_reach_the_step_and_are_in_no_log_layer_or_record(store: LayerSt
         ensure(without.spec(), store=store)
 
 
+def test_no_line_of_a_secret_of_several_lines_is_printed(store: LayerStore) -> None:
+    """A key, for example: what is printed is looked at line by line."""
+    secret = Secret.from_dict({"KEY": "first-abcdef\n  second-ghijkl \nend\n", "PART": "abcdef"})
+    step = base().run_commands(
+        'echo "$KEY" "$PART"; echo "$KEY" | tr -d "\\n"; exit 4', secrets=[secret]
+    )
+    with pytest.raises(ImageBuildError) as caught:
+        build(step, store)
+    log = store.log(caught.value.layer).read_text()
+    for text in (str(caught.value), log):
+        assert "<KEY>" in text and "<PART>" in text
+        assert "abcdef" not in text and "ghijkl" not in text
+
+
+def test_commands_have_terminals_of_their_own(store: LayerStore) -> None:
+    """apt writes its log through one."""
+    built, _ = build(
+        base().run_commands(
+            "python -c 'import os; print(os.ttyname(os.openpty()[1]))' > /terminal",
+            "ls /dev/pts | wc -l >> /terminal",
+        ),
+        store,
+    )
+    assert (built.lowers[0] / "terminal").read_text() == "/dev/pts/0\n1\n"
+
+
 def _write(path: str, *, text: str) -> None:
     Path(path).write_text(text)
     print("wrote", path)
