@@ -146,10 +146,10 @@ def measure(way: str, inputs: int, slow_s: float) -> dict[str, Any]:
     """Go through so many inputs; on an instance that is up, which stays when the app has ended."""
     instance = paths.daemon_dir()
     before = redis_holds(instance)
-    with app.run() as running:
+    with app.run():
         for _ in same.map(range(1, FIRST_INPUTS)):
             pass
-        supervisor = supervisor_pid(running.client.instance)
+        supervisor = supervisor_pid(instance)
         assert supervisor is not None
         found = processes(supervisor)
         with watched(found) as memory:

@@ -80,7 +80,9 @@ def _open(stack: contextlib.ExitStack, home: Path, kinds: tuple[str, ...], strat
         at = stack.enter_context(instance(home, max_runners=MAX_RUNNERS))
     functions = declare(kinds)
     with at.chosen():
-        app: RunningApp = stack.enter_context(functions.app.run())
+        stack.enter_context(functions.app.run())
+        app = functions.app.running
+        assert app is not None
     found = Place(strategy, at, app, functions, group)
     strategies.settle_pools(app, list(app.function_ids), strategy, WINDOW_S)
     for function in (*functions.starts.values(), functions.fresh):

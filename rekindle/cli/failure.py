@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -17,6 +18,8 @@ from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = (sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep)
+#: The first line of a frame; in a group, behind bars.
+_FRAME = re.compile(r'([ |+-]*)File "([^"]+)", line ')
 _HINT = "REKINDLE_TRACEBACK=1 shows where this was raised"
 
 
@@ -50,7 +53,7 @@ def show_exception(error: BaseException) -> None:
         _cut(text, set())
         _write("".join(text.format()).rstrip())
         return
-    _write(remote.rstrip())
+    _write(_users_part(remote).rstrip())
     frames = _user_frames(error.__traceback__)
     if frames:
         _write(_paint("raised remotely; the call was made here:", "2"))
@@ -69,6 +72,24 @@ def _cut(text: traceback.TracebackException, seen: set[int]) -> None:
     for other in (text.__cause__, text.__context__, *(text.exceptions or ())):
         if other is not None and not _is_remote(other):
             _cut(other, seen)
+
+
+def _users_part(remote: str) -> str:
+    """A remote traceback without our frames, and those of the standard library behind them."""
+    kept, leaves_out, deeper = [], False, 0
+    for line in remote.splitlines():
+        if found := _FRAME.match(line):
+            path = found[2]
+            standard = path.startswith(_STDLIB) and "site-packages" not in path
+            leaves_out = path.startswith(_PACKAGE) or (leaves_out and standard)
+            deeper = len(found[1])
+        elif leaves_out and not line[: deeper + 1].strip(" |"):
+            continue  # the source of a frame
+        elif line[: deeper + 1].strip(" |"):
+            leaves_out = False
+        if not leaves_out:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _is_remote(text: traceback.TracebackException) -> bool:

@@ -48,9 +48,10 @@ def shell(reference: str, is_module: bool, cmd: str | None, quiet: bool) -> int:
         if programs.is_stdin(reference):
             raise InvalidError("-: standard input is the shell's; name a file")
         target = refs.resolve(reference, is_module=is_module, entrypoints=False)
-        with running.enable_output(), target.app.run() as app:
+        with running.enable_output(), target.app.run():
             with shown.waits(quiet=quiet), progress.step(f"Starting a runner of {target.name}"):
-                found = _started(target, app)
+                assert target.app.running is not None  # its block says so
+                found = _started(target, target.app.running)
             notes.on_terminal(f"In {found.runner.id}, a runner of {target.name}.")
             return container.run_in(found, command)
     except BaseException as error:  # whatever the user's file raised

@@ -361,8 +361,8 @@ class App(AppState):
         interactive: bool = False,
         environment_name: str | None = None,
         client: None = None,
-    ) -> AppRun:
-        """Run the app while a ``with`` (or ``async with``) block lasts.
+    ) -> AppRun[App]:
+        """Run the app while a ``with`` (or ``async with``) block lasts; the app, as its target.
 
         ``detach``: what was spawned goes on when the block or the program ends; the app ends after
         the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.

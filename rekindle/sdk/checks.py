@@ -143,7 +143,7 @@ def parentheses(decorator: str, given: tuple[Any, ...]) -> None:
 def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse the keywords ``given`` that are not ``known``.
 
-    InvalidError for those that are to come, TypeError with the nearest name for others.
+    InvalidError for those that programs for Modal know, TypeError with the nearest name for others.
     """
     for key in given:
         if key in known:
@@ -151,7 +151,7 @@ def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -
         if key in RENAMED:
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
         if key in KEYWORDS:
-            raise InvalidError(f"{where}: {key}= is not supported yet; {KEYWORDS[key]}")
+            raise InvalidError(f"{where}: there is no {key}=; {KEYWORDS[key]}")
         raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")
 
 

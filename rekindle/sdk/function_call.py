@@ -150,6 +150,8 @@ class FunctionCall(SaysWhatToUse):
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
 
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float, type(None))):
+            raise InvalidError(f"get(timeout={timeout!r}) must be a number of seconds, or None")
         self._check_index(index)
         if self._got is not None and self._got.index == index:
             return self._got

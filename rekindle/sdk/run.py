@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rekindle import lazily
 from rekindle.exception import InvalidError
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from rekindle.sdk.declaration import AppState
     from rekindle.sdk.terminal.server import TerminalServer
 
+A = TypeVar("A", bound="AppState")
 
-class AppRun(Block[RunningApp]):
-    """The context manager, sync and async, that ``app.run()`` gives."""
+
+class AppRun(Block[A]):
+    """The context manager, sync and async, that ``app.run()`` gives; its target is the app."""
 
     def __init__(
         self,
-        app: AppState,
+        app: A,
         name: str | None,
         environment: str,
         *,
@@ -58,16 +60,17 @@ class AppRun(Block[RunningApp]):
         self._owner = 0
         check_may_run(app)
 
-    def __enter__(self) -> RunningApp:
+    def __enter__(self) -> A:
         if loop_warning.loop_runs():
             loop_warning.warn_of_with("with app.run():", "async with app.run():")
         check_may_run(self._app)
         self._owner = os.getpid()
         try:
-            return self._start()
+            self._start()
         except BaseException:
             self._take_down()
             raise
+        return self._app
 
     def __exit__(
         self,
@@ -86,7 +89,7 @@ class AppRun(Block[RunningApp]):
 
     # ---- steps ---------------------------------------------------------------------------------
 
-    def _start(self) -> RunningApp:
+    def _start(self) -> None:
         if self._interactive:
             from rekindle.sdk.terminal.user_terminal import UserTerminal
 
@@ -125,7 +128,6 @@ class AppRun(Block[RunningApp]):
             self._terminal.start()
         self._app.running = made
         running.started(made)
-        return made
 
     def _stop(self) -> None:
         self._close_terminal()

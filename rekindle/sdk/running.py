@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class RunningApp:
-    """What ``with app.run():`` made; also its ``as`` target."""
+    """What ``with app.run():`` made."""
 
     name: str
     app_id: str

@@ -133,7 +133,7 @@ _UNKNOWN = (
     ),
     *("scheduler_placement", "i6pn", "restrict_modal_access"),
 )
-#: Keywords to come: what to do meanwhile.
+#: Keywords that are not here: what to do.
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "network_file_systems": NAMES["NetworkFileSystem"],
     "ephemeral_disk": "use the tempfile module",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 import rekindle
-from rekindle.cli.failure import show_error
+from rekindle.cli.failure import show_error, show_exception
 from rekindle.exception import InvalidError
+from rekindle.sdk.connection.background import background
+from rekindle.wire.exceptions import rebuild_exception, record_exception
 
 
 def test_the_place_is_a_line_of_the_program_not_of_generated_code(
@@ -17,3 +21,38 @@ def test_the_place_is_a_line_of_the_program_not_of_generated_code(
     show_error(caught.value)
     said = capsys.readouterr().err
     assert f"at {__file__}:" in said and "<string>" not in said
+
+
+def fails_in_a_call_of_ours() -> None:
+    async def refused() -> None:
+        rekindle.Cron("every monday")
+
+    background().run(refused())
+
+
+def grouped() -> None:
+    try:
+        fails_in_a_call_of_ours()
+    except InvalidError as error:
+        raise ExceptionGroup("several", [error, ValueError("theirs")]) from None
+
+
+@pytest.mark.parametrize("function", [fails_in_a_call_of_ours, grouped])
+def test_what_failed_in_a_runner_is_shown_without_frames_of_ours(
+    function: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REKINDLE_TRACEBACK", raising=False)
+    with pytest.raises((InvalidError, ExceptionGroup)) as caught:
+        function()
+    error = rebuild_exception(record_exception(caught.value))
+    show_exception(error)
+    said = capsys.readouterr().err
+    assert "in fails_in_a_call_of_ours" in said and "background().run(refused())" in said
+    assert "InvalidError: " in said and "in refused" in said
+    assert "/rekindle/sdk/" not in said and "concurrent/futures" not in said
+    assert "future.result()" not in said
+    monkeypatch.setenv("REKINDLE_TRACEBACK", "1")
+    show_exception(error)
+    assert "/rekindle/sdk/" in capsys.readouterr().err

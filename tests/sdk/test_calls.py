@@ -98,15 +98,30 @@ def test_the_asyncio_forms(controller: FakeController) -> None:
     asyncio.run(main())
 
 
+def test_what_a_running_block_gives_is_the_app(controller: FakeController) -> None:
+    app = rekindle.App("given", tags={"team": "search"})
+
+    @app.function()
+    def f() -> int:
+        return 1
+
+    with app.run() as given:
+        assert given is app and given.name == "given"
+        given.set_tags({**given.get_tags(), "tier": "1"})
+        assert f.remote() == 1
+    assert app.get_tags() == {"team": "search", "tier": "1"}
+
+
 def test_the_app_is_registered_held_and_closed(controller: FakeController) -> None:
     with app.run() as running:
-        assert running.app_id.startswith("ap-")
-        assert app.app_id == running.app_id
+        assert running is app
+        app_id = app.app_id
+        assert app_id is not None and app_id.startswith("ap-")
         assert double.object_id.startswith("fu-")
         assert controller.registered[0].ephemeral
         double.remote(1)
-        assert controller.held == {running.app_id}
-    assert controller.closed == [running.app_id]
+        assert controller.held == {app_id}
+    assert controller.closed == [app_id]
     assert app.app_id is None
 
 
@@ -234,6 +249,9 @@ def test_get_raises_the_builtin_timeout_error_and_can_be_called_again(
     gate.clear()
     with app.run():
         call = wait_for_gate.spawn()
+        wrong: Any = "5"
+        with pytest.raises(InvalidError, match="a number of seconds"):
+            call.get(timeout=wrong)
         for timeout in (0, 0.05):
             with pytest.raises(TimeoutError, match="it goes on"):
                 call.get(timeout=timeout)
@@ -354,7 +372,7 @@ def test_a_handle_inside_a_runner_finds_its_id_by_name(
         fresh = declaration.Declaration("calls", "double", "function")
         monkeypatch.setattr(context, "_remote", True)
         lookups._of_app.clear()
-        monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
+        monkeypatch.setenv("REKINDLE_APP_ID", str(running.app_id))
         assert rekindle.Function(fresh).remote(6) == 12
         with pytest.raises(NotFoundError):
             rekindle.Function(declaration.Declaration("calls", "gone", "function")).remote()
@@ -376,7 +394,7 @@ def test_the_first_look_up_of_a_task_does_not_hold_its_loop_up(
     with app.run() as running:
         monkeypatch.setattr(context, "_remote", True)
         lookups._of_app.clear()
-        monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
+        monkeypatch.setenv("REKINDLE_APP_ID", str(running.app_id))
         monkeypatch.setattr(lookups, "function_id_of", noted)
         fresh = rekindle.Function(declaration.Declaration("calls", "double", "function"))
 

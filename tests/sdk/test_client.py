@@ -90,9 +90,11 @@ def test_a_controller_that_stays_away_is_a_connection_error(
 def test_an_instance_that_nobody_brings_back_is_not_waited_for(
     controller: FakeController,
 ) -> None:
-    with app.run() as running:
-        assert running.client.alive()
-        running.client.alive = lambda: False
+    with app.run():
+        assert app.running is not None
+        client = app.running.client
+        assert client.alive()
+        client.alive = lambda: False
         assert add_one.remote(1) == 2  # it is asked for when no controller answers
         controller.stop()
         with pytest.raises(ConnectionError, match="was killed"):

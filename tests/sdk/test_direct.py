@@ -191,7 +191,9 @@ def test_any_number_of_tasks_wait_for_their_runners_at_the_same_time(lender: Len
     async def all_at_once() -> list[int]:
         return await asyncio.gather(*(_await(add.remote.aio(i)) for i in range(count)))
 
-    with app.run() as made:
+    with app.run():
+        made = app.running
+        assert made is not None
         made.client.node_tokens = dict.fromkeys(made.function_ids.values(), "token")
         assert asyncio.run(all_at_once()) == list(range(count))
     assert len(lender.calls) == count and not lender.lease_requests and not lender.submitted

@@ -24,10 +24,10 @@ def test_lines_are_printed_before_the_call_returns(
 ) -> None:
     with rekindle.enable_output(), app.run() as running:
         for i in range(50):
-            controller.log(running.app_id, f"line {i}")
-        controller.log(running.app_id, "an error", stream="stderr")
-        controller.log(running.app_id, "a note", stream="system")
-        controller.log(running.app_id, "no newline", partial=True)
+            controller.log(str(running.app_id), f"line {i}")
+        controller.log(str(running.app_id), "an error", stream="stderr")
+        controller.log(str(running.app_id), "a note", stream="system")
+        controller.log(str(running.app_id), "no newline", partial=True)
         quiet.remote(1)
         shown = capsys.readouterr()
     assert shown.out == "".join(f"line {i}\n" for i in range(50)) + "no newline"
@@ -38,7 +38,7 @@ def test_without_enable_output_nothing_is_shown(
     controller: FakeController, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with app.run() as running:
-        controller.log(running.app_id, "line")
+        controller.log(str(running.app_id), "line")
         quiet.remote(1)
     assert capsys.readouterr().out == ""
 
@@ -48,7 +48,7 @@ def test_what_comes_late_is_printed_at_the_end(
 ) -> None:
     with rekindle.enable_output(), app.run() as running:
         quiet.remote(1)
-        controller.log(running.app_id, "the last words")
+        controller.log(str(running.app_id), "the last words")
     assert capsys.readouterr().out == "the last words\n"
 
 
@@ -56,11 +56,11 @@ def test_nothing_is_printed_twice_after_a_lost_connection(
     controller: FakeController, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with rekindle.enable_output(), app.run() as running:
-        controller.log(running.app_id, "before")
+        controller.log(str(running.app_id), "before")
         quiet.remote(1)
         controller.stop()
         controller.start()
-        controller.log(running.app_id, "after")
+        controller.log(str(running.app_id), "after")
         quiet.remote(1)
     assert capsys.readouterr().out == "before\nafter\n"
 
@@ -92,7 +92,7 @@ def test_a_terminal_that_has_gone_does_not_break_calls(
     gone: Any = Gone()
     with rekindle.enable_output(), app.run() as running:
         monkeypatch.setattr(sys, "stdout", gone)
-        controller.log(running.app_id, "line")
+        controller.log(str(running.app_id), "line")
         assert quiet.remote(3) == 3
 
 
@@ -100,7 +100,7 @@ def test_many_lines_are_all_shown_before_the_call_returns(
     controller: FakeController, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with rekindle.enable_output(), app.run() as running:
-        controller.log(running.app_id, *(f"line {i}" for i in range(5_000)))
+        controller.log(str(running.app_id), *(f"line {i}" for i in range(5_000)))
         quiet.remote(1)
         shown = capsys.readouterr()
     assert shown.out == "".join(f"line {i}\n" for i in range(5_000))

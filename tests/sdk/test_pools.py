@@ -56,10 +56,11 @@ def test_what_is_given_is_set_and_nothing_else(controller: FakeController) -> No
 
 
 def test_an_instance_has_a_pool_of_its_own(controller: FakeController) -> None:
-    with app.run() as running:
+    with app.run():
         model(size=3).update_autoscaler(min_containers=1)
         plain().update_autoscaler(buffer_containers=1)
-        ids = running.function_ids
+        assert app.running is not None
+        ids = app.running.function_ids
     first, second = controller.pools
     assert first.function_id == ids["Model"]
     assert first.params == pack_parameters("Model", {"size": 3}) and not first.every_instance
@@ -120,9 +121,10 @@ def test_an_app_that_does_not_run_has_no_pools(controller: FakeController) -> No
 
 
 def test_a_setting_by_name_names_the_function_and_the_policy(controller: FakeController) -> None:
-    with app.run() as running:
+    with app.run():
+        assert app.running is not None
         autoscaler.set_by_name(
-            running.client,
+            app.running.client,
             "sized.work",
             policy="fixed",
             options={"keep_s": 3},

@@ -52,7 +52,7 @@ def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> An
         monkeypatch.setattr(context, "_remote", True)
         lookups._of_app.clear()
         monkeypatch.setenv("REKINDLE_APP", "inside")
-        monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
+        monkeypatch.setenv("REKINDLE_APP_ID", str(running.app_id))
         yield made
         monkeypatch.undo()
 

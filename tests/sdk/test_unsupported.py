@@ -28,8 +28,10 @@ def test_an_older_keyword_names_its_successor(old: str, new: str) -> None:
         rekindle.App("a").cls(**{old: 1})
 
 
-def test_a_keyword_to_come_says_what_to_do_meanwhile() -> None:
-    with pytest.raises(InvalidError, match=r"not supported yet; use rekindle\.Volume"):
+def test_a_keyword_that_is_not_here_says_what_to_do() -> None:
+    with pytest.raises(
+        InvalidError, match=r"there is no network_file_systems=; use rekindle\.Volume"
+    ):
         rekindle.App("a").function(network_file_systems={})
 
 

@@ -46,7 +46,8 @@ def iterator_of(made: Any, what: str) -> Iterator[Any]:
     except TypeError:
         raise InvalidError(
             f"{what} is called as a generator and gave a {type(made).__name__}, which cannot be "
-            f"iterated: call it with .remote()"
+            f"iterated: leave is_generator=True out and call it with .remote(), or have it return "
+            f"an iterator"
         ) from None
 
 

@@ -56,8 +56,9 @@ class Service:
         """Refuse items in place of a value. Raises InvalidError."""
         if isinstance(value, (GeneratorType, AsyncGeneratorType)):
             raise InvalidError(
-                f"{self.what(method)} is a generator: iterate over "
-                f"{self.what(method)}.remote_gen(...)"
+                f"{self.what(method)} has returned a generator, which is no value. To have its "
+                f"items come one by one, declare it with is_generator=True and iterate over "
+                f"{self.what(method)}.remote_gen(...); otherwise return a list"
             )
 
     def start(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
