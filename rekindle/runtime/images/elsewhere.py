@@ -30,6 +30,8 @@ class Elsewhere:
     _asked: bool = False
     _store: BlobStore | None = None
     _found: dict[str, Found] = field(default_factory=dict)
+    #: Why what the store has of a layer is of no use.
+    _passed_over: dict[str, str] = field(default_factory=dict)
     #: Why the store was not asked, or did not answer.
     _why_not: str = ""
 
@@ -44,6 +46,8 @@ class Elsewhere:
         if self._why_not:
             say(self._why_not)
             self._why_not = ""
+        if self._store is not None and (why := self._passed_over.pop(name, "")):
+            say(f"what the store {self._store.url} has of it is passed over: {why}")
         found = self._fitting(name, parent)
         if found is None or self._store is None:
             return None
@@ -68,7 +72,12 @@ class Elsewhere:
             self._store = sharing.of_environment()
             if self._store is not None:
                 missing = [name for name in self.wanted if self.local.get(name) is None]
-                self._found = sharing.look(self._store, missing)
+                found = sharing.look(self._store, missing, self._passed_over.__setitem__)
+                for name, one in found.items():
+                    if self.local.is_damaged(name, one.stored.blob):
+                        self._passed_over[name] = "a part of it was lost or damaged there"
+                    else:
+                        self._found[name] = one
         except (BlobError, SetupError, InvalidError) as error:
             log.warning("store not asked for layers", extra=kv(reason=error))
             self._why_not = f"layers are not looked for in the store: {error}"
