@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from rekindle.runtime.images import sharing
 from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
+from rekindle.wire.images import names
 from tests import images
 from tests.blobs.machine import needs_fuse
 from tests.e2e.harness import Home, a_home, service, wait_until
@@ -300,6 +302,28 @@ def test_a_store_that_stalls_ends_who_reads_by_an_error_that_names_layer_and_sto
     assert "head -c 24000000" in said[1] and unwell.url(folder) in said[1], said
     # Once it answers again, the same layer is read to its end.
     assert said[2] == "at last True", said
+
+
+def test_a_store_that_stalls_when_layers_are_looked_for_is_said_and_they_are_built(
+    node: Home, tmp_path: Path
+) -> None:
+    unwell.Conduct(stalled=True).begin(tmp_path / "store")
+    with _another(node, REKINDLE_LAZY_WAIT_S="4") as second:
+        # The base is there: to make it takes longer than all else of this test.
+        (base,) = names(images.base().spec().steps)
+        layers = Path(second["REKINDLE_IMAGES"], "layers")
+        layers.mkdir(parents=True)
+        shutil.copytree(
+            node.root / "images/layers" / base, layers / base, symlinks=True, copy_function=os.link
+        )
+        ended = node.run(node.scripts / "script.py", **second)
+    said = ended.out + ended.err
+    assert "at last True" in said
+    waiting, gave_up, building = map(
+        said.index, ("waiting for the store", "layers are not looked for", "Building run_commands")
+    )
+    assert waiting < gave_up and waiting < building
+    assert "did not answer within 4 s (REKINDLE_LAZY_WAIT_S)" in said
 
 
 @needs_fuse

@@ -78,7 +78,8 @@ def ensure(
         for step, name in zip(spec.steps, names(spec.steps), strict=True)
         if step.kind.makes_layer and not step.force
     ]
-    elsewhere = Elsewhere(local, wanted)
+    title = spec.base.title
+    elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
     chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
     built = chain.build(spec)
     if chain.made:

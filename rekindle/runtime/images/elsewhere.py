@@ -6,10 +6,12 @@ is said where the build says what it does.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from rekindle.blobs import waiting
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import BlobError, InvalidError, SetupError
 from rekindle.runtime.images import sharing
@@ -27,6 +29,8 @@ class Elsewhere:
 
     local: LayerStore
     wanted: Sequence[str]
+    #: Told that the store is waited for.
+    say: Callable[[str], None]
     _asked: bool = False
     _store: BlobStore | None = None
     _found: dict[str, Found] = field(default_factory=dict)
@@ -72,7 +76,10 @@ class Elsewhere:
             self._store = sharing.of_environment()
             if self._store is not None:
                 missing = [name for name in self.wanted if self.local.get(name) is None]
-                found = sharing.look(self._store, missing, self._passed_over.__setitem__)
+                found = sharing.look(
+                    *(self._store, missing, self._passed_over.__setitem__),
+                    slow=functools.partial(self._say_slow, self._store.url),
+                )
                 for name, one in found.items():
                     if self.local.is_damaged(name, one.stored.blob):
                         self._passed_over[name] = "a part of it was lost or damaged there"
@@ -81,3 +88,9 @@ class Elsewhere:
         except (BlobError, SetupError, InvalidError) as error:
             log.warning("store not asked for layers", extra=kv(reason=error))
             self._why_not = f"layers are not looked for in the store: {error}"
+
+    def _say_slow(self, url: str) -> None:
+        self.say(
+            f"waiting for the store {url} to say which layers it has; after "
+            f"{waiting.wait_s():g} s ({waiting.VARIABLE}) they are built"
+        )

@@ -15,12 +15,11 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rekindle.blobs import archive, erofs, layers, transfer
+from rekindle.blobs import archive, erofs, layers, transfer, waiting
 from rekindle.blobs.layers import Packing
 from rekindle.blobs.pushing import push_apart
 from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
@@ -85,18 +84,23 @@ def look(
     store: BlobStore,
     names: Iterable[str],
     passed_over: Callable[[str, str], None] = log_passed_over,
+    slow: Callable[[], object] = bool,
 ) -> dict[str, Found]:
     """Those of some layers that the store has, looked for at once.
 
-    ``passed_over`` is called with the name of what it has damaged, and how, in threads. Raises
-    BlobStoreError.
+    ``passed_over`` is called with the name of what it has damaged, and how, in threads; ``slow``
+    when the store lets itself be waited for. Raises BlobStoreError, InvalidError.
     """
     # A start waits for it, so it is not asked for long.
     quick = BlobStore(store.objects, Patience(attempts=2))
-    wanted = list(names)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="layer") as threads:
-        found = threads.map(lambda name: _look(quick, name, passed_over), wanted)
-        return {one.layer.name: one for one in found if one is not None}
+    found = waiting.ask_all(
+        *(lambda name: _look(quick, name, passed_over), names),
+        url=store.url,
+        at_once=_AT_ONCE,
+        seconds=waiting.wait_s(),
+        slow=slow,
+    )
+    return {one.layer.name: one for one in found if one is not None}
 
 
 def _look(

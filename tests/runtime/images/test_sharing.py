@@ -146,7 +146,7 @@ def test_a_layer_that_the_store_has_damaged_is_not_taken_from_there_again_and_is
     (found,) = sharing.look(store, [_BASE]).values()
     _flip(store, found.stored.blob)
     said: list[str] = []
-    brought = Elsewhere(other, [_BASE]).bring(_BASE, None, said.append)
+    brought = Elsewhere(other, [_BASE], said.append).bring(_BASE, None, said.append)
     if brought is not None:  # mounted later, where this machine can
         with pytest.raises(ImageError, match=r"is damaged in .* built here the next time"):
             sharing.have_whole(other, brought)
@@ -154,12 +154,12 @@ def test_a_layer_that_the_store_has_damaged_is_not_taken_from_there_again_and_is
     # Another process, later: the store still has it.
     assert set(sharing.look(store, [_BASE])) == {_BASE}
     said.clear()
-    assert Elsewhere(other, [_BASE]).bring(_BASE, None, said.append) is None
+    assert Elsewhere(other, [_BASE], said.append).bring(_BASE, None, said.append) is None
     assert len(said) == 1 and "lost or damaged" in said[0] and store.url in said[0]
     _with(other, _base("2"))
     assert sharing.push(store, other, _BASE, scratch)
     third = LayerStore(tmp_path / "third")
-    layer = Elsewhere(third, [_BASE]).bring(_BASE, None, said.append)
+    layer = Elsewhere(third, [_BASE], said.append).bring(_BASE, None, said.append)
     assert layer is not None and layer.build == "2"
     assert said[-1].startswith(f"the base (layer {_BASE[:12]}) is in the store")
     if layer.packing:
@@ -176,7 +176,7 @@ def test_why_a_layer_of_the_store_is_passed_over_is_said_where_it_is_built(
     (tmp_path / "store" / "refs" / "layers" / _BASE).write_text("{")
     said: list[str] = []
     local = LayerStore(tmp_path / "other")
-    assert Elsewhere(local, [_BASE]).bring(_BASE, None, said.append) is None
+    assert Elsewhere(local, [_BASE], said.append).bring(_BASE, None, said.append) is None
     assert len(said) == 1 and f"refs/layers/{_BASE}" in said[0] and "cannot be read" in said[0]
 
 
