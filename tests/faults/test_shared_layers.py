@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from rekindle.runtime.images import sharing
 from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
+from rekindle.wire.images import names
 from tests import images
 from tests.blobs.machine import needs_fuse
 from tests.e2e.harness import Home, a_home, service, wait_until
@@ -302,6 +304,28 @@ def test_a_store_that_stalls_ends_who_reads_by_an_error_that_names_layer_and_sto
     assert said[2] == "at last True", said
 
 
+def test_a_store_that_stalls_when_layers_are_looked_for_is_said_and_they_are_built(
+    node: Home, tmp_path: Path
+) -> None:
+    unwell.Conduct(stalled=True).begin(tmp_path / "store")
+    with _another(node, REKINDLE_LAZY_WAIT_S="4") as second:
+        # The base is there: to make it takes longer than all else of this test.
+        (base,) = names(images.base().spec().steps)
+        layers = Path(second["REKINDLE_IMAGES"], "layers")
+        layers.mkdir(parents=True)
+        shutil.copytree(
+            node.root / "images/layers" / base, layers / base, symlinks=True, copy_function=os.link
+        )
+        ended = node.run(node.scripts / "script.py", **second)
+    said = ended.out + ended.err
+    assert "at last True" in said
+    waiting, gave_up, building = map(
+        said.index, ("waiting for the store", "layers are not looked for", "Building run_commands")
+    )
+    assert waiting < gave_up and waiting < building
+    assert "did not answer within 4 s (REKINDLE_LAZY_WAIT_S)" in said
+
+
 @needs_fuse
 def test_a_store_that_fails_one_request_in_ten_serves_a_node_that_has_nothing(
     node: Home, tmp_path: Path
@@ -331,8 +355,17 @@ def test_when_what_serves_lazy_files_is_killed_layers_are_fetched_whole(
 
 
 @needs_fuse
+@pytest.mark.parametrize(
+    ("chunks", "environ"),
+    [
+        (slice(1, None), {}),  # all but the first, in which the names of files are: while it runs
+        (slice(0, 1), {}),  # only that: when it is mounted
+        (slice(0, None), {"REKINDLE_LAZY_BYTES": "0"}),  # when it is fetched, before the start
+    ],
+    ids=["later", "first", "whole"],
+)
 def test_a_layer_that_the_store_has_damaged_is_an_error_and_is_built_anew(
-    node: Home, tmp_path: Path
+    node: Home, tmp_path: Path, chunks: slice, environ: dict[str, str]
 ) -> None:
     store = open_store((tmp_path / "store").as_uri())
     refs = {ref.about["layer"]["title"]: ref for ref in store.refs()}
@@ -345,14 +378,13 @@ def test_a_layer_that_the_store_has_damaged_is_an_error_and_is_built_anew(
         if one != blob
         for name in store.index(one).chunks
     }
-    # Each chunk but the first, in which the names of files are.
-    for name in set(store.index(blob).chunks[1:]) - base:
+    for name in set(store.index(blob).chunks[chunks]) - base:
         place = tmp_path / "store" / "chunks" / name[:2] / name
         if place.exists():
             data = bytearray(place.read_bytes())
             data[len(data) // 2] ^= 1
             place.write_bytes(data)
-    with _another(node) as second:
+    with _another(node, **environ) as second:
         ended = node.run(node.scripts / "script.py", status=None, **second)
         log = (node.root / "second/daemon/logs/agent.log").read_text()
         assert "is damaged in" in log

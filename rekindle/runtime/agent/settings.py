@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from rekindle import paths
+from rekindle.blobs import waiting
 from rekindle.exception import InvalidError
 from rekindle.wire.calldepth import max_depth
 
@@ -83,20 +84,6 @@ def lazy_bytes() -> int:
     return int(text)
 
 
-def lazy_wait_s() -> float:
-    """``$REKINDLE_LAZY_WAIT_S``, or 60: seconds that whoever reads what is not here waits for the
-    store. Raises InvalidError for what is no number.
-    """
-    text = os.environ.get("REKINDLE_LAZY_WAIT_S", "") or "60"
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= 3600:
-        raise InvalidError(f"REKINDLE_LAZY_WAIT_S={text!r} must be seconds, up to 3600")
-    return seconds
-
-
 RESTORE_MODES = ("auto", "mapped", "copied")
 
 
@@ -164,7 +151,7 @@ class AgentSettings:
     store_url: str = field(default_factory=store_url)
     #: What arrives from there: disk that it may take, and how long a reader waits for it.
     lazy_bytes: int = field(default_factory=lazy_bytes)
-    lazy_wait_s: float = field(default_factory=lazy_wait_s)
+    lazy_wait_s: float = field(default_factory=waiting.wait_s)
     #: A live template that no open app uses is kept this long.
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.

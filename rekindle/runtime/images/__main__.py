@@ -8,6 +8,7 @@ output, an object a line: ``step`` and ``line`` while it builds, then ``built`` 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ from rekindle.wire.images import ImageSpec
 def main() -> int:
     """The exit status: 0 when the image is there."""
     processes.die_with_parent()
+    # What a warning is about is said in lines, with the reason; there is no log to write it to.
+    logging.getLogger("rekindle").addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     request: dict[str, Any] = json.load(sys.stdin)
     spec = ImageSpec.from_json(request["spec"])

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,15 +62,13 @@ def ensure(
     watch: Watch = nobody,
     store: LayerStore | None = None,
     ask_secrets: AskSecrets = nobody_knows,
-    not_from_store: Container[str] = (),
 ) -> BuiltImage | None:
     """Have all layers of an image, and say what a start needs of it; None for the host image.
 
     What is missing comes from the store of blobs that the environment names, where that has it, and
     is built otherwise; waits where another process builds it. ``secret_values``: variables that
-    steps ask for; ``ask_secrets``: for those of secrets with names;
-    ``not_from_store``: layers that the store is known to have damaged. Raises ImageBuildError
-    with the step, its last lines and the layer's name; ImageError for what is missing here.
+    steps ask for; ``ask_secrets``: for those of secrets with names. Raises ImageBuildError with
+    the step, its last lines and the layer's name; ImageError for what is missing here.
     """
     if spec.base.kind is StepKind.HOST:
         return None
@@ -78,9 +76,10 @@ def ensure(
     wanted = [
         name
         for step, name in zip(spec.steps, names(spec.steps), strict=True)
-        if step.kind.makes_layer and not step.force and name not in not_from_store
+        if step.kind.makes_layer and not step.force
     ]
-    elsewhere = Elsewhere(local, wanted)
+    title = spec.base.title
+    elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
     chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
     built = chain.build(spec)
     if chain.made:

@@ -6,10 +6,12 @@ is said where the build says what it does.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from rekindle.blobs import waiting
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import BlobError, InvalidError, SetupError
 from rekindle.runtime.images import sharing
@@ -27,9 +29,13 @@ class Elsewhere:
 
     local: LayerStore
     wanted: Sequence[str]
+    #: Told that the store is waited for.
+    say: Callable[[str], None]
     _asked: bool = False
     _store: BlobStore | None = None
     _found: dict[str, Found] = field(default_factory=dict)
+    #: Why what the store has of a layer is of no use.
+    _passed_over: dict[str, str] = field(default_factory=dict)
     #: Why the store was not asked, or did not answer.
     _why_not: str = ""
 
@@ -44,6 +50,8 @@ class Elsewhere:
         if self._why_not:
             say(self._why_not)
             self._why_not = ""
+        if self._store is not None and (why := self._passed_over.pop(name, "")):
+            say(f"what the store {self._store.url} has of it is passed over: {why}")
         found = self._fitting(name, parent)
         if found is None or self._store is None:
             return None
@@ -68,7 +76,21 @@ class Elsewhere:
             self._store = sharing.of_environment()
             if self._store is not None:
                 missing = [name for name in self.wanted if self.local.get(name) is None]
-                self._found = sharing.look(self._store, missing)
+                found = sharing.look(
+                    *(self._store, missing, self._passed_over.__setitem__),
+                    slow=functools.partial(self._say_slow, self._store.url),
+                )
+                for name, one in found.items():
+                    if self.local.is_damaged(name, one.stored.blob):
+                        self._passed_over[name] = "a part of it was lost or damaged there"
+                    else:
+                        self._found[name] = one
         except (BlobError, SetupError, InvalidError) as error:
             log.warning("store not asked for layers", extra=kv(reason=error))
             self._why_not = f"layers are not looked for in the store: {error}"
+
+    def _say_slow(self, url: str) -> None:
+        self.say(
+            f"waiting for the store {url} to say which layers it has; after "
+            f"{waiting.wait_s():g} s ({waiting.VARIABLE}) they are built"
+        )

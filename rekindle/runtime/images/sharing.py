@@ -15,16 +15,21 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rekindle.blobs import archive, erofs, layers, transfer
+from rekindle.blobs import archive, erofs, layers, transfer, waiting
 from rekindle.blobs.layers import Packing
 from rekindle.blobs.pushing import push_apart
 from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
-from rekindle.exception import BlobDamagedError, BlobError, ImageError, SetupError
+from rekindle.exception import (
+    BlobDamagedError,
+    BlobError,
+    BlobNotFoundError,
+    ImageError,
+    SetupError,
+)
 from rekindle.linux import overlay
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
@@ -39,6 +44,8 @@ KIND = "layers"
 STORE_VARIABLE = "REKINDLE_STORE_URL"
 #: Layers that are looked for at a time.
 _AT_ONCE = 8
+#: What is so will not come, however often it is asked for.
+LOST = (BlobDamagedError, BlobNotFoundError)
 _OPAQUE = "trusted.overlay.opaque"
 
 
@@ -68,25 +75,42 @@ def why_not_mounted() -> str:
 # ---- looking -----------------------------------------------------------------------------------
 
 
-def look(store: BlobStore, names: Iterable[str]) -> dict[str, Found]:
+def log_passed_over(name: str, reason: str) -> None:
+    """For who has nobody to say it to."""
+    log.warning("layer in the store passed over", extra=kv(layer=name, reason=reason))
+
+
+def look(
+    store: BlobStore,
+    names: Iterable[str],
+    passed_over: Callable[[str, str], None] = log_passed_over,
+    slow: Callable[[], object] = bool,
+) -> dict[str, Found]:
     """Those of some layers that the store has, looked for at once.
 
-    What it has damaged is passed over, with the reason in the log. Raises BlobStoreError.
+    ``passed_over`` is called with the name of what it has damaged, and how, in threads; ``slow``
+    when the store lets itself be waited for. Raises BlobStoreError, InvalidError.
     """
     # A start waits for it, so it is not asked for long.
     quick = BlobStore(store.objects, Patience(attempts=2))
-    wanted = list(names)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="layer") as threads:
-        found = threads.map(lambda name: _look(quick, name), wanted)
-        return {one.layer.name: one for one in found if one is not None}
+    found = waiting.ask_all(
+        *(lambda name: _look(quick, name, passed_over), names),
+        url=store.url,
+        at_once=_AT_ONCE,
+        seconds=waiting.wait_s(),
+        slow=slow,
+    )
+    return {one.layer.name: one for one in found if one is not None}
 
 
-def _look(store: BlobStore, name: str) -> Found | None:
+def _look(
+    store: BlobStore, name: str, passed_over: Callable[[str, str], None] = log_passed_over
+) -> Found | None:
     try:
         ref = store.ref(KIND, name)
         return None if ref is None else _found(ref, store.url)
     except BlobDamagedError as error:
-        log.warning("layer in the store passed over", extra=kv(layer=name, reason=error))
+        passed_over(name, str(error))
         return None
 
 
@@ -113,17 +137,22 @@ def adopt(store: BlobStore, local: LayerStore, found: Found, say: Callable[[str]
     """
     layer, stored = found.layer, found.stored
     why = why_not_mounted()
+    known = f"{layer.title} (layer {layer.name[:12]})"
     mounted = stored.packing == Packing.EROFS.value and not why
     draft = local.draft(layer.name)
     try:
         if mounted:
             layer = dataclasses.replace(layer, packing=stored.packing)
-            say(f"it is in the store {store.url}")
+            say(f"{known} is in the store {store.url}")
         else:
             why = why or "it is an archive"
-            say(f"it is in the store {store.url}; it is fetched whole and unpacked, as {why}")
+            say(f"{known} is in the store {store.url}; it is fetched whole and unpacked, as {why}")
             file = draft.scratch / "layer"
-            transfer.fetch(store, stored.blob, file)
+            try:
+                transfer.fetch(store, stored.blob, file)
+            except LOST:
+                local.note_damaged(layer.name, stored.blob)
+                raise
             _unpack(file, draft.root, stored)
         local.publish(draft, layer, stored)
     except BaseException:
@@ -144,7 +173,10 @@ def _unpack(file: Path, root: Path, stored: StoredLayer) -> None:
 
 
 def have_whole(local: LayerStore, layer: Layer) -> Path:
-    """The one file of a layer, fetched whole where it is not here yet. Raises ImageError."""
+    """The one file of a layer, fetched whole where it is not here yet; who calls holds its lock.
+
+    What the store has lost or damaged is no layer any more. Raises ImageError.
+    """
     file = local.packed(layer.name)
     if file.exists():
         return file
@@ -156,6 +188,10 @@ def have_whole(local: LayerStore, layer: Layer) -> Path:
         )
     try:
         transfer.fetch(open_store(stored.url), stored.blob, file, mode=0o400)
+    except LOST as error:
+        local.note_damaged(layer.name, stored.blob)
+        again = "it is not used again, and built here the next time that it is needed"
+        raise ImageError(f"{explained(layer, str(error))}; {again}") from error
     except (BlobError, SetupError) as error:
         raise ImageError(explained(layer, str(error))) from error
     return file
@@ -175,11 +211,10 @@ def push(
     name: str,
     scratch: Path,
     *,
-    again: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Put a layer into the store unless it is there, in a process that gives way to all others;
-    whether it, as it is here, is there now. ``again``: what the store has is of no use.
+    """Put a layer into the store unless it is there, and of use, in a process that gives way to all
+    others; whether it, as it is here, is there now.
 
     It blocks. Raises BlobError, SetupError, OSError.
     """
@@ -187,6 +222,7 @@ def push(
     if layer is None or layer.packing:
         return layer is not None
     there = _look(store, name)
+    again = there is not None and local.is_damaged(name, there.stored.blob)
     if there is not None and there.layer.build == layer.build and not again:
         local.note_stored(name, there.stored)
         return True
@@ -199,6 +235,7 @@ def push(
         return False  # another node was first
     stored = _put(store, local, layer, scratch, stopped)
     if stored is not None:
+        local.is_mended(name)
         local.note_stored(name, stored)
     return stored is not None
 

@@ -6,6 +6,7 @@
     logs/NAME         what the last build of a layer printed, also of one that failed
     locks/NAME        held by who builds that layer
     files/DIGEST/     local files that clients added
+    damaged/NAME      the blob that a store has in place of that layer, and that is of no use
 
 A layer is there when its record is: who builds is killed at any moment and leaves a draft at most.
 Knows nothing of how layers are built.
@@ -31,6 +32,7 @@ from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.stored import StoredLayer
 
 _LAYERS, _DRAFTS, _LOGS, _LOCKS, FILES = "layers", "drafts", "logs", "locks", "files"
+_DAMAGED = "damaged"
 _RECORD, ROOT = "layer.json", "root"
 _STORED, PACKED = "stored.json", "layer.erofs"
 _GONE = ".gone-"
@@ -99,6 +101,30 @@ class LayerStore:
         draft = place.with_name(f".{_STORED}-{secrets.token_hex(4)}")
         draft.write_text(stored.to_json())
         os.replace(draft, place)
+
+    def note_damaged(self, name: str, blob: str) -> None:
+        """Have a layer be none any more of which a store has lost or damaged a part, and keep that
+        in mind for all processes: it does not come from that blob again. Raises OSError."""
+        place = self.root / _DAMAGED / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f".{name}-{secrets.token_hex(4)}")
+        draft.write_text(blob)
+        os.replace(draft, place)
+        layer, stored = self.get(name), self.stored(name)
+        # What was built here meanwhile is whole.
+        if layer is not None and layer.packing and stored is not None and stored.blob == blob:
+            self.forget(name)
+
+    def is_damaged(self, name: str, blob: str) -> bool:
+        """Whether that blob is known to be of no use as the layer."""
+        try:
+            return (self.root / _DAMAGED / name).read_text() == blob
+        except OSError:
+            return False
+
+    def is_mended(self, name: str) -> None:
+        """What the store has of a layer was put there anew."""
+        (self.root / _DAMAGED / name).unlink(missing_ok=True)
 
     def local_bytes(self, layer: Layer) -> int:
         """What a layer takes of this machine's disk here; what is on its way is not among it."""

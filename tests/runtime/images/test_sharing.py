@@ -13,6 +13,7 @@ from rekindle.blobs import erofs
 from rekindle.blobs.store import BlobStore, open_store
 from rekindle.exception import ImageError, SetupError
 from rekindle.runtime.images import collecting, sharing
+from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
 from tests import images
@@ -123,6 +124,60 @@ def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mou
         holder.communicate()
     assert [gone.name for gone in collecting.collect(other, 0)] == [_BASE]
     assert other.get(_BASE) is None
+
+
+def _flip(store: BlobStore, blob: str) -> None:
+    """Damage the first chunk of a blob."""
+    name = store.index(blob).chunks[0]
+    place = Path(store.url.removeprefix("file://")) / "chunks" / name[:2] / name
+    data = bytearray(place.read_bytes())
+    data[len(data) // 2] ^= 1
+    place.write_bytes(data)
+
+
+def test_a_layer_that_the_store_has_damaged_is_not_taken_from_there_again_and_is_put_there_anew(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_STORE_URL", store.url)
+    scratch = tmp_path / "scratch"
+    one, other = LayerStore(tmp_path / "one"), LayerStore(tmp_path / "other")
+    _with(one, _base("1"))
+    assert sharing.push(store, one, _BASE, scratch)
+    (found,) = sharing.look(store, [_BASE]).values()
+    _flip(store, found.stored.blob)
+    said: list[str] = []
+    brought = Elsewhere(other, [_BASE], said.append).bring(_BASE, None, said.append)
+    if brought is not None:  # mounted later, where this machine can
+        with pytest.raises(ImageError, match=r"is damaged in .* built here the next time"):
+            sharing.have_whole(other, brought)
+    assert other.get(_BASE) is None
+    # Another process, later: the store still has it.
+    assert set(sharing.look(store, [_BASE])) == {_BASE}
+    said.clear()
+    assert Elsewhere(other, [_BASE], said.append).bring(_BASE, None, said.append) is None
+    assert len(said) == 1 and "lost or damaged" in said[0] and store.url in said[0]
+    _with(other, _base("2"))
+    assert sharing.push(store, other, _BASE, scratch)
+    third = LayerStore(tmp_path / "third")
+    layer = Elsewhere(third, [_BASE], said.append).bring(_BASE, None, said.append)
+    assert layer is not None and layer.build == "2"
+    assert said[-1].startswith(f"the base (layer {_BASE[:12]}) is in the store")
+    if layer.packing:
+        assert sharing.have_whole(third, layer).exists()
+
+
+def test_why_a_layer_of_the_store_is_passed_over_is_said_where_it_is_built(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_STORE_URL", store.url)
+    one = LayerStore(tmp_path / "one")
+    _with(one, _base("1"))
+    assert sharing.push(store, one, _BASE, tmp_path / "scratch")
+    (tmp_path / "store" / "refs" / "layers" / _BASE).write_text("{")
+    said: list[str] = []
+    local = LayerStore(tmp_path / "other")
+    assert Elsewhere(local, [_BASE], said.append).bring(_BASE, None, said.append) is None
+    assert len(said) == 1 and f"refs/layers/{_BASE}" in said[0] and "cannot be read" in said[0]
 
 
 def test_a_layer_that_is_nowhere_any_more_says_what_to_do(

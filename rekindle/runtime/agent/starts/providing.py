@@ -32,9 +32,7 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
         try:
             spec = ImageSpec.from_json(revision.spec.image)
             image = await asyncio.to_thread(
-                functools.partial(
-                    builder.ensure, spec, ask_secrets=ask, not_from_store=context.layers.broken
-                )
+                functools.partial(builder.ensure, spec, ask_secrets=ask)
             )
             if image is not None:
                 await context.layers.have(image)

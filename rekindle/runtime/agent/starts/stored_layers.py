@@ -21,9 +21,7 @@ from typing import Any
 from rekindle.blobs.lazy.client import LazyFiles, Opened
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import (
-    BlobDamagedError,
     BlobError,
-    BlobNotFoundError,
     Error,
     ImageError,
     SetupError,
@@ -44,7 +42,7 @@ _QUIET_S = 3.0
 _LOOK_S = 1.0
 #: A layer that no root is made of stays mounted for so long.
 _IDLE_S = 60.0
-_LOST = {one.__name__ for one in (BlobDamagedError, BlobNotFoundError)}
+_LOST = {one.__name__ for one in sharing.LOST}
 
 
 @dataclass(eq=False)
@@ -60,8 +58,6 @@ class StoredLayers:
     spawner_pid: int
     #: Have layers at these places not be mounted for new roots.
     let_go: Callable[[list[str]], Awaitable[None]]
-    #: Names of layers of which the store has not all, or not what was put there.
-    broken: set[str] = field(default_factory=set)
     #: Blob -> the layer that it is.
     _layers: dict[str, Layer] = field(default_factory=dict)
     _pushed: set[str] = field(default_factory=set)
@@ -94,7 +90,11 @@ class StoredLayers:
         lazy = self._lazy_of(stored)
         if lazy is None or stored is None:
             self.packed.arriving.pop(place, None)
-            await asyncio.to_thread(_have_whole, local, layer)
+            try:
+                await asyncio.to_thread(_have_whole, local, layer)
+            finally:
+                if local.get(name) is None:
+                    self._pushed.discard(name)  # it is built anew, and put there in its place
             return
         if place in self.packed.arriving:
             return
@@ -103,7 +103,7 @@ class StoredLayers:
         try:
             opened = await asyncio.to_thread(lazy.look, stored.blob)
         except BlobError as error:
-            self._note(layer, str(error), type(error).__name__)
+            self._note(layer, stored.blob, str(error), type(error).__name__)
             raise ImageError(sharing.explained(layer, str(error))) from error
         if place in self.packed.arriving:  # for another function, meanwhile
             return
@@ -192,19 +192,22 @@ class StoredLayers:
         layer = self._layers.get(blob)
         if layer is None:
             return
-        self._loop.call_soon_threadsafe(self._note, layer, reason, kind)
+        self._loop.call_soon_threadsafe(self._note, layer, blob, reason, kind)
         ended = layer_users.end(self.spawner_pid, layer.name)
         log.error("layer cannot be read", extra=kv(layer=layer.name, reason=reason, ended=ended))
 
-    def _note(self, layer: Layer, reason: str, kind: str) -> None:
-        place = str(LayerStore().place(layer.name))
+    def _note(self, layer: Layer, blob: str, reason: str, kind: str) -> None:
+        local = LayerStore()
+        place = str(local.place(layer.name))
         self.packed.failed(place, sharing.explained(layer, reason))
         if kind in _LOST:
             # It will not come, however long it is waited for: it is built here the next time.
-            self.broken.add(layer.name)
             self._pushed.discard(layer.name)
             self.packed.arriving.pop(place, None)
-            LayerStore().forget(layer.name)
+            try:
+                local.note_damaged(layer.name, blob)
+            except OSError as error:
+                log.warning("damage not noted", extra=kv(layer=layer.name, reason=error))
 
     # ---- pushing -------------------------------------------------------------------------------
 
@@ -221,7 +224,6 @@ class StoredLayers:
                         functools.partial(
                             sharing.push,
                             *(self.blobs, LayerStore(), name, self.scratch / "packing"),
-                            again=name in self.broken,
                             stopped=self._closing.is_set,
                         )
                     )
@@ -230,8 +232,6 @@ class StoredLayers:
                     log.warning("layer not pushed", extra=kv(layer=name, reason=error))
                     return
                 self._pushed.add(name)
-                if there:
-                    self.broken.discard(name)
                 took_s = round(time.monotonic() - began, 1)
                 log.info("layer looked after", extra=kv(layer=name, in_store=there, s=took_s))
 
