@@ -39,7 +39,6 @@ KIND = "layers"
 STORE_VARIABLE = "REKINDLE_STORE_URL"
 #: Layers that are looked for at a time.
 _AT_ONCE = 8
-_OPAQUE = "trusted.overlay.opaque"
 
 
 @dataclass(frozen=True)
@@ -235,5 +234,5 @@ def _put(
 def _opaque_directories(root: Path) -> Iterable[str]:
     for folder, _folders, _names in os.walk(root):
         with contextlib.suppress(OSError):
-            if os.getxattr(folder, _OPAQUE, follow_symlinks=False) == b"y":
+            if os.getxattr(folder, overlay.OPAQUE, follow_symlinks=False) == b"y":
                 yield os.path.relpath(folder, root)

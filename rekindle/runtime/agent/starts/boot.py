@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -181,8 +180,6 @@ async def _load(
         channel.open(takes_fds=park)
     path_first, path_last = revision.import_paths()
     sources = volumes.sources(binds)
-    if revision.image is not None:
-        sources += [[target, os.path.realpath(at)] for at, target in revision.image.mounts]
     channel.send(
         {
             "op": "boot",
