@@ -14,7 +14,8 @@ from rekindle.linux import mounts
 _MAX_OPTIONS_BYTES = 4095
 #: What needs no care in them.
 _PLAIN = re.compile(r"[\w/.-]+")
-#: The mark of a directory that hides those below it, in a user namespace.
+#: The mark of a directory that hides those below it, and that in a user namespace.
+OPAQUE = "trusted.overlay.opaque"
 OPAQUE_OF_A_USER = "user.overlay.opaque"
 
 

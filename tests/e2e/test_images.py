@@ -221,6 +221,69 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
     wait_until(lambda: not before.exists(), "the directory of an instance that was killed to go")
 
 
+def test_a_process_that_cannot_be_started_says_why_to_who_called(homes: Home) -> None:
+    script = homes.script(
+        _PROGRAM
+        + """
+    IMAGES = base.entrypoint(["/no/such"]), base.entrypoint(["/bin/echo", "it was this"])
+
+    def nothing():
+        pass
+
+    calls = [
+        app.function(image=image, name=f"f{at}")(nothing)
+        for at, image in enumerate((*IMAGES, base.env({"PYTHONHOME": "/nowhere"})))
+    ]
+
+    @app.local_entrypoint()
+    def main():
+        said = []
+        for call in calls:
+            try:
+                call.remote()
+            except rekindle.exception.StartError as error:
+                said.append(str(error))
+        print(json.dumps(said))
+        """
+    )
+    lacking, ended, homeless = homes.run(script).value
+    assert "cannot start /no/such: " in lacking and "exit status 127" in lacking
+    assert "exit status 0" in ended and "\n    it was this /usr/bin/python3" in ended
+    assert "exit status 1" in homeless and "No module named 'encodings'" in homeless
+
+
+def test_local_files_that_meet_lie_over_one_another_at_every_start(homes: Home) -> None:
+    local = homes.root / "local"
+    (local / "deep").mkdir(parents=True)
+    (local / "cfg").write_text("of the folder")
+    (local / "deep" / "more").write_text("more")
+    (homes.root / "over").write_text("of the file")
+    script = homes.script(
+        _PROGRAM
+        + f"""
+    laid = base.add_local_dir({str(local)!r}, "/root").add_local_dir({str(local)!r}, "/")
+    laid = laid.add_local_file({str(homes.root / "over")!r}, "/root/cfg")
+
+    @app.function(image=laid, enable_memory_snapshot=True, single_use_containers=True)
+    def read():
+        open("/root/made", "x").close()
+        files = "/root/cfg", "/root/deep/more", "/cfg", "/deep/more"
+        return [".bashrc" in os.listdir("/root"), *(open(file).read() for file in files)]
+
+    @app.local_entrypoint()
+    def main():
+        found = [read.remote()]
+        snapshot_is_there()
+        for strategy in ("cold", "fork", "restore"):
+            with ask_strategy(strategy):
+                found.append(read.remote())
+        print(json.dumps(found))
+        """
+    )
+    expected = [True, "of the file", "more", "of the folder", "more"]
+    assert homes.run(script).value == [expected] * 4
+
+
 def test_code_that_no_import_finds_is_refused_for_an_image_with_another_python(
     homes: Home,
 ) -> None:

@@ -149,7 +149,7 @@ class _Chain:
             "env": settings.env,
             "workdir": settings.workdir,
             "entrypoint": settings.entrypoint,
-            "mounts": sorted((one.target, one.digest) for one in mounts),
+            "mounts": [(one.target, one.digest) for one in mounts],  # the later lies above
         }
         text = json.dumps(said, sort_keys=True)
         return BuiltImage(

@@ -15,12 +15,14 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rekindle.exception import LayerError
 from rekindle.linux import device_files, mount_points, mounts, namespaces, overlay
+from rekindle.runtime.images import laying
+from rekindle.runtime.images.laying import Laid
 
 #: Where what rekindle shows of its own lies in a root.
 PLACE = "/.rekindle"
@@ -40,6 +42,8 @@ class Shown:
     source: str  # real path: no link in it
     target: str
     read_only: bool = True
+    #: A local file or folder of the image's: laid over what is there (laying.py).
+    laid: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +102,13 @@ class RootMaker:
         self._prepare()
         for file, place in request.packed:
             self._mount_packed(file, place)
+        laid = self._laid(request)
+        more = tuple(Shown(source, target) for target, source in laid.shown.items())
+        request = replace(
+            request,
+            shown=(*(one for one in request.shown if not one.laid), *more),
+            directories=(*request.directories, *laid.directories),
+        )
         upper, work = upper_of(request.place), f"{request.place}/work"
         os.makedirs(upper, mode=0o755)
         os.mkdir(work, mode=0o700)
@@ -105,7 +116,7 @@ class RootMaker:
         try:
             try:
                 overlay.mount_overlay(
-                    *(self._layers(request), upper, work, self._mounted),
+                    *(self._layers(request, laid.links), upper, work, self._mounted),
                     # The names of layers are in the list of mounts: none goes that is there.
                     named_from=os.path.dirname(os.path.dirname(request.lowers[0])),
                     user_namespace=self._in_user_namespace,
@@ -119,7 +130,7 @@ class RootMaker:
                 if self._in_user_namespace:
                     # The kernel lets such a user mount a /proc only where one is seen already.
                     mounts.mount("proc", "/proc", flags=_EVERYTHING)
-                _furnish(request, self._devices)
+                _furnish(request, self._devices, laid.links)
                 return os.open(_OWN_MOUNTS.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC)
         finally:
             namespaces.setns(self._own, namespaces.CLONE_NEWNS)
@@ -156,18 +167,30 @@ class RootMaker:
         self._devices = os.path.realpath(devices)
         self._own = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
 
-    def _layers(self, request: RootRequest) -> tuple[str, ...]:
+    def _laid(self, request: RootRequest) -> Laid:
+        files = [(one.source, one.target) for one in request.shown if one.laid]
+        if not files:
+            return Laid()
+        others = {one.target for one in request.shown if not one.laid}
+        return laying.lay(
+            files, others | {*request.directories, *_NETWORK_FILES}, self._image(request)
+        )
+
+    def _layers(self, request: RootRequest, links: Mapping[str, str]) -> tuple[str, ...]:
+        return (*request.written, *self._image(request), self._skeleton(request, links))
+
+    def _image(self, request: RootRequest) -> tuple[str, ...]:
         if not self._in_user_namespace:
-            return (*request.written, *request.lowers, self._skeleton(request))
+            return request.lowers
         # Root's home is this user's there: no directory of the image's is, but for /tmp. The mark
         # hides what the image has in it, as this user may not look at it.
         home = f"{self.scratch}/home"
         if not os.path.isdir(home + _HOME):
             os.makedirs(home + _HOME, mode=0o755)
             os.setxattr(home + _HOME, overlay.OPAQUE_OF_A_USER, b"y")
-        return (*request.written, home, *request.lowers, self._skeleton(request))
+        return (home, *request.lowers)
 
-    def _skeleton(self, request: RootRequest) -> str:
+    def _skeleton(self, request: RootRequest, links: Mapping[str, str]) -> str:
         """A layer below all others that has the places where something is mounted.
 
         So nothing is written to a new root for them, and what was written to one is the user's.
@@ -175,7 +198,8 @@ class RootMaker:
         files = {one.target for one in request.shown if not os.path.isdir(one.source)}
         files.update(_NETWORK_FILES)
         wanted = {*_DIRECTORIES, *request.directories, *(one.target for one in request.shown)}
-        name = hashlib.sha256(repr((sorted(wanted), sorted(files))).encode()).hexdigest()[:16]
+        all_of_it = (sorted(wanted), sorted(files), sorted(links.items()))
+        name = hashlib.sha256(repr(all_of_it).encode()).hexdigest()[:16]
         layer = f"{self.scratch}/places-{name}"
         if not os.path.isdir(layer):
             draft = f"{layer}.draft"
@@ -183,12 +207,14 @@ class RootMaker:
                 os.makedirs(draft + target, exist_ok=True)
             for target in files:
                 _make_file(draft + target)
+            for target, text in links.items():
+                _make_link(draft + target, text)
             os.chmod(f"{draft}/tmp", 0o1777)
             os.rename(draft, layer)
         return layer
 
 
-def _furnish(request: RootRequest, devices: str) -> None:
+def _furnish(request: RootRequest, devices: str, links: Mapping[str, str]) -> None:
     """After the pivot: absolute paths are the root's, relative ones the machine's."""
     mounts.mount(devices.lstrip("/"), "/dev", flags=_EVERYTHING)
     mounts.make_read_only("/dev", bound=True)
@@ -206,6 +232,8 @@ def _furnish(request: RootRequest, devices: str) -> None:
             _show(Shown(path, path))
     for one in sorted(request.shown, key=lambda one: one.target):
         _show(one)
+    for target, text in links.items():
+        _make_link(target, text)
 
 
 def _show(one: Shown) -> None:
@@ -224,3 +252,12 @@ def _show(one: Shown) -> None:
 def _make_file(path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def _make_link(path: str, text: str) -> None:
+    if os.path.islink(path) and os.readlink(path) == text:
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.lexists(path):
+        os.unlink(path)
+    os.symlink(text, path)

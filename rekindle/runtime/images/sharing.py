@@ -44,9 +44,12 @@ KIND = "layers"
 STORE_VARIABLE = "REKINDLE_STORE_URL"
 #: Layers that are looked for at a time.
 _AT_ONCE = 8
+<<<<<<< HEAD
 #: What is so will not come, however often it is asked for.
 LOST = (BlobDamagedError, BlobNotFoundError)
 _OPAQUE = "trusted.overlay.opaque"
+=======
+>>>>>>> mend4
 
 
 @dataclass(frozen=True)
@@ -272,5 +275,5 @@ def _put(
 def _opaque_directories(root: Path) -> Iterable[str]:
     for folder, _folders, _names in os.walk(root):
         with contextlib.suppress(OSError):
-            if os.getxattr(folder, _OPAQUE, follow_symlinks=False) == b"y":
+            if os.getxattr(folder, overlay.OPAQUE, follow_symlinks=False) == b"y":
                 yield os.path.relpath(folder, root)

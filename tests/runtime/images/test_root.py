@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -119,6 +120,64 @@ def test_layers_are_stacked_what_is_written_is_apart_and_nothing_of_the_node_is_
         mounted = await _look(spawner, fd, in_use)
         assert "l-0123cd/root:l-0123ab/root" in mounted and str(tmp_path) not in mounted
         os.close(fd)
+
+    with_maker(tmp_path, scenario)
+
+
+def _tree(place: Path, **files: str) -> str:
+    """A folder with these files; ``__`` in a name stands for a slash."""
+    for name, text in files.items():
+        file = place / name.replace("__", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return str(place)
+
+
+def test_local_files_lie_over_the_images_in_the_order_given(
+    tmp_path: Path, layers: tuple[Path, Path]
+) -> None:
+    base = layers[1]
+    _tree(base / "root", bashrc="of the image", mod__inner="of the image")
+    (base / "gone").mkdir()
+    _tree(base / "gone", x="x")
+    os.mknod(layers[0] / "gone", 0o600 | stat.S_IFCHR, os.makedev(0, 0))
+    whole = _tree(tmp_path / "whole", own="own", deep__a="first", deep__b="first")
+    os.symlink("own", f"{whole}/deep/link")
+    file = _tree(tmp_path / "file", cfg="file") + "/cfg"
+    root = _tree(tmp_path / "home", mod__more="more", etc__both="laid")
+
+    def laid(source: str, target: str) -> Shown:
+        return Shown(source, target, laid=True)
+
+    async def scenario(spawner: Spawner, client: RootClient) -> None:
+        async def look(name: str, code: str, *files: Shown) -> str:
+            request = RootRequest(
+                lowers=tuple(map(str, layers)),
+                place=str(tmp_path / name),
+                shown=(*_programs(), *files),
+            )
+            fd = await client.make(request)
+            try:
+                return await _look(spawner, fd, code)
+            finally:
+                os.close(fd)
+
+        over, under = laid(file, "/app/deep/a"), laid(whole, "/app")
+        seen = "cd /app; cat own deep/a deep/b; readlink deep/link; echo > deep/b || echo fixed"
+        assert await look("a", seen, under, over) == "ownfilefirstown\nfixed"
+        assert await look("b", seen, over, under) == "ownfirstfirstown\nfixed"
+        # What the image has beside them stays, and can be written to.
+        seen = "cd /root; cat bashrc mod/inner mod/more; echo > mod/new && ls mod"
+        expected = "of the imageof the imagemoreinner\nmore\nnew"
+        assert await look("c", seen, laid(root, "/root")) == expected
+        assert await look("d", "cat /etc/both /etc/below", laid(root, "/")) == "laidbelow"
+        # What a layer has removed is nowhere; so is a folder that nothing else goes into.
+        assert await look("e", "ls /gone", laid(whole, "/gone")) == "deep\nown"
+        assert await look("f", "cat /gone", laid(file, "/gone")) == "file"
+        with pytest.raises(StartError, match="shown at /etc, which is a folder of the image: name"):
+            await look("g", "", laid(file, "/etc"))
+        with pytest.raises(StartError, match="both to be shown at /app/deep"):
+            await look("h", "", under, laid(file, "/app/deep"))
 
     with_maker(tmp_path, scenario)
 

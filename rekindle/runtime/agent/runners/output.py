@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
+from collections import deque
 from collections.abc import Callable
 
 from rekindle.wire import rekindle_pb2 as pb
@@ -16,6 +17,8 @@ _CHUNK_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 16
 #: A line with a carriage return is a progress bar, which is passed on so often as it grows.
 _BAR_S = 0.1
+#: What is kept of what a process prints before it reports, for where it never does.
+_KEPT_LINES, _KEPT_CHARACTERS = 8, 400
 
 
 class Output:
@@ -27,6 +30,7 @@ class Output:
         self.page: RunnerPage | None = None
         #: Lines that came, ever.
         self.lines = 0
+        self._kept: deque[str] | None = None
         self._pending: dict[int, bytes] = {}
         self._streams: dict[int, str] = {}
         self._bars: dict[int, asyncio.TimerHandle] = {}
@@ -55,6 +59,14 @@ class Output:
         for fd in self.write_fds:
             os.close(fd)
         self.write_fds = (-1, -1)
+
+    def keep_last(self, *, on: bool) -> None:
+        """Keep the last lines from now on, or keep none any more."""
+        self._kept = deque(maxlen=_KEPT_LINES) if on else None
+
+    def said_last(self) -> str:
+        """The last lines that were kept, for an error; "" if there are none."""
+        return "".join(f"\n    {line}" for line in self._kept or ())
 
     def drain(self, *, runs_on: bool = False) -> None:
         """Take in all that was written up to now, an unfinished last line included.
@@ -135,6 +147,8 @@ class Output:
         self.lines += 1
         text = line.decode("utf-8", "replace")
         stream = self._streams[fd]
+        if self._kept is not None and text.strip():
+            self._kept.append(text.rstrip()[:_KEPT_CHARACTERS])
         self._on_line(pb.LogLine(stream=stream, text=text, partial=partial, at_ns=now_ns()))
 
     def _close_one(self, fd: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -91,6 +90,7 @@ async def boot(
     try:
         token, arrival = context.listener.expect()
         control_pipe.give_orders(context.listener, token, in_image=root is not None)
+        output.keep_last(on=True)
         job = sandbox.run(
             revision.command(),
             env=env,
@@ -106,9 +106,12 @@ async def boot(
         clock.mark(Phase.ISOLATE)
         try:
             channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, "a new process")
-        except StartError:
+        except (StartError, StartupTimeoutError) as error:
             output.drain()
+            if said := output.said_last():
+                raise type(error)(f"{error}; the last that it printed:{said}") from error
             raise
+        output.keep_last(on=False)
         booted = await _load(context, revision, sandbox, channel, job, clock, binds, park=park)
     except BaseException:
         sandbox.kill()
@@ -181,8 +184,6 @@ async def _load(
         channel.open(takes_fds=park)
     path_first, path_last = revision.import_paths()
     sources = volumes.sources(binds)
-    if revision.image is not None:
-        sources += [[target, os.path.realpath(at)] for at, target in revision.image.mounts]
     channel.send(
         {
             "op": "boot",

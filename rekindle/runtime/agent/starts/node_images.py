@@ -130,7 +130,7 @@ class NodeImages:
             shown += await self._driver()
         if source_dir is not None:
             shown.append(Shown(os.path.realpath(source_dir), SOURCE))
-        shown += [Shown(os.path.realpath(source), target) for source, target in image.mounts]
+        shown += [Shown(os.path.realpath(at), target, laid=True) for at, target in image.mounts]
         binds = await volumes.binds_of(spec)
         for mount in spec.volumes:
             if not mount.url:  # by name: the same files, and what names them

@@ -156,7 +156,7 @@ class Revision:
     def project_dirs(self) -> list[str]:
         """Where the files lie that its program may read as its own: edits of them count."""
         if self.image is not None:
-            return [target for _source, target in self.image.mounts]
+            return []  # copies that nobody changes; the image's name says which
         file = self.spec.program[1]
         own = [os.path.dirname(file)] if file else []
         return [*dict.fromkeys([*own, self.spec.cwd, *self.spec.sys_path])]

@@ -1,0 +1,172 @@
+"""Where the local files that an image shows go: over the image's own, in the order in which they
+were given, as copies would lie.
+
+A folder that is alone at its place is shown whole. One that the image has, or that something else
+goes into, is shown file by file, so that what is beside them stays to be seen. Standard library
+only. Knows nothing of mounts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import stat
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from rekindle.linux import overlay
+
+_MOST_LINKS = 40
+
+
+@dataclass
+class Laid:
+    """What comes of it; all places are absolute paths in the root."""
+
+    #: Files and whole folders, by place.
+    shown: dict[str, str] = field(default_factory=dict)
+    #: Folders that have something of several.
+    directories: list[str] = field(default_factory=list)
+    #: What a link says, by place.
+    links: dict[str, str] = field(default_factory=dict)
+
+
+class _Kind(Enum):
+    NOTHING = auto()
+    FILE = auto()
+    EMPTY = auto()  # a folder with nothing in it
+    FOLDER = auto()
+
+
+@dataclass(frozen=True)
+class _Given:
+    rank: int  # the later covers
+    source: str
+    target: str
+
+
+def lay(files: Iterable[tuple[str, str]], others: Collection[str], layers: Sequence[str]) -> Laid:
+    """Lay sources at targets over an image's layers, the topmost first.
+
+    ``others``: what else is to have a place in the root. Raises OSError where a file and a folder
+    meet at one place.
+    """
+    found = Laid()
+    given = [_Given(rank, *one) for rank, one in enumerate(files)]
+    for target in sorted({one.target for one in given}):
+        if not any(_below(target, one.target) for one in given):
+            _lay_at(target, given, others, layers, found)
+    return found
+
+
+def _below(target: str, folder: str) -> bool:
+    return target != folder and target.startswith(f"{folder.rstrip('/')}/")
+
+
+def _lay_at(
+    place: str,
+    given: Sequence[_Given],
+    others: Collection[str],
+    layers: Sequence[str],
+    found: Laid,
+) -> None:
+    here = sorted((o for o in given if o.target == place), key=lambda one: one.rank)
+    below = [one for one in given if _below(one.target, place)]
+    folders = [o for o in here if os.path.isdir(o.source) and not os.path.islink(o.source)]
+    there = _kind(layers, place)
+    if not folders and not below:
+        if there in (_Kind.EMPTY, _Kind.FOLDER):
+            raise IsADirectoryError(
+                errno.EISDIR,
+                f"a local file is to be shown at {place}, which is a folder of the image: name "
+                f"the file, too, or end the path with a slash",
+            )
+        if os.path.islink(here[-1].source):
+            found.links[place] = os.readlink(here[-1].source)
+        else:
+            found.shown[place] = here[-1].source
+        return
+    if len(folders) < len(here) or there is _Kind.FILE:
+        raise NotADirectoryError(
+            errno.ENOTDIR,
+            f"a local folder and a file are both to be shown at {place}, or a folder where the "
+            f"image has a file: give one of them another path",
+        )
+    is_alone = len(folders) == 1 and not below and there in (_Kind.NOTHING, _Kind.EMPTY)
+    if is_alone and not any(_below(one, place) for one in others):
+        found.shown[place] = folders[0].source
+        return
+    found.directories.append(place)
+    for one in folders:
+        for name in os.listdir(one.source):
+            inner = _Given(one.rank, os.path.join(one.source, name), posixpath.join(place, name))
+            below.append(inner)
+    start = len(place.rstrip("/")) + 1
+    for name in sorted({one.target[start:].partition("/")[0] for one in below}):
+        child = posixpath.join(place, name)
+        inside = [one for one in below if one.target == child or _below(one.target, child)]
+        _lay_at(child, inside, others, layers, found)
+
+
+# ---- what the image has ------------------------------------------------------------------------
+
+
+def _kind(layers: Sequence[str], path: str) -> _Kind:
+    """What is at a path of stacked layers; links are followed in them."""
+    names = [one for one in path.split("/") if one]
+    folders, passed, links = list(layers), "/", 0
+    while names:
+        name = names.pop(0)
+        try:
+            at = _stacked(folders, name)
+        except PermissionError:
+            return _Kind.FOLDER  # it may have something, which is not to be hidden
+        if isinstance(at, str):  # a link: from the top again
+            links += 1
+            if links > _MOST_LINKS:
+                return _Kind.NOTHING
+            onto = posixpath.normpath(posixpath.join(passed, at))
+            names = [*(one for one in onto.split("/") if one), *names]
+            folders, passed = list(layers), "/"
+        elif at is None:
+            return _Kind.NOTHING if names else _Kind.FILE
+        elif not at:
+            return _Kind.NOTHING
+        else:
+            folders, passed = at, posixpath.join(passed, name)
+    try:
+        return _Kind.FOLDER if any(os.listdir(one) for one in folders) else _Kind.EMPTY
+    except PermissionError:
+        return _Kind.FOLDER
+
+
+def _stacked(folders: Sequence[str], name: str) -> list[str] | str | None:
+    """What a name in stacked folders is: the folders, none where there is nothing; what a link
+    says; None for a file."""
+    found: list[str] = []
+    for folder in folders:
+        entry = os.path.join(folder, name)
+        try:
+            mode = os.lstat(entry).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_ISDIR(mode):
+            found.append(entry)
+            if _is_opaque(entry):
+                break
+        elif found or stat.S_ISCHR(mode):  # a mark: what is below it is gone
+            break
+        else:
+            return os.readlink(entry) if stat.S_ISLNK(mode) else None
+    return found
+
+
+def _is_opaque(folder: str) -> bool:
+    for name in (overlay.OPAQUE, overlay.OPAQUE_OF_A_USER):
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, name) == b"y":
+                return True
+    return False
