@@ -44,12 +44,8 @@ KIND = "layers"
 STORE_VARIABLE = "REKINDLE_STORE_URL"
 #: Layers that are looked for at a time.
 _AT_ONCE = 8
-<<<<<<< HEAD
 #: What is so will not come, however often it is asked for.
 LOST = (BlobDamagedError, BlobNotFoundError)
-_OPAQUE = "trusted.overlay.opaque"
-=======
->>>>>>> mend4
 
 
 @dataclass(frozen=True)
