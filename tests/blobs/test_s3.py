@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.blobs import collect, transfer
+from rekindle.blobs import collect, reach, transfer
 from rekindle.blobs.objects import open_objects
 from rekindle.blobs.store import BlobStore, Patience
 from rekindle.exception import BlobStoreError
@@ -126,3 +126,9 @@ def test_a_server_that_is_not_there_is_named(
     with pytest.raises(BlobStoreError, match="s3://other/rekindle"):
         store.ref("snapshots", "sn-1")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_bucket_that_is_not_there_yet_is_told_from_one_with_nothing_in_it(bucket: str) -> None:
+    assert not reach.is_there(BlobStore(open_objects("s3://nobody-made-it/rekindle")))
+    assert reach.is_there(BlobStore(open_objects("s3://bucket/nothing-yet")))
+    reach.keep(BlobStore(open_objects(bucket)))
