@@ -142,16 +142,22 @@ def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
     chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]
     wanted = list({one.name: one for one in chosen}.values())
     in_use = mounted([one.name for one in wanted])
+    staying = {
+        one.name
+        for one in wanted
+        if one.name in in_use
+        or any(above.name in in_use for above in collecting.standing_on(layers, one.name))
+    }
+    if staying and not everything:
+        used = ", ".join(f"{n[:_SHORT]}" for n in sorted(in_use))
+        raise ImageError(
+            f"nothing is removed: a runner has {used}, and what stands on a layer goes with it; "
+            f"end what runs there (`rekindle container list`), or name other layers"
+        )
     for layer in wanted:
-        below_use = {one.name for one in collecting.standing_on(layers, layer.name)} & in_use
-        if layer.name not in in_use and not below_use:
+        if layer.name not in staying:
             store.remove(layer.name)
             click.echo(f"removed {layer.name[:_SHORT]} {_shortened(layer.title)}")
-        elif not everything:
-            raise ImageError(
-                f"layer {layer.name[:_SHORT]} is in use by a runner; end what runs in it "
-                f"(`rekindle container list`)"
-            )
 
 
 @image.command("gc")

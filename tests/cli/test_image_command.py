@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from rekindle.cli.image import image
-from rekindle.exception import NotFoundError
+from rekindle.exception import ImageError, NotFoundError
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from tests import images
@@ -71,6 +73,37 @@ def test_what_stands_on_a_layer_goes_with_it(store: LayerStore) -> None:
         "removed aaaaaaaaaaaa step a",
     ]
     assert _run("list") == "no layers\n"
+
+
+_HOLDS = """
+import sys
+from rekindle.linux import mounts, namespaces
+namespaces.unshare(namespaces.CLONE_NEWNS)
+mounts.make_private()
+mounts.mount(sys.argv[1], sys.argv[1], flags=mounts.MS_BIND)
+print("mounted", flush=True)
+sys.stdin.read()
+"""
+
+
+@images.needs_root
+def test_of_layers_that_are_named_all_go_or_none(store: LayerStore) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, str(store.place(_NAMES[2]))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as runner:
+        assert runner.stdout is not None and runner.stdout.readline() == "mounted\n"
+        with pytest.raises(ImageError, match="nothing is removed: a runner has cccccccccccc"):
+            _run("rm", "a")
+        with pytest.raises(ImageError, match="nothing is removed"):
+            _run("rm", "b", "c")
+        assert [one.name for one in store.all()] == _NAMES
+        # Of all, what can go does.
+        assert _run("rm", "--all", "--yes") == "removed bbbbbbbbbbbb step b\n"
+        runner.communicate()
+    assert len(_run("rm", "a").splitlines()) == 2
 
 
 def test_a_budget_is_kept_by_what_was_used_least_lately(store: LayerStore) -> None:
