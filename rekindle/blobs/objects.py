@@ -40,6 +40,9 @@ class Objects(Protocol):
 
     url: str
 
+    def is_there(self) -> bool:
+        """Whether there is a bucket or folder yet. Raises BlobStoreError."""
+
     def get(self, name: str) -> bytes | None:
         """The bytes; None where there is no such object. Raises BlobStoreError."""
 
@@ -78,6 +81,13 @@ class FolderObjects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = root.as_uri()
+
+    def is_there(self) -> bool:
+        """See Objects."""
+        try:
+            return self.root.is_dir()
+        except OSError as error:
+            raise self._unwell("be looked at", error) from error
 
     def get(self, name: str) -> bytes | None:
         """See Objects."""
@@ -152,21 +162,54 @@ class FsspecObjects:
     """What fsspec makes of a URL. Stores of objects write whole or not at all; so it is used."""
 
     def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if not parts.netloc and not parts.path.strip("/"):
+            raise InvalidError(
+                f"the store {url!r} names no place: write {parts.scheme}://BUCKET/FOLDER"
+            )
         self.url = url.rstrip("/")
-        try:
-            self._fs, self._root = filesystems.open_url(self.url, "the store", _options(self.url))
-        except (SetupError, InvalidError):
-            raise
-        except Exception as error:
-            raise self._unwell("opened", error) from error
+        self._opened: tuple[Any, str] | None = None
+        # Some connect here. Who cannot be reached now may be later: each request says so, and
+        # tries again.
+        with contextlib.suppress(BlobStoreError):
+            self._open()
         # Of file systems that need them; object stores make a request of each look.
         self._made: set[str] = set()
         self._making = threading.Lock()
 
+    def _open(self) -> tuple[Any, str]:
+        if self._opened is None:
+            try:
+                self._opened = filesystems.open_url(self.url, "the store", _options(self.url))
+            except (SetupError, InvalidError):
+                raise
+            except Exception as error:
+                raise self._unwell("opened", error) from error
+        return self._opened
+
+    @property
+    def _fs(self) -> Any:
+        return self._open()[0]
+
+    def is_there(self) -> bool:
+        """See Objects."""
+        fs, root = self._open()
+        try:
+            fs.invalidate_cache()
+            # Where folders are but the beginnings of names, there is none before the first object.
+            for place in (root, root.partition("/")[0] or root):
+                with contextlib.suppress(FileNotFoundError):
+                    fs.info(place)
+                    return True
+            return False
+        except Exception as error:
+            raise self._unwell("asked whether it is there", error) from error
+
     def get(self, name: str) -> bytes | None:
         """See Objects."""
+        path = self._path(name)
         try:
-            data: bytes = self._fs.cat_file(self._path(name))
+            data: bytes = self._fs.cat_file(path)
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -196,8 +239,9 @@ class FsspecObjects:
 
     def delete(self, name: str) -> None:
         """See Objects."""
+        path = self._path(name)
         try:
-            self._fs.rm_file(self._path(name))
+            self._fs.rm_file(path)
         except FileNotFoundError:
             return
         except Exception as error:
@@ -205,6 +249,7 @@ class FsspecObjects:
 
     def list(self, folder: str) -> Iterator[Listed]:
         """See Objects."""
+        root = self._open()[1]
         try:
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(folder), detail=True)
@@ -212,7 +257,7 @@ class FsspecObjects:
                 # Of a folder that is empty by now some servers list the folder.
                 if info.get("type") == "directory" or not path.startswith(f"{self._path(folder)}/"):
                     continue
-                yield Listed(path[len(self._root) + 1 :], int(info["size"] or 0), _modified(info))
+                yield Listed(path[len(root) + 1 :], int(info["size"] or 0), _modified(info))
         except FileNotFoundError:
             return
         except BlobError:
@@ -227,7 +272,7 @@ class FsspecObjects:
                 self._made.add(folder)
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        return f"{self._open()[1]}/{name}"
 
     def _unwell(self, what: str, error: Exception) -> BlobStoreError:
         """Backends raise types of their own."""

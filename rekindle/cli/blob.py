@@ -6,7 +6,7 @@ import time
 
 import click
 
-from rekindle.blobs import collect
+from rekindle.blobs import collect, reach
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
 from rekindle.cli.commands import CommandGroup
@@ -27,12 +27,15 @@ def blob() -> None:
 @json_option
 def list_blobs(url: str | None, as_json: bool) -> None:
     """List what has a name: what it is, its size, what it takes in the store."""
-    named = collect.usage(_store(url)).named
+    store = _store(url)
+    named = collect.usage(store).named
     if as_json:
         print_json([_described(one) for one in named])
         return
     if not named:
-        click.echo("nothing has a name in the store")
+        there = reach.is_there(store)
+        yet = "" if there else "; there is no such bucket or folder yet"
+        click.echo(f"nothing has a name in the store {store.url}{yet}")
         return
     made = table("KIND", "NAME", "OF", ">SIZE", ">STORED", ">ALONE", "AGE", "")
     for one in sorted(named, key=lambda one: -one.ref.created):
@@ -123,4 +126,6 @@ def _store(url: str | None) -> BlobStore:
     found = url or store_url()
     if not found:
         raise InvalidError("no store is named: set REKINDLE_STORE_URL, or give --url")
-    return open_store(found)
+    store = open_store(found)
+    reach.answer(store)  # some list what cannot be reached as empty
+    return store

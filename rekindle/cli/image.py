@@ -85,7 +85,7 @@ def list_layers(as_json: bool) -> None:
         made.add_row(
             layer.name[:_SHORT],
             "  " * depth + _shortened(layer.title),
-            size(layer.size_bytes),
+            size(_whole_bytes(store, layer)),
             size(_here_bytes(store, layer)),
             "yes" if store.stored(layer.name) is not None else "",
             str(layer.files),
@@ -141,16 +141,22 @@ def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
     chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]
     wanted = list({one.name: one for one in chosen}.values())
     in_use = mounted([one.name for one in wanted])
+    staying = {
+        one.name
+        for one in wanted
+        if one.name in in_use
+        or any(above.name in in_use for above in collecting.standing_on(layers, one.name))
+    }
+    if staying and not everything:
+        used = ", ".join(f"{n[:_SHORT]}" for n in sorted(in_use))
+        raise ImageError(
+            f"nothing is removed: a runner has {used}, and what stands on a layer goes with it; "
+            f"end what runs there (`rekindle container list`), or name other layers"
+        )
     for layer in wanted:
-        below_use = {one.name for one in collecting.standing_on(layers, layer.name)} & in_use
-        if layer.name not in in_use and not below_use:
+        if layer.name not in staying:
             store.remove(layer.name)
             click.echo(f"removed {layer.name[:_SHORT]} {_shortened(layer.title)}")
-        elif not everything:
-            raise ImageError(
-                f"layer {layer.name[:_SHORT]} is in use by a runner; end what runs in it "
-                f"(`rekindle container list`)"
-            )
 
 
 @image.command("gc")
@@ -159,7 +165,9 @@ def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
 def collect_layers(budget: str | None, dry_run: bool) -> None:
     """Remove layers until the rest is within the budget, least recently used first.
 
-    None goes that a runner has, or that another stands on. A build does the same when it ends.
+    None goes that a runner has, or that another stands on; without --budget, none that was used in
+    the last 10 minutes, as something may be about to start from it. A build does the same when it
+    ends.
     """
     store = LayerStore()
     limit = parse_size(budget) if budget else None
@@ -171,6 +179,13 @@ def collect_layers(budget: str | None, dry_run: bool) -> None:
     found = collecting.usage(store)
     limit = found.budget_bytes if limit is None else limit
     click.echo(f"{found.layers} layers, {size(found.size_bytes)} of {size(limit)}")
+    if found.size_bytes > limit and not dry_run:
+        minutes = collecting.LATELY_S / 60
+        lately = f"what was used in the last {minutes:.0f} minutes (--budget SIZE spares none), "
+        click.echo(
+            f"What is beyond that stays: {'' if budget else lately}what a runner has, and the "
+            f"layers below."
+        )
 
 
 @image.command("du")
@@ -200,6 +215,15 @@ def disk_usage(as_json: bool) -> None:
 def _here_bytes(store: LayerStore, layer: Layer) -> int:
     """What of a layer is on this machine, also of one that is on its way."""
     return store.local_bytes(layer) or _arrived_bytes(store, layer)
+
+
+def _whole_bytes(store: LayerStore, layer: Layer) -> int:
+    """What a layer takes on this machine once all of it is here: one file, where it came from a
+    store, whose size is not that of the files in it."""
+    stored = store.stored(layer.name)
+    if not layer.packing or stored is None:
+        return layer.size_bytes
+    return store.local_bytes(layer) or stored.size
 
 
 def _arrived_bytes(store: LayerStore, layer: Layer) -> int:

@@ -53,6 +53,7 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
     if address:
         check_address(address)
         os.environ["REKINDLE_METRICS"] = address
+    check_store(os.environ.get("REKINDLE_STORE_URL", "").strip())
     if foreground:
         _become_supervisor(directory)
     pid = daemon.start(directory, wait_s)
@@ -78,6 +79,24 @@ def _become_supervisor(directory: Path) -> None:
     argv = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
     sys.stdout.flush()
     os.execv(sys.executable, argv)
+
+
+def check_store(url: str) -> None:
+    """See that the store that nodes share can be used, before anything is started. One that does
+    not answer may do so later.
+
+    Raises InvalidError or SetupError.
+    """
+    if not url:
+        return
+    from rekindle.blobs import reach
+    from rekindle.blobs.store import open_store
+    from rekindle.exception import BlobStoreError
+
+    try:
+        reach.answer(open_store(url))
+    except BlobStoreError as error:
+        click.echo(f"Nothing is shared with other nodes for now: {error}", err=True)
 
 
 def check_address(address: str) -> None:

@@ -19,7 +19,13 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.blobs import machine as blobs
-from rekindle.exception import CriuNotFoundError, Error
+from rekindle.exception import (
+    BlobStoreError,
+    CriuNotFoundError,
+    Error,
+    InvalidError,
+    SetupError,
+)
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
 from rekindle.runtime.images import machine
@@ -83,6 +89,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_user(namespaces),
         check_redis(find_redis),
         check_store(paths.snapshots_dir()),
+        *check_shared_store(os.environ.get("REKINDLE_STORE_URL", "").strip()),
         check_pycriu(),
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
@@ -328,6 +335,24 @@ def check_store(store: Path) -> Check:
             "`rekindle snapshot rm` removes snapshots; REKINDLE_HOME names another disk",
         )
     return Check("snapshot store", Status.OK, detail)
+
+
+def check_shared_store(url: str) -> list[Check]:
+    """Whether the store that nodes share can be used, where one is named."""
+    if not url:
+        return []
+    from rekindle.blobs import reach
+    from rekindle.blobs.store import open_store
+
+    name = "shared store"
+    try:
+        reach.keep(open_store(url))
+    except (InvalidError, SetupError) as error:
+        return [Check(name, Status.WARN, str(error), "set REKINDLE_STORE_URL; see docs/lazy.md")]
+    except BlobStoreError as error:
+        remedy = "see that it is up and may be written to; until then nothing is shared"
+        return [Check(name, Status.WARN, str(error), remedy)]
+    return [Check(name, Status.OK, f"{url} keeps what it is given")]
 
 
 def check_cgroup(root: Path) -> Check:

@@ -211,8 +211,13 @@ def _unpickled(kind: type[Chain], declared: str) -> Chain:
 
 
 def forces_all() -> bool:
-    """Whether the environment asks for every step to be built anew."""
-    return os.environ.get(FORCE_VARIABLE, "") not in ("", "0")
+    """Whether the environment asks for every step to be built anew. Raises InvalidError."""
+    text = os.environ.get(FORCE_VARIABLE, "")
+    if text.lower() in ("", "0", "no", "false", "off"):
+        return False
+    if text.lower() in ("1", "yes", "true", "on"):
+        return True
+    raise InvalidError(f"{FORCE_VARIABLE}={text!r} must be 1, or 0 for no")
 
 
 def absolute(path: str | Path) -> str:

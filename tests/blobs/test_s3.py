@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rekindle.blobs import collect, transfer
+from rekindle.blobs import collect, objects, reach, transfer, waiting
 from rekindle.blobs.objects import open_objects
 from rekindle.blobs.store import BlobStore, Patience
 from rekindle.exception import BlobStoreError
@@ -23,6 +25,8 @@ from tests.blobs.machine import needs_fuse
 s3fs = pytest.importorskip("s3fs")
 BotoCoreError = pytest.importorskip("botocore.exceptions").BotoCoreError
 _CHUNK = 1 << 18
+#: By the URLs of their buckets.
+_SERVERS: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def _free_ports(count: int) -> list[int]:
@@ -62,6 +66,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         s3fs.S3FileSystem.clear_instance_cache()
         _wait_for_bucket(server, root / "log", ports[6])
+        _SERVERS["s3://bucket/rekindle"] = server
         yield "s3://bucket/rekindle"
     finally:
         server.kill()  # it takes its time to end in order, and its files go anyway
@@ -114,6 +119,24 @@ def test_a_lazy_file_from_a_bucket(bucket: str, tmp_path: Path, start_lazy: Star
     assert start_lazy(bucket).open(blob).read_bytes() == data
 
 
+def test_a_server_that_stalls_is_waited_for_as_long_as_is_set(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BlobStore(open_objects(bucket))
+    assert store.ref("layers", "none") is None
+    monkeypatch.setenv(waiting.VARIABLE, "0.5")
+    _SERVERS[bucket].send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(BlobStoreError, match=f"{bucket} did not answer within 0.5 s"):
+            reach.answer(store)
+        # Its client alone would wait for longer.
+        assert time.monotonic() - began < objects.READ_TIMEOUT_S
+    finally:
+        _SERVERS[bucket].send_signal(signal.SIGCONT)
+    assert store.ref("layers", "none") is None
+
+
 def test_a_server_that_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,3 +149,9 @@ def test_a_server_that_is_not_there_is_named(
     with pytest.raises(BlobStoreError, match="s3://other/rekindle"):
         store.ref("snapshots", "sn-1")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_bucket_that_is_not_there_yet_is_told_from_one_with_nothing_in_it(bucket: str) -> None:
+    assert not reach.is_there(BlobStore(open_objects("s3://nobody-made-it/rekindle")))
+    assert reach.is_there(BlobStore(open_objects("s3://bucket/nothing-yet")))
+    reach.keep(BlobStore(open_objects(bucket)))

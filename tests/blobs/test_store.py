@@ -15,7 +15,7 @@ from lab.unwell import Conduct
 from rekindle.blobs import collect, transfer
 from rekindle.blobs.index import Index, digest
 from rekindle.blobs.objects import open_objects
-from rekindle.blobs.store import GRACE_S, BlobStore, open_store
+from rekindle.blobs.store import GRACE_S, BlobStore, Patience, open_store
 from rekindle.blobs.transfer import Pushed
 from rekindle.exception import (
     BlobDamagedError,
@@ -275,3 +275,20 @@ def test_a_url_that_is_none_is_refused() -> None:
         open_store("relative/path")
     with pytest.raises((InvalidError, SetupError)):
         open_store("nonsense://x")
+
+
+def test_what_the_store_has_damaged_is_put_there_anew_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    store = BlobStore(open_objects((tmp_path / "store").as_uri()), Patience(attempts=1))
+    (tmp_path / "file").write_bytes(os.urandom(5000))
+    pushed = transfer.push(store, tmp_path / "file")
+    (chunk,) = store.index(pushed.blob).chunks
+    place = tmp_path / "store" / "chunks" / chunk[:2] / chunk
+    place.write_bytes(place.read_bytes()[:-1])
+    assert transfer.push(store, tmp_path / "file").sent_bytes == 0
+    with pytest.raises(BlobDamagedError):
+        transfer.fetch(store, pushed.blob, tmp_path / "back")
+    assert transfer.push(store, tmp_path / "file", anew=True).blob == pushed.blob
+    transfer.fetch(store, pushed.blob, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()

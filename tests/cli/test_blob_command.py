@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner, Result
 from rekindle.blobs import transfer
 from rekindle.blobs.store import open_store
 from rekindle.cli.blob import blob
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import BlobStoreError, InvalidError, NotFoundError
 
 
 def _run(*argv: str) -> Result:
@@ -58,3 +59,18 @@ def test_without_a_store_it_is_said_how_to_name_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("REKINDLE_STORE_URL", raising=False)
     problem = _run("list").exception
     assert isinstance(problem, InvalidError) and "--url" in str(problem)
+
+
+def test_a_store_that_is_not_there_yet_or_cannot_be_reached_is_not_taken_for_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    made, unmade = tmp_path / "made", tmp_path / "unmade"
+    made.mkdir()
+    assert "no such bucket or folder yet" not in _run("list", "--url", made.as_uri()).output
+    assert "no such bucket or folder yet" in _run("list", "--url", unmade.as_uri()).output
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"ftp://127.0.0.1:{closed.getsockname()[1]}/s"
+        for command in ("list", "du", "gc"):
+            problem = _run(command, "--url", url).exception
+            assert isinstance(problem, BlobStoreError) and url in str(problem)

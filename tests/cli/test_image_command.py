@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from rekindle.cli.image import image
-from rekindle.exception import NotFoundError
+from rekindle.exception import ImageError, InvalidError, NotFoundError
+from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
+from rekindle.runtime.images.stored import StoredLayer
 from tests import images
 
 _NAMES = [f"{letter}" * 32 for letter in "abc"]
@@ -73,6 +77,37 @@ def test_what_stands_on_a_layer_goes_with_it(store: LayerStore) -> None:
     assert _run("list") == "no layers\n"
 
 
+_HOLDS = """
+import sys
+from rekindle.linux import mounts, namespaces
+namespaces.unshare(namespaces.CLONE_NEWNS)
+mounts.make_private()
+mounts.mount(sys.argv[1], sys.argv[1], flags=mounts.MS_BIND)
+print("mounted", flush=True)
+sys.stdin.read()
+"""
+
+
+@images.needs_root
+def test_of_layers_that_are_named_all_go_or_none(store: LayerStore) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, str(store.place(_NAMES[2]))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as runner:
+        assert runner.stdout is not None and runner.stdout.readline() == "mounted\n"
+        with pytest.raises(ImageError, match="nothing is removed: a runner has cccccccccccc"):
+            _run("rm", "a")
+        with pytest.raises(ImageError, match="nothing is removed"):
+            _run("rm", "b", "c")
+        assert [one.name for one in store.all()] == _NAMES
+        # Of all, what can go does.
+        assert _run("rm", "--all", "--yes") == "removed bbbbbbbbbbbb step b\n"
+        runner.communicate()
+    assert len(_run("rm", "a").splitlines()) == 2
+
+
 def test_a_budget_is_kept_by_what_was_used_least_lately(store: LayerStore) -> None:
     os.utime(store.place(_NAMES[2]).parent, (1, 1))
     assert "would remove cccccccccccc" in _run("gc", "--budget", "20K", "--dry-run")
@@ -81,6 +116,47 @@ def test_a_budget_is_kept_by_what_was_used_least_lately(store: LayerStore) -> No
     assert "removed cccccccccccc" in text and "2 layers, 16 KiB of 20 KiB" in text
     assert json.loads(_run("du", "--json"))["size_bytes"] == 16384
     assert "2 layers" in _run("du")
+
+
+def test_why_more_than_the_budget_stays_is_said(
+    store: LayerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_IMAGES_BUDGET_BYTES", "1000")
+    text = _run("gc")
+    assert "removed" not in text and "used in the last 10 minutes" in text and "--budget" in text
+    assert "stays" not in _run("gc", "--budget", "1000")
+    assert store.all() == []
+    for wrong in ("abc", "-5"):
+        monkeypatch.setenv("REKINDLE_IMAGES_BUDGET_BYTES", wrong)
+        with pytest.raises(InvalidError, match=f"REKINDLE_IMAGES_BUDGET_BYTES: '{wrong}'"):
+            _run("gc")
+        with pytest.raises(InvalidError, match=f"REKINDLE_IMAGES_BUDGET_BYTES: '{wrong}'"):
+            ensure(images.base().spec(), store=store)
+
+
+def test_a_home_that_nothing_was_built_in_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "not" / "yet"))
+    assert json.loads(_run("du", "--json"))["free_bytes"] > 0
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_layer_that_came_from_a_store_is_as_large_as_what_of_it_can_be_here(
+    store: LayerStore,
+) -> None:
+    draft = store.draft("d" * 32)
+    layer = Layer(name="d" * 32, build="9", title="fetched", size_bytes=9 << 20, packing="erofs")
+    stored = StoredLayer(url="file:///s", blob="e" * 64, packing="erofs", size=3 << 20)
+    store.publish(draft, layer, stored)
+
+    def row() -> list[str]:
+        (line,) = [line for line in _run("list").splitlines() if "fetched" in line]
+        return line.split()
+
+    assert row()[2:6] == ["3", "MiB", "0", "B"]
+    store.packed(layer.name).write_bytes(os.urandom(3 << 20))
+    assert row()[2:6] == ["3", "MiB", "3", "MiB"]
 
 
 def test_nothing_to_build_is_said(store: LayerStore, tmp_path: Path) -> None:

@@ -92,3 +92,22 @@ def test_in_the_foreground_it_is_one_process_that_sigterm_ends(home: Path) -> No
         process.kill()
         process.communicate()
     until(lambda: left_over(home) == [], 30)
+
+
+def test_a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_told_of(home: Path) -> None:
+    for url in ("s3://", "nosuch://x", "not/absolute"):
+        refused = rekindle(home, "up", REKINDLE_STORE_URL=url)
+        assert refused.returncode == 1 and url in refused.stderr
+    assert not (home / "daemon").exists(), "nothing was started"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        away = f"ftp://127.0.0.1:{closed.getsockname()[1]}/s"
+        up = rekindle(home, "up", REKINDLE_STORE_URL=away)
+        assert up.returncode == 0 and "An instance is up" in up.stdout, up.stderr
+        assert "Nothing is shared with other nodes for now" in up.stderr and away in up.stderr
+        script = home / "hello_away.py"
+        script.write_text(
+            "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+        )
+        ran = rekindle(home, "run", str(script), REKINDLE_STORE_URL=away)
+        assert ran.stdout == "hello\n", ran.stderr

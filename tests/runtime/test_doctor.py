@@ -142,6 +142,21 @@ def test_a_disk_with_little_room_is_a_warning(
     assert "rekindle snapshot rm" in found.remedy
 
 
+def test_the_store_that_nodes_share_is_told_of_where_one_is_named(tmp_path: Path) -> None:
+    assert doctor.check_shared_store("") == []
+    (fine,) = doctor.check_shared_store((tmp_path / "store").as_uri())
+    assert fine.status is Status.OK
+    (tmp_path / "file").touch()
+    for url, why in (
+        ("nosuch://x", "nosuch"),
+        ("not/absolute", "is not an absolute path"),
+        ("s3://", "names no place"),
+        ((tmp_path / "file" / "store").as_uri(), "Not a directory"),
+    ):
+        (found,) = doctor.check_shared_store(url)
+        assert found.status is Status.WARN and why in found.detail and found.remedy, found
+
+
 _AS_NOBODY = """
 import os
 from rekindle.linux import capabilities

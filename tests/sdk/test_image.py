@@ -327,3 +327,18 @@ def test_imports_of_an_image_are_missed_in_its_own_runners_alone(
         import no_such_module  # noqa: F401
     with pytest.raises(ZeroDivisionError), image.imports():
         _ = 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("text", "forced"),
+    [("", False), ("0", False), ("no", False), ("False", False), ("1", True), ("yes", True)],
+)
+def test_the_environment_forces_a_build_where_it_says_yes(
+    text: str, forced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_FORCE_BUILD", text)
+    spec = Image.debian_slim("3.13").run_commands("true").spec()
+    assert [step.force for step in spec.steps] == [forced, forced]
+    monkeypatch.setenv("REKINDLE_FORCE_BUILD", "perhaps")
+    with pytest.raises(InvalidError, match="REKINDLE_FORCE_BUILD='perhaps' must be 1, or 0"):
+        Image.debian_slim("3.13").run_commands("true").spec()

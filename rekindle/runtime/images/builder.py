@@ -68,10 +68,12 @@ def ensure(
     What is missing comes from the store of blobs that the environment names, where that has it, and
     is built otherwise; waits where another process builds it. ``secret_values``: variables that
     steps ask for; ``ask_secrets``: for those of secrets with names. Raises ImageBuildError with
-    the step, its last lines and the layer's name; ImageError for what is missing here.
+    the step, its last lines and the layer's name; ImageError for what is missing here;
+    InvalidError for a budget that is none.
     """
     if spec.base.kind is StepKind.HOST:
         return None
+    collecting.asked_budget()  # refused before anything is built, not after it
     local = store or LayerStore()
     wanted = [
         name

@@ -19,7 +19,7 @@ from rekindle.snapshot.budget import DEFAULT_MOST, DEFAULT_SHARE, parse_size
 
 VARIABLE = "REKINDLE_IMAGES_BUDGET_BYTES"
 #: What was used so lately is somebody's who is about to start something.
-_LATELY_S = 600.0
+LATELY_S = 600.0
 #: Local files that images show: they cannot be built again, and a deployed app may sleep for long.
 _FILES_KEPT_S = 90 * 86400.0
 
@@ -41,14 +41,23 @@ def budget_of(root: Path) -> int:
 
     Raises InvalidError.
     """
+    if (asked := asked_budget()) is not None:
+        return asked
+    return min(int(shutil.disk_usage(_on_disk(root)).total * DEFAULT_SHARE), DEFAULT_MOST)
+
+
+def asked_budget() -> int | None:
+    """What the environment says; None where it says nothing. Raises InvalidError."""
     text = os.environ.get(VARIABLE, "")
-    if text:
-        try:
-            return parse_size(text)
-        except InvalidError as error:
-            raise InvalidError(f"{VARIABLE}: {error}") from None
-    root.mkdir(parents=True, exist_ok=True)
-    return min(int(shutil.disk_usage(root).total * DEFAULT_SHARE), DEFAULT_MOST)
+    try:
+        return parse_size(text) if text else None
+    except InvalidError as error:
+        raise InvalidError(f"{VARIABLE}: {error}") from None
+
+
+def _on_disk(root: Path) -> Path:
+    """What is there already of the disk on which a directory is, or will be."""
+    return next(one for one in (root, *root.parents) if one.exists())
 
 
 def to_remove(
@@ -80,7 +89,7 @@ def collect(
     layers = _as_here(store)
     used_s = {layer.name: store.used_s(layer.name) for layer in layers}
     # An explicit budget is the user's, who knows what is about to start.
-    lately = time.time() - (_LATELY_S if budget_bytes is None else 0.0)
+    lately = time.time() - (LATELY_S if budget_bytes is None else 0.0)
     staying = mounted([layer.name for layer in layers])
     staying |= {name for name, when in used_s.items() if when > lately}
     chosen = to_remove(layers, used_s, staying, limit)
@@ -117,21 +126,20 @@ def _remove_old_files(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             age_s = time.time() - entry.stat().st_mtime
-            if age_s > (_LATELY_S * 6 if entry.name.startswith(".") else _FILES_KEPT_S):
+            if age_s > (LATELY_S * 6 if entry.name.startswith(".") else _FILES_KEPT_S):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def usage(store: LayerStore) -> Usage:
     """What images take on this machine."""
     layers = _as_here(store)
-    free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     return Usage(
         layers=len(layers),
         size_bytes=sum(layer.size_bytes for layer in layers),
         files_bytes=_size_of(store.root / FILES),
         cache_bytes=_size_of(store.root / "cache") + _size_of(store.root / "tools"),
         budget_bytes=budget_of(store.root),
-        free_bytes=free,
+        free_bytes=shutil.disk_usage(_on_disk(store.root)).free,
     )
 
 

@@ -232,7 +232,7 @@ def push(
     newer = layer.forced and there is not None and layer.created_s > there.layer.created_s
     if usable and not newer and not again:
         return False  # another node was first
-    stored = _put(store, local, layer, scratch, stopped)
+    stored = _put(store, local, layer, scratch, stopped, anew=again)
     if stored is not None:
         local.is_mended(name)
         local.note_stored(name, stored)
@@ -240,7 +240,13 @@ def push(
 
 
 def _put(
-    store: BlobStore, local: LayerStore, layer: Layer, scratch: Path, stopped: Callable[[], bool]
+    store: BlobStore,
+    local: LayerStore,
+    layer: Layer,
+    scratch: Path,
+    stopped: Callable[[], bool],
+    *,
+    anew: bool,
 ) -> StoredLayer | None:
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = scratch / f"{layer.name}.layer"
@@ -251,7 +257,7 @@ def _put(
         opaque = tuple(_opaque_directories(root))
         if (now := local.get(layer.name)) is None or now.build != layer.build:
             return None  # removed meanwhile: what was packed may be a part of it
-        (pushed,) = push_apart(store.url, [file], stopped)
+        (pushed,) = push_apart(store.url, [file], stopped, anew=anew)
     finally:
         file.unlink(missing_ok=True)
     stored = StoredLayer(

@@ -1,0 +1,56 @@
+"""Whether a store can be used: it answers, its place is there, it keeps what it is given.
+
+For who asks before anything depends on it. Bounded in time; raises what goes wrong, in words.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from rekindle.blobs import waiting
+from rekindle.blobs.store import BlobStore
+from rekindle.exception import BlobStoreError
+
+T = TypeVar("T")
+
+#: In no way of what a store holds.
+_FOLDER = "probes"
+#: Who looks at a machine does not wait longer; see also waiting.py.
+_MOST_S = 10.0
+
+
+def answer(store: BlobStore) -> None:
+    """See that it answers. Raises BlobStoreError, InvalidError."""
+    _bounded(store, lambda: store.objects.get(f"{_FOLDER}/none"))
+
+
+def is_there(store: BlobStore) -> bool:
+    """Whether there is anything at its URL, a bucket or folder at least.
+
+    Raises BlobStoreError, InvalidError.
+    """
+    answer(store)
+    return _bounded(store, store.objects.is_there)
+
+
+def keep(store: BlobStore) -> None:
+    """See that what is put there comes back, and can go. Raises BlobStoreError, InvalidError."""
+    answer(store)
+
+    def try_it() -> None:
+        name, data = f"{_FOLDER}/{os.urandom(8).hex()}", os.urandom(16)
+        store.objects.put(name, data)
+        found = store.objects.get(name)
+        store.objects.delete(name)
+        if found != data:
+            raise BlobStoreError(f"the store {store.url} does not give back what it was given")
+
+    _bounded(store, try_it)
+
+
+def _bounded(store: BlobStore, work: Callable[[], T]) -> T:
+    seconds = min(waiting.wait_s(), _MOST_S)
+    (found,) = waiting.ask_all(lambda _: work(), [None], url=store.url, at_once=1, seconds=seconds)
+    return found
