@@ -13,20 +13,21 @@ from rekindle.wire.images import Step, StepKind
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rekindle.sdk.image_commands import PackageOptions
+    from rekindle.sdk.image_commands import PackageOptions, StepOptions
 
 
 class InstallsPackages(Chain):
     """Mixed into Image."""
 
-    def apt_install(self, *packages: str | list[str], **given: Unpack[PackageOptions]) -> Self:
+    def apt_install(self, *packages: str | list[str], **given: Unpack[StepOptions]) -> Self:
         """Install packages of Debian (or what the base's apt knows), without what they recommend.
 
         ``env``, ``secrets``: variables of this step alone. ``force_build``: build it even where it
         is there. Raises InvalidError.
         """
         names = image_commands.packages("apt_install", packages)
-        return self._run("apt_install", names, image_commands.apt(names), given)
+        commands, options = image_commands.apt(names), image_commands.PackageOptions(**given)
+        return self._run("apt_install", names, commands, options, of_packages=False)
 
     def pip_install(self, *packages: str | list[str], **given: Unpack[PackageOptions]) -> Self:
         """Install packages by pip, with the index and constraints that the node's pip is set to.
