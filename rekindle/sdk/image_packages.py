@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from rekindle.sdk import image_commands
 from rekindle.sdk.image_chain import Chain, Planned
@@ -26,8 +26,10 @@ class InstallsPackages(Chain):
         is there. Raises InvalidError.
         """
         names = image_commands.packages("apt_install", packages)
-        commands, options = image_commands.apt(names), image_commands.PackageOptions(**given)
-        return self._run("apt_install", names, commands, options, of_packages=False)
+        options = cast("PackageOptions", given)  # some of those
+        return self._run(
+            *("apt_install", names, image_commands.apt(names), options), of_packages=False
+        )
 
     def pip_install(self, *packages: str | list[str], **given: Unpack[PackageOptions]) -> Self:
         """Install packages by pip, with the index and constraints that the node's pip is set to.
