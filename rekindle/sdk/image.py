@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks, image_commands, image_files, image_oci
-from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute
+from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute, checked_volumes
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.image_files import Ignore
 from rekindle.sdk.image_packages import InstallsPackages
@@ -193,9 +193,10 @@ class Image(InstallsPackages):
 
         options = image_commands.checked("Image.run_function", given)
         checks.number("timeout", timeout, 1, MAX_TIMEOUT_S, "of seconds")
+        mounted = checked_volumes(volumes)
 
         def make() -> Sequence[Step]:
-            plain = self._step(title, [], options, volumes=volumes, timeout=timeout)
+            plain = self._step(title, [], options, volumes=mounted, timeout=timeout)
             return [image_functions.step(raw_f, tuple(args), dict(kwargs or {}), plain)]
 
         return self._with(Planned(StepKind.CALL, title, make, tuple(secrets)))
@@ -259,7 +260,7 @@ class Image(InstallsPackages):
         target = str(remote_path)
         target = absolute(f"{target}{source.name}" if target.endswith("/") else target)
         title = f"add_local_file({str(source)!r}, {target!r}{', copy=True' if copy else ''})"
-        return self._add(title, [(source, target)], (), copy=copy)
+        return self._add(title, [(source, target)], (), copy=copy, is_folder=False)
 
     def add_local_dir(
         self,
@@ -274,7 +275,7 @@ class Image(InstallsPackages):
         """
         source, target = Path(local_path), absolute(remote_path)
         title = f"add_local_dir({str(source)!r}, {target!r}{', copy=True' if copy else ''})"
-        return self._add(title, [(source, target)], ignore, copy=copy)
+        return self._add(title, [(source, target)], ignore, copy=copy, is_folder=True)
 
     def add_local_python_source(
         self, *modules: str, copy: bool = False, ignore: Ignore = image_files.not_python

@@ -156,11 +156,13 @@ class Chain(SaysWhatToUse):
         tools: tuple[str, ...] = (),
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         timeout: float = 3600,
+        of_packages: bool = True,
     ) -> Self:
-        """One step of commands."""
+        """One step of commands. ``of_packages``: pip's options may be among those given."""
         title = image_commands.title(method, words)
-        options = image_commands.checked(f"Image.{method}", given)
+        options = image_commands.checked(f"Image.{method}", given, of_packages=of_packages)
         checks.number("timeout", timeout, 1, MAX_TIMEOUT_S, "of seconds")
+        volumes = checked_volumes(volumes)
 
         def make() -> Sequence[Step]:
             made = self._step(
@@ -192,14 +194,22 @@ class Chain(SaysWhatToUse):
         ignore: Ignore,
         *,
         copy: bool,
+        is_folder: bool | None = None,
     ) -> Self:
-        """Local files at places of the image."""
+        """Local files at places of the image. ``is_folder``: whether they must be folders."""
         checks.flag("copy", copy)
         ignored = image_files.ignored_by(ignore)
         kind = StepKind.COPY if copy else StepKind.MOUNT
 
         def make() -> Sequence[Step]:
             found = places() if callable(places) else places
+            for source, target in found:
+                if is_folder is not None and source.exists() and source.is_dir() != is_folder:
+                    takes, other = ("folder", "file") if is_folder else ("file", "folder")
+                    raise InvalidError(
+                        f"{title}: {source} is no {takes} but a {other}; to have it at {target} "
+                        f"use add_local_{'file' if is_folder else 'dir'}"
+                    )
             files = tuple(image_files.keep(source, target, ignored) for source, target in found)
             return [Step(kind=kind, title=title, files=files)]
 
@@ -208,6 +218,17 @@ class Chain(SaysWhatToUse):
 
 def _unpickled(kind: type[Chain], declared: str) -> Chain:
     return kind(declared=declared)
+
+
+def checked_volumes(
+    given: Mapping[str, Volume | CloudBucketMount] | None,
+) -> Mapping[str, Volume | CloudBucketMount] | None:
+    """By paths in their plain form. Raises InvalidError."""
+    if given is None:
+        return None
+    from rekindle.sdk.volume_mounts import check_volumes
+
+    return check_volumes("volumes", given)
 
 
 def forces_all() -> bool:

@@ -23,8 +23,16 @@ CONDA = "/opt/conda"
 _CONDA = f"--yes --quiet --prefix {CONDA}"
 
 
+class StepOptions(TypedDict, total=False):
+    """What every step that builds may be given."""
+
+    env: Mapping[str, str | None] | None
+    secrets: Sequence[Secret]
+    force_build: bool
+
+
 class PackageOptions(TypedDict, total=False):
-    """What steps that install packages may be given."""
+    """What steps that install packages of Python may be given."""
 
     index_url: str | None
     extra_index_url: str | Sequence[str] | None
@@ -36,11 +44,15 @@ class PackageOptions(TypedDict, total=False):
     force_build: bool
 
 
-def checked(where: str, given: PackageOptions) -> PackageOptions:
-    """The same. Raises InvalidError and TypeError, which name the option."""
+def checked(where: str, given: PackageOptions, *, of_packages: bool = True) -> PackageOptions:
+    """The same. Raises InvalidError and TypeError, which name the option.
+
+    ``of_packages``: it may have those of pip.
+    """
     from rekindle.sdk.secret import check_secrets
 
-    checks.unknown_keywords(where, given, PackageOptions.__annotations__)
+    known = (PackageOptions if of_packages else StepOptions).__annotations__
+    checks.unknown_keywords(where, given, known)
     for name in ("pre", "force_build"):
         if name in given:
             checks.flag(name, given.get(name))

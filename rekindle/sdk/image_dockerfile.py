@@ -6,16 +6,20 @@ what the image holds.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks, image_files
+from rekindle.sdk import checks, image_dockerfile_words, image_files
 from rekindle.sdk.image_files import Ignore
+from rekindle.wire import image_variables
+from rekindle.wire.image_variables import mentioned
 from rekindle.wire.images import Step, StepKind
 
 #: Of no effect on what runs here.
@@ -25,16 +29,23 @@ _REFUSED = {
     "FROM": "only one FROM can be, the first: build stages of their own are not supported",
 }
 _KNOWN = ("RUN", "COPY", "ADD", "ENV", "ARG", "WORKDIR", "ENTRYPOINT", "CMD", "SHELL")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
+#: Whose words are the shell's to fill in.
+_OF_THE_SHELL = ("RUN", "ENTRYPOINT", "CMD", "SHELL")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One instruction: its place, its word in capitals, the rest, and both as written."""
+    """One instruction: its place, its word in capitals, the rest, and both as written.
+
+    ``env``: variables of an ENV, ``rest`` of a WORKDIR is a path; with what they mention of the
+    image below (wire/image_variables.py). ``exports``: gives a RUN what ARGs set.
+    """
 
     where: str
     word: str
     rest: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    exports: str = ""
 
     @property
     def text(self) -> str:
@@ -66,8 +77,8 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
         if word in _METADATA:
             continue
         if word == "ARG":
-            for key, default in _pairs(rest, where, may_lack_value=True).items():
-                values[key] = build_args.get(key, _filled(default, values))
+            for key, default in _pairs(rest, values, where, may_lack_value=True).items():
+                values[key] = build_args.get(key, _known(default, where, word))
                 arguments.add(key)
             continue
         if word in _REFUSED and (word != "FROM" or found):
@@ -76,15 +87,25 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
             raise InvalidError(f"{where}: no instruction {word!r}{checks.nearest(word, _KNOWN)}")
         if rest.startswith("<<") or re.search(r"<<-?\w+$", rest):
             raise InvalidError(f"{where}: {word} with a here-document is not supported; use && or;")
-        if word == "RUN":
+        env: dict[str, str] = {}
+        exports = ""
+        if word == "RUN" and arguments:
             # ENV is in the shell's environment; ARG is not.
-            given = [f"{key}={shlex.quote(values[key])}" for key in sorted(arguments)]
-            rest = f"export {' '.join(given)}; {rest}" if given and rest[0] != "[" else rest
-        else:
-            rest = _filled(rest, values)
-        if word == "ENV":
-            values |= _pairs(rest, where)
-        found.append(Line(where, word, rest))
+            given = [f"{key}={shlex.quote(values[key])}" for key in sorted(arguments & {*values})]
+            exports = f"export {' '.join(given)}; " if given else ""
+        elif word == "ENV":
+            env = _pairs(rest, values, where)
+            for key, value in env.items():
+                values.pop(key, None)
+                if not mentioned(value):
+                    values[key] = image_variables.filled(value, {})
+        elif word == "WORKDIR":
+            rest = _workdir(rest, values, where)
+        elif word == "FROM":
+            rest = image_variables.filled(_filled(rest, values, where), {})
+        elif word not in _OF_THE_SHELL:
+            rest = _known(_filled(rest, values, where), where, word)
+        found.append(Line(where, word, rest, env, exports))
     return found
 
 
@@ -101,42 +122,54 @@ def base_of(lines: Sequence[Line], name: str) -> str:
 def steps(lines: Sequence[Line], context: Path, ignore: Ignore) -> list[Step]:
     """What the lines after FROM come to. Raises InvalidError for files that are not there."""
     made: list[Step] = []
-    workdir = "/"
+    workdir = ""  # that of the image below, which only who builds knows
     for line in lines:
         if line.word in ("COPY", "ADD"):
             made.append(_copied(line, context, workdir, ignore))
             continue
-        step = _step(line, workdir)
-        workdir = step.arguments.get("workdir", workdir)
+        step = _step(line)
+        if line.word == "WORKDIR":
+            workdir = _onto(workdir, line.rest)
         made.append(step)
     return made
 
 
-def _step(line: Line, workdir: str) -> Step:
-    settings = {"kind": StepKind.SETTINGS, "title": line.text}
+def _step(line: Line) -> Step:
     if line.word == "RUN":
         if line.rest.startswith("--"):
             raise InvalidError(f"{line.where}: RUN with {line.rest.split()[0]} is not supported")
-        command = _command(line, shell=False)
+        command = line.exports + _command(line, shell=False)
         return Step(kind=StepKind.RUN, title=line.text, commands=(command,))
     if line.word == "ENV":
-        return Step(kind=StepKind.SETTINGS, title=line.text, env=_pairs(line.rest, line.where))
-    if line.word == "WORKDIR":
-        place = line.rest if line.rest.startswith("/") else f"{workdir.rstrip('/')}/{line.rest}"
-        arguments = {"workdir": place}
+        arguments, env = {}, dict(line.env)
+    elif line.word == "WORKDIR":
+        arguments, env = {"workdir": line.rest}, {}
     else:
-        arguments = {line.word.lower(): _command(line, shell=line.word != "SHELL")}
-    return Step(kind=StepKind.SETTINGS, title=str(settings["title"]), arguments=arguments)
+        arguments, env = {line.word.lower(): _command(line, shell=line.word != "SHELL")}, {}
+    if line.word in ("ENV", "WORKDIR"):
+        texts = [*env.values(), *arguments.values()]
+        if any(map(mentioned, texts)):
+            arguments["mentions"] = "variables"
+        else:
+            env = {key: image_variables.filled(value, {}) for key, value in env.items()}
+            arguments = {key: image_variables.filled(one, {}) for key, one in arguments.items()}
+    return Step(kind=StepKind.SETTINGS, title=line.text, env=env, arguments=arguments)
+
+
+def _onto(workdir: str, path: str) -> str:
+    """A WORKDIR after another; "" where only who builds knows it."""
+    if mentioned(path) or not (workdir or path.startswith("/")):
+        return ""
+    return posixpath.join(workdir, image_variables.filled(path, {}))
 
 
 def _command(line: Line, *, shell: bool) -> str:
     """The command of a line: a list of words in JSON, or one for the shell."""
     if line.rest.startswith("["):
-        try:
+        with contextlib.suppress(ValueError):  # else a command of the shell, as Docker has it
             words = json.loads(line.rest)
-        except ValueError as error:
-            raise InvalidError(f"{line.where}: {line.text}: {error}") from error
-        return shlex.join(map(str, words))
+            if words and all(isinstance(one, str) for one in words):
+                return shlex.join(words)
     return shlex.join(["/bin/sh", "-c", line.rest]) if shell else line.rest
 
 
@@ -148,14 +181,18 @@ def _copied(line: Line, context: Path, workdir: str, ignore: Ignore) -> Step:
     if options:
         raise InvalidError(f"{line.where}: {line.word} with {options[0]} is not supported")
     if line.rest.startswith("["):
-        words = json.loads(line.rest)
+        with contextlib.suppress(ValueError):
+            words = json.loads(line.rest)
     *sources, target = words
     if not sources:
         raise InvalidError(f"{line.where}: {line.text}: give what to copy and where to")
-    if not target.startswith("/"):
-        target = f"{workdir.rstrip('/')}/{target.removeprefix('./')}"
+    if not target.startswith("/"):  # without a known one it stays relative, for who builds
+        target = posixpath.join(workdir, target)
+    if target.endswith(("/", "/.")) or target == ".":
+        target = posixpath.join(posixpath.normpath(target), "")
     ignored = image_files.ignored_by(ignore)
     files = []
+    arguments: dict[str, str] = {}
     for source in sources:
         if "://" in source:
             raise InvalidError(f"{line.where}: ADD of an address is not supported; RUN curl")
@@ -165,11 +202,13 @@ def _copied(line: Line, context: Path, workdir: str, ignore: Ignore) -> Step:
         if line.word == "ADD" and any(one.suffix in (".tar", ".tgz", ".gz") for one in matched):
             raise InvalidError(f"{line.where}: ADD unpacks no archives here; COPY it and RUN tar")
         for one in matched:
-            into = target.endswith(("/", "/.")) or len(sources) > 1 or len(matched) > 1
+            into = target.endswith("/") or len(sources) > 1 or len(matched) > 1
             # A folder's content is copied, a file by its name.
-            place = f"{target.rstrip('/.')}/{one.name}" if into and one.is_file() else target
-            files.append(image_files.keep(one, place.rstrip("/.") or "/", ignored))
-    return Step(kind=StepKind.COPY, title=line.text, files=tuple(files))
+            place = posixpath.join(target, one.name) if into and one.is_file() else target
+            files.append(image_files.keep(one, posixpath.normpath(place), ignored))
+            if not into and one.is_file():
+                arguments["into"] = one.name
+    return Step(kind=StepKind.COPY, title=line.text, arguments=arguments, files=tuple(files))
 
 
 def _joined(text: str) -> list[tuple[int, str]]:
@@ -189,9 +228,14 @@ def _joined(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def _pairs(text: str, where: str, *, may_lack_value: bool = False) -> dict[str, str]:
-    """Names and values of ENV and ARG. Raises InvalidError."""
-    words = shlex.split(text)
+def _pairs(
+    text: str, values: Mapping[str, str], where: str, *, may_lack_value: bool = False
+) -> dict[str, str]:
+    """Names and values of ENV and ARG, with what they mention. Raises InvalidError."""
+    try:
+        words = image_dockerfile_words.words(text, values)
+    except ValueError as error:
+        raise InvalidError(f"{where}: {error}") from error
     if len(words) > 1 and "=" not in words[0] and not may_lack_value:  # ENV name value
         return {words[0]: " ".join(words[1:])}
     found = {}
@@ -203,11 +247,26 @@ def _pairs(text: str, where: str, *, may_lack_value: bool = False) -> dict[str, 
     return found
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with values in the place of names; others are left to the shell."""
+def _workdir(text: str, values: Mapping[str, str], where: str) -> str:
+    try:
+        return " ".join(image_dockerfile_words.words(text, values))
+    except ValueError as error:
+        raise InvalidError(f"{where}: {error}") from error
 
-    def put(found: re.Match[str]) -> str:
-        name = found[1] or found[3]
-        return values.get(name, found[2] if found[2] is not None else found[0])
 
-    return _VARIABLE.sub(put, text)
+def _filled(text: str, values: Mapping[str, str], where: str) -> str:
+    try:
+        return image_dockerfile_words.filled(text, values)
+    except ValueError as error:
+        raise InvalidError(f"{where}: {error}") from error
+
+
+def _known(text: str, where: str, word: str) -> str:
+    """A text without what the image below would have to say. Raises InvalidError."""
+    for name in mentioned(text):
+        if f"${{{name}}}" in text:
+            raise InvalidError(
+                f"{where}: {word}: ${name} is set by no ENV or ARG before it, and what the image "
+                f"below sets is not known yet: write the value"
+            )
+    return image_variables.filled(text, {})

@@ -203,5 +203,8 @@ def _walk(source: Path, ignored: Ignored) -> Iterator[tuple[str, str, bytes]]:
             elif entry.is_file():
                 kind = _FILE
             else:
-                continue  # a socket, a pipe or a device has no content
+                raise OSError(
+                    f"{entry.path} in it is a pipe, a socket or a device, which has no content: "
+                    f"leave it out by ignore=[{relative!r}]"
+                )
             yield entry.path, relative, kind

@@ -41,8 +41,14 @@ def check(raw: Any) -> None:
         raise InvalidError(
             f"Image.run_function({raw!r}): give a plain function, without @app.function()"
         )
-    if not inspect.isfunction(raw) or inspect.iscoroutinefunction(raw):
+    if inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw):
         raise InvalidError(f"Image.run_function({raw!r}): give a function that is not async")
+    if not inspect.isfunction(raw):
+        kind = "a class" if isinstance(raw, type) else f"a {type(raw).__name__}"
+        raise InvalidError(
+            f"Image.run_function({raw!r}): it is {kind}; give a function that is written with def, "
+            f"which calls it, and what it is called with as args= and kwargs="
+        )
     if raw.__name__ == "<lambda>":
         raise InvalidError("Image.run_function(lambda): write a function with a name")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from rekindle.sdk import image_commands
 from rekindle.sdk.image_chain import Chain, Planned
@@ -13,20 +13,23 @@ from rekindle.wire.images import Step, StepKind
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rekindle.sdk.image_commands import PackageOptions
+    from rekindle.sdk.image_commands import PackageOptions, StepOptions
 
 
 class InstallsPackages(Chain):
     """Mixed into Image."""
 
-    def apt_install(self, *packages: str | list[str], **given: Unpack[PackageOptions]) -> Self:
+    def apt_install(self, *packages: str | list[str], **given: Unpack[StepOptions]) -> Self:
         """Install packages of Debian (or what the base's apt knows), without what they recommend.
 
         ``env``, ``secrets``: variables of this step alone. ``force_build``: build it even where it
         is there. Raises InvalidError.
         """
         names = image_commands.packages("apt_install", packages)
-        return self._run("apt_install", names, image_commands.apt(names), given)
+        options = cast("PackageOptions", given)  # some of those
+        return self._run(
+            *("apt_install", names, image_commands.apt(names), options), of_packages=False
+        )
 
     def pip_install(self, *packages: str | list[str], **given: Unpack[PackageOptions]) -> Self:
         """Install packages by pip, with the index and constraints that the node's pip is set to.

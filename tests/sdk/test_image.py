@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -147,6 +149,13 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
             "put it first, or give that one copy=True",
         ),
         (lambda: _base().run_commands("a", secrets=["a-name"]), "Secret.from_name"),
+        (lambda: _base().run_commands("a", volumes={"/x": "a-name"}), "at /x is a str"),
+        (lambda: _base().run_commands("a", volumes={"x": "a-name"}), "must be an absolute path"),
+        (lambda: _base().run_function(_fill, volumes={"/x": 3}), "at /x is a int"),
+        (lambda: _base().run_function(functools.partial(_fill, 1)), "it is a partial; give a"),
+        (lambda: _base().run_function(print), "it is a builtin_function_or_method; give a"),
+        (lambda: _base().run_function("f".upper), "which calls it, and what it is called with"),
+        (lambda: _base().run_function(_never), "not async"),
         (lambda: rekindle.App("a", image="debian"), "must be a rekindle.Image"),
         (lambda: rekindle.App("a").function(image="debian"), "must be a rekindle.Image"),
     ],
@@ -154,6 +163,15 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
 def test_what_cannot_be_is_refused_where_it_is_declared(declare: object, said: str) -> None:
     with pytest.raises(InvalidError, match=said):
         declare()  # type: ignore[operator]
+
+
+async def _never() -> None: ...
+
+
+def test_apt_takes_no_option_of_pip() -> None:
+    for option in ("pre", "find_links", "index_url", "extra_options"):
+        with pytest.raises(TypeError, match=f"apt_install got an unexpected keyword .*{option}"):
+            _base().apt_install("a", **{option: True})  # type: ignore[arg-type]
 
 
 def test_an_unknown_option_names_the_nearest() -> None:
@@ -223,6 +241,20 @@ def test_a_file_that_is_not_there_is_named_when_the_app_is_run(tmp_path: Path) -
     image = _base().add_local_file(tmp_path / "none", "/x/")
     with pytest.raises(InvalidError, match="none cannot be added to an image"):
         image.spec()
+
+
+def test_what_is_added_is_what_the_method_says(tmp_path: Path) -> None:
+    file = _tree(tmp_path / "folder", ["a"]) / "a"
+    for image, said in (
+        (_base().add_local_file(file.parent, "/x"), "is no file but a folder; .*add_local_dir"),
+        (_base().add_local_dir(file, "/x", copy=True), "is no folder but a file; .*add_local_file"),
+    ):
+        with pytest.raises(InvalidError, match=said):
+            image.spec()
+    os.mkfifo(file.parent / "pipe")
+    with pytest.raises(InvalidError, match=r"folder/pipe in it is a pipe, .* ignore=\['pipe'\]"):
+        _base().add_local_dir(file.parent, "/x").spec()
+    _base().add_local_dir(file.parent, "/x", ignore=["pipe"]).spec()
 
 
 def test_modules_go_where_runners_import_them_from(

@@ -64,11 +64,36 @@ def test_its_lines_are_the_steps(tmp_path: Path) -> None:
         ("RUN --mount=type=cache x", "RUN with --mount=type=cache is not supported"),
         ("RUN <<EOF", "here-document"),
         ("ENV A", "line 2"),
+        ("ENV A='b", "line 2: ' is not closed"),
+        ("COPY $WHERE/a /b", r"line 2: COPY: \$WHERE is set by no ENV or ARG before it"),
     ],
 )
 def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(InvalidError, match=said):
         _steps(tmp_path, f"FROM debian:13\n{line}\n")
+
+
+def test_quotes_and_variables_are_read_as_docker_reads_them(tmp_path: Path) -> None:
+    _, *envs, run, other, brackets, shell = _steps(
+        tmp_path,
+        r"""
+        FROM debian:13
+        ARG V=1
+        ENV A="x $V" B='$V' C=\$V D=${V}y E=${V:+set}
+        ENV A=2 F="$A" G="${NONE_OF_US:-else}"
+        RUN [ -d /etc ] && echo $A
+        RUN ["echo", "$A b"]
+        RUN [[ -d /etc ]]
+        CMD echo $A
+        """,
+    )
+    assert envs[0].env == {"A": "x 1", "B": "$V", "C": "$V", "D": "1y", "E": "set"}
+    assert envs[1].env == {"A": "2", "F": "x 1", "G": "${NONE_OF_US:-else}"}
+    assert "mentions" not in envs[0].arguments and "mentions" in envs[1].arguments
+    assert run.commands == ("export V=1; [ -d /etc ] && echo $A",)
+    assert other.commands == ("export V=1; echo '$A b'",)
+    assert brackets.commands == ("export V=1; [[ -d /etc ]]",)
+    assert shell.arguments == {"cmd": "/bin/sh -c 'echo $A'"}
 
 
 def test_lines_go_on_top_of_any_image(tmp_path: Path) -> None:

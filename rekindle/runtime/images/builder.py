@@ -265,7 +265,7 @@ class _Chain:
                 packed=packed,
                 settings=settings,
                 secrets=values,
-                files=[(str(self._kept(one)), one.target) for one in step.files],
+                files=[(str(self._kept(o)), settings.place_of(o.target)) for o in step.files],
                 python_version=self.layers[-1].python_version if self.layers else "",
             ),
             say,

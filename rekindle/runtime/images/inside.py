@@ -67,8 +67,8 @@ def _first(order: Mapping[str, Any]) -> int:
         return _run(order["program"], order["env"], "/", drop=False)
     _enter(order)
     sys.path.clear()  # nothing of the root is imported by this process
-    for source, target in order.get("copies", ()):
-        _copy(source, target)
+    for source, target, name in order.get("copies", ()):
+        _copy(source, target, name)
     env = dict(order["env"])
     workdir = order.get("workdir") or "/"
     os.makedirs(workdir, exist_ok=True)
@@ -159,10 +159,13 @@ def _touch(path: str) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
-def _copy(source: str, target: str) -> None:
-    """Put a file or folder into the root: root's, over what is there."""
+def _copy(source: str, target: str, name: str) -> None:
+    """Put a file or folder into the root: root's, over what is there; a file that has a ``name``
+    into a folder that is there."""
     _say(f"copy {target}")
     place = os.path.realpath(target)
+    if name and os.path.isdir(place):
+        place = os.path.realpath(os.path.join(place, name))
     os.makedirs(posixpath.dirname(place), exist_ok=True)
     if not os.path.isdir(source):
         if os.path.isdir(place):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rekindle.wire import image_variables
 from rekindle.wire.images import Step
 
 
@@ -31,12 +33,21 @@ class Settings:
             for name in ("entrypoint", "shell", "cmd")
             if name in given
         }
+        env, workdir = step.env, given.get("workdir", "")
+        if "mentions" in given:  # of a Dockerfile: what this image sets is known here
+            known = {"PATH": image_variables.PATH, **self.env}
+            env = {name: image_variables.filled(text, known) for name, text in env.items()}
+            workdir = image_variables.filled(workdir, known)
         return dataclasses.replace(
             self,
-            env={**self.env, **step.env},
-            workdir=given.get("workdir", self.workdir),
+            env={**self.env, **env},
+            workdir=self.place_of(workdir) if workdir else self.workdir,
             **words,
         )
+
+    def place_of(self, path: str) -> str:
+        """A path that may be relative to the working directory."""
+        return posixpath.normpath(posixpath.join(self.workdir or "/", path))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from rekindle.runtime.images.reach import Bind
 from rekindle.runtime.images.sandbox import TIMED_OUT, Say
 from rekindle.runtime.images.store import ROOT, Draft, LayerStore
 from rekindle.volumes.registry import Registry
+from rekindle.wire import image_variables
 from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, SOURCE_FILE, Step, StepKind
 from rekindle.wire.volumes import VolumeMount
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Kept from build to build: what pip and uv downloaded.
 _CACHES = {"pip": "PIP_CACHE_DIR", "uv": "UV_CACHE_DIR", "conda": "CONDA_PKGS_DIRS"}
 #: What apt needs while it runs, and nobody afterwards.
@@ -84,7 +84,7 @@ def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, s
     Raises StepFailedError, ImageError, OSError.
     """
     given = reach.of_node(draft.scratch) if step.kind is StepKind.RUN else reach.Reach()
-    env = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+    env = {"PATH": image_variables.PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
     env |= given.env | around.settings.env
     env["PATH"] = f"{env['PATH']}:{RUN}/tools:{RUN}/bin"
     env |= {
@@ -123,7 +123,8 @@ def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, s
     if step.kind is StepKind.COPY:
         sources = [f"{RUN}/files/{at}" for at in range(len(around.files))]
         targets = [target for _, target in around.files]
-        order["copies"] = list(zip(sources, targets, strict=True))
+        into = step.arguments.get("into", "")
+        order["copies"] = [(*one, into) for one in zip(sources, targets, strict=True)]
     if step.kind is StepKind.CALL:
         order["argv"] = _call(step, around.python_version)
     status, found = sandbox.run(order, say, step.timeout_s)

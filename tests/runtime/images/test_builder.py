@@ -168,6 +168,34 @@ def test_secrets_reach_the_step_and_are_in_no_log_layer_or_record(store: LayerSt
         ensure(without.spec(), store=store)
 
 
+def test_lines_of_a_dockerfile_know_what_the_image_below_them_sets(
+    store: LayerStore, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_text("data")
+    below = base().env({"BASE": "/srv/of-base", "OTHER": "other"}).workdir("/work")
+    image = below.dockerfile_commands(
+        "COPY data .",
+        "COPY data /etc",  # a folder of the image
+        "ENV PATH=/opt/x/bin:$PATH SAID='$BASE' NONE=<$NOBODY> ELSE=${NOBODY:-else}",
+        "WORKDIR $BASE",
+        "WORKDIR below",
+        "COPY data more/",
+        "ENV BASE=$OTHER AGAIN=$BASE",
+        "RUN pwd > said",
+        context_dir=tmp_path,
+    )
+    built, _ = build(image, store)
+    env = dict(built.env)
+    assert env["PATH"] == "/opt/x/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert (env["SAID"], env["NONE"], env["ELSE"]) == ("$BASE", "<>", "else")
+    assert (env["BASE"], env["AGAIN"]) == ("other", "/srv/of-base")
+    assert built.workdir == "/srv/of-base/below"
+    ran, more, etc, work, *_ = built.lowers
+    assert (ran / "srv/of-base/below/said").read_text() == "/srv/of-base/below\n"
+    assert (more / "srv/of-base/below/more/data").read_text() == "data"
+    assert files_of(etc) == {"etc/data"} and files_of(work) == {"work/data"}
+
+
 def test_no_line_of_a_secret_of_several_lines_is_printed(store: LayerStore) -> None:
     """A key, for example: what is printed is looked at line by line."""
     secret = Secret.from_dict({"KEY": "first-abcdef\n  second-ghijkl \nend\n", "PART": "abcdef"})
