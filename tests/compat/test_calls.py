@@ -177,6 +177,13 @@ _PROGRAM = """
             raised(lambda: Model().run.update_autoscaler(min_containers=1)),
         ]
 
+    def backlog():
+        for _ in range(600):  # what nodes say of their pools comes a moment later
+            if not (left := add.get_current_stats().backlog):
+                break
+            time.sleep(0.05)
+        return left
+
     @app.local_entrypoint()
     def main(number: int = 1, flag: bool = False):
         unordered = sorted(add.map(range(5), order_outputs=False))
@@ -204,7 +211,7 @@ _PROGRAM = """
             "nested": outer.remote(3),
             "model": [Model(size=2).run.remote(1), Model(3).run.local(1), Model(3).size],
             "concurrent": list(add.with_concurrency(max_inputs=4).map(range(4))),
-            "stats": add.get_current_stats().backlog,
+            "stats": backlog(),
             "sizes": sizes(),
             "no such call": raised(unknown),
             "no such app": raised(modal.Function.from_name("no-such-app", "f").hydrate),
