@@ -65,12 +65,15 @@ def began(gate: Gate) -> Counter[int]:
     return Counter(map(int, lines))
 
 
-def down(home: Home, gate: Gate) -> None:
-    """Once some inputs run (again), and others wait: `rekindle down`."""
-    before = began(gate).total()
+def down(home: Home, gate: Gate, before: int = 0) -> int:
+    """Once some inputs run (again), and others wait: `rekindle down`; how many have begun by then.
+
+    ``before``: how many had begun when it was down last.
+    """
     wait_until(lambda: began(gate).total() > before + 1, "inputs to begin")
     ended = home.rekindle("down")
     assert ended.out == "The instance is down.\n"
+    return began(gate).total()
 
 
 def complete_once(home: Home, gate: Gate, call_id: str) -> None:
@@ -103,8 +106,9 @@ def test_a_deployed_app_may_be_taken_down_more_often_than_deliveries_may_be_lost
     home.rekindle("deploy", home.script(APP))
     submit = home.script(SUBMIT, "submit.py")
     call_id = home.python(submit, gate.directory, str(INPUTS)).out.strip()
+    begun = 0
     for _ in range(TIMES):
-        down(home, gate)
+        begun = down(home, gate, begun)
         home.up()
     gate.open()
     complete_once(home, gate, call_id)
