@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import InvalidError
+from rekindle.linux.whole_directory import whole_directory
 
 
 def unpack(digest: str, data: bytes) -> Path:
     """The directory that holds the bundle. Raises InvalidError for one that is not sound."""
     if not digest.isalnum():
         raise InvalidError(f"a source bundle's digest is not a name: {digest!r}")
-    root = paths.sources_dir()
-    target = root / digest
+    target = paths.sources_dir() / digest
     if target.is_dir() and _is_whole(target, data):
         return target
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+        with whole_directory(target) as draft, zipfile.ZipFile(io.BytesIO(data)) as bundle:
             for name in bundle.namelist():
                 if name.startswith("/") or ".." in Path(name).parts:
                     raise InvalidError(f"a source bundle names a file outside itself: {name!r}")
             bundle.extractall(draft)
-        if target.is_dir() and not _is_whole(target, data):  # else another start mended it
-            shutil.rmtree(target)
-        try:
-            os.rename(draft, target)
-        except OSError:
-            if not target.is_dir():  # else another start was first
-                raise
+            if target.is_dir() and not _is_whole(target, data):  # else another start mended it
+                shutil.rmtree(target)
     except zipfile.BadZipFile as error:
         raise InvalidError(f"a source bundle is damaged: {error}") from error
-    finally:
-        if draft.is_dir():
-            shutil.rmtree(draft)
     return target
 
 

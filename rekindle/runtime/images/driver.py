@@ -14,11 +14,11 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle.exception import InvalidError
+from rekindle.linux.whole_directory import whole_directory
 
 #: Where its libraries and programs are, where that is none of the places below.
 VARIABLE = "REKINDLE_DRIVER_DIR"
@@ -58,9 +58,7 @@ def provide(into: Path) -> Path | None:
     target = into / digest.hexdigest()[:16]
     if target.is_dir():
         return target
-    into.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=into))
-    try:
+    with whole_directory(target) as draft:
         draft.chmod(0o755)
         for name, path in files.items():
             place = draft / name
@@ -70,13 +68,6 @@ def provide(into: Path) -> Path | None:
                 _put(path, real)
             if place.name != path.name:
                 place.symlink_to(path.name)
-        try:
-            os.rename(draft, target)
-        except OSError:
-            if not target.is_dir():  # else another agent was first
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.linux.whole_directory import whole_directory
 from rekindle.wire import plain_contract
 
 #: Of the package, what no user code and no runner imports: the agent, the controller, CRIU.
@@ -44,9 +43,7 @@ def provide(into: Path) -> Path:
     target = into / digest.hexdigest()[:16]
     if target.is_dir():
         return target
-    into.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=into))
-    try:
+    with whole_directory(target) as draft:
         draft.chmod(0o755)
         for name, path in files.items():
             there = draft / name
@@ -54,13 +51,6 @@ def provide(into: Path) -> Path:
             shutil.copy2(path, there)
         for name, text in written.items():
             (draft / name).write_text(text, encoding="utf-8")
-        try:
-            os.rename(draft, target)
-        except OSError:
-            if not target.is_dir():  # else another agent was first
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 
