@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import markdown
+from tests import scripts
 from tests.bench.reports import report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -16,11 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs/update_figures.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load(ROOT / "docs/update_figures.py")
 
 
 def test_figures_replace_what_is_between_the_marks(script: Any, tmp_path: Path) -> None:

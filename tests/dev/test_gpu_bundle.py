@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,15 +9,13 @@ import zipfile
 from pathlib import Path
 from types import ModuleType
 
+from tests import scripts
+
 DEV = Path(__file__).parents[2] / "dev"
 
 
 def _bundle() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_bundle", DEV / "gpu_bundle.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load(DEV / "gpu_bundle.py")
 
 
 def test_what_rekindle_needs_is_taken_from_the_lock_with_its_hashes() -> None:

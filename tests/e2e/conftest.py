@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import images
 from tests.e2e.harness import Gate, Home, a_home, a_shared_home
 
 
@@ -13,6 +14,15 @@ from tests.e2e.harness import Gate, Home, a_home, a_shared_home
 def home() -> Iterator[Home]:
     """A home of the test's own; nothing may be left in it."""
     with a_home() as made:
+        yield made
+
+
+@pytest.fixture
+def home_with_base() -> Iterator[Home]:
+    """A home with a store of image layers of its own, which has the base."""
+    with a_home() as made:
+        images.store_with_base(made.root / "images")
+        made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
         yield made
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from rekindle.runtime.images.builder import ensure
-from rekindle.runtime.images.store import LayerStore
 from tests import images
-from tests.e2e.harness import Home, a_home
+from tests.e2e.harness import Home
 
 pytestmark = images.BUILDS
 
@@ -130,13 +126,9 @@ _PROGRAM = """
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
-    """A home with a store of its own, which has the base."""
-    ensure(images.base().spec(), store=LayerStore(images.KEPT))
-    with a_home() as made:
-        made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
-        images.store_with_base(made.root / "images")
-        yield made
+def home(home_with_base: Home) -> Home:
+    """Its store of layers is its own, and has the base."""
+    return home_with_base
 
 
 def test_calls_objects_and_errors_are_as_ever_without_grpc_in_the_image(home: Home) -> None:

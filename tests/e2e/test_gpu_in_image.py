@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.runtime.images import driver
-from rekindle.runtime.images.builder import ensure
-from rekindle.runtime.images.store import LayerStore
 from tests import images
-from tests.e2e.harness import Home, a_home
+from tests.e2e.harness import Home
 from tests.gpu_restore import machines
 from tests.runtime.images import driver_tree
 
@@ -67,13 +63,9 @@ _PROGRAM = """
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
-    """A home with a store of its own, which has the base."""
-    ensure(images.base().spec(), store=LayerStore(images.KEPT))
-    with a_home() as made:
-        made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
-        images.store_with_base(made.root / "images")
-        yield made
+def home(home_with_base: Home) -> Home:
+    """Its store of layers is its own, and has the base."""
+    return home_with_base
 
 
 def test_with_gpu_the_driver_is_there_read_only_and_without_it_is_not(home: Home) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import images
-from tests.e2e.harness import Home, a_home
+from tests.e2e.harness import Home
 from tests.e2e.test_guides_of_objects import program
 
 pytestmark = images.BUILDS
@@ -16,12 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
-    """A home with the base in it."""
-    with a_home() as made:
-        images.store_with_base(made.root / "images")
-        made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
-        yield made
+def home(home_with_base: Home) -> Home:
+    """Its store of layers is its own, and has the base."""
+    return home_with_base
 
 
 def test_what_the_page_shows_runs_and_prints_what_it_should(home: Home) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -134,12 +133,9 @@ def base() -> None:
 
 
 @pytest.fixture
-def homes(base: None) -> Iterator[Home]:
-    """A home with a store of its own, which has the base."""
-    with a_home() as made:
-        made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
-        images.store_with_base(made.root / "images")
-        yield made
+def homes(base: None, home_with_base: Home) -> Home:
+    """Its store of layers is its own, and has the base."""
+    return home_with_base
 
 
 def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one_else(

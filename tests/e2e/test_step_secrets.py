@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rekindle.runtime.images.builder import ensure
-from rekindle.runtime.images.store import LayerStore
 from tests import images
-from tests.e2e.harness import COMMAND, PATIENCE_S, Home, a_home
+from tests.e2e.harness import COMMAND, PATIENCE_S, Home
 
 pytestmark = images.BUILDS
 
@@ -48,13 +45,9 @@ _PROGRAM = """
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
-    """A home with a store of its own, which has the base."""
-    ensure(images.base().spec(), store=LayerStore(images.KEPT))
-    with a_home() as made:
-        made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
-        images.store_with_base(made.root / "images")
-        yield made
+def home(home_with_base: Home) -> Home:
+    """Its store of layers is its own, and has the base."""
+    return home_with_base
 
 
 def _keep(home: Home, value: str) -> None:
