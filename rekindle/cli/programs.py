@@ -74,7 +74,8 @@ def split(reference: str) -> tuple[Path, str]:
         if not file.endswith(".py") and dotted.is_file():
             hint = f"; did you mean {dotted}, or -m {file}?"
         elif path.parent.is_dir():
-            hint = nearest(path.name, [p.name for p in path.parent.glob("*.py")])
+            folder = file.removesuffix(path.name)
+            hint = nearest(path.name, (p.name for p in path.parent.glob("*.py")), before=folder)
         raise NotFoundError(f"there is no file {file}{hint}")
     if path.suffix != ".py":
         raise InvalidError(f"{file} is not a Python file (.py)")

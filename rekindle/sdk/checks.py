@@ -124,12 +124,15 @@ def environment(parameter: str, value: Any) -> dict[str, str]:
     return out
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` where one of ``known`` is near, otherwise nothing."""
+def nearest(word: str, known: Iterable[str], *, before: str = "") -> str:
+    """``; did you mean 'x'?`` where one of ``known`` is near, otherwise nothing.
+
+    ``before`` is what the user has to write before each of them: the folder of a file.
+    """
     import difflib
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return f"; did you mean {before + found[0]!r}?" if found else ""
 
 
 def parentheses(decorator: str, given: tuple[Any, ...]) -> None:
