@@ -67,8 +67,11 @@ class FramedTransport:
     async def close(self) -> None:
         """See Transport."""
         opening, self._opening = self._opening, None
-        if opening is not None and opening.done() and not opening.exception():
-            await opening.result().close()
+        if opening is None:
+            return
+        (found,) = await asyncio.gather(opening, return_exceptions=True)
+        if isinstance(found, _Connection):
+            await found.close()
 
     async def _ask(self, said: Header, body: bytes) -> AsyncGenerator[bytes, None]:
         """The bodies of the replies. Raises Error, BrokenError."""
