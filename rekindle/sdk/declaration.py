@@ -99,8 +99,6 @@ class DeployedHere:
     name: str
     client: Client
     app_id: str
-    #: That it had when it was deployed or looked up.
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
