@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class FramedTransport:
             raise InternalFailure(f"{method} was not answered")
         return found
 
-    async def many(self, method: str, request: Any, reply: Any) -> AsyncIterator[Any]:
+    async def many(self, method: str, request: Any, reply: Any) -> AsyncGenerator[Any, None]:
         """See Transport."""
         asked = self._ask({"method": method}, request.SerializeToString())
         async with contextlib.aclosing(asked):
