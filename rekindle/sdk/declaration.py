@@ -21,6 +21,7 @@ from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
+from rekindle.wire import runner_variables
 from rekindle.wire.environment import split_name
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Declaration:
             return deployed.resolve()
         if self.function_id:
             return running.client_of(self.instance), self.function_id, None
-        app_id = os.environ.get("REKINDLE_APP_ID", "")
+        app_id = os.environ.get(runner_variables.APP_ID, "")
         if not is_local() and app_id:
             from rekindle.sdk.lookups import function_id_of
 
@@ -200,7 +201,7 @@ class Declaration:
             return deployed.is_at_hand()
         if self.function_id or is_local():
             return True
-        return bool(lookups.known_id(os.environ.get("REKINDLE_APP_ID", ""), self.name))
+        return bool(lookups.known_id(os.environ.get(runner_variables.APP_ID, ""), self.name))
 
     def _deployed(self) -> Declaration | None:
         """The handle by name of what is called as a part of a deployed app, if this is."""
