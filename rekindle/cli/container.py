@@ -19,7 +19,7 @@ from rekindle.cli.top_model import runners
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.checks import nearest
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.environment import ENVIRONMENT_VARIABLE, split_name
+from rekindle.wire import runner_variables
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,9 @@ def run_in(found: Found, command: Sequence[str]) -> int:
 def _told(found: Found) -> dict[str, str]:
     """What a runner is told of itself once it has started: its process began without it."""
     runner = found.runner
-    environment, app = split_name(found.name.removesuffix(f".{runner.function}"))
-    return {
-        "REKINDLE_IS_REMOTE": "1",
-        "REKINDLE_APP": app,
-        "REKINDLE_APP_ID": runner.app_id,
-        "REKINDLE_FUNCTION": runner.function,
-        "REKINDLE_RUNNER_ID": runner.id,
-        ENVIRONMENT_VARIABLE: environment,
-    }
+    app = found.name.removesuffix(f".{runner.function}")
+    told = runner_variables.of_function(app, runner.app_id, runner.function)
+    return told | {runner_variables.RUNNER_ID: runner.id}
 
 
 def shell() -> str:

@@ -11,6 +11,7 @@ from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, yes_option
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks
+from rekindle.sdk.environment import Environment
 from rekindle.volumes.registry import Registry
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT
@@ -47,8 +48,8 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 def create(name: str) -> None:
     """Make an empty environment."""
-    checks.name("the environment name", name)
-    _ask("CreateEnvironment", name)
+    operator.connect()
+    Environment.objects.create(name)
     click.echo(f"Created the environment {name}.")
 
 
@@ -59,15 +60,10 @@ def delete(name: str, yes: bool) -> None:
     """End and remove all that is in an environment, and the environment."""
     if name == DEFAULT_ENVIRONMENT:
         raise InvalidError(f"the environment {name} is always there; it cannot be deleted")
-    known = _known()
-    row = _row_of(name, known)
+    row = _row_of(name, _known())
     held = ", ".join(f"{row[kind]} {kind}" for kind in _KINDS if row[kind]) or "nothing in it"
     confirm(f"Delete the environment {name} for good, with {held}?", yes=yes)
-    if name in known:
-        _ask("DeleteEnvironment", name)
-    registry = Registry.default()
-    for record in registry.all(name):
-        registry.delete(record)
+    Environment.objects.delete(name)
     click.echo(f"Deleted the environment {name}, with {held}.")
 
 
@@ -91,11 +87,6 @@ def rename(name: str, new_name: str) -> None:
         operator.request(client, "RenameEnvironment", request, pb.EnvironmentInfo, _PATIENCE_S)
     Registry.default().rename_environment(name, new_name)
     click.echo(f"The environment {name} is called {new_name} now.")
-
-
-def _ask(method: str, name: str) -> None:
-    request = pb.EnvironmentRequest(name=name)
-    operator.request(operator.connect(), method, request, pb.EnvironmentInfo, _PATIENCE_S)
 
 
 def _known() -> dict[str, pb.EnvironmentInfo]:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from rekindle import paths
+from rekindle.blobs.lazy import cache
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, module_option, yes_option
 from rekindle.cli.tables import console, duration, print_json, size, table
@@ -230,8 +231,7 @@ def _arrived_bytes(store: LayerStore, layer: Layer) -> int:
     stored = store.stored(layer.name)
     if not layer.packing or stored is None or store.packed(layer.name).exists():
         return 0
-    parts = paths.lazy_dir().glob(f"{stored.blob}-*/data")
-    return sum(part.stat().st_blocks * 512 for part in parts)
+    return cache.arrived_bytes(paths.lazy_dir(), stored.blob)
 
 
 def _described(store: LayerStore, layer: Layer, in_use: set[str]) -> dict[str, Any]:

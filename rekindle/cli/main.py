@@ -40,7 +40,9 @@ def _run(argv: Sequence[str]) -> int:
 
         return group.run(argv)
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing may be written at exit either.
+        if not _reader_has_gone():
+            raise  # it was another pipe
+        # Nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Error as error:
@@ -48,6 +50,16 @@ def _run(argv: Sequence[str]) -> int:
 
         failure.show_error(wording.of_commands(error, argv))
         return 1
+
+
+def _reader_has_gone() -> bool:
+    """Whether whoever read our output has gone."""
+    import select
+
+    looking = select.poll()
+    for fd in (1, 2):
+        looking.register(fd, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in looking.poll(0))
 
 
 def _plain_run(argv: Sequence[str]) -> tuple[str, bool] | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import os
 from typing import Any
 
 import click
@@ -45,13 +44,7 @@ def queue() -> None:
 # ---- both ----------------------------------------------------------------------------------------
 
 
-def _use_instance() -> None:
-    """Ask the instance that other commands ask. Raises ConnectionError where none is up."""
-    os.environ[choosing.VARIABLE] = str(choosing.existing())
-
-
 def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> None:
-    _use_instance()
     report = operator.report(operator.connect(), pools=False)
     known = {one.object_id: one for one in report.objects.objects}
     rows: list[tuple[Handle, ObjectInfo, int, pb.ObjectStatus]] = []
@@ -91,7 +84,6 @@ def _row(one: Handle, info: ObjectInfo, count: int, more: pb.ObjectStatus) -> di
 
 
 def _create(kind: type[Dict] | type[Queue], name: str, env: str | None) -> None:
-    _use_instance()
     kind.objects.create(name, environment_name=env)
     click.echo(f"{kind.__name__} {name!r} is there.")
 
@@ -99,7 +91,7 @@ def _create(kind: type[Dict] | type[Queue], name: str, env: str | None) -> None:
 def _delete(
     kind: type[Dict] | type[Queue], name: str, env: str | None, yes: bool, missing: bool
 ) -> None:
-    _use_instance()
+    choosing.existing()  # nothing is asked where no instance is up
     confirm(f"Delete {kind.__name__} {name!r} and all that is in it?", yes=yes)
     kind.objects.delete(name, allow_missing=missing, environment_name=env)
     click.echo(f"{kind.__name__} {name!r} is deleted.")
@@ -162,7 +154,6 @@ def get(name: str, key: str, number: bool, as_repr: bool, env: str | None) -> No
     \b
     rekindle dict get scores --repr "('anna', 7)"
     """
-    _use_instance()
     missing = object()
     found = Dict.from_name(name, environment_name=env).get(_parsed(key, number, as_repr), missing)
     if found is missing:
@@ -185,7 +176,6 @@ def items(name: str, n: int, every: bool, as_repr: bool, env: str | None, as_jso
 
     With --json all as strings.
     """
-    _use_instance()
     rows: list[tuple[str, str]] = []
     more = False
     for key, value in Dict.from_name(name, environment_name=env).items():
@@ -210,7 +200,7 @@ def items(name: str, n: int, every: bool, as_repr: bool, env: str | None, as_jso
 @yes_option
 def clear_dict(name: str, env: str | None, yes: bool) -> None:
     """Take everything out of a Dict."""
-    _use_instance()
+    choosing.existing()  # nothing is asked where no instance is up
     confirm(f"Take everything out of Dict {name!r}?", yes=yes)
     Dict.from_name(name, environment_name=env).clear()
     click.echo(f"Dict {name!r} is empty.")
@@ -230,7 +220,7 @@ _total_option = click.option("-t", "--total", is_flag=True, help="All partitions
 @yes_option
 def clear_queue(name: str, partition: str | None, every: bool, env: str | None, yes: bool) -> None:
     """Take everything out of one partition, or of all."""
-    _use_instance()
+    choosing.existing()  # nothing is asked where no instance is up
     confirm(f"Take everything out of Queue {name!r}?", yes=yes)
     Queue.from_name(name, environment_name=env).clear(partition=partition, all=every)
     click.echo(f"Queue {name!r} is empty.")
@@ -244,7 +234,6 @@ def clear_queue(name: str, partition: str | None, every: bool, env: str | None, 
 @json_option
 def length(name: str, partition: str | None, total: bool, env: str | None, as_json: bool) -> None:
     """Print how many values there are."""
-    _use_instance()
     found = Queue.from_name(name, environment_name=env).len(partition=partition, total=total)
     print_json(found) if as_json else click.echo(found)
 
@@ -257,7 +246,6 @@ def length(name: str, partition: str | None, total: bool, env: str | None, as_js
 @json_option
 def peek(name: str, n: int, partition: str | None, env: str | None, as_json: bool) -> None:
     """Print the next N values (1); they stay in the Queue."""
-    _use_instance()
     found: list[str] = []
     for value in Queue.from_name(name, environment_name=env).iterate(partition=partition):
         found.append(str(value))

@@ -5,6 +5,7 @@ Knows nothing of what is declared in it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -159,7 +160,6 @@ def _load_stdin() -> ModuleType:
     if sys.stdin is None or sys.stdin.isatty():
         raise InvalidError("-: a program is read from standard input, which is a terminal here")
     import hashlib
-    import time
 
     from rekindle import paths
 
@@ -170,8 +170,16 @@ def _load_stdin() -> ModuleType:
     draft = file.with_name(f".{os.getpid()}")
     draft.write_bytes(text)
     draft.replace(file)
-    for other in kept.glob("*/stdin.py"):
-        if other.stat().st_mtime < time.time() - _KEPT_S:
-            other.unlink(missing_ok=True)
-            other.parent.rmdir()
+    _forget_older(kept)
     return load_script(file, neighbours=Path.cwd())
+
+
+def _forget_older(kept: Path) -> None:
+    """Remove programs that have had their time, and what Python compiled of them."""
+    import shutil
+    import time
+
+    for other in kept.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another command has just removed it
+            if other.stat().st_mtime < time.time() - _KEPT_S:
+                shutil.rmtree(other, ignore_errors=True)  # what it leaves, the next one finds

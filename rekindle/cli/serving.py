@@ -6,6 +6,7 @@ however it does, the child of the present version stops the app. The parent star
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -83,11 +84,11 @@ class Serving:
         if served.error:
             return served
         if served.unchanged and self._present in self._lives:
-            os.write(life, _NOT_NEEDED)
+            _say(life, _NOT_NEEDED)
             return served
         if self._present in self._lives:
             same = served.name == self._app
-            os.write(self._lives[self._present], _REPLACED if same else _RENAMED)
+            _say(self._lives[self._present], _REPLACED if same else _RENAMED)
         self._present, self._app, self.version = pid, served.name, served.version
         return served
 
@@ -108,6 +109,11 @@ class Serving:
         for pid in self._lives:
             os.waitpid(pid, 0)
         self._lives.clear()
+
+
+def _say(life: int, word: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has just ended by itself
+        os.write(life, word)
 
 
 # ---- the child ---------------------------------------------------------------------------------

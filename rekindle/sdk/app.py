@@ -22,8 +22,9 @@ from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated, generators_of, hooks_of
 from rekindle.sdk import checks, environments, options
+from rekindle.sdk.app_life import AppLife
 from rekindle.sdk.cls import Cls, check_class
-from rekindle.sdk.declaration import AppState, Declaration
+from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.dual import Dual, in_thread
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
@@ -33,9 +34,7 @@ from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.sdk.sharing import shared
 
 if TYPE_CHECKING:
-    from rekindle.sdk.deploying import Deployed
     from rekindle.sdk.image import Image
-    from rekindle.sdk.run import AppRun
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
 
@@ -43,7 +42,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class App(AppState):
+class App(AppLife):
     """A group of functions and classes that run together.
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
@@ -85,13 +84,6 @@ class App(AppState):
     def __reduce__(self) -> tuple[Any, ...]:
         # In a runner an App is a name: functions that mention it do not carry it along.
         return App, (self.name,)
-
-    @property
-    def app_id(self) -> str | None:
-        """The id of the running or deployed app (``ap-...``); None while it is neither."""
-        if self.running is not None:
-            return self.running.app_id
-        return self.deployed.app_id if self.deployed is not None else None
 
     # ---- declaring -----------------------------------------------------------------------------
 
@@ -250,7 +242,7 @@ class App(AppState):
         self.declarations[name] = declaration
         return declaration
 
-    # ---- running -------------------------------------------------------------------------------
+    # ---- others ----------------------------------------------------------------------------------
 
     def include(self, other: App, *, inherit_tags: bool = True) -> App:
         """Have all that another app declares in this one as well; this app.
@@ -274,111 +266,9 @@ class App(AppState):
             self.tags = {**other.tags, **self.tags}
         return self
 
-    @property
-    def set_tags(self) -> Dual[[dict[str, str]], None, Awaitable[None]]:
-        """``set_tags(tags)``: these in place of its tags.
-
-        Of an app that was deployed or looked up here: now; of others when they are deployed.
-        Raises InvalidError.
-        """
-
-        def blocking(tags: dict[str, str], *, client: None = None) -> None:
-            checks.of_this_instance("app.set_tags", client=client)
-            checked = checks.tags(tags)
-            if self.deployed is not None:
-                from rekindle.sdk import deploying
-
-                deploying.set_tags(self.deployed, checked)
-            self.tags = checked
-
-        return in_thread(blocking)
-
-    @property
-    def get_tags(self) -> Dual[[], dict[str, str], Awaitable[dict[str, str]]]:
-        """``get_tags()``: its tags; of an app that was looked up, those that it had then."""
-
-        def blocking(*, client: None = None) -> dict[str, str]:
-            checks.of_this_instance("app.get_tags", client=client)
-            return dict(self.tags)
-
-        return in_thread(blocking)
-
-    # ---- staying -------------------------------------------------------------------------------
-
-    @property
-    def deploy(self) -> Dual[..., Deployed, Awaitable[Deployed]]:
-        """``deploy(*, name=None, environment_name=None, tag="", strategy="rolling")``.
-
-        Have it stay, as its next version.
-
-        It runs on the instance of ``rekindle up`` (or ``$REKINDLE_DIR``), which is brought up where
-        it is not. All calls go to the new version at once; the same content again is no new
-        version. ``strategy``: "rolling" waits for its first start, and lets the runners of the
-        former one end what they have; "recreate" stops them, and what they had runs again by the
-        new code. ``tag``: up to 50 characters that the history shows. ``environment_name``: the
-        name space that it lies in; without, that of this process. Raises InvalidError, StartError,
-        SerializationError, ConnectionError.
-        """
-
-        def blocking(
-            *,
-            name: str | None = None,
-            tag: str = "",
-            strategy: str = "rolling",
-            environment_name: str | None = None,
-            client: None = None,
-        ) -> Deployed:
-            from rekindle.sdk import deploying
-
-            checks.of_this_instance("app.deploy", client=client)
-            return deploying.deploy(self, name, tag, strategy, environment_name)
-
-        return in_thread(blocking)
-
     #: ``lookup(name, *, create_if_missing=False, environment_name=None)``: a deployed app by its
     #: name; an empty one, or NotFoundError, where there is none.
     lookup: Dual[..., App, Awaitable[App]]
-
-    @property
-    def stop(self) -> Dual[[], None, Awaitable[None]]:
-        """``stop()``: end the deployed app; what is queued and runs is cancelled.
-
-        Raises InvalidError where it was neither deployed nor looked up here.
-        """
-
-        def blocking() -> None:
-            from rekindle.sdk import deploying
-
-            deploying.stop(self)
-
-        return in_thread(blocking)
-
-    def run(
-        self,
-        *,
-        name: str | None = None,
-        detach: bool = False,
-        interactive: bool = False,
-        environment_name: str | None = None,
-        client: None = None,
-    ) -> AppRun[App]:
-        """Run the app while a ``with`` (or ``async with``) block lasts; the app, as its target.
-
-        ``detach``: what was spawned goes on when the block or the program ends; the app ends after
-        the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.
-        ``interactive``: runners may have this program's terminal (``rekindle.interact()``).
-        Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
-        taken down at the end. ``environment_name``: as of ``deploy``. Raises InvalidError when the
-        app runs already, or while the module is being imported; SerializationError when code cannot
-        travel; ConnectionError when no instance comes up.
-        """
-        from rekindle.sdk.run import AppRun
-
-        checks.of_this_instance("app.run", client=client)
-        if name is not None:
-            checks.name("the app name", name)
-        where = environments.environment_of(environment_name)
-        return AppRun(self, name, where, detach=detach, interactive=interactive)
 
 
 class FunctionDecorator:
@@ -429,8 +319,7 @@ def lookup(
     checks.of_this_instance("App.lookup", client=client)
     made = App(name)
     known_as = environments.app_in(environment_name, name)
-    made.deployed = deploying.look_up(known_as, create_if_missing=create_if_missing)
-    made.tags = dict(made.deployed.tags)
+    made.deployed, made.tags = deploying.look_up(known_as, create_if_missing=create_if_missing)
     return made
 
 

@@ -38,6 +38,7 @@ class Binding:
         #: What was given by position, where their names are not known yet.
         self.args = args
         self._packed: tuple[tuple[ClassParameter, ...], bytes] | None = None
+        self._making = threading.Lock()
         self._local_lock = threading.Lock()
         self._local_object: Any = None
         self._local_ready = False
@@ -86,12 +87,13 @@ class Binding:
                 f"{self.declaration.name}: its code is not in this process, only a handle to it; "
                 f"use .remote()"
             )
-        if self._local_object is None:
-            made = raw.__new__(raw)
-            for key, parameter in parameters_of(raw).items():
-                setattr(made, key, self.parameters.get(key, parameter.default))
-            self_calls.offer_on(made, self.declaration.methods, partial(handle, self))
-            self._local_object = made
+        with self._making:
+            if self._local_object is None:
+                made = raw.__new__(raw)
+                for key, parameter in parameters_of(raw).items():
+                    setattr(made, key, self.parameters.get(key, parameter.default))
+                self_calls.offer_on(made, self.declaration.methods, partial(handle, self))
+                self._local_object = made
         return self._local_object
 
     def call(self, method: str, args: Any, kwargs: Any, handle: MethodOf) -> Any:

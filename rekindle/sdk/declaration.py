@@ -21,6 +21,7 @@ from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
+from rekindle.wire import runner_variables
 from rekindle.wire.environment import split_name
 
 if TYPE_CHECKING:
@@ -99,8 +100,6 @@ class DeployedHere:
     name: str
     client: Client
     app_id: str
-    #: That it had when it was deployed or looked up.
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -171,13 +170,13 @@ class Declaration:
         if app is not None:
             return app.client, app.function_id(self.name), app
         if self.by_name:
-            client = running.client_of(self.instance)
-            return client, self._found_now().function_id, None
+            client, found = self._found_now()
+            return client, found.function_id, None
         if (deployed := self._deployed()) is not None:
             return deployed.resolve()
         if self.function_id:
             return running.client_of(self.instance), self.function_id, None
-        app_id = os.environ.get("REKINDLE_APP_ID", "")
+        app_id = os.environ.get(runner_variables.APP_ID, "")
         if not is_local() and app_id:
             from rekindle.sdk.lookups import function_id_of
 
@@ -202,7 +201,7 @@ class Declaration:
             return deployed.is_at_hand()
         if self.function_id or is_local():
             return True
-        return bool(lookups.known_id(os.environ.get("REKINDLE_APP_ID", ""), self.name))
+        return bool(lookups.known_id(os.environ.get(runner_variables.APP_ID, ""), self.name))
 
     def _deployed(self) -> Declaration | None:
         """The handle by name of what is called as a part of a deployed app, if this is."""
@@ -258,15 +257,19 @@ class Declaration:
 
     def methods_now(self) -> dict[str, str]:
         """Its methods, asked for where they have to be. Raises NotFoundError, ConnectionError."""
-        return {name: name for name in self._found_now().methods} if self.by_name else self.methods
+        if not self.by_name:
+            return self.methods
+        _, found = self._found_now()
+        return {name: name for name in found.methods}
 
     def check_method(self, name: str) -> None:
         """Refuse what is no method of the class. Raises NotFoundError; asks where it has to."""
         if not self.by_name:
             return  # whoever made the handle knew them
-        methods = self._found_now().methods
-        if name not in methods:
-            known = checks.nearest(name, methods) or f" (methods: {', '.join(methods) or 'none'})"
+        _, found = self._found_now()
+        if name not in found.methods:
+            there = ", ".join(found.methods) or "none"
+            known = checks.nearest(name, found.methods) or f" (methods: {there})"
             raise NotFoundError(f"{self.name} has no method {name!r}{known}")
 
     def parameters_at_hand(self) -> tuple[ClassParameter, ...] | None:
@@ -283,10 +286,13 @@ class Declaration:
             return self.parameters_at_hand()
         from rekindle.wire.messages import parameters_of
 
-        return parameters_of(self._found_now().parameters)
+        _, found = self._found_now()
+        return parameters_of(found.parameters)
 
-    def _found_now(self) -> FunctionHandle:
-        return self._found(running.client_of(self.instance), self._deployed_name())
+    def _found_now(self) -> tuple[Client, FunctionHandle]:
+        """What this handle by name stands for now, and who said so."""
+        client = running.client_of(self.instance)
+        return client, self._found(client, self._deployed_name())
 
     @property
     def pinned(self) -> bool:

@@ -84,8 +84,8 @@ def result_of(reply: pb.DeployReply) -> Deployed:
     )
 
 
-def look_up(name: str, *, create_if_missing: bool) -> DeployedHere:
-    """A deployed app by the name that its instance has for it.
+def look_up(name: str, *, create_if_missing: bool) -> tuple[DeployedHere, dict[str, str]]:
+    """A deployed app by the name that its instance has for it, and its tags.
 
     Raises NotFoundError where there is none, or it is stopped.
     """
@@ -95,7 +95,7 @@ def look_up(name: str, *, create_if_missing: bool) -> DeployedHere:
         request = pb.DeployedAppsRequest(app=name)
         found = ask(client, "DeployedApps", request, pb.DeployedAppsReply).apps[0]
         if not found.stopped:
-            return DeployedHere(found.name, client, found.app_id, dict(found.tags))
+            return DeployedHere(found.name, client, found.app_id), dict(found.tags)
         if not create_if_missing:
             raise NotFoundError(f"the app {name!r} is stopped; deploy it again")
     except NotFoundError:
@@ -103,7 +103,7 @@ def look_up(name: str, *, create_if_missing: bool) -> DeployedHere:
             raise
     empty = pb.RegisterAppRequest(app_id=new_app_id(), name=name)
     made = ask(client, "Deploy", pb.DeployRequest(app=empty), pb.DeployReply)
-    return DeployedHere(name, client, made.app.app_id)
+    return DeployedHere(name, client, made.app.app_id), {}
 
 
 def stop(app: AppState) -> None:

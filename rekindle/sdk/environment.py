@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
@@ -31,8 +31,7 @@ class EnvironmentObjects:
         """
         checks.of_this_instance("Environment.objects.create", client=client)
         checks.name("the environment name", name)
-        if not (allow_existing and name in await _names(caller)):
-            await _ask(caller, "CreateEnvironment", name)
+        await _create(caller, name, allow_existing=allow_existing)
 
     @dual
     async def list(
@@ -40,7 +39,8 @@ class EnvironmentObjects:
     ) -> list[Environment]:
         """``list(*, max_objects=None)``: those that have something in them, or were made empty."""
         checks.of_this_instance("Environment.objects.list", client=client)
-        return [Environment(name) for name in (await _names(caller))[:max_objects]]
+        known, with_volumes = await _names(caller)
+        return [Environment(name) for name in [*known, *with_volumes][:max_objects]]
 
     @dual
     async def delete(
@@ -53,13 +53,14 @@ class EnvironmentObjects:
         checks.of_this_instance("Environment.objects.delete", client=client)
         if name == DEFAULT_ENVIRONMENT:
             raise InvalidError(f"the environment {name} is always there; it cannot be deleted")
-        if name not in await _names(caller):
+        known, with_volumes = await _names(caller)
+        if name not in known and name not in with_volumes:
             if not allow_missing:
-                raise _unknown(name, await _names(caller))
+                raise _unknown(name, [*known, *with_volumes])
             return
-        await caller.in_thread(lambda: _delete_volumes(name))
-        if name in await _names(caller):
+        if name in known:  # first: what is ended there may have its volumes
             await _ask(caller, "DeleteEnvironment", name)
+        await caller.in_thread(lambda: _delete_volumes(name))
 
 
 class Environment(SaysWhatToUse):
@@ -94,11 +95,12 @@ class Environment(SaysWhatToUse):
     async def hydrate(self, caller: Caller, client: None = None) -> Self:
         """``hydrate()``: make sure that it is there; itself. Raises NotFoundError."""
         checks.of_this_instance("Environment.hydrate", client=client)
-        names = await _names(caller)
-        if self._name not in names:
-            if not self._create:
-                raise _unknown(self._name, names)
-            await _ask(caller, "CreateEnvironment", self._name)
+        known, with_volumes = await _names(caller)
+        if self._name in known or self._name in with_volumes:
+            return self
+        if not self._create:
+            raise _unknown(self._name, [*known, *with_volumes])
+        await _create(caller, self._name, allow_existing=True)
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -114,22 +116,24 @@ class Environment(SaysWhatToUse):
         return Environment, (self._name,)
 
 
-async def _names(caller: Caller) -> list[str]:
+async def _names(caller: Caller) -> tuple[list[str], list[str]]:
+    """Those that the controller knows, and those that have nothing but volumes, which it does not
+    know of."""
     from rekindle.wire import rekindle_pb2 as pb
 
     client = running.client_of()
     request = client.request(
         "ListEnvironments", pb.ListEnvironmentsRequest(), pb.ListEnvironmentsReply
     )
-    names = [one.name for one in (await caller.run(request)).environments]
+    known = [one.name for one in (await caller.run(request)).environments]
     with_volumes = await caller.in_thread(_with_volumes)
-    return [*names, *sorted(set(with_volumes).difference(names))]
+    return known, sorted(with_volumes.difference(known))
 
 
-def _with_volumes() -> list[str]:
+def _with_volumes() -> set[str]:
     from rekindle.volumes.registry import Registry
 
-    return list(Registry.default().environments())
+    return set(Registry.default().environments())
 
 
 def _delete_volumes(name: str) -> None:
@@ -138,6 +142,14 @@ def _delete_volumes(name: str) -> None:
     registry = Registry.default()
     for record in registry.all(name):
         registry.delete(record)
+
+
+async def _create(caller: Caller, name: str, *, allow_existing: bool) -> None:
+    try:
+        await _ask(caller, "CreateEnvironment", name)
+    except AlreadyExistsError:  # perhaps since a moment ago
+        if not allow_existing:
+            raise
 
 
 async def _ask(caller: Caller, method: str, name: str) -> None:

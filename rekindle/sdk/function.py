@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Un
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.binding import Binding
-from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.declaration import Declaration, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
-from rekindle.sdk.function_pool import FunctionPool
+from rekindle.sdk.function_target import FunctionTarget
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
@@ -27,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Function(FunctionPool, Generic[P, R]):
+class Function(FunctionTarget, Generic[P, R]):
     """A function that can be called here (``local``) or in a runner (``remote`` and the others).
 
     It cannot be called with parentheses: which of the two is meant has to be said. All but
@@ -38,7 +37,6 @@ class Function(FunctionPool, Generic[P, R]):
         self, declaration: Declaration, *, method: str = "", binding: Binding | None = None
     ) -> None:
         super().__init__(declaration, method, binding)
-        self._last_target: CallTarget | None = None
         raw = declaration.raw
         if raw is not None:
             if method:
@@ -102,29 +100,6 @@ class Function(FunctionPool, Generic[P, R]):
             f"{self.name}(...) does not say where it is to run: {self.name}.remote(...) calls it "
             f"in a runner, {self.name}.local(...) in this process"
         )
-
-    def _target(self) -> CallTarget:
-        """What a call needs to know of it. Raises ExecutionError where its app is not running."""
-        last, app = self._last_target, self._declaration.running
-        if last is not None and app is not None and last.app is app:
-            return last
-        client, function_id, app = self._declaration.resolve()
-        params = b""
-        if self._binding is not None:
-            self._declaration.check_method(self._method)
-            params = self._binding.params()
-        target = CallTarget(
-            *(client, function_id, params, self._method, self.name, app),
-            pinned=self._declaration.pinned,
-        )
-        self._last_target = target
-        return target
-
-    async def _target_for(self, caller: Caller) -> CallTarget:
-        """The same; what has to ask for it first does not hold an event loop up."""
-        if caller.blocks or self._declaration.is_at_hand():
-            return self._target()
-        return await caller.in_thread(self._target)
 
     # ---- calls ---------------------------------------------------------------------------------
 
@@ -202,27 +177,6 @@ class Function(FunctionPool, Generic[P, R]):
         return streaming.LoopItems(
             self.name, caller, lambda: self._target_for(caller), args, kwargs
         )
-
-    def _check_items(self) -> None:
-        if self.is_generator is False:
-            raise InvalidError(
-                f"{self.name} is no generator: {self.name}.remote(...) gives its value. Of what "
-                f"returns an iterator, say so with is_generator=True"
-            )
-
-    @property
-    def is_generator(self) -> bool | None:
-        """Whether its items come one by one; None where only a handle is here that cannot tell."""
-        known = self._declaration.generators
-        return None if known is None else self._method in known
-
-    def _check_queued(self, way: str) -> None:
-        """Refuse what is queued, of a generator: its items have to have a reader."""
-        if self.is_generator:
-            raise InvalidError(
-                f"{self.name} is a generator, which .{way}() cannot run: iterate over "
-                f"{self.name}.remote_gen(...)"
-            )
 
     @dual
     async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:

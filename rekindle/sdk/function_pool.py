@@ -1,4 +1,4 @@
-"""The runners of a function: how many there are, and what waits for them. The base of Function.
+"""The runners of a function: how many there are, and what waits for them. A base of Function.
 
 Standard library only until something is asked for.
 """

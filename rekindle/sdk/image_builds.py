@@ -6,6 +6,7 @@ a look at each. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -109,8 +110,9 @@ def _build(spec: ImageSpec, secrets: dict[str, str], instance: str, watch: Watch
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None
         try:
-            child.stdin.write(request)
-            child.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended: its status says so
+                child.stdin.write(request)
+                child.stdin.close()
             last: dict[str, Any] = {}
             for line in child.stdout:
                 last = json.loads(line)

@@ -70,6 +70,7 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
     found: list[Line] = []
     values: dict[str, str] = {}
     arguments: set[str] = set()
+    variables: set[str] = set()  # of ENV, which goes before an ARG of that name
     for number, line in _joined(text):
         where = f"{name}, line {number}"
         word, _, rest = line.partition(" ")
@@ -77,9 +78,9 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
         if word in _METADATA:
             continue
         if word == "ARG":
-            for key, default in _pairs(rest, values, where, may_lack_value=True).items():
-                values[key] = build_args.get(key, _known(default, where, word))
-                arguments.add(key)
+            given = _arguments(rest, values, build_args, where)
+            values |= {key: one for key, one in given.items() if key not in variables}
+            arguments |= given.keys()
             continue
         if word in _REFUSED and (word != "FROM" or found):
             raise InvalidError(f"{where}: {word}: {_REFUSED[word]}")
@@ -91,16 +92,17 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
         exports = ""
         if word == "RUN" and arguments:
             # ENV is in the shell's environment; ARG is not.
-            given = [f"{key}={shlex.quote(values[key])}" for key in sorted(arguments & {*values})]
-            exports = f"export {' '.join(given)}; " if given else ""
+            told = [f"{key}={shlex.quote(values[key])}" for key in sorted(arguments & {*values})]
+            exports = f"export {' '.join(told)}; " if told else ""
         elif word == "ENV":
-            env = _pairs(rest, values, where)
+            env = _pairs(_words(rest, values, where), where)
+            variables |= env.keys()
             for key, value in env.items():
                 values.pop(key, None)
                 if not mentioned(value):
                     values[key] = image_variables.filled(value, {})
         elif word == "WORKDIR":
-            rest = _workdir(rest, values, where)
+            rest = " ".join(_words(rest, values, where))
         elif word == "FROM":
             rest = image_variables.filled(_filled(rest, values, where), {})
         elif word not in _OF_THE_SHELL:
@@ -228,28 +230,41 @@ def _joined(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def _pairs(
-    text: str, values: Mapping[str, str], where: str, *, may_lack_value: bool = False
-) -> dict[str, str]:
-    """Names and values of ENV and ARG, with what they mention. Raises InvalidError."""
-    try:
-        words = image_dockerfile_words.words(text, values)
-    except ValueError as error:
-        raise InvalidError(f"{where}: {error}") from error
-    if len(words) > 1 and "=" not in words[0] and not may_lack_value:  # ENV name value
+def _pairs(words: Sequence[str], where: str) -> dict[str, str]:
+    """Names and values of ENV. Raises InvalidError."""
+    if len(words) > 1 and "=" not in words[0]:  # ENV name value
         return {words[0]: " ".join(words[1:])}
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if not name.isidentifier() or not (equals or may_lack_value):
+        if not name.isidentifier() or not equals:
             raise InvalidError(f"{where}: {word!r} is no NAME=value")
         found[name] = value
     return found
 
 
-def _workdir(text: str, values: Mapping[str, str], where: str) -> str:
+def _arguments(
+    text: str, values: Mapping[str, str], given: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Names and values of ARG: what was given, else its default, else what it had before FROM.
+
+    Raises InvalidError.
+    """
+    found = {}
+    for word in _words(text, values, where):
+        name, equals, default = word.partition("=")
+        if not name.isidentifier():
+            raise InvalidError(f"{where}: {word!r} is no NAME or NAME=value")
+        if name in given:
+            found[name] = given[name]
+        else:
+            found[name] = _known(default, where, "ARG") if equals else values.get(name, "")
+    return found
+
+
+def _words(text: str, values: Mapping[str, str], where: str) -> list[str]:
     try:
-        return " ".join(image_dockerfile_words.words(text, values))
+        return image_dockerfile_words.words(text, values)
     except ValueError as error:
         raise InvalidError(f"{where}: {error}") from error
 

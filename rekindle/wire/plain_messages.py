@@ -7,14 +7,20 @@ their bytes are the same. Which there are, a table says that is made from the co
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_WIRE = {"double": _FIXED64, "string": _BYTES, "bytes": _BYTES, "message": _BYTES, "map": _BYTES}
-_DOUBLE = struct.Struct("<d")
-_ALL_BITS = (1 << 64) - 1
+from rekindle.wire.plain_encoding import (
+    BYTES,
+    fields_in,
+    put_tag,
+    scalar,
+    unpacked,
+    value_of,
+    varint,
+    wire_of,
+)
+
 _DEFAULTS: dict[str, object] = {"double": 0.0, "string": "", "bytes": b"", "bool": False}
 
 
@@ -191,10 +197,10 @@ class Message:
                 entry = self._kinds[field.of]
                 for key, one in value.items():
                     _put(made, field, entry(key=key, value=one))
-            elif field.label == "many" and _wire_of(field.kind) != _BYTES:
-                packed = b"".join(_scalar(field.kind, one) for one in value)
-                _tag(made, field.number, _BYTES)
-                made += _varint(len(packed)) + packed
+            elif field.label == "many" and wire_of(field.kind) != BYTES:
+                packed = b"".join(scalar(field.kind, one) for one in value)
+                put_tag(made, field.number, BYTES)
+                made += varint(len(packed)) + packed
             elif field.label == "many":
                 for one in value:
                     _put(made, field, one)
@@ -215,14 +221,14 @@ class Message:
 
     def ParseFromString(self, data: bytes) -> None:
         """Hold what is in bytes, over what it holds. Raises ValueError."""
-        for number, wire, raw in _fields_in(memoryview(data)):
+        for number, wire, raw in fields_in(memoryview(data)):
             field = self._by_number.get(number)
             if field is None:
                 continue
-            if field.label == "many" and wire == _BYTES and _wire_of(field.kind) != _BYTES:
-                getattr(self, field.name).extend(_unpacked(field.kind, raw))
+            if field.label == "many" and wire == BYTES and wire_of(field.kind) != BYTES:
+                getattr(self, field.name).extend(unpacked(field.kind, raw))
                 continue
-            if wire != _wire_of(field.kind):
+            if wire != wire_of(field.kind):
                 raise ValueError(f"{self.DESCRIPTOR.name}.{field.name} is of another type")
             value = self._parsed(field, raw)
             if field.kind == "map":
@@ -235,7 +241,7 @@ class Message:
     def _parsed(self, field: Field, raw: Any) -> Any:
         if field.kind in ("message", "map"):
             return self._kinds[field.of].FromString(raw)
-        return _value(field.kind, raw)
+        return value_of(field.kind, raw)
 
 
 def _holds(value: Any) -> bool:
@@ -257,108 +263,18 @@ def _check(field: Field, value: Any) -> None:
         raise TypeError(f"{field.name} is no {field.kind}: {value!r}")
 
 
-# ---- the encoding ------------------------------------------------------------------------------
-
-
-def _wire_of(kind: str) -> int:
-    return _WIRE.get(kind, _VARINT)
-
-
-def _varint(value: int) -> bytes:
-    made = bytearray()
-    value &= _ALL_BITS
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
-
-
-def _tag(made: bytearray, number: int, wire: int) -> None:
-    made += _varint(number << 3 | wire)
-
-
-def _scalar(kind: str, value: Any) -> bytes:
-    if kind == "double":
-        return _DOUBLE.pack(value)
-    if kind == "sint32":
-        return _varint(value << 1 if value >= 0 else (-value << 1) - 1)
-    return _varint(int(value))
-
-
 def _put(made: bytearray, field: Field, value: Any) -> None:
-    wire = _wire_of(field.kind)
-    _tag(made, field.number, wire)
-    if wire != _BYTES:
-        made += _scalar(field.kind, value)
+    wire = wire_of(field.kind)
+    put_tag(made, field.number, wire)
+    if wire != BYTES:
+        made += scalar(field.kind, value)
         return
     if isinstance(value, Message):
         data = value.SerializeToString()
     else:
         data = value.encode() if field.kind == "string" else value
-    made += _varint(len(data))
+    made += varint(len(data))
     made += data
-
-
-def _fields_in(data: memoryview) -> Iterator[tuple[int, int, Any]]:
-    """Number, type on the wire, and what is there: an int, or bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            value, at = _read_varint(data, at)
-            yield number, wire, value
-            continue
-        if wire == _BYTES:
-            size, at = _read_varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise ValueError(f"no message: type {wire}")
-        if at + size > len(data):
-            raise ValueError("no message: it is cut short")
-        yield number, wire, bytes(data[at : at + size])
-        at += size
-
-
-def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ValueError("no message: it is cut short")
-
-
-def _value(kind: str, raw: Any) -> Any:
-    """A scalar, from what is on the wire."""
-    if kind == "string":
-        return raw.decode()
-    if kind == "bytes":
-        return raw
-    if kind == "double":
-        return _DOUBLE.unpack(raw)[0]
-    if kind == "bool":
-        return bool(raw)
-    if kind == "sint32":
-        return raw >> 1 if not raw & 1 else -((raw + 1) >> 1)
-    if kind.startswith("uint"):
-        return raw
-    return raw - (1 << 64) if raw >> 63 else raw
-
-
-def _unpacked(kind: str, raw: bytes) -> Iterator[Any]:
-    if kind == "double":
-        yield from (one[0] for one in _DOUBLE.iter_unpack(raw))
-        return
-    data, at = memoryview(raw), 0
-    while at < len(data):
-        value, at = _read_varint(data, at)
-        yield _value(kind, value)
 
 
 # ---- the table ---------------------------------------------------------------------------------

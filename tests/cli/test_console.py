@@ -62,3 +62,26 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert shown.stdout == "True\n"
+
+
+def test_a_command_whose_reader_has_gone_ends_without_a_word() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from rekindle.cli.main import run; import sys; sys.exit(run(['--help']))"
+    ended = subprocess.run(
+        [sys.executable, "-u", "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_another_pipe_that_broke_is_no_reader_that_has_gone() -> None:
+    code = (
+        "from rekindle.cli import group, main\n"
+        "def ended(argv): raise BrokenPipeError('of a child')\n"
+        "group.run = ended\nmain.run(['status'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1 and "BrokenPipeError: of a child" in ended.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -60,6 +61,35 @@ def test_local_calls_run_the_enter_hooks_once_in_order() -> None:
     assert thing.total.local(2) == 7
     assert thing.total.local(3) == 8
     assert trace == ["load", "first", "second"]
+
+
+def test_local_calls_of_several_threads_have_one_object() -> None:
+    app = rekindle.App("threads")
+    others: list[threading.Thread] = []
+    entered: list[int] = []
+    used: list[int] = []
+
+    @app.cls()
+    class Slow:
+        def __new__(cls) -> Slow:
+            if not others:  # another thread calls while the object is being made
+                others.append(threading.Thread(target=lambda: used.append(slow.who.local())))
+                others[0].start()
+                others[0].join(0.2)
+            return object.__new__(cls)
+
+        @rekindle.enter()
+        def start(self) -> None:
+            entered.append(id(self))
+
+        @rekindle.method()
+        def who(self) -> int:
+            return id(self)
+
+    slow: Any = Slow()
+    used.append(slow.who.local())
+    others[0].join()
+    assert len(entered) == 1 and used == entered * 2
 
 
 def test_hooks_are_listed_parents_first() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rekindle
-from rekindle.exception import InvalidError
-from rekindle.sdk import environments
+from rekindle.exception import AlreadyExistsError, InvalidError, ServiceError
+from rekindle.sdk import environment, environments
+from rekindle.sdk.calls.callers import Caller
+from rekindle.volumes.registry import Registry
 
 OBJECTS = [rekindle.Secret, rekindle.Volume, rekindle.Dict, rekindle.Queue]
 
@@ -65,3 +68,47 @@ def test_an_app_has_no_prefix_in_the_default_environment_alone() -> None:
     assert environments.app_in("staging", "shop") == "staging/shop"
     with pytest.raises(InvalidError, match="the app name 'a/b'"):
         environments.app_in(None, "a/b")
+
+
+def test_volumes_of_an_environment_go_after_all_that_may_use_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_VOLUMES", str(tmp_path))
+    volumes = Registry.default()
+    volumes.create("data", "blue")
+    asked: list[tuple[str, int]] = []
+
+    async def names(_caller: Caller) -> tuple[list[str], list[str]]:
+        return ["main", "blue"], []
+
+    async def ask(_caller: Caller, method: str, _name: str) -> None:
+        asked.append((method, len(volumes.all("blue"))))
+        if len(asked) == 1:
+            raise ServiceError("an app in it does not end")
+
+    monkeypatch.setattr(environment, "_names", names)
+    monkeypatch.setattr(environment, "_ask", ask)
+    with pytest.raises(ServiceError):
+        rekindle.Environment.objects.delete("blue")
+    assert len(volumes.all("blue")) == 1, "what could not be ended keeps its files"
+    rekindle.Environment.objects.delete("blue")
+    assert asked == [("DeleteEnvironment", 1)] * 2
+    assert not volumes.all("blue")
+
+
+def test_an_environment_that_another_program_makes_meanwhile_may_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def names(_caller: Caller) -> tuple[list[str], list[str]]:
+        return ["main"], []
+
+    async def ask(_caller: Caller, _method: str, name: str) -> None:
+        raise AlreadyExistsError(f"there is an environment {name!r} already")
+
+    monkeypatch.setattr(environment, "_names", names)
+    monkeypatch.setattr(environment, "_ask", ask)
+    rekindle.Environment.objects.create("blue", allow_existing=True)
+    made = rekindle.Environment.from_name("blue", create_if_missing=True)
+    assert made.hydrate() is made
+    with pytest.raises(AlreadyExistsError):
+        rekindle.Environment.objects.create("blue")

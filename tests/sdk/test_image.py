@@ -12,8 +12,8 @@ import pytest
 
 import rekindle
 from rekindle import Image, Secret
-from rekindle.exception import InvalidError, RequestSizeError, SerializationError
-from rekindle.sdk import image_files
+from rekindle.exception import ImageError, InvalidError, RequestSizeError, SerializationError
+from rekindle.sdk import image_builds, image_files
 from rekindle.wire.images import VARIABLE, ImageSpec, Step, StepKind, StepSecret, names
 
 FACTOR = 2
@@ -374,3 +374,12 @@ def test_the_environment_forces_a_build_where_it_says_yes(
     monkeypatch.setenv("REKINDLE_FORCE_BUILD", "perhaps")
     with pytest.raises(InvalidError, match="REKINDLE_FORCE_BUILD='perhaps' must be 1, or 0"):
         Image.debian_slim("3.13").run_commands("true").spec()
+
+
+def test_a_build_that_ends_before_it_was_told_what_to_build_is_an_error_of_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_builds, "_MODULE", "rekindle.no_such_module")
+    image = _base().run_commands(": " + "x" * (1 << 20))  # more than a pipe holds
+    with pytest.raises(ImageError, match="ended with status 1"):
+        image_builds.built(image, Path)

@@ -96,6 +96,30 @@ def test_quotes_and_variables_are_read_as_docker_reads_them(tmp_path: Path) -> N
     assert shell.arguments == {"cmd": "/bin/sh -c 'echo $A'"}
 
 
+def test_arguments_are_what_docker_makes_of_them(tmp_path: Path) -> None:
+    text = """
+        ARG RELEASE=13
+        ARG BASE=$NOWHERE
+        FROM debian:$RELEASE
+        ARG RELEASE
+        ARG UNSET
+        ENV MODE=fast
+        ARG MODE=slow
+        ENV SEEN="$RELEASE $UNSET $MODE $BASE"
+        RUN make
+        """
+    given = {"BASE": "local"}
+    base, _, seen, run = _steps(tmp_path, text, build_args=given)
+    assert base.arguments == {"image": "docker://debian:13"}
+    assert seen.env == {"SEEN": "13  fast local"}
+    assert run.commands == ("export BASE=local MODE=fast RELEASE=13 UNSET=''; make",)
+    assert _steps(tmp_path, text, build_args={**given, "RELEASE": "12"})[2].env == {
+        "SEEN": "12  fast local"
+    }
+    with pytest.raises(InvalidError, match=r"line 3: ARG: \$NOWHERE is set by no ENV or ARG"):
+        _steps(tmp_path, text)
+
+
 def test_lines_go_on_top_of_any_image(tmp_path: Path) -> None:
     image = Image.debian_slim("3.13").dockerfile_commands("ENV A=b", ["RUN echo $A"])
     env, run = image.spec().steps[1:]

@@ -122,3 +122,7 @@ def test_what_a_newer_peer_adds_is_passed_over_and_what_is_damaged_is_told(plain
     for damaged in (newer[:-1], b"\x0a", b"\x0a\x7f", b"\xff" * 12, b"\x0b"):
         with pytest.raises(ValueError):
             plain.Input.FromString(damaged)
+    times = pb.Arrivals(at=[1.5, 2.5]).SerializeToString()
+    assert list(plain.Arrivals.FromString(times).at) == [1.5, 2.5]
+    with pytest.raises(ValueError):
+        plain.Arrivals.FromString(times[:1] + b"\x0f" + times[2:-1])

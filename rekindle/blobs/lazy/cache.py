@@ -133,6 +133,11 @@ class LazyCache:
         self.fetcher.close()
 
 
+def arrived_bytes(root: Path, blob: str) -> int:
+    """What has arrived of a blob takes of the disk, whichever processes it came for."""
+    return sum(map(_disk_bytes, root.glob(f"{blob}-*")))
+
+
 def _disk_bytes(folder: Path) -> int:
     try:
         return (folder / sparse_room.DATA).stat().st_blocks * 512

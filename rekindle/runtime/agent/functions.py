@@ -17,9 +17,8 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.volumes import registry as volume_registry
-from rekindle.wire import calldepth
+from rekindle.wire import calldepth, runner_variables
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.environment import ENVIRONMENT_VARIABLE, split_name
 from rekindle.wire.messages import spec_of
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, params_digest
@@ -112,19 +111,15 @@ class Functions:
         def say(text: str) -> None:
             on_line(pb.LogLine(stream="system", text=text, at_ns=now_ns()), "", "")
 
-        environment, app = split_name(function.spec.app_name)
+        spec = function.spec
         runner_env = {
+            **runner_variables.of_function(spec.app_name, function.app_id, spec.name),
             "REKINDLE_DIR": str(self._context.settings.instance_dir),
-            "REKINDLE_IS_REMOTE": "1",
-            "REKINDLE_APP": app,
-            ENVIRONMENT_VARIABLE: environment,
-            "REKINDLE_APP_ID": function.app_id,
-            "REKINDLE_FUNCTION": function.spec.name,
             calldepth.VARIABLE: str(self._context.settings.max_call_depth),
             volume_registry.VARIABLE: str(volume_registry.Registry.default().root),
         }
         key = (function.function_id, params_digest(revision.params))
-        gpus = self._context.gpus.of(key, function.spec.gpu, function.spec.gpu_priority)
+        gpus = self._context.gpus.of(key, spec.gpu, spec.gpu_priority)
 
         async def secrets() -> Mapping[str, str]:
             if not function.has_named:

@@ -23,9 +23,9 @@ from rekindle.wire import direct_frames
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.granted import Began, Granted
 from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage
+from rekindle.wire.runner_variables import RUNNER_ID
 from rekindle.wire.shared import pack_input
 
-_VARIABLE = "REKINDLE_RUNNER_ID"
 #: Python 3.11 and later look at code anew once it has run eight times, and then at what it meets.
 _TIMES = 12
 
@@ -53,13 +53,13 @@ def rehearse() -> None:
     client, ours = socket.socketpair()
     parent, gone = socket.socketpair()
     stated, output = RunnerPage.create(), [os.dup(1), os.dup(2)] if _has_output() else []
-    before = os.environ.get(_VARIABLE)
+    before = os.environ.get(RUNNER_ID)
     try:
         terms = Granted("", "", "", "", 0, False, Began("", 0)).header()
         lease: Header = {"max_result_bytes": 0, "sent": True, "granted": terms}
         order: Header = {
             "op": "start",
-            "env": {_VARIABLE: ""},
+            "env": {RUNNER_ID: ""},
             "hidden": [],
             "holder": False,
             "lease": lease,
@@ -80,9 +80,9 @@ def rehearse() -> None:
     finally:
         nesting.detach()
         if before is None:
-            os.environ.pop(_VARIABLE, None)
+            os.environ.pop(RUNNER_ID, None)
         else:
-            os.environ[_VARIABLE] = before
+            os.environ[RUNNER_ID] = before
         stated.close()
         for fd in output:
             os.close(fd)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class CallTarget:
     """A function that can be called now, and where.
 
-    ``params``: the pickled parameters of the instance that it is a method of, empty without any.
+    ``params``: the parameters of the instance that it is a method of, packed; empty without any.
     ``name``: for people. ``app``: where this process runs it.
     """
 

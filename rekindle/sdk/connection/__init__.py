@@ -1,6 +1,7 @@
 """The connection of a program to a controller: one background thread, one client an instance.
 
-Begin with ``background``, then ``client``. Knows nothing of pickles, user code and declarations.
+Begin with ``background``, then ``connection`` and ``client``. Knows nothing of pickles, user code
+and declarations.
 """
 
 from __future__ import annotations

@@ -1,25 +1,22 @@
-"""The client: one connection to a controller, kept up through restarts of the controller.
+"""The client: the requests of the contract, over one connection that is kept up.
 
-Every request can be sent again (ids are made here), so a lost connection is tried again until a
-deadline. Coroutines here run on the background thread. Knows nothing of pickles and user code.
+Coroutines here run on the background thread. Knows nothing of pickles and user code.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from rekindle import lazily, paths
-from rekindle.exception import ConnectionError, VersionError
-from rekindle.sdk.connection.background import Background, background
-from rekindle.sdk.connection.patience import connect_timeout_s
-from rekindle.sdk.connection.retrying import BrokenError, Patience
+from rekindle import lazily
+from rekindle.exception import VersionError
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.connection import Connection
 from rekindle.wire.version import PROTOCOL, __version__
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from rekindle.sdk.connection.blob_offload import BlobOffload
     from rekindle.sdk.connection.seen import Arrived, Seen
     from rekindle.sdk.connection.taken import TakenReports
@@ -28,93 +25,19 @@ if TYPE_CHECKING:
 else:
     pb = lazily.module("rekindle.wire.rekindle_pb2")
 
-M = TypeVar("M", bound="Message")
 
-#: What a forked child inherited: to close it would wait for threads that are not there.
-_of_parent: list[Any] = []
-
-
-class Client:
-    """A connection to the controller of one instance directory."""
+class Client(Connection):
+    """What programs ask the controller of one instance directory."""
 
     def __init__(self, instance: Path) -> None:
-        self.instance = instance
-        self._patience_s = connect_timeout_s()
-        self._owner: Background | None = None
-        self._transport_now: Transport | None = None
+        super().__init__(instance)
         #: Where what is large goes, and from which size on; None until the controller has said it.
         self._blobs_at: tuple[str, int] | None = None
-        self._offload: BlobOffload | None = None
+        #: And by which transport.
+        self._offload: tuple[Transport, BlobOffload] | None = None
         #: What the agent of this machine is asked with for a runner, by function id.
         self.node_tokens: dict[str, str] = {}
-        self._known_token = ""
         self._taken_now: TakenReports | None = None
-        #: Whether the instance can come back; False as soon as no one is there to restart it.
-        self.alive: Callable[[], bool] = lambda: True
-        #: Why it has ended, where somebody has said it.
-        self.why_ended: Callable[[], str] = lambda: ""
-
-    # ---- the connection ------------------------------------------------------------------------
-
-    def _transport(self) -> Transport:
-        """The way to the controller; another one where this process is a forked child."""
-        owner = background()
-        if self._owner is not owner or self._transport_now is None:
-            from rekindle.sdk.connection.transport import open_transport
-
-            if self._transport_now is not None:
-                _of_parent.append(self._transport_now)
-            self._transport_now = open_transport(
-                self.instance, self.token(), inherited=owner.inherited
-            )
-            self._offload = None
-            self._owner = owner
-            owner.at_close(self.close)
-        return self._transport_now
-
-    def token(self) -> str:
-        """The instance's; read once: of what has ended, that is told, also without its files."""
-        if self._known_token:
-            return self._known_token
-        file = paths.token_file(self.instance)
-        try:
-            self._known_token = file.read_text().strip()
-        except OSError as error:
-            raise ConnectionError(
-                f"no rekindle instance at {self.instance}: its token cannot be read "
-                f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
-            ) from None
-        return self._known_token
-
-    async def close(self) -> None:
-        """Give the connection back; a later call opens another."""
-        if self._owner is not None and not self._owner.inherited and self.alive():
-            await self._flush_taken()
-        transport, self._transport_now, self._owner = self._transport_now, None, None
-        if transport is not None:
-            await transport.close()
-
-    def _patience(self, patience_s: float | None = None) -> Patience:
-        total_s = self._patience_s if patience_s is None else patience_s
-        return Patience(total_s, self.instance, lambda: self.alive(), lambda: self.why_ended())
-
-    async def request(
-        self, method: str, request: Message, reply: type[M], patience_s: float | None = None
-    ) -> M:
-        """Make a request of the contract, through lost connections; its reply."""
-        patience = self._patience(patience_s)
-        while True:
-            try:
-                found: M = await self._transport().one(method, request, reply)
-                return found
-            except BrokenError:
-                await patience.wait()
-
-    def _stream(self, method: str, request: Any, reply: Any) -> AsyncIterator[Any]:
-        """One attempt; raises what the server means, or BrokenError for a broken connection."""
-        return self._transport().many(method, request, reply)
-
-    # ---- requests ------------------------------------------------------------------------------
 
     async def hello(self, patience_s: float | None = None) -> pb.HelloReply:
         """Check that both sides understand each other; raises VersionError."""
@@ -137,9 +60,10 @@ class Client:
         if self._blobs_at is None:
             await self.hello()
         assert self._blobs_at is not None
-        transport = self._transport()  # another one has another
-        self._offload = self._offload or transport.offload(*self._blobs_at)
-        return self._offload
+        transport = self.transport()
+        if self._offload is None or self._offload[0] is not transport:
+            self._offload = transport, transport.offload(*self._blobs_at)
+        return self._offload[1]
 
     async def put_large(self, call_id: str, index: int, payload: bytes) -> str:
         """Put a payload into the blob store; its key, or "" where it is to travel inline."""
@@ -171,16 +95,13 @@ class Client:
         return ids
 
     async def hold(self, app_id: str) -> None:
-        """Keep an ephemeral app alive until cancelled, through lost connections."""
-        patience = self._patience()
-        while True:
-            try:
-                request = pb.HoldAppRequest(app_id=app_id)
-                async for _event in self._stream("HoldApp", request, pb.HoldAppEvent):
-                    pass
-                return  # the controller closed the app
-            except BrokenError:
-                await patience.wait()
+        """Keep an ephemeral app alive until cancelled, through lost connections.
+
+        Returns when the controller has closed it.
+        """
+        request = pb.HoldAppRequest(app_id=app_id)
+        async for _event in self.stream("HoldApp", lambda: request, pb.HoldAppEvent):
+            pass
 
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
@@ -234,6 +155,10 @@ class Client:
         if self._taken_now:
             background().run(self._flush_taken())
 
+    async def before_close(self) -> None:
+        """Report what was taken."""
+        await self._flush_taken()
+
     async def _flush_taken(self) -> None:
         if self._taken_now and self._taken_now.loop is background().loop:
             await self._taken_now.flush()
@@ -267,25 +192,23 @@ class Client:
         it takes: after a lost connection one can come again. ``stored``: those alone that are
         there now.
         """
-        patience = self._patience()
         parse = pb.Result.FromString
-        while True:
+
+        def request() -> pb.ResultsRequest:
             start, have = seen.to_request()
-            request = pb.ResultsRequest(
+            return pb.ResultsRequest(
                 call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )
-            try:
-                async for batch in self._stream("Results", request, pb.ResultBatch):
-                    arrived, log_seq = [], 0
-                    for raw in batch.results:
-                        result = parse(raw)
-                        arrived.append((result.index, raw))
-                        log_seq = max(log_seq, result.log_seq)
-                    if arrived:
-                        yield arrived, log_seq
-                return
-            except BrokenError:
-                await patience.wait()
+
+        async with contextlib.aclosing(self.stream("Results", request, pb.ResultBatch)) as batches:
+            async for batch in batches:
+                arrived, log_seq = [], 0
+                for raw in batch.results:
+                    result = parse(raw)
+                    arrived.append((result.index, raw))
+                    log_seq = max(log_seq, result.log_seq)
+                if arrived:
+                    yield arrived, log_seq
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
         """What is known of a call."""
@@ -304,24 +227,18 @@ class Client:
 
     async def logs(
         self, request: pb.LogsRequest, on_lost: Callable[[], None] | None = None
-    ) -> AsyncIterator[pb.LogLine]:
+    ) -> AsyncGenerator[pb.LogLine, None]:
         """Log lines, each once and in order, through lost connections.
 
         ``on_lost`` is called when one is lost. ``request`` is brought up to date on the way.
         """
-        patience = self._patience()
-        while True:
-            try:
-                async for line in self._stream("Logs", request, pb.LogLine):
-                    if request.app:  # it is this app from now on, whatever else may get its name
-                        request.app, request.app_id = "", line.app_id
-                    request.after_seq, request.tail = line.seq, 0
-                    yield line
-                return
-            except BrokenError:
-                if on_lost is not None:
-                    on_lost()
-                await patience.wait()
+        lines = self.stream("Logs", lambda: request, pb.LogLine, on_lost)
+        async with contextlib.aclosing(lines):
+            async for line in lines:
+                if request.app:  # it is this app from now on, whatever else may get its name
+                    request.app, request.app_id = "", line.app_id
+                request.after_seq, request.tail = line.seq, 0
+                yield line
 
     async def lease(
         self,
@@ -342,8 +259,8 @@ class Client:
             strategy=strategy,
             measure=measure,
             patient=patient,
+            pinned=pinned,
         )
-        request.pinned = pinned
         patience_s = None if patient else 0.0
         return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class FramedTransport:
             raise InternalFailure(f"{method} was not answered")
         return found
 
-    async def many(self, method: str, request: Any, reply: Any) -> AsyncIterator[Any]:
+    async def many(self, method: str, request: Any, reply: Any) -> AsyncGenerator[Any, None]:
         """See Transport."""
         asked = self._ask({"method": method}, request.SerializeToString())
         async with contextlib.aclosing(asked):
@@ -67,8 +67,11 @@ class FramedTransport:
     async def close(self) -> None:
         """See Transport."""
         opening, self._opening = self._opening, None
-        if opening is not None and opening.done() and not opening.exception():
-            await opening.result().close()
+        if opening is None:
+            return
+        (found,) = await asyncio.gather(opening, return_exceptions=True)
+        if isinstance(found, _Connection):
+            await found.close()
 
     async def _ask(self, said: Header, body: bytes) -> AsyncGenerator[bytes, None]:
         """The bodies of the replies. Raises Error, BrokenError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class GrpcTransport:
         except grpc.aio.AioRpcError as error:
             raise _meant(error) from None
 
-    async def many(self, method: str, request: Any, _reply: Any) -> AsyncIterator[Any]:
+    async def many(self, method: str, request: Any, _reply: Any) -> AsyncGenerator[Any, None]:
         """See Transport."""
         call = getattr(self._stub, method)(request, metadata=self._metadata)
         try:

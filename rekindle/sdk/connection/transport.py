@@ -6,7 +6,7 @@ Both raise the same: what the controller answers, and BrokenError for a connecti
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,7 @@ class Transport(Protocol):
     async def one(self, method: str, request: Any, reply: Any) -> Any:
         """Make a request that has one reply, of the message ``reply``."""
 
-    def many(self, method: str, request: Any, reply: Any) -> AsyncIterator[Any]:
+    def many(self, method: str, request: Any, reply: Any) -> AsyncGenerator[Any, None]:
         """Make one that has many replies, of the message ``reply``; it ends with the iteration."""
 
     def offload(self, url: str, threshold_bytes: int) -> BlobOffload:

@@ -60,14 +60,15 @@ def kept() -> Path | None:
 def place() -> Path:
     """The directory of the instance that who only asks means, whether it is up or not."""
     text = os.environ.get(VARIABLE)
-    return Path(text).absolute() if text else lingering.kept_or_newest()
+    return Path(text).absolute() if text else _up() or paths.daemon_dir()
 
 
 def existing() -> Path:
     """The instance of who asks or calls, and starts none. Raises ConnectionError."""
-    if (directory := named()) is not None:
-        return directory
-    found = lingering.kept_or_newest()
-    if is_up(found):
-        return found
-    raise ConnectionError(NONE_IS_UP)
+    if (found := named() or _up()) is None:
+        raise ConnectionError(NONE_IS_UP)
+    return found
+
+
+def _up() -> Path | None:
+    return kept() or lingering.newest()

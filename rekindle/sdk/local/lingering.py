@@ -251,15 +251,9 @@ def all_here() -> list[Path]:
     return list(dict.fromkeys([*linked, *beside]))
 
 
-def kept_or_newest() -> Path:
-    """The directory of the instance that a program or an operator means who names none.
-
-    What ``rekindle up`` keeps; where that is not up, the one that was brought up last of those that
-    linger and serve, if any does.
-    """
-    kept = paths.daemon_dir()
-    if instance.supervisor_pid(kept) is None:
-        for _, directory in _linked():
-            if instance.supervisor_pid(directory) is not None:
-                return directory
-    return kept
+def newest() -> Path | None:
+    """The directory of the one that was brought up last of those that serve."""
+    for _, directory in _linked():
+        if instance.supervisor_pid(directory) is not None:
+            return directory
+    return None

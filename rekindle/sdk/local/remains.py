@@ -32,9 +32,7 @@ def remove(directory: Path) -> None:
 
 def _unmount(directory: Path) -> None:
     """Files that are read before they have arrived are below a mount, which no one serves now."""
-    prefix = f"{directory}/"
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
-    for point in reversed([one for one in points if one.startswith(prefix)]):
+    below = [point for point in mounts.points() if point.startswith(f"{directory}/")]
+    for point in reversed(below):
         with contextlib.suppress(OSError):  # it went by itself
             mounts.unmount(point)

@@ -28,7 +28,7 @@ from rekindle.runtime.agent.starts.template import Process
 from rekindle.runtime.agent.starts.volumes import binds_of, written
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
-from rekindle.wire import gpu_environment
+from rekindle.wire import gpu_environment, runner_variables
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
@@ -177,7 +177,7 @@ class Becoming:
                 ),
                 **await self.secrets_now(),
                 **claim.given.env,
-                "REKINDLE_RUNNER_ID": runner_id,
+                runner_variables.RUNNER_ID: runner_id,
             }
             held = self._connect_holder(runner, claim, env)
             order: Header = {

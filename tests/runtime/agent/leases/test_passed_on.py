@@ -171,6 +171,21 @@ def test_blobs_are_put_and_got_by_the_agent_and_checked(tmp_path: Path) -> None:
     serve(tmp_path, use)
 
 
+def test_what_hangs_up_hangs_up_a_connection_that_is_just_being_opened(tmp_path: Path) -> None:
+    async def use(_controller: Controller, transport: FramedTransport, _path: Path) -> None:
+        asking = asyncio.create_task(transport.one("Hello", pb.HelloRequest(), pb.HelloReply))
+        while transport._opening is None:
+            await asyncio.sleep(0)
+        opening = transport._opening
+        assert not opening.done()
+        await transport.close()
+        with pytest.raises(BrokenError):
+            await asking
+        assert opening.result().over
+
+    serve(tmp_path, use)
+
+
 def test_no_agent_is_a_lost_connection_until_there_is_one(tmp_path: Path) -> None:
     async def main() -> None:
         transport = FramedTransport(tmp_path, "right")

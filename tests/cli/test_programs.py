@@ -1,0 +1,62 @@
+"""Programs as commands load them."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from rekindle import paths
+from rekindle.cli import programs
+
+
+@pytest.fixture
+def stdin(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    """A home without programs; what is imported and may be imported is as before afterwards."""
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setattr("rekindle.sdk.program.main_module._loaded", {})
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    return monkeypatch
+
+
+def _give(stdin: pytest.MonkeyPatch, text: str) -> None:
+    stdin.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_programs_of_standard_input_go_after_a_day_with_what_python_compiled_of_them(
+    stdin: pytest.MonkeyPatch,
+) -> None:
+    _give(stdin, "FIRST = 1\n")
+    assert programs.load("-").module.FIRST == 1
+    (first,) = (paths.home() / "stdin").iterdir()
+    assert (first / "__pycache__").is_dir()
+    os.utime(first / "stdin.py", (0, 0))
+    os.utime(first, (0, 0))
+    _give(stdin, "SECOND = 2\n")
+    assert programs.load("-").module.SECOND == 2
+    (second,) = (paths.home() / "stdin").iterdir()
+    assert second != first
+    _give(stdin, "SECOND = 2\n")
+    programs.load("-")
+    assert [*(paths.home() / "stdin").iterdir()] == [second], "a younger one stays"
+
+
+def test_a_program_of_standard_input_that_is_read_again_is_young_again(
+    stdin: pytest.MonkeyPatch,
+) -> None:
+    for text in ("A = 1\n", "B = 2\n", "A = 1\n"):
+        _give(stdin, text)
+        programs.load("-")
+        for kept in (paths.home() / "stdin").iterdir():
+            os.utime(kept, (0, 0))
+    _give(stdin, "A = 1\n")
+    programs.load("-")
+    (only,) = (paths.home() / "stdin").iterdir()
+    assert Path(only, "stdin.py").read_text() == "A = 1\n"
