@@ -16,6 +16,7 @@ from typing import Any
 
 from rekindle import exception, paths
 from rekindle.exception import ImageBuildError, ImageError, InvalidError
+from rekindle.linux.stacked import Kind, kind_of
 from rekindle.sdk import notes, running
 from rekindle.sdk.image_chain import Chain
 from rekindle.wire.images import ImageSpec, names, why_not_by_value
@@ -87,11 +88,14 @@ def built(image: Chain, instance: Callable[[], Path], watch: Watch | None = None
 
 
 def all_there(spec: ImageSpec) -> bool:
-    """Whether nothing is to be built."""
+    """Whether nothing is to be built, nor refused by who builds."""
     layers = paths.images_dir() / "layers"
-    below = ""
+    below, lowers = "", list[str]()
     for step, name in zip(spec.steps, names(spec.steps), strict=True):
         if not step.kind.makes_layer:
+            workdir = step.arguments.get("workdir", "")
+            if workdir.startswith("/") and kind_of(lowers, workdir) is Kind.FILE:
+                return False
             continue
         try:
             record = json.loads((layers / name / "layer.json").read_text())
@@ -100,6 +104,7 @@ def all_there(spec: ImageSpec) -> bool:
         if step.force or record.get("parent_build") != below:
             return False
         below = record.get("build")
+        lowers.insert(0, str(layers / name / "root"))
     return True
 
 

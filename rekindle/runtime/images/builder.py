@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError
-from rekindle.runtime.images import bases, collecting, sharing, steps
+from rekindle.runtime.images import bases, collecting, places, sharing, steps
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
@@ -127,6 +127,8 @@ class _Chain:
         for step, name in zip(spec.steps, names(spec.steps), strict=True):
             if step.kind is StepKind.SETTINGS:
                 self.settings = self.settings.after(step)
+                if "workdir" in step.arguments:
+                    places.check_workdir(step.title, self.settings.workdir, self._lowers())
             elif step.kind is StepKind.MOUNT:
                 mounts += step.files
             elif step.kind.makes_layer:
@@ -146,6 +148,8 @@ class _Chain:
                 f"or give from_registry(..., add_python='3.13')"
             )
         settings = self.settings
+        shown = [(self._kept(one), one.target) for one in mounts]
+        places.check_files("the image", shown, settings.workdir)
         said = {
             "builds": [layer.build for layer in self.layers],
             "env": settings.env,
@@ -156,7 +160,7 @@ class _Chain:
         text = json.dumps(said, sort_keys=True)
         return BuiltImage(
             name=hashlib.sha256(text.encode()).hexdigest()[:32],
-            lowers=tuple(self.store.place(one.name) for one in reversed(self.layers)),
+            lowers=tuple(map(Path, self._lowers())),
             packed=tuple(self.store.place(o.name) for o in reversed(self.layers) if o.packing),
             # How it was declared is no part of the name: the same from elsewhere is the same.
             env=tuple(sorted({**settings.env, VARIABLE: spec.declared}.items())),
@@ -164,8 +168,12 @@ class _Chain:
             entrypoint=settings.entrypoint,
             python=top.python,
             python_version=top.python_version,
-            mounts=tuple((self._kept(one), one.target) for one in mounts),
+            mounts=tuple(shown),
         )
+
+    def _lowers(self) -> list[str]:
+        """The directories of the layers so far, the topmost first."""
+        return [str(self.store.place(one.name)) for one in reversed(self.layers)]
 
     # ---- one layer -----------------------------------------------------------------------------
 
@@ -199,6 +207,9 @@ class _Chain:
             return self._build(step, name, parent)
 
     def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
+        if step.kind is StepKind.COPY:
+            into = step.arguments.get("into", "")
+            places.check_copies(step.title, self._files_of(step), into, self._lowers())
         began_s = time.monotonic()
         last: deque[str] = deque(maxlen=_LAST_LINES)
         draft = self.store.draft(name)
@@ -265,7 +276,7 @@ class _Chain:
                 packed=packed,
                 settings=settings,
                 secrets=values,
-                files=[(str(self._kept(o)), settings.place_of(o.target)) for o in step.files],
+                files=[(str(source), target) for source, target in self._files_of(step)],
                 python_version=self.layers[-1].python_version if self.layers else "",
             ),
             say,
@@ -284,6 +295,10 @@ class _Chain:
         if not step.named_secrets:
             return found
         return found | self.ask_secrets(step.named_secrets)
+
+    def _files_of(self, step: Step) -> list[tuple[Path, str]]:
+        """Copies of its local files, and where they go or are shown."""
+        return [(self._kept(one), self.settings.place_of(one.target)) for one in step.files]
 
     def _kept(self, files: LocalFiles) -> Path:
         """The copy of local files. Raises ImageError where it is not here."""
