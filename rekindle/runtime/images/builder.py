@@ -29,6 +29,7 @@ from rekindle.wire.images import (
     StepKind,
     StepSecret,
     here,
+    layers,
     names,
 )
 
@@ -75,11 +76,7 @@ def ensure(
         return None
     collecting.asked_budget()  # refused before anything is built, not after it
     local = store or LayerStore()
-    wanted = [
-        name
-        for step, name in zip(spec.steps, names(spec.steps), strict=True)
-        if step.kind.makes_layer and not step.force
-    ]
+    wanted = [name for step, name in layers(spec.steps) if not step.force]
     title = spec.base.title
     elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
     chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
@@ -94,12 +91,11 @@ def missing(spec: ImageSpec, store: LayerStore | None = None) -> list[Step]:
     store = store or LayerStore()
     parent: Layer | None = None
     found: list[Step] = []
-    for step, name in zip(spec.steps, names(spec.steps), strict=True):
-        if step.kind.makes_layer:
-            layer = None if step.force or found else _standing_on(parent, store.get(name))
-            if layer is None:
-                found.append(step)
-            parent = layer
+    for step, name in layers(spec.steps):
+        layer = None if step.force or found else _standing_on(parent, store.get(name))
+        if layer is None:
+            found.append(step)
+        parent = layer
     return found
 
 
