@@ -10,8 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rekindle.runtime.images.builder import ensure
-from rekindle.runtime.images.store import LayerStore
 from tests import images
 from tests.e2e.harness import PATIENCE_S, Home, a_home, service, wait_until
 
@@ -134,7 +132,7 @@ def _a_uid() -> int:
 @pytest.fixture(scope="module")
 def base() -> None:
     """The base is there: made by the first test of all, and kept."""
-    ensure(images.base().spec(), store=LayerStore(images.KEPT))
+    images.kept(images.base())
 
 
 @pytest.fixture
