@@ -67,6 +67,12 @@ def images_dir() -> Path:
     return Path(named).absolute() if named else home() / "images"
 
 
+def local_files_dirs() -> list[Path]:
+    """Where copies of the local files of images are: beside the layers, and in ``home()`` those of
+    a user whose layers are another one's."""
+    return list(dict.fromkeys([images_dir() / "files", home() / "images" / "files"]))
+
+
 def daemon_dir() -> Path:
     """Sockets, token, logs and queue of the instance that ``rekindle up`` keeps."""
     return home() / "daemon"

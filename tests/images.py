@@ -36,13 +36,19 @@ def base() -> Image:
     return Image.debian_slim("3.13")
 
 
-def store_with_base(place: Path) -> LayerStore:
-    """A store of its own that has the base already, as a link to the one that is kept."""
-    kept = LayerStore(KEPT)
-    ensure(base().spec(), store=kept)
-    (name,) = names(base().spec().steps)
+def kept(image: Image) -> Path:
+    """The layer of a base, which is made the first time and kept."""
+    ensure(image.spec(), store=LayerStore(KEPT))
+    (name,) = names(image.spec().steps)
+    return KEPT / "layers" / name
+
+
+def store_with_base(place: Path, *others: Image) -> LayerStore:
+    """A store of its own that has the base already, and others, as links to those that are kept."""
     (place / "layers").mkdir(parents=True)
-    (place / "layers" / name).symlink_to(KEPT / "layers" / name)
+    for image in (base(), *others):
+        layer = kept(image)
+        (place / "layers" / layer.name).symlink_to(layer)
     tools = KEPT / "tools"
     tools.mkdir(exist_ok=True)
     (place / "tools").symlink_to(tools)
@@ -51,11 +57,9 @@ def store_with_base(place: Path) -> LayerStore:
 
 def own_base(place: Path) -> LayerStore:
     """The same with the base as a layer of its own: what is noted of it stays in this store."""
-    kept = LayerStore(KEPT)
-    ensure(base().spec(), store=kept)
-    (name,) = names(base().spec().steps)
+    source = kept(base())
     (place / "layers").mkdir(parents=True)
-    source, target = KEPT / "layers" / name, place / "layers" / name
+    target = place / "layers" / source.name
     # As hard links where that can be; nothing writes to the files of a layer.
     if subprocess.run(
         ["cp", "-al", source, target], check=False, stderr=subprocess.DEVNULL

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from rekindle.blobs import waiting
 from rekindle.blobs.index import CHUNK_BYTES, Index
 from rekindle.blobs.sparse import SparseFile
 from rekindle.blobs.store import BlobStore
@@ -87,8 +89,8 @@ def fetch(
     """Get a blob as a file that is whole when it is at ``target``; bytes received.
 
     What is on its way lies beside it, in ``.NAME.part``, and is taken up again by the next try.
-    Raises BlobNotFoundError, BlobDamagedError, BlobStoreError, BlobError for a disk that does not
-    take it.
+    Raises BlobNotFoundError, BlobDamagedError, BlobStoreError, also for a store of which nothing
+    comes for as long as is waited (waiting.py), BlobError for a disk that does not take it.
     """
     try:
         return _fetch(store, blob, target, mode, at_once, progress)
@@ -101,20 +103,25 @@ def fetch(
 def _fetch(
     store: BlobStore, blob: str, target: Path, mode: int, at_once: int, progress: Progress
 ) -> int:
-    index = store.index(blob)
+    what, seconds = f"blob {blob} from the store {store.url}", waiting.wait_s()
+    (index,) = waiting.ask_each(store.index, [blob], what=what, at_once=1, seconds=seconds)
     folder = target.with_name(f".{target.name}.part")
     with SparseFile.open(folder, blob, index) as sparse:
         received, done = 0, sparse.bytes_here
 
-        def get(number: int) -> tuple[int, int]:
-            length = index.length_of(number)
-            data, packed = store.get_chunk(index.chunks[number], length, blob)
-            sparse.write(number, data)
-            return length, packed
+        def get(number: int) -> tuple[int, bytes, int]:
+            data, packed = store.get_chunk(index.chunks[number], index.length_of(number), blob)
+            return number, data, packed
 
-        for length, packed in _several(get, list(sparse.missing()), at_once):
-            received, done = received + packed, done + length
-            progress(done, index.size)
+        missing = list(sparse.missing())
+        with closing(
+            waiting.ask_each(get, missing, what=what, at_once=at_once, seconds=seconds)
+        ) as arriving:
+            for number, data, packed in arriving:
+                # Here, and not in a thread, which may be left behind when the file is closed.
+                sparse.write(number, data)
+                received, done = received + packed, done + len(data)
+                progress(done, index.size)
         sparse.complete(target, mode)
     return received
 

@@ -10,15 +10,17 @@ from typing import Any
 import click
 
 from rekindle import paths
+from rekindle.blobs import reach
 from rekindle.blobs.lazy import cache
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, module_option, yes_option
 from rekindle.cli.tables import console, duration, print_json, size, table
-from rekindle.exception import ImageError, NotFoundError
-from rekindle.runtime.images import collecting
+from rekindle.exception import Error, ImageError, NotFoundError
+from rekindle.runtime.images import collecting, sharing
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
 from rekindle.snapshot.budget import parse_size
+from rekindle.wire.images import ImageSpec, layers, names
 
 _SHORT = 12
 
@@ -34,11 +36,13 @@ def image() -> None:
 @click.option("--force", is_flag=True, help="Build every layer anew.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not show what the steps print.")
 def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:
-    """Build the images of an app's functions, without running the app."""
+    """Build the images of an app's functions, without running the app.
+
+    Where REKINDLE_STORE_URL names a store, the layers are put there, too.
+    """
     from rekindle.cli import app_refs
     from rekindle.sdk import image_builds, image_chain, running
     from rekindle.sdk.program.registration import image_of
-    from rekindle.wire.images import names
 
     if force:
         os.environ[image_chain.FORCE_VARIABLE] = "1"
@@ -62,6 +66,33 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
         spec = image_builds.built(one, running.default_instance, show)
         *_, name = names(spec.steps)
         click.echo(f"{name[:_SHORT]}  {function}  ({time.monotonic() - began_s:.2f} s)")
+        if said := _share(spec):
+            click.echo(f"    {said}")
+
+
+def _share(spec: ImageSpec) -> str:
+    """Put the layers of an image into the store that nodes share: an agent does it behind the first
+    start, and here none may come. What came of it; "" where no store is named."""
+    local = LayerStore()
+    wanted = [name for _step, name in layers(spec.steps)]
+    try:
+        blobs = sharing.of_environment()
+        if blobs is None:
+            return ""
+        reach.answer(blobs)
+        draft = local.draft(wanted[-1])
+        try:
+            there = [sharing.push(blobs, local, name, draft.scratch) for name in wanted]
+        finally:
+            local.give_up(draft)
+    except (Error, OSError) as error:
+        return f"not put into the store: {error}; the first start in it, or this command, does it"
+    if all(there):
+        return f"in the store {blobs.url}"
+    return (
+        f"{there.count(True)} of {len(there)} layers are in the store {blobs.url}; it has the "
+        f"others from another build, which stay"
+    )
 
 
 @image.command("list")

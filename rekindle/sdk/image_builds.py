@@ -17,9 +17,10 @@ from typing import Any
 
 from rekindle import exception, paths
 from rekindle.exception import ImageBuildError, ImageError, InvalidError
+from rekindle.linux.stacked import Kind, kind_of
 from rekindle.sdk import notes, running
 from rekindle.sdk.image_chain import Chain
-from rekindle.wire.images import ImageSpec, names, why_not_by_value
+from rekindle.wire.images import ImageSpec, layers, names, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 
 _MODULE = "rekindle.runtime.images"
@@ -61,13 +62,9 @@ def _in_image(spec: FunctionSpec, image: Chain, travels: ImageSpec | None) -> Fu
 
 def _python_of(spec: ImageSpec) -> str:
     """The version of the Python in an image that is built, as in "3.13"; "" where none is known."""
-    layers = [
-        name
-        for step, name in zip(spec.steps, names(spec.steps), strict=True)
-        if step.kind.makes_layer
-    ]
+    *_, (_step, top) = layers(spec.steps)
     try:
-        record = (paths.images_dir() / "layers" / layers[-1] / "layer.json").read_text()
+        record = (paths.images_dir() / "layers" / top / "layer.json").read_text()
     except OSError:
         return ""
     found: str = json.loads(record)["python_version"]
@@ -88,19 +85,23 @@ def built(image: Chain, instance: Callable[[], Path], watch: Watch | None = None
 
 
 def all_there(spec: ImageSpec) -> bool:
-    """Whether nothing is to be built."""
-    layers = paths.images_dir() / "layers"
-    below = ""
+    """Whether nothing is to be built, nor refused by who builds."""
+    store = paths.images_dir() / "layers"
+    below, lowers = "", list[str]()
     for step, name in zip(spec.steps, names(spec.steps), strict=True):
         if not step.kind.makes_layer:
+            workdir = step.arguments.get("workdir", "")
+            if workdir.startswith("/") and kind_of(lowers, workdir) is Kind.FILE:
+                return False
             continue
         try:
-            record = json.loads((layers / name / "layer.json").read_text())
+            record = json.loads((store / name / "layer.json").read_text())
         except (OSError, ValueError):
             return False
         if step.force or record.get("parent_build") != below:
             return False
         below = record.get("build")
+        lowers.insert(0, str(store / name / "root"))
     return True
 
 

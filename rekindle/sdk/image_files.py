@@ -1,12 +1,14 @@
 """Local files that an image is given: hashed by their content, and a copy kept that stays as it is.
 
 The copy lies beside the images of this machine, under that hash, so a build or a start has what the
-program saw when the app was run, whatever is edited meanwhile. Standard library only.
+program saw when the app was run, whatever is edited meanwhile. Who may not write there, as the
+images are root's, has it in rekindle's own directory. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import os
@@ -24,11 +26,13 @@ from rekindle.wire.images import LocalFiles
 Ignored = Callable[[Path], bool]
 Ignore = Sequence[str] | Ignored
 
-#: In the store of images: a folder for each digest, with this in it.
-FOLDER, CONTENT = "files", "content"
+#: In the folder of a digest.
+CONTENT = "content"
 _DIGITS = 32
 _DRAFT = ".draft-"
 _AT_ONCE_BYTES = 1 << 20
+#: Of a folder that is another user's, or shown read-only.
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FILE, _PROGRAM, _FOLDER, _LINK = b"file", b"program", b"folder", b"link"
 
 
@@ -87,10 +91,9 @@ def keep(source: Path, target: str, ignored: Ignored = nothing) -> LocalFiles:
     """A file or folder as it is now. Raises InvalidError for one that cannot be read."""
     try:
         digest = digest_of(source, ignored)
-        kept = paths.images_dir() / FOLDER / digest / CONTENT
-        if not kept.exists():
-            digest = _copy(source, ignored)
-            kept = paths.images_dir() / FOLDER / digest / CONTENT
+        known = (folder / digest / CONTENT for folder in paths.local_files_dirs())
+        kept = next((one for one in known if one.exists()), None) or _copy(source, ignored)
+        digest = kept.parent.name
         with contextlib.suppress(OSError):
             os.utime(kept.parent)  # what was used lately is kept longest
     except OSError as error:
@@ -109,11 +112,9 @@ def keep_bytes(data: bytes, target: str, source: str) -> LocalFiles:
     return LocalFiles(target=target, digest=kept.digest, source=source, kept=kept.kept)
 
 
-def _copy(source: Path, ignored: Ignored) -> str:
-    """Keep a copy; the digest of what was copied, should the source have changed meanwhile."""
-    folder = paths.images_dir() / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
+def _copy(source: Path, ignored: Ignored) -> Path:
+    """Keep a copy, under the digest of what was copied: the source may have changed meanwhile."""
+    draft = _draft()
     draft.chmod(0o755)
     try:
         content = draft / CONTENT
@@ -129,14 +130,28 @@ def _copy(source: Path, ignored: Ignored) -> str:
                 place.chmod(0o755 if found.st_mode & 0o100 else 0o644)
                 os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns))
         digest = digest_of(content)
+        kept = draft.with_name(digest)
         try:
-            os.rename(draft, folder / digest)
+            os.rename(draft, kept)
         except OSError:
-            if not (folder / digest).is_dir():  # else another program kept the same
+            if not kept.is_dir():  # else another program kept the same
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return digest
+    return kept / CONTENT
+
+
+def _draft() -> Path:
+    """A new folder where copies are kept, of those places the first that can be written."""
+    places = paths.local_files_dirs()
+    for folder in places:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
+        except OSError as error:
+            if folder is places[-1] or error.errno not in _NOT_OURS:
+                raise
+    raise AssertionError("there is a last place")
 
 
 def digest_of(source: Path, ignored: Ignored = nothing) -> str:

@@ -197,3 +197,10 @@ def names(steps: Sequence[Step], machine: str | None = None) -> Iterator[str]:
             text = json.dumps([name, step.identity()], sort_keys=True, separators=(",", ":"))
             name = hashlib.sha256(text.encode()).hexdigest()
         yield name[:NAME_DIGITS]
+
+
+def layers(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+    """The steps that make layers, the base first, and the names of those."""
+    for step, name in zip(steps, names(steps), strict=True):
+        if step.kind.makes_layer:
+            yield step, name

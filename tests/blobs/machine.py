@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from rekindle.blobs import erofs
 from rekindle.blobs.lazy import libfuse
 from rekindle.exception import SetupError
 from rekindle.linux import mounts
@@ -22,6 +24,21 @@ def _why_no_fuse() -> str:
 
 
 needs_fuse = pytest.mark.skipif(bool(_why_no_fuse()), reason=_why_no_fuse() or "FUSE is there")
+
+
+def _why_no_erofs() -> str:
+    if os.geteuid() != 0:
+        return "only root mounts an EROFS file"
+    if not erofs.kernel_has_it():
+        return "this kernel has no EROFS"
+    try:
+        erofs.find()
+    except SetupError as error:
+        return str(error)
+    return ""
+
+
+needs_erofs = pytest.mark.skipif(bool(_why_no_erofs()), reason=_why_no_erofs() or "it is there")
 
 
 @contextmanager

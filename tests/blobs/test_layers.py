@@ -11,8 +11,6 @@ import pytest
 
 from rekindle.blobs import archive, erofs, layers
 from rekindle.blobs.layers import Packing
-from rekindle.blobs.lazy.client import LazyFiles
-from rekindle.blobs.store import BlobStore
 from rekindle.exception import LayerError, SetupError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes devices, and mounts")
@@ -74,36 +72,6 @@ def test_an_erofs_file_has_all_of_a_directory(tree: Path, tmp_path: Path) -> Non
         assert _seen(tmp_path / "place") == _seen(tree)
     finally:
         erofs.unmount(tmp_path / "place")
-
-
-@pytest.mark.parametrize("packing", list(Packing))
-def test_another_node_has_the_layer_from_the_store(
-    store: BlobStore,
-    tree: Path,
-    tmp_path: Path,
-    packing: Packing,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if packing is Packing.TAR:
-
-        def none() -> list[str]:
-            raise SetupError("no mkfs.erofs")
-
-        monkeypatch.setattr(erofs, "find", none)
-    elif erofs.at(erofs.default_prefix()) is None:
-        pytest.skip("no mkfs.erofs")
-    pushed = layers.push_layer(store, tree, tmp_path)
-    assert pushed.packing is packing
-    place = tmp_path / "place"
-    place.mkdir()
-    without: LazyFiles | None = None
-    mounted = layers.open_layer(pushed, place, store, without)
-    assert mounted is (packing is Packing.EROFS)
-    try:
-        assert _seen(place) == _seen(tree)
-    finally:
-        if mounted:
-            erofs.unmount(place)
 
 
 @pytest.mark.parametrize("name", ["../out", "a/../../out", "link/inside"])

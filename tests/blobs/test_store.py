@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.unwell import Conduct
-from rekindle.blobs import collect, transfer
+from rekindle.blobs import collect, transfer, waiting
 from rekindle.blobs.index import Index, digest
 from rekindle.blobs.objects import open_objects
 from rekindle.blobs.store import GRACE_S, BlobStore, Patience, open_store
@@ -292,3 +292,25 @@ def test_what_the_store_has_damaged_is_put_there_anew_where_that_is_asked_for(
     assert transfer.push(store, tmp_path / "file", anew=True).blob == pushed.blob
     transfer.fetch(store, pushed.blob, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+def test_a_store_that_stalls_in_the_middle_of_a_fetch_is_not_waited_for_longer_than_is_set(
+    unwell_store: BlobStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(waiting.VARIABLE, "0.5")
+    data = os.urandom(40 * _CHUNK)
+    blob = _push(unwell_store, _file(tmp_path, data)).blob
+    target = tmp_path / "back"
+
+    def stall(_done: int, _total: int) -> None:
+        Conduct(stalled=True).begin(folder)
+
+    with pytest.raises(BlobStoreError, match=r"came within 0\.5 s") as caught:
+        transfer.fetch(unwell_store, blob, target, progress=stall)
+    assert blob in str(caught.value) and unwell_store.url in str(caught.value)
+    with pytest.raises(BlobStoreError, match=blob):  # nor is its index
+        transfer.fetch(unwell_store, blob, tmp_path / "other")
+    assert not target.exists()
+    Conduct().begin(folder)
+    assert 0 < transfer.fetch(unwell_store, blob, target) < len(data)
+    assert target.read_bytes() == data

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from rekindle.blobs.store import open_store
 from rekindle.cli.image import image
 from rekindle.exception import ImageError, InvalidError, NotFoundError
 from rekindle.runtime.images.builder import ensure
@@ -174,7 +175,7 @@ def test_an_apps_images_are_built_without_running_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
-    images.store_with_base(tmp_path / "images")
+    images.own_base(tmp_path / "images")
     program = tmp_path / "program_with_an_image.py"
     program.write_text(
         "import rekindle\n"
@@ -188,3 +189,14 @@ def test_an_apps_images_are_built_without_running_it(
     assert (LayerStore().place(layer.name) / "made").read_text() == "made\n"
     again = _run("build", str(program))
     assert "building" not in again and "  f  (" in again
+    # With a store that nodes share, the layers are in it by the end.
+    monkeypatch.setenv("REKINDLE_STORE_URL", (tmp_path / "shared").as_uri())
+    text = _run("build", str(program))
+    assert f"in the store {(tmp_path / 'shared').as_uri()}\n" in text
+    shared = {ref.name for ref in open_store((tmp_path / "shared").as_uri()).refs()}
+    assert shared == {one.name for one in LayerStore().all()}
+    assert all(LayerStore().stored(name) for name in shared)
+    assert not list((tmp_path / "images" / "drafts").iterdir())
+    monkeypatch.setenv("REKINDLE_STORE_URL", (program / "no-folder").as_uri())
+    text = _run("build", str(program))
+    assert "  f  (" in text and "not put into the store" in text and "no-folder" in text

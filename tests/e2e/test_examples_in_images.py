@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle import Image
 from tests import images
 from tests.e2e.harness import Home, a_home
 
@@ -56,9 +57,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(bare: Path) -> Iterator[Home]:
-    """A home whose programs run by that interpreter, with a store of its own that has the base."""
+    """A home whose programs run by that interpreter, with a store of its own that has the bases:
+    the examples' is one with the Python that runs them."""
     with a_home() as made:
-        images.store_with_base(made.root / "images")
+        images.store_with_base(made.root / "images", Image.debian_slim())
         made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
         made.environ["PATH"] = f"{bare.parent}:{os.environ['PATH']}"
         yield made

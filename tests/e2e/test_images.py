@@ -10,8 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rekindle.runtime.images.builder import ensure
-from rekindle.runtime.images.store import LayerStore
 from tests import images
 from tests.e2e.harness import PATIENCE_S, Home, a_home, service, wait_until
 
@@ -126,10 +124,15 @@ _PROGRAM = f"""
 """
 
 
+def _a_uid() -> int:
+    """An id that no one has, nor another process that runs tests."""
+    return 61000 + os.getpid() % 1000
+
+
 @pytest.fixture(scope="module")
 def base() -> None:
     """The base is there: made by the first test of all, and kept."""
-    ensure(images.base().spec(), store=LayerStore(images.KEPT))
+    images.kept(images.base())
 
 
 @pytest.fixture
@@ -250,15 +253,19 @@ def test_a_process_that_cannot_be_started_says_why_to_who_called(homes: Home) ->
 
 @pytest.mark.parametrize("is_root", [True, False])
 def test_local_files_that_meet_lie_over_one_another_at_every_start(
-    base: None, *, is_root: bool
+    base: None, tmp_path: Path, *, is_root: bool
 ) -> None:
-    uid = 61000 + os.getpid() % 1000 if os.geteuid() == 0 and not is_root else None
-    with a_home(uid, REKINDLE_IMAGES=str(images.KEPT)) as home:
+    # The layers of one who is not root are root's; the files are of this test alone, so that nobody
+    # has kept them before.
+    store = images.store_with_base(tmp_path / "images").root if is_root else images.KEPT
+    uid = None if is_root else _a_uid()
+    with a_home(uid, REKINDLE_IMAGES=str(store)) as home:
+        over = f"of the file in {home.root}"
         local = home.root / "local"
         (local / "deep").mkdir(parents=True)
         (local / "cfg").write_text("of the folder")
         (local / "deep" / "more").write_text("more")
-        (home.root / "over").write_text("of the file")
+        (home.root / "over").write_text(over)
         script = home.script(
             _PROGRAM
             + f"""
@@ -283,7 +290,7 @@ def test_local_files_that_meet_lie_over_one_another_at_every_start(
         """
         )
         # The home of a user who is not root is one of their own: nothing of the image's is in it.
-        expected = [os.geteuid() == 0 and is_root, "of the file", "more", "of the folder", "more"]
+        expected = [is_root, over, "more", "of the folder", "more"]
         assert home.run(script).value == [expected] * 4
 
 
@@ -304,8 +311,7 @@ def test_code_that_no_import_finds_is_refused_for_an_image_with_another_python(
 
 
 def test_a_user_who_is_not_root_runs_functions_in_images_that_root_has_built(base: None) -> None:
-    uid = 61000 + os.getpid() % 1000 if os.geteuid() == 0 else None
-    with a_home(uid, REKINDLE_IMAGES=str(images.KEPT)) as plain:
+    with a_home(_a_uid(), REKINDLE_IMAGES=str(images.KEPT)) as plain:
         script = plain.script(
             _PROGRAM
             + """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError
-from rekindle.runtime.images import bases, collecting, sharing, steps
+from rekindle.runtime.images import bases, collecting, places, sharing, steps
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
@@ -29,6 +29,7 @@ from rekindle.wire.images import (
     StepKind,
     StepSecret,
     here,
+    layers,
     names,
 )
 
@@ -75,11 +76,7 @@ def ensure(
         return None
     collecting.asked_budget()  # refused before anything is built, not after it
     local = store or LayerStore()
-    wanted = [
-        name
-        for step, name in zip(spec.steps, names(spec.steps), strict=True)
-        if step.kind.makes_layer and not step.force
-    ]
+    wanted = [name for step, name in layers(spec.steps) if not step.force]
     title = spec.base.title
     elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
     chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
@@ -94,12 +91,11 @@ def missing(spec: ImageSpec, store: LayerStore | None = None) -> list[Step]:
     store = store or LayerStore()
     parent: Layer | None = None
     found: list[Step] = []
-    for step, name in zip(spec.steps, names(spec.steps), strict=True):
-        if step.kind.makes_layer:
-            layer = None if step.force or found else _standing_on(parent, store.get(name))
-            if layer is None:
-                found.append(step)
-            parent = layer
+    for step, name in layers(spec.steps):
+        layer = None if step.force or found else _standing_on(parent, store.get(name))
+        if layer is None:
+            found.append(step)
+        parent = layer
     return found
 
 
@@ -127,6 +123,8 @@ class _Chain:
         for step, name in zip(spec.steps, names(spec.steps), strict=True):
             if step.kind is StepKind.SETTINGS:
                 self.settings = self.settings.after(step)
+                if "workdir" in step.arguments:
+                    places.check_workdir(step.title, self.settings.workdir, self._lowers())
             elif step.kind is StepKind.MOUNT:
                 mounts += step.files
             elif step.kind.makes_layer:
@@ -146,6 +144,8 @@ class _Chain:
                 f"or give from_registry(..., add_python='3.13')"
             )
         settings = self.settings
+        shown = [(self._kept(one), one.target) for one in mounts]
+        places.check_files("the image", shown, settings.workdir)
         said = {
             "builds": [layer.build for layer in self.layers],
             "env": settings.env,
@@ -156,7 +156,7 @@ class _Chain:
         text = json.dumps(said, sort_keys=True)
         return BuiltImage(
             name=hashlib.sha256(text.encode()).hexdigest()[:32],
-            lowers=tuple(self.store.place(one.name) for one in reversed(self.layers)),
+            lowers=tuple(map(Path, self._lowers())),
             packed=tuple(self.store.place(o.name) for o in reversed(self.layers) if o.packing),
             # How it was declared is no part of the name: the same from elsewhere is the same.
             env=tuple(sorted({**settings.env, VARIABLE: spec.declared}.items())),
@@ -164,8 +164,12 @@ class _Chain:
             entrypoint=settings.entrypoint,
             python=top.python,
             python_version=top.python_version,
-            mounts=tuple((self._kept(one), one.target) for one in mounts),
+            mounts=tuple(shown),
         )
+
+    def _lowers(self) -> list[str]:
+        """The directories of the layers so far, the topmost first."""
+        return [str(self.store.place(one.name)) for one in reversed(self.layers)]
 
     # ---- one layer -----------------------------------------------------------------------------
 
@@ -199,6 +203,9 @@ class _Chain:
             return self._build(step, name, parent)
 
     def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
+        if step.kind is StepKind.COPY:
+            into = step.arguments.get("into", "")
+            places.check_copies(step.title, self._files_of(step), into, self._lowers())
         began_s = time.monotonic()
         last: deque[str] = deque(maxlen=_LAST_LINES)
         draft = self.store.draft(name)
@@ -265,7 +272,7 @@ class _Chain:
                 packed=packed,
                 settings=settings,
                 secrets=values,
-                files=[(str(self._kept(o)), settings.place_of(o.target)) for o in step.files],
+                files=[(str(source), target) for source, target in self._files_of(step)],
                 python_version=self.layers[-1].python_version if self.layers else "",
             ),
             say,
@@ -284,6 +291,10 @@ class _Chain:
         if not step.named_secrets:
             return found
         return found | self.ask_secrets(step.named_secrets)
+
+    def _files_of(self, step: Step) -> list[tuple[Path, str]]:
+        """Copies of its local files, and where they go or are shown."""
+        return [(self._kept(one), self.settings.place_of(one.target)) for one in step.files]
 
     def _kept(self, files: LocalFiles) -> Path:
         """The copy of local files. Raises ImageError where it is not here."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle import paths
 from rekindle.exception import ImageError, InvalidError
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import FILES, LayerStore, mounted
@@ -101,7 +102,8 @@ def collect(
             store.remove(layer.name)
             gone.append(layer)
     store.remove_leftovers()
-    _remove_old_files(store.root / FILES)
+    for folder in _files_dirs(store):
+        _remove_old_files(folder)
     return gone
 
 
@@ -121,6 +123,11 @@ def _as_here(store: LayerStore) -> list[Layer]:
     ]
 
 
+def _files_dirs(store: LayerStore) -> Iterable[Path]:
+    """Where the local files of images are, also of those whose layers are another user's."""
+    return dict.fromkeys([store.root / FILES, *paths.local_files_dirs()])
+
+
 def _remove_old_files(folder: Path) -> None:
     """Remove local files that nothing has used for long, and what killed clients left."""
     with contextlib.suppress(FileNotFoundError):
@@ -136,7 +143,7 @@ def usage(store: LayerStore) -> Usage:
     return Usage(
         layers=len(layers),
         size_bytes=sum(layer.size_bytes for layer in layers),
-        files_bytes=_size_of(store.root / FILES),
+        files_bytes=sum(map(_size_of, _files_dirs(store))),
         cache_bytes=_size_of(store.root / "cache") + _size_of(store.root / "tools"),
         budget_bytes=budget_of(store.root),
         free_bytes=shutil.disk_usage(_on_disk(store.root)).free,

@@ -8,18 +8,13 @@ only. Knows nothing of mounts.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import posixpath
-import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
-from rekindle.linux import overlay
-
-_MOST_LINKS = 40
+from rekindle.linux.stacked import Kind, kind_of
 
 
 @dataclass
@@ -32,13 +27,6 @@ class Laid:
     directories: list[str] = field(default_factory=list)
     #: What a link says, by place.
     links: dict[str, str] = field(default_factory=dict)
-
-
-class _Kind(Enum):
-    NOTHING = auto()
-    FILE = auto()
-    EMPTY = auto()  # a folder with nothing in it
-    FOLDER = auto()
 
 
 @dataclass(frozen=True)
@@ -76,9 +64,9 @@ def _lay_at(
     here = sorted((o for o in given if o.target == place), key=lambda one: one.rank)
     below = [one for one in given if _below(one.target, place)]
     folders = [o for o in here if os.path.isdir(o.source) and not os.path.islink(o.source)]
-    there = _kind(layers, place)
+    there = kind_of(layers, place)
     if not folders and not below:
-        if there in (_Kind.EMPTY, _Kind.FOLDER):
+        if there in (Kind.EMPTY, Kind.FOLDER):
             raise IsADirectoryError(
                 errno.EISDIR,
                 f"a local file is to be shown at {place}, which is a folder of the image: name "
@@ -89,13 +77,13 @@ def _lay_at(
         else:
             found.shown[place] = here[-1].source
         return
-    if len(folders) < len(here) or there is _Kind.FILE:
+    if len(folders) < len(here) or there is Kind.FILE:
         raise NotADirectoryError(
             errno.ENOTDIR,
             f"a local folder and a file are both to be shown at {place}, or a folder where the "
             f"image has a file: give one of them another path",
         )
-    is_alone = len(folders) == 1 and not below and there in (_Kind.NOTHING, _Kind.EMPTY)
+    is_alone = len(folders) == 1 and not below and there in (Kind.NOTHING, Kind.EMPTY)
     if is_alone and not any(_below(one, place) for one in others):
         found.shown[place] = folders[0].source
         return
@@ -109,64 +97,3 @@ def _lay_at(
         child = posixpath.join(place, name)
         inside = [one for one in below if one.target == child or _below(one.target, child)]
         _lay_at(child, inside, others, layers, found)
-
-
-# ---- what the image has ------------------------------------------------------------------------
-
-
-def _kind(layers: Sequence[str], path: str) -> _Kind:
-    """What is at a path of stacked layers; links are followed in them."""
-    names = [one for one in path.split("/") if one]
-    folders, passed, links = list(layers), "/", 0
-    while names:
-        name = names.pop(0)
-        try:
-            at = _stacked(folders, name)
-        except PermissionError:
-            return _Kind.FOLDER  # it may have something, which is not to be hidden
-        if isinstance(at, str):  # a link: from the top again
-            links += 1
-            if links > _MOST_LINKS:
-                return _Kind.NOTHING
-            onto = posixpath.normpath(posixpath.join(passed, at))
-            names = [*(one for one in onto.split("/") if one), *names]
-            folders, passed = list(layers), "/"
-        elif at is None:
-            return _Kind.NOTHING if names else _Kind.FILE
-        elif not at:
-            return _Kind.NOTHING
-        else:
-            folders, passed = at, posixpath.join(passed, name)
-    try:
-        return _Kind.FOLDER if any(os.listdir(one) for one in folders) else _Kind.EMPTY
-    except PermissionError:
-        return _Kind.FOLDER
-
-
-def _stacked(folders: Sequence[str], name: str) -> list[str] | str | None:
-    """What a name in stacked folders is: the folders, none where there is nothing; what a link
-    says; None for a file."""
-    found: list[str] = []
-    for folder in folders:
-        entry = os.path.join(folder, name)
-        try:
-            mode = os.lstat(entry).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if stat.S_ISDIR(mode):
-            found.append(entry)
-            if _is_opaque(entry):
-                break
-        elif found or stat.S_ISCHR(mode):  # a mark: what is below it is gone
-            break
-        else:
-            return os.readlink(entry) if stat.S_ISLNK(mode) else None
-    return found
-
-
-def _is_opaque(folder: str) -> bool:
-    for name in (overlay.OPAQUE, overlay.OPAQUE_OF_A_USER):
-        with contextlib.suppress(OSError):
-            if os.getxattr(folder, name) == b"y":
-                return True
-    return False

@@ -83,6 +83,19 @@ def upper_of(place: str) -> str:
     return f"{place}/upper"
 
 
+@dataclass(frozen=True)
+class _Mounted:
+    """A layer that is one file. It goes along when the layer's directory is renamed, and another
+    layer takes its place: so it is held by what is mounted, not by where."""
+
+    file: str
+    fd: int
+
+    def is_at(self, place: str) -> bool:
+        """Whether it is what is seen there."""
+        return os.path.samestat(os.stat(place), os.fstat(self.fd))
+
+
 @dataclass
 class RootMaker:
     """Makes roots, one after the other."""
@@ -93,9 +106,9 @@ class RootMaker:
     _devices: str = ""
     _mounted: str = ""
     _in_user_namespace: bool = False
-    #: Where a layer is mounted in this process's namespace -> the file that it is. One mount for
-    #: all roots: so they share what of it is in memory.
-    _packed: dict[str, str] = field(default_factory=dict)
+    #: Where a layer is mounted in this process's namespace -> what is mounted. One mount for all
+    #: roots: so they share what of it is in memory.
+    _packed: dict[str, _Mounted] = field(default_factory=dict)
 
     def make(self, request: RootRequest) -> int:
         """A descriptor of the root's mount namespace. Raises OSError, in words."""
@@ -139,11 +152,15 @@ class RootMaker:
         """Layers that are one file each need not be mounted any more; roots keep what they have.
         Raises OSError."""
         for place in places:
-            if self._packed.pop(place, None) is not None:
-                mounts.unmount(place)
+            if (known := self._packed.pop(place, None)) is not None:
+                try:
+                    mounts.unmount(f"/proc/self/fd/{known.fd}")
+                finally:
+                    os.close(known.fd)
 
     def _mount_packed(self, file: str, place: str) -> None:
-        if self._packed.get(place) == file:
+        known = self._packed.get(place)
+        if known is not None and known.file == file and known.is_at(place):
             return
         from rekindle.blobs import erofs  # most images need none of it
 
@@ -152,7 +169,7 @@ class RootMaker:
             erofs.mount(Path(file), Path(place))
         except LayerError as error:
             raise OSError(errno.EIO, str(error)) from error
-        self._packed[place] = file
+        self._packed[place] = _Mounted(file, os.open(place, os.O_PATH | os.O_CLOEXEC))
 
     def _prepare(self) -> None:
         if self._own >= 0:

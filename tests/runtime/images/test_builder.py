@@ -14,6 +14,7 @@ from rekindle.runtime.images import tools
 from rekindle.runtime.images.builder import ensure, missing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.store import LayerStore
+from rekindle.sdk import image_builds
 from tests.images import BUILDS, base, wheel
 
 pytestmark = BUILDS
@@ -129,6 +130,47 @@ def test_a_step_that_fails_says_what_it_printed_and_leaves_no_layer(store: Layer
     assert store.get(caught.value.layer) is None
     assert "it was this" in store.log(caught.value.layer).read_text()
     assert not list((store.root / "drafts").iterdir())
+
+
+def test_a_working_directory_that_is_a_file_is_refused_where_it_is_declared(
+    store: LayerStore,
+) -> None:
+    made = base().run_commands("mkdir /folder && touch /folder/file && ln -s /folder /link")
+    for wrong in ("/folder/file", "/folder/file/below", "/link/file"):
+        image = made.workdir(wrong).run_commands("echo > /never")
+        with pytest.raises(ImageError, match=f"workdir.'{wrong}'.*: {wrong}, or .* is a file of"):
+            build(image, store)
+        with pytest.raises(ImageError, match="is a file of the image"):
+            # Nothing is to be built for it, and it is refused all the same.
+            image_builds.built(made.workdir(wrong), lambda: Path("/none"))
+    for right in ("/folder", "/link/made", "/folder/made"):
+        assert build(made.workdir(right), store)[0].workdir == right
+    with pytest.raises(ImageError, match="shows a file at /srv, which is the working directory"):
+        build(made.workdir("/srv").add_local_file(__file__, "/srv"), store)
+
+
+def test_what_cannot_be_copied_to_its_place_is_refused_before_anything_is_built(
+    store: LayerStore, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    below = base().run_commands("mkdir -p /srv/there && touch /srv/file && ln -s srv /link")
+    build(below, store)
+    for wrong in (
+        below.add_local_file(__file__, "/srv/there", copy=True),
+        below.add_local_file(__file__, "/link", copy=True),
+        below.add_local_dir(tmp_path / "folder", "/srv/file", copy=True),
+        below.add_local_dir(tmp_path / "folder", "/link/file/below", copy=True),
+    ):
+        said = Said()
+        with pytest.raises(ImageError, match=r"of the image, and a (file|folder) is to be put"):
+            ensure(wrong.spec(), store=store, watch=said)
+        assert not said.began
+    for right in (
+        below.add_local_file(__file__, "/srv/there/", copy=True),
+        below.add_local_dir(tmp_path / "folder", "/srv/there", copy=True),
+    ):
+        build(right, store)
 
 
 def test_a_step_that_does_not_end_is_ended(store: LayerStore) -> None:

@@ -8,13 +8,16 @@ import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from rekindle.blobs import erofs
 from rekindle.exception import StartError
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.images.root import PLACE, RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
 from rekindle.runtime.isolation.sandbox import Spawner
+from tests.blobs.machine import needs_erofs
 
 Scenario = Callable[[Spawner, RootClient], Awaitable[None]]
 
@@ -194,6 +197,44 @@ def test_a_root_that_cannot_be_made_says_why_and_the_next_one_is_made(
         await asyncio.sleep(0)
         with pytest.raises(StartError, match="makes roots"):
             await client.make(good)
+
+    with_maker(tmp_path, scenario)
+
+
+@needs_erofs
+def test_a_layer_that_took_the_place_of_another_is_mounted_there_and_the_other_no_more(
+    tmp_path: Path, layers: tuple[Path, Path]
+) -> None:
+    _top, base = layers
+    layer, gone = tmp_path / "layers" / "l-0123ef", tmp_path / "drafts" / ".gone-l-0123ef"
+    gone.parent.mkdir()
+
+    def mounted(spawner: Spawner) -> list[str]:
+        """Where layers are mounted that are one file each, as the maker of roots sees it."""
+        (maker,) = psutil.Process(spawner.pid).children()
+        lines = Path(f"/proc/{maker.pid}/mountinfo").read_text().splitlines()
+        return [line.split()[4] for line in lines if " - erofs " in line]
+
+    async def scenario(spawner: Spawner, client: RootClient) -> None:
+        for text in ("first", "second"):
+            (layer / "root").mkdir(parents=True)
+            (tmp_path / text).mkdir()
+            (tmp_path / text / "said").write_text(text)
+            erofs.make(tmp_path / text, layer / "file")
+            request = RootRequest(
+                lowers=(str(layer / "root"), str(base)),
+                packed=((str(layer / "file"), str(layer / "root")),),
+                place=str(tmp_path / f"of-{text}"),
+                shown=_programs(),
+            )
+            fd = await client.make(request)
+            assert await _look(spawner, fd, "cat /said") == text
+            os.close(fd)
+            assert mounted(spawner) == [str(layer / "root")]
+            if text == "first":
+                layer.rename(gone)  # what was damaged in the store, say
+        await client.let_go([str(layer / "root")])
+        assert mounted(spawner) == []
 
     with_maker(tmp_path, scenario)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import time
 from collections import deque
@@ -301,15 +300,3 @@ class Runner:
                     words += f": {why}"
         self.end_process()
         return words
-
-
-def kill_process(pid: int, exit_status: asyncio.Future[int]) -> Callable[[], None]:
-    """Ends one process (PID 1 of its namespace, so with it all that it started)."""
-
-    def end() -> None:
-        if exit_status.done():
-            return  # the number may be another process's by now
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-    return end

@@ -180,11 +180,6 @@ class GpuRoom:
             if runner.state in (RunnerState.STOPPING, RunnerState.GONE):
                 del self._leaving[name]
 
-    def next_look_s(self) -> float | None:
-        """When a grace ends; None where nobody leaves."""
-        untils = [one.until for one in self._leaving.values()]
-        return max(0.02, min(untils) - time.monotonic()) if untils else None
-
     def waiting(self) -> list[Pool]:
         """Pools that wait for devices, whose turn is first at the front."""
         by_key = {pool.gpus.key: pool for pool in self._inventory.pools.values()}

@@ -30,8 +30,6 @@ class Outbox:
         self._kept: deque[pb.AgentMessage] = deque()
         self._left_out: dict[str, tuple[pb.LogLine, int]] = {}  # app -> a line, how many
         self._some = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     def put(self, message: pb.AgentMessage) -> None:
         """Send, or keep for the next connection.
@@ -80,7 +78,6 @@ class Outbox:
     def _append(self, message: pb.AgentMessage) -> None:
         self._queue.append(message)
         self._some.set()
-        self._empty.clear()
 
     def connected(self) -> None:
         """There is a connection: what was kept goes first."""
@@ -103,13 +100,11 @@ class Outbox:
         for message in left:
             self.put(message)
         self._some.clear()
-        self._empty.set()
 
     async def next(self) -> pb.AgentMessage:
         """The next message to write; nothing joins it any more."""
         while not self._queue:
             self._some.clear()
-            self._empty.set()
             await self._some.wait()
         message = self._queue.popleft()
         if message.WhichOneof("kind") == "done":
@@ -117,7 +112,3 @@ class Outbox:
             if joinable is not None and joinable[0] is message:
                 del self._joinable[message.done.call_id]
         return message
-
-    async def emptied(self) -> None:
-        """Wait until everything has been handed to the connection."""
-        await self._empty.wait()

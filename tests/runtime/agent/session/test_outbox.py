@@ -111,20 +111,3 @@ def test_what_is_kept_is_bounded_and_what_was_left_out_is_said() -> None:
     said, *kept = told(outbox)
     assert said == "... 5 lines of output left out: the controller was away for too long"
     assert kept == [str(number) for number in range(5, MAX_BUFFERED + 5)]
-
-
-def test_it_can_be_waited_for_until_all_is_handed_over() -> None:
-    async def scenario() -> None:
-        outbox = Outbox()
-        outbox.connected()
-        await outbox.emptied()
-        outbox.put(done("a", 1))
-        waiting = asyncio.create_task(outbox.emptied())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await outbox.next()
-        taking = asyncio.create_task(outbox.next())  # asks for the next: the last was written
-        await waiting
-        taking.cancel()
-
-    asyncio.run(scenario())
