@@ -75,16 +75,13 @@ def pairs(server: redis.Redis) -> list[_Pair]:
     line = rekindle.Queue.from_name("bench", create_if_missing=True)
     values = [f"value {n}" for n in range(_MANY)]
     mapping = {f"key {n}": value for n, value in enumerate(values)}
-    loads = pickle.loads
+    dumps, loads = pickle.dumps, pickle.loads
     # Of a client that blocks: never what the stubs say besides.
     taken = cast("Callable[..., Any]", server.lpop)
     value = cast("Callable[..., Any]", server.hget)
 
-    def dumps(value: object) -> bytes:
-        return pickle.dumps(value, 5)
-
     def their_queue() -> None:
-        server.rpush("q", dumps(_VALUE))
+        server.rpush("q", dumps(_VALUE, 5))
         loads(taken("q"))
 
     def our_queue() -> None:
@@ -92,7 +89,7 @@ def pairs(server: redis.Redis) -> list[_Pair]:
         line.get()
 
     def their_many() -> None:
-        server.rpush("q", *map(dumps, values))
+        server.rpush("q", *[dumps(value, 5) for value in values])
         list(map(loads, taken("q", _MANY)))
 
     def our_many() -> None:
@@ -100,9 +97,9 @@ def pairs(server: redis.Redis) -> list[_Pair]:
         line.get_many(_MANY)
 
     def their_items() -> None:
-        {key.decode(): loads(raw) for key, raw in server.hscan_iter("h", count=1000)}
+        {key.decode(): loads(raw) for key, raw in server.hscan_iter("h", count=_MANY)}
 
-    server.hset("one", "key", dumps(_VALUE))
+    server.hset("one", "key", dumps(_VALUE, 5))
     shared["key"] = _VALUE
     return [
         _Pair("Dict.get", "one", lambda: shared.get("key"), lambda: loads(value("one", "key"))),
@@ -110,14 +107,14 @@ def pairs(server: redis.Redis) -> list[_Pair]:
             "Dict.put",
             "one",
             lambda: shared.put("key", _VALUE),
-            lambda: server.hset("one", "key", dumps(_VALUE)),
+            lambda: server.hset("one", "key", dumps(_VALUE, 5)),
         ),
         _Pair("Queue.put, get", "one", our_queue, their_queue),
         _Pair(
             "Dict.update",
             "many",
             lambda: shared.update(mapping),
-            lambda: server.hset("h", mapping={k: dumps(v) for k, v in mapping.items()}),
+            lambda: server.hset("h", mapping={k: dumps(v, 5) for k, v in mapping.items()}),
         ),
         _Pair("Dict.items", "many", lambda: dict(shared.items()), their_items),
         _Pair("Queue.put_many, get_many", "many", our_many, their_many),

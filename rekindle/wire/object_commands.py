@@ -7,8 +7,7 @@ nothing of connections. Standard library only: runners load this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rekindle.exception import RequestSizeError, ResourceExhaustedError
@@ -190,32 +189,27 @@ class Commands:
 
     # ---- without Lua, for who was never asked before -------------------------------------------
 
-    def put_entries(self, one: Target, request: Request, caller: Caller, *, keep: bool) -> bytes:
-        """A transaction of four commands, or five with ``keep``: the Dict stays for its time."""
-        parts = request.parts or ()
-        record = (b"SET", _answer(one, caller), caller.number + b"1", b"PX", b"%d" % _ANSWER_MS)
-        return b"".join(
-            (
-                *(_MULTI, b"*%d\r\n$4\r\nHSET\r\n" % (2 + len(parts)), one.main, _bulks(parts)),
-                packed(*record),
-                b"*3\r\n$6\r\nEXPIRE\r\n%b%b" % (one.main, _number(_KEPT_S)) if keep else b"",
-                _EXEC,
-            )
-        )
+    # Each comes in pieces, so that the server can read one while the next is made.
 
-    def push(self, one: Target, request: Request, caller: Caller) -> bytes:
+    def put_entries(
+        self, one: Target, request: Request, caller: Caller, *, keep: bool
+    ) -> Iterator[bytes]:
+        """A transaction of four commands, or five with ``keep``: the Dict stays for its time."""
+        parts = request.parts or []
+        record = (b"SET", _answer(one, caller), caller.number + b"1", b"PX", b"%d" % _ANSWER_MS)
+        begin = b"%b*%d\r\n$4\r\nHSET\r\n%b" % (_MULTI, 2 + len(parts), one.main)
+        kept = b"*3\r\n$6\r\nEXPIRE\r\n%b%b" % (one.main, _number(_KEPT_S)) if keep else b""
+        return _around(begin, parts, b"".join((packed(*record), kept, _EXEC)))
+
+    def push(self, one: Target, request: Request, caller: Caller) -> Iterator[bytes]:
         """A transaction of four commands; the last part of its reply is what queue_put.lua says."""
-        parts = request.parts or ()
+        parts = request.parts or []
         rest = (_number(request.quantity * 1000), bulk(request.partition), _number(len(parts)))
         size = _number(sum(map(len, parts)))
         items = bulk(one.items + request.partition)
-        return b"".join(
-            (
-                *(_MULTI, b"*%d\r\n$5\r\nRPUSH\r\n" % (2 + len(parts)), items, _bulks(parts)),
-                *(self._pushed, *_queue_change(one, request, caller), *rest, size),
-                *(bulk(caller.waits), _EXEC),
-            )
-        )
+        begin = b"%b*%d\r\n$5\r\nRPUSH\r\n%b" % (_MULTI, 2 + len(parts), items)
+        change = (self._pushed, *_queue_change(one, request, caller), *rest, size)
+        return _around(begin, parts, b"".join((*change, bulk(caller.waits), _EXEC)))
 
     def drain(self, one: Target, request: Request, caller: Caller) -> bytes:
         """A transaction of four commands: what queue_drained.lua says, and the items."""
@@ -240,10 +234,25 @@ _KEPT_HEADS = 4096
 _HEADS = _Heads()
 
 
+#: Words of a piece.
+_PIECE = 1000
+
+
+def _around(begin: bytes, words: Sequence[bytes], end: bytes) -> Iterator[bytes]:
+    """Words between what stands before and behind them, in pieces."""
+    last = max(0, len(words) - 1) // _PIECE * _PIECE
+    for at in range(0, last, _PIECE):
+        yield begin + _bulks(words[at : at + _PIECE])
+        begin = b""
+    yield b"".join((begin, _bulks(words[last:]), end))
+
+
 def _bulks(words: Sequence[bytes]) -> bytes:
     """Many words, the quick way."""
-    heads = map(_HEADS.__getitem__, map(len, words))
-    return b"\r\n".join((*chain.from_iterable(zip(heads, words, strict=True)), b""))
+    lines = [b""] * (2 * len(words) + 1)
+    lines[:-1:2] = map(_HEADS.__getitem__, map(len, words))
+    lines[1::2] = words
+    return b"\r\n".join(lines)
 
 
 #: How operations are counted, for who looks on.

@@ -39,6 +39,8 @@ PART_COUNT = 5000
 AGAIN = 1
 #: What it means depends on the op: keep what is there, keys alone, all partitions, may be missing.
 OPTION = 2
+#: The page behind this one is asked for next, so it may be asked of Redis already.
+AHEAD = 4
 
 
 class Op(IntEnum):

@@ -95,6 +95,8 @@ class AioDirect:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, exchange))
         self._send(exchange.data)
+        for piece in exchange.more:
+            self._send(piece)
         return future
 
     def count(self, way: Way, request: Request, reply: Reply) -> None:
@@ -180,7 +182,7 @@ class AioDirect:
     def _replies(self) -> None:
         buffer, at = self._buffer, 0
         while self._waiting and at < len(buffer):
-            future, (_, finish, replies, mark, _) = self._waiting[0]
+            future, (_, finish, replies, mark, _, _) = self._waiting[0]
             came: Any
             if mark:
                 end = buffer.find(mark, at)

@@ -21,6 +21,7 @@ from rekindle.sdk.objects.keys import (
 )
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.wire.object_frames import (
+    AHEAD,
     MAX_VALUE_BYTES,
     OPTION,
     PART_BYTES,
@@ -33,6 +34,8 @@ from rekindle.wire.object_frames import (
 _MISSING = object()
 #: Entries of the first page that is read.
 _FIRST_PAGE = 100
+#: Of a later one: the server makes the next while one is taken apart.
+_PAGE = 2000
 _PUT, _GET, _POP = int(Op.DICT_PUT), int(Op.DICT_GET), int(Op.DICT_POP)
 
 
@@ -85,14 +88,20 @@ class Dict(Handle):
         self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **kwargs: Any
     ) -> Steps[None]:
         """``update(other, /, **kwargs)``: put many; of up to 5,000 that take 8 MiB, all at once."""
-        pairs: list[tuple[Any, Any]] = list(other.items() if isinstance(other, Mapping) else other)
-        pairs += kwargs.items()
+        if type(other) is dict:
+            keys, values = list(other), list(other.values())
+        else:
+            pairs = list(other.items() if isinstance(other, Mapping) else other)
+            keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+        keys += kwargs
+        values += kwargs.values()
+        plain = plain_entries(keys, values, PART_BYTES) if len(keys) <= PART_COUNT else None
+        if plain is not None:
+            yield Request(_PUT, parts=plain)
+            return
         parts: list[bytes] = []
         size = 0
-        plain = plain_entries(pairs) if len(pairs) <= PART_COUNT else None
-        if plain is not None and sum(map(len, plain)) <= PART_BYTES:
-            parts, pairs = plain, []
-        for key, value in pairs:
+        for key, value in zip(keys, values, strict=True):
             pair = _pair(key, value)
             more = len(pair[0]) + len(pair[1])
             if parts and (size + more > PART_BYTES or len(parts) >= 2 * PART_COUNT):
@@ -187,7 +196,8 @@ def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], Iterable[Any]])
         seen.update(names)
         if entries and count == _FIRST_PAGE:  # few at first: each may be large
             mean = sum(map(len, entries)) // len(entries)
-            count = max(1, min(PART_COUNT, PART_BYTES // (mean + 1)))
+            count = max(1, min(_PAGE, PART_BYTES // (mean + 1)))
+            flags |= AHEAD
         yield make(names, entries)
 
 

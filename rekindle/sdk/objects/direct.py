@@ -15,7 +15,7 @@ from typing import Any
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.objects.exchange import PLAINLY, Exchange, Way, refused, said_alone, some, taken
 from rekindle.wire.object_commands import Commands, target
-from rekindle.wire.object_frames import Op, Reply, Request, pack_list
+from rekindle.wire.object_frames import AHEAD, Op, Reply, Request, pack_list
 from rekindle.wire.resp import Refusal
 
 _READ_BYTES = 1 << 18
@@ -52,6 +52,8 @@ class Direct:
             sock.close()
             raise
         self._arrivals = Arrivals(sock.fileno())
+        #: What was asked though no one has wanted it yet: the next page of a Dict, as a rule.
+        self._ahead: Exchange | None = None
 
     def close(self) -> None:
         """End it."""
@@ -68,23 +70,39 @@ class Direct:
 
     def count(self, request: Request, reply: Reply) -> None:
         """Note what was done. Raises OSError, Gone."""
-        words = self._way.count(request, reply)
+        words = self._way.count(request, reply, later=self._ahead is not None)
         if words:
             self._sock.sendall(words)
             self._receive(Exchange(words, said_alone, replies=words.count(b"HINCRBY")))
 
     def _exchange(self, request: Request, session: bytes, number: int, *, plain: bool) -> object:
         exchange = self._way.exchange(request, session, 0, number, plain=plain)
-        self._sock.sendall(exchange.data)
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.data != exchange.data:
+            if ahead is not None:
+                self._receive(ahead)  # whoever was to have it asked elsewhere, or asks no more
+            self._sock.sendall(exchange.data)
+            for piece in exchange.more:
+                self._sock.sendall(piece)
         try:
             self._arrivals.wait(perf_counter_ns())
-            return exchange.finish(self._receive(exchange))
+            came = self._receive(exchange)
+            if request.flags & AHEAD and exchange.mark:
+                self._ask_ahead(request, came)
+            return exchange.finish(came)
         except (OSError, Gone):
             raise
         except BaseException:  # of a signal's handler: no one takes what comes
             if request.op == Op.QUEUE_GET:
                 self._put_back(request, session, number, exchange)
             raise
+
+    def _ask_ahead(self, request: Request, page: bytes) -> None:
+        """Have the server make the next page while this one is taken apart."""
+        following = self._way.following(request, page)
+        if following is not None:
+            self._sock.sendall(following.data)
+            self._ahead = following
 
     def _put_back(self, request: Request, session: bytes, number: int, exchange: Exchange) -> None:
         try:
@@ -99,28 +117,35 @@ class Direct:
             return  # the connection has gone, and with it what was on it
 
     def _receive(self, exchange: Exchange) -> Any:
-        _, _, replies, mark, known = exchange
-        data: bytes | bytearray = self._sock.recv(_READ_BYTES)
+        _, _, replies, mark, known, _ = exchange
+        data = self._sock.recv(_READ_BYTES)
         if known and data in known:
-            return known[bytes(data)]
+            return known[data]
         if replies == 1 and not mark and data[:1] == b"$":  # as most of them are
             end = data.find(b"\r\n")
             if end > 0 and len(data) == end + 4 + int(data[1:end]):
                 return [data[end + 2 : -2]]
-        if not data:
+        if mark:
+            return self._until(mark, data)
+        came = bytearray(data)
+        while (found := some(came, replies)) is None:
+            came += self._more()
+        return found[0]
+
+    def _until(self, mark: bytes, data: bytes) -> bytes:
+        """All before the mark; put together once, as it may be much."""
+        pieces, tail = [data], data
+        while not tail.endswith(mark):
+            piece = self._more()
+            tail = piece if len(piece) >= len(mark) else tail[-len(mark) :] + piece
+            pieces.append(piece)
+        return b"".join(pieces)[: -len(mark)]
+
+    def _more(self) -> bytes:
+        piece = self._sock.recv(_READ_BYTES)
+        if not piece:
             raise Gone("Redis closed the connection")
-        data = bytearray(data)
-        while True:
-            if mark:
-                if data.endswith(mark):
-                    del data[-len(mark) :]
-                    return bytes(data)
-            elif (found := some(data, replies)) is not None:
-                return found[0]
-            piece = self._sock.recv(_READ_BYTES)
-            if not piece:
-                raise Gone("Redis closed the connection")
-            data += piece
+        return piece
 
 
 class Ways:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -106,18 +106,29 @@ class Way:
             return Exchange(words, _entry)
         elif op == Op.DICT_PUT and request.parts is not None:
             keep = self._keeps()
-            words = commands.put_entries(about, request, caller, keep=keep)
-            return Exchange(words, _stored, replies=5 if keep else 4, known=_STORED)
+            pieces = commands.put_entries(about, request, caller, keep=keep)
+            replies = 5 if keep else 4
+            return Exchange(next(pieces), _stored, replies, known=_STORED, more=pieces)
         elif op == Op.QUEUE_PUT and request.parts is not None and len(request.parts) >= _MANY:
-            return Exchange(commands.push(about, request, caller), _pushed, replies=4)
+            pieces = commands.push(about, request, caller)
+            return Exchange(next(pieces), _pushed, replies=4, more=pieces)
         elif op == Op.QUEUE_GET and self._may_drain(request.quantity):
             words = commands.drain(about, request, caller) + self._ping
             return Exchange(words, _drained, mark=self._mark)
         elif op == Op.DICT_SCAN:
-            count = b"%d" % request.quantity
-            words = packed(b"HSCAN", self._entries, request.body, b"COUNT", count) + self._ping
-            return Exchange(words, _page, mark=self._mark)
+            return self._page(request.body, request.quantity)
         return Exchange(commands.command(about, request, caller), said_alone)
+
+    def following(self, request: Request, data: bytes) -> Exchange | None:
+        """What asks for the page behind one that has come; None where that is the last."""
+        if not data.startswith(b"*2\r\n"):
+            return None
+        cursor, _ = parsed(data, 4)
+        return None if cursor == b"0" else self._page(cursor, request.quantity)
+
+    def _page(self, cursor: bytes, quantity: int) -> Exchange:
+        words = packed(b"HSCAN", self._entries, cursor, b"COUNT", b"%d" % quantity) + self._ping
+        return Exchange(words, _page, mark=self._mark)
 
     def _may_drain(self, quantity: int) -> bool:
         """Whether to try to take all at once; no partition has more than PART_COUNT items."""
@@ -135,8 +146,8 @@ class Way:
         self._kept_until = now + _KEEP_EVERY_S
         return True
 
-    def count(self, request: Request, reply: Reply) -> bytes:
-        """Note what was done; a command that tells Redis of it, now and then."""
+    def count(self, request: Request, reply: Reply, *, later: bool = False) -> bytes:
+        """Note what was done; a command that tells Redis of it, now and then, unless ``later``."""
         name, number = counted(request, reply)
         if request.op == Op.QUEUE_GET and number < request.quantity:
             self._drains = True
@@ -145,7 +156,7 @@ class Way:
         counts = self._counts
         total = counts[name] = counts.get(name, 0) + number
         now = time.monotonic()
-        if total < _COUNT_AT and now < self._count_next:
+        if later or (total < _COUNT_AT and now < self._count_next):
             return b""
         self._count_next = now + _COUNT_EVERY_S
         self._counts = {}
@@ -168,6 +179,8 @@ class Exchange(NamedTuple):
     mark: bytes = b""
     #: Bytes that come often, and the replies that they are.
     known: Mapping[bytes, list[Any]] = MappingProxyType({})
+    #: What is sent behind ``data``, each made while the server reads what came before.
+    more: Iterable[bytes] = ()
 
 
 class Plainly:
@@ -234,7 +247,9 @@ def _page(data: bytes) -> object:
     if not data.startswith(b"*2\r\n"):
         return _refusal_in(data)
     cursor, at = parsed(data, 4)
-    return Reply(Status.DONE, b"", [*strings(data, at), cursor])
+    parts = strings(data, at)
+    parts.append(cursor)
+    return Reply(Status.DONE, b"", parts)
 
 
 def _refusal_in(data: bytes) -> Refusal:

@@ -12,7 +12,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Iterable, Sequence
-from itertools import chain, compress, repeat
+from itertools import compress, repeat
 from operator import itemgetter
 from struct import Struct
 from time import time
@@ -106,9 +106,11 @@ def entry(key: Any, name: bytes, value: bytes) -> bytes:
     return _HEAD.pack(int(time()), len(raw)) + raw + value
 
 
-def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
-    """Identities and entries by turns, the quick way; None unless all are short and simple."""
-    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+def plain_entries(keys: Sequence[Any], values: Sequence[Any], most: int) -> list[bytes] | None:
+    """Identities and entries by turns, the quick way; None unless all are short and simple.
+
+    None, too, where they could take more than ``most`` bytes together.
+    """
     if not keys or set(map(type, keys)) != {str} or not SCALARS.issuperset(map(type, values)):
         return None
     # All at once; a key that contains what they are joined by goes the long way.
@@ -116,8 +118,13 @@ def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
     if len(names) != len(keys) or max(map(len, names)) > _LONGEST:
         return None
     head = _HEAD.pack(int(time()), 0)
-    entries = map(head.__add__, map(pickle.dumps, values, repeat(pickling.PROTOCOL)))
-    return list(chain.from_iterable(zip(names, entries, strict=True)))
+    pickles = list(map(pickle.dumps, values, repeat(pickling.PROTOCOL)))
+    if len(names) * (_LONGEST + len(head) + max(map(len, pickles))) > most:
+        return None
+    both = [b""] * (2 * len(names))
+    both[::2] = names
+    both[1::2] = map(head.__add__, pickles)
+    return both
 
 
 def living(names: list[bytes], entries: list[bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -131,36 +138,38 @@ def living(names: list[bytes], entries: list[bytes]) -> tuple[list[bytes], list[
 
 def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
     """The keys of many entries. Raises DeserializationError."""
-    return _keys_of(names, entries, plain=_have_no_key(entries))
+    keys = _strings_of(names)
+    return list(map(key_of, names, entries)) if keys is None else keys
 
 
-def _keys_of(names: Sequence[bytes], entries: Sequence[bytes], *, plain: bool) -> list[Any]:
-    if names and plain:
-        # All at once, where all are strings and none contains what they are joined by.
-        joined = b"\0".join(names)
-        between = len(names) - 1
-        if joined[:1] == b"s" and joined.count(b"\0") == joined.count(b"\0s") == between:
-            return joined[1:].decode("utf-8", "surrogatepass").split("\0s")
-    return list(map(key_of, names, entries))
+def _strings_of(names: Sequence[bytes]) -> list[Any] | None:
+    """Keys that are all strings, at once; None where one is not, or is long.
+
+    An entry whose identity is a string's has no key, as entry() makes it.
+    """
+    joined = b"\0".join(names)
+    between = len(names) - 1
+    # None contains what they are joined by.
+    if joined[:1] == b"s" and joined.count(b"\0") == joined.count(b"\0s") == between:
+        return joined[1:].decode("utf-8", "surrogatepass").split("\0s")
+    return None
 
 
 def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> Iterable[tuple[Any, Any]]:
     """The keys and values of many entries, once. Raises DeserializationError."""
-    plain = _have_no_key(entries)
-    keys = _keys_of(names, entries, plain=plain)
-    return zip(keys, _values_of(entries, plain=plain), strict=True)
+    keys = _strings_of(names)
+    if keys is None:
+        return zip(map(key_of, names, entries), values_of(entries), strict=True)
+    return zip(keys, _values_of(entries, plain=True), strict=True)
 
 
 _KEY_SIZE, _BEHIND = itemgetter(slice(4, 8)), itemgetter(slice(8, None))
 
 
-def _have_no_key(entries: Sequence[bytes]) -> bool:
-    return b"".join(map(_KEY_SIZE, entries)) == bytes(4 * len(entries))
-
-
 def values_of(entries: Sequence[bytes]) -> list[Any]:
     """The values of many entries. Raises DeserializationError."""
-    return _values_of(entries, plain=_have_no_key(entries))
+    have_no_key = b"".join(map(_KEY_SIZE, entries)) == bytes(4 * len(entries))
+    return _values_of(entries, plain=have_no_key)
 
 
 def _values_of(entries: Sequence[bytes], *, plain: bool) -> list[Any]:

@@ -178,7 +178,8 @@ def _pickled(value: Any) -> bytes:
 def _parts(values: Iterable[Any]) -> Iterable[list[bytes]]:
     if isinstance(values, (list, tuple)) and len(values) <= PART_COUNT:
         plain = plain_pickles(values)
-        if plain and max(map(len, plain)) <= _MAX_ITEM_BYTES and sum(map(len, plain)) <= PART_BYTES:
+        sizes = list(map(len, plain))
+        if plain and max(sizes) <= _MAX_ITEM_BYTES and sum(sizes) <= PART_BYTES:
             yield plain
             return
     part: list[bytes] = []

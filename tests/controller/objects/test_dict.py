@@ -116,6 +116,28 @@ def test_what_goes_in_many_parts_arrives_whole() -> None:
         assert sorted(d.keys()) == list(range(12_000))
 
 
+def test_a_page_is_asked_for_ahead_and_what_comes_between_gets_its_own_answers() -> None:
+    with Dict.ephemeral() as d:
+        many = {f"key {n}": n for n in range(20_000)}
+        d.update(many)
+        found: dict[str, int] = {}
+        others = [iter(d.items()) for _ in range(3)]
+        for number, (key, value) in enumerate(d.items()):
+            found[key] = value
+            if number % 700 == 0:
+                assert d["key 7"] == 7 and d.put("key 7", 7)  # on the same connection
+                next(others[number // 700 % 3])  # begun, gone on with now and then, given up
+        assert found == many
+        assert [dict(one) for one in others] != []
+        assert d["key 7"] == 7 and len(d) == 20_000
+
+
+def test_pairs_may_have_keys_that_cannot_be_hashed() -> None:
+    with Dict.ephemeral() as d:
+        d.update([([1, 2], "list"), ("a", 1), ("a", 2)], b=3)
+        assert d[[1, 2]] == "list" and d["a"] == 2 and d["b"] == 3 and len(d) == 3
+
+
 def test_a_value_may_have_100_mib_and_no_more() -> None:
     with Dict.ephemeral() as d:
         large = bytes(30 << 20)

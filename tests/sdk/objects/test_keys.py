@@ -112,7 +112,7 @@ def test_many_keys_are_taken_together_whatever_is_in_them() -> None:
         ["only\0one"],
     ):
         pairs = [(key, n) for n, key in enumerate(keys)]
-        made = plain_entries(pairs)
+        made = plain_entries(keys, range(len(keys)), 1 << 20)
         if made is None:  # the long way
             names = [identity(key) for key in keys]
             made = [
@@ -122,12 +122,14 @@ def test_many_keys_are_taken_together_whatever_is_in_them() -> None:
             ]
         assert made[::2] == [identity(key) for key in keys]
         assert list(items_of(made[::2], made[1::2])) == pairs
-    assert plain_entries([("a", 1), (2, 2)]) is None and plain_entries([("a", [1])]) is None
-    assert plain_entries([("a" * 300, 1)]) is None and plain_entries([]) is None
+    for keys, values in (("a", 2), (1, 2)), (["a"], [[1]]), (["a" * 300], [1]), ([], []):
+        assert plain_entries(keys, values, 1 << 20) is None
+    assert plain_entries(["a"], ["x" * 1000], 2000) is not None
+    assert plain_entries(["a"], ["x" * 2000], 2000) is None  # more than was to be
 
 
 def test_entries_that_were_not_used_for_seven_days_are_left_out() -> None:
-    made = plain_entries([("old", 1), ("new", 2)])
+    made = plain_entries(["old", "new"], [1, 2], 1 << 20)
     assert made is not None
     names, entries = made[::2], made[1::2]
     assert living(names, entries) == (names, entries)
