@@ -15,8 +15,11 @@ class LostError(Exception):
 class Uplink(Protocol):
     """The way to the controller."""
 
-    def send(self, message: pb.AgentMessage) -> None:
-        """Send; kept and sent again after a lost connection where it matters."""
+    def send(self, message: pb.AgentMessage, *, more: bool = False) -> None:
+        """Send; kept and sent again after a lost connection where it matters.
+
+        ``more``: these are results, and their call has more to come, with which they may travel.
+        """
 
     def leave(self, reason: str) -> None:
         """Tell the controller, over this connection and each later one, that this agent ends."""

@@ -74,9 +74,9 @@ class RecordingUplink:
     #: Gets everything in its place, where a test has a controller.
     link: Uplink | None = None
 
-    def send(self, message: pb.AgentMessage) -> None:
+    def send(self, message: pb.AgentMessage, *, more: bool = False) -> None:
         if self.link is not None:
-            self.link.send(message)
+            self.link.send(message, more=more)
             return
         kind = message.WhichOneof("kind")
         if kind == "done":

@@ -34,6 +34,8 @@ class InFlight:
     unconfirmed: int = 0
     unconfirmed_bytes: int = 0
     inputs: int = 0
+    #: Call -> how many of its inputs have no result yet; of none is no entry.
+    _undone: dict[str, int] = field(default_factory=dict)
     _all_confirmed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def confirmed(self) -> None:
@@ -73,7 +75,18 @@ class InFlight:
             call[index] = assignment = Assignment(order, index, one.method, one.payload, one.blob)
             added.append(assignment)
         self.inputs += len(added)
+        self._count_undone(order.call_id, len(added))
         return added
+
+    def has_undone(self, call_id: str) -> bool:
+        """Whether inputs of a call are here that have no result yet."""
+        return call_id in self._undone
+
+    def _count_undone(self, call_id: str, more: int) -> None:
+        if count := self._undone.get(call_id, 0) + more:
+            self._undone[call_id] = count
+        else:
+            self._undone.pop(call_id, None)
 
     def find(self, call_id: str, indexes: Sequence[int]) -> list[Assignment]:
         """Those of ``indexes`` that are here."""
@@ -90,6 +103,7 @@ class InFlight:
         if assignment.blob:
             self._release(assignment)
         assignment.runner_id = ""
+        self._count_undone(assignment.order.call_id, -1)
         self.unconfirmed += 1
         self.unconfirmed_bytes += len(result)
         return True
@@ -119,6 +133,8 @@ class InFlight:
             self.unconfirmed_bytes -= len(assignment.result)
             if not self.unconfirmed:
                 self._all_confirmed.set()
+        else:
+            self._count_undone(assignment.order.call_id, -1)
         assignment.move(AssignmentState.GIVEN_UP)
 
     def hello(self) -> list[pb.InFlight]:

@@ -75,7 +75,7 @@ class Results:
         order = outcomes.order
         done.call_id, done.function_id, done.app_id = order.call_id, order.function_id, order.app_id
         done.execute_ns = outcomes.execute_ns
-        self._uplink.send(message)
+        self._uplink.send(message, more=self._in_flight.has_undone(order.call_id))
 
     def returned(self, one: Assignment, reason: str, *, counts: bool = True) -> None:
         """Its runner died under it; the controller may give it to a runner again.

@@ -30,6 +30,7 @@ from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
 from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher, runners_missing
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
+from rekindle.runtime.agent.pools.ramp import Ramp
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -75,6 +76,7 @@ class Pool:
         self.runners = RunnerSet(self.sizing)
         dispatcher = ManyDispatcher if spec.takes_many else InputDispatcher
         self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
+        self._ramp = Ramp()
         self._tasks = BackgroundTasks()
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
@@ -215,7 +217,10 @@ class Pool:
         coming = self.runners.starting + returning
         if self.revision.spec.single_use_containers:
             # One for each, however short they are: no runner that is there has room for another.
-            return len(self.waiting) + asking - self.runners.starting
+            too_many = len(self.waiting) - self.runners.unclaimed - self._ramp.room()
+            if too_many > 0:
+                self.agenda.add_later(self.key, self._ramp.room_in_s())
+            return len(self.waiting) + asking - self.runners.starting - max(0, too_many)
         # Each that a runner died with may need one for itself, however short the others are: one
         # after the other, they would wait for each other's starts.
         suspects = self.dispatcher.suspects()
@@ -268,9 +273,12 @@ class Pool:
         """
         self.runners.starting += 1
         self.runners.promised += client is not None
-        self._tasks.spawn(self._start_one(client, strategy))
+        young = self._ramp.begun() if client is None else 0.0
+        self._tasks.spawn(self._start_one(client, strategy, young))
 
-    async def _start_one(self, client: FirstClient | None, strategy: Strategy | None) -> None:
+    async def _start_one(
+        self, client: FirstClient | None, strategy: Strategy | None, young: float
+    ) -> None:
         began_ns = now_ns()
         try:
             runner = await self.start(strategy, began_ns, client)
@@ -284,6 +292,7 @@ class Pool:
                 self._used = True
                 self.backoff.started()
                 self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
+                self._ramp.started(began_ns, runner.marks)
             if self.closed:
                 if client is not None:
                     client.withdrawn()
@@ -294,6 +303,7 @@ class Pool:
             if client is not None:
                 client.served(runner)
         finally:
+            self._ramp.ended(young)
             self.runners.starting -= 1
             self.runners.promised -= client is not None
             self.gpus.start_failed(self.runners.starting)

@@ -2,7 +2,8 @@
 
 A message of its own for each result would cost more than running the input. While one message is
 being written, results of a call are joined to those of the same call that wait already, unless a
-line that the call printed came between: lines go before the results that they belong to.
+line that the call printed came between: lines go before the results that they belong to. Where a
+call has more to come, its results go ``GATHER_S`` apart at least; what comes meanwhile is gathered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from rekindle.wire import rekindle_pb2 as pb
 #: Results are joined up to so many in a message, and so many bytes.
 _MAX_RESULTS = 4096
 _MAX_BYTES = 4 << 20
+#: Results of a call that go on coming are sent so far apart. Each message costs the agent, the
+#: controller, Redis and the client about a millisecond together, however much is in it.
+GATHER_S = 0.02
 #: Lines kept while there is no connection; older ones are dropped.
 MAX_BUFFERED = 10_000
 
@@ -27,12 +31,16 @@ class Outbox:
         self._queue: deque[pb.AgentMessage] = deque()
         #: Call -> the message in the queue that its next results may join, and its size.
         self._joinable: dict[str, tuple[pb.AgentMessage, int]] = {}
+        #: Call -> results that are gathered, and their size.
+        self._gathered: dict[str, tuple[pb.AgentMessage, int]] = {}
+        #: Call -> when more of it may go, for calls of which something has gone just now.
+        self._pauses: dict[str, asyncio.TimerHandle] = {}
         self._kept: deque[pb.AgentMessage] = deque()
         self._left_out: dict[str, tuple[pb.LogLine, int]] = {}  # app -> a line, how many
         self._some = asyncio.Event()
 
-    def put(self, message: pb.AgentMessage) -> None:
-        """Send, or keep for the next connection.
+    def put(self, message: pb.AgentMessage, *, more: bool = False) -> None:
+        """Send, or keep for the next connection; ``more``: more results of that call are to come.
 
         Results are not kept here: the node has them until they are confirmed.
         """
@@ -42,7 +50,7 @@ class Outbox:
                 self._keep(message)
             return
         if kind == "done":
-            self._put_results(message)
+            self._gather(message, more)
             return
         if kind == "log":
             if message.log.call_id:
@@ -59,21 +67,57 @@ class Outbox:
                 app_id = oldest.log.app_id
                 self._left_out[app_id] = (oldest.log, self._left_out.get(app_id, (None, 0))[1] + 1)
 
-    def _put_results(self, message: pb.AgentMessage) -> None:
+    def _gather(self, message: pb.AgentMessage, more: bool) -> None:
+        call_id, size = message.done.call_id, sum(map(len, message.done.results))
+        if self._join(self._gathered, message, size):
+            message, size = self._gathered[call_id]
+        else:
+            self._send_gathered(call_id)
+        pausing = call_id in self._pauses
+        if more and pausing and size < _MAX_BYTES:
+            self._gathered[call_id] = message, size
+            return
+        self._gathered.pop(call_id, None)
+        self._put_results(message, size)
+        if more and not pausing:
+            loop = asyncio.get_running_loop()
+            self._pauses[call_id] = loop.call_later(GATHER_S, self._pause_ends, call_id)
+
+    def _pause_ends(self, call_id: str) -> None:
+        del self._pauses[call_id]
+        if self._send_gathered(call_id):
+            loop = asyncio.get_running_loop()
+            self._pauses[call_id] = loop.call_later(GATHER_S, self._pause_ends, call_id)
+
+    def _send_gathered(self, call_id: str) -> bool:
+        """Whether there was something."""
+        if (gathered := self._gathered.pop(call_id, None)) is None:
+            return False
+        self._put_results(*gathered)
+        return True
+
+    def _put_results(self, message: pb.AgentMessage, size: int) -> None:
+        if not self._join(self._joinable, message, size):
+            self._joinable[message.done.call_id] = message, size
+            self._append(message)
+
+    @staticmethod
+    def _join(
+        to: dict[str, tuple[pb.AgentMessage, int]], message: pb.AgentMessage, size: int
+    ) -> bool:
+        """Have results travel with earlier ones of their call; False where there are none, or not
+        for so many."""
         done = message.done
-        size = sum(map(len, done.results))
-        joinable = self._joinable.get(done.call_id)
-        if joinable is not None:
-            earlier, earlier_size = joinable
-            total = earlier_size + size
-            if total <= _MAX_BYTES and len(earlier.done.results) < _MAX_RESULTS:
-                execute_ns = earlier.done.execute_ns + done.execute_ns
-                earlier.done.MergeFrom(done)
-                earlier.done.execute_ns = execute_ns
-                self._joinable[done.call_id] = (earlier, total)
-                return
-        self._joinable[done.call_id] = (message, size)
-        self._append(message)
+        earlier, earlier_size = to.get(done.call_id, (None, 0))
+        if earlier is None or earlier_size + size > _MAX_BYTES:
+            return False
+        if len(earlier.done.results) >= _MAX_RESULTS:
+            return False
+        execute_ns = earlier.done.execute_ns + done.execute_ns
+        earlier.done.MergeFrom(done)
+        earlier.done.execute_ns = execute_ns
+        to[done.call_id] = earlier, earlier_size + size
+        return True
 
     def _append(self, message: pb.AgentMessage) -> None:
         self._queue.append(message)
@@ -97,6 +141,10 @@ class Outbox:
         left = [unsent, *self._queue] if unsent is not None else list(self._queue)
         self._queue.clear()
         self._joinable.clear()
+        self._gathered.clear()
+        for pause in self._pauses.values():
+            pause.cancel()
+        self._pauses.clear()
         for message in left:
             self.put(message)
         self._some.clear()

@@ -83,3 +83,19 @@ def test_a_new_connection_is_told_of_every_input_and_every_unconfirmed_result(
     assert [list(message.indexes) for message in messages] == [[1, 2], [4]]
     assert list(messages[0].results) == [b"111111", b"222222"]
     assert {message.function_id for message in messages} == {"fu-1"}
+
+
+def test_a_call_has_more_to_come_until_its_last_input_here_is_done_or_given_up() -> None:
+    held = InFlight()
+    first, second = held.add(order(), inputs(1, 2))
+    (other,) = held.add(order("fc-2"), inputs(1))
+    held.settle(first, pb.SUCCESS, b"")
+    assert held.has_undone("fc-1")
+    held.give_up(second)
+    assert not held.has_undone("fc-1") and held.has_undone("fc-2")
+    held.give_up(first)  # its result does not count twice
+    (again,) = held.add(order(), inputs(3))
+    assert held.has_undone("fc-1")
+    held.settle(again, pb.SUCCESS, b"")
+    held.settle(other, pb.SUCCESS, b"")
+    assert not held.has_undone("fc-1") and not held.has_undone("fc-2")

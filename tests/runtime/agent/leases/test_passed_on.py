@@ -31,7 +31,7 @@ class Controller:
     ended: list[str] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def send(self, message: pb.AgentMessage) -> None:
+    def send(self, message: pb.AgentMessage, *, more: bool = False) -> None:
         raise AssertionError(message)
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from rekindle.runtime.agent import node
+from rekindle.runtime.agent.pools import ramp
 from rekindle.runtime.agent.pools.pool import Lack
+from rekindle.runtime.agent.pools.ramp import places_here
+from rekindle.runtime.agent.starts.pending import FirstClient
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import Strategy
 from tests.runtime.agent.harness import Gate, Harness, run
 
 
@@ -155,6 +159,30 @@ def test_single_use_containers_serve_one_input_each_of_many_that_wait(home: Path
         await h.uplink.until(lambda: not h.runners(worker))
 
     run(home, scenario)
+
+
+def test_of_many_inputs_that_need_a_runner_each_a_few_starts_are_under_way(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ramp, "YOUNG_S", 3600.0)  # none takes so long that it does not count
+
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, single_use_containers=True, enable_memory_snapshot=True)
+        await h.call(worker, "pid")
+        pool = h.node.inventory.pools[worker, ""]
+        under_way, begin = list[int](), pool.start_runner
+
+        def counted(client: FirstClient | None = None, strategy: Strategy | None = None) -> None:
+            begin(client, strategy)
+            under_way.append(pool.runners.starting)
+
+        monkeypatch.setattr(pool, "start_runner", counted)
+        count = 4 * places_here()
+        keys = h.submit_many(worker, "pid", (() for _ in range(count)))
+        assert len({outcome.value for outcome in await h.results(keys)}) == count
+        assert max(under_way) == places_here()
+
+    run(home, scenario, max_runners=1000)
 
 
 def test_a_full_node_stops_an_idle_runner_of_another_pool(home: Path) -> None:

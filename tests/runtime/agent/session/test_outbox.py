@@ -63,6 +63,52 @@ def test_a_line_goes_before_the_results_that_follow_it() -> None:
     assert told(outbox) == ["a[1]", "x", "a[2]", "b[1, 2]", "y", "a[3]", "whose?", "b[3]"]
 
 
+def test_results_that_go_on_coming_are_gathered_and_the_last_ones_wait_for_nothing() -> None:
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        for index in range(4):
+            outbox.put(done("a", index), more=True)
+        outbox.put(done("b", 7), more=True)  # another call's
+        outbox.put(line("a", "printed by what is not done"))
+        assert list((await outbox.next()).done.indexes) == [0]
+        assert list((await outbox.next()).done.indexes) == [7]
+        assert (await outbox.next()).log.text == "printed by what is not done"
+        outbox.put(done("a", 4))
+        last = (await outbox.next()).done
+        assert list(last.indexes) == [1, 2, 3, 4] and last.execute_ns == 40
+
+    asyncio.run(scenario())
+
+
+def test_gathered_results_go_a_moment_later_whatever_comes() -> None:
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        for index in range(3):
+            outbox.put(done("a", index), more=True)
+        assert list((await outbox.next()).done.indexes) == [0]
+        assert list((await outbox.next()).done.indexes) == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_gathered_results_are_not_kept_over_a_lost_connection() -> None:
+    async def scenario() -> list[list[int]]:
+        outbox = Outbox()
+        outbox.connected()
+        outbox.put(done("a", 1), more=True)
+        outbox.put(done("a", 2), more=True)
+        outbox.disconnected()
+        outbox.connected()
+        outbox.put(done("a", 1))  # as the node says it again
+        outbox.put(done("a", 2))
+        await asyncio.sleep(0)
+        return [list((await outbox.next()).done.indexes)]
+
+    assert asyncio.run(scenario()) == [[1, 2]]
+
+
 def test_a_message_that_is_being_written_is_not_changed() -> None:
     async def scenario() -> None:
         outbox = Outbox()
