@@ -3,28 +3,60 @@
 #
 #     tar xf gpu-bundle.tar.gz && sh gpu-bundle/tree/dev/gpu_run.sh [OUT]
 #
-# OUT gets gpu.jsonl (figures, a line each as soon as it is known), tests.txt and log.txt. PYTHON names
-# the Python to use (python3), which may have torch; MINUTES bounds bench/gpu.py (6.3), OPTIONS are
-# more of its options.
+# OUT gets gpu.jsonl (figures, a line each as soon as it is known), tests.txt, log.txt and, of the
+# instances that ran, logs.tar.gz. PYTHON names the Python to use, which may have torch; else it is the
+# first of python3, python3.13, python3.12 and python3.11 that the bundle has packages for. MINUTES
+# bounds bench/gpu.py (6.3), OPTIONS are more of its options. Ends with 1 where no figure was written.
 set -u
 tree=$(cd "$(dirname "$0")/.." && pwd)
 bundle=$(dirname "$tree")
 out=${1:-$bundle/out}
-python=${PYTHON:-python3}
-mkdir -p "$out"
+mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 1
 
-"$python" "$tree/dev/gpu_unpack.py" "$bundle/wheels" "$bundle/site" >>"$out/log.txt" 2>&1
+python='' tried=''
+for one in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    found=$("$one" -c 'import sys; print("%d.%d %s" % (sys.version_info[:2] + (sys.executable,)))' \
+        2>>"$out/log.txt") || continue
+    tried="$tried, $one is ${found%% *}"
+    if [ -d "$bundle/wheels/${found%% *}" ]; then
+        python=${found#* }
+        break
+    fi
+done
+if [ -z "$python" ] || [ "$(uname -m)" != x86_64 ]; then
+    echo "nothing was measured: the bundle is for x86_64 and Python" \
+        "$(cd "$bundle/wheels" && echo 3.*); this is $(uname -m)${tried:-, without a Python}." \
+        "PYTHON=/path/to/python names another one" | tee -a "$out/log.txt" >&2
+    exit 1
+fi
+
+"$python" "$tree/dev/gpu_unpack.py" "$bundle/wheels" "$bundle/site" >>"$out/log.txt" 2>&1 || {
+    tail -n 1 "$out/log.txt" >&2
+    exit 1
+}
 
 export PYTHONPATH="$tree:$bundle/site" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 export REKINDLE_CRIU="$bundle/criu" REKINDLE_GPU_BUNDLE="$bundle"
-REKINDLE_HOME=$(mktemp -d)
+# On a disk: snapshots of 8 GB do not fit into a small /tmp in memory.
+REKINDLE_HOME=$(mktemp -d /var/tmp/rk.XXXXXX || mktemp -d)
 export REKINDLE_HOME
 cd "$tree" || exit 1
 
+finish() {
+    (cd "$REKINDLE_HOME/run" && tar czf "$out/logs.tar.gz" rk-*/logs) >/dev/null 2>&1
+    timeout 30 "$python" -c 'import sys; from rekindle.cli.main import main; sys.exit(main())' \
+        down >>"$out/log.txt" 2>&1
+    rm -rf "$REKINDLE_HOME"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
 # shellcheck disable=SC2086 # a list of options
 "$python" bench/gpu.py --out "$out" --minutes "${MINUTES:-6.3}" ${OPTIONS:-} 2>>"$out/log.txt"
-timeout 80 "$python" -m pytest -m gpu -p no:cacheprovider -o addopts= -q -rA tests/gpu \
+# Each test's result as it is known, and a summary also where time is over; none of the plugins of the
+# machine's own pytest, which need not go with the bundle's.
+PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 timeout -s INT -k 10 80 \
+    "$python" -m pytest -m gpu -p no:cacheprovider -o addopts= -v -rA tests/gpu \
     >"$out/tests.txt" 2>&1
 tail -n 40 "$out/tests.txt"
-cp "$REKINDLE_HOME"/run/rk-*/logs/*.log "$out/" 2>/dev/null
-exit 0
+[ -s "$out/gpu.jsonl" ]

@@ -59,6 +59,9 @@ def _show(report: pb.StatusReply, directory: Path) -> None:
     if any(agent.stats.gpus.devices for agent in report.agents):
         click.echo()
         console.print(_gpus(report.agents))
+    for agent in report.agents:
+        if agent.stats.gpus.driver and agent.stats.gpus.reason:
+            click.echo(f"GPUs of {agent.host}: {agent.stats.gpus.reason}")
     if any(agent.stats.snapshots for agent in report.agents):
         click.echo()
         console.print(_snapshots(report))

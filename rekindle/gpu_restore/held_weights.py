@@ -26,16 +26,31 @@ def move(
 
     Raises GpuError: the module is as it was then.
     """
+    if not isinstance(module, to.torch.nn.Module):
+        raise GpuError(
+            f"hold= keeps the parameters of one module, not of a {type(module).__name__}; move "
+            "modules one by one, each with a name of its own (hold='encoder')"
+        )
+    is_in_use = holder.has(key)
     held = holder.want(key)
-    parameters = {name: one for name, one in _parameters(module) if weights.is_dense(to.torch, one)}
-    if held is not None:
-        views, copied = _views_by_key(parameters, held, key), Transfer(0, 0.0, 0, 0)
-        places = held.places
-    else:
-        views, copied, places = _bring(parameters, key, to, holder, checksums=checksums)
-    bases = [_base(to, place) for place in places]
-    shared = {at: weights.view_of(to, bases, view) for at, view in views.items()}
-    own, moved = _own(module, shared, to)
+    try:
+        parameters = {
+            name: one for name, one in _parameters(module) if weights.is_dense(to.torch, one)
+        }
+        if held is not None:
+            views, copied = _views_by_key(parameters, held, key), Transfer(0, 0.0, 0, 0)
+            places = held.places
+        else:
+            views, copied, places = _bring(parameters, key, to, holder, checksums=checksums)
+        bases = [_base(to, place) for place in places]
+        shared = {at: weights.view_of(to, bases, view) for at, view in views.items()}
+        own, moved = _own(module, shared, to)
+    except BaseException:
+        # They are of no use here. Where they were to be brought, one that waits is to do it.
+        if not is_in_use:
+            with contextlib.suppress(GpuError):  # the holder is gone, and its claims with it
+                holder.release(key)
+        raise
     weights.replace(module, weights.mapped_by(to, shared | own))
     total = Transfer(
         copied.size + moved.size,
@@ -50,31 +65,23 @@ def move(
 def _bring(
     parameters: dict[str, Any], key: str, to: Target, holder: Connection, *, checksums: bool
 ) -> tuple[dict[layout.Key, View], Transfer, tuple[tuple[int, int], ...]]:
-    """Be the first to have them there: where each is, what was copied, and the arenas.
-
-    Where that fails, another one that waits is to bring them.
-    """
+    """Be the first to have them there: where each is, what was copied, and the arenas."""
     planned = layout.lay_out(parameters.values())
-    try:
-        arenas = holder.allocate(key, planned.sizes)
-        copied = transfer(
-            to.device,
-            [
-                Arena(address, size, pieces)
-                for (address, size), pieces in zip(arenas.places, planned.pieces, strict=True)
-            ],
-            threads=to.threads,
-        )
-        index = {
-            name: _described(planned.views[layout.key_of(one)])
-            for name, one in parameters.items()
-            if layout.key_of(one) in planned.views
-        }
-        holder.commit(key, index, checksums=checksums)
-    except BaseException:
-        with contextlib.suppress(GpuError):  # the holder is gone, and its claims with it
-            holder.release(key)
-        raise
+    arenas = holder.allocate(key, planned.sizes)
+    copied = transfer(
+        to.device,
+        [
+            Arena(address, size, pieces)
+            for (address, size), pieces in zip(arenas.places, planned.pieces, strict=True)
+        ],
+        threads=to.threads,
+    )
+    index = {
+        name: _described(planned.views[layout.key_of(one)])
+        for name, one in parameters.items()
+        if layout.key_of(one) in planned.views
+    }
+    holder.commit(key, index, checksums=checksums)
     return planned.views, copied, arenas.places
 
 

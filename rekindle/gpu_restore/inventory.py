@@ -60,6 +60,9 @@ class Inventory:
     cuda: str = ""  # the newest CUDA that the driver can run, as in "12.8"
     reason: str = ""
     links: Links = field(default_factory=dict)
+    #: GPUs that the driver counts and that cannot be asked, each with the reason: one that fell off
+    #: its bus, say. The others are of use.
+    lost: tuple[str, ...] = ()
 
 
 def inventory() -> Inventory:
@@ -83,15 +86,24 @@ def look(nvml: Nvml) -> Inventory:
 
 
 def _ask(nvml: Nvml) -> Inventory:
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    gpus = tuple(_gpu(nvml, index, handle) for index, handle in enumerate(handles))
+    handles: list[Handle] = []
+    gpus: list[Gpu] = []
+    lost: list[str] = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            gpus.append(_gpu(nvml, index, handle))
+            handles.append(handle)
+        except nvml.NVMLError as error:
+            lost.append(f"GPU {index} cannot be asked: {error}")
     cuda = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
     return Inventory(
-        gpus=gpus,
+        gpus=tuple(gpus),
         driver=text(nvml.nvmlSystemGetDriverVersion()),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
-        reason="" if gpus else "the NVIDIA driver sees no GPU",
+        reason="" if gpus else "; ".join(lost) or "the NVIDIA driver sees no GPU",
         links=links(nvml, handles, [gpu.uuid for gpu in gpus], [gpu.bus_id for gpu in gpus]),
+        lost=tuple(lost),
     )
 
 

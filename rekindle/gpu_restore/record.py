@@ -13,8 +13,11 @@ from rekindle.gpu_restore.recorded import RecordedGpu, Recording
 
 
 def record(nvml: Nvml) -> Recording:
-    """This machine's GPUs, without its processes. Raises NVMLError."""
+    """This machine's GPUs, without its processes. Raises NVMLError, and NvmlAbsentError where there
+    is none or one is lost: that would be another machine."""
     found = look(nvml)
+    if reason := found.reason or "; ".join(found.lost):
+        raise NvmlAbsentError(reason)
     gpus: list[RecordedGpu] = []
     for gpu in found.gpus:
         handle = nvml.nvmlDeviceGetHandleByIndex(gpu.index)
@@ -67,11 +70,11 @@ def _ancestor(level: Level) -> int:
 def main() -> int:
     """Write this machine's recording to standard output; 1 where NVML cannot be asked."""
     try:
-        nvml = open_nvml()
+        found = record(open_nvml())
     except NvmlAbsentError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
-    json.dump(record(nvml), sys.stdout, indent=1)
+    json.dump(found, sys.stdout, indent=1)
     sys.stdout.write("\n")
     return 0
 

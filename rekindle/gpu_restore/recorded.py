@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from rekindle.gpu_restore.nvml import (
+    GPU_IS_LOST,
     INVALID_ARGUMENT,
     NOT_FOUND,
     NOT_SUPPORTED,
@@ -62,6 +63,7 @@ class RecordedGpu(TypedDict):
     nvlinks: NotRequired[list[str]]
     mig: NotRequired[list[RecordedInstance]]  # there: the GPU is in MIG mode
     processes: NotRequired[list[RecordedProcess]]
+    lost: NotRequired[bool]  # it fell off its bus: the driver counts it, and cannot ask it
 
 
 class Recording(TypedDict):
@@ -73,11 +75,20 @@ class Recording(TypedDict):
     levels: list[list[int]]
 
 
+_EVERY_GPU_HAS = {
+    *("name", "uuid", "minor", "bus_id", "numa_node"),
+    *("compute_capability", "memory_mib", "used_mib"),
+}
+
+
 def read(path: str | Path) -> Recording:
     """A recording from its file. Raises OSError and ValueError."""
     recording: Recording = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(recording, dict) or not {"driver", "cuda", "gpus"} <= recording.keys():
         raise ValueError("it is no recording of GPUs")
+    for number, gpu in enumerate(recording["gpus"]):
+        if missing := _EVERY_GPU_HAS - gpu.keys():
+            raise ValueError(f"GPU {number} is recorded without {', '.join(sorted(missing))}")
     return recording
 
 
@@ -180,6 +191,8 @@ class RecordedNvml:
         return len(self._read()["gpus"])
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> _Device:
+        if self._read()["gpus"][index].get("lost"):
+            raise RecordedError(GPU_IS_LOST)
         return _Device(index)
 
     # ---- of a device

@@ -34,7 +34,7 @@ class ProcessUse:
 
 @dataclass(frozen=True)
 class Usage:
-    """At one moment."""
+    """At one moment. A GPU that cannot be asked is not among the devices."""
 
     devices: dict[str, DeviceUse] = field(default_factory=dict)
     processes: tuple[ProcessUse, ...] = ()
@@ -48,18 +48,27 @@ class Watch:
         self._seen: dict[str, int] = {}  # UUID -> time of the newest sample, by NVML's clock
 
     def look(self) -> Usage:
-        """What is used now. Raises NVMLError when a GPU cannot be asked any more."""
+        """What is used now. Raises NVMLError where the driver cannot be asked at all."""
         devices: dict[str, DeviceUse] = {}
         processes: list[ProcessUse] = []
         for index in range(self._nvml.nvmlDeviceGetCount()):
-            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-            uuid = text(self._nvml.nvmlDeviceGetUUID(handle))
-            devices[uuid] = self._device(handle)
-            parts = self._instances(handle)
-            devices |= {part: self._device(one) for part, one in parts.values()}
-            places = {ids: part for ids, (part, _) in parts.items()}
-            processes += self._processes(handle, uuid, places)
+            try:
+                found, used_by = self._look_at(index)
+            except self._nvml.NVMLError:
+                continue  # this one is lost: the others are not
+            devices |= found
+            processes += used_by
         return Usage(devices, tuple(processes))
+
+    def _look_at(self, index: int) -> tuple[dict[str, DeviceUse], list[ProcessUse]]:
+        """A GPU and its instances, and the processes on them."""
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = text(self._nvml.nvmlDeviceGetUUID(handle))
+        parts = self._instances(handle)
+        devices = {uuid: self._device(handle)}
+        devices |= {part: self._device(one) for part, one in parts.values()}
+        places = {ids: part for ids, (part, _) in parts.items()}
+        return devices, list(self._processes(handle, uuid, places))
 
     def close(self) -> None:
         """Let go of the driver."""

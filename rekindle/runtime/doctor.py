@@ -384,7 +384,15 @@ def check_gpu(found: gpus.Inventory) -> Check:
         f"{gpu.name} ({gpu.memory_bytes / (1 << 30):.0f} GiB, gpu={gpu.model!r}{_parts(gpu)})"
         for gpu in found.gpus
     )
-    return Check("GPU", Status.OK, f"{names}; driver {found.driver}, CUDA {found.cuda}")
+    said = f"{names}; driver {found.driver}, CUDA {found.cuda}"
+    if found.lost:
+        return Check(
+            "GPU",
+            Status.WARN,
+            f"{'; '.join(found.lost)}; there is {said}",
+            "see `nvidia-smi` and the kernel's log; most often it takes a reboot",
+        )
+    return Check("GPU", Status.OK, said)
 
 
 def _parts(gpu: gpus.Gpu) -> str:

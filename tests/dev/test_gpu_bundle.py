@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 from tests import scripts
 
@@ -41,3 +45,102 @@ def test_wheels_are_unpacked_for_this_python_with_what_may_be_run(tmp_path: Path
     subprocess.run([sys.executable, DEV / "gpu_unpack.py", tmp_path / "wheels", site], check=True)
     assert {path.name for path in site.glob("*.py")} == {"a.py", "b.py"}
     assert os.access(site / "bin" / "b", os.X_OK)
+
+
+# ---- dev/gpu_run.sh ------------------------------------------------------------------------------
+
+_BENCH = """
+import os, sys
+from pathlib import Path
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+(out / "gpu.jsonl").write_text("{}\\n")
+home = Path(os.environ["REKINDLE_HOME"], "run", "rk-a", "logs")
+home.mkdir(parents=True)
+(home / "agent.log").touch()
+(out / "home").write_text(os.environ["REKINDLE_HOME"])
+"""
+_DOWN = """
+import os, sys
+def main():
+    print("told to end", sys.argv[1:], os.path.isdir(os.environ["REKINDLE_HOME"]))
+"""
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """One of this Python alone, whose figures, tests and instance do nothing."""
+    tree = tmp_path / "gpu-bundle" / "tree"
+    for name, code in {
+        "bench/gpu.py": _BENCH,
+        "rekindle/cli/main.py": _DOWN,
+        "pytest.py": "import sys; print('tests', *sys.argv[1:])",
+    }.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(code)
+    (tree / "dev").mkdir()
+    for name in ("gpu_run.sh", "gpu_unpack.py"):
+        shutil.copy(DEV / name, tree / "dev" / name)
+    wheels = tree.parent / "wheels"
+    (wheels / "any").mkdir(parents=True)
+    (wheels / f"{sys.version_info.major}.{sys.version_info.minor}").mkdir()
+    return tree.parent
+
+
+def _run(bundle: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "gpu-bundle/tree/dev/gpu_run.sh", *arguments],
+        cwd=bundle.parent,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _pythons(place: Path, *versions: str) -> str:
+    """A folder with programs that say to be these versions of Python, to find before all others."""
+    place.mkdir()
+    for name, version in (one.split("=") for one in versions):
+        program = place / name
+        program.write_text(f"#!/bin/sh\necho {version} {program}\n")
+        program.chmod(0o755)
+    return f"{place}:{os.environ['PATH']}"
+
+
+def test_figures_tests_and_logs_are_where_a_relative_path_says(bundle: Path) -> None:
+    done = _run(bundle, "out", PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    out = bundle.parent / "out"
+    assert (out / "gpu.jsonl").read_text() == "{}\n"
+    assert (out / "tests.txt").read_text().startswith("tests -m gpu")
+    with tarfile.open(out / "logs.tar.gz") as logs:
+        assert "rk-a/logs/agent.log" in logs.getnames()
+
+
+def test_the_instance_is_ended_and_its_home_removed(bundle: Path) -> None:
+    _run(bundle, "out", PYTHON=sys.executable)
+    assert "told to end ['down'] True" in (bundle.parent / "out" / "log.txt").read_text()
+    assert not Path((bundle.parent / "out" / "home").read_text()).exists()
+
+
+def test_a_run_without_figures_says_so_by_its_status(bundle: Path) -> None:
+    (bundle / "tree" / "bench" / "gpu.py").write_text("raise SystemExit(3)")
+    assert _run(bundle, "out", PYTHON=sys.executable).returncode == 1
+
+
+def test_a_python_that_the_bundle_has_no_packages_for_is_refused_at_once(bundle: Path) -> None:
+    names = ("python3=3.10", "python3.13=3.9", "python3.12=3.9", "python3.11=3.9")
+    done = _run(bundle, "out", PATH=_pythons(bundle.parent / "bin", *names))
+    assert done.returncode == 1
+    mine = f"Python {sys.version_info.major}.{sys.version_info.minor}; this is x86_64"
+    assert f"{mine}, python3 is 3.10, python3.13 is 3.9" in done.stderr
+    assert not (bundle.parent / "out" / "gpu.jsonl").exists()
+
+
+def test_another_python_is_taken_where_python3_is_too_old(bundle: Path) -> None:
+    place = bundle.parent / "bin"
+    path = _pythons(place, "python3=3.10", "python3.13=3.10", "python3.11=3.10")
+    (place / "python3.12").symlink_to(sys.executable)
+    done = _run(bundle, "out", PATH=path)
+    assert done.returncode == 0, done.stderr

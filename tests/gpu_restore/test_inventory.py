@@ -12,10 +12,11 @@ import pytest
 
 from rekindle.gpu_restore import driver
 from rekindle.gpu_restore import inventory as room
-from rekindle.gpu_restore.driver import RECORDING
+from rekindle.gpu_restore.driver import RECORDING, NvmlAbsentError
 from rekindle.gpu_restore.links import Level
 from rekindle.gpu_restore.record import record
 from rekindle.gpu_restore.recorded import RecordedError, RecordedNvml
+from rekindle.gpu_restore.usage import Watch
 from tests.gpu_restore import machines
 
 
@@ -70,7 +71,8 @@ def test_nvml_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: _fails("nvmlInit", value=9), "driver is not loaded"),
         (lambda: _fails("nvmlInit", value=999), "NVML cannot be started: NVML error 999"),
         (_none, "sees no GPU"),
-        (lambda: _fails("nvmlDeviceGetMemoryInfo", value=15), "NVML fails: NVML error 15"),
+        (lambda: _fails("nvmlDeviceGetMemoryInfo", value=15), "cannot be asked: NVML error 15"),
+        (lambda: _fails("nvmlDeviceGetCount", value=999), "NVML fails: NVML error 999"),
     ],
 )
 def test_where_there_are_none_the_reason_is_told(
@@ -141,6 +143,29 @@ def test_what_is_recorded_of_a_machine_plays_as_that_machine(machine: str) -> No
     assert room.look(again) == room.look(nvml)
 
 
+def test_a_gpu_that_is_lost_takes_none_of_the_others_along() -> None:
+    machine = machines.recording("four_a10g")
+    machine["gpus"][1]["lost"] = True
+    nvml = RecordedNvml(lambda: machine)
+    nvml.nvmlInit()
+    found = room.look(nvml)
+    assert [gpu.index for gpu in found.gpus] == [0, 2, 3] and not found.reason
+    assert found.lost == ("GPU 1 cannot be asked: NVML error 15",)
+    assert len(found.links) == 3
+    assert set(Watch(nvml).look().devices) == {gpu.uuid for gpu in found.gpus}
+
+
+def test_a_machine_whose_only_gpu_is_lost_has_none_and_says_why() -> None:
+    machine = machines.recording("one_t4")
+    machine["gpus"][0]["lost"] = True
+    nvml = RecordedNvml(lambda: machine)
+    nvml.nvmlInit()
+    found = room.look(nvml)
+    assert not found.gpus and found.reason == "GPU 0 cannot be asked: NVML error 15"
+    with pytest.raises(NvmlAbsentError, match="GPU 0 cannot be asked"):
+        record(nvml)
+
+
 # ---- what may be used ----------------------------------------------------------------------
 
 
@@ -184,7 +209,10 @@ def test_a_recording_is_played_in_place_of_the_driver(monkeypatch: pytest.Monkey
     assert [gpu.model for gpu in room.inventory().gpus] == ["A10G"] * 4
 
 
-@pytest.mark.parametrize("content", [None, "{", json.dumps([1])])
+@pytest.mark.parametrize(
+    "content",
+    [None, "{", json.dumps([1]), json.dumps({"driver": "1", "cuda": 12080, "gpus": [{}]})],
+)
 def test_a_recording_that_cannot_be_played_is_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
 ) -> None:

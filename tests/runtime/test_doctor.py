@@ -119,6 +119,9 @@ def test_gpus_are_named_and_their_absence_explained() -> None:
     found = doctor.check_gpu(Inventory((gpu,), "570.1", "12.8"))
     assert found.status is Status.OK
     assert found.detail == "NVIDIA H200 (141 GiB, gpu='H200'); driver 570.1, CUDA 12.8"
+    one_less = doctor.check_gpu(Inventory((gpu,), "570.1", "12.8", lost=("GPU 1: gone",)))
+    assert one_less.status is doctor.Status.WARN
+    assert one_less.detail == f"GPU 1: gone; there is {found.detail}"
     absent = doctor.check_gpu(Inventory(reason="no driver"))
     assert (absent.status, absent.detail) == (Status.WARN, "none: no driver")
 

@@ -54,6 +54,10 @@ class Connection:
             raise GpuError(f"no process holds weights at {path}: {error}") from error
         return cls(sock, device)
 
+    def has(self, key: str) -> bool:
+        """Whether this process has the weights of that name already."""
+        return key in self._opened
+
     def want(self, key: str) -> Arenas | None:
         """The weights of that name; None where this process is to bring them.
 
@@ -108,10 +112,16 @@ class Connection:
         try:
             while len(offered) < count:  # the whole answer, before anything can fail
                 offered.append(self._receive())
+            if (known := self._opened.get(key)) is not None:
+                return Arenas(known.places, index)
             for header, fds in offered:
                 handle = bytes.fromhex(header["handle"])
                 shared = Shared(header["mapped"], fd=fds[0] if fds else -1, handle=handle)
                 places.append((self._device.open(shared), header["size"]))
+        except BaseException:
+            for address, _size in places:
+                self._device.release(address)
+            raise
         finally:
             for _header, fds in offered:
                 for fd in fds:

@@ -84,6 +84,8 @@ class Fleet:
         self.holdings: dict[str, Holding] = {}
         #: UUID -> MiB that processes hold which were not placed here.
         self.foreign: dict[str, int] = {}
+        #: UUIDs of devices that are not there any more; who holds one holds it, nobody gets it.
+        self.lost: frozenset[str] = frozenset()
         self._on: dict[str, dict[str, Holding]] = {}
         for one in holdings:
             self.take(one)
@@ -143,17 +145,23 @@ class Fleet:
         left = Fleet(
             self.nodes.values(), (one for one in self.holdings.values() if one.owner not in owners)
         )
-        left.foreign = self.foreign
+        left.foreign, left.lost = self.foreign, self.lost
         return left
 
     def empty(self) -> Fleet:
         """As it would be without any."""
-        return Fleet(self.nodes.values())
+        left = Fleet(self.nodes.values())
+        left.lost = self.lost
+        return left
 
     def devices(self) -> Iterator[Device]:
-        """All of them."""
+        """All of them, those that are lost too."""
         for node in self.nodes.values():
             yield from node.devices
+
+    def devices_there(self) -> list[Device]:
+        """Without those that are lost."""
+        return [device for device in self.devices() if device.uuid not in self.lost]
 
 
 def describe(devices: Iterable[Device]) -> str:

@@ -64,11 +64,15 @@ def why_never(fleet: Fleet, wanted: Sequence[GpuRequest]) -> str:
     if options(fleet.empty(), wanted):
         return ""
     words = in_words(tuple(wanted))
-    there = describe(fleet.devices())
-    largest = max((device.memory_mib for device in fleet.devices()), default=0)
+    devices = fleet.devices_there()
+    there = describe(devices)
+    largest = max((device.memory_mib for device in devices), default=0)
     most = max(one.memory_mib for one in wanted)
     if most > largest > 0:
         there += f", and none with {most} MiB"
+    if fleet.lost:
+        gone = describe(one for one in fleet.devices() if one.uuid in fleet.lost)
+        there += f"; {gone} cannot be asked any more, see `nvidia-smi` and the kernel's log"
     return f"gpu={words} cannot be served: there is {there}"
 
 
@@ -76,7 +80,11 @@ def _options(
     fleet: Fleet, request: GpuRequest, barred: Collection[str], every: bool
 ) -> Iterator[Option]:
     for node in fleet.nodes.values():
-        devices = [device for device in node.devices if device.uuid not in barred]
+        devices = [
+            device
+            for device in node.devices
+            if device.uuid not in barred and device.uuid not in fleet.lost
+        ]
         if request.memory_mib:
             yield from _shares(fleet, node, devices, request)
         else:

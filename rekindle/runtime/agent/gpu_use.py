@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 PERIOD_S = 2.0
 #: After a look that failed: a driver that is reset or updated may come back.
 _AGAIN_S = 30.0
+#: A device that was not among what is there so often in a row is lost.
+_LOST_AFTER = 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class GpuUse:
     most: dict[str, int] = field(default_factory=dict)
     _watch: Watch | None = None
     _over: set[str] = field(default_factory=set)
+    #: UUID -> looks in a row without it.
+    _missed: dict[str, int] = field(default_factory=dict)
 
     async def measure(self, runners: Mapping[str, tuple[int, str]]) -> float:
         """Look once; ``runners``: id -> process id and function id. Returns the pause, seconds."""
@@ -56,6 +60,8 @@ class GpuUse:
             self.devices, self.runners = {}, {}
             return _AGAIN_S
         self._take_in(usage, runners)
+        if not usage.devices:
+            self.close()  # opened anew, it may see them
         return PERIOD_S
 
     def close(self) -> None:
@@ -85,11 +91,21 @@ class GpuUse:
                 before.used_bytes + one.used_bytes, sum(known) if known else None
             )
         self.devices, self.runners = usage.devices, found
+        self._miss(usage)
         self.gpus.fleet.foreign = {uuid: size >> 20 for uuid, size in foreign.items()}
         for name, use in found.items():
             function_id = runners[name][1]
             self.most[function_id] = max(self.most.get(function_id, 0), use.used_bytes)
             self._warn_of_share(name, use)
+
+    def _miss(self, usage: Usage) -> None:
+        self._missed = {
+            one.uuid: self._missed.get(one.uuid, 0) + 1
+            for one in self.gpus.fleet.devices()
+            if one.uuid not in usage.devices
+        }
+        lost = (uuid for uuid, looks in self._missed.items() if looks >= _LOST_AFTER)
+        self.gpus.have_lost(frozenset(lost))
 
     def _warn_of_share(self, runner_id: str, use: RunnerUse) -> None:
         """A share is accounted, not enforced: whoever takes more is named, once."""

@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.device_files import to_hide
@@ -81,6 +80,25 @@ class Gpus:
         """What a runner has."""
         return self.fleet.holdings.get(owner)
 
+    def have_lost(self, lost: frozenset[str]) -> None:
+        """Devices that are not there any more: nothing is started on them until they are again."""
+        if lost == self.fleet.lost:
+            return
+        for device in self.fleet.devices():
+            if device.uuid in lost ^ self.fleet.lost:
+                event = "a GPU is lost" if device.uuid in lost else "a GPU is there again"
+                log.warning(event, extra=kv(gpu=device.uuid, number=device.index))
+        self.fleet.lost = lost
+        self.on_free()  # what waits finds another one, or that there is none
+
+    def why_less(self) -> str:
+        """Why nothing is handed out, or less than the driver counts; "" where all is."""
+        numbers = {one.index for one in self.fleet.devices() if one.uuid in self.fleet.lost}
+        gone = [f"GPU {number} cannot be asked any more" for number in sorted(numbers)]
+        return "; ".join(
+            [self.allowed.reason] if self.allowed.reason else [*self.found.lost, *gone]
+        )
+
     def runners(self) -> list[str]:
         """Ids of those that have devices and are started."""
         return [owner for owner in self.fleet.holdings if owner in self._taken]
@@ -112,7 +130,8 @@ class Gpus:
     def _waits_for_strangers(self, pool: PoolGpus) -> bool:
         """Whether a share would fit, but for memory of processes that are no runners."""
         shares = [one for one in pool.wanted if one.memory_mib]
-        alone = Fleet(self.fleet.nodes.values(), self.fleet.holdings.values())
+        alone = self.fleet.without(())
+        alone.foreign = {}
         return any(self.fleet.foreign.values()) and bool(options(alone, shares))
 
     async def reserve_or_wait(self, pool: PoolGpus, timeout_s: float) -> str:
@@ -262,19 +281,23 @@ class PoolGpus:
     _contexts: deque[str] = field(default_factory=deque)
     #: Runners that were given devices, the newest.
     _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
+    #: Why no start will be served, with the devices that were lost when that was looked for.
+    _never: tuple[frozenset[str], str] | None = None
 
     def check(self) -> None:
         """Raises GpuUnavailableError where this node will never serve it."""
         if self.wanted and self._why_never:
             raise GpuUnavailableError(self._why_never)
 
-    @cached_property
+    @property
     def _why_never(self) -> str:
         """Why no start will ever be served; "" where one will."""
-        found = self._gpus.allowed
+        found, lost = self._gpus.allowed, self._gpus.fleet.lost
         if not found.gpus:
             return f"gpu={in_words(self.wanted)} cannot be served, no GPU here: {found.reason}"
-        return why_never(self._gpus.fleet, self.wanted)
+        if self._never is None or self._never[0] != lost:
+            self._never = lost, why_never(self._gpus.fleet, self.wanted)
+        return self._never[1]
 
     def reserve(self) -> bool:
         """Devices for one start, if there are any now; True also where there is none to wait for:

@@ -9,7 +9,7 @@ import pytest
 
 import rekindle
 from rekindle.exception import GpuError
-from rekindle.gpu_restore import held_weights
+from rekindle.gpu_restore import held_weights, marks, weights
 from rekindle.gpu_restore.device import Device, Shared
 from rekindle.gpu_restore.holding.client import Connection
 from rekindle.gpu_restore.host_device import HostDevice
@@ -33,9 +33,13 @@ def _module(seed: int, width: int = 8) -> Any:
     return torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.BatchNorm1d(width))
 
 
-def test_the_second_runner_copies_no_parameter(holder: str) -> None:
+def test_the_second_runner_copies_no_parameter(
+    holder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = _module(1), _module(2)
     rekindle.gpu.to_device(first, "cpu", hold=True)
+    _of_the_first = rekindle.gpu._holder
+    monkeypatch.setattr(rekindle.gpu, "_holder", None)
     rekindle.gpu.to_device(second, "cpu", hold=True)
     one, two = rekindle.gpu.transfers()
     buffers = sum(b.numel() * b.element_size() for b in second.buffers())
@@ -80,6 +84,41 @@ def test_a_runner_that_fails_to_bring_them_has_its_own_copy_and_others_do_not_wa
     (entry,) = other.status()["entries"]
     assert entry["state"] == "held"
     other.close()
+
+
+def test_what_is_no_module_is_copied_and_leaves_the_name_to_others(holder: str) -> None:
+    two = {"a": _module(1), "b": torch.zeros(3)}
+    with marks.within([], None):
+        moved = rekindle.gpu.to_device(two, "cpu", hold=True)
+    assert moved["a"] is two["a"] and moved["b"] is not two["b"]
+    (note, _rate) = marks.take_notes()
+    assert "one module, not of a dict" in note
+    other = Connection.to(holder, HostDevice())
+    assert other.want("r1/") is None  # to be brought by this one, and by nobody before it
+    other.close()
+
+
+def test_weights_of_another_module_are_not_counted_as_used(holder: str) -> None:
+    loader, other = Connection.to(holder, HostDevice()), _module(1, width=9)
+    held_weights.move(_module(1), "r1/", weights.target("cpu"), loader)
+    rekindle.gpu.to_device(other, "cpu", hold=True)
+    (entry,) = loader.status()["entries"]
+    assert entry["users"] == 1  # the loader
+    loader.close()
+
+
+def test_one_that_has_them_keeps_them_when_another_module_of_its_own_does_not_fit(
+    holder: str,
+) -> None:
+    first, again, other = _module(1), _module(2), _module(1, width=9)
+    before = first[0].weight.clone()
+    for module in (first, again, other):
+        rekindle.gpu.to_device(module, "cpu", hold=True)
+    assert torch.equal(first[0].weight, before)
+    assert again[0].weight.data_ptr() == first[0].weight.data_ptr()
+    asking = Connection.to(holder, HostDevice())
+    assert asking.status()["entries"][0]["users"] == 1
+    asking.close()
 
 
 def test_what_cannot_be_opened_leaves_the_connection_of_use(

@@ -17,8 +17,8 @@ def of_node(context: NodeContext) -> pb.NodeGpus:
     return pb.NodeGpus(
         driver=gpus.found.driver,
         cuda=gpus.found.cuda,
-        reason=gpus.allowed.reason,
-        devices=[_device(context, one, by_index[one.index]) for one in gpus.fleet.devices()],
+        reason=gpus.why_less(),
+        devices=[_device(context, one, by_index[one.index]) for one in gpus.fleet.devices_there()],
         waiting=len(gpus.line),
         preemptions=gpus.preemptions,
     )
