@@ -32,26 +32,34 @@ class Recalls:
     _recall: Callable[[Lease], None]
 
     def returning(self, pool: Pool) -> int:
-        """Lent runners of a pool that have been asked back."""
-        states = [one.state for one in self._leases.values() if one.pool is pool]
-        return states.count(LeaseState.RECALLED)
+        """Lent runners of a pool that have been asked back, and come back for what waits.
+
+        One whose call waits for calls that it made comes back after them: for those it does not.
+        """
+        return sum(1 for one in self._recalled(pool) if not _waits_for(one, pool.depth()))
 
     def recall_for(self, pool: Pool, *, stuck: bool, asking: int = 0) -> bool:
         """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
 
         ``asking``: clients that wait for as long as it takes.
 
-        Takes back runners that are not called just now; when ``stuck``, as none can be started,
-        any.
+        Takes back runners that are not called just now, whatever runs on those that were asked back
+        before; when ``stuck``, as none can be started, any.
         """
-        missing = len(pool.waiting) + asking - self.returning(pool)
+        depth, wanted = pool.depth(), len(pool.waiting) + asking
+        at_once = wanted - sum(1 for one in self._recalled(pool) if not one.runs)
+        missing = wanted - self.returning(pool)
         now, came_back = time.monotonic(), False
         for lease in self._least_used(pool):
-            if missing <= 0:
-                break
-            if stuck or (not lease.runs and now - lease.used >= 2 * LOOK_S):
+            runs = lease.runs
+            if (missing if runs else at_once) <= 0:
+                break  # those that run are last
+            if runs and _waits_for(lease, depth):
+                continue
+            if stuck or (not runs and now - lease.used >= 2 * LOOK_S):
                 self._recall(lease)
                 missing -= 1
+                at_once -= not runs
                 came_back = came_back or lease.state is LeaseState.ENDED
         return came_back
 
@@ -133,7 +141,16 @@ class Recalls:
                 loads[lease.runner.id] -= 1
                 room -= 1
 
+    def _recalled(self, pool: Pool) -> list[Lease]:
+        mine = [one for one in self._leases.values() if one.pool is pool]
+        return [one for one in mine if one.state is LeaseState.RECALLED]
+
     def _least_used(self, pool: Pool) -> list[Lease]:
         lent = (LeaseState.OFFERED, LeaseState.HELD)
         mine = [one for one in self._leases.values() if one.pool is pool and one.state in lent]
         return sorted(mine, key=lambda lease: (lease.runs, lease.used))
+
+
+def _waits_for(lease: Lease, depth: int) -> bool:
+    """Whether its call waits for calls that it made, and an input at ``depth`` can be of these."""
+    return lease.is_live and 0 <= lease.runner.waits_at < depth
