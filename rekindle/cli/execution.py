@@ -52,53 +52,23 @@ def raw_of(target: Target) -> Callable[..., Any]:
 
 
 def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
-    if options.linger is not None:
-        lingering.time_s(options.linger, "--linger ")
-        os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
-    lingering.linger_s()  # a wrong time is refused before anything is started
-    if options.write_result is not None:
-        result_file.check(options.write_result)
+    """Run the app for a call; the exit status."""
+    _take(options)
     shown.show_notes(quiet=options.quiet)
-    status = 0
-    what = target.what
     finished: list[records.CallRecord] = []
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(shown.waits(quiet=options.quiet))
-            if options.phases:
-                finished = stack.enter_context(records.collect())
-            stack.enter_context(running.enable_output())
-            if options.strategy:
-                stack.enter_context(running.ask_strategy(options.strategy))
-            if options.timestamps:
-                from rekindle.sdk import logs
-
-                stack.enter_context(logs.timestamps(True))
+            finished = _enter(stack, options)
             with progress.step(f"Bringing up {options.name or target.app.name or 'the app'}"):
-                app = stack.enter_context(
+                stack.enter_context(
                     target.app.run(
                         name=options.name, detach=options.detach, interactive=options.interactive
                     )
                 )
-            notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
-            try:
-                result = call()
-                if options.write_result is not None:
-                    result_file.write(options.write_result, result, target.name)
-                elif not (result is None or options.quiet or isinstance(what, LocalEntrypoint)):
-                    notes.write(
-                        sys.stdout, result if isinstance(result, str) else repr(result), True
-                    )
-            except KeyboardInterrupt:
-                notes.write_note(
-                    f"What was submitted goes on: `rekindle logs {app.app_id}` shows its output."
-                    if options.detach
-                    else "Stopping."
-                )
-                status = INTERRUPTED
-            except Exception as error:  # noqa: BLE001 - whatever the user's code raised
-                show_failure(error)
-                status = 1
+            made = target.app.running
+            assert made is not None  # its block says so
+            notes.on_terminal(f"{made.name} is up: {', '.join(target.app.registered)}.")
+            status = _called(target, options, call, made.app_id)
     except KeyboardInterrupt:  # while it came up or was taken down
         notes.write_note("Stopping.")
         status = INTERRUPTED
@@ -108,6 +78,51 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
         sys.stdout.flush()
         phases.show(finished)
     return status
+
+
+def _take(options: RunOptions) -> None:
+    """What is wrong with them is refused before anything is started. Raises InvalidError."""
+    if options.linger is not None:
+        lingering.time_s(options.linger, "--linger ")
+        os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
+    lingering.linger_s()
+    if options.write_result is not None:
+        result_file.check(options.write_result)
+
+
+def _enter(stack: contextlib.ExitStack, options: RunOptions) -> list[records.CallRecord]:
+    """What holds while the app runs; calls are noted in what is returned, where that is wanted."""
+    stack.enter_context(shown.waits(quiet=options.quiet))
+    finished = stack.enter_context(records.collect()) if options.phases else []
+    stack.enter_context(running.enable_output())
+    if options.strategy:
+        stack.enter_context(running.ask_strategy(options.strategy))
+    if options.timestamps:
+        from rekindle.sdk import logs
+
+        stack.enter_context(logs.timestamps(True))
+    return finished
+
+
+def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id: str) -> int:
+    """Make the call, and show or keep what it gives; the exit status."""
+    try:
+        result = call()
+        if options.write_result is not None:
+            result_file.write(options.write_result, result, target.name)
+        elif not (result is None or options.quiet or isinstance(target.what, LocalEntrypoint)):
+            notes.write(sys.stdout, result if isinstance(result, str) else repr(result), True)
+    except KeyboardInterrupt:
+        notes.write_note(
+            f"What was submitted goes on: `rekindle logs {app_id}` shows its output."
+            if options.detach
+            else "Stopping."
+        )
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raised
+        show_failure(error)
+        return 1
+    return 0
 
 
 def show_failure(error: BaseException) -> None:

@@ -25,10 +25,18 @@ class OfProgram(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As of any command."""
-        first = next((i for i, word in enumerate(args) if word.startswith("-::")), None)
-        if first is not None:
-            args[first] = f"/dev/stdin{args[first][1:]}"
+        at = 0
+        while at < len(args) and args[at].startswith("-"):  # what is behind it is the program's
+            if args[at].startswith("-::"):
+                args[at] = f"/dev/stdin{args[at][1:]}"
+                break
+            at += 2 if args[at] in self._with_values(ctx) else 1
         return super().parse_args(ctx, args)
+
+    def _with_values(self, ctx: click.Context) -> set[str]:
+        """Options that the next word belongs to."""
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        return {word for one in options if not (one.is_flag or one.count) for word in one.opts}
 
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")

@@ -111,13 +111,7 @@ environment_option(run)
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
     function = execution.raw_of(target)
-    if not isinstance(target.what, LocalEntrypoint):
-        generators = target.what._declaration.generators or ()
-        if (target.method if isinstance(target.what, Cls) else "") in generators:
-            raise InvalidError(
-                f"{target.name} is a generator, which `rekindle run` does not call: write an "
-                f"@app.local_entrypoint() that iterates over {target.name}.remote_gen(...)"
-            )
+    _refuse_generator(target)
     if not isinstance(target.what, Cls) and arguments.takes_raw(function):
         return click.Command(
             target.name,
@@ -128,24 +122,14 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             context_settings={"ignore_unknown_options": True, "help_option_names": []},
         )
     params = arguments.options_of(function, target.name)
-    of_class: list[str] = []
-    if isinstance(target.what, Cls):
-        raw = target.what._declaration.raw
-        for name, parameter in parameters_of(raw).items():
-            if not parameter.init:
-                continue
-            default = inspect.Parameter.empty if parameter.default is ... else parameter.default
-            if name in {p.name for p in params}:
-                raise InvalidError(
-                    f"{target.name}: {name!r} is a parameter of the class and of the method; "
-                    f"call it from a local entrypoint, where both can be given"
-                )
-            kind = annotation_of(raw, name)
-            made = arguments.option(target.name, name, str if kind is bytes else kind, default)
-            if kind is bytes:
-                made.type = arguments.TextAsBytes()
-            params.append(made)
-            of_class.append(name)
+    for_the_class = _options_of_class(target)
+    for one in for_the_class:
+        if one.name in {p.name for p in params}:
+            raise InvalidError(
+                f"{target.name}: {one.name!r} is a parameter of the class and of the method; "
+                f"call it from a local entrypoint, where both can be given"
+            )
+    params += for_the_class
     taken = {flag for p in params for flag in (*p.opts, *p.secondary_opts)}
     own = [p for p in _own_options() if not taken.intersection(p.opts)]
 
@@ -156,7 +140,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             value = given.pop(param.name)
             if value not in (None, False):
                 chosen = replace(chosen, **{param.name: value})
-        for_class = {name: given.pop(name) for name in of_class}
+        for_class = {str(one.name): given.pop(str(one.name)) for one in for_the_class}
         return execution.execute(
             target, chosen, lambda: execution.call_of(target, chosen, for_class, **given)
         )
@@ -171,3 +155,32 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
     if "--env" not in taken:
         environment_option(command)  # of the run; the file was loaded without it
     return command
+
+
+def _refuse_generator(target: Target) -> None:
+    if isinstance(target.what, LocalEntrypoint):
+        return
+    generators = target.what._declaration.generators or ()
+    if (target.method if isinstance(target.what, Cls) else "") in generators:
+        raise InvalidError(
+            f"{target.name} is a generator, which `rekindle run` does not call: write an "
+            f"@app.local_entrypoint() that iterates over {target.name}.remote_gen(...)"
+        )
+
+
+def _options_of_class(target: Target) -> list[click.Option]:
+    """Of the parameters that its instance is given."""
+    if not isinstance(target.what, Cls):
+        return []
+    raw = target.what._declaration.raw
+    found = []
+    for name, parameter in parameters_of(raw).items():
+        if not parameter.init:
+            continue
+        default = inspect.Parameter.empty if parameter.default is ... else parameter.default
+        kind = annotation_of(raw, name)
+        made = arguments.option(target.name, name, str if kind is bytes else kind, default)
+        if kind is bytes:
+            made.type = arguments.TextAsBytes()
+        found.append(made)
+    return found

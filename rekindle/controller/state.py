@@ -256,6 +256,10 @@ class Function:
         if count.change >= self._count.change:
             self._count = count
 
+    def count_again(self) -> None:
+        """Redis was away and may have lost changes: what it says from now on counts."""
+        self._count = UndoneCount(self._count.undone, 0)
+
     def learn(self, count: int, execute_ns: int) -> None:
         """Note what inputs took to run."""
         if execute_ns <= 0:

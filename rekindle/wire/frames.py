@@ -17,6 +17,7 @@ from typing import Any
 Header = dict[str, Any]
 
 _PREFIX = struct.Struct("!IQ")  # length of the header, length of the body
+PREFIX_BYTES = _PREFIX.size
 
 #: A header larger than this means that the two ends are out of step.
 MAX_HEADER_BYTES = 64 << 20
@@ -63,7 +64,7 @@ def pack_frame(header: Header, body_bytes: int = 0) -> bytes:
 
 
 def frame_prefix(data: bytes | bytearray) -> tuple[int, int]:
-    """The lengths of header and body, from the first twelve bytes of a frame."""
+    """The lengths of header and body, from the first ``PREFIX_BYTES`` of a frame."""
     header_bytes, body_bytes = _PREFIX.unpack_from(data)
     return header_bytes, body_bytes
 

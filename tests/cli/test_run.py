@@ -473,3 +473,17 @@ def test_a_wrong_time_to_linger_is_refused_by_the_name_of_its_option(
     status, out, err = run("run", *argv)
     assert (status, out) == (1, "")
     assert f"--linger {text!r} is no time" in err and "REKINDLE_LINGER" not in err
+
+
+def test_what_is_up_has_the_name_that_it_runs_under(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(notes, "on_terminal", said.append)
+    file = tmp_path / "program_without_name.py"
+    file.write_text(
+        "import rekindle\napp = rekindle.App()\n@app.function()\ndef f() -> int:\n    return 1\n"
+    )
+    assert run("run", str(file))[0] == 0
+    assert run("run", "--name", "another", f"{file}::f")[0] == 0
+    assert said == ["program_without_name is up: f.", "another is up: f."]

@@ -13,7 +13,7 @@ import pytest
 
 import rekindle
 from rekindle.exception import AuthError, ConnectionError, InvalidError, VersionError
-from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.client import Client
 from tests.sdk.fake_controller import FakeController
 
@@ -219,3 +219,22 @@ def test_a_blocking_call_on_the_background_thread_is_refused() -> None:
 
     with pytest.raises(InvalidError, match=r"\.aio"):
         background().run(blocking())
+
+
+def test_what_cannot_be_closed_keeps_nothing_else_open(caplog: pytest.LogCaptureFixture) -> None:
+    closed: list[str] = []
+    made = Background()
+
+    async def fails() -> None:
+        closed.append("fails")
+        raise OSError("gone")
+
+    async def ends() -> None:
+        closed.append("ends")
+
+    for closer in (fails, ends, fails):
+        made.at_close(closer)
+    made.close()
+    assert closed == ["fails", "ends"]
+    assert not made.loop.is_running()
+    assert "not closed in good order" in caplog.text

@@ -122,7 +122,7 @@ class Deployments:
             if deployment is not None:
                 if deployment.of_app(wanted.app_id) is not None:  # sent again
                     return pb.DeployReply(app=self.message(deployment))
-                present = deployment.present  # whose tags may have been set since
+                present = deployment.present
                 same = present.digest == digest and present.tags == dict(wanted.tags)
                 if same and not deployment.stopped:
                     return await self._unchanged(deployment, request.tag)
@@ -152,7 +152,7 @@ class Deployments:
         name = self.find(request.app).name
 
         async def switch() -> pb.DeployReply:
-            deployment = self._known[name]
+            deployment = self.find(name)  # it may be gone since
             if deployment.of_app(request.app_id) is not None:  # sent again
                 return pb.DeployReply(app=self.message(deployment))
             source = choosing.source(deployment, request)
@@ -176,7 +176,7 @@ class Deployments:
         name = self.find(wanted).name
 
         async def end() -> pb.DeployedApp:
-            deployment = self._known[name]
+            deployment = self.find(name)
             if not deployment.stopped:
                 deployment = dataclasses.replace(deployment, stopped=True)
                 await self._keep(deployment)
@@ -193,7 +193,7 @@ class Deployments:
         name = self.find(wanted).name
 
         async def change() -> pb.DeployedApp:
-            return self.message(await self._change(self._known[name], tags=tags))
+            return self.message(await self._change(self.find(name), tags=tags))
 
         return await self._in_turn(name, change)
 

@@ -126,12 +126,12 @@ def schedules_of(request: pb.RegisterAppRequest) -> dict[str, str]:
 
 
 def digest_of(request: pb.RegisterAppRequest) -> str:
-    """What two requests have in common that make the same version.
+    """What two requests have in common that make the same version, but for the tags, which can be
+    set later.
 
     Of code that travels by value the spec's digest counts: equal code need not have equal pickles.
     """
     content = {
-        "tags": dict(request.tags),
         "schedules": schedules_of(request),
         "functions": {
             one.spec.name: [

@@ -111,6 +111,8 @@ class StreamLoader:
         """Redis is back: a reply may have been lost with the connection; read what is pending."""
         for function in self._core.state.functions.values():
             function.backlog = True
+            function.count_again()
+            self._core.tasks.spawn(self._count(function), "count inputs")
             self._core.tasks.spawn(self.adopt(function), "adopt inputs")
             self.load_more(function)
 
@@ -153,8 +155,11 @@ class StreamLoader:
         with function.tombstones.reading():
             pending = await self._store.pending(function.function_id)
             await self._load(function, pending, orphaned=orphaned)
-        function.counted(await self._store.undone(function.function_id))
+        await self._count(function)
         function.backlog = True  # whether it is so, the first take shows
+
+    async def _count(self, function: Function) -> None:
+        function.counted(await self._store.undone(function.function_id))
 
     async def _load(
         self, function: Function, entries: Sequence[str], *, orphaned: bool = False

@@ -16,9 +16,11 @@ from rekindle.exception import InvalidError
 
 if TYPE_CHECKING:
     import asyncio
+    import logging
     from concurrent.futures import Future
 else:
     asyncio = lazily.module("asyncio")
+    logging = lazily.module("logging")
 
 T = TypeVar("T")
 
@@ -79,8 +81,11 @@ class Background:
         """Close what is open, end the loop."""
 
         async def finish() -> None:
-            for closer in self._closers:
-                await closer()
+            for closer in dict.fromkeys(self._closers):  # once, also of what was opened again
+                try:
+                    await closer()
+                except Exception:  # noqa: BLE001 - the others are to be closed all the same
+                    logging.getLogger(__name__).warning("not closed in good order", exc_info=True)
             tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()

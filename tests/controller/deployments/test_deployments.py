@@ -34,7 +34,9 @@ class Deployer(Client):
             )
             for one in names
         ]
-        app = pb.RegisterAppRequest(app_id=app_id, name=name, functions=functions)
+        app = pb.RegisterAppRequest(
+            app_id=app_id, name=name, functions=functions, tags=more.pop("tags", None)
+        )
         reply: pb.DeployReply = await self.call("Deploy", pb.DeployRequest(app=app, **more))
         return reply
 
@@ -399,7 +401,8 @@ async def test_tags_that_were_set_are_those_of_the_present_version(shared: Insta
         request = pb.SetTagsRequest(app="tagged", tags=tags)
         assert dict((await client.call("SetTags", request)).tags) == tags
         assert dict((await client.app("tagged")).tags) == tags
-        # What declares others is not the same content any more.
+        # What declares these has nothing new; what declares others has.
+        assert (await client.deploy("a", "tagged", tags=tags)).unchanged
         assert not (await client.deploy("a", "tagged")).unchanged
         assert dict((await client.app("tagged")).tags) == {}
         with pytest.raises(grpc.RpcError, match="no-such"):

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
-from rekindle.controller.state import App, Function
+from rekindle.controller.core import Core
+from rekindle.controller.queue.stream_loader import StreamLoader
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import App, Function, State
+from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.records import CallMeta, UndoneCount
 from rekindle.controller.storage.redis_link import RedisLink
@@ -89,5 +95,34 @@ async def test_counts_that_are_asked_for_side_by_side_end_at_what_redis_has() ->
             await asyncio.gather(*(one_call() for _ in range(200)))
             assert function.undone == 0
             assert await store.depth([function.function_id]) == [0]
+        finally:
+            await link.close()
+
+
+@in_loop
+async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(redis_url(instance.directory), 30.0)
+        store, function, call_id = QueueStore(link, "a"), a_function(), new_call_id()
+        core = Core(State("a"), Settings())
+        core.state.functions[function.function_id] = function
+        dispatcher: Any = SimpleNamespace(pump=lambda: None)
+        no_part: Any = None  # nothing is loaded here
+        loader = StreamLoader(core, store, no_part, dispatcher, no_part)
+        try:
+            entry, _ = await accepted(store, function, call_id, 0)
+            function.counted(await completed(store, function, call_id, entry, 0))
+            _, count = await accepted(store, function, call_id, 1, 2)
+            function.counted(count)
+            assert function.undone == 2
+            # As after a power cut, of a Redis that writes once a second.
+            queue = keys.queue(function.function_id)
+            await link.commands(
+                [("FLUSHALL",), ("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM")]
+            )
+            loader.reload()
+            await core.tasks.finish()
+            assert function.undone == 0
         finally:
             await link.close()

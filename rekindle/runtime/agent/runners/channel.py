@@ -14,6 +14,7 @@ from rekindle.linux.descriptors import close_all, copies
 from rekindle.wire.frames import (
     MAX_FDS,
     MAX_HEADER_BYTES,
+    PREFIX_BYTES,
     FrameError,
     Header,
     decode_header,
@@ -26,7 +27,6 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 _UCRED = struct.Struct("3i")
-_PREFIX_BYTES = 12
 #: Where bytes arrive, of any channel: they are taken out before the next ones come.
 _ARRIVAL = memoryview(bytearray(1 << 18))
 #: Room for the descriptors of one frame.
@@ -61,7 +61,7 @@ class Channel:
         #: channel's own copies) that go with the first of them.
         self._outgoing: deque[tuple[memoryview, list[int]]] = deque()
         self._incoming = bytearray()
-        self._needed = _PREFIX_BYTES
+        self._needed = PREFIX_BYTES
         self._arrived: deque[tuple[Header, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._on_frame: Callable[[Header, bytes], None] | None = None
@@ -240,15 +240,15 @@ class Channel:
             if header_bytes > MAX_HEADER_BYTES:
                 self._out_of_step(f"a frame header of {header_bytes} bytes")
                 return
-            end = _PREFIX_BYTES + header_bytes + body_bytes
+            end = PREFIX_BYTES + header_bytes + body_bytes
             if len(incoming) < end:
                 self._needed = end
                 return
             with memoryview(incoming) as view:
-                raw = bytes(view[_PREFIX_BYTES : _PREFIX_BYTES + header_bytes])
-                body = bytes(view[_PREFIX_BYTES + header_bytes : end])
+                raw = bytes(view[PREFIX_BYTES : PREFIX_BYTES + header_bytes])
+                body = bytes(view[PREFIX_BYTES + header_bytes : end])
             del incoming[:end]
-            self._needed = _PREFIX_BYTES
+            self._needed = PREFIX_BYTES
             try:
                 header = decode_header(raw)
             except ValueError as error:

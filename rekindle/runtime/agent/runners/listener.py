@@ -14,7 +14,7 @@ from pathlib import Path
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.wire.frames import FrameError, Header, frame_prefix
+from rekindle.wire.frames import PREFIX_BYTES, FrameError, Header, frame_prefix
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 #: A process that connected has this long to say who it is.
 HELLO_TIMEOUT_S = 10.0
 _HELLO_BYTES = 4096
-_PREFIX_BYTES = 12
 #: So many are taken in, in one turn of the loop.
 _AT_ONCE = 64
 #: None is, for this long, after one could not be.
@@ -132,22 +131,22 @@ def _hello_at_once(sock: socket.socket) -> Header | None:
     Raises FrameError, ValueError or OSError.
     """
     try:
-        there = sock.recv(_PREFIX_BYTES + _HELLO_BYTES, socket.MSG_PEEK)
+        there = sock.recv(PREFIX_BYTES + _HELLO_BYTES, socket.MSG_PEEK)
     except BlockingIOError:
         return None
     if not there:
         raise FrameError("the process closed the connection")
-    if len(there) < _PREFIX_BYTES:
+    if len(there) < PREFIX_BYTES:
         return None
-    end = _PREFIX_BYTES + _header_bytes(there)
+    end = PREFIX_BYTES + _header_bytes(there)
     if len(there) < end:
         return None
-    return _decoded(sock.recv(end)[_PREFIX_BYTES:])
+    return _decoded(sock.recv(end)[PREFIX_BYTES:])
 
 
 async def _receive_hello(sock: socket.socket) -> Header:
     """The same, as it comes."""
-    size = _header_bytes(await _receive_exactly(sock, _PREFIX_BYTES))
+    size = _header_bytes(await _receive_exactly(sock, PREFIX_BYTES))
     return _decoded(await _receive_exactly(sock, size))
 
 
