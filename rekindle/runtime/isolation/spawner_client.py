@@ -165,6 +165,9 @@ class Spawner:
                 # Its "spawned" may be on the way to a waiter that has not run yet.
                 self._early_exits[message["pid"]] = message["status"]
         else:
+            if message["event"] == "spawned":
+                # It has a number again that one had which ended before, and that nobody waited for.
+                self._early_exits.pop(message["pid"], None)
             future = self._waiting.get(message["id"])
             if future is None:
                 return
