@@ -73,6 +73,11 @@ def local_files_dirs() -> list[Path]:
     return list(dict.fromkeys([images_dir() / "files", home() / "images" / "files"]))
 
 
+def shared_store_url() -> str:
+    """``$REKINDLE_STORE_URL``: where nodes share snapshots and layers; "": each has its own."""
+    return os.environ.get("REKINDLE_STORE_URL", "").strip()
+
+
 def daemon_dir() -> Path:
     """Sockets, token, logs and queue of the instance that ``rekindle up`` keeps."""
     return home() / "daemon"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import unwell
+from lab.programs import said_by
 from rekindle import Image, filesystems
 from rekindle.blobs import transfer
 from rekindle.blobs.index import CHUNK_BYTES
@@ -76,16 +77,7 @@ class Node:
 
     def first_answer(self) -> dict[str, Any]:
         """What a program says that calls the function once."""
-        done = subprocess.run(
-            [sys.executable, str(_PROGRAM)],
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=_PATIENCE_S,
-            check=True,
-        )
-        said: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
-        return said
+        return said_by(_PROGRAM, environ=self.environ, timeout_s=_PATIENCE_S)
 
     @contextlib.contextmanager
     def up(self) -> Iterator[Node]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab import unwell
+from lab.programs import said_by
 from rekindle.blobs.store import open_store
 
 _PROGRAM = Path(__file__).with_name("program.py")
@@ -56,15 +53,7 @@ def first_answer(
 def _run(scratch: Path, mib: int, what: str, environ: dict[str, str]) -> dict[str, Any]:
     home = tempfile.mkdtemp(prefix="h", dir=scratch)
     try:
-        done = subprocess.run(
-            [sys.executable, str(_PROGRAM), str(mib), what],
-            env={**os.environ, **environ, "REKINDLE_HOME": home, "REKINDLE_LINGER": "0"},
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=_PATIENCE_S,
-            check=True,
-        )
-        said: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
-        return said
+        environ = {**environ, "REKINDLE_HOME": home, "REKINDLE_LINGER": "0"}
+        return said_by(_PROGRAM, str(mib), what, environ=environ, timeout_s=_PATIENCE_S)
     finally:
         shutil.rmtree(home, ignore_errors=True)

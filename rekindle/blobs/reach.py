@@ -42,8 +42,10 @@ def keep(store: BlobStore) -> None:
     def try_it() -> None:
         name, data = f"{_FOLDER}/{os.urandom(8).hex()}", os.urandom(16)
         store.objects.put(name, data)
-        found = store.objects.get(name)
-        store.objects.delete(name)
+        try:
+            found = store.objects.get(name)
+        finally:  # nobody else removes it: no collection knows that folder
+            store.objects.delete(name)
         if found != data:
             raise BlobStoreError(f"the store {store.url} does not give back what it was given")
 

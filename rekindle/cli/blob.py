@@ -6,13 +6,13 @@ import time
 
 import click
 
+from rekindle import paths
 from rekindle.blobs import collect, reach
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.runtime.agent.settings import store_url
 
 _url = click.option("--url", help="The store's URL; REKINDLE_STORE_URL where it is not given.")
 
@@ -123,7 +123,7 @@ def _described(one: Named) -> dict[str, object]:
 
 
 def _store(url: str | None) -> BlobStore:
-    found = url or store_url()
+    found = url or paths.shared_store_url()
     if not found:
         raise InvalidError("no store is named: set REKINDLE_STORE_URL, or give --url")
     store = open_store(found)

@@ -53,7 +53,7 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
     if address:
         check_address(address)
         os.environ["REKINDLE_METRICS"] = address
-    check_store(os.environ.get("REKINDLE_STORE_URL", "").strip())
+    check_store(paths.shared_store_url())
     if foreground:
         _become_supervisor(directory)
     pid = daemon.start(directory, wait_s)

@@ -28,12 +28,17 @@ def make_devices(target: str, *, may_make: bool) -> None:
     mounts.mount("tmpfs", target, "tmpfs", flags, "mode=755,size=1m")
     for name in _PLACES:
         os.mkdir(f"{target}/{name}")
-    for name, to in _LINKS.items():
-        os.symlink(to, f"{target}/{name}")
+    make_links(target)
     wanted = [f"/dev/{name}" for name in _PLAIN]
     wanted += [path for pattern in _OF_GPUS for path in sorted(glob.glob(pattern))]
     for path in wanted:
         _show(path, target + path.removeprefix("/dev"), may_make=may_make)
+
+
+def make_links(target: str) -> None:
+    """The names that programs expect beside devices. Raises OSError."""
+    for name, to in _LINKS.items():
+        os.symlink(to, f"{target}/{name}")
 
 
 def _show(path: str, there: str, *, may_make: bool) -> None:

@@ -89,7 +89,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_user(namespaces),
         check_redis(find_redis),
         check_store(paths.snapshots_dir()),
-        *check_shared_store(os.environ.get("REKINDLE_STORE_URL", "").strip()),
+        *check_shared_store(paths.shared_store_url()),
         check_pycriu(),
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),

@@ -46,6 +46,23 @@ def test_a_store_where_nothing_can_be_kept_is_an_error_that_names_it(tmp_path: P
         reach.keep(store)
 
 
+def test_nothing_of_it_stays_where_it_cannot_be_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = _store((tmp_path / "s").as_uri())
+    get = store.objects.get
+
+    def unreadable(name: str) -> bytes | None:
+        if (found := get(name)) is not None:
+            raise BlobStoreError("may be written to, and not read")
+        return found
+
+    monkeypatch.setattr(store.objects, "get", unreadable)
+    with pytest.raises(BlobStoreError, match="and not read"):
+        reach.keep(store)
+    assert list(store.objects.list("probes")) == []
+
+
 @pytest.mark.parametrize("url", ["s3://", "s3:///", "memory://"])
 def test_a_url_that_names_no_place_is_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="names no place"):

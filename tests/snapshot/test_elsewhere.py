@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.snapshot import command, elsewhere, worker
 from rekindle.snapshot.criu import Criu
 

@@ -66,11 +66,6 @@ def gpu_held_mib() -> int | None:
     return int(text)
 
 
-def store_url() -> str:
-    """``$REKINDLE_STORE_URL``: where nodes share snapshots; "": each has its own alone."""
-    return os.environ.get("REKINDLE_STORE_URL", "").strip()
-
-
 def lazy_bytes() -> int:
     """``$REKINDLE_LAZY_BYTES``, or a tenth of the disk, 50 GiB at most: what arrives from the store
     may take of the disk; 0: all of it is fetched before it is used. Raises InvalidError for what is
@@ -148,7 +143,7 @@ class AgentSettings:
     #: What weights that stay may take of each GPU, MiB; None: half of it.
     gpu_held_mib: int | None = field(default_factory=gpu_held_mib)
     #: Where nodes share snapshots; "": nowhere.
-    store_url: str = field(default_factory=store_url)
+    store_url: str = field(default_factory=paths.shared_store_url)
     #: What arrives from there: disk that it may take, and how long a reader waits for it.
     lazy_bytes: int = field(default_factory=lazy_bytes)
     lazy_wait_s: float = field(default_factory=waiting.wait_s)

@@ -123,9 +123,10 @@ def _as_here(store: LayerStore) -> list[Layer]:
     ]
 
 
-def _files_dirs(store: LayerStore) -> Iterable[Path]:
-    """Where the local files of images are, also of those whose layers are another user's."""
-    return dict.fromkeys([store.root / FILES, *paths.local_files_dirs()])
+def _files_dirs(store: LayerStore) -> list[Path]:
+    """Where the local files of its images are: in it, and what may not be written there."""
+    own, places = store.root / FILES, paths.local_files_dirs()
+    return places if own in places else [own]
 
 
 def _remove_old_files(folder: Path) -> None:

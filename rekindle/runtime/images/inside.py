@@ -121,13 +121,9 @@ def _enter(order: Mapping[str, Any]) -> None:
         mounts.mount(f"/dev/{name}", f"{root}/dev/{name}", flags=mounts.MS_BIND)
     os.mkdir(f"{root}/dev/shm", 0o1777)
     os.chmod(f"{root}/dev/shm", 0o1777)
-    for link, place in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0")):
-        os.symlink(place, f"{root}/dev/{link}")
-    os.symlink("/proc/self/fd/1", f"{root}/dev/stdout")
-    os.symlink("/proc/self/fd/2", f"{root}/dev/stderr")
+    device_files.make_links(f"{root}/dev")
     os.mkdir(f"{root}/dev/pts")
     device_files.mount_pts(f"{root}/dev/pts")  # apt writes its log through a terminal
-    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
     mounts.mount("/sys", f"{root}/sys", flags=mounts.MS_BIND | mounts.MS_REC)
     flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
     mounts.mount("proc", f"{root}/proc", "proc", flags)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rekindle import paths
 from rekindle.blobs import archive, erofs, layers, transfer, waiting
 from rekindle.blobs.layers import Packing
 from rekindle.blobs.pushing import push_apart
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 
 #: Of the names of layers in a store.
 KIND = "layers"
-STORE_VARIABLE = "REKINDLE_STORE_URL"
 #: Layers that are looked for at a time.
 _AT_ONCE = 8
 #: What is so will not come, however often it is asked for.
@@ -58,7 +58,7 @@ class Found:
 
 def of_environment() -> BlobStore | None:
     """The store that this process's environment names. Raises SetupError, InvalidError."""
-    url = os.environ.get(STORE_VARIABLE, "").strip()
+    url = paths.shared_store_url()
     return open_store(url) if url else None
 
 

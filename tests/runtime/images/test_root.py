@@ -16,7 +16,7 @@ from rekindle.exception import StartError
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.images.root import PLACE, RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
-from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.runtime.isolation.spawner_client import Spawner
 from tests.blobs.machine import needs_erofs
 
 Scenario = Callable[[Spawner, RootClient], Awaitable[None]]

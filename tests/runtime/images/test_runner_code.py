@@ -14,6 +14,17 @@ from rekindle.runtime.images import runner_code
 _PACKAGE = Path(runner_code.__file__).parents[3]
 
 
+def _said_with_only(made: Path, code: str) -> str:
+    """What Python prints that has just this, and the standard library."""
+    return subprocess.run(
+        [sys.executable, "-S", "-P", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(made), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def test_it_imports_with_the_standard_library_alone_and_has_no_agent(tmp_path: Path) -> None:
     made = runner_code.provide(tmp_path)
     assert sorted(path.name for path in made.iterdir()) == ["cloudpickle", "rekindle"]
@@ -24,7 +35,6 @@ def test_it_imports_with_the_standard_library_alone_and_has_no_agent(tmp_path: P
         import rekindle.runtime.runner.main, rekindle.runtime.runner.many.serving, cloudpickle
         import rekindle
         app = rekindle.App("x")
-        app.function(enable_memory_snapshot=True)(abs) if False else None
         @app.function()
         def f(): ...
         @app.cls()
@@ -36,13 +46,7 @@ def test_it_imports_with_the_standard_library_alone_and_has_no_agent(tmp_path: P
         rekindle.Volume.from_name("v"), rekindle.Secret.from_dict({"a": "b"}), rekindle.Image.host()
         print({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
     """
-    said = subprocess.run(
-        [sys.executable, "-S", "-P", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(made), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    said = _said_with_only(made, code)
     assert eval(said) - {"__main__", "sitecustomize"} == {"rekindle", "cloudpickle"}, said
 
 
@@ -100,12 +104,6 @@ def test_it_can_ask_the_controller_without_grpc_and_protobuf(tmp_path: Path) -> 
         print(pb.Input(index=3).SerializeToString().hex())
         print({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
     """
-    said = subprocess.run(
-        [sys.executable, "-S", "-P", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(made), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    said = _said_with_only(made, code).splitlines()
     assert said[:2] == ["FramedTransport", "0803"]
     assert eval(said[2]) - {"__main__", "sitecustomize", "cloudpickle"} == {"rekindle"}, said

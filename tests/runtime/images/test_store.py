@@ -143,6 +143,25 @@ def test_collecting_spares_what_was_used_just_now_unless_a_size_is_asked_for(
     assert store.all() == []
 
 
+def test_local_files_go_when_nothing_has_used_them_for_long_wherever_they_are_kept(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "home"))
+    for folder in (store.root / "files", tmp_path / "home" / "images" / "files"):
+        for name in ("old", "new"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "content").write_text(name)
+        os.utime(folder / "old", (0, 0))
+    # Of another store than this machine's, what is in it alone.
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "others"))
+    collecting.collect(store)
+    assert sorted(tmp_path.rglob("old")) == [tmp_path / "home/images/files/old"]
+    monkeypatch.setenv("REKINDLE_IMAGES", str(store.root))
+    assert collecting.usage(store).files_bytes > 0
+    collecting.collect(store)
+    assert not list(tmp_path.rglob("old")) and len(list(tmp_path.rglob("new"))) == 2
+
+
 def test_layers_that_a_mount_has_are_known_by_name() -> None:
     assert mounted([_name(7)]) == set()
     assert mounted(["/proc "]) == {"/proc "}

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Spawner
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.runtime.isolation.spawner_client import Spawner
 
 LOOK = """
 import os, socket, sys
@@ -108,7 +109,7 @@ def test_killing_a_sandbox_kills_all_that_runs_in_it(tmp_path: Path) -> None:
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.runtime.isolation.spawner_client import Spawner
 async def main():
     spawner = await Spawner.start(Path(sys.argv[1]))
     for _ in range(3):

@@ -76,8 +76,9 @@ class PassedOn:
     async def _welcome(self, token: str) -> None:
         """Raises AuthError where the controller does not know the token, LostError."""
         hello = pb.HelloRequest(protocol=PROTOCOL, version=__version__).SerializeToString()
-        async for _reply in self._uplink.pass_on("Hello", hello, token):
-            return
+        async with contextlib.aclosing(self._uplink.pass_on("Hello", hello, token)) as replies:
+            async for _reply in replies:
+                return
         raise AuthError("the controller does not answer to this token")
 
     async def _answer(

@@ -34,7 +34,7 @@ from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoots
-from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import lean, machine
 from rekindle.snapshot.criu import FEATURES_OF_A_USER, Criu

@@ -34,7 +34,7 @@ from rekindle.runtime.images import driver, runner_code, writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
-from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.volumes.registry import Registry
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import FunctionSpec

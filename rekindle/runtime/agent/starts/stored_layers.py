@@ -67,6 +67,10 @@ class StoredLayers:
     _watching: bool = False
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
+    def __post_init__(self) -> None:
+        if self.lazy is not None:
+            self.lazy.on_failed = self._failed
+
     # ---- having --------------------------------------------------------------------------------
 
     async def have(self, image: BuiltImage) -> None:
@@ -99,7 +103,6 @@ class StoredLayers:
         if place in self.packed.arriving:
             return
         self._layers[stored.blob] = layer
-        lazy.on_failed = self._failed
         try:
             opened = await asyncio.to_thread(lazy.look, stored.blob)
         except BlobError as error:

@@ -18,7 +18,8 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import new_id
-from rekindle.runtime.isolation.sandbox import Sandbox, Spawner, WaitingJob
+from rekindle.runtime.isolation.sandbox import Sandbox, WaitingJob
+from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.snapshot import worker
 from rekindle.snapshot.criu import Criu
 from rekindle.wire.logs import kv

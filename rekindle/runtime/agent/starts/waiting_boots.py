@@ -23,7 +23,8 @@ from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.arriving import CONNECT_TIMEOUT_S, FIRST_PID, arrives
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.template import new_id
-from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Spawner
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 

@@ -125,7 +125,7 @@ def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) 
     async def have(_image: BuiltImage) -> None:
         """Its layers were built here."""
 
-    layers = SimpleNamespace(have=have, serves=lambda _image: True, broken=())
+    layers = SimpleNamespace(have=have, serves=lambda _image: True)
     context = SimpleNamespace(
         images=SimpleNamespace(roots_of=roots_of),
         settings=SimpleNamespace(instance_dir=Path("/instance")),

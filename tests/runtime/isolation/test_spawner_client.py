@@ -1,0 +1,67 @@
+"""What the agent makes of what its spawner reports; played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from typing import Any
+
+from rekindle.runtime.isolation.spawner_client import Spawner
+
+
+class Played:
+    """The other end of a spawner's connection."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    async def asked(self) -> int:
+        """The number of the next request."""
+        data = await asyncio.get_running_loop().sock_recv(self._end, 1 << 16)
+        number: int = json.loads(data)["id"]
+        return number
+
+    def says(self, **message: Any) -> None:
+        self._end.send(json.dumps(message).encode())
+
+    def spawned(self, number: int, pid: int) -> None:
+        """As if this process were the init."""
+        pidfd = os.pidfd_open(os.getpid())
+        try:
+            message = {"event": "spawned", "id": number, "pid": pid}
+            socket.send_fds(self._end, [json.dumps(message).encode()], [pidfd])
+        finally:
+            os.close(pidfd)
+
+
+def test_an_init_is_not_taken_for_one_that_had_its_number_and_that_nobody_waited_for() -> None:
+    async def main() -> None:
+        process: Any = None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            spawner, played = Spawner(process, ours), Played(theirs)
+            asyncio.get_running_loop().add_reader(ours, spawner._on_message)
+            given_up = asyncio.create_task(spawner.spawn("given-up"))
+            first = await played.asked()
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            waiting = asyncio.create_task(spawner.spawn("waiting"))
+            second = await played.asked()
+            played.spawned(first, 7)
+            played.says(event="gone", pid=7, status=0)
+            played.spawned(second, 7)  # the number is free again by then
+            sandbox = await asyncio.wait_for(waiting, 10)
+            assert not sandbox.gone.done()
+            sandbox.close()
+            # One that ends before it is known here has ended all the same.
+            waiting = asyncio.create_task(spawner.spawn("short"))
+            played.spawned(await played.asked(), 8)
+            played.says(event="gone", pid=8, status=3)
+            assert await asyncio.wait_for((await waiting).gone, 10) == 3
+            asyncio.get_running_loop().remove_reader(ours)
+
+    asyncio.run(main())
