@@ -39,7 +39,8 @@ def serve(reference: str, is_module: bool, name: str | None, timestamps: bool, q
 
     Saving FILE, or a module of yours that it imports, makes it the next version: new calls go to
     it, what runs is ended by the old code. What cannot be loaded changes nothing, and says why.
-    What the app prints is shown. Ctrl-C ends it with status 130.
+    What the app prints is shown. Ctrl-C ends it with status 130. One command serves a name: a
+    second one is refused, unless it has a --name of its own.
 
     \b
     rekindle serve service.py
@@ -66,6 +67,8 @@ def _watch(serving: Serving) -> int:
     while True:
         began_ns, began = time.time_ns(), time.monotonic()
         served = serving.load()
+        if served.taken and not serving.version:
+            return 1  # it has said whose the name is
         _tell(serving, served, time.monotonic() - began)
         # Until it can be loaded, the files of the version that runs matter as well.
         files = set(served.files) | (files if served.error else set())

@@ -2,6 +2,8 @@
 
 The child stays to show what that version prints. It ends with its version; when the command ends,
 however it does, the child of the present version stops the app. The parent starts no thread.
+A name is served by one command (served_names.py): the child that serves it first takes its lock,
+and hands it to the parent, from whom the next ones have it.
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.cli import app_refs
+from rekindle import paths
+from rekindle.cli import app_refs, served_names
 from rekindle.cli.failure import show_failure
-from rekindle.sdk import deploying, logs, notes, run
+from rekindle.exception import InvalidError
+from rekindle.sdk import deploying, environments, logs, notes, run
+from rekindle.sdk.local import choosing
 from rekindle.sdk.program import imports, main_module
 
 if TYPE_CHECKING:
@@ -41,6 +47,8 @@ class Served:
     version: int = 0
     unchanged: bool = False
     functions: tuple[str, ...] = ()
+    #: Whether the error is that another command serves an app of that name.
+    taken: bool = False
 
 
 class Serving:
@@ -56,26 +64,30 @@ class Serving:
         self._lives: dict[int, int] = {}  # child -> what it hears us by
         self._present = 0
         self._app = ""
+        self._held: dict[str, int] = {}  # name of an app, as its instance knows it -> its lock
         self.version = 0
 
     def load(self) -> Served:
         """Load and deploy what the files are now."""
         self._reap()
-        said, says = os.pipe()
+        said, says = socket.socketpair()
         hears, life = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            for one in (said, life, *self._lives.values()):
+            said.close()
+            for one in (life, *self._lives.values()):
                 os.close(one)
+            what = (self._reference, self._is_module, self._name)
             with logs.timestamps(self._timestamps):
-                _child(self._reference, self._is_module, self._name, says, hears)
-        os.close(says)
+                _child(*what, self._held, says, hears)
+        says.close()
         os.close(hears)
         self._lives[pid] = life
         try:
-            with open(said, "rb") as stream:
+            with said, said.makefile("rb") as stream:
+                _, locks, _, _ = socket.recv_fds(said, 1, 1)
                 text = stream.readline()
         except BaseException:
             os.kill(pid, signal.SIGKILL)  # it may be anywhere in the user's code
@@ -83,6 +95,7 @@ class Serving:
         served = Served(**json.loads(text)) if text else Served(error=True)
         if served.error:
             return served
+        self._hold(served.name, locks)
         if served.unchanged and self._present in self._lives:
             _say(life, _NOT_NEEDED)
             return served
@@ -91,6 +104,14 @@ class Serving:
             _say(self._lives[self._present], _REPLACED if same else _RENAMED)
         self._present, self._app, self.version = pid, served.name, served.version
         return served
+
+    def _hold(self, name: str, locks: list[int]) -> None:
+        """Hold the name that is served now, and no other: who still stops that app holds it."""
+        known_as = environments.app_in(None, name)
+        for lock in locks:
+            self._held[known_as] = lock
+        for other in self._held.keys() - {known_as}:
+            os.close(self._held.pop(other))
 
     def goes_on(self) -> bool:
         """Whether the present version is there; whoever ended it, its child has said so."""
@@ -109,6 +130,8 @@ class Serving:
         for pid in self._lives:
             os.waitpid(pid, 0)
         self._lives.clear()
+        while self._held:
+            served_names.give_back(_instance(), *self._held.popitem())
 
 
 def _say(life: int, word: bytes) -> None:
@@ -119,7 +142,14 @@ def _say(life: int, word: bytes) -> None:
 # ---- the child ---------------------------------------------------------------------------------
 
 
-def _child(reference: str, is_module: bool, name: str | None, says: int, hears: int) -> NoReturn:
+def _child(
+    reference: str,
+    is_module: bool,
+    name: str | None,
+    held: dict[str, int],
+    says: socket.socket,
+    hears: int,
+) -> NoReturn:
     """Never returns into the parent's code."""
     os.setpgid(0, 0)  # Ctrl-C is the parent's, who says when it is to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -127,7 +157,7 @@ def _child(reference: str, is_module: bool, name: str | None, says: int, hears: 
     os.dup2(nothing, 0)
     status = 1
     try:
-        status = _serve(reference, is_module, name, says, hears)
+        status = _serve(reference, is_module, name, held, says, hears)
     except BaseException as error:  # noqa: BLE001 - whatever it was, it ends here, and says so
         show_failure(error)
     finally:
@@ -136,24 +166,60 @@ def _child(reference: str, is_module: bool, name: str | None, says: int, hears: 
         os._exit(status)
 
 
-def _serve(reference: str, is_module: bool, name: str | None, says: int, hears: int) -> int:
+def _serve(
+    reference: str,
+    is_module: bool,
+    name: str | None,
+    held: dict[str, int],
+    says: socket.socket,
+    hears: int,
+) -> int:
     app: App | None = None
+    taken: list[int] = []
     try:
         app = app_refs.resolve(reference, is_module=is_module)
         script = main_module.current()
         own = app.name or (run.name_from(script.file) if script is not None else "app")
-        made = app.deploy(name=name or f"{own}-dev")
+        name = name or f"{own}-dev"
+        taken = _take(environments.app_in(None, name), held)
+        made = app.deploy(name=name)
         files = _files(reference)
         served = Served(files, False, made.name, made.version, made.unchanged, made.functions)
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raised
         show_failure(error)
-        app, served = None, Served(_files(reference), error=True)
-    with open(says, "wb") as stream:
-        stream.write(json.dumps(asdict(served)).encode() + b"\n")
+        is_taken = isinstance(error.__cause__, served_names.TakenError)
+        app, served = None, Served(_files(reference), error=True, taken=is_taken)
+    with says:
+        socket.send_fds(says, [b"\n"], [] if served.error else taken)
+        says.sendall(json.dumps(asdict(served)).encode() + b"\n")
     if app is None or app.deployed is None:
         return 1
     _stay(app.deployed, hears)
     return 0
+
+
+def _take(name: str, held: dict[str, int]) -> list[int]:
+    """The lock of a name, unless the parent has it; others that it has are not this child's.
+
+    Raises InvalidError where another command has it.
+    """
+    for other in held.keys() - {name}:
+        os.close(held[other])
+    if name in held:
+        return []
+    try:
+        return [served_names.take(_instance(), name, os.getppid())]
+    except served_names.TakenError as error:
+        raise InvalidError(
+            f"{name} is served already, by the `rekindle serve` of process {error}: end that one, "
+            f"or serve under a name of your own (--name)"
+        ) from error
+
+
+def _instance() -> Path:
+    """The directory of the one that is deployed to, whether it is up or not."""
+    named = os.environ.get(choosing.VARIABLE)
+    return Path(named).absolute() if named else paths.daemon_dir()
 
 
 def _files(reference: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from rekindle.sdk import loop_warning
+from rekindle.sdk import loop_warning, user_frames
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
@@ -42,7 +42,11 @@ class Dual(Generic[P, R, A]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if loop_warning.loop_runs():
             loop_warning.warn(self._body.__name__.lstrip("_"), iterates=self._iterates)
-        return self._blocking(*args, **kwargs)
+        try:
+            return self._blocking(*args, **kwargs)
+        except BaseException as error:
+            user_frames.only(error)
+            raise
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -79,7 +83,7 @@ class DualMethod(Generic[S, P, R, A]):
             from rekindle.sdk.calls.callers import LoopCaller, LoopIterator
 
             made = body(instance, LoopCaller(), *args, **kwargs)
-            return LoopIterator(made, f"{_what(instance, body)}.aio") if iterates else made
+            return LoopIterator(made, f"{_what(instance, body)}.aio") if iterates else shown(made)
 
         return Dual(blocking, aio, body, iterates=iterates)
 
@@ -119,7 +123,11 @@ def settled(
         from rekindle.sdk.calls.callers import LoopCaller
         from rekindle.sdk.calls.outcome import within
 
-        return within(await body(LoopCaller(), *args, **kwargs))
+        try:
+            return within(await body(LoopCaller(), *args, **kwargs))
+        except BaseException as error:
+            user_frames.only(error)
+            raise
 
     return Dual(blocking, aio, body)
 
@@ -130,6 +138,15 @@ def in_thread(blocking: Callable[P, R]) -> Dual[P, R, Awaitable[R]]:
     async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
         import asyncio
 
-        return await asyncio.to_thread(blocking, *args, **kwargs)
+        return await shown(asyncio.to_thread(blocking, *args, **kwargs))
 
     return Dual(blocking, aio)
+
+
+async def shown(work: Awaitable[R]) -> R:
+    """The same for who awaits it, to whom errors show their program's frames alone."""
+    try:
+        return await work
+    except BaseException as error:
+        user_frames.only(error)
+        raise

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk import checks
+from rekindle.sdk import checks, user_frames
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declaration, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
@@ -145,8 +145,12 @@ class Function(FunctionTarget, Generic[P, R]):
 
     async def _remote_aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         calls = _calls()
-        target = await self._target_for(calls.LoopCaller())
-        value: R = await calls.remote_aio(target, args, kwargs)
+        try:
+            target = await self._target_for(calls.LoopCaller())
+            value: R = await calls.remote_aio(target, args, kwargs)
+        except BaseException as error:
+            user_frames.only(error)
+            raise
         return value
 
     @cached_property

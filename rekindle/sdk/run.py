@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rekindle import lazily
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
-from rekindle.sdk import loop_warning, running
+from rekindle.sdk import loop_warning, running, user_frames
 from rekindle.sdk.block import Block
 from rekindle.sdk.holding import Holding
 from rekindle.sdk.local import session
@@ -67,8 +67,9 @@ class AppRun(Block[A]):
         self._owner = os.getpid()
         try:
             self._start()
-        except BaseException:
+        except BaseException as error:
             self._take_down()
+            user_frames.only(error)
             raise
         return self._app
 

@@ -129,7 +129,6 @@ _UNKNOWN = (
         "region",
         "routing_region",
         "nonpreemptible",
-        "block_network",
     ),
     *("scheduler_placement", "i6pn", "restrict_modal_access"),
 )
@@ -137,6 +136,7 @@ _UNKNOWN = (
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "network_file_systems": NAMES["NetworkFileSystem"],
     "ephemeral_disk": "use the tempfile module",
+    "block_network": "a runner has the network of its node: bound it by the node's firewall",
 }
 
 

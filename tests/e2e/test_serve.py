@@ -104,3 +104,38 @@ def test_an_app_that_is_stopped_elsewhere_is_told_and_a_change_deploys_it_again(
     serving.until("Serving ended-dev, version 2", "err")
     serving.interrupt()
     assert serving.end().status == 130
+
+
+def test_a_name_is_served_by_one_command_and_free_once_that_has_ended(shared: Home) -> None:
+    shared.script("def word(): return 'shared'", "words_shared.py")
+    text = SERVED.replace("words_of_test", "words_shared").replace("greeter", "wanted")
+    script = shared.script(text, "wanted.py")
+    first = shared.start_rekindle("serve", script)
+    first.until("Serving wanted-dev, version 1", "err")
+
+    refused = shared.rekindle("serve", script, status=1).err
+    assert "wanted-dev is served already" in refused and str(first.process.pid) in refused
+    assert "--name" in refused and "Traceback" not in refused
+
+    other = shared.start_rekindle("serve", script, "--name", "wanted-too")
+    other.until("Serving wanted-too, version 1", "err")
+    other.interrupt()
+    assert other.end().status == 130
+    assert "stopped" not in shared.rekindle("app", "info", "wanted-dev").out
+
+    # A file that comes to name an app which another one serves changes nothing.
+    renamed = shared.script(text.replace("wanted", "unwanted"), "renamed.py")
+    third = shared.start_rekindle("serve", renamed)
+    third.until("Serving unwanted-dev, version 1", "err")
+    renamed.write_text(script.read_text())
+    third.until("version 1 goes on", "err")
+    assert "wanted-dev is served already" in third.text("err")
+    third.interrupt()
+    assert third.end().status == 130
+
+    first.process.send_signal(signal.SIGKILL)
+    first.end()
+    again = shared.start_rekindle("serve", script)
+    again.until("Serving wanted-dev, version", "err")
+    again.interrupt()
+    assert again.end().status == 130

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rekindle import lazily
 from rekindle.exception import InternalFailure, NeverIteratedWarning
+from rekindle.sdk import user_frames
 from rekindle.sdk.connection.background import background
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ class BlockingIterator(Iterator[T]):
             return finish(self._values.__anext__())
         except StopAsyncIteration:
             raise StopIteration from None
+        except BaseException as error:
+            user_frames.only(error)
+            raise
 
     def close(self) -> None:
         """End it early: no more inputs are taken, what has not been run is cancelled."""
@@ -198,10 +202,14 @@ class LoopIterator(AsyncGenerator[T, None]):
     def __anext__(self) -> Coroutine[Any, Any, T]:
         return self.asend(None)
 
-    def asend(self, value: None) -> Coroutine[Any, Any, T]:
+    async def asend(self, value: None) -> T:
         """The next value."""
         self._unused = ""
-        return self._values.asend(value)
+        try:
+            return await self._values.asend(value)
+        except BaseException as error:
+            user_frames.only(error)
+            raise
 
     def athrow(self, *error: Any) -> Coroutine[Any, Any, T]:
         """Raise an error where it is; it ends by that."""

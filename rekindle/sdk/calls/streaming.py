@@ -17,6 +17,7 @@ from typing import Any
 
 from rekindle.exception import RequestSizeError, RunnerLostError
 from rekindle.execution import nesting
+from rekindle.sdk import user_frames
 from rekindle.sdk.calls import leases
 from rekindle.sdk.calls.callers import (
     BLOCKING,
@@ -65,12 +66,16 @@ class Items(BlockingIterator[Any]):
     def __next__(self) -> Any:
         # Most items are here when they are asked for: two generators less for each.
         run = self._here.run
-        if run is None or not run.has_item:
-            return super().__next__()
         try:
-            return run.take()
-        except BaseException:
-            self.close()
+            if run is None or not run.has_item:
+                return super().__next__()
+            try:
+                return run.take()
+            except BaseException:
+                self.close()
+                raise
+        except BaseException as error:
+            user_frames.only(error)
             raise
 
 
@@ -92,13 +97,17 @@ class LoopItems(LoopIterator[Any]):
 
     async def __anext__(self) -> Any:
         run = self._here.run
-        if run is None or not run.has_item:
-            return await super().__anext__()
-        await self._caller.pause()
         try:
-            return run.take()
-        except BaseException:
-            await self.aclose()
+            if run is None or not run.has_item:
+                return await super().__anext__()
+            await self._caller.pause()
+            try:
+                return run.take()
+            except BaseException:
+                await self.aclose()
+                raise
+        except BaseException as error:
+            user_frames.only(error)
             raise
 
 

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from rekindle.exception import NotFoundError
+from rekindle.sdk import user_frames
 from rekindle.wire.object_frames import Reply, Request
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Bound(Generic[P, R]):
         except StopIteration as done:
             value: R = done.value
             return value
+        except BaseException as error:
+            user_frames.only(error)
+            raise
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The asyncio form."""
@@ -170,6 +174,9 @@ async def _drive(owner: Located, steps: Steps[R]) -> R:
     except StopIteration as done:
         value: R = done.value
         return value
+    except BaseException as error:
+        user_frames.only(error)
+        raise
 
 
 def _iterate(owner: Located, steps: Batches[V]) -> Iterator[V]:
@@ -188,18 +195,24 @@ def _batches(owner: Located, steps: Batches[V]) -> Iterator[Iterable[V]]:
                 reply = None
     except StopIteration:
         return
+    except BaseException as error:
+        user_frames.only(error)
+        raise
 
 
 async def _aiterate(owner: Located, steps: Batches[V]) -> AsyncGenerator[V, None]:
     reply: Reply | None = None
-    while True:
-        try:
+    try:
+        while True:
             step = steps.send(reply)
-        except StopIteration:
-            return
-        if isinstance(step, Request):
-            reply = await _ask_aio(owner, step)
-        else:
-            for value in step:
-                yield value
-            reply = None
+            if isinstance(step, Request):
+                reply = await _ask_aio(owner, step)
+            else:
+                for value in step:
+                    yield value
+                reply = None
+    except StopIteration:
+        return
+    except BaseException as error:
+        user_frames.only(error)
+        raise

@@ -1,0 +1,58 @@
+"""Which apps are served: one ``rekindle serve`` of this machine for each name of an instance.
+
+A second one would end the app of the first when it ends, and each save would have both deploy it.
+A lock says so (flock on a file whose text is the process), which goes with the last process of the
+command, however that ends. Nothing here knows of apps or of what is deployed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.linux import files
+
+
+class TakenError(Exception):
+    """Another command serves that name; its text is the process."""
+
+
+def take(instance: Path, name: str, process: int) -> int:
+    """The open file that is held as long as ``process`` serves a name. Raises TakenError."""
+    path = _file(instance, name)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not files.try_lock(fd):
+            holder = os.pread(fd, 32, 0).decode(errors="replace")
+            os.close(fd)
+            raise TakenError(holder)
+        if _is_there(path, fd):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(process).encode(), 0)
+            return fd
+        os.close(fd)  # whoever had it has just removed the file
+
+
+def give_back(instance: Path, name: str, fd: int) -> None:
+    """No one of the command serves the name any more."""
+    path = _file(instance, name)
+    if _is_there(path, fd):
+        path.unlink()
+    os.close(fd)
+
+
+def _file(instance: Path, name: str) -> Path:
+    of = hashlib.sha256(f"{instance}\0{name}".encode()).hexdigest()[:32]
+    return paths.home() / "serving" / of
+
+
+def _is_there(path: Path, fd: int) -> bool:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    held = os.fstat(fd)
+    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)

@@ -1,0 +1,51 @@
+"""Which frames of an error a program sees; whole programs are in tests/e2e/test_exceptions.py."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from rekindle.exception import InvalidError, NotFoundError
+from rekindle.sdk import checks, user_frames
+from rekindle.sdk.dual import Dual
+
+
+def names(error: BaseException) -> list[str]:
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def refuse(*_: object) -> None:
+    checks.name("the name", "a b")
+
+
+def test_our_frames_are_left_out_and_those_of_the_program_under_them_stay() -> None:
+    def of_the_program() -> None:
+        refuse()
+
+    with pytest.raises(InvalidError) as caught:
+        Dual(of_the_program, of_the_program)()
+    here = test_our_frames_are_left_out_and_those_of_the_program_under_them_stay.__name__
+    assert names(caught.value) == [here, "of_the_program", "refuse"]
+
+
+def test_a_fault_of_ours_shows_where_it_is() -> None:
+    def faulty() -> None:
+        raise KeyError("not ours, and no function's")
+
+    with pytest.raises(KeyError) as caught:
+        Dual(faulty, faulty)()
+    assert "__call__" in names(caught.value)
+
+
+def test_all_are_kept_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REKINDLE_TRACEBACK", "1")
+    with pytest.raises(InvalidError) as caught:
+        Dual(refuse, refuse)()
+    assert {"__call__", "name"} <= set(names(caught.value))
+
+
+def test_an_error_that_was_not_raised_yet_stays_as_it_is() -> None:
+    error = NotFoundError("nothing")
+    user_frames.only(error)
+    assert error.__traceback__ is None
