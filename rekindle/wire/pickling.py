@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from rekindle.exception import DeserializationError
 
 PROTOCOL = 5
+_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 
 #: The Python of this process: instructions are its own.
 _here = sys.version_info[:2]
@@ -112,6 +113,8 @@ class PlainPickler(pickle.Pickler):
 
 def dumps(value: object) -> bytes:
     """Pickle ``value``. Raises what pickling raises."""
+    if type(value) in _SCALARS:  # no pickler of ours would change how these are pickled
+        return pickle.dumps(value, PROTOCOL)
     buffer = io.BytesIO()
     try:
         PlainPickler(buffer, PROTOCOL).dump(value)

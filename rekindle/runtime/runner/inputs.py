@@ -59,7 +59,8 @@ class Inputs:
         """Run a slice, in order, and send the results; what was called back is left out."""
         page, number, call_id = self._page, header["slice"], header["call_id"]
         method = header["method"]
-        arguments = f"the arguments of {self.what(method)}"
+        named = self.what(method)
+        arguments, result = f"the arguments of {named}", f"the result of {named}"
         page.call(call_id)
         page.begin_slice(number)
         sent_ns = ended_ns = now_ns()
@@ -75,7 +76,7 @@ class Inputs:
             load = partial(deserialize, payload, arguments)
             nesting.begin(header["depth"])
             done = self.attempt(f"{call_id}:{index}", call_id, method, (number, index), load)
-            self._keep(number, index, method, done)
+            self._keep(number, index, result, done)
             ended_ns = done.ended_ns
         self._send(number, last=True)
 
@@ -124,10 +125,9 @@ class Inputs:
             done.failure = done.failure or InputCancellation("the input was cancelled")
         return done
 
-    def _keep(self, number: int, index: int, method: str, done: Attempt) -> None:
-        """Pickle what came of an input, and keep it until it is sent."""
+    def _keep(self, number: int, index: int, what: str, done: Attempt) -> None:
+        """Pickle what came of an input, and keep it until it is sent; ``what`` names it."""
         page = self._page
-        what = f"the result of {self.what(method)}"
         ending, data = pack_ending(done.value, done.failure, what, cancelled=done.cancelled)
         if ending is Ending.RAISED:
             page.fail()

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from rekindle.runtime.runner.cancelling import Canceller
 
 
+#: What a function may give that is no value, or none yet.
+_NO_VALUES = (GeneratorType, AsyncGeneratorType, CoroutineType)
+
+
 @dataclass
 class Service:
     """What inputs are run on."""
@@ -48,9 +52,14 @@ class Service:
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one input. Raises what the user's code raises; InvalidError for a generator."""
-        value = self.start(method, args, kwargs)
-        self.check_value(method, value)
-        return self.settle(value)
+        function = self.functions.get(method)
+        if function is None:
+            return self.start(method, args, kwargs)
+        value = function(*args, **kwargs)
+        if isinstance(value, _NO_VALUES):
+            self.check_value(method, value)
+            return self.settle(value)
+        return value
 
     def check_value(self, method: str, value: Any) -> None:
         """Refuse items in place of a value. Raises InvalidError."""

@@ -24,7 +24,7 @@ from rekindle.runtime.agent.pools import line, runner_monitor, slices
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
-from rekindle.runtime.agent.pools.sharing_out import call_back_for_idle
+from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
@@ -58,6 +58,9 @@ class InputDispatcher:
     _alone: dict[str, asyncio.Event] = field(default_factory=dict)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
     _timer: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self._shares = Shares(self._runners, self.pace)
 
     # ---- from the node -------------------------------------------------------------------------
 
@@ -167,23 +170,34 @@ class InputDispatcher:
         if runner.state is RunnerState.IDLE:
             if not self._runners.may_run(self.depth()):
                 return
-            self._hand(runner, self._cut())
-        if self.waiting and self._goes_ahead(runner):
-            self._hand(runner, self._cut())
+            self._hand(runner, self._cut(runner))
+        if self.waiting and self._goes_ahead(runner) and not self._runners.idle():
+            self._hand(runner, self._cut(runner))
 
     def dispatch(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
+        if len(self.waiting) > 1 and self.pace.ahead and self._results.may_run():
+            self._interleave()
         while self.waiting and self._results.may_run():
             runner = self.pick(self.depth())
             if runner is None:
                 break
-            self._hand(runner, self._cut())
+            self._hand(runner, self._cut(runner))
         if self.waiting and self.pace.ahead and self._results.may_run():
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
-                    self._hand(runner, self._cut())
+                    self._hand(runner, self._cut(runner))
         if self.pace.ahead and not (self.waiting or self.closed):
             call_back_for_idle(self._runners, self.pace)
+
+    def _interleave(self) -> None:
+        """What is about to be handed out is dealt one by one."""
+        if self._spec.single_use_containers:
+            return
+        takers = [*self._runners.idle(), *filter(self._goes_ahead, self._runners.with_inputs())]
+        if takers:
+            size = self._shares.size(takers[0], len(self.waiting), self.depth())
+            line.interleave(self.waiting, len(takers), size)
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""
@@ -206,14 +220,12 @@ class InputDispatcher:
             and runner.slices[0].order.call_id == self.waiting[0].order.call_id
         )
 
-    def _cut(self) -> list[Assignment]:
-        """The next slice."""
-        # All runners that are here, or soon: those that are busy will want their share, too.
-        worth = self.pace.runners_for(len(self.waiting))
-        takers = len(self._runners) + self._runners.coming(self.depth(), worth)
+    def _cut(self, runner: Runner) -> list[Assignment]:
+        """The next slice of a runner."""
         if self._spec.single_use_containers:
             return line.take_out(self.waiting, 1)
-        return line.take_out(self.waiting, self.pace.slice_size(len(self.waiting), takers))
+        size = self._shares.size(runner, len(self.waiting), self.depth())
+        return line.take_out(self.waiting, size)
 
     async def run_alone(self, runner: Runner, one: Assignment) -> None:
         """Have a runner run one input and nothing else; returns when that has ended."""

@@ -48,6 +48,26 @@ def take_out(waiting: deque[Assignment], most: int) -> list[Assignment]:
     return piece
 
 
+def interleave(waiting: deque[Assignment], takers: int, each: int) -> None:
+    """Have the slices that so many runners get next begin with the inputs that are next.
+
+    In slices as they stand the second result would be the first runner's second: whoever wants
+    results in their order would have most of them at the end.
+    """
+    count = min(len(waiting), takers * each)
+    if takers < 2 or count <= takers:
+        return
+    head = [waiting.popleft() for _ in range(count)]
+    first = head[0]
+    call_id, method = first.order.call_id, first.method
+    if all(
+        one.order.call_id == call_id and one.method == method and not one.order.suspect
+        for one in head
+    ):
+        head = [one for at in range(takers) for one in head[at::takers]]
+    waiting.extendleft(reversed(head))
+
+
 def _age(one: Assignment) -> tuple[int, bool, int, str, int]:
     """What sorts inputs by when they were submitted, those of a call by their index.
 

@@ -55,12 +55,13 @@ class Pace:
         """A start took so long."""
         self.start_s = seconds
 
-    def slice_size(self, waiting: int, takers: int) -> int:
-        """Inputs to hand to one runner, where so many others could take some too."""
+    def slice_size(self, waiting: int, takers: int, held: int = 0, has: int = 0) -> int:
+        """Inputs to hand to one runner that ``has`` some before it, where so many others could take
+        some too, and have ``held``, its own included, before them."""
         if self.service_s is None:
             return 1
         each_s = max(self.service_s, OVERHEAD_S)
-        share = math.ceil(waiting / max(1, takers))
+        share = math.ceil((waiting + held) / max(1, takers)) - has
         most = int((DEEP_SLICE_S if self.ahead else SLICE_S) / each_s)
         return max(1, min(most, MAX_SLICE, share))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order, Slice
 from rekindle.runtime.agent.inputs.outcome import Outcomes
+from rekindle.runtime.agent.pools import line
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
@@ -37,9 +39,9 @@ def inputs(of: Order, *indexes: int, handed: bool = False) -> list[Assignment]:
     return made
 
 
-def dispatcher() -> InputDispatcher:
-    """One whose pool is open and has no runners."""
-    spec = FunctionSpec(app_name="app", name="f")
+def dispatcher(most: int | None = None) -> InputDispatcher:
+    """One whose pool is open and has no runners; it may have so many."""
+    spec = FunctionSpec(app_name="app", name="f", max_containers=most)
     results: Any = SimpleNamespace()
     runners = RunnerSet(Sizing(declared_plan(spec)))
     return InputDispatcher(spec, runners, results, lambda event: None)
@@ -80,6 +82,23 @@ def test_slices_that_come_back_in_any_order_wait_oldest_first(
     assert len(indexes) == 6 + 4 * handed
 
 
+def test_slices_that_are_handed_out_together_are_dealt_one_by_one() -> None:
+    made = deque(inputs(order(), *range(12)))
+    line.interleave(made, takers=3, each=3)
+    pieces = [[one.index for one in line.take_out(made, 3)] for _ in range(3)]
+    assert pieces == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert [one.index for one in made] == [9, 10, 11]  # what is not handed out now is left alone
+
+
+def test_inputs_of_several_calls_are_not_mixed() -> None:
+    made = deque([*inputs(order("fc-1"), 0, 1), *inputs(order("fc-2", 2), 0, 1)])
+    line.interleave(made, takers=2, each=2)
+    assert [(one.order.call_id, one.index) for one in made] == [
+        *(("fc-1", 0), ("fc-1", 1)),
+        *(("fc-2", 0), ("fc-2", 1)),
+    ]
+
+
 def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_later() -> None:
     made, one, bad = dispatcher(), order(), order(suspect=True)
     made.take_in(inputs(one, 4, 5, 6))
@@ -105,9 +124,9 @@ def test_what_a_runner_died_with_is_dealt_alone() -> None:
     made.take_in(inputs(one, 0, 1, 2))
     made.take_in(inputs(order(suspect=True), 3))
     made.take_in(inputs(one, 4, 5))
-    slices = []
+    slices, idle = [], runner_of(made, "idle", [])
     while made.waiting:
-        slices.append([each.index for each in made._cut()])
+        slices.append([each.index for each in made._cut(idle)])
     assert [3] in slices and sorted(n for piece in slices for n in piece) == list(range(6))
 
 
@@ -153,6 +172,27 @@ def test_the_runner_with_the_most_before_it_gives_it_back_when_another_is_idle()
     made.dispatch()
     made.dispatch()
     assert recalled(made) == ["most"], "seven come back, enough for the one that is idle"
+
+
+def test_what_was_called_back_goes_to_who_is_idle_and_not_all_to_who_gave_it() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 1.0)
+    for n in range(3):
+        runner_of(made, f"busy-{n}", inputs(one, *range(8 * n, 8 * n + 8), handed=True))
+    giver, other = runner_of(made, "giver", []), runner_of(made, "other", [])
+    made.waiting.extend(inputs(one, *range(100, 108)))
+    assert [len(made._cut(runner)) for runner in (giver, other)] == [4, 2]
+
+
+def test_a_runner_that_has_less_before_it_than_others_gets_more() -> None:
+    made, one = dispatcher(most=2), order()
+    made.pace.note(100, 1.0)
+    much = runner_of(made, "much", inputs(one, *range(11), handed=True))
+    little = runner_of(made, "little", inputs(one, *range(20, 23), handed=True))
+    made.waiting.extend(inputs(one, *range(100, 108)))
+    assert len(made._cut(little)) == 8  # of ten before each when all is dealt
+    made.waiting.extend(inputs(one, *range(100, 108)))
+    assert len(made._cut(much)) == 4  # of fourteen
 
 
 def test_what_comes_back_soon_is_counted_for_those_that_are_idle() -> None:

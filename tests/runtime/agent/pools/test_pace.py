@@ -101,3 +101,10 @@ def test_runners_that_die_one_after_the_other_are_a_loop_until_one_serves() -> N
     assert backoff.deaths == 22
     backoff.served()
     assert backoff.left_s() == 0 and not backoff.is_loop
+
+
+def test_a_slice_fills_what_its_runner_has_up_to_an_equal_share_of_all() -> None:
+    pace = measured(10e-3)
+    assert pace.slice_size(waiting=128, takers=64, held=64, has=1) == 2
+    assert pace.slice_size(waiting=128, takers=64, held=64, has=0) == 3
+    assert pace.slice_size(waiting=10, takers=64, held=640, has=11) == 1  # at least what it is for
