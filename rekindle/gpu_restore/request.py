@@ -14,9 +14,11 @@ from rekindle.gpu_restore import models
 from rekindle.wire.gpus import ANY, GpuRequest
 
 MAX_COUNT = 16
+#: Far beyond what any GPU has, and within what is sent as a number.
+MAX_MEMORY_MIB = 1 << 24
 PRIORITIES = (-100, 100)
 
-_REQUEST = re.compile(r"(?P<model>[^:]*?)(?P<mark>[!+]?)(?::(?P<count>.*))?")
+_REQUEST = re.compile(r"(?P<model>[^:]*?)(?P<mark>[!+]?)\s*(?::\s*(?P<count>.*))?")
 _LIKE = "for example 'H100', 'A100-80GB:2', 'any' or ['H100', 'A100']"
 
 
@@ -54,7 +56,13 @@ def _memory(value: object) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidError(f"gpu_memory={value!r} must be a whole number of MiB of at least 1")
+        raise InvalidError(
+            f"gpu_memory={value!r} must be a whole number of MiB of at least 1: 8192 is 8 GiB"
+        )
+    if value > MAX_MEMORY_MIB:
+        raise InvalidError(
+            f"gpu_memory={value!r} is in MiB, and no GPU has so many: 8192 is 8 GiB"
+        )
     return value
 
 
@@ -103,7 +111,8 @@ def _model(entry: str, name: str, mark: str) -> str:
 def _count(entry: str, model: str, text: str | None) -> int:
     if text is None:
         return 1
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_COUNT:
+    is_number = text.isascii() and text.isdecimal() and len(text) < 4
+    if not is_number or not 1 <= int(text) <= MAX_COUNT:
         raise InvalidError(
             f"gpu={entry!r}: the number of GPUs is from 1 to {MAX_COUNT}; write {model + ':2'!r}"
         )

@@ -52,7 +52,7 @@ class ProcessCuda(FakeCuda):
         given = [one for one in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if one]
         import uuid
 
-        self.uuids = [uuid.UUID(one.removeprefix("GPU-")) for one in given]
+        self.uuids = [uuid.UUID(one[len("GPU-") :]) for one in given]
         for number, (call, _before, after) in enumerate(_CALLS.values()):
             signal.signal(call, lambda _n, _f, number=number, after=after: self._move_to(after))
         if not self.initialised:

@@ -28,6 +28,7 @@ from rekindle.wire.gpus import GpuRequest
         ("H100!:4", None, ["H100!:4"]),
         ("B200+:2", None, ["B200+:2"]),
         ("rtx_4090", None, ["RTX-4090"]),
+        ("H100 : 2", None, ["H100:2"]),
         ("RTX 4070 Ti Super", None, ["RTX-4070-TI-SUPER"]),
         ("1g.10gb", None, ["1g.10gb"]),
         ("1G.10GB", None, ["1g.10gb"]),
@@ -65,6 +66,9 @@ def test_what_is_asked_for_is_read(gpu: object, memory: object, wanted: list[str
         ("H100", 0, ["gpu_memory=0", "MiB"]),
         ("H100", 1.5, ["whole number of MiB"]),
         ("H100", True, ["whole number of MiB"]),
+        ("any", "8GB", ["gpu_memory='8GB'", "8192 is 8 GiB"]),
+        ("any", 8 << 30, ["is in MiB, and no GPU has so many", "8192 is 8 GiB"]),
+        ("H100:" + "9" * 5000, None, ["from 1 to 16"]),
     ],
 )
 def test_what_cannot_be_says_what_to_write(gpu: object, memory: object, words: list[str]) -> None:

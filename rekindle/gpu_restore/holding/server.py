@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 #: To send a message that has begun.
 PATIENCE_S = 2.0
 _CHECKED_BYTES = 16 << 20
+#: Of an arena: more than any device has, less than the driver's numbers take.
+_LARGEST_BYTES = 1 << 46
 
 
 @dataclass
@@ -153,6 +155,8 @@ class Holder:
             self._ends = True  # it is gone, or of no use
 
     def _obey(self, client: _Client, header: Header) -> None:
+        if not isinstance(header, dict) or not isinstance(header.get("key", ""), str):
+            raise ValueError("no order at all")
         try:
             order = self._orders.get(header.get("op", ""))
             if order is None:
@@ -222,9 +226,9 @@ class Holder:
         entry = self._ledger.find(header["key"])
         if entry.state is not State.LOADING or client not in entry.users or entry.memory:
             raise GpuError(f"the weights {entry.key!r} are not this client's to load")
-        sizes = [int(size) for size in header["sizes"]]
-        if any(size <= 0 for size in sizes):
-            raise GpuError("an arena of no size")
+        sizes = header["sizes"]
+        if not all(isinstance(size, int) and 0 < size <= _LARGEST_BYTES for size in sizes):
+            raise GpuError("an arena of no size, or of one that no device has")
         evicted = self._ledger.make_room(sum(sizes))
         if evicted is None:
             raise GpuError(
@@ -260,8 +264,9 @@ class Holder:
         held: _Held | None = entry.memory
         if held is None:
             raise GpuError(f"the weights {entry.key!r} have no memory yet")
+        index = header["index"]
         woken = self._ledger.complete(entry.key, client)
-        held.index = header["index"]
+        held.index = index
         if header.get("checksums"):
             held.checksums = [self._checksum(*arena) for arena in held.arenas]
         self._send(client, {"ok": True})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from rekindle.gpu_restore.device import Device, Shared
 from rekindle.gpu_restore.holding.client import Connection
@@ -21,6 +24,39 @@ def test_orders_behind_an_answer_that_could_not_be_sent_count_for_nothing(serve:
         deaf.sendall(pack_frame({"op": "status"}) + pack_frame({"op": "want", "key": "m"}))
         other = Connection.to(path, HostDevice())
         assert other.status()["entries"] == []
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [],
+        "want",
+        {"op": ["want"], "key": "m"},
+        {"op": "want"},
+        {"op": "want", "key": 5},
+        {"op": "want", "key": ["m"]},
+        {"op": "allocate", "key": "m", "sizes": [1 << 70]},
+        {"op": "allocate", "key": "m", "sizes": [0.5]},
+        {"op": "allocate", "key": "m", "sizes": None},
+        {"op": "commit", "key": "m"},
+    ],
+)
+def test_a_client_that_says_what_is_no_order_harms_nobody_else(serve: Serve, order: object) -> None:
+    path = serve(HostDevice())
+    other = Connection.to(path, HostDevice())
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.connect(path)
+        strange.sendall(pack_frame({"op": "limit", "key": "m"}))
+        strange.sendall(pack_frame({"op": "want", "key": "m"}))
+        while not other.status()["entries"]:
+            pass
+        said: Any = order
+        strange.sendall(pack_frame(said))
+        strange.shutdown(socket.SHUT_WR)
+        while strange.recv(1 << 16):
+            pass
+    assert other.status()["entries"] == []
     other.close()
 
 

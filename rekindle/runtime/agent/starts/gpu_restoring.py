@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rekindle.exception import GpuError, SnapshotRestoreError
+from rekindle.exception import GpuError, SnapshotRestoreError, StrategyUnavailableError
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.starts.gpu_freezing import INSTEAD, gpu_kinds
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
+from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock
@@ -30,15 +31,12 @@ async def bring_back_on_gpu(
 ) -> WaitingRestore:
     """Restore it as a parked process with the GPUs of ``claim``; nothing is left where that fails.
 
-    Raises StartError or SnapshotRestoreError.
+    Raises StartError or SnapshotRestoreError; StrategyUnavailableError for what this start alone
+    cannot have, as its GPUs are others.
     """
     manifest = snapshot.manifest
-    kinds = gpu_kinds(claim)
-    if kinds != manifest.gpu_kinds:
-        raise SnapshotRestoreError(
-            f"GPU snapshot {snapshot.key} was made on {', '.join(manifest.gpu_kinds)}, and this "
-            f"runner has {', '.join(kinds)}"
-        )
+    if why := _why_not_on(manifest, claim):
+        raise StrategyUnavailableError(f"GPU snapshot {snapshot.key} {why}")
     back = await bring_back(context, revision, snapshot, clock)
     clock.marks.append((Phase.RESTORE.value, back.arrived_ns))
     pairs = dict(zip(manifest.gpus, claim.given.uuids, strict=True))
@@ -53,6 +51,17 @@ async def bring_back_on_gpu(
         raise
     clock.mark(Phase.GPU_RESTORE)
     return back
+
+
+def _why_not_on(manifest: Manifest, claim: Claim) -> str:
+    """Why it cannot be brought back on these GPUs; "" where it can."""
+    kinds = gpu_kinds(claim)
+    if kinds != manifest.gpu_kinds:
+        made_on = ", ".join(manifest.gpu_kinds)
+        return f"was made on {made_on}, and this runner has {', '.join(kinds)}"
+    if any(one.startswith("MIG-") for one in manifest.gpus) and manifest.gpus != claim.given.uuids:
+        return "was made on another MIG instance than this runner has"
+    return ""
 
 
 def failed(revision: Revision, reason: str) -> None:

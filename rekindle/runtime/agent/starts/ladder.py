@@ -42,6 +42,8 @@ class Starter(Becoming):
     """Starts runners of one pool."""
 
     _first: bool = True
+    #: Why a strategy was passed over the last time.
+    _last: str = ""
 
     async def start(
         self, forced: Strategy | None, began_ns: int, client: FirstClient | None = None
@@ -74,10 +76,12 @@ class Starter(Becoming):
                 runner = await start(pending)
                 break
             except (StartError, SnapshotError, RunnerLostError) as error:
-                self._passed_over(pending, strategy, str(error))
+                again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
+                self._last = str(error)
+                self._passed_over(pending, strategy, str(error), again=again)
         if runner is None:
             runner = await self._cold(pending)
-        if revision.gpu_tracker is not None and not runner.of_gpu_snapshot:
+        if revision.gpu_tracker is not None and not self._has_gpu_snapshot():
             pending.notes.append(gpu_restoring.why_without(revision))
         runner.notes = [*pending.notes, *runner.notes]
         return runner
@@ -125,9 +129,14 @@ class Starter(Becoming):
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(pending, Strategy.RESTORE, tracker.reason)
 
-    def _passed_over(self, pending: PendingStart, strategy: Strategy, reason: str) -> None:
+    def _passed_over(
+        self, pending: PendingStart, strategy: Strategy, reason: str, *, again: bool = False
+    ) -> None:
+        """``again``: as the start before, so nobody needs to be told."""
         note = f"{strategy} passed over: {reason}"
         pending.notes.append(note)
+        if again:
+            return
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import random
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,46 @@ def test_a_restore_that_fails_on_the_gpu_is_passed_over_and_given_up_after_three
         why = "killed by SIGSEGV" if how else "cuCheckpointProcessRestore failed"
         assert why in tracker.reason
         assert tracker.reason.startswith("3 starts in a row failed")
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpu", "why"),
+    [
+        ("four_a10g", "any", "was made on L4 23028, and this runner has A10G 23028"),
+        ("two_a100_mig", "1g.5gb", "was made on another MIG instance than this runner has"),
+    ],
+)
+def test_starts_on_another_gpu_than_a_snapshot_is_for_are_no_failures_of_it(
+    home: Path, world: Callable[[str], World], tmp_path: Path, machine: str, gpu: str, why: str
+) -> None:
+    world(machine)
+    recording = json.loads((tmp_path / "machine.json").read_text())
+    if gpu == "any":
+        recording["gpus"][1]["name"] = "NVIDIA L4"
+    else:
+        parts = recording["gpus"][0]["mig"]
+        parts.append(parts[-1] | {"uuid": f"MIG-{uuid.uuid4()}", "gpu_instance": 14})
+    (tmp_path / "machine.json").write_text(json.dumps(recording))
+
+    async def scenario(harness: Harness) -> None:
+        model = add(harness, gpu=parse(gpu))
+        await harness.call(model, "tells")  # this runner keeps the first one
+        made_on = set((await snapshot_made(harness, model)).manifest.gpus)
+        starter = harness.node.inventory.pools[(model, "")].starter
+        fleet = harness.node.context.gpus.fleet
+        fleet.lost = frozenset(made_on)
+        for _ in range(4):
+            runner = await starter.start(None, now_ns())
+            assert not runner.of_gpu_snapshot and why in "\n".join(runner.notes)
+            runner.kill("the test has seen it")
+            await harness.uplink.until(lambda: len(fleet.holdings) == 1)
+        assert said(harness).count(why) == 1
+        fleet.lost = frozenset({one.uuid for one in fleet.devices()} - made_on)
+        runner = await starter.start(None, now_ns())
+        assert runner.of_gpu_snapshot
+        runner.kill("the test has seen it")
 
     run(home, scenario)
 
