@@ -45,6 +45,10 @@ class Canceller:
         """Must be called on the main thread."""
         _set_handler(CANCEL_SIGNAL, self._on_signal)
 
+    def disarm(self) -> None:
+        """The run ends by itself: what it does to clean up is not interrupted."""
+        self.armed, self.task = 0, None
+
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self.armed or self._page.cancelled != self.armed:
             return
@@ -53,5 +57,9 @@ class Canceller:
         self.hit = True
         if self.task is None:
             raise InputCancellation("the input was cancelled")
-        loop, task = self.task
-        loop.call_soon_threadsafe(task.cancel)
+        loop, _task = self.task
+        loop.call_soon_threadsafe(self._cancel_task)
+
+    def _cancel_task(self) -> None:
+        if self.task is not None:
+            self.task[1].cancel()

@@ -1,6 +1,7 @@
 """A generator of the user's in a runner: run to its end, each item sent as it is yielded.
 
-Whatever ends it, it is closed: its ``finally`` runs. Knows nothing of how items travel.
+Whatever ends it, it is closed: its ``finally`` runs. Where its reader is gone the
+call is cancelled as well, which does not interrupt that. Knows nothing of how items travel.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def run(
     made = service.start(method, args, kwargs)
     with suppress(ReaderGoneError):
         if isinstance(made, AsyncIterator):
-            service.settle(_send_async(made, writer, pack))
+            service.settle(_send_async(service, made, writer, pack))
             return
-        _send(iterator_of(made, service.what(method)), writer, pack)
+        _send(service, iterator_of(made, service.what(method)), writer, pack)
 
 
 def iterator_of(made: Any, what: str) -> Iterator[Any]:
@@ -57,20 +58,28 @@ async def close_aio(items: AsyncIterator[Any]) -> None:
         await close()
 
 
-def _send(items: Iterator[Any], writer: ItemWriter, pack: Pack) -> None:
+def _send(service: Service, items: Iterator[Any], writer: ItemWriter, pack: Pack) -> None:
     try:
         for item in items:
             at_ns = now_ns()
             writer.send(pack(item), at_ns)
+    except ReaderGoneError:
+        service.ends_by_itself()
+        raise
     finally:
         if (close := getattr(items, "close", None)) is not None:
             close()
 
 
-async def _send_async(items: AsyncIterator[Any], writer: ItemWriter, pack: Pack) -> None:
+async def _send_async(
+    service: Service, items: AsyncIterator[Any], writer: ItemWriter, pack: Pack
+) -> None:
     try:
         async for item in items:
             at_ns = now_ns()
             await writer.send_aio(pack(item), at_ns)
+    except ReaderGoneError:
+        service.ends_by_itself()
+        raise
     finally:
         await close_aio(items)

@@ -83,6 +83,11 @@ class Service:
             return self._run(value)
         return value
 
+    def ends_by_itself(self) -> None:
+        """What runs is ending: it is not to be cancelled any more."""
+        if self.canceller is not None:
+            self.canceller.disarm()
+
     def run_hooks(self, hooks: list[Callable[[], Any]]) -> None:
         """Run hooks in order. Raises what they raise."""
         for hook in hooks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,8 +12,10 @@ import pytest
 
 from rekindle.exception import InvalidError
 from rekindle.runtime.runner import generators
+from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.direct_stream import ItemReader, ItemWriter
+from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage, cancel_token
 from rekindle.wire.shared import pack, unpack
 
 
@@ -23,8 +27,10 @@ class Runner:
         self.writer = ItemWriter(runner, (1, 2))
         self.reader = ItemReader(client)
 
-    def run(self, function: Callable[..., Any], *args: Any) -> None:
-        service = Service("f", {"": function})
+    def run(
+        self, function: Callable[..., Any], *args: Any, canceller: Canceller | None = None
+    ) -> None:
+        service = Service("f", {"": function}, canceller=canceller)
         try:
             generators.run(service, "", args, {}, self.writer, pack)
         finally:
@@ -85,6 +91,47 @@ def test_it_is_closed_at_its_yield_once_its_reader_is_gone(runner: Runner) -> No
     runner.client.shutdown(socket.SHUT_RDWR)
     runner.run(endless)
     runner.run(endless_aio)
+    assert ended == ["plain", "async"]
+
+
+def test_its_finally_is_not_interrupted_by_the_cancellation_of_a_reader_that_is_gone(
+    runner: Runner,
+) -> None:
+    page = RunnerPage.create()
+    canceller = Canceller(page)
+    canceller.install()
+    page.cancel(token := cancel_token(0, 1))
+    ended = []
+
+    def cancel() -> None:
+        signal.raise_signal(CANCEL_SIGNAL)
+
+    def endless() -> Any:
+        try:
+            while True:
+                yield 1
+        finally:
+            cancel()
+            ended.append("plain")
+
+    async def endless_aio() -> Any:
+        try:
+            while True:
+                yield 1
+        finally:
+            cancel()
+            await asyncio.sleep(0)
+            ended.append("async")
+
+    runner.client.shutdown(socket.SHUT_RDWR)
+    try:
+        for function in (endless, endless_aio):
+            canceller.armed = token
+            runner.run(function, canceller=canceller)
+    finally:
+        signal.signal(CANCEL_SIGNAL, signal.SIG_DFL)
+        page.handed_over()
+        page.close()
     assert ended == ["plain", "async"]
 
 
