@@ -110,6 +110,43 @@ def test_wrong_values_for_a_class_that_is_elsewhere_are_refused_at_the_call(shar
     assert "no method 'whu'" in method and "who" in method
 
 
+def test_a_version_whose_class_takes_other_parameters_takes_the_place_of_one_that_runs(
+    shared: Home,
+) -> None:
+    def version(parameters: str) -> str:
+        return shared.script(
+            f"""
+            import rekindle
+            app = rekindle.App("changing")
+
+            @app.cls()
+            class Model:
+                {parameters}
+
+                @rekindle.method()
+                def all(self):
+                    return repr(vars(self))
+            """,
+            "changing.py",
+        )
+
+    call = """
+        import json, rekindle
+        print(json.dumps(rekindle.Cls.from_name("changing", "Model")({}).all.remote()))
+    """
+    shared.rekindle("deploy", version("size: int = rekindle.parameter(default=1)"))
+    shared.python(shared.script(call.format("size=9"), "call.py"))
+    renamed = "width: int = rekindle.parameter(default=2)"
+    assert "version 2" in shared.rekindle("deploy", version(renamed)).out
+    found = shared.python(shared.script(call.format("width=8"), "call.py")).value
+    assert "'width': 8" in found
+    required = "width: int = rekindle.parameter()\n                name: str = rekindle.parameter()"
+    ended = shared.rekindle("deploy", version(required))
+    assert "version 3" in ended.out
+    assert "Model was not started first: it has to be given other parameters" in ended.out
+    shared.rekindle("app", "stop", "-y", "changing")
+
+
 def _listed(home: Home) -> list[dict[str, object]]:
     """Values of the instances that `rekindle pool ls` knows of."""
     pools = _pools(json.loads(home.rekindle("pool", "ls", "--json").out))
