@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 #: What the parent says to a child whose version another one has replaced, or is that of another, or
 #: whose app the file does not name any more, which the child stops. It stops it as well where the
-#: parent says nothing and goes.
-_REPLACED, _NOT_NEEDED, _RENAMED = b"r", b"n", b"o"
+#: parent says nothing and goes. One whose version is no new one waits to be told that it is needed.
+_REPLACED, _NOT_NEEDED, _RENAMED, _NEEDED = b"r", b"n", b"o", b"y"
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,13 @@ class Serving:
         if served.error:
             return served
         self._hold(served.name, locks)
-        if served.unchanged and self._present in self._lives:
+        same, is_there = served.name == self._app, self._present in self._lives
+        if served.unchanged and same and is_there:
             _say(life, _NOT_NEEDED)
             return served
-        if self._present in self._lives:
-            same = served.name == self._app
+        if served.unchanged:
+            _say(life, _NEEDED)
+        if is_there:
             _say(self._lives[self._present], _REPLACED if same else _RENAMED)
         self._present, self._app, self.version = pid, served.name, served.version
         return served
@@ -194,6 +196,8 @@ def _serve(
         says.sendall(json.dumps(asdict(served)).encode() + b"\n")
     if app is None or app.deployed is None:
         return 1
+    if served.unchanged and os.read(hears, 1) == _NOT_NEEDED:
+        return 0  # another one shows what it prints
     _stay(app.deployed, hears)
     return 0
 
@@ -257,9 +261,7 @@ def _stay(app: DeployedHere, hears: int) -> None:
         following.result()  # raises where the instance has ended
         _say_if_stopped(app)  # by somebody else: whoever is replaced is told so
     said = os.read(hears, 1)
-    if said == _NOT_NEEDED:
-        following.cancel()
-    elif said == _REPLACED:
+    if said == _REPLACED:
         following.result()  # until what it has is done
     else:
         deploying.ask(app.client, "StopApp", pb.StopAppRequest(app=app.name), pb.DeployedApp)

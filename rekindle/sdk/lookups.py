@@ -34,6 +34,13 @@ def known(client: Client, app: str, name: str, version: int = 0) -> pb.FunctionH
     return handle if time.monotonic() - at < _KEPT_S else None
 
 
+def forget(client: Client, function_id: str) -> None:
+    """There is a newer version: who has the name of this function asks again."""
+    for place, (_, handle) in list(_found.items()):
+        if place[0] is client and handle.function_id == function_id:
+            _found.pop(place, None)
+
+
 _of_app: dict[tuple[str, str], str] = {}
 
 

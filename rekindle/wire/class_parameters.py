@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rekindle.exception import DeserializationError, InvalidError
@@ -72,6 +72,22 @@ def unpack(data: bytes) -> dict[str, Value]:
     if not isinstance(found, dict):
         raise _unreadable(data)
     return {name: _value(value) for name, value in found.items()}
+
+
+def for_others(owner: str, parameters: Sequence[ClassParameter], data: bytes) -> bytes | None:
+    """Values as a class takes them that has these parameters now: what it knows, else its defaults.
+
+    None where one has to be given. Raises DeserializationError.
+    """
+    known, values = unpack(data), {}
+    for one in parameters:
+        value = known.get(one.name)
+        if type(value) is not TYPES[one.type]:
+            value = one.value()
+        if value is None:
+            return None
+        values[one.name] = value
+    return pack(owner, values)
 
 
 def shown(data: bytes, most: int = 60) -> str:

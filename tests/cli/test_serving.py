@@ -7,12 +7,14 @@ import os
 import select
 import signal
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
 
 from rekindle.cli import serving
 from rekindle.cli.serving import Served, Serving
+from rekindle.sdk.deploying import Deployed
 
 
 def _say(says: int, version: int) -> None:
@@ -45,3 +47,32 @@ def test_a_version_replaces_one_whose_child_ends_just_then(
         assert served.goes_on()
     finally:
         served.close()
+
+
+def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Deployed("app-dev", "ap-1", 1, unchanged=True)
+    app = SimpleNamespace(name="app", deploy=lambda name: made, deployed=object())
+    shown, shows = os.pipe()
+
+    def stay(_app: object, hears: int) -> None:
+        os.write(shows, b"shows\n")
+        os.read(hears, 1)
+
+    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
+    monkeypatch.setattr(serving, "_files", lambda _reference: ())
+    monkeypatch.setattr(serving, "_stay", stay)
+    served = Serving("app.py", False, None)
+    try:
+        assert served.load().unchanged
+        assert os.read(shown, 100) == b"shows\n", "the first one is needed"
+        assert served.load().unchanged
+        _, second = served._lives
+        ended = os.pidfd_open(second)
+        select.select([ended], [], [])
+        assert served.goes_on() and len(served._lives) == 1
+    finally:
+        served.close()
+    os.close(shows)
+    assert os.read(shown, 100) == b""

@@ -110,6 +110,88 @@ def test_wrong_values_for_a_class_that_is_elsewhere_are_refused_at_the_call(shar
     assert "no method 'whu'" in method and "who" in method
 
 
+def test_a_version_whose_class_takes_other_parameters_takes_the_place_of_one_that_runs(
+    shared: Home,
+) -> None:
+    def version(parameters: str) -> str:
+        return shared.script(
+            f"""
+            import rekindle
+            app = rekindle.App("changing")
+
+            @app.cls()
+            class Model:
+                {parameters}
+
+                @rekindle.method()
+                def all(self):
+                    return repr(vars(self))
+            """,
+            "changing.py",
+        )
+
+    call = """
+        import json, rekindle
+        print(json.dumps(rekindle.Cls.from_name("changing", "Model")({}).all.remote()))
+    """
+    shared.rekindle("deploy", version("size: int = rekindle.parameter(default=1)"))
+    shared.python(shared.script(call.format("size=9"), "call.py"))
+    renamed = "width: int = rekindle.parameter(default=2)"
+    assert "version 2" in shared.rekindle("deploy", version(renamed)).out
+    found = shared.python(shared.script(call.format("width=8"), "call.py")).value
+    assert "'width': 8" in found
+    required = "width: int = rekindle.parameter()\n                name: str = rekindle.parameter()"
+    ended = shared.rekindle("deploy", version(required))
+    assert "version 3" in ended.out
+    assert "Model was not started first: it has to be given other parameters" in ended.out
+    shared.rekindle("app", "stop", "-y", "changing")
+
+
+def test_who_has_the_name_alone_learns_what_a_newer_version_takes(shared: Home) -> None:
+    def version(parameter: str) -> str:
+        return f"""
+import rekindle
+app = rekindle.App("renaming")
+
+@app.cls()
+class Model:
+    {parameter}: int = rekindle.parameter(default=1)
+
+    @rekindle.method()
+    def own(self):
+        return self.{parameter}
+"""
+
+    shared.script(version("width"), "renamed.py")
+    shared.rekindle("deploy", shared.script(version("size"), "renaming.py"))
+    program = shared.script(
+        """
+        import json, pathlib, subprocess, sys, rekindle
+        Model = rekindle.Cls.from_name("renaming", "Model")
+        found, told = [Model(size=9).own.remote()], ""
+        rekindle_ = pathlib.Path(sys.executable).with_name("rekindle")
+        renamed = pathlib.Path(__file__).with_name("renamed.py")
+        subprocess.run([rekindle_, "deploy", "-q", renamed], check=True)
+        while not told:  # until the former one's runners have ended
+            try:
+                found.append(Model(size=9).own.remote())
+            except rekindle.exception.InvalidError as error:
+                told = str(error)
+        try:
+            Model(size=9).own.remote()
+        except TypeError as error:
+            found.append(str(error))
+        print(json.dumps([told, found[0], *found[-1:], Model(width=8).own.remote()]))
+        """,
+        "caller.py",
+    )
+    told, before, wrong, after = shared.python(program).value
+    assert "has no parameter 'size'" in told and "look the class up again" in told
+    assert before == 9 and after == 8
+    assert "unexpected keyword argument 'size' (its parameters: width: int = 1)" in wrong
+    shared.rekindle("app", "stop", "-y", "renaming")
+
+
 def _listed(home: Home) -> list[dict[str, object]]:
     """Values of the instances that `rekindle pool ls` knows of."""
     pools = _pools(json.loads(home.rekindle("pool", "ls", "--json").out))

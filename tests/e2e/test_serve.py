@@ -139,3 +139,22 @@ def test_a_name_is_served_by_one_command_and_free_once_that_has_ended(shared: Ho
     again.until("Serving wanted-dev, version", "err")
     again.interrupt()
     assert again.end().status == 130
+
+
+def test_a_file_that_is_saved_as_it_was_is_no_reason_to_show_its_lines_again(shared: Home) -> None:
+    text = SERVED.replace("words_of_test", "words_same").replace("greeter", "same")
+    ask = shared.script(ASK.replace("greeter", "same"), "ask_same.py")
+    words = shared.script("def word(): return 'same'", "words_same.py")
+    serving = shared.start_rekindle("serve", shared.script(text, "same.py"))
+    serving.until("Serving same-dev, version 1", "err")
+    shared.python(ask)
+    serving.until("greeting with same")
+    words.touch()
+    serving.until("Nothing has changed", "err")
+    words.write_text("def word(): return 'another'")
+    serving.until("Serving same-dev, version 2", "err")
+    shared.python(ask)
+    serving.until("greeting with another")
+    serving.interrupt()
+    assert serving.end().status == 130
+    assert serving.text("out").count("greeting with same") == 1

@@ -13,6 +13,7 @@ from rekindle.exception import DeserializationError, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import (
     ClassParameter,
+    for_others,
     from_text,
     pack,
     shown,
@@ -96,3 +97,16 @@ def test_a_spec_and_a_handle_say_what_parameters_there_are() -> None:
     assert parameters_of(handle.parameters) == declared
     assert declared[0].value() == 3 and declared[1].value() is None
     assert from_text(to_text(b"\x01")) == b"\x01"
+
+
+def test_values_are_those_of_a_class_that_has_other_parameters_now() -> None:
+    data = pack("C", {"name": "a", "size": 3, "fast": True})
+    size, name = ClassParameter("size", "int", "1"), ClassParameter("name", "str")
+    assert for_others("C", [name, size], data) == pack("C", {"name": "a", "size": 3})
+    as_text = ClassParameter("size", "str", '"small"')
+    assert for_others("C", [as_text], data) == pack("C", {"size": "small"})
+    added = ClassParameter("key", "bytes", '{"bytes":"aw=="}')
+    assert for_others("C", [name, added], data) == pack("C", {"name": "a", "key": b"k"})
+    assert for_others("C", [ClassParameter("new", "str")], data) is None
+    assert for_others("C", [ClassParameter("fast", "int")], data) is None, "a bool is no int"
+    assert for_others("C", [], data) == b""

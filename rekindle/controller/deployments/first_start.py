@@ -16,6 +16,7 @@ from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App, Function
 from rekindle.exception import StartError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.class_parameters import for_others
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy
 
@@ -53,7 +54,7 @@ class FirstStart:
             elif not reply.ok:
                 failed.append(f"{function.name}: {reply.reason}")
 
-        await asyncio.gather(*(one(*tried) for tried in self._tried(app, present)))
+        await asyncio.gather(*(one(*tried) for tried in self._tried(app, present, notes)))
         if failed:
             log.warning("a version does not start", extra=kv(app=app.name, reason=failed[0]))
             raise StartError("; ".join(sorted(failed)))
@@ -71,14 +72,28 @@ class FirstStart:
                 return reply
         return None
 
-    def _tried(self, app: App, present: App | None) -> list[tuple[Function, bytes]]:
-        """Functions, each with the parameters of an instance that there is."""
+    def _tried(
+        self, app: App, present: App | None, notes: list[str]
+    ) -> list[tuple[Function, bytes]]:
+        """Functions, each with the parameters of an instance that there is, as it takes them now.
+
+        ``notes`` gets why one has none.
+        """
         known = {function.name: function for function in app.functions.values()}
         tried = []
         for function in present.functions.values() if present is not None else ():
-            params = self._in_use(function)
-            if params is not None and function.name in known:
-                tried.append((known[function.name], params))
+            params, new = self._in_use(function), known.get(function.name)
+            if params is None or new is None:
+                continue
+            if function.spec.parameters != new.spec.parameters:
+                params = for_others(new.name, new.spec.parameters, params)
+            if params is not None:
+                tried.append((new, params))
+            else:
+                notes.append(
+                    f"{new.name} was not started first: it has to be given other parameters than "
+                    f"those that it runs with"
+                )
         if not tried:
             # What parameters an instance of a class can have, only its calls tell.
             tried = [(one, b"") for one in known.values() if one.spec.kind == "function"][:1]

@@ -202,6 +202,9 @@ class LeaseCache:
             self._ask_at = time.monotonic() + _NEVER_S
             return None
         if reply.HasField("moved"):
+            from rekindle.sdk import lookups
+
+            lookups.forget(self.client, self.function_id)
             self._asked_id, self._ask_node_at = reply.moved.function_id, 0.0
             self.client.node_tokens[self._asked_id] = reply.moved.node_token
         if reply.HasField("failure"):
