@@ -293,8 +293,10 @@ def test_a_store_that_stalls_ends_who_reads_by_an_error_that_names_layer_and_sto
     node: Home, tmp_path: Path
 ) -> None:
     folder = tmp_path / "store"
-    # Slow, so that what is not touched is not here when the store stalls.
-    unwell.Conduct(bytes_per_s=20e6).begin(folder)
+    store = open_store(folder.as_uri())
+    (ref,) = (one for one in store.refs() if one.about["layer"]["title"].startswith("run_commands"))
+    # Two of the large file, which no start needs: they are not here when all of the store stalls.
+    unwell.Conduct(stalls_on=store.index(ref.blobs[0]).chunks[10:12]).begin(folder)
     with _another(node, REKINDLE_LAZY_WAIT_S="1", ILL=str(folder)) as second:
         said = node.run(node.scripts / "script.py", **second).out.splitlines()
     assert said[0] == "1"
