@@ -19,7 +19,7 @@ from tests import images
 from tests.blobs.machine import needs_fuse
 from tests.e2e.harness import Home, a_home, service, wait_until
 
-pytestmark = [images.needs_root, pytest.mark.timeout(300)]
+pytestmark = images.BUILDS
 
 _PROGRAM = """
     import os

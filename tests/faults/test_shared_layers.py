@@ -208,6 +208,8 @@ def test_a_full_disk_is_said_and_when_there_is_room_the_layer_comes_and_goes(
     assert set(sharing.look(store, _NAMES)) == ({*_NAMES} if said[4] == "True" else {_NAMES[0]})
 
 
+@images.needs_debian
+@images.not_within
 def test_who_cannot_read_the_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not an error: what cannot be had is built."""
     local = images.own_base(tmp_path / "images")
