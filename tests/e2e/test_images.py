@@ -220,6 +220,44 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
     wait_until(lambda: not before.exists(), "the directory of an instance that was killed to go")
 
 
+def test_once_a_layer_was_built_anew_nothing_is_started_from_what_was_there_before(
+    homes: Home,
+) -> None:
+    script = homes.script(
+        """
+    import json, os
+    import rekindle
+
+    image = rekindle.Image.debian_slim("3.13").run_commands(
+        "head -c 8 /dev/urandom | sha256sum > /stamp", force_build="FORCE" in os.environ
+    )
+    app = rekindle.App("built-anew", image=image)
+
+    @app.cls(enable_memory_snapshot=True, single_use_containers=True)
+    class Model:
+        @rekindle.enter(snap=True)
+        def load(self):
+            self.loaded = open("/stamp").read()
+
+        @rekindle.method()
+        def look(self):
+            return [self.loaded, open("/stamp").read()]
+
+    @app.local_entrypoint()
+    def main():
+        print(json.dumps(Model().look.remote()))
+        """
+    )
+    homes.up()
+    first = homes.run(script).value
+    wait_until(homes.snapshots, "a snapshot of the first build")
+    assert homes.run(script).value == first
+    second = homes.run(script, FORCE="1").value
+    # Neither what the template of the first had in its memory, nor its files, nor one of both.
+    assert second[0] == second[1] != first[0] == first[1]
+    assert homes.run(script).value == second
+
+
 def test_a_process_that_cannot_be_started_says_why_to_who_called(homes: Home) -> None:
     script = homes.script(
         _PROGRAM

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError
 from rekindle.runtime.images import bases, collecting, places, sharing, steps
-from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.built import BuiltImage, identity
 from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
@@ -154,9 +154,11 @@ class _Chain:
             "mounts": [(one.target, one.digest) for one in mounts],  # the later lies above
         }
         text = json.dumps(said, sort_keys=True)
+        lowers = tuple(map(Path, self._lowers()))
         return BuiltImage(
             name=hashlib.sha256(text.encode()).hexdigest()[:32],
-            lowers=tuple(map(Path, self._lowers())),
+            lowers=lowers,
+            layers=self._identities(lowers),
             packed=tuple(self.store.place(o.name) for o in reversed(self.layers) if o.packing),
             # How it was declared is no part of the name: the same from elsewhere is the same.
             env=tuple(sorted({**settings.env, VARIABLE: spec.declared}.items())),
@@ -166,6 +168,21 @@ class _Chain:
             python_version=top.python_version,
             mounts=tuple(shown),
         )
+
+    def _identities(self, lowers: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+        """Raises ImageError where a layer is not there any more as it was looked at."""
+        try:
+            found = tuple(map(identity, lowers))
+        except FileNotFoundError:
+            found = ()
+        for layer in self.layers:
+            now = self.store.get(layer.name)
+            if not found or now is None or now.build != layer.build:
+                raise ImageError(
+                    f"{layer.title} (layer {layer.name[:12]}), or what is beside it, was removed "
+                    f"or built anew at this moment; try it again"
+                )
+        return found
 
     def _lowers(self) -> list[str]:
         """The directories of the layers so far, the topmost first."""

@@ -18,6 +18,8 @@ class BuiltImage:
     name: str
     #: Directories of the layers, the topmost first; for overlayfs, read-only.
     lowers: tuple[Path, ...]
+    #: Which directories those were, as ``identity`` has it: another build takes the same place.
+    layers: tuple[tuple[int, int], ...]
     #: Those of them at which one file is to be mounted, by who makes a root of them.
     packed: tuple[Path, ...]
     #: Variables, later ones over those of the node; in the order of their names.
@@ -30,3 +32,17 @@ class BuiltImage:
     python_version: str
     #: Files and folders shown read-only: where they are on the node, and where in the root.
     mounts: tuple[tuple[Path, str], ...]
+
+    def is_there(self) -> bool:
+        """Whether its layers are where they were, and the same: one may have been removed since, or
+        built anew."""
+        try:
+            return tuple(map(identity, self.lowers)) == self.layers
+        except OSError:
+            return False
+
+
+def identity(directory: Path) -> tuple[int, int]:
+    """Tells a directory from another at its place. Raises OSError where there is none."""
+    found = directory.stat()
+    return found.st_dev, found.st_ino

@@ -59,6 +59,8 @@ class PassedOn:
                     if number in requests:
                         requests[number].cancel()
                     continue
+                if number in requests:  # nobody could end the one that has it
+                    raise InvalidError(f"two requests have the number {number}")
                 task = asyncio.create_task(self._answer(writer, number, header, body, token))
                 requests[number] = task
                 task.add_done_callback(lambda _done, number=number: requests.pop(number, None))  # type: ignore[misc]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -23,7 +22,7 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
         if _is_there(context, revision):
             return True
         before = revision.image
-        if before is not None:  # its layers were removed, or are not served any more
+        if before is not None:  # its layers were removed, built anew, or are not served any more
             revision.forget_image()
         # An agent without images needs none of it.
         from rekindle.runtime.images import builder, step_secrets
@@ -52,7 +51,7 @@ def _is_there(context: NodeContext, revision: Revision) -> bool:
     image = revision.image
     if not revision.image_is_known or image is None:
         return revision.image_is_known
-    return all(map(os.path.isdir, image.lowers)) and context.layers.serves(image)
+    return image.is_there() and context.layers.serves(image)
 
 
 def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:

@@ -19,7 +19,10 @@ from rekindle.runtime.agent.runners.listener import UnixListener
 from rekindle.runtime.agent.uplink import LostError
 from rekindle.sdk.connection.framed import FramedTransport
 from rekindle.sdk.connection.retrying import BrokenError
+from rekindle.wire import passed_on as passed_on_room
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.frame_streams import read_frame
+from rekindle.wire.frames import pack_frame
 
 
 @dataclass
@@ -151,6 +154,25 @@ def test_a_token_that_the_controller_does_not_know_gets_neither_requests_nor_blo
             await transport.offload("file:///blobs", 10).get("fc-1/0-0000000000000000-1-00000000")
 
     serve(tmp_path, use, token="of another")
+
+
+def test_two_requests_of_one_number_are_refused_and_both_end(tmp_path: Path) -> None:
+    async def use(controller: Controller, _transport: FramedTransport, path: Path) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(paths.direct_socket(path)))
+        writer.write(pack_frame({"requests": True, "token": "right"}))
+        writer.write(passed_on_room.frame(1, method="Logs"))
+        for _ in range(3):  # it is under way
+            await read_frame(reader, 1 << 20)
+        writer.write(passed_on_room.frame(1, method="Logs"))
+        header, _body = await read_frame(reader, 1 << 20)
+        assert header["id"] == passed_on_room.ALL
+        with pytest.raises(InvalidError, match="two requests have the number 1"):
+            raise passed_on_room.error_in(header) or AssertionError(header)
+        assert await reader.read() == b""
+        assert controller.ended == ["Logs"]
+        writer.close()
+
+    serve(tmp_path, use)
 
 
 def test_blobs_are_put_and_got_by_the_agent_and_checked(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from rekindle.runtime.agent.starts import in_image, providing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.images import builder
-from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.built import BuiltImage, identity
 from rekindle.wire.images import ImageSpec, Step, StepKind
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
@@ -34,6 +34,7 @@ def image() -> BuiltImage:
     fields |= {
         "name": "im",
         "lowers": (Path("/top"), Path("/base")),
+        "layers": ((1, 2), (3, 4)),
         "env": (("PATH", "/opt/bin"), ("PYTHONPATH", "/own")),
         "python": "/usr/bin/python3",
         "python_version": "3.13",
@@ -140,14 +141,19 @@ def test_an_image_is_looked_for_once_and_again_where_its_layers_are_gone(
 ) -> None:
     layer = tmp_path / "layer"
     layer.mkdir()
-    image = dataclasses.replace(image, lowers=(layer,))
+    image = dataclasses.replace(image, lowers=(layer,), layers=(identity(layer),))
     revision = _Revision(dataclasses.replace(_SPEC, module="m", qualname="f"))
     assert _provide(monkeypatch, revision, lambda _spec: image) and revision.image is image
     assert not _provide(monkeypatch, revision, None)
+    layer.rename(tmp_path / "gone")
+    layer.mkdir()  # another build
+    again = dataclasses.replace(image, layers=(identity(layer),))
+    assert _provide(monkeypatch, revision, lambda _spec: again)
+    assert revision.image is again and revision.forgotten == 1
     layer.rmdir()
-    other = dataclasses.replace(image, lowers=())
+    other = dataclasses.replace(image, lowers=(), layers=())
     assert _provide(monkeypatch, revision, lambda _spec: other)
-    assert revision.image is other and revision.forgotten == 1
+    assert revision.image is other and revision.forgotten == 2
 
 
 def test_the_nodes_own_files_are_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
