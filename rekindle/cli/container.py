@@ -184,6 +184,7 @@ def shell() -> str:
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the app closes.")
 @click.option("-n", "--tail", type=click.IntRange(1, 20_000), help="Only the last N lines.")
 @click.option("--since", metavar="AGE", help="Only lines since: 90s, 30min, 2h, 3d, or a time.")
+@click.option("--until", metavar="AGE", help="Only lines before that: an age or a time, too.")
 @click.option("--timestamps", is_flag=True, help="Show when each line was written.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each line.")
 @click.pass_context
@@ -194,6 +195,7 @@ def logs(
     follow: bool,
     tail: int | None,
     since: str | None,
+    until: str | None,
     timestamps: bool,
     as_json: bool,
 ) -> None:
@@ -205,6 +207,7 @@ def logs(
         follow=follow,
         tail=tail,
         since=since,
+        until=until,
         timestamps=timestamps,
         as_json=as_json,
     )
