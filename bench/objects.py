@@ -58,6 +58,7 @@ class _Pair:
 @contextmanager
 def instance() -> Iterator[None]:
     """One of our own, up as long as we measure."""
+    before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="rk-bench-") as home:
         os.environ["REKINDLE_HOME"] = home
         os.environ.pop("REKINDLE_DIR", None)
@@ -67,6 +68,8 @@ def instance() -> Iterator[None]:
             yield
         finally:
             subprocess.run([*run, "down"], check=True, stdout=subprocess.DEVNULL)
+            os.environ.clear()
+            os.environ.update(before)  # whoever asks for a home afterwards would make it again
 
 
 def pairs(server: redis.Redis) -> list[_Pair]:

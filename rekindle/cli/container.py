@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -115,7 +117,7 @@ def stop(runner_id: str, graceful: bool) -> None:
 @click.argument("runner_id", metavar="RUNNER")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(runner_id: str, command: tuple[str, ...]) -> int:
-    """Run a command where a runner is: its files, processes, ids and environment.
+    """Run a command where a runner is: its files, processes, ids, environment and secrets.
 
     The terminal is the command's, whose status is this one's. The runner must be on this machine.
 
@@ -126,23 +128,29 @@ def exec_(runner_id: str, command: tuple[str, ...]) -> int:
         command = command[1:]
     if not command:
         raise click.UsageError("what should be run there? `rekindle container exec RUNNER COMMAND`")
-    return run_in(find(runner_id), command)
+    return run_in(operator.where(), find(runner_id), command)
 
 
-def run_in(found: Found, command: Sequence[str]) -> int:
+def run_in(instance: Path, found: Found, command: Sequence[str]) -> int:
     """Run a command where a runner is, with the runner's variables; its status.
 
-    Raises InvalidError for one on another machine.
+    Secrets are as they are now. Raises InvalidError for one on another machine.
     """
     if found.host != socket.gethostname():
         raise InvalidError(
             f"{found.runner.id} is on {found.host}: run `rekindle container exec` there"
         )
-    variables = [f"{name}={value}" for name, value in _told(found).items()]
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "rekindle.linux.entering", str(found.runner.pid)]
-        + [*variables, "--", *command]
-    ) as process:
+    from rekindle.runtime import asked_secrets
+
+    secrets = asked_secrets.of_function(instance, found.runner.function_id, found.name)
+    entering = [sys.executable, "-P", "-m", "rekindle.linux.entering", str(found.runner.pid)]
+    with open(os.memfd_create("variables"), "w+") as variables:
+        json.dump(secrets | _told(found), variables)
+        variables.flush()
+        variables.seek(0)
+        number = variables.fileno()
+        process = subprocess.Popen([*entering, str(number), *command], pass_fds=[number])
+    with process:
         while True:
             try:
                 return process.wait()
@@ -170,6 +178,7 @@ def shell() -> str:
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the app closes.")
 @click.option("-n", "--tail", type=click.IntRange(1, 20_000), help="Only the last N lines.")
 @click.option("--since", metavar="AGE", help="Only lines since: 90s, 30min, 2h, 3d, or a time.")
+@click.option("--until", metavar="AGE", help="Only lines before that: an age or a time, too.")
 @click.option("--timestamps", is_flag=True, help="Show when each line was written.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each line.")
 @click.pass_context
@@ -180,6 +189,7 @@ def logs(
     follow: bool,
     tail: int | None,
     since: str | None,
+    until: str | None,
     timestamps: bool,
     as_json: bool,
 ) -> None:
@@ -191,6 +201,7 @@ def logs(
         follow=follow,
         tail=tail,
         since=since,
+        until=until,
         timestamps=timestamps,
         as_json=as_json,
     )

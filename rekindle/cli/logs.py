@@ -35,6 +35,7 @@ _COLOURS = {"stdout": "", "stderr": "31", "system": "33"}
     help=f"Only the last N lines; {_DEFAULT_TAIL} unless --since is given.",
 )
 @click.option("--since", metavar="AGE", help="Only lines since: 90s, 30min, 2h, 3d, or a time.")
+@click.option("--until", metavar="AGE", help="Only lines before that: an age or a time, too.")
 @click.option("--function", default="", metavar="NAME", help="Only lines of this function.")
 @click.option("--call", "call_id", default="", metavar="fc-...", help="Only lines of this call.")
 @click.option(
@@ -55,6 +56,7 @@ def logs(
     follow: bool,
     tail: int | None,
     since: str | None,
+    until: str | None,
     function: str,
     call_id: str,
     runner_id: str,
@@ -70,14 +72,17 @@ def logs(
 
     \b
     rekindle logs embed -f
-    rekindle logs embed --since 2h --source stderr --search error
+    rekindle logs embed --since 2h --until 1h --source stderr --search error
     rekindle logs embed --call fc-... --timestamps
     """
+    if follow and until:
+        raise click.UsageError("--follow goes on with what comes, --until ends before: give one")
     request = pb.LogsRequest(
         app=app_named(app),
         follow=follow,
         tail=tail or (0 if since else _DEFAULT_TAIL),
-        since_ns=since_ns(since) if since else 0,
+        since_ns=moment("--since", since) if since else 0,
+        until_ns=moment("--until", until) if until else 0,
         function=function.removeprefix(f"{app}."),
         call_id=call_id,
         runner_id=runner_id,
@@ -94,8 +99,8 @@ def logs(
     operator.ask(show())
 
 
-def since_ns(text: str) -> int:
-    """A moment, from an age (``2h``) or a time; nanoseconds. Raises InvalidError."""
+def moment(option: str, text: str) -> int:
+    """From an age (``2h``) or a time; nanoseconds. Raises InvalidError."""
     age = _AGE.fullmatch(text.strip())
     if age is not None:
         seconds = time.time() - float(age[1]) * _UNITS[age[2]]
@@ -104,7 +109,7 @@ def since_ns(text: str) -> int:
         return int(datetime.fromisoformat(text).timestamp() * 1e9)
     except ValueError:
         raise InvalidError(
-            f"--since {text!r} is neither an age (90s, 30min, 2h, 3d) nor a time "
+            f"{option} {text!r} is neither an age (90s, 30min, 2h, 3d) nor a time "
             f"(2026-01-31T12:00:00)"
         ) from None
 

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from rekindle.cli import container, programs, refs, shown
+from rekindle.cli import container, operator, programs, refs, shown
 from rekindle.cli.failure import show_failure
 from rekindle.cli.options import OfProgram, environment_option, module_option
 from rekindle.cli.refs import Target
@@ -33,7 +33,7 @@ def shell(reference: str, is_module: bool, cmd: str | None, quiet: bool) -> int:
     """Open a shell in a runner: one that is there, or one that is started for it.
 
     FILE::NAME (or -m MODULE::NAME) starts a runner of that function or class: the shell has its
-    files, volumes and variables (env=, not secrets=), and ends with it. RUNNER (ru-...) is one that
+    files, volumes and variables (env=, secrets=), and ends with it. RUNNER (ru-...) is one that
     runs already.
 
     \b
@@ -43,7 +43,7 @@ def shell(reference: str, is_module: bool, cmd: str | None, quiet: bool) -> int:
     shown.show_notes(quiet=quiet)
     command = [container.shell(), *(["-c", cmd] if cmd else [])]
     if reference.startswith("ru-"):
-        return container.run_in(container.find(reference), command)
+        return container.run_in(operator.where(), container.find(reference), command)
     try:
         if programs.is_stdin(reference):
             raise InvalidError("-: standard input is the shell's; name a file")
@@ -53,7 +53,7 @@ def shell(reference: str, is_module: bool, cmd: str | None, quiet: bool) -> int:
                 assert target.app.running is not None  # its block says so
                 found = _started(target, target.app.running)
             notes.on_terminal(f"In {found.runner.id}, a runner of {target.name}.")
-            return container.run_in(found, command)
+            return container.run_in(target.app.running.client.instance, found, command)
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise

@@ -1,13 +1,15 @@
 """A command in the namespaces of another process: what it sees, with its ids and no more rights.
 
-``python -m rekindle.linux.entering PID NAME=VALUE... -- COMMAND ARGUMENT...`` is a process of its
-own, because one with several threads cannot enter a user namespace. Standard library only.
+``python -m rekindle.linux.entering PID FD COMMAND...`` is a process of its own, because one with
+several threads cannot enter a user namespace. FD is an open file with variables, as JSON: they may
+be secrets, so they are in no list of processes. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -95,11 +97,11 @@ def _become(status: Mapping[str, str], argv: Sequence[str], environ: Mapping[str
 
 def main(argv: Sequence[str]) -> int:
     """The module's command line."""
-    pid, *rest = argv
-    split = rest.index("--")
-    more = dict(one.split("=", 1) for one in rest[:split])
+    pid, variables, *command = argv
+    with open(int(variables), "rb") as file:  # the command has it no more
+        more = json.load(file)
     try:
-        status = run(int(pid), rest[split + 1 :], more)
+        status = run(int(pid), command, more)
     except OSError as error:
         sys.stderr.write(f"Error: a runner's namespaces cannot be entered: {error}\n")
         return 125

@@ -114,7 +114,10 @@ def tags(given: Any) -> dict[str, str]:
 def environment(parameter: str, value: Any) -> dict[str, str]:
     """A mapping of variable names to strings; entries that are None are left out."""
     if not isinstance(value, Mapping):  # it may be a value: it is not shown
-        raise InvalidError(f"{parameter}: a {type(value).__name__} is no dict of names to strings")
+        raise InvalidError(
+            f"{parameter} must be a dict of names to strings; what is given is of type "
+            f"{type(value).__name__}"
+        )
     out: dict[str, str] = {}
     for key, text in value.items():
         if problem := variable_problem(key, "" if text is None else text):

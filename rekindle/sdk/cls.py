@@ -100,6 +100,11 @@ class Instance:
         if methods is None or name in methods:  # not known here: its first call tells
             return method_of(binding, name)
         if declaration.raw is None or not hasattr(declaration.raw, name):
+            if name in ("with_options", "with_concurrency", "with_batching"):
+                raise AttributeError(
+                    f"an instance of {declaration.name} has no {name!r}: its class has, "
+                    f"{declaration.name}.{name}(...)(...)"
+                )
             near = checks.nearest(name, methods)
             known = ", ".join(sorted(methods)) or "none"
             raise AttributeError(

@@ -205,6 +205,7 @@ class Function(FunctionTarget, Generic[P, R]):
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
+        wrap_returned_exceptions: bool | None = None,
     ) -> AsyncGenerator[R, None]:
         """``map(*iterators, kwargs={}, order_outputs=True, return_exceptions=False)``.
 
@@ -213,6 +214,7 @@ class Function(FunctionTarget, Generic[P, R]):
         are on their way); with ``order_outputs=False`` values come as they are ready; with
         ``return_exceptions=True`` exceptions come in the place of values, otherwise the first one
         is raised and ends it. What ends it early, closing it too, cancels what is left.
+        ``wrap_returned_exceptions=`` changes nothing: exceptions are those that were raised.
         """
         from rekindle.sdk.calls import arguments
 
@@ -229,6 +231,7 @@ class Function(FunctionTarget, Generic[P, R]):
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
+        wrap_returned_exceptions: bool | None = None,
     ) -> AsyncGenerator[R, None]:
         """``starmap(iterator, *, kwargs={}, order_outputs=True, return_exceptions=False)``.
 

@@ -290,6 +290,7 @@ def check_secrets(parameter: str, secrets: object) -> tuple[Secret, ...]:
         return tuple(secrets)
     kind = type(secrets).__name__
     raise InvalidError(
-        f"{parameter}= must be a list of rekindle.Secret, not a {kind} with something else in it; "
-        f"for example [rekindle.Secret.from_name('my-secret')]"
+        f"{parameter}= must be a list of rekindle.Secret, for example "
+        f"[rekindle.Secret.from_name('my-secret')]; this is of type {kind}, or has something else "
+        f"in it"
     )

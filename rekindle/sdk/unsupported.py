@@ -136,7 +136,7 @@ _UNKNOWN = (
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "network_file_systems": NAMES["NetworkFileSystem"],
     "ephemeral_disk": "use the tempfile module",
-    "block_network": "a runner has the network of its node: bound it by the node's firewall",
+    "block_network": "use the node's firewall: a runner has the network of its node",
 }
 
 

@@ -44,6 +44,24 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "volumes": ("volumes",),
 }
 _SHARING = {name: (name,) for name in Sharing._fields}
+#: What a variant cannot have in this way, and what to write.
+_OF_DECLARATION = "it is the declaration's (@app.function, @app.cls)"
+_SOME_STAY = (
+    "runners of a variant come with its calls; update_autoscaler(min_containers=...) on the "
+    "variant keeps some"
+)
+_OTHER_WAYS = {
+    "min_containers": _SOME_STAY,
+    "keep_warm": _SOME_STAY,
+    "allow_concurrent_inputs": "use .with_concurrency(max_inputs=...)",
+    "max_inputs": "use single_use_containers=True, or .with_concurrency(max_inputs=...)",
+    "max_batch_size": "use .with_batching(max_batch_size=..., wait_ms=...)",
+    **dict.fromkeys(
+        ("image", "name", "schedule", "serialized", "is_generator", "include_source"),
+        _OF_DECLARATION,
+    ),
+    **dict.fromkeys(("enable_memory_snapshot", "experimental_options"), _OF_DECLARATION),
+}
 
 
 @dataclass(eq=False)
@@ -168,11 +186,9 @@ def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
     before: dict[str, Any] = {}
     if isinstance(base, Variant):
         before, base = base.given, base._base()
-    if "min_containers" in given:
-        raise TypeError(
-            "with_options() has no min_containers=: runners of a variant come with its calls; "
-            "update_autoscaler(min_containers=...) on the variant keeps some"
-        )
+    for key in given:
+        if key in _OTHER_WAYS:
+            raise TypeError(f"with_options() has no {key}=: {_OTHER_WAYS[key]}")
     checks.unknown_keywords("with_options()", given, _FIELDS)
     wanted = {name: value for name, value in given.items() if value is not None}
     both = {**before, **wanted}

@@ -1242,7 +1242,7 @@ class PrepareReply(_message.Message):
     def __init__(self, ok: bool = ..., reason: _Optional[str] = ..., lost: bool = ..., late: bool = ...) -> None: ...
 
 class LogsRequest(_message.Message):
-    __slots__ = ("app_id", "after_seq", "follow", "app", "tail", "since_ns", "function", "call_id", "runner_id", "streams", "search")
+    __slots__ = ("app_id", "after_seq", "follow", "app", "tail", "since_ns", "function", "call_id", "runner_id", "streams", "search", "until_ns")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQ_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
@@ -1254,6 +1254,7 @@ class LogsRequest(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     SEARCH_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_NS_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     after_seq: int
     follow: bool
@@ -1265,7 +1266,8 @@ class LogsRequest(_message.Message):
     runner_id: str
     streams: _containers.RepeatedScalarFieldContainer[str]
     search: str
-    def __init__(self, app_id: _Optional[str] = ..., after_seq: _Optional[int] = ..., follow: bool = ..., app: _Optional[str] = ..., tail: _Optional[int] = ..., since_ns: _Optional[int] = ..., function: _Optional[str] = ..., call_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., streams: _Optional[_Iterable[str]] = ..., search: _Optional[str] = ...) -> None: ...
+    until_ns: int
+    def __init__(self, app_id: _Optional[str] = ..., after_seq: _Optional[int] = ..., follow: bool = ..., app: _Optional[str] = ..., tail: _Optional[int] = ..., since_ns: _Optional[int] = ..., function: _Optional[str] = ..., call_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., streams: _Optional[_Iterable[str]] = ..., search: _Optional[str] = ..., until_ns: _Optional[int] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("seq", "app_id", "function", "runner_id", "call_id", "stream", "text", "partial", "at_ns")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.cli.logs import since_ns
+from rekindle.cli.logs import moment
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli import command
@@ -51,6 +51,7 @@ async def test_the_last_lines_of_an_app_by_name_or_id(shared: Instance) -> None:
         assert found.stdout == "hello\noh no\n"
         assert (await run(where, "logs", "talk", "--search", "OH")).stdout == "oh no\n"
         assert (await run(where, "logs", "talk", "--since", "1h", "--function", "g")).stdout == ""
+        assert (await run(where, "logs", "talk", "--until", "1h")).stdout == ""
         of = await run(where, "logs", "talk", "--function", "talk.f", "-n", "1")
         assert of.stdout == "a note\n"
         stamped = (await run(where, "logs", "talk", "--timestamps")).stdout.splitlines()
@@ -138,7 +139,7 @@ def test_without_an_instance_it_says_how_to_start_one(tmp_path: Path) -> None:
 def test_a_moment_is_an_age_or_a_time() -> None:
     now = time.time()
     for text, seconds in (("90s", 90), ("5m", 300), ("5min", 300), ("1.5h", 5400), ("2d", 172_800)):
-        assert since_ns(text) / 1e9 == pytest.approx(now - seconds, abs=5)
-    assert since_ns("2026-01-31T12:00:00+00:00") == 1_769_860_800 * 10**9
+        assert moment("--since", text) / 1e9 == pytest.approx(now - seconds, abs=5)
+    assert moment("--until", "2026-01-31T12:00:00+00:00") == 1_769_860_800 * 10**9
     with pytest.raises(InvalidError, match="2h"):
-        since_ns("yesterday")
+        moment("--until", "yesterday")

@@ -27,11 +27,11 @@ OPTIONS = {
     "app rollover": "-e",
     "app stop": "-y --yes -e",
     "app logs": """
-        -f --follow --since --tail --search --function --call --runner --source
+        -f --follow --since --until --tail --search --function --call --runner --source
         --timestamps -e
     """,
     "container list": "--json",
-    "container logs": "-f --follow --since --tail --timestamps",
+    "container logs": "-f --follow --since --until --tail --timestamps",
     "container exec": "",
     "container stop": "--graceful",
     "volume list": "--json -e",

@@ -118,6 +118,29 @@ class TestVariants:
         with pytest.raises(InvalidError, match="single_use_containers"):
             shared.with_options(single_use_containers=True)
 
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ({"min_containers": 1}, "update_autoscaler"),
+            ({"keep_warm": 1}, "update_autoscaler"),
+            ({"allow_concurrent_inputs": 2}, "with_concurrency"),
+            ({"max_batch_size": 2}, "with_batching"),
+            ({"image": None}, "the declaration's"),
+            ({"schedule": None}, "the declaration's"),
+            ({"enable_memory_snapshot": True}, "the declaration's"),
+        ],
+    )
+    def test_what_a_variant_cannot_have_says_where_it_is_said(
+        self, given: dict[str, Any], words: str
+    ) -> None:
+        for what in (declared(), type_of(made())):
+            with pytest.raises(TypeError, match=words):
+                what.with_options(**given)
+
+    def test_an_instance_says_that_its_class_has_variants(self) -> None:
+        with pytest.raises(AttributeError, match=r"C\.with_options\(...\)"):
+            made().with_options(timeout=1)
+
     def test_what_cannot_be_batched_is_refused(self) -> None:
         with pytest.raises(InvalidError, match="'x' has a default"):
             declared().with_batching(max_batch_size=2, wait_ms=1)
@@ -272,6 +295,7 @@ class TestCall:
 
         f, call = declared(), modal.FunctionCall.from_id("fc-1")
         many = ["iterators", "kwargs", "order_outputs", "return_exceptions"]
+        many.append("wrap_returned_exceptions")
         assert names(f.map) == many
         assert names(f.starmap) == ["input_iterator", *many[1:]]
         assert names(f.for_each) == ["iterators", "kwargs", "ignore_exceptions"]

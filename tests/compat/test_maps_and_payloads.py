@@ -91,6 +91,8 @@ _PROGRAM = """
             "never iterated": never_iterated(),
             "many": list(add.map(range(2500))) == list(range(2500)),
             "unordered": sorted(add.map(range(9), order_outputs=False)),
+            "not wrapped": [type(one).__name__ for one in add.map(
+                [1, "a"], [1, 1], return_exceptions=True, wrap_returned_exceptions=False)],
             "large": large(),
             "handles": handles,
             "not running": raised(lambda: call.remote(elsewhere)),
@@ -110,6 +112,12 @@ def test_iterators_of_a_map_are_consumed_as_results_are(found: dict[str, Any]) -
     first, consumed = found["lazily"]
     assert first == [0, 1, 2] and consumed < 20_000
     assert found["many"] and found["unordered"] == list(range(9))
+
+
+def test_exceptions_in_the_place_of_values_are_those_that_were_raised(
+    found: dict[str, Any],
+) -> None:
+    assert found["not wrapped"] == ["int", "TypeError"]
 
 
 def test_iterators_may_be_async_and_blocking_ones_warn_in_a_loop(found: dict[str, Any]) -> None:

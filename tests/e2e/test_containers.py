@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import psutil
+
 from tests.e2e.harness import Gate, Home, wait_until
 from tests.e2e.terminal import Terminal
 
@@ -82,3 +84,51 @@ def test_a_shell_on_a_terminal_is_where_the_function_runs(shared: Home, shared_g
     terminal.type("echo it is $COLOUR, $((6 * 7)) in $REKINDLE_APP; exit 3\n")
     terminal.until(lambda text: "it is green, 42 in held" in text)
     assert terminal.end() == 3
+
+
+SECRET = """
+    import os, rekindle
+    app = rekindle.App("trusted")
+    OF_PROGRAM = rekindle.Secret.from_dict({{"OWN": "of-the-program", "BOTH": "of-the-program"}})
+
+    @app.function(
+        secrets=[OF_PROGRAM, rekindle.Secret.from_name("shell-secret")],
+        env={{"BOTH": "of-env"}},
+        enable_memory_snapshot=True,
+    )
+    def hold(n: int = 0):
+        print("begun", os.environ["NAMED"], os.environ["BOTH"], flush=True)
+        fd = os.open({gate!r} + "/gate", os.O_RDONLY)
+        os.read(fd, 1)
+        return "done"
+"""
+
+
+def test_a_command_in_a_runner_has_the_secrets_of_its_function_and_no_list_shows_them(
+    shared: Home, shared_gate: Gate
+) -> None:
+    shared.rekindle("secret", "create", "shell-secret", "NAMED=first-value", "--force")
+    program = shared.start_rekindle(
+        "run", shared.script(SECRET.format(gate=str(shared_gate.directory)))
+    )
+    program.until("begun first-value of-the-program")
+    runner = _lent(shared, "trusted.hold")
+
+    show = "echo $NAMED $OWN $BOTH"
+    told = shared.rekindle("container", "exec", runner, "sh", "-c", show).out
+    assert told == "first-value of-the-program of-the-program\n"  # as in the function
+    shared.rekindle("secret", "create", "shell-secret", "NAMED=second-value", "--force")
+    assert "second-value" in shared.rekindle("shell", runner, "-c", show).out
+
+    waiting = shared.start_rekindle(
+        *("container", "exec", runner, "sh", "-c", "echo there $NAMED; sleep 600")
+    )
+    waiting.until("there second-value")
+    (entering,) = psutil.Process(waiting.process.pid).children()
+    shown = [*entering.cmdline(), *entering.environ().values()]
+    assert "rekindle.linux.entering" in shown
+    assert not [word for word in shown if "second-value" in word or "of-the-program" in word]
+    waiting.interrupt()
+    assert waiting.end().status == 130
+    shared_gate.open()
+    assert program.end().status == 0

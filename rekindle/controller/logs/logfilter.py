@@ -12,6 +12,7 @@ class LogFilter:
     """A line matches when it matches everything that is given."""
 
     since_ns: int = 0
+    until_ns: int = 0  # 0: without end
     function: str = ""
     call_id: str = ""
     runner_id: str = ""
@@ -23,6 +24,7 @@ class LogFilter:
         """What a request asks for; None when every line matches."""
         made = cls(
             since_ns=request.since_ns,
+            until_ns=request.until_ns,
             function=request.function,
             call_id=request.call_id,
             runner_id=request.runner_id,
@@ -35,6 +37,7 @@ class LogFilter:
         """Whether a line is wanted."""
         return (
             line.at_ns >= self.since_ns
+            and (not self.until_ns or line.at_ns < self.until_ns)
             and (not self.function or _is(line.function, self.function))
             and (not self.call_id or line.call_id == self.call_id)
             and (not self.runner_id or line.runner_id == self.runner_id)

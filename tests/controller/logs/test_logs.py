@@ -235,6 +235,8 @@ async def test_lines_are_found_by_what_wrote_them_when_and_what_they_say(shared:
             ({"streams": ["stderr", "system"]}, ["Three", "four"]),
             ({"search": "THREE"}, ["Three"]),
             ({"since_ns": now + 10**9}, ["two", "Three", "four"]),
+            ({"since_ns": now + 10**9, "until_ns": now + 3 * 10**9}, ["two", "Three"]),
+            ({"tail": 1, "until_ns": now + 2 * 10**9}, ["two"]),
             ({"function": "f", "search": "t"}, ["two"]),
             ({"tail": 2}, ["Three", "four"]),
             ({"tail": 1, "function": "f"}, ["two"]),
