@@ -297,6 +297,30 @@ def test_inputs_travel_together_the_first_ones_few(controller: FakeController) -
     assert [request.last for request in controller.submitted] == [False] * (len(sizes) - 1) + [True]
 
 
+def test_what_waits_after_the_first_request_travels_in_one(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    async def submit(request: pb.SubmitRequest, **_: bool) -> None:
+        sizes.append(len(request.inputs))
+
+    async def main() -> None:
+        one = submission.Submission(
+            size_of._target(), None, window.Window(threading.Event()), read_once=True
+        )
+        monkeypatch.setattr(one.target.client, "submit", submit)
+        one._loop = asyncio.get_running_loop()
+        for number in range(500):
+            one.offer((number,))
+        one.complete()
+        await one.run()
+
+    with app.run():
+        background().run(main())
+    assert sizes[:2] == [64, 436]
+
+
 def test_large_inputs_keep_several_requests_on_their_way(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import deserialize, serialize
 
 #: Results are sent at least this often while a slice goes on.
-_SEND_EVERY_NS = 50_000_000
+_SEND_EVERY_NS = 100_000_000
 
 
 class Attempt:

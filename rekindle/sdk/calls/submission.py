@@ -1,7 +1,7 @@
 """The inputs of one call on their way to the controller: many in a request, several at a time.
 
 The feeder's side pickles and notes; the background thread's side submits. The first requests are
-small, so that the first results come soon; they grow while the feeder is ahead. Where a limit of
+small, so that the first results come soon; they grow to what the feeder is ahead. Where a limit of
 the controller is reached it waits and goes on.
 """
 
@@ -172,7 +172,7 @@ class Submission:
             size += len(batch[-1][1])
         self._got_bytes += size
         if len(batch) == self._target and len(outbox) >= self._target:
-            self._target = min(2 * self._target, BATCH)
+            self._target = min(max(2 * self._target, len(outbox)), BATCH)
         return batch
 
     def _start(self, batch: list[tuple[int, bytes]], completed: bool) -> None:
