@@ -60,9 +60,7 @@ def _memory(value: object) -> int:
             f"gpu_memory={value!r} must be a whole number of MiB of at least 1: 8192 is 8 GiB"
         )
     if value > MAX_MEMORY_MIB:
-        raise InvalidError(
-            f"gpu_memory={value!r} is in MiB, and no GPU has so many: 8192 is 8 GiB"
-        )
+        raise InvalidError(f"gpu_memory={value!r} is in MiB, and no GPU has so many: 8192 is 8 GiB")
     return value
 
 
