@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -93,7 +93,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_pycriu(),
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
-        check_gpu(gpus.inventory()),
+        check_gpu(gpus.inventory(), os.environ),
         *check_images(),
         check_python(),
     ]
@@ -371,8 +371,9 @@ def check_cgroup(root: Path) -> Check:
     )
 
 
-def check_gpu(found: gpus.Inventory) -> Check:
-    """GPUs, for functions that ask for one."""
+def check_gpu(there: gpus.Inventory, environ: Mapping[str, str]) -> Check:
+    """GPUs, for functions that ask for one: those that an agent may hand out."""
+    found = gpus.allowed(there, environ)
     if not found.gpus:
         return Check(
             "GPU",
@@ -385,6 +386,8 @@ def check_gpu(found: gpus.Inventory) -> Check:
         for gpu in found.gpus
     )
     said = f"{names}; driver {found.driver}, CUDA {found.cuda}"
+    if len(found.gpus) < len(there.gpus):
+        said += f" (CUDA_VISIBLE_DEVICES leaves {len(found.gpus)} of {len(there.gpus)})"
     if found.lost:
         return Check(
             "GPU",

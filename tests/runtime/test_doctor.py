@@ -14,6 +14,7 @@ from rekindle.gpu_restore.inventory import Gpu, Inventory
 from rekindle.runtime import doctor
 from rekindle.runtime.doctor import Check, Status
 from rekindle.snapshot import criu
+from tests.gpu_restore import machines
 
 _ALL = (1 << 41) - 1
 
@@ -116,14 +117,22 @@ def test_gpus_are_named_and_their_absence_explained() -> None:
         free_bytes=0,
         compute_capability=(9, 0),
     )
-    found = doctor.check_gpu(Inventory((gpu,), "570.1", "12.8"))
+    found = doctor.check_gpu(Inventory((gpu,), "570.1", "12.8"), {})
     assert found.status is Status.OK
     assert found.detail == "NVIDIA H200 (141 GiB, gpu='H200'); driver 570.1, CUDA 12.8"
-    one_less = doctor.check_gpu(Inventory((gpu,), "570.1", "12.8", lost=("GPU 1: gone",)))
+    one_less = doctor.check_gpu(Inventory((gpu,), "570.1", "12.8", lost=("GPU 1: gone",)), {})
     assert one_less.status is doctor.Status.WARN
     assert one_less.detail == f"GPU 1: gone; there is {found.detail}"
-    absent = doctor.check_gpu(Inventory(reason="no driver"))
+    absent = doctor.check_gpu(Inventory(reason="no driver"), {})
     assert (absent.status, absent.detail) == (Status.WARN, "none: no driver")
+
+
+def test_only_gpus_that_the_environment_leaves_are_named() -> None:
+    there = machines.inventory("two_rtx_4090")
+    found = doctor.check_gpu(there, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert found.detail.count("RTX 4090") == 1 and "leaves 1 of 2" in found.detail
+    absent = doctor.check_gpu(there, {"CUDA_VISIBLE_DEVICES": ""})
+    assert absent.detail == "none: CUDA_VISIBLE_DEVICES='' leaves no GPU"
 
 
 def test_control_groups_of_either_version_are_recognised(tmp_path: Path) -> None:
