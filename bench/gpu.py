@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from on_gpu.report import Options, Report
+from rekindle.exception import Error
 
 
 class Section(NamedTuple):
@@ -86,7 +87,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="a line for each figure")
     parser.add_argument("--check", action="store_true", help="as of all benchmarks")
     parser.add_argument("--minutes", type=float, default=7.5, help="for all sections together")
-    parser.add_argument("--only", action="append", metavar="SECTION", help="may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[one.name for one in SECTIONS],
+        metavar="SECTION",
+        help="may be repeated",
+    )
     parser.add_argument("--quick", action="store_true", help="small: does it work at all?")
     parser.add_argument("--stand-in", action="store_true", help="no GPU: the host's memory is it")
     parser.add_argument("--at-most", type=float, default=1e9, help="seconds for each section")
@@ -129,7 +136,10 @@ def _section(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         given = Options(options.quick, options.stand_in, Path(scratch), options.seconds)
         report = Report(options.figures, section.name)
-        getattr(importlib.import_module(f"on_gpu.{module}"), function)(report, given)
+        try:
+            getattr(importlib.import_module(f"on_gpu.{module}"), function)(report, given)
+        except Error as error:  # in words already: no GPU, most often
+            report.missing("rest of the section", error)
     return 0
 
 

@@ -60,7 +60,8 @@ def to_device(
     GPU, and share them with the next runners of this function, which then start without a copy
     (a string tells several modules of one function apart); they must not be written to. Without a
     process that holds them they are copied as always, and a note in the start's record says so.
-    ``checksums``: have it remember what they were. Raises GpuError.
+    ``checksums``: have it remember what they were. Raises GpuError, and InvalidError for what
+    names no device.
     """
     from rekindle.gpu_restore import marks, weights
     from rekindle.wire.phases import Phase

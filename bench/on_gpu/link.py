@@ -167,7 +167,8 @@ def _pageable(report: Report, target: int, address: int, size: int, link: float)
     driver = cuda.load()
     rates = [size / s for s in _times(lambda: driver.copy_in(target, address, size), 4)[1:]]
     middle = report.median("one copy from pageable memory", [r / 1e9 for r in rates], "GB/s")
-    report.row("pageable / link", middle * 1e9 / link, "ratio")
+    if link:
+        report.row("pageable / link", middle * 1e9 / link, "ratio")
 
     def register() -> None:
         driver.register_host(address, size)

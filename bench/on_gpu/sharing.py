@@ -12,6 +12,7 @@ from pathlib import Path
 
 from on_gpu.children import Child
 from on_gpu.report import Options, Report
+from rekindle.gpu_restore import cuda as driver
 
 #: A runner: brings weights or attaches to them; says how long that took, and what it read.
 _RUNNER = """
@@ -73,6 +74,8 @@ _APART = ("unshare", "--fork", "--kill-child", "--pid", "--ipc", "--uts", "--mou
 def run(report: Report, options: Options) -> None:
     """Times of each runner; that all read the same; that the killed harm no one."""
     size = (16 if options.quick or options.stand_in else 1024) << 20
+    if not options.stand_in:
+        driver.load().init()  # says why there is none; a holder of its own says it to no one
     with holder(options) as path:
         device = _HOST if options.stand_in else _CUDA
         code = _RUNNER.format(device=device, path=path, size=size)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.exception import GpuError
+from rekindle.exception import GpuError, InvalidError
 from rekindle.gpu_restore import layout, safetensors_files
 from rekindle.gpu_restore.copying import Arena, FileRange, Transfer, transfer
 from rekindle.gpu_restore.device import Device, cuda_device
@@ -41,13 +41,15 @@ class Target:
 
 
 def target(place: Any = None, threads: int | None = None) -> Target:
-    """``"cuda"``, ``"cuda:1"``, ``"cpu"``, a torch.device; None is the current GPU.
+    """``"cuda"``, ``"cuda:1"``, 1, ``"cpu"``, a torch.device; None is the current GPU.
 
-    Raises GpuError where there is no such device.
+    Raises GpuError where there is no such device, InvalidError for what names none.
     """
     import torch
 
-    where = torch.device("cuda" if place is None else place)
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InvalidError(f"threads={threads!r} must be a whole number of at least 1")
+    where = _named(torch, "cuda" if place is None else place)
     if where.type == "cpu":
         return Target(torch, where, _host, threads)
     if where.type != "cuda":
@@ -59,6 +61,16 @@ def target(place: Any = None, threads: int | None = None) -> Target:
     bring_up()
     index = where.index if where.index is not None else torch.cuda.current_device()
     return Target(torch, torch.device("cuda", index), cuda_device(index), threads)
+
+
+def _named(torch: Any, place: Any) -> Any:
+    """The torch.device; a number is a GPU's, which torch itself asks CUDA for."""
+    try:
+        return torch.device("cuda", place) if type(place) is int else torch.device(place)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidError(
+            f"device={place!r} names no device; write 'cuda', 'cuda:1' or 'cpu'"
+        ) from error
 
 
 # ---- modules and tensors in memory -----------------------------------------------------------

@@ -19,7 +19,7 @@ from rekindle.exception import (
 )
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
-from rekindle.runtime import parts
+from rekindle.runtime import node_checks
 from rekindle.runtime.check import PROBE_TIMEOUT_S, Check, Status
 from rekindle.runtime.isolation import privilege
 from rekindle.snapshot import criu, programs, pycriu
@@ -58,15 +58,15 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         namespaces,
         check_capabilities(capabilities.current()[0], needed=not by_user_namespaces()),
         check_user(namespaces),
-        parts.check_redis(find_redis),
-        parts.check_store(paths.snapshots_dir()),
-        *parts.check_shared_store(paths.shared_store_url()),
+        node_checks.check_redis(find_redis),
+        node_checks.check_store(paths.snapshots_dir()),
+        *node_checks.check_shared_store(paths.shared_store_url()),
         check_pycriu(),
         check_time_namespace(),
-        parts.check_cgroup(Path("/sys/fs/cgroup")),
-        parts.check_gpu(gpus.inventory()),
-        *parts.check_images(),
-        parts.check_python(),
+        node_checks.check_cgroup(Path("/sys/fs/cgroup")),
+        node_checks.check_gpu(gpus.inventory(), os.environ),
+        *node_checks.check_images(),
+        node_checks.check_python(),
     ]
 
 

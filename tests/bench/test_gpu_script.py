@@ -9,13 +9,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "bench" / "gpu.py"
 Rows = list[dict[str, Any]]
 
 
-def _run(tmp_path: Path, *options: str, **environ: str) -> Rows:
+def _run(tmp_path: Path, *options: str, stand_in: bool = True, **environ: str) -> Rows:
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--out", tmp_path, "--quick", "--stand-in", *options],
+        [
+            sys.executable,
+            SCRIPT,
+            "--out",
+            tmp_path,
+            "--quick",
+            *["--stand-in"] * stand_in,
+            *options,
+        ],
         env=os.environ | environ,
         capture_output=True,
         text=True,
@@ -45,18 +55,25 @@ def test_weights_are_copied_shared_and_compared_with_this_machines_memory(tmp_pa
     assert not [row for row in rows if row["what"] in ("wrong", "failed", "rest of the section")]
 
 
-def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", ["link", "sharing", "sweep", "checkpoint calls"])
+def test_what_cannot_be_measured_says_why(tmp_path: Path, section: str) -> None:
     rows = _run(
         tmp_path,
-        "--only",
-        "checkpoint calls",
+        *("--only", section),
+        stand_in=False,
         PYTHONPATH=_at_the_start_of_python(
             tmp_path,
             "from rekindle.gpu_restore import cuda\n"
             "cuda._PLACES = ('libcuda-that-is-not-there.so.1',)\n",
         ),
     )
-    assert "no CUDA driver library" in rows[0]["not_measured"]
+    assert rows[0]["not_measured"].startswith("no CUDA driver library")
+
+
+def test_a_section_that_there_is_not_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    argv = [sys.executable, str(SCRIPT), "--out", str(tmp_path), "--only", "lnik"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "'checkpoint calls'" in done.stderr
 
 
 def test_a_section_that_fails_or_hangs_stops_no_other(tmp_path: Path) -> None:

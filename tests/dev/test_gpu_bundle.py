@@ -124,6 +124,17 @@ def test_the_instance_is_ended_and_its_home_removed(bundle: Path) -> None:
     assert not Path((bundle.parent / "out" / "home").read_text()).exists()
 
 
+def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(
+        _BENCH + "from importlib.util import cache_from_source as cached\n"
+        "import rekindle.cli.main as it\n"
+        "(out / 'compiled').write_text(str(os.path.exists(cached(it.__file__))))\n"
+    )
+    _run(bundle, "out", PYTHON=sys.executable)
+    assert (bundle.parent / "out" / "compiled").read_text() == "True"
+
+
 def test_a_run_without_figures_says_so_by_its_status(bundle: Path) -> None:
     (bundle / "tree" / "bench" / "gpu.py").write_text("raise SystemExit(3)")
     assert _run(bundle, "out", PYTHON=sys.executable).returncode == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import rekindle
-from rekindle.exception import GpuError
+from rekindle.exception import GpuError, InvalidError
 from rekindle.gpu_restore import layout
 
 torch = pytest.importorskip("torch")
@@ -228,3 +228,22 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         _save(tmp_path / name, {"same": torch.ones(1)})
     with pytest.raises(GpuError, match="'same' is there twice"):
         rekindle.gpu.load_safetensors([tmp_path / "a", tmp_path / "b"], "cpu")
+
+
+@pytest.mark.parametrize("place", ["gpu", "cuda:x", "", -1, 1.5, True])
+def test_what_names_no_device_is_refused_with_what_to_write(place: Any) -> None:
+    with pytest.raises(InvalidError, match="write 'cuda', 'cuda:1' or 'cpu'"):
+        rekindle.gpu.to_device(torch.ones(1), place)
+
+
+def test_a_number_is_a_gpus_also_where_there_is_none() -> None:
+    if hasattr(torch._C, "_cuda_init"):
+        pytest.skip("this torch is built with CUDA")
+    with pytest.raises(GpuError, match="without CUDA"):
+        rekindle.gpu.to_device(torch.ones(1), 1)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_a_number_of_threads_that_is_none_is_refused(threads: Any) -> None:
+    with pytest.raises(InvalidError, match="threads="):
+        rekindle.gpu.to_device(torch.ones(1), "cpu", threads=threads)

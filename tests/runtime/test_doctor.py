@@ -11,9 +11,10 @@ import pytest
 
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.gpu_restore.inventory import Gpu, Inventory
-from rekindle.runtime import doctor, parts
+from rekindle.runtime import doctor, node_checks
 from rekindle.runtime.check import Check, Status
 from rekindle.snapshot import criu
+from tests.gpu_restore import machines
 
 _ALL = (1 << 41) - 1
 
@@ -91,20 +92,20 @@ def test_a_redis_server_is_named_with_its_version(tmp_path: Path) -> None:
     binary = tmp_path / "redis-server"
     binary.write_text("#!/bin/sh\necho Redis server v=7.0.15 sha=00000000:0 malloc=libc\n")
     binary.chmod(0o755)
-    found = parts.check_redis(lambda: binary)
+    found = node_checks.check_redis(lambda: binary)
     assert (found.status, found.detail) == (Status.OK, f"7.0.15 ({binary})")
     binary.write_text("#!/bin/sh\nexit 1\n")
-    assert parts.check_redis(lambda: binary).status is Status.FAIL
+    assert node_checks.check_redis(lambda: binary).status is Status.FAIL
 
 
 def test_without_a_redis_server_nothing_runs_unless_one_is_configured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = parts.check_redis(_no_redis)
+    found = node_checks.check_redis(_no_redis)
     assert found.status is Status.FAIL
     assert "rekindle[server]" in found.remedy
     monkeypatch.setenv("REKINDLE_REDIS_URL", "redis://elsewhere")
-    assert parts.check_redis(_no_redis).status is Status.OK
+    assert node_checks.check_redis(_no_redis).status is Status.OK
 
 
 def test_gpus_are_named_and_their_absence_explained() -> None:
@@ -116,38 +117,46 @@ def test_gpus_are_named_and_their_absence_explained() -> None:
         free_bytes=0,
         compute_capability=(9, 0),
     )
-    found = parts.check_gpu(Inventory((gpu,), "570.1", "12.8"))
+    found = node_checks.check_gpu(Inventory((gpu,), "570.1", "12.8"), {})
     assert found.status is Status.OK
     assert found.detail == "NVIDIA H200 (141 GiB, gpu='H200'); driver 570.1, CUDA 12.8"
-    one_less = parts.check_gpu(Inventory((gpu,), "570.1", "12.8", lost=("GPU 1: gone",)))
+    one_less = node_checks.check_gpu(Inventory((gpu,), "570.1", "12.8", lost=("GPU 1: gone",)), {})
     assert one_less.status is Status.WARN
     assert one_less.detail == f"GPU 1: gone; there is {found.detail}"
-    absent = parts.check_gpu(Inventory(reason="no driver"))
+    absent = node_checks.check_gpu(Inventory(reason="no driver"), {})
     assert (absent.status, absent.detail) == (Status.WARN, "none: no driver")
 
 
+def test_only_gpus_that_the_environment_leaves_are_named() -> None:
+    there = machines.inventory("two_rtx_4090")
+    found = node_checks.check_gpu(there, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert found.detail.count("RTX 4090") == 1 and "leaves 1 of 2" in found.detail
+    absent = node_checks.check_gpu(there, {"CUDA_VISIBLE_DEVICES": ""})
+    assert absent.detail == "none: CUDA_VISIBLE_DEVICES='' leaves no GPU"
+
+
 def test_control_groups_of_either_version_are_recognised(tmp_path: Path) -> None:
-    assert parts.check_cgroup(tmp_path / "absent").status is Status.WARN
-    assert parts.check_cgroup(tmp_path).status is Status.WARN
+    assert node_checks.check_cgroup(tmp_path / "absent").status is Status.WARN
+    assert node_checks.check_cgroup(tmp_path).status is Status.WARN
     (tmp_path / "memory").mkdir()
-    assert parts.check_cgroup(tmp_path).detail == "v1 (memory)"
+    assert node_checks.check_cgroup(tmp_path).detail == "v1 (memory)"
     (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
-    assert parts.check_cgroup(tmp_path).detail == "v2 (cpu memory)"
+    assert node_checks.check_cgroup(tmp_path).detail == "v2 (cpu memory)"
 
 
 def test_a_disk_with_little_room_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert str(tmp_path) in parts.check_store(tmp_path / "not" / "yet").detail
-    monkeypatch.setattr(parts, "_LOW_DISK_BYTES", 1 << 62)
-    found = parts.check_store(tmp_path)
+    assert str(tmp_path) in node_checks.check_store(tmp_path / "not" / "yet").detail
+    monkeypatch.setattr(node_checks, "_LOW_DISK_BYTES", 1 << 62)
+    found = node_checks.check_store(tmp_path)
     assert found.status is Status.WARN
     assert "rekindle snapshot rm" in found.remedy
 
 
 def test_the_store_that_nodes_share_is_told_of_where_one_is_named(tmp_path: Path) -> None:
-    assert parts.check_shared_store("") == []
-    (fine,) = parts.check_shared_store((tmp_path / "store").as_uri())
+    assert node_checks.check_shared_store("") == []
+    (fine,) = node_checks.check_shared_store((tmp_path / "store").as_uri())
     assert fine.status is Status.OK
     (tmp_path / "file").touch()
     for url, why in (
@@ -156,7 +165,7 @@ def test_the_store_that_nodes_share_is_told_of_where_one_is_named(tmp_path: Path
         ("s3://", "names no place"),
         ((tmp_path / "file" / "store").as_uri(), "Not a directory"),
     ):
-        (found,) = parts.check_shared_store(url)
+        (found,) = node_checks.check_shared_store(url)
         assert found.status is Status.WARN and why in found.detail and found.remedy, found
 
 

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rekindle.blobs import machine as blobs
@@ -96,8 +96,9 @@ def check_cgroup(root: Path) -> Check:
     )
 
 
-def check_gpu(found: gpus.Inventory) -> Check:
-    """GPUs, for functions that ask for one."""
+def check_gpu(there: gpus.Inventory, environ: Mapping[str, str]) -> Check:
+    """GPUs, for functions that ask for one: those that an agent may hand out."""
+    found = gpus.allowed(there, environ)
     if not found.gpus:
         return Check(
             "GPU",
@@ -110,6 +111,8 @@ def check_gpu(found: gpus.Inventory) -> Check:
         for gpu in found.gpus
     )
     said = f"{names}; driver {found.driver}, CUDA {found.cuda}"
+    if len(found.gpus) < len(there.gpus):
+        said += f" (CUDA_VISIBLE_DEVICES leaves {len(found.gpus)} of {len(there.gpus)})"
     if found.lost:
         return Check(
             "GPU",
