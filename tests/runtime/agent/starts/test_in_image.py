@@ -122,7 +122,7 @@ def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) 
     async def roots_of(*_given: object) -> str:
         return "roots"
 
-    async def have(_image: BuiltImage) -> None:
+    async def have(_image: BuiltImage, _say: object) -> None:
         """Its layers were built here."""
 
     layers = SimpleNamespace(have=have, serves=lambda _image: True, broken=())
