@@ -59,6 +59,8 @@ def _is_there(context: NodeContext, revision: Revision) -> bool:
     image = revision.image
     if not revision.image_is_known or image is None:
         return revision.image_is_known
+    if not all(os.path.exists(source) for source, _target in image.mounts):
+        return False  # copies of local files that were removed: who finds it anew says so
     return all(map(os.path.isdir, image.lowers)) and context.layers.serves(image)
 
 

@@ -145,9 +145,13 @@ def test_an_image_is_looked_for_once_and_again_where_its_layers_are_gone(
     assert _provide(monkeypatch, revision, lambda _spec: image) and revision.image is image
     assert not _provide(monkeypatch, revision, None)
     layer.rmdir()
-    other = dataclasses.replace(image, lowers=())
+    other = dataclasses.replace(image, lowers=(), mounts=((tmp_path / "shown", "/shown"),))
     assert _provide(monkeypatch, revision, lambda _spec: other)
     assert revision.image is other and revision.forgotten == 1
+    # So are copies of local files that were removed: what finds it says so.
+    assert _provide(monkeypatch, revision, lambda _spec: other) and revision.forgotten == 2
+    (tmp_path / "shown").touch()
+    assert not _provide(monkeypatch, revision, None)
 
 
 def test_the_nodes_own_files_are_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
