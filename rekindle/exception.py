@@ -227,6 +227,10 @@ class BlobStoreError(BlobError, ServiceError):
     """The store does not do what it is asked for: it is away, refuses, or is full."""
 
 
+class BlobRoomError(BlobError):
+    """A blob does not fit into what lazy files may take of this machine's disk."""
+
+
 class LayerError(BlobError):
     """A layer cannot be packed, mounted or unpacked here; the message says what to do."""
 

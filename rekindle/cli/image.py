@@ -159,15 +159,24 @@ def show_log(name: str) -> None:
 
 @image.command("rm")
 @click.argument("names", metavar="LAYER...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Remove every layer that is not in use.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Remove every layer, and every copy of local files, that is not in use.",
+)
 @yes_option
 def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
-    """Remove layers, and those that stand on them. They are built again when they are needed."""
+    """Remove layers, and those that stand on them. They are built again when they are needed.
+
+    Copies of local files that images were given go with --all: an app that has some is then to be
+    run, or deployed, again.
+    """
     store = LayerStore()
     if bool(names) == everything:
         raise click.UsageError("name the layers to remove, or give --all")
     if everything:
-        confirm("Remove every layer that is not in use?", yes=yes)
+        confirm("Remove every layer, and every copy of local files, that is not in use?", yes=yes)
     layers = store.all()
     roots = layers if everything else [store.resolve(name) for name in names]
     chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]
@@ -189,6 +198,8 @@ def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         if layer.name not in staying:
             store.remove(layer.name)
             click.echo(f"removed {layer.name[:_SHORT]} {_shortened(layer.title)}")
+    for files in collecting.remove_files(store) if everything else ():
+        click.echo(f"removed {files.name[:_SHORT]} {files.title} ({size(files.size_bytes)})")
 
 
 @image.command("gc")
@@ -199,19 +210,23 @@ def collect_layers(budget: str | None, dry_run: bool) -> None:
 
     None goes that a runner has, or that another stands on; without --budget, none that was used in
     the last 10 minutes, as something may be about to start from it. A build does the same when it
-    ends.
+    ends. With --budget, copies of local files that images were given count and go, too; an app that
+    has some that went is to be run, or deployed, again.
     """
     store = LayerStore()
     limit = parse_size(budget) if budget else None
-    for layer in collecting.collect(store, limit, dry_run=dry_run):
+    for one in collecting.collect(store, limit, dry_run=dry_run):
         word = "would remove" if dry_run else "removed"
-        click.echo(
-            f"{word} {layer.name[:_SHORT]} {_shortened(layer.title)} ({size(layer.size_bytes)})"
-        )
+        click.echo(f"{word} {one.name[:_SHORT]} {_shortened(one.title)} ({size(one.size_bytes)})")
     found = collecting.usage(store)
     limit = found.budget_bytes if limit is None else limit
-    click.echo(f"{found.layers} layers, {size(found.size_bytes)} of {size(limit)}")
-    if found.size_bytes > limit and not dry_run:
+    if budget and found.files_bytes:
+        taken = found.size_bytes + found.files_bytes
+        what = f"{found.layers} layers and local files ({size(found.files_bytes)}), {size(taken)}"
+    else:
+        taken, what = found.size_bytes, f"{found.layers} layers, {size(found.size_bytes)}"
+    click.echo(f"{what} of {size(limit)}")
+    if taken > limit and not dry_run:
         minutes = collecting.LATELY_S / 60
         lately = f"what was used in the last {minutes:.0f} minutes (--budget SIZE spares none), "
         click.echo(
@@ -238,7 +253,7 @@ def disk_usage(as_json: bool) -> None:
         click.echo(f"{here:>10}  {layer.name[:_SHORT]}  {_shortened(layer.title)}")
     click.echo(f"{size(found.size_bytes):>10}  {found.layers} layers, {stored} in a store, too")
     click.echo(f"{size(arriving_bytes):>10}  of layers that are on their way from there")
-    click.echo(f"{size(found.files_bytes):>10}  local files that images show")
+    click.echo(f"{size(found.files_bytes):>10}  copies of local files that images were given")
     click.echo(f"{size(found.cache_bytes):>10}  downloads and tools, kept for the next build")
     click.echo(f"{size(found.budget_bytes):>10}  budget of the layers")
     click.echo(f"{size(found.free_bytes):>10}  free on the disk")

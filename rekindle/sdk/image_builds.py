@@ -20,7 +20,7 @@ from rekindle.exception import ImageBuildError, ImageError, InvalidError
 from rekindle.linux.stacked import Kind, kind_of
 from rekindle.sdk import notes, running
 from rekindle.sdk.image_chain import Chain
-from rekindle.wire.images import ImageSpec, layers, names, why_not_by_value
+from rekindle.wire.images import ImageSpec, StepKind, layers, names, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 
 _MODULE = "rekindle.runtime.images"
@@ -34,17 +34,36 @@ def placed(
     """Functions in their images, whose layers are there by then; each image is looked at once.
 
     ``instance``: whose secrets steps are given; asked where one is built that has some. Raises
-    what ``Image.spec`` does, and ImageBuildError, ImageError.
+    what ``Image.spec`` does, InvalidError for local files that would be shown in a volume, and
+    ImageBuildError, ImageError.
     """
-    found = {
-        image: built(image, instance)
+    declared = {
+        image: image.spec()
         for image in dict.fromkeys(images)
         if image is not None and not image.is_host
     }
+    for spec, image in zip(specs, images, strict=True):
+        if image in declared:
+            _check_volumes(spec, declared[image])
+    found = {image: _have(image, spec, instance, None) for image, spec in declared.items()}
     return [
         spec if image is None else _in_image(spec, image, found.get(image))
         for spec, image in zip(specs, images, strict=True)
     ]
+
+
+def _check_volumes(spec: FunctionSpec, image: ImageSpec) -> None:
+    """Refuse what would be shown in a volume: the places for it would be made there, for all who
+    have that volume. Raises InvalidError."""
+    for step in image.steps:
+        for shown in step.files if step.kind is StepKind.MOUNT else ():
+            for volume in spec.volumes:
+                if f"{shown.target}/".startswith(f"{volume.path}/"):
+                    raise InvalidError(
+                        f"{spec.name}: {step.title} would be shown at {shown.target}, which is in "
+                        f"{volume.label}, mounted at {volume.path}: give it a place outside of "
+                        f"that, or put it into the volume (`rekindle volume put`)"
+                    )
 
 
 def _in_image(spec: FunctionSpec, image: Chain, travels: ImageSpec | None) -> FunctionSpec:
@@ -73,7 +92,12 @@ def _python_of(spec: ImageSpec) -> str:
 
 def built(image: Chain, instance: Callable[[], Path], watch: Watch | None = None) -> ImageSpec:
     """Have the layers of an image on this machine; what travels of it."""
-    spec = image.spec()
+    return _have(image, image.spec(), instance, watch)
+
+
+def _have(
+    image: Chain, spec: ImageSpec, instance: Callable[[], Path], watch: Watch | None
+) -> ImageSpec:
     if not all_there(spec):
         named = any(step.named_secrets for step in spec.steps)
         place = str(instance().absolute()) if named else ""

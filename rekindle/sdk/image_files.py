@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import InvalidError
+from rekindle.linux import holes
 from rekindle.wire.images import LocalFiles
 
 #: Whether a path, relative to the folder that is added, is left out.
@@ -125,7 +126,7 @@ def _copy(source: Path, ignored: Ignored) -> Path:
             elif kind == _FOLDER:
                 place.mkdir()
             else:
-                shutil.copyfile(path, place)
+                holes.copy_content(path, place)
                 found = os.stat(path)
                 place.chmod(0o755 if found.st_mode & 0o100 else 0o644)
                 os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns))

@@ -18,7 +18,7 @@ from lab.unwell import Conduct
 from rekindle.blobs import erofs, transfer
 from rekindle.blobs.lazy.client import LazyFiles
 from rekindle.blobs.store import BlobStore
-from rekindle.exception import BlobError, BlobNotFoundError, SetupError
+from rekindle.exception import BlobError, BlobNotFoundError, BlobRoomError, SetupError
 from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse, small_disk
 
@@ -206,7 +206,7 @@ def test_the_least_recently_used_goes_and_never_what_is_open(
         first.read()
         files.give_up(blobs[0])  # but it is open
         files.open(blobs[1], []).read_bytes()
-        with pytest.raises(BlobError, match="REKINDLE_LAZY_BYTES"):
+        with pytest.raises(BlobRoomError, match="REKINDLE_LAZY_BYTES"):
             files.open(blobs[2], [])
         files.give_up(blobs[1])
         files.open(blobs[2], []).read_bytes()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from rekindle.runtime.images.stored import StoredLayer
+from rekindle.sdk import image_files
 from tests import images
 
 _NAMES = [f"{letter}" * 32 for letter in "abc"]
@@ -27,6 +29,7 @@ _NAMES = [f"{letter}" * 32 for letter in "abc"]
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LayerStore:
     """Three layers, the second and the third on the first."""
     monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "home"))
     store = LayerStore()
     for number, name in enumerate(_NAMES):
         draft = store.draft(name)
@@ -117,6 +120,51 @@ def test_a_budget_is_kept_by_what_was_used_least_lately(store: LayerStore) -> No
     assert "removed cccccccccccc" in text and "2 layers, 16 KiB of 20 KiB" in text
     assert json.loads(_run("du", "--json"))["size_bytes"] == 16384
     assert "2 layers" in _run("du")
+
+
+def _given(tmp_path: Path, content: bytes, used_s: float) -> Path:
+    """Local files that an image was given: where the copy of them is."""
+    folder = tmp_path / f"given-{used_s}"
+    folder.mkdir()
+    (folder / "file").write_bytes(content)
+    kept = Path(image_files.keep(folder, "/given").kept)
+    os.utime(kept.parent, (used_s, used_s))
+    return kept
+
+
+@images.needs_root
+def test_copies_of_local_files_go_with_all_that_is_not_in_use(
+    store: LayerStore, tmp_path: Path
+) -> None:
+    used, unused = _given(tmp_path, b"used", 1.0), _given(tmp_path, b"unused", time.time())
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, str(used)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as runner:
+        assert runner.stdout is not None and runner.stdout.readline() == "mounted\n"
+        assert f"removed {unused.parent.name[:12]} local files (4 KiB)" in _run("rm", "--all", "-y")
+        assert not unused.exists() and (used / "file").read_bytes() == b"used"
+        # Not for its age either.
+        assert "local files (4 KiB), 4 KiB of 0 B" in _run("gc", "--budget", "0")
+        runner.communicate()
+    assert f"removed {used.parent.name[:12]}" in _run("gc", "--budget", "0")
+    assert json.loads(_run("du", "--json"))["files_bytes"] == 0
+
+
+def test_copies_of_local_files_count_in_a_budget_that_is_given_and_go_by_when_they_were_used(
+    store: LayerStore, tmp_path: Path
+) -> None:
+    an_hour_ago = time.time() - 3600
+    old = _given(tmp_path, bytes(range(256)) * 64, an_hour_ago)
+    new = _given(tmp_path, b"new", time.time())
+    assert "removed" not in _run("gc")
+    text = _run("gc", "--budget", "30K", "--dry-run")
+    assert f"would remove {old.parent.name[:12]} local files (16 KiB)" in text and old.exists()
+    text = _run("gc", "--budget", "30K")
+    assert "3 layers and local files (4 KiB), 28 KiB of 30 KiB" in text
+    assert not old.exists() and new.exists() and len(store.all()) == 3
 
 
 def test_why_more_than_the_budget_stays_is_said(

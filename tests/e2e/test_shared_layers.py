@@ -15,6 +15,7 @@ import pytest
 
 from rekindle.blobs.store import BlobStore, open_store
 from tests import images
+from tests.blobs.machine import needs_fuse
 from tests.e2e.harness import Home, a_home, wait_until
 
 pytestmark = [pytest.mark.criu, *images.BUILDS]
@@ -123,6 +124,25 @@ def test_a_node_that_has_nothing_runs_in_layers_that_another_one_built(first: Ho
         assert first.run(more, **second).value["first"] == _SEEN
     assert str(first.root) not in Path("/proc/self/mountinfo").read_text()
     assert os.listdir(first.root / "second" / "lazy") == []
+
+
+@needs_fuse
+def test_a_layer_that_has_no_room_among_lazy_files_is_fetched_whole_and_said(first: Home) -> None:
+    store = open_store(first.environ["REKINDLE_STORE_URL"])
+    script = first.script(_PROGRAM)
+    first.up()
+    assert first.run(script).value == {"first": _SEEN}
+    wait_until(lambda: len(_refs(store, "layers")) == 3, "three layers in the store")
+    first.rekindle("down")
+    # The base takes more than this, the steps on it less.
+    with _another(first, "second", REKINDLE_LAZY_BYTES="20000000") as second:
+        ended = first.run(script, **second)
+        assert ended.value == {"first": _SEEN}
+        said = ended.out + ended.err
+        (line,) = (line for line in said.splitlines() if "is fetched whole first" in line)
+        assert "debian_slim" in line and "REKINDLE_LAZY_BYTES" in line
+        base = next(one for one in _layers(first, second) if "debian_slim" in one["title"])
+        assert base["packing"] == "erofs" and base["local_bytes"] > 20000000
 
 
 def test_without_fuse_a_layer_is_fetched_whole_and_a_user_who_is_not_root_has_it_unpacked(

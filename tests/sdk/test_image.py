@@ -15,6 +15,8 @@ from rekindle import Image, Secret
 from rekindle.exception import ImageError, InvalidError, RequestSizeError, SerializationError
 from rekindle.sdk import image_builds, image_files
 from rekindle.wire.images import VARIABLE, ImageSpec, Step, StepKind, StepSecret, names
+from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.volumes import VolumeMount
 
 FACTOR = 2
 
@@ -334,6 +336,27 @@ def test_a_secret_by_name_is_in_the_name_of_its_step_and_its_values_are_the_buil
 
 
 # ---- in runners --------------------------------------------------------------------------------
+
+
+def test_local_files_in_a_volume_are_refused_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "f.txt").write_text("f")
+    monkeypatch.setattr(image_builds, "all_there", lambda spec: pytest.fail("it is built"))
+    volume = VolumeMount(path="/data", name="corpus")
+    inside = FunctionSpec(app_name="a", name="reads", volumes=(volume,))
+    for image in (
+        _base().add_local_file(folder / "f.txt", "/data/conf/f.txt"),
+        _base().add_local_dir(folder, "/data"),
+    ):
+        with pytest.raises(InvalidError, match=r"^reads: add_local_.*/data.* the volume 'corpus'"):
+            image_builds.placed([inside], [image], lambda: tmp_path)
+    beside = _base().add_local_file(folder / "f.txt", "/database/f.txt")
+    monkeypatch.setattr(image_builds, "all_there", lambda spec: True)
+    (placed,) = image_builds.placed([inside], [beside], lambda: tmp_path)
+    assert ImageSpec.from_json(placed.image).steps[-1].files[0].target == "/database/f.txt"
 
 
 def test_in_pickled_code_an_image_is_a_name() -> None:

@@ -20,7 +20,7 @@ from rekindle.blobs.lazy.fetcher import Fetcher
 from rekindle.blobs.lazy.file import LazyFile
 from rekindle.blobs.sparse import SparseFile
 from rekindle.blobs.store import BlobStore
-from rekindle.exception import BlobError
+from rekindle.exception import BlobError, BlobRoomError
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -50,16 +50,18 @@ class LazyCache:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def open(self, blob: str) -> LazyFile:
-        """The file of a blob. Raises BlobError, OSError."""
+        """The file of a blob. Raises BlobRoomError, BlobError, OSError."""
         with self._lock:
-            self._kept.add(check_id(blob))
-            if (there := self.files.get(blob)) is not None:
+            if (there := self.files.get(check_id(blob))) is not None:
+                self._kept.add(blob)
                 return there
         index = self.store.index(blob)
         with self._lock:
             if (there := self.files.get(blob)) is not None:
+                self._kept.add(blob)
                 return there
             self.make_room(index.size, why=blob)
+            self._kept.add(blob)
             sparse = self._sparse(blob, index)
             file = LazyFile(
                 sparse, self.fetcher, self.store.url, wait_s=self._wait_s, tell=self._tell
@@ -98,8 +100,8 @@ class LazyCache:
     def make_room(self, needed_bytes: int = 0, why: str = "") -> None:
         """Remove what nobody uses, the least recently used first, until the budget holds.
 
-        A file that is in use counts as whole. Raises BlobError where too much is in use for what is
-        needed.
+        A file that is in use counts as whole. Raises BlobRoomError where too much is in
+        use for what is needed.
         """
         with self._lock:
             self._leave_files()
@@ -116,7 +118,7 @@ class LazyCache:
                     log.info("lazy file removed to make room", extra=kv(path=folder))
                     sparse_room.remove(folder)
             if over > 0 and needed_bytes:
-                raise BlobError(
+                raise BlobRoomError(
                     f"blob {why} has {needed_bytes >> 20} MiB, {over >> 20} MiB more than fit into "
                     f"{self.root} beside what is in use there; raise REKINDLE_LAZY_BYTES"
                 )

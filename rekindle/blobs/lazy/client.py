@@ -27,6 +27,7 @@ from rekindle.exception import (
     BlobDamagedError,
     BlobError,
     BlobNotFoundError,
+    BlobRoomError,
     BlobStoreError,
     SetupError,
 )
@@ -41,7 +42,8 @@ _READY_S = 30.0
 _ENDS_S = 10.0
 
 _KINDS: dict[str, type[BlobError]] = {
-    kind.__name__: kind for kind in (BlobNotFoundError, BlobDamagedError, BlobStoreError)
+    kind.__name__: kind
+    for kind in (BlobNotFoundError, BlobDamagedError, BlobStoreError, BlobRoomError)
 }
 
 
@@ -139,7 +141,7 @@ class LazyFiles:
         """Show a blob as a file; ``first`` are chunks to fetch before they are touched.
 
         None: those that the store has a hint about. Raises BlobNotFoundError, BlobDamagedError,
-        BlobStoreError, BlobError.
+        BlobStoreError, BlobRoomError where its budget has no room for it, BlobError.
         """
         return self.look(blob, first).path
 

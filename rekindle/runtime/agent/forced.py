@@ -61,7 +61,7 @@ async def _ensure_snapshot(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
-    await provide(starter.context, revision)
+    await provide(starter.context, revision, starter.say)
     await revision.tracker.look()
     if revision.background:
         await asyncio.gather(*revision.background, return_exceptions=True)
@@ -89,7 +89,7 @@ async def _ensure_template(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled or revision.fork_unsafe:
         raise StrategyUnavailableError(f"fork: {revision.why_no_fork()}")
-    await provide(starter.context, revision)
+    await provide(starter.context, revision, starter.say)
     await revision.tracker.look()
     if revision.has_best_template():
         return

@@ -1,5 +1,5 @@
 """Which layers go so that the rest fits, and removing them. Least recently used goes first, and
-none before what stands on it."""
+none before what stands on it. Copies of local files go with them where that is asked for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from rekindle import paths
 from rekindle.exception import ImageError, InvalidError
+from rekindle.runtime.images import kept_files
+from rekindle.runtime.images.kept_files import KeptFiles
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import FILES, LayerStore, mounted
 from rekindle.snapshot.budget import DEFAULT_MOST, DEFAULT_SHARE, parse_size
@@ -21,8 +24,20 @@ from rekindle.snapshot.budget import DEFAULT_MOST, DEFAULT_SHARE, parse_size
 VARIABLE = "REKINDLE_IMAGES_BUDGET_BYTES"
 #: What was used so lately is somebody's who is about to start something.
 LATELY_S = 600.0
-#: Local files that images show: they cannot be built again, and a deployed app may sleep for long.
-_FILES_KEPT_S = 90 * 86400.0
+
+
+class _Item(Protocol):
+    """What may go."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+_Any = TypeVar("_Any", bound=_Item)
 
 
 @dataclass(frozen=True)
@@ -62,15 +77,15 @@ def _on_disk(root: Path) -> Path:
 
 
 def to_remove(
-    layers: Iterable[Layer], used_s: dict[str, float], staying: set[str], budget_bytes: int
-) -> list[Layer]:
+    layers: Iterable[_Any], used_s: dict[str, float], staying: set[str], budget_bytes: int
+) -> list[_Any]:
     """Those to remove so that the rest fits, in the order to remove them.
 
     ``used_s``: when each was used last; ``staying``: names that may not go, with all below them.
     """
     left = {layer.name: layer for layer in layers}
     size = sum(layer.size_bytes for layer in left.values())
-    found: list[Layer] = []
+    found: list[_Any] = []
     while size > budget_bytes:
         carrying = {layer.parent for layer in left.values()}
         free = [n for n in left if n not in carrying and n not in staying]
@@ -84,26 +99,42 @@ def to_remove(
 
 def collect(
     store: LayerStore, budget_bytes: int | None = None, *, dry_run: bool = False
-) -> list[Layer]:
-    """Remove layers until the rest is within the budget; those that went, or would."""
+) -> list[Layer | KeptFiles]:
+    """Remove layers until the rest is within the budget; what went, or would.
+
+    With ``budget_bytes`` it is the user's, who knows what is about to start: nothing is spared for
+    having been used lately, and copies of local files count and go as layers do.
+    """
     limit = budget_of(store.root) if budget_bytes is None else budget_bytes
     layers = _as_here(store)
+    files = [] if budget_bytes is None else kept_files.all_in(_files_dirs(store))
     used_s = {layer.name: store.used_s(layer.name) for layer in layers}
-    # An explicit budget is the user's, who knows what is about to start.
     lately = time.time() - (LATELY_S if budget_bytes is None else 0.0)
-    staying = mounted([layer.name for layer in layers])
-    staying |= {name for name, when in used_s.items() if when > lately}
-    chosen = to_remove(layers, used_s, staying, limit)
+    staying = {name for name, when in used_s.items() if when > lately}
+    used_s |= {one.name: one.used_s for one in files}
+    items: list[Layer | KeptFiles] = [*layers, *files]
+    staying |= mounted([one.name for one in items])
+    chosen = to_remove(items, used_s, staying, limit)
     if dry_run:
         return chosen
-    gone = []
-    for layer in chosen:
+    gone: list[Layer | KeptFiles] = []
+    for one in chosen:
         with contextlib.suppress(ImageError):  # a runner has it since
-            store.remove(layer.name)
-            gone.append(layer)
+            kept_files.remove(one) if isinstance(one, KeptFiles) else store.remove(one.name)
+            gone.append(one)
     store.remove_leftovers()
     for folder in _files_dirs(store):
-        _remove_old_files(folder)
+        kept_files.remove_old(folder, mounted)
+    return gone
+
+
+def remove_files(store: LayerStore) -> list[KeptFiles]:
+    """Remove all copies of local files that no runner has; those that went."""
+    files = kept_files.all_in(_files_dirs(store))
+    staying = mounted([one.name for one in files])
+    gone = [one for one in files if one.name not in staying]
+    for one in gone:
+        kept_files.remove(one)
     return gone
 
 
@@ -129,32 +160,14 @@ def _files_dirs(store: LayerStore) -> list[Path]:
     return places if own in places else [own]
 
 
-def _remove_old_files(folder: Path) -> None:
-    """Remove local files that nothing has used for long, and what killed clients left."""
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            age_s = time.time() - entry.stat().st_mtime
-            if age_s > (LATELY_S * 6 if entry.name.startswith(".") else _FILES_KEPT_S):
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
 def usage(store: LayerStore) -> Usage:
     """What images take on this machine."""
     layers = _as_here(store)
     return Usage(
         layers=len(layers),
         size_bytes=sum(layer.size_bytes for layer in layers),
-        files_bytes=sum(map(_size_of, _files_dirs(store))),
-        cache_bytes=_size_of(store.root / "cache") + _size_of(store.root / "tools"),
+        files_bytes=sum(map(kept_files.disk_bytes, _files_dirs(store))),
+        cache_bytes=sum(kept_files.disk_bytes(store.root / one) for one in ("cache", "tools")),
         budget_bytes=budget_of(store.root),
         free_bytes=shutil.disk_usage(_on_disk(store.root)).free,
     )
-
-
-def _size_of(folder: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-    return total

@@ -29,7 +29,7 @@ from typing import Any
 
 from rekindle.blobs import erofs
 from rekindle.exception import LayerError
-from rekindle.linux import device_files, mounts, namespaces, processes
+from rekindle.linux import device_files, holes, mounts, namespaces, processes
 from rekindle.linux.libc import libc
 from rekindle.linux.mount_points import pivot
 
@@ -166,7 +166,7 @@ def _copy(source: str, target: str, name: str) -> None:
     if not os.path.isdir(source):
         if os.path.isdir(place):
             raise OSError(f"{target} is a folder already, and a file is to be put there")
-        shutil.copy2(source, place)
+        holes.copy(source, place)
         return
     for folder, folders, names in os.walk(source):
         into = os.path.join(place, os.path.relpath(folder, source))
@@ -175,7 +175,7 @@ def _copy(source: str, target: str, name: str) -> None:
             there = os.path.join(into, name)
             if os.path.islink(there) or os.path.isfile(there):
                 os.unlink(there)
-            shutil.copy2(os.path.join(folder, name), there, follow_symlinks=False)
+            holes.copy(os.path.join(folder, name), there)
 
 
 # ---- commands ----------------------------------------------------------------------------------

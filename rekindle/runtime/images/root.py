@@ -116,7 +116,7 @@ class RootMaker:
         for file, place in request.packed:
             self._mount_packed(file, place)
         laid = self._laid(request)
-        more = tuple(Shown(source, target) for target, source in laid.shown.items())
+        more = tuple(Shown(source, target, laid=True) for target, source in laid.shown.items())
         request = replace(
             request,
             shown=(*(one for one in request.shown if not one.laid), *more),
@@ -233,6 +233,7 @@ class RootMaker:
 
 def _furnish(request: RootRequest, devices: str, links: Mapping[str, str]) -> None:
     """After the pivot: absolute paths are the root's, relative ones the machine's."""
+    _refuse_inside(request, links)
     mounts.mount(devices.lstrip("/"), "/dev", flags=_EVERYTHING)
     mounts.make_read_only("/dev", bound=True)
     mounts.mount("tmpfs", "/dev/shm", "tmpfs", _SHM_FLAGS, "mode=1777")
@@ -251,6 +252,28 @@ def _furnish(request: RootRequest, devices: str, links: Mapping[str, str]) -> No
         _show(one)
     for target, text in links.items():
         _make_link(target, text)
+
+
+def _refuse_inside(request: RootRequest, links: Mapping[str, str]) -> None:
+    """Refuse a local file or folder whose place is in another directory of the machine's, such as a
+    volume: its mount point would be made there. Raises OSError."""
+    others = [
+        (os.path.realpath(one.target), one.target)
+        for one in request.shown
+        if not one.laid and os.path.isdir(one.source.lstrip("/"))
+    ]
+    places = {one.target: os.path.realpath(one.target) for one in request.shown if one.laid}
+    for target in links:
+        folder, name = os.path.split(target)
+        places[target] = os.path.join(os.path.realpath(folder), name)
+    for target, place in places.items():
+        for other, named in others:
+            if place == other or place.startswith(f"{other}/"):
+                raise OSError(
+                    errno.EINVAL,
+                    f"a local file or folder is to be shown at {target}, which is in what is "
+                    f"mounted at {named}: give it a place outside of that",
+                )
 
 
 def _show(one: Shown) -> None:

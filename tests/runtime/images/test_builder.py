@@ -238,6 +238,19 @@ def test_lines_of_a_dockerfile_know_what_the_image_below_them_sets(
     assert files_of(etc) == {"etc/data"} and files_of(work) == {"work/data"}
 
 
+def test_holes_of_local_files_take_no_disk_in_a_layer(store: LayerStore, tmp_path: Path) -> None:
+    source = tmp_path / "given"
+    source.mkdir()
+    with open(source / "large", "wb") as file:
+        file.truncate(1 << 28)
+        file.write(b"data")
+    built, _ = build(base().add_local_dir(source, "/given", copy=True), store)
+    copied = built.lowers[0] / "given" / "large"
+    assert copied.stat().st_size == 1 << 28 and copied.stat().st_blocks * 512 < 1 << 20
+    (layer,) = (one for one in store.all() if one.title.startswith("add_local_dir"))
+    assert layer.size_bytes < 1 << 20
+
+
 def test_no_line_of_a_secret_of_several_lines_is_printed(store: LayerStore) -> None:
     """A key, for example: what is printed is looked at line by line."""
     secret = Secret.from_dict({"KEY": "first-abcdef\n  second-ghijkl \nend\n", "PART": "abcdef"})

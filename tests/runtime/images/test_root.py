@@ -185,6 +185,36 @@ def test_local_files_lie_over_the_images_in_the_order_given(
     with_maker(tmp_path, scenario)
 
 
+def test_nothing_is_made_in_a_volume_for_local_files(
+    tmp_path: Path, layers: tuple[Path, Path]
+) -> None:
+    volume, file = tmp_path / "volume", _tree(tmp_path / "file", cfg="file") + "/cfg"
+    volume.mkdir()
+    (layers[1] / "link").symlink_to("/data")
+    linked = tmp_path / "linked"
+    linked.symlink_to("elsewhere")
+
+    async def scenario(spawner: Spawner, client: RootClient) -> None:
+        for at, (source, target) in enumerate(
+            [
+                (file, "/data/conf/cfg"),
+                (str(tmp_path / "file"), "/data"),
+                (file, "/link/conf/cfg"),  # the image leads there
+                (str(linked), "/data/linked"),
+            ]
+        ):
+            request = RootRequest(
+                lowers=tuple(map(str, layers)),
+                place=str(tmp_path / f"root-{at}"),
+                shown=(Shown(str(volume), "/data", False), Shown(source, target, laid=True)),
+            )
+            with pytest.raises(StartError, match=f"shown at {target}, which is in what is mounted"):
+                await client.make(request)
+            assert list(volume.iterdir()) == []
+
+    with_maker(tmp_path, scenario)
+
+
 def test_a_root_that_cannot_be_made_says_why_and_the_next_one_is_made(
     tmp_path: Path, layers: tuple[Path, Path]
 ) -> None:

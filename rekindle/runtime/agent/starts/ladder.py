@@ -58,7 +58,7 @@ class Starter(Becoming):
 
     async def _start(self, forced: Strategy | None, pending: PendingStart) -> Runner:
         self.gpus.check()
-        if await provide(self.context, self.revision):
+        if await provide(self.context, self.revision, self.say):
             pending.clock.mark(Phase.IMAGE)
         if forced is not None:
             return await self._start_forced(forced, pending)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+from collections.abc import Callable
 
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -13,9 +15,15 @@ from rekindle.wire.images import ImageSpec, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 
 
-async def provide(context: NodeContext, revision: Revision) -> bool:
+def _nobody(_line: str) -> None:
+    """Is told."""
+
+
+async def provide(
+    context: NodeContext, revision: Revision, say: Callable[[str], None] = _nobody
+) -> bool:
     """Have the image of a revision, and a source of roots for it, where it has one; whether it was
-    waited for. Raises StartError."""
+    waited for. ``say`` is told what takes long. Raises StartError."""
     if not revision.spec.image or _is_there(context, revision):
         return False
     async with revision.providing:
@@ -34,7 +42,7 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
                 functools.partial(builder.ensure, spec, ask_secrets=ask)
             )
             if image is not None:
-                await context.layers.have(image)
+                await context.layers.have(image, say)
         except Error as error:
             raise StartError(f"the image of {revision.label}: {error}") from error
         if image is not None:
@@ -51,6 +59,8 @@ def _is_there(context: NodeContext, revision: Revision) -> bool:
     image = revision.image
     if not revision.image_is_known or image is None:
         return revision.image_is_known
+    if not all(os.path.exists(source) for source, _target in image.mounts):
+        return False  # copies of local files that were removed: who finds it anew says so
     return image.is_there() and context.layers.serves(image)
 
 

@@ -2,8 +2,9 @@
 
 A layer that came from the store is one file, which is mounted in the roots that are made of it. It
 is a lazy file at first; what the first starts of all nodes are known to touch comes first, and once
-it has been quiet for a while, the rest. When all is here, it becomes an ordinary file. Without FUSE
-it is fetched whole before the first start. A part that cannot be had ends who reads it.
+it has been quiet for a while, the rest. When all is here, it becomes an ordinary file. Where there
+is no FUSE, or no room among lazy files, it is fetched whole before the first start. A part that
+cannot be had ends who reads it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rekindle.blobs.lazy.client import LazyFiles, Opened
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import (
     BlobError,
+    BlobRoomError,
     Error,
     ImageError,
     SetupError,
@@ -73,45 +75,58 @@ class StoredLayers:
 
     # ---- having --------------------------------------------------------------------------------
 
-    async def have(self, image: BuiltImage) -> None:
+    async def have(self, image: BuiltImage, say: Callable[[str], None]) -> None:
         """Have the layers of an image so that roots can be made of it; those that were built here
-        are pushed. Raises BlobError, ImageError."""
+        are pushed. ``say`` is told what takes long. Raises BlobError, ImageError."""
         local = LayerStore()
         # The base first: what runs first reads from there.
         names = [place.parent.name for place in reversed(image.packed)]
-        await asyncio.gather(*(self._have_one(local, name) for name in names))
+        await asyncio.gather(*(self._have_one(local, name, say) for name in names))
         if names and not self._watching:
             self._watching = True
             self._spawn(self._watch())
         if self.blobs is not None:
             self._spawn(self._push([lower.parent.name for lower in reversed(image.lowers)]))
 
-    async def _have_one(self, local: LayerStore, name: str) -> None:
+    async def _have_one(self, local: LayerStore, name: str, say: Callable[[str], None]) -> None:
         layer, place = local.get(name), str(local.place(name))
         if layer is None or local.packed(name).exists():
             return
         stored = local.stored(name)
         lazy = self._lazy_of(stored)
-        if lazy is None or stored is None:
-            self.packed.arriving.pop(place, None)
+        if lazy is not None and stored is not None:
+            if place in self.packed.arriving:
+                return
             try:
-                await asyncio.to_thread(_have_whole, local, layer)
-            finally:
-                if local.get(name) is None:
-                    self._pushed.discard(name)  # it is built anew, and put there in its place
-            return
-        if place in self.packed.arriving:
-            return
-        self._layers[stored.blob] = layer
+                await self._have_lazily(local, layer, stored.blob, lazy)
+                return
+            except BlobRoomError as error:
+                say(f"layer {name[:12]} ({layer.title}) is fetched whole first: {error}")
+                log.warning("layer is fetched whole", extra=kv(layer=name, reason=error))
+        self.packed.arriving.pop(place, None)
         try:
-            opened = await asyncio.to_thread(lazy.look, stored.blob)
+            await asyncio.to_thread(_have_whole, local, layer)
+        finally:
+            if local.get(name) is None:
+                self._pushed.discard(name)  # it is built anew, and put there in its place
+
+    async def _have_lazily(
+        self, local: LayerStore, layer: Layer, blob: str, lazy: LazyFiles
+    ) -> None:
+        """Raises ImageError, and BlobRoomError where there is no room for such a file."""
+        place = str(local.place(layer.name))
+        self._layers[blob] = layer
+        try:
+            opened = await asyncio.to_thread(lazy.look, blob)
+        except BlobRoomError:
+            raise
         except BlobError as error:
-            self._note(layer, stored.blob, str(error), type(error).__name__)
+            self._note(layer, blob, str(error), type(error).__name__)
             raise ImageError(sharing.explained(layer, str(error))) from error
         if place in self.packed.arriving:  # for another function, meanwhile
             return
         self.packed.arriving[place] = opened.path
-        self._spawn(self._complete(local, layer, stored.blob, opened))
+        self._spawn(self._complete(local, layer, blob, opened))
 
     def _lazy_of(self, stored: StoredLayer | None) -> LazyFiles | None:
         """What serves a layer before it is here; None where it is to be fetched whole."""

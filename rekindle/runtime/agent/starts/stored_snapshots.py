@@ -29,6 +29,7 @@ from rekindle.exception import (
     BlobDamagedError,
     BlobError,
     BlobNotFoundError,
+    BlobRoomError,
     Error,
     InvalidError,
     SetupError,
@@ -151,16 +152,22 @@ class StoredSnapshots:
             return snapshot
 
     def _bring(self, ref: Ref) -> Snapshot:
-        if self.lazy is None:
-            with contextlib.ExitStack() as cleanup:
-                size = int(ref.about["bytes"])
-                made = draft.begin(self.snapshots, ref.name, needs_bytes=size)
-                cleanup.callback(made.discard)
-                manifest = self._unbundle(ref, made.path)
-                for name, blob in ref.about["files"].items():
-                    _check(name, manifest)
-                    transfer.fetch(self.blobs, blob, made.path / name, mode=0o400)
-                return made.adopt(manifest)
+        if self.lazy is not None:
+            try:
+                return self._bring_lazily(ref, self.lazy)
+            except BlobRoomError as error:
+                log.warning("snapshot is fetched whole", extra=kv(key=ref.name, reason=error))
+        with contextlib.ExitStack() as cleanup:
+            size = int(ref.about["bytes"])
+            made = draft.begin(self.snapshots, ref.name, needs_bytes=size)
+            cleanup.callback(made.discard)
+            manifest = self._unbundle(ref, made.path)
+            for name, blob in ref.about["files"].items():
+                _check(name, manifest)
+                transfer.fetch(self.blobs, blob, made.path / name, mode=0o400)
+            return made.adopt(manifest)
+
+    def _bring_lazily(self, ref: Ref, lazy: LazyFiles) -> Snapshot:
         directory = self.scratch / ref.name
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700)
@@ -169,12 +176,12 @@ class StoredSnapshots:
         try:
             for name, blob in ref.about["files"].items():
                 _check(name, manifest)
-                os.symlink(self.lazy.open(blob, _chunks(ranges, name)), directory / name)
+                os.symlink(lazy.open(blob, _chunks(ranges, name)), directory / name)
             carried.put_together(directory, directory, manifest)
             carried.trust(directory, manifest)
         except BaseException:
             for blob in ref.about["files"].values():
-                self.lazy.give_up(blob)
+                lazy.give_up(blob)
             raise
         snapshot = Snapshot(ref.name, directory, manifest)
         self.arriving[directory] = Arriving(snapshot, dict(ref.about["files"]))

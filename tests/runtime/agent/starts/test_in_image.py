@@ -123,7 +123,7 @@ def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) 
     async def roots_of(*_given: object) -> str:
         return "roots"
 
-    async def have(_image: BuiltImage) -> None:
+    async def have(_image: BuiltImage, _say: object) -> None:
         """Its layers were built here."""
 
     layers = SimpleNamespace(have=have, serves=lambda _image: True)
@@ -151,9 +151,14 @@ def test_an_image_is_looked_for_once_and_again_where_its_layers_are_gone(
     assert _provide(monkeypatch, revision, lambda _spec: again)
     assert revision.image is again and revision.forgotten == 1
     layer.rmdir()
-    other = dataclasses.replace(image, lowers=(), layers=())
+    shown = ((tmp_path / "shown", "/shown"),)
+    other = dataclasses.replace(image, lowers=(), layers=(), mounts=shown)
     assert _provide(monkeypatch, revision, lambda _spec: other)
     assert revision.image is other and revision.forgotten == 2
+    # So are copies of local files that were removed: what finds it says so.
+    assert _provide(monkeypatch, revision, lambda _spec: other) and revision.forgotten == 3
+    (tmp_path / "shown").touch()
+    assert not _provide(monkeypatch, revision, None)
 
 
 def test_the_nodes_own_files_are_no_image(monkeypatch: pytest.MonkeyPatch) -> None:

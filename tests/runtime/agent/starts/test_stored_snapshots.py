@@ -166,3 +166,21 @@ def test_without_fuse_a_snapshot_is_fetched_whole_and_it_is_said(
         assert (await h.call(table, "all")).value == total
 
     run(second, scenario, store_url=url)
+
+
+@needs_fuse
+def test_a_snapshot_that_has_no_room_among_lazy_files_is_fetched_whole(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    part, _total = _make(home, url)
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(table, "part", 40 * _MIB)
+        assert (outcome.strategy, outcome.value) == ("restore", part)
+        assert h.revision(table).tracker.snapshot.path.parent == second / "snapshots"
+        assert "snapshot is fetched whole" in caplog.messages
+
+    run(second, scenario, store_url=url, lazy_bytes=_MIB)
