@@ -136,6 +136,47 @@ def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> N
     )
 
 
+BREAKS = """
+import rekindle
+
+app = rekindle.App("breaks-{least}")
+
+@app.function()
+def one():
+    return 1
+
+@app.cls(min_containers={least})
+class Broken:
+    @rekindle.enter()
+    def begin(self):
+        self.value = {value}
+
+    @rekindle.method()
+    def get(self):
+        return self.value
+"""
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_a_class_that_does_not_start_replaces_none_that_works(shared: Home, least: int) -> None:
+    """One that nobody has called yet, and one of which an idle runner is kept."""
+
+    def text(value: str) -> str:
+        return BREAKS.format(least=least, value=value)
+
+    name, script = f"breaks-{least}", shared.script(text("41"), "breaks.py")
+    shared.rekindle("deploy", script)
+    if least:
+        (app_id,) = (one["app_id"] for one in app_list(shared, "list") if one["name"] == name)
+        wait_until(lambda: app_id in held_apps(shared), "the runner that is kept")
+    script.write_text(text("1 // 0"))
+    ended = shared.rekindle("deploy", script, status=1)
+    assert "version 2, does not start, so version 1 stays: Broken: ZeroDiv" in ended.err
+    call = f"import rekindle; print(rekindle.Cls.from_name('{name}', 'Broken')().get.remote())"
+    assert shared.python("-c", call).out == "41\n"
+    shared.rekindle("app", "stop", name, "--yes")
+
+
 RESTARTS = """
 import json, os, sys
 import rekindle

@@ -1,8 +1,9 @@
 """A new version's first start, before it takes the place of one that works.
 
 Tried is each function of which the present version has runners just now, as these are not there
-any more afterwards; where it has none, the first function. The runners that come of it stay, for
-the first calls.
+any more afterwards; each class that can be made without arguments, as its hooks run nowhere else;
+and one function of each module, image and set of volumes that nothing of that is of. The runners
+that come of it stay, for the first calls.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from rekindle.controller.core import Core
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App, Function
-from rekindle.exception import StartError
+from rekindle.exception import DeserializationError, StartError
+from rekindle.wire import class_parameters
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy
+from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 2
 #: What it waits for, the present version may hold.
 _MOST_FOR_GPU_S = 60.0
+#: Heartbeats come once a second; one that is hung is not waited for.
+_NEWS_S, _LOOK_S = 3.0, 0.02
 
 
 @dataclass(eq=False)
@@ -53,7 +58,10 @@ class FirstStart:
             elif not reply.ok:
                 failed.append(f"{function.name}: {reply.reason}")
 
-        await asyncio.gather(*(one(*tried) for tried in self._tried(app, present)))
+        if present is not None and any(map(_needs_values, app.functions.values())):
+            await self._news()
+        tried = self._tried(app, present)
+        await asyncio.gather(*(one(*each) for each in tried.items()))
         if failed:
             log.warning("a version does not start", extra=kv(app=app.name, reason=failed[0]))
             raise StartError("; ".join(sorted(failed)))
@@ -71,17 +79,33 @@ class FirstStart:
                 return reply
         return None
 
-    def _tried(self, app: App, present: App | None) -> list[tuple[Function, bytes]]:
-        """Functions, each with the parameters of an instance that there is."""
+    async def _news(self) -> None:
+        """Until all agents have said what they have: of calls without the controller, they alone
+        know the parameters."""
+        before = [(agent, agent.heartbeats) for agent in self._core.state.live_agents()]
+        until = asyncio.get_running_loop().time() + _NEWS_S
+        while asyncio.get_running_loop().time() < until and any(
+            agent.heartbeats == count for agent, count in before if agent.outbox is not None
+        ):
+            await asyncio.sleep(_LOOK_S)
+
+    def _tried(self, app: App, present: App | None) -> dict[Function, bytes]:
+        """Functions, each with the parameters of an instance that there is, or can be."""
         known = {function.name: function for function in app.functions.values()}
-        tried = []
-        for function in present.functions.values() if present is not None else ():
-            params = self._in_use(function)
-            if params is not None and function.name in known:
-                tried.append((known[function.name], params))
-        if not tried:
-            # What parameters an instance of a class can have, only its calls tell.
-            tried = [(one, b"") for one in known.values() if one.spec.kind == "function"][:1]
+        tried: dict[Function, bytes] = {}
+        for former in present.functions.values() if present is not None else ():
+            function, params = known.get(former.name), self._in_use(former)
+            if params is not None and function is not None and _fits(function.spec, params):
+                tried[function] = params
+        for function in known.values():
+            if function.spec.kind == "cls" and not _needs_values(function):
+                tried.setdefault(function, _defaults(function.spec))
+        starts = {_start_of(function.spec) for function in tried}
+        for function in sorted(known.values(), key=lambda one: bool(one.spec.gpu)):
+            start = _start_of(function.spec)
+            if function.spec.kind == "function" and start not in starts:
+                starts.add(start)
+                tried[function] = b""
         return tried
 
     def _in_use(self, function: Function) -> bytes | None:
@@ -96,3 +120,28 @@ class FirstStart:
             if direct.function_id == function_id and (runs or direct.leases):
                 return direct.params
         return b"" if runs and function.spec.kind == "function" else None
+
+
+def _start_of(spec: FunctionSpec) -> tuple[object, ...]:
+    """Equal for what starts alike, but for the hooks of a class."""
+    return spec.module, spec.program, spec.image, spec.volumes
+
+
+def _needs_values(function: Function) -> bool:
+    """Whether only its calls tell what parameters an instance can have."""
+    return any(one.default is None for one in function.spec.parameters)
+
+
+def _defaults(spec: FunctionSpec) -> bytes:
+    """What an instance has that is made without arguments."""
+    values = {one.name: one.value() for one in spec.parameters}
+    return class_parameters.pack(spec.name, {k: v for k, v in values.items() if v is not None})
+
+
+def _fits(spec: FunctionSpec, params: bytes) -> bool:
+    """Whether an instance of another version can be one of this."""
+    try:
+        given = class_parameters.unpack(params).keys()
+    except DeserializationError:  # of a program of another version of rekindle
+        return False
+    return given == {one.name for one in spec.parameters}
