@@ -319,6 +319,32 @@ def test_a_detached_run_goes_on_without_its_program(home: Home, gate: Gate) -> N
     wait_until(lambda: not home.status()["apps"], "the end of its app")
 
 
+def test_an_app_that_is_not_deployed_is_stopped_by_its_id_or_name(
+    shared: Home, shared_gate: Gate
+) -> None:
+    """Detached, its program killed, and with a program that hears of it."""
+    shared.script(DETACHED.format(gate=Gate.SOURCE), "detached.py")
+    command = ("run", "-d", "-n", "slow", "detached.py::waits", "--path", shared_gate.directory)
+    gone, there = (shared.start_rekindle(*command) for _ in range(2))
+    for program in (gone, there):
+        program.until("waiting")
+    gone.kill()
+    ids = [str(one["app_id"]) for one in app_list(shared, "list") if one["name"] == "slow"]
+    shown = shared.rekindle("app", "list").out
+    assert len(ids) == 2 and all(app_id in shown for app_id in ids)
+    refused = shared.rekindle("app", "stop", "slow", "--yes", status=1).err
+    assert "2 programs run an app 'slow'" in refused and all(app_id in refused for app_id in ids)
+    for app_id in ids:
+        info = json.loads(shared.rekindle("app", "info", app_id, "--json").out)
+        assert (info["name"], info["state"], info["app_id"]) == ("slow", "ephemeral", app_id)
+    assert "slow" in shared.rekindle("app", "stop", "slo", "--yes", status=1).err
+    for name in (ids[0], "slow"):
+        assert shared.rekindle("app", "stop", name, "--yes").out.startswith("Stopped slow (ap-")
+    assert "slow" not in [one["name"] for one in app_list(shared, "list")]
+    ended = there.end()
+    assert ended.status == 1 and "the app 'slow' was closed" in ended.err
+
+
 TAGS = """
 import rekindle
 
