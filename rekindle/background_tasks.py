@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class BackgroundTasks:
@@ -27,6 +29,13 @@ class BackgroundTasks:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    async def to_its_end(self, work: Coroutine[Any, Any, T], name: str | None = None) -> T:
+        """Its value; it goes on in the background where whoever waits for that is cancelled."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)  # an error is its waiter's
+        return await asyncio.shield(task)
 
     async def finish(self) -> None:
         """Wait until all have ended, those included that are spawned meanwhile."""

@@ -1,4 +1,4 @@
-"""``rekindle app``: what is deployed, its versions, and their end."""
+"""``rekindle app``: what is deployed and what programs run; versions, and the end of both."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.logs import logs
 from rekindle.cli.options import app_named, confirm, environment_option, is_chosen, yes_option
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import deploying
 from rekindle.sdk.environments import environment_of
 from rekindle.wire import rekindle_pb2 as pb
@@ -17,16 +18,44 @@ from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict
 
+#: They have half a minute.
+_EXIT_HOOKS_S = 60.0
+
 
 @click.group(cls=CommandGroup)
 def app() -> None:
-    """Look at deployed apps; stop them, roll them back."""
+    """Look at apps; stop them, roll deployed ones back."""
 
 
 def _known(wanted: str = "") -> list[pb.DeployedApp]:
     client = operator.connect()
     request = pb.DeployedAppsRequest(app=app_named(wanted))
     return list(operator.request(client, "DeployedApps", request, pb.DeployedAppsReply).apps)
+
+
+def _find(wanted: str) -> pb.DeployedApp | pb.AppStatus:
+    """The deployed app of a name or id, else the one that a program runs, or ran detached.
+
+    Raises NotFoundError; InvalidError where several programs run one of the name.
+    """
+    try:
+        return _known(wanted)[0]
+    except NotFoundError as error:
+        status = operator.report(operator.connect(), pools=False)
+        running = [one for one in status.apps if not one.version]
+        named = app_named(wanted)  # an id stays one
+        found = [one for one in running if named in (one.app_id, one.name)]
+        if not found and running:
+            names = sorted({repr(one.name) for one in running})
+            raise NotFoundError(f"{error}; programs run {', '.join(names)}") from None
+        if not found:
+            raise
+    if len(found) > 1:
+        ids = ", ".join(one.app_id for one in found)
+        raise InvalidError(
+            f"{len(found)} programs run an app {wanted!r}; name one by its id: {ids}"
+        )
+    return found[0]
 
 
 @app.command("list")
@@ -45,7 +74,7 @@ def list_(as_json: bool) -> None:
         {
             **_named(one.name),
             "app_id": one.app_id,
-            "state": "ephemeral",
+            "state": _state(one),
             "version": None,
             "tag": "",
             "deployed": None,
@@ -62,7 +91,9 @@ def list_(as_json: bool) -> None:
         where = environment_of(None)
         click.echo(f"No app is deployed in {where}. `rekindle deploy FILE` has one stay.")
         return
-    table = tables.table("App", "State", ">Version", "Tag", "Deployed", ">Functions", ">Undone")
+    table = tables.table(
+        "App", "State", ">Version", "Tag", "Deployed", ">Functions", ">Undone", "Id"
+    )
     for row in rows:
         table.add_row(
             row["name"],
@@ -72,8 +103,14 @@ def list_(as_json: bool) -> None:
             tables.ago(row["deployed"]) if row["deployed"] else "-",
             str(row["functions"]),
             str(row["undone"]),
+            row["app_id"] or "-",
         )
     tables.console().print(table)
+
+
+def _state(one: pb.AppStatus) -> str:
+    """Of an app that is not deployed."""
+    return "closing" if one.closing else "ephemeral"
 
 
 def _named(known_as: str) -> dict[str, str]:
@@ -100,35 +137,45 @@ def _row(one: pb.DeployedApp, open_now: dict[str, pb.AppStatus]) -> dict[str, An
 @click.argument("name")
 @tables.json_option
 def info(name: str, as_json: bool) -> None:
-    """Show one deployed app: its version, its functions, and how many inputs they have."""
-    found = _known(name)[0]
-    status = operator.report(operator.connect(), pools=False)
-    functions = [
-        {"name": one.name, "function_id": one.function_id, "undone": one.undone}
-        for app in status.apps
-        if app.app_id == found.app_id
-        for one in app.functions
-    ]
-    if as_json:
-        value = as_dict(found)
+    """Show an app, by its name or id: its version, its functions, how many inputs they have."""
+    found = _find(name)
+    if isinstance(found, pb.AppStatus):
+        functions = _functions(found)
+        value: dict[str, Any] = {"app_id": found.app_id, "state": _state(found)}
+        rows = [("State", _state(found)), ("Id", found.app_id)]
+    else:
+        status = operator.report(operator.connect(), pools=False)
+        of_it = [one for one in status.apps if one.app_id == found.app_id]
+        functions = [function for one in of_it for function in _functions(one)]
+        value = {**as_dict(found), "tag": found.versions[0].tag}
         del value["versions"]
-        value |= _named(found.name)
-        tables.print_json({**value, "tag": found.versions[0].tag, "functions": functions})
+        rows = _rows(found)
+    if as_json:
+        tables.print_json({**value, **_named(found.name), "functions": functions})
         return
-    newest = found.versions[0]
-    rows = [
-        ("Name", split_name(found.name)[1]),
-        ("Environment", split_name(found.name)[0]),
+    environment, own_name = split_name(found.name)
+    rows = [("Name", own_name), ("Environment", environment), *rows]
+    rows += [("Function", f"{one['name']} ({one['undone']} undone)") for one in functions]
+    tables.console().print(tables.listing(rows))
+
+
+def _functions(one: pb.AppStatus) -> list[dict[str, Any]]:
+    return [
+        {"name": of.name, "function_id": of.function_id, "undone": of.undone}
+        for of in one.functions
+    ]
+
+
+def _rows(found: pb.DeployedApp) -> list[tuple[str, str]]:
+    return [
         ("State", "stopped" if found.stopped else "deployed"),
         ("Version", str(found.version)),
         ("Deployed", tables.ago(found.at)),
-        ("Tag", newest.tag or "-"),
+        ("Tag", found.versions[0].tag or "-"),
         ("Id", found.app_id or "-"),
         ("Tags", ", ".join(f"{key}={value}" for key, value in sorted(found.tags.items())) or "-"),
         ("Ending", f"{len(found.draining)} former version(s)" if found.draining else "-"),
     ]
-    rows += [("Function", f"{one['name']} ({one['undone']} undone)") for one in functions]
-    tables.console().print(tables.listing(rows))
 
 
 @app.command()
@@ -169,16 +216,25 @@ def history(name: str, as_json: bool) -> None:
 @click.argument("name")
 @yes_option
 def stop(name: str, yes: bool) -> None:
-    """End a deployed app: what is queued and runs is cancelled. Its versions stay."""
-    found = _known(name)[0]
+    """End an app, by its name or id: what is queued and runs is cancelled.
+
+    The versions of a deployed one stay. One that a program runs, or ran detached, is gone.
+    """
+    found = _find(name)
+    if isinstance(found, pb.AppStatus):
+        confirm(f"Stop {found.name} ({found.app_id}), which is not deployed?", yes=yes)
+        request = pb.CloseAppRequest(app_id=found.app_id)
+        operator.request(
+            *(operator.connect(), "CloseApp", request, pb.CloseAppReply, _EXIT_HOOKS_S)
+        )
+        click.echo(f"Stopped {found.name} ({found.app_id}).")
+        return
     if found.stopped:
         click.echo(f"{found.name} is stopped already.")
         return
     confirm(f"Stop {found.name}, version {found.version}?", yes=yes)
-    # Exit hooks have half a minute.
-    operator.request(
-        operator.connect(), "StopApp", pb.StopAppRequest(app=found.name), pb.DeployedApp, 60.0
-    )
+    stopping = pb.StopAppRequest(app=found.name)
+    operator.request(operator.connect(), "StopApp", stopping, pb.DeployedApp, _EXIT_HOOKS_S)
     click.echo(f"Stopped {found.name}. `rekindle app rollback {found.name}` has it back.")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -62,6 +63,22 @@ def streamed(
     return handler
 
 
+def to_its_end(
+    handle: Callable[[Any, Request, Context], Coroutine[Any, Any, Reply]],
+) -> Callable[[Any, Request, Context], Awaitable[Reply]]:
+    """Have a unary handler do what it began, also when the client that asked goes meanwhile.
+
+    For what changes more than one thing: cancelled between two, an app would be closing for ever.
+    """
+
+    @functools.wraps(handle)
+    async def handler(self: ControllerService, request: Request, context: Context) -> Reply:
+        tasks = self._parts.core.tasks
+        return await tasks.to_its_end(handle(self, request, context), handle.__name__)
+
+    return handler
+
+
 def answering(service: type[T]) -> type[T]:
     """The same for all handlers of a service."""
     for name, method in list(vars(service).items()):
@@ -96,6 +113,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             blob_threshold_bytes=self._parts.config.blob_threshold_bytes,
         )
 
+    @to_its_end
     async def RegisterApp(
         self, request: pb.RegisterAppRequest, context: Context
     ) -> pb.RegisterAppReply:
@@ -110,6 +128,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         async for event in self._parts.apps.hold(request.app_id):
             yield event
 
+    @to_its_end
     async def CloseApp(self, request: pb.CloseAppRequest, context: Context) -> pb.CloseAppReply:
         await self._parts.apps.close(request.app_id)
         return pb.CloseAppReply()
@@ -133,6 +152,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             parameters=parameter_messages(function.spec.parameters),
         )
 
+    @to_its_end
     async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
         function = await self._parts.variants.make(request)
         return pb.FunctionHandle(
@@ -170,6 +190,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             if results:
                 yield pb.ResultBatch(results=results)
 
+    @to_its_end
     async def Taken(self, request: pb.TakenRequest, context: Context) -> pb.TakenReply:
         await self._parts.retention.taken(request)
         return pb.TakenReply()
@@ -182,6 +203,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         names.check_call_id(request.call_id)
         return await self._parts.nested.of_call(request.call_id)
 
+    @to_its_end
     async def CancelCall(
         self, request: pb.CancelCallRequest, context: Context
     ) -> pb.CancelCallReply:
@@ -195,12 +217,15 @@ class ControllerService(pb_grpc.ControllerServicer):
     ) -> pb.DeadLettersReply:
         return await self._parts.letters.listed(request)
 
+    @to_its_end
     async def Replay(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
         return await self._parts.letters.replay(request)
 
+    @to_its_end
     async def Drop(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
         return await self._parts.letters.drop(request)
 
+    @to_its_end
     async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
         return await self._parts.pools.set_pool(request)
 
@@ -267,6 +292,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         app = self._parts.deployments.find(request.app).name if request.app else ""
         return await self._parts.schedule_report.make(app)
 
+    @to_its_end
     async def RunSchedule(
         self, request: pb.RunScheduleRequest, context: Context
     ) -> pb.ScheduledRun:
@@ -277,6 +303,7 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
         return pb.MetricsReply(text=await self._parts.scrape.text())
 
+    @to_its_end
     async def PutSecret(self, request: pb.PutSecretRequest, context: Context) -> pb.SecretInfo:
         return await self._parts.secrets.put(request)
 
@@ -288,11 +315,13 @@ class ControllerService(pb_grpc.ControllerServicer):
     ) -> pb.ListSecretsReply:
         return pb.ListSecretsReply(secrets=await self._parts.secrets.listed(request.environment))
 
+    @to_its_end
     async def DeleteSecret(
         self, request: pb.DeleteSecretRequest, context: Context
     ) -> pb.DeleteSecretReply:
         return pb.DeleteSecretReply(deleted=await self._parts.secrets.delete(request))
 
+    @to_its_end
     async def RotateSecretKey(
         self, request: pb.RotateSecretKeyRequest, context: Context
     ) -> pb.RotateSecretKeyReply:
@@ -303,16 +332,19 @@ class ControllerService(pb_grpc.ControllerServicer):
     ) -> pb.ListEnvironmentsReply:
         return pb.ListEnvironmentsReply(environments=await self._parts.environments.listed())
 
+    @to_its_end
     async def CreateEnvironment(
         self, request: pb.EnvironmentRequest, context: Context
     ) -> pb.EnvironmentInfo:
         return await self._parts.environments.create(request.name)
 
+    @to_its_end
     async def DeleteEnvironment(
         self, request: pb.EnvironmentRequest, context: Context
     ) -> pb.EnvironmentInfo:
         return await self._parts.environments.delete(request.name)
 
+    @to_its_end
     async def RenameEnvironment(
         self, request: pb.RenameEnvironmentRequest, context: Context
     ) -> pb.EnvironmentInfo:

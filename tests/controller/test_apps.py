@@ -11,6 +11,7 @@ from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import as_dict, spec_of
+from rekindle.wire.version import PROTOCOL
 from tests.controller.harness import (
     Client,
     FakeAgent,
@@ -154,6 +155,27 @@ async def test_closing_waits_for_exit_hooks_and_keeps_their_output(shared: Insta
         await agent.send(app_closed=pb.AppClosed(app_id=app_id))
         await closing
         assert await logs.read() is grpc.aio.EOF
+
+
+@in_loop
+async def test_closing_goes_on_when_the_program_that_asked_for_it_is_gone(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.confirms_closing = False
+        app_id, _ = await client.register("app", spec())
+        logs = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        closing = client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        await agent.closes.get()
+        closing.cancel()
+        # Answered on the same connection after the controller has heard of that.
+        await client.call("Hello", pb.HelloRequest(protocol=PROTOCOL))
+        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        assert await logs.read() is grpc.aio.EOF
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await client.call("Lookup", pb.LookupRequest(app_id=app_id, name="double"))
+        assert isinstance(from_rpc_error(refused.value), exception.NotFoundError)
 
 
 @in_loop

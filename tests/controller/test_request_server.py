@@ -15,7 +15,15 @@ from rekindle.sdk.connection.link import Link, LostError, Stream
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.version import PROTOCOL
-from tests.controller.harness import TOKEN, Client, Instance, in_loop, new_id, running_instance
+from tests.controller.harness import (
+    TOKEN,
+    Client,
+    FakeAgent,
+    Instance,
+    in_loop,
+    new_id,
+    running_instance,
+)
 
 
 def linked(instance: Instance, token: str = TOKEN) -> Link:
@@ -77,6 +85,27 @@ async def test_an_app_is_held_for_as_long_as_the_connection_is(shared: Instance)
         lines = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
         link.close()
         assert [line async for line in lines] == []  # they end when the app is closed
+
+
+@in_loop
+async def test_closing_an_app_goes_on_when_the_connection_that_asked_for_it_is_gone(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.confirms_closing = False
+        app_id = new_id("ap")
+        link = await in_thread(lambda: linked(shared))
+        await in_thread(link.ask("RegisterApp", form(app_id)).wait)
+        lines = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        link.ask("CloseApp", {"app_id": app_id})
+        assert await agent.closes.get() == app_id
+        link.close()
+        # Of another connection, after the end of that one has been read.
+        other = await in_thread(lambda: linked(shared))
+        await in_thread(other.ask("Hello", {"protocol": PROTOCOL}).wait)
+        other.close()
+        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        assert [line async for line in lines] == []
 
 
 def test_who_waits_is_told_when_the_controller_is_killed_and_none_is_taken_for_one() -> None:

@@ -136,6 +136,47 @@ def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> N
     )
 
 
+BREAKS = """
+import rekindle
+
+app = rekindle.App("breaks-{least}")
+
+@app.function()
+def one():
+    return 1
+
+@app.cls(min_containers={least})
+class Broken:
+    @rekindle.enter()
+    def begin(self):
+        self.value = {value}
+
+    @rekindle.method()
+    def get(self):
+        return self.value
+"""
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_a_class_that_does_not_start_replaces_none_that_works(shared: Home, least: int) -> None:
+    """One that nobody has called yet, and one of which an idle runner is kept."""
+
+    def text(value: str) -> str:
+        return BREAKS.format(least=least, value=value)
+
+    name, script = f"breaks-{least}", shared.script(text("41"), "breaks.py")
+    shared.rekindle("deploy", script)
+    if least:
+        (app_id,) = (one["app_id"] for one in app_list(shared, "list") if one["name"] == name)
+        wait_until(lambda: app_id in held_apps(shared), "the runner that is kept")
+    script.write_text(text("1 // 0"))
+    ended = shared.rekindle("deploy", script, status=1)
+    assert "version 2, does not start, so version 1 stays: Broken: ZeroDiv" in ended.err
+    call = f"import rekindle; print(rekindle.Cls.from_name('{name}', 'Broken')().get.remote())"
+    assert shared.python("-c", call).out == "41\n"
+    shared.rekindle("app", "stop", name, "--yes")
+
+
 RESTARTS = """
 import json, os, sys
 import rekindle
@@ -276,6 +317,32 @@ def test_a_detached_run_goes_on_without_its_program(home: Home, gate: Gate) -> N
     gate.open()
     assert home.python("get.py", call_id).out == "went on\n"
     wait_until(lambda: not home.status()["apps"], "the end of its app")
+
+
+def test_an_app_that_is_not_deployed_is_stopped_by_its_id_or_name(
+    shared: Home, shared_gate: Gate
+) -> None:
+    """Detached, its program killed, and with a program that hears of it."""
+    shared.script(DETACHED.format(gate=Gate.SOURCE), "detached.py")
+    command = ("run", "-d", "-n", "slow", "detached.py::waits", "--path", shared_gate.directory)
+    gone, there = (shared.start_rekindle(*command) for _ in range(2))
+    for program in (gone, there):
+        program.until("waiting")
+    gone.kill()
+    ids = [str(one["app_id"]) for one in app_list(shared, "list") if one["name"] == "slow"]
+    shown = shared.rekindle("app", "list").out
+    assert len(ids) == 2 and all(app_id in shown for app_id in ids)
+    refused = shared.rekindle("app", "stop", "slow", "--yes", status=1).err
+    assert "2 programs run an app 'slow'" in refused and all(app_id in refused for app_id in ids)
+    for app_id in ids:
+        info = json.loads(shared.rekindle("app", "info", app_id, "--json").out)
+        assert (info["name"], info["state"], info["app_id"]) == ("slow", "ephemeral", app_id)
+    assert "slow" in shared.rekindle("app", "stop", "slo", "--yes", status=1).err
+    for name in (ids[0], "slow"):
+        assert shared.rekindle("app", "stop", name, "--yes").out.startswith("Stopped slow (ap-")
+    assert "slow" not in [one["name"] for one in app_list(shared, "list")]
+    ended = there.end()
+    assert ended.status == 1 and "the app 'slow' was closed" in ended.err
 
 
 TAGS = """

@@ -272,6 +272,13 @@ def hold(path):
     finally:
         print("cleaned up")
 
+@app.function()
+def hold_twice(path, again):
+    try:
+        wait_at(path)
+    finally:
+        wait_at(again)
+
 @app.cls()
 class Queued:
     @rekindle.method()
@@ -289,6 +296,10 @@ def main(path: str):
 @app.local_entrypoint()
 def spawned(path: str):
     Queued().hold.spawn(path).get()
+
+@app.local_entrypoint()
+def twice(path: str, again: str):
+    hold_twice.remote(path, again)
 """
 )
 
@@ -322,6 +333,25 @@ def test_after_ctrl_c_nothing_of_a_run_is_left_in_what_is_up(shared: Home) -> No
     # Of other tests' programs that were killed, inputs may go on for a moment.
     wait_until(lambda: shared.status()["agents"][0]["in_flight"] == 0, "the agent to have none")
     assert shared.run(shared.script(PLAIN, "after.py")).out.endswith("it is 8\n")
+
+
+def test_a_second_ctrl_c_ends_the_program_at_once_and_the_app_all_the_same(shared: Home) -> None:
+    first, again = Gate(shared.scripts / "gate-first"), Gate(shared.scripts / "gate-again")
+    script = shared.script(HELD)
+    program = shared.start_rekindle(
+        *("run", f"{script}::twice", "--path", first.directory, "--again", again.directory)
+    )
+    program.until("waiting")
+    program.interrupt()
+    program.until("waiting", times=2)  # its app is being closed, which waits for it
+    program.interrupt()
+    assert program.end().status == 130
+    with again:
+        again.open()
+        wait_until(
+            lambda: "held" not in [app["name"] for app in shared.status()["apps"]],
+            "the end of an app whose program is gone",
+        )
 
 
 def test_a_help_page_names_the_options_of_the_entrypoint(shared: Home) -> None:

@@ -54,7 +54,6 @@ class Deployments:
     _retiring: Retiring
     _clock: Callable[[], float] = time.time
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
-    _running: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property
     def _known(self) -> dict[str, Deployment]:
@@ -249,10 +248,7 @@ class Deployments:
             async with lock:
                 return await step()
 
-        task: asyncio.Task[T] = asyncio.create_task(run(), name=f"deploy {name}")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        return await self._core.tasks.to_its_end(run(), f"deploy {name}")
 
     async def _unchanged(self, deployment: Deployment, tag: str) -> pb.DeployReply:
         if tag and tag != deployment.present.tag:

@@ -1,8 +1,9 @@
 """A new version's first start, before it takes the place of one that works.
 
 Tried is each function of which the present version has runners just now, as these are not there
-any more afterwards; where it has none, the first function. The runners that come of it stay, for
-the first calls.
+any more afterwards; each class that can be made without arguments, as its hooks run nowhere else;
+and one function of each module, image and set of volumes that nothing of that is of. The runners
+that come of it stay, for the first calls.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from rekindle.controller.core import Core
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App, Function
-from rekindle.exception import StartError
+from rekindle.exception import DeserializationError, StartError
+from rekindle.wire import class_parameters
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import for_others
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy
+from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 2
 #: What it waits for, the present version may hold.
 _MOST_FOR_GPU_S = 60.0
+#: Heartbeats come once a second; one that is hung is not waited for.
+_NEWS_S, _LOOK_S = 3.0, 0.02
 
 
 @dataclass(eq=False)
@@ -54,7 +59,10 @@ class FirstStart:
             elif not reply.ok:
                 failed.append(f"{function.name}: {reply.reason}")
 
-        await asyncio.gather(*(one(*tried) for tried in self._tried(app, present, notes)))
+        if present is not None and any(map(_needs_values, app.functions.values())):
+            await self._news()
+        tried = self._tried(app, present, notes)
+        await asyncio.gather(*(one(*each) for each in tried.items()))
         if failed:
             log.warning("a version does not start", extra=kv(app=app.name, reason=failed[0]))
             raise StartError("; ".join(sorted(failed)))
@@ -72,31 +80,45 @@ class FirstStart:
                 return reply
         return None
 
-    def _tried(
-        self, app: App, present: App | None, notes: list[str]
-    ) -> list[tuple[Function, bytes]]:
-        """Functions, each with the parameters of an instance that there is, as it takes them now.
+    async def _news(self) -> None:
+        """Until all agents have said what they have: of calls without the controller, they alone
+        know the parameters."""
+        before = [(agent, agent.heartbeats) for agent in self._core.state.live_agents()]
+        until = asyncio.get_running_loop().time() + _NEWS_S
+        while asyncio.get_running_loop().time() < until and any(
+            agent.heartbeats == count for agent, count in before if agent.outbox is not None
+        ):
+            await asyncio.sleep(_LOOK_S)
 
-        ``notes`` gets why one has none.
+    def _tried(self, app: App, present: App | None, notes: list[str]) -> dict[Function, bytes]:
+        """Functions, each with the parameters of an instance that there is, or can be.
+
+        ``notes`` gets why one that has runners has none.
         """
         known = {function.name: function for function in app.functions.values()}
-        tried = []
-        for function in present.functions.values() if present is not None else ():
-            params, new = self._in_use(function), known.get(function.name)
-            if params is None or new is None:
+        tried: dict[Function, bytes] = {}
+        for former in present.functions.values() if present is not None else ():
+            function, params = known.get(former.name), self._in_use(former)
+            if params is None or function is None:
                 continue
-            if function.spec.parameters != new.spec.parameters:
-                params = for_others(new.name, new.spec.parameters, params)
+            if former.spec.parameters != function.spec.parameters:
+                params = _as_taken_now(function, params)
             if params is not None:
-                tried.append((new, params))
-            else:
+                tried[function] = params
+            elif _needs_values(function):
                 notes.append(
-                    f"{new.name} was not started first: it has to be given other parameters than "
-                    f"those that it runs with"
+                    f"{function.name} was not started first: it has to be given other parameters "
+                    f"than those that it runs with"
                 )
-        if not tried:
-            # What parameters an instance of a class can have, only its calls tell.
-            tried = [(one, b"") for one in known.values() if one.spec.kind == "function"][:1]
+        for function in known.values():
+            if function.spec.kind == "cls" and not _needs_values(function):
+                tried.setdefault(function, _defaults(function.spec))
+        starts = {_start_of(function.spec) for function in tried}
+        for function in sorted(known.values(), key=lambda one: bool(one.spec.gpu)):
+            start = _start_of(function.spec)
+            if function.spec.kind == "function" and start not in starts:
+                starts.add(start)
+                tried[function] = b""
         return tried
 
     def _in_use(self, function: Function) -> bytes | None:
@@ -111,3 +133,27 @@ class FirstStart:
             if direct.function_id == function_id and (runs or direct.leases):
                 return direct.params
         return b"" if runs and function.spec.kind == "function" else None
+
+
+def _start_of(spec: FunctionSpec) -> tuple[object, ...]:
+    """Equal for what starts alike, but for the hooks of a class."""
+    return spec.module, spec.program, spec.image, spec.volumes
+
+
+def _needs_values(function: Function) -> bool:
+    """Whether only its calls tell what parameters an instance can have."""
+    return any(one.default is None for one in function.spec.parameters)
+
+
+def _defaults(spec: FunctionSpec) -> bytes:
+    """What an instance has that is made without arguments."""
+    values = {one.name: one.value() for one in spec.parameters}
+    return class_parameters.pack(spec.name, {k: v for k, v in values.items() if v is not None})
+
+
+def _as_taken_now(function: Function, params: bytes) -> bytes | None:
+    """Parameters of an instance of another version; None where this one takes them not."""
+    try:
+        return for_others(function.name, function.spec.parameters, params)
+    except DeserializationError:  # of a program of another version of rekindle
+        return None
