@@ -14,7 +14,7 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from rekindle.forkserver import thread_pools
+from rekindle.forkserver import holes, thread_pools
 from rekindle.linux import memory
 
 #: The descriptor of the control pipe in every template.
@@ -43,6 +43,7 @@ def quiesce() -> None:
     # copy their pages by writing collector marks into them.
     gc.freeze()
     memory.return_freed_memory()
+    holes.fill()
 
 
 _collects = False
