@@ -28,13 +28,19 @@ _HOLE = re.compile(rb"(?<=\x01)\x00{1,%d}(?=\x01|\Z)" % _MOST_PAGES)
 
 
 def fill() -> None:
-    """Fill those of this process's own anonymous memory. Raises OSError where /proc cannot be read;
-    what the kernel does not fill stays as it is."""
-    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+    """Fill those of this process's own anonymous memory. Where it cannot be seen or done, its areas
+    stay in pieces: that takes time, and nothing else."""
+    try:
+        pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # a kernel without it
+    try:
         for area in list(maps.mappings()):
             if area.permissions == "rw-p" and area.path in ("", "[heap]"):
-                for start, size in _holes(pagemap.fileno(), area):
+                for start, size in _holes(pagemap, area):
                     memory.populate_for_writing(start, size)
+    finally:
+        os.close(pagemap)
 
 
 def _holes(pagemap: int, area: maps.Mapping) -> Iterator[tuple[int, int]]:
