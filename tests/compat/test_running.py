@@ -48,6 +48,25 @@ _PROGRAM = """
     def shares(n):
         return n
 
+    @app.function(min_containers=2)
+    def stays():
+        return 1
+
+    @app.function(buffer_containers=1)
+    def busy():
+        while not (HERE / "busy no more").exists():
+            time.sleep(0.01)
+
+    def pools():
+        def runners(function, count):
+            return until(lambda: function.get_current_stats().num_total_runners == count)
+
+        before = busy.get_current_stats().num_total_runners
+        call = busy.spawn()
+        found = [runners(stays, 2), before, runners(busy, 2)]
+        (HERE / "busy no more").touch()
+        return [*found, call.get()]
+
     def nested(factor):
         @app.function(serialized=True)
         def inner(n):
@@ -203,7 +222,8 @@ _PROGRAM = """
     @app.local_entrypoint()
     async def main():
         def all_of_it():
-            common_files = writes.remote()
+            of_pools = pools()  # before others fill the node
+            writes.remote()
             by_hand = modal.Function.from_name("running", "count")
             several = shares.with_options(timeout=5).with_options(max_containers=2)
             other = variables.with_options(secrets=[modal.Secret.from_dict({{"NEW": "2"}})])
@@ -225,6 +245,7 @@ _PROGRAM = """
                 "no method": raised(lambda: a.nothing),
                 "threads": together(Threads), "tasks": together(Tasks),
                 "gathered": gathered(),
+                "pools": of_pools,
                 "cancellations": cancellations(),
                 "retried": again.remote("retried"),
                 "retried, spawned": again.spawn("spawned").get(),
@@ -282,6 +303,11 @@ class TestFunction:
         assert value == 3
         assert plain == ["function", "1", "1", None, None]
         assert stacked == ["app", "1", None, "2", "3"]
+
+    def test_some_runners_stay_and_one_more_is_there_while_it_is_busy(
+        self, found: dict[str, Any]
+    ) -> None:
+        assert found["pools"] == [True, 0, True, None]
 
     def test_items_that_nobody_reads_warn(self, found: dict[str, Any]) -> None:
         assert found["never read"] == ["NeverIteratedWarning"]
