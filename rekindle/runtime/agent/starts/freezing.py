@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rekindle.exception import SnapshotCreateError, StartError
+from rekindle.exception import Error, SnapshotCreateError
 from rekindle.linux import processes
 from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
@@ -61,7 +61,7 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
         except UserCodeFailed as error:
             tracker.failed(f"loading failed: {error}", for_good=False)
             return
-        except (SnapshotCreateError, StartError, TimeoutError, OSError) as error:
+        except (Error, TimeoutError, OSError) as error:
             for_good = isinstance(error, CannotBeFrozenError)
             tracker.failed(str(error), for_good=for_good)
             say(f"no snapshot of {revision.label}: {error}")

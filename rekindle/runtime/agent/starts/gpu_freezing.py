@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rekindle.exception import GpuError, SnapshotCreateError, StartError
+from rekindle.exception import Error
 from rekindle.linux import processes
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.gpu_lending import Loan
@@ -95,7 +95,7 @@ async def freeze(
         except UserCodeFailed as error:
             tracker.failed(f"loading failed: {error}", for_good=False)
             return
-        except (SnapshotCreateError, StartError, GpuError, TimeoutError, OSError) as error:
+        except (Error, TimeoutError, OSError) as error:
             for_good = isinstance(error, freezing.CannotBeFrozenError)
             tracker.failed(str(error), for_good=for_good)
             say(f"no GPU snapshot of {revision.label}: {error}; {INSTEAD}")

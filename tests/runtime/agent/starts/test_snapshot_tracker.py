@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,9 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rekindle.exception import InternalFailure
+from rekindle.exception import ImageError, InternalFailure, VolumeError
+from rekindle.runtime.agent.starts import freezing
 from rekindle.runtime.agent.starts import snapshot_tracker as tracker_module
 from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.spec import FunctionSpec
@@ -61,6 +65,28 @@ def test_one_that_cannot_be_made_is_not_tried_again_but_one_that_failed_is_later
     tracker.not_before = 0.0
     assert tracker.wanted()
     assert tracker.reason == "no space"
+
+
+@pytest.mark.parametrize(
+    "error", [VolumeError("no folder"), ImageError("no layer"), OSError("no space")], ids=repr
+)
+def test_whatever_went_wrong_with_making_one_it_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fails(*_: object) -> Snapshot:
+        raise error
+
+    async def freeze() -> None:
+        context = SimpleNamespace(freezing=asyncio.Lock())
+        revision = SimpleNamespace(tracker=tracker, label="app.function")
+        await freezing.freeze(cast(NodeContext, context), cast(Revision, revision), said.append)
+
+    monkeypatch.setattr(freezing, "_make", fails)
+    tracker, said = _frozen(SnapshotState.ABSENT), list[str]()
+    asyncio.run(freeze())
+    assert said == [f"no snapshot of app.function: {error}"]
+    tracker.not_before = 0.0
+    assert tracker.wanted()
 
 
 def test_it_is_tried_a_bounded_number_of_times() -> None:
