@@ -27,7 +27,7 @@ def loop_runs() -> bool:
 def warn(what: str, *, iterates: bool) -> None:
     """Warn of a call of ``.what()`` by the first frame that is not ours; once for each line."""
     frame = _caller()
-    call = _with_aio(frame) or f"....{what}.aio(...)"
+    call = _with_aio(frame, what) or f"....{what}.aio(...)"
     instead = f"async for item in {call}:" if iterates else f"await {call}"
     warn_at(frame, f".{what}()", instead)
 
@@ -60,8 +60,11 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE
 
 
-def _with_aio(frame: FrameType) -> str:
-    """The call that is made now, as it stands in its line, in its asyncio form; "" if unknown."""
+def _with_aio(frame: FrameType, what: str) -> str:
+    """The call of ``.what()`` that is made now, as it stands in its line, in its asyncio form.
+
+    "" where it is not known, and where something else calls it: ``d[key]``, ``len(d)``.
+    """
     positions = frame.f_code.co_positions()
     line, last_line, begin, end = next(
         itertools.islice(positions, frame.f_lasti // 2, None), (None, None, None, None)
@@ -74,6 +77,13 @@ def _with_aio(frame: FrameType) -> str:
     except (SyntaxError, ValueError):
         return ""  # the file has changed since it was loaded
     if not isinstance(call, ast.Call) or call.func.end_col_offset is None:
+        return ""
+    if isinstance(call.func, ast.Name):
+        named = frame.f_locals.get(call.func.id, frame.f_globals.get(call.func.id))
+        is_it = hasattr(named, "aio")
+    else:
+        is_it = isinstance(call.func, ast.Attribute) and call.func.attr == what
+    if not is_it:
         return ""
     at = call.func.end_col_offset
     return (raw[:at] + b".aio" + raw[at:]).decode()

@@ -12,6 +12,7 @@ from typing import Any
 from rekindle.exception import NotFoundError, VolumeBusyError
 from rekindle.execution import volumes as here
 from rekindle.execution.context import is_local
+from rekindle.sdk import loop_warning
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import meant_by
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
@@ -116,6 +117,9 @@ class EphemeralVolume(Block[Any]):
         self._held: AbstractContextManager[VolumeRecord] | None = None
 
     def __enter__(self) -> Any:
+        if loop_warning.loop_runs():
+            what = "with Volume.ephemeral():"
+            loop_warning.warn_of_with(what, f"async {what}")
         self._held = Registry.default().ephemeral()
         made = self._held.__enter__()
         return self._make(made.name, EPHEMERAL)

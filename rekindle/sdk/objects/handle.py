@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
-from rekindle.sdk import checks
+from rekindle.sdk import checks, loop_warning
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
@@ -309,6 +309,9 @@ class Ephemeral(Block[H]):
         self._hold: _Hold | None = None
 
     def __enter__(self) -> H:
+        if loop_warning.loop_runs():
+            what = f"with {self._cls.__name__}.ephemeral():"
+            loop_warning.warn_of_with(what, f"async {what}")
         link = link_of("")
         asked: dict[str, object] = {"kind": self._cls._kind, "environment": self._environment}
         asked |= {"by": _who(), "access": True}

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from rekindle.exception import NotFoundError
-from rekindle.sdk import user_frames
+from rekindle.sdk import loop_warning, user_frames
 from rekindle.wire.object_frames import Reply, Request
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Bound(Generic[P, R]):
         self._body = body
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if loop_warning.loop_runs():
+            loop_warning.warn(self._body.__name__, iterates=False)
         owner, steps = self._owner, self._body(self._owner, *args, **kwargs)
         try:
             request = next(steps)
@@ -93,6 +95,8 @@ class BoundIterator(Generic[P, V]):
         self._body = body
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[V]:
+        if loop_warning.loop_runs():
+            loop_warning.warn(self._body.__name__, iterates=True)
         return _iterate(self._owner, self._body(self._owner, *args, **kwargs))
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[V, None]:
