@@ -122,13 +122,7 @@ def run(
     terminate = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(session, "announce", None)
     monkeypatch.setattr(notes, "shown", True)
-    monkeypatch.setattr("rekindle.sdk.program.main_module._loaded", {})
-    modules, path = dict(sys.modules), list(sys.path)
     yield Cli(capsys)
-    for name in set(sys.modules) - set(modules):
-        if "program" in name:
-            del sys.modules[name]
-    sys.path[:] = path
     signal.signal(signal.SIGTERM, terminate)
 
 
