@@ -239,6 +239,10 @@ class ImageError(Error):
     """Root of what can go wrong with an image."""
 
 
+class LayerLostError(ImageError):
+    """The nodes' store has lost or damaged a part of a layer, which is built when needed next."""
+
+
 class ImageBuildError(ImageError):
     """A layer could not be built: the step, the last lines that it printed, and the layer's name.
 

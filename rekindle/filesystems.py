@@ -5,11 +5,15 @@ Knows nothing of what is kept there. fsspec is an optional package, loaded when 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from rekindle.exception import InvalidError, SetupError
+
+#: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
+_WITHOUT_SLASHES = re.compile(r"(?!file:|local:)([A-Za-z][A-Za-z0-9+.-]*):(?!//|:)")
 
 
 def open_url(
@@ -20,6 +24,8 @@ def open_url(
     Raises SetupError, with what to install, and InvalidError for a URL that is none; backends also
     raise types of their own.
     """
+    if (scheme := _WITHOUT_SLASHES.match(url)) is not None:  # it would be taken for a folder here
+        raise InvalidError(f"{what} {url} cannot be used: write {scheme[1]}://")
     try:
         from fsspec.core import url_to_fs
     except ImportError:

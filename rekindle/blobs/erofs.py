@@ -91,9 +91,10 @@ def mount(file: Path, directory: Path) -> None:
         mounts.mount(str(file), str(directory), "erofs", mounts.MS_RDONLY | mounts.MS_NODEV)
     except OSError as error:
         if error.errno not in _NEEDS_A_DEVICE:
+            none = "; `rekindle doctor` says whether this kernel has EROFS"
             raise LayerError(
-                f"{file} cannot be mounted at {directory}: {error.strerror}; `rekindle doctor` "
-                "says whether this kernel has EROFS"
+                f"{file} cannot be mounted at {directory}: {error.strerror}"
+                f"{none if error.errno == errno.ENODEV else ''}"
             ) from error
         argv = ["mount", "-t", "erofs", "-o", "ro,nodev,loop", str(file), str(directory)]
         _run(argv, f"{file} cannot be mounted at {directory} from a loop device")

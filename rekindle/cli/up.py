@@ -93,10 +93,16 @@ def check_store(url: str) -> None:
     from rekindle.blobs.store import open_store
     from rekindle.exception import BlobStoreError
 
+    store = open_store(url)
     try:
-        reach.answer(open_store(url))
+        reach.answer(store)
     except BlobStoreError as error:
         click.echo(f"Nothing is shared with other nodes for now: {error}", err=True)
+        return
+    try:
+        reach.keep(store)
+    except BlobStoreError as error:  # there is no such bucket, or it may only be read
+        click.echo(f"Nothing of this node is shared for now: {error}", err=True)
 
 
 def check_address(address: str) -> None:

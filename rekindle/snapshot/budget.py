@@ -32,14 +32,22 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
+def asked(variable: str) -> int | None:
+    """The size that a variable of the environment says; None where it says nothing.
+
+    Raises InvalidError, naming the variable.
+    """
+    text = os.environ.get(variable, "")
+    try:
+        return parse_size(text) if text else None
+    except InvalidError as error:
+        raise InvalidError(f"{variable}: {error}") from None
+
+
 def of_store(root: Path) -> int:
     """The budget of a store: what the environment says, or the default. Raises InvalidError."""
-    text = os.environ.get(VARIABLE, "")
-    if text:
-        try:
-            return parse_size(text)
-        except InvalidError as error:
-            raise InvalidError(f"{VARIABLE}: {error}") from None
+    if (found := asked(VARIABLE)) is not None:
+        return found
     return min(int(shutil.disk_usage(root).total * DEFAULT_SHARE), DEFAULT_MOST)
 
 

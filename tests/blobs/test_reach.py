@@ -10,7 +10,7 @@ import pytest
 
 from rekindle.blobs import reach
 from rekindle.blobs.objects import open_objects
-from rekindle.blobs.store import BlobStore, Patience
+from rekindle.blobs.store import BlobStore, Patience, open_store
 from rekindle.exception import BlobStoreError, InvalidError
 
 
@@ -67,6 +67,18 @@ def test_nothing_of_it_stays_where_it_cannot_be_read_back(
 def test_a_url_that_names_no_place_is_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="names no place"):
         open_objects(url)
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket", "s3:bucket", "GS:/bucket/folder"])
+def test_a_url_without_its_slashes_is_not_taken_for_a_folder(url: str) -> None:
+    with pytest.raises(InvalidError, match=f"{url} cannot be used: write (s3|gs|GS)://"):
+        open_objects(url)
+    assert not os.path.exists(url.partition("/")[0])
+
+
+def test_the_memory_of_one_process_is_no_store_that_nodes_share() -> None:
+    with pytest.raises(InvalidError, match="'memory://x' is the memory of one process"):
+        open_store("memory://x")
 
 
 @pytest.mark.parametrize("scheme", ["http", "ftp"])

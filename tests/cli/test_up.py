@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.cli.up import check_store
 from tests.sdk.local.test_session import left_over
 from tests.sdk.local.test_supervisor import until
 
@@ -95,10 +96,11 @@ def test_in_the_foreground_it_is_one_process_that_sigterm_ends(home: Path) -> No
 
 
 def test_a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_told_of(home: Path) -> None:
-    for url in ("s3://", "nosuch://x", "not/absolute"):
+    for url in ("s3://", "nosuch://x", "not/absolute", "s3:/bucket", "memory://x"):
         refused = rekindle(home, "up", REKINDLE_STORE_URL=url)
         assert refused.returncode == 1 and url in refused.stderr
     assert not (home / "daemon").exists(), "nothing was started"
+    assert not Path("s3:").exists()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         away = f"ftp://127.0.0.1:{closed.getsockname()[1]}/s"
@@ -111,3 +113,9 @@ def test_a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_told_of(h
         )
         ran = rekindle(home, "run", str(script), REKINDLE_STORE_URL=away)
         assert ran.stdout == "hello\n", ran.stderr
+
+
+def test_a_store_that_keeps_nothing_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    check_store("file:///proc/no-store")  # it has nothing, as one has that is new
+    said = capsys.readouterr().err
+    assert "Nothing of this node is shared for now" in said and "/proc/no-store" in said

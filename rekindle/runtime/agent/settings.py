@@ -13,6 +13,7 @@ import psutil
 from rekindle import paths
 from rekindle.blobs import waiting
 from rekindle.exception import InvalidError
+from rekindle.snapshot import budget
 from rekindle.wire.calldepth import max_depth
 
 
@@ -69,14 +70,15 @@ def gpu_held_mib() -> int | None:
 def lazy_bytes() -> int:
     """``$REKINDLE_LAZY_BYTES``, or a tenth of the disk, 50 GiB at most: what arrives from the store
     may take of the disk; 0: all of it is fetched before it is used. Raises InvalidError for what is
-    no number.
+    no size.
     """
-    text = os.environ.get("REKINDLE_LAZY_BYTES", "")
-    if not text:
-        return min(shutil.disk_usage(paths.home()).total // 10, 50 << 30)
-    if not text.isdecimal():
-        raise InvalidError(f"REKINDLE_LAZY_BYTES={text!r} must be a number of bytes")
-    return int(text)
+    if (asked := budget.asked("REKINDLE_LAZY_BYTES")) is not None:
+        return asked
+    return min(shutil.disk_usage(paths.home()).total // 10, 50 << 30)
+
+
+#: Of what is removed when it is over its budget, which is looked up then.
+_BUDGETS = (budget.VARIABLE, "REKINDLE_IMAGES_BUDGET_BYTES")
 
 
 RESTORE_MODES = ("auto", "mapped", "copied")
@@ -151,3 +153,8 @@ class AgentSettings:
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.
     max_templates: int = 16
+
+    def __post_init__(self) -> None:
+        """Raises InvalidError for a budget that is none, before anything is over it."""
+        for variable in _BUDGETS:
+            budget.asked(variable)

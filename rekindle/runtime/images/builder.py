@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rekindle.exception import Error, ImageBuildError, ImageError
+from rekindle.exception import Error, ImageBuildError, ImageError, LayerLostError
 from rekindle.runtime.images import bases, collecting, places, sharing, steps
 from rekindle.runtime.images.built import BuiltImage, identity
 from rekindle.runtime.images.elsewhere import Elsewhere
@@ -67,7 +67,8 @@ def ensure(
     """Have all layers of an image, and say what a start needs of it; None for the host image.
 
     What is missing comes from the store of blobs that the environment names, where that has it, and
-    is built otherwise; waits where another process builds it. ``secret_values``: variables that
+    is built otherwise, also where the store turns out to have lost or damaged it; waits where
+    another process builds it. ``secret_values``: variables that
     steps ask for; ``ask_secrets``: for those of secrets with names. Raises ImageBuildError with
     the step, its last lines and the layer's name; ImageError for what is missing here;
     InvalidError for a budget that is none.
@@ -77,13 +78,21 @@ def ensure(
     collecting.asked_budget()  # refused before anything is built, not after it
     local = store or LayerStore()
     wanted = [name for step, name in layers(spec.steps) if not step.force]
-    title = spec.base.title
-    elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
-    chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
-    built = chain.build(spec)
-    if chain.made:
-        collecting.collect(chain.store)
-    return built
+    title, lost = spec.base.title, 0
+    while True:
+        elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
+        chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
+        try:
+            built = chain.build(spec)
+        except LayerLostError as error:
+            lost += 1
+            if lost > len(spec.steps):  # each is lost once, and is no layer from then on
+                raise
+            watch(title, str(error))
+            continue
+        if lost or chain.made:
+            collecting.collect(local)
+        return built
 
 
 def missing(spec: ImageSpec, store: LayerStore | None = None) -> list[Step]:
@@ -364,6 +373,8 @@ def _explained(step: Step, name: str, last: deque[str]) -> Iterator[None]:
     """Failures as ImageBuildError, with what the step printed last."""
     try:
         yield
+    except LayerLostError:
+        raise  # of a layer below it: that is built, and this one then
     except steps.StepFailedError as error:
         shown = "".join(f"\n    {line}" for line in last) or " (it printed nothing)"
         raise ImageBuildError(

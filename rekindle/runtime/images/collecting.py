@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Iterable
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from rekindle import paths
-from rekindle.exception import ImageError, InvalidError
+from rekindle.exception import ImageError
 from rekindle.runtime.images import kept_files
 from rekindle.runtime.images.kept_files import KeptFiles
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import FILES, LayerStore, mounted
-from rekindle.snapshot.budget import DEFAULT_MOST, DEFAULT_SHARE, parse_size
+from rekindle.snapshot import budget
 
 VARIABLE = "REKINDLE_IMAGES_BUDGET_BYTES"
 #: What was used so lately is somebody's who is about to start something.
@@ -59,16 +58,14 @@ def budget_of(root: Path) -> int:
     """
     if (asked := asked_budget()) is not None:
         return asked
-    return min(int(shutil.disk_usage(_on_disk(root)).total * DEFAULT_SHARE), DEFAULT_MOST)
+    return min(
+        int(shutil.disk_usage(_on_disk(root)).total * budget.DEFAULT_SHARE), budget.DEFAULT_MOST
+    )
 
 
 def asked_budget() -> int | None:
     """What the environment says; None where it says nothing. Raises InvalidError."""
-    text = os.environ.get(VARIABLE, "")
-    try:
-        return parse_size(text) if text else None
-    except InvalidError as error:
-        raise InvalidError(f"{VARIABLE}: {error}") from None
+    return budget.asked(VARIABLE)
 
 
 def _on_disk(root: Path) -> Path:

@@ -29,6 +29,7 @@ from rekindle.exception import (
     BlobError,
     BlobNotFoundError,
     ImageError,
+    LayerLostError,
     SetupError,
 )
 from rekindle.linux import overlay
@@ -174,7 +175,7 @@ def _unpack(file: Path, root: Path, stored: StoredLayer) -> None:
 def have_whole(local: LayerStore, layer: Layer) -> Path:
     """The one file of a layer, fetched whole where it is not here yet; who calls holds its lock.
 
-    What the store has lost or damaged is no layer any more. Raises ImageError.
+    What the store has lost or damaged is no layer any more: LayerLostError. Raises ImageError.
     """
     file = local.packed(layer.name)
     if file.exists():
@@ -189,8 +190,7 @@ def have_whole(local: LayerStore, layer: Layer) -> Path:
         transfer.fetch(open_store(stored.url), stored.blob, file, mode=0o400)
     except LOST as error:
         local.note_damaged(layer.name, stored.blob)
-        again = "it is not used again, and built here the next time that it is needed"
-        raise ImageError(f"{explained(layer, str(error))}; {again}") from error
+        raise lost(layer, str(error)) from error
     except (BlobError, SetupError) as error:
         raise ImageError(explained(layer, str(error))) from error
     return file
@@ -199,6 +199,12 @@ def have_whole(local: LayerStore, layer: Layer) -> Path:
 def explained(layer: Layer, reason: str) -> str:
     """Why a layer could not be read, naming it; the reason names the store."""
     return f"layer {layer.name[:12]} ({layer.title}) could not be read: {reason}"
+
+
+def lost(layer: Layer, reason: str) -> LayerLostError:
+    """The same of what the store has lost or damaged."""
+    again = "it is not used again, and built here the next time that it is needed"
+    return LayerLostError(f"{explained(layer, reason)}; {again}")
 
 
 # ---- putting it there --------------------------------------------------------------------------

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from rekindle import Image, Secret, Volume
+from rekindle.blobs.store import open_store
 from rekindle.exception import ImageBuildError, ImageError
-from rekindle.runtime.images import tools
+from rekindle.runtime.images import sharing, tools
 from rekindle.runtime.images.builder import ensure, missing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.store import LayerStore
 from rekindle.sdk import image_builds
-from tests.images import BUILDS, base, wheel
+from rekindle.wire.images import names
+from tests.blobs.machine import needs_erofs
+from tests.images import BUILDS, base, own_base, wheel
 
 pytestmark = BUILDS
 
@@ -249,6 +252,30 @@ def test_holes_of_local_files_take_no_disk_in_a_layer(store: LayerStore, tmp_pat
     assert copied.stat().st_size == 1 << 28 and copied.stat().st_blocks * 512 < 1 << 20
     (layer,) = (one for one in store.all() if one.title.startswith("add_local_dir"))
     assert layer.size_bytes < 1 << 20
+
+
+@needs_erofs
+def test_a_step_is_built_on_a_layer_that_is_built_where_the_store_has_it_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = open_store((tmp_path / "store").as_uri())
+    below = base().run_commands("echo below > /below")
+    first, second = (own_base(tmp_path / name) for name in ("first", "second"))
+    build(below, first)
+    name = list(names(below.spec().steps))[-1]
+    for one in names(below.spec().steps):
+        assert sharing.push(blobs, first, one, tmp_path / "scratch")
+    ref = blobs.ref(sharing.KIND, name)
+    assert ref is not None
+    (tmp_path / "store" / "blobs" / ref.blobs[0][:2] / ref.blobs[0]).unlink()
+    monkeypatch.setenv("REKINDLE_STORE_URL", blobs.url)
+    built, said = build(below.run_commands("cat /below > /above"), second)
+    assert (built.lowers[0] / "above").read_text() == "below\n"
+    assert any(
+        f"layer {name[:12]}" in line and "there is no blob" in line for line in said.lines
+    ), said.lines
+    layer = second.get(name)
+    assert layer is not None and layer.packing == ""
 
 
 def test_no_line_of_a_secret_of_several_lines_is_printed(store: LayerStore) -> None:

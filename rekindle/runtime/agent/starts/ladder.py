@@ -51,10 +51,24 @@ class Starter(Becoming):
         """A runner that is ready, by the first step of the ladder that succeeds.
 
         With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
-        UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
+        UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails. Where a layer
+        of its image turns out to be lost meanwhile, it begins again, on one that is built.
         """
         with self.context.activity.start():
-            return await self._start(forced, PendingStart(PhaseClock(began_ns), client))
+            pending, lost = PendingStart(PhaseClock(began_ns), client), 0
+            while True:
+                try:
+                    return await self._start(forced, pending)
+                except (StartError, RunnerLostError) as error:
+                    image, lost = self.revision.image, lost + 1
+                    if image is None or not self.context.layers.is_lost(image):
+                        raise
+                    if lost > len(image.lowers):  # each of them is lost once
+                        raise
+                    note = f"begun again: {error}"
+                pending.notes.append(note)
+                log.warning("start begun again", extra=kv(of=self.revision.label, reason=note))
+                self.say(f"{self.revision.label}: {note}")
 
     async def _start(self, forced: Strategy | None, pending: PendingStart) -> Runner:
         self.gpus.check()

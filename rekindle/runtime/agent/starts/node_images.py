@@ -111,7 +111,8 @@ class NodeImages:
             return await self._client.make(request)
         except StartError as error:
             if why := self.packed.why_lost(request.lowers):
-                raise StartError(f"{error}: {why}") from error
+                log.warning("no root", extra=kv(reason=error))
+                raise StartError(why) from error
             raise
 
     async def let_go(self, places: Sequence[str]) -> None:

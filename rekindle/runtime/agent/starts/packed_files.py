@@ -27,6 +27,8 @@ class PackedFiles:
     arriving: dict[str, Path] = field(default_factory=dict)
     #: Why a layer could not be read, and when that was.
     _reasons: dict[str, tuple[str, float]] = field(default_factory=dict)
+    #: Those of which a part will not come, ever, until they are there anew.
+    _lost: set[str] = field(default_factory=set)
     #: The directory of a root -> places of which it is made.
     _roots: dict[str, Sequence[str]] = field(default_factory=dict)
     #: When a root was made of it last.
@@ -41,9 +43,21 @@ class PackedFiles:
                 found.append((str(file), place))
         return found
 
-    def failed(self, place: str, reason: str) -> None:
-        """A part of it cannot be had."""
+    def failed(self, place: str, reason: str, *, is_lost: bool = False) -> None:
+        """A part of it cannot be had; ``is_lost``: nor ever will be."""
         self._reasons[place] = (reason, time.monotonic())
+        if is_lost:
+            self._lost.add(place)
+
+    def is_lost(self, lowers: Iterable[str]) -> bool:
+        """Whether one of these is to be there anew before anything can be started from it."""
+        return not self._lost.isdisjoint(lowers)
+
+    def are_there(self, lowers: Iterable[str]) -> None:
+        """They are all layers of this machine just now."""
+        for place in self._lost.intersection(lowers):
+            self._lost.discard(place)
+            self._reasons.pop(place, None)
 
     def why_lost(self, lowers: Iterable[str]) -> str:
         """Why a part of one of these could not be read just now; "" where all of it could."""

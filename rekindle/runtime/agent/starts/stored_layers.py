@@ -62,7 +62,8 @@ class StoredLayers:
     let_go: Callable[[list[str]], Awaitable[None]]
     #: Blob -> the layer that it is.
     _layers: dict[str, Layer] = field(default_factory=dict)
-    _pushed: set[str] = field(default_factory=set)
+    #: Layers and the builds of them that were looked after: another build is put there anew.
+    _pushed: set[tuple[str, str]] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,11 +78,19 @@ class StoredLayers:
 
     async def have(self, image: BuiltImage, say: Callable[[str], None]) -> None:
         """Have the layers of an image so that roots can be made of it; those that were built here
-        are pushed. ``say`` is told what takes long. Raises BlobError, ImageError."""
+        are pushed. ``say`` is told what takes long. Raises BlobError, LayerLostError, and other
+        ImageErrors."""
         local = LayerStore()
+        self.packed.are_there(map(str, image.lowers))
+        for place in set(image.lowers).difference(image.packed):
+            self.packed.arriving.pop(str(place), None)  # it was built here meanwhile
         # The base first: what runs first reads from there.
         names = [place.parent.name for place in reversed(image.packed)]
-        await asyncio.gather(*(self._have_one(local, name, say) for name in names))
+        having = (self._have_one(local, name, say) for name in names)
+        # All of them, so that none is found to be lost while it is built upon already.
+        for failed in await asyncio.gather(*having, return_exceptions=True):
+            if failed is not None:
+                raise failed
         if names and not self._watching:
             self._watching = True
             self._spawn(self._watch())
@@ -95,7 +104,7 @@ class StoredLayers:
         stored = local.stored(name)
         lazy = self._lazy_of(stored)
         if lazy is not None and stored is not None:
-            if place in self.packed.arriving:
+            if self._arrives(place, stored.blob):
                 return
             try:
                 await self._have_lazily(local, layer, stored.blob, lazy)
@@ -104,16 +113,13 @@ class StoredLayers:
                 say(f"layer {name[:12]} ({layer.title}) is fetched whole first: {error}")
                 log.warning("layer is fetched whole", extra=kv(layer=name, reason=error))
         self.packed.arriving.pop(place, None)
-        try:
-            await asyncio.to_thread(_have_whole, local, layer)
-        finally:
-            if local.get(name) is None:
-                self._pushed.discard(name)  # it is built anew, and put there in its place
+        await asyncio.to_thread(_have_whole, local, layer)
 
     async def _have_lazily(
         self, local: LayerStore, layer: Layer, blob: str, lazy: LazyFiles
     ) -> None:
-        """Raises ImageError, and BlobRoomError where there is no room for such a file."""
+        """Raises BlobRoomError where there is no room for such a file; LayerLostError, and other
+        ImageErrors."""
         place = str(local.place(layer.name))
         self._layers[blob] = layer
         try:
@@ -122,11 +128,18 @@ class StoredLayers:
             raise
         except BlobError as error:
             self._note(layer, blob, str(error), type(error).__name__)
+            if isinstance(error, sharing.LOST):
+                raise sharing.lost(layer, str(error)) from error
             raise ImageError(sharing.explained(layer, str(error))) from error
-        if place in self.packed.arriving:  # for another function, meanwhile
+        if self._arrives(place, blob):  # for another function, meanwhile
             return
         self.packed.arriving[place] = opened.path
         self._spawn(self._complete(local, layer, blob, opened))
+
+    def _arrives(self, place: str, blob: str) -> bool:
+        """Whether just this blob is what is on its way of a layer: another took its place, else."""
+        path = self.packed.arriving.get(place)
+        return path is not None and path.name == blob
 
     def _lazy_of(self, stored: StoredLayer | None) -> LazyFiles | None:
         """What serves a layer before it is here; None where it is to be fetched whole."""
@@ -142,7 +155,7 @@ class StoredLayers:
             if not opened.hinted and touched:
                 await self._record(layer, blob, touched)
             await asyncio.wrap_future(await asyncio.to_thread(self.lazy.rest, blob))
-            if place not in self.packed.arriving:
+            if not self._arrives(place, blob):
                 return  # the store has it damaged, and it was forgotten
             await asyncio.to_thread(self.lazy.place, blob, local.packed(layer.name))
         except (BlobError, OSError) as error:
@@ -198,6 +211,10 @@ class StoredLayers:
         """Why a part of an image could not be read just now; "" where all of it could."""
         return self.packed.why_lost(map(str, image.packed)) if image is not None else ""
 
+    def is_lost(self, image: BuiltImage | None) -> bool:
+        """Whether the store has lost or damaged a part of an image, which is to be found anew."""
+        return image is not None and self.packed.is_lost(map(str, image.packed))
+
     def serves(self, image: BuiltImage) -> bool:
         """Whether what is on its way of an image still comes."""
         arriving = self.packed.arriving
@@ -217,11 +234,11 @@ class StoredLayers:
     def _note(self, layer: Layer, blob: str, reason: str, kind: str) -> None:
         local = LayerStore()
         place = str(local.place(layer.name))
-        self.packed.failed(place, sharing.explained(layer, reason))
+        self.packed.failed(place, sharing.explained(layer, reason), is_lost=kind in _LOST)
         if kind in _LOST:
             # It will not come, however long it is waited for: it is built here the next time.
-            self._pushed.discard(layer.name)
-            self.packed.arriving.pop(place, None)
+            if self._arrives(place, blob):
+                del self.packed.arriving[place]
             try:
                 local.note_damaged(layer.name, blob)
             except OSError as error:
@@ -234,7 +251,8 @@ class StoredLayers:
         assert self.blobs is not None
         async with self._pushing:
             for name in names:
-                if name in self._pushed or self._closing.is_set():
+                layer = await asyncio.to_thread(LayerStore().get, name)
+                if layer is None or (name, layer.build) in self._pushed or self._closing.is_set():
                     continue
                 began = time.monotonic()
                 try:
@@ -249,7 +267,7 @@ class StoredLayers:
                     # The next start that needs it tries again.
                     log.warning("layer not pushed", extra=kv(layer=name, reason=error))
                     return
-                self._pushed.add(name)
+                self._pushed.add((name, layer.build))
                 took_s = round(time.monotonic() - began, 1)
                 log.info("layer looked after", extra=kv(layer=name, in_store=there, s=took_s))
 
