@@ -91,7 +91,8 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
                     )
             except KeyboardInterrupt:
                 notes.write_note(
-                    f"What was submitted goes on: `rekindle logs {app.app_id}` shows its output."
+                    f"What was spawned goes on, without this program: `rekindle logs {app.app_id}` "
+                    f"shows its output. A remote() or map() that it waited for ends with it."
                     if options.detach
                     else "Stopping."
                 )
@@ -117,7 +118,7 @@ def show_failure(error: BaseException) -> None:
 
 
 def call_of(
-    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: str, **values: Any
+    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: Any, **values: Any
 ) -> Any:
     """The value of the call."""
     what = target.what

@@ -128,6 +128,11 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             context_settings={"ignore_unknown_options": True, "help_option_names": []},
         )
     params = arguments.options_of(function, target.name)
+    by_place = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_ONLY
+    ]
     of_class: list[str] = []
     if isinstance(target.what, Cls):
         raw = target.what._declaration.raw
@@ -157,8 +162,9 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             if value not in (None, False):
                 chosen = replace(chosen, **{param.name: value})
         for_class = {name: given.pop(name) for name in of_class}
+        first = [given.pop(name) for name in by_place]
         return execution.execute(
-            target, chosen, lambda: execution.call_of(target, chosen, for_class, **given)
+            target, chosen, lambda: execution.call_of(target, chosen, for_class, *first, **given)
         )
 
     command = click.Command(

@@ -201,6 +201,7 @@ class Function(FunctionTarget, Generic[P, R]):
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
+        wrap_returned_exceptions: bool = False,
     ) -> AsyncGenerator[R, None]:
         """``map(*iterators, kwargs={}, order_outputs=True, return_exceptions=False)``.
 
@@ -209,6 +210,7 @@ class Function(FunctionTarget, Generic[P, R]):
         are on their way); with ``order_outputs=False`` values come as they are ready; with
         ``return_exceptions=True`` exceptions come in the place of values, otherwise the first one
         is raised and ends it. What ends it early, closing it too, cancels what is left.
+        ``wrap_returned_exceptions`` has no effect, as in Modal.
         """
         from rekindle.sdk.calls import arguments
 
@@ -225,6 +227,7 @@ class Function(FunctionTarget, Generic[P, R]):
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
+        wrap_returned_exceptions: bool = False,
     ) -> AsyncGenerator[R, None]:
         """``starmap(iterator, *, kwargs={}, order_outputs=True, return_exceptions=False)``.
 

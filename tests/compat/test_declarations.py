@@ -272,6 +272,7 @@ class TestCall:
 
         f, call = declared(), modal.FunctionCall.from_id("fc-1")
         many = ["iterators", "kwargs", "order_outputs", "return_exceptions"]
+        many.append("wrap_returned_exceptions")
         assert names(f.map) == many
         assert names(f.starmap) == ["input_iterator", *many[1:]]
         assert names(f.for_each) == ["iterators", "kwargs", "ignore_exceptions"]

@@ -78,8 +78,9 @@ SIGNATURES = {
     "App.include": "inherit_tags",
     "App.local_entrypoint": "name",
     "Function.from_name": "app_name name version environment_name client",
-    "Function.map": "iterators kwargs order_outputs return_exceptions",
-    "Function.starmap": "input_iterator kwargs order_outputs return_exceptions",
+    "Function.map": "iterators kwargs order_outputs return_exceptions wrap_returned_exceptions",
+    "Function.starmap": "input_iterator kwargs order_outputs return_exceptions "
+    "wrap_returned_exceptions",
     "Function.for_each": "iterators kwargs ignore_exceptions",
     "Function.spawn_map": "iterators kwargs",
     "Function.with_concurrency": "max_inputs target_inputs",

@@ -95,6 +95,9 @@ def test_iterators_are_zipped_and_kwargs_shared(controller: FakeController) -> N
     with app.run():
         assert list(add.map([1, 2, 3], [10, 20], kwargs={"z": 100})) == [111, 122]
         assert list(add.starmap([(1, 2), [3, 4]], kwargs={"z": 1})) == [4, 8]
+        assert list(add.starmap([(1, 2)], wrap_returned_exceptions=False)) == [3]
+        with pytest.raises(InvalidError, match=r"2 is a int, not the arguments.*use map"):
+            list(add.starmap([(1, 2), 2]))
 
 
 def test_no_inputs_no_values(controller: FakeController) -> None:
