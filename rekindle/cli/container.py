@@ -16,7 +16,7 @@ import click
 from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.logs import logs as logs_command
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import confirm, environment_option, yes_option
 from rekindle.cli.top_model import runners
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.checks import nearest
@@ -102,12 +102,15 @@ def list_(as_json: bool) -> None:
 @container.command()
 @click.argument("runner_id", metavar="RUNNER")
 @click.option("--graceful", is_flag=True, help="Let it end what it runs; it gets nothing more.")
-def stop(runner_id: str, graceful: bool) -> None:
+@yes_option
+def stop(runner_id: str, graceful: bool, yes: bool) -> None:
     """End a runner. What it runs is run again by another one; its exit hooks run where it is idle.
 
     \b
     rekindle container stop ru-... --graceful
     """
+    if not graceful:
+        confirm(f"End the runner {runner_id} at once?", yes=yes)
     request = pb.StopRunnerRequest(runner_id=runner_id, graceful=graceful)
     operator.request(operator.connect(), "StopRunner", request, pb.StopRunnerReply)
     click.echo(f"{runner_id} {'ends when it has nothing to do' if graceful else 'is ended'}.")

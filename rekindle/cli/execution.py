@@ -114,7 +114,8 @@ def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id
             notes.write(sys.stdout, result if isinstance(result, str) else repr(result), True)
     except KeyboardInterrupt:
         notes.write_note(
-            f"What was submitted goes on: `rekindle logs {app_id}` shows its output."
+            f"What was spawned goes on, without this program: `rekindle logs {app_id}` shows its "
+            f"output. A remote() or map() that it waited for ends with it."
             if options.detach
             else "Stopping."
         )
@@ -132,7 +133,7 @@ def show_failure(error: BaseException) -> None:
 
 
 def call_of(
-    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: str, **values: Any
+    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: Any, **values: Any
 ) -> Any:
     """The value of the call."""
     what = target.what

@@ -9,7 +9,7 @@ import click
 from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
-from rekindle.cli.options import environment_option
+from rekindle.cli.options import confirm, environment_option, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -110,8 +110,10 @@ def state_of(info: pb.CallInfo) -> str:
     is_flag=True,
     help="End the runners at once; other inputs that they had are placed again.",
 )
-def cancel(call_id: str, terminate_containers: bool) -> None:
+@yes_option
+def cancel(call_id: str, terminate_containers: bool, yes: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
+    confirm(f"Cancel the call {call_id}?", yes=yes)
     request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
     met = operator.request(operator.connect(), "CancelCall", request, pb.CancelCallReply)
     if not met.queued and not met.running:

@@ -130,6 +130,11 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
                 f"call it from a local entrypoint, where both can be given"
             )
     params += for_the_class
+    by_place = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_ONLY
+    ]
     taken = {flag for p in params for flag in (*p.opts, *p.secondary_opts)}
     own = [p for p in _own_options() if not taken.intersection(p.opts)]
 
@@ -141,8 +146,9 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             if value not in (None, False):
                 chosen = replace(chosen, **{param.name: value})
         for_class = {str(one.name): given.pop(str(one.name)) for one in for_the_class}
+        first = [given.pop(name) for name in by_place]
         return execution.execute(
-            target, chosen, lambda: execution.call_of(target, chosen, for_class, **given)
+            target, chosen, lambda: execution.call_of(target, chosen, for_class, *first, **given)
         )
 
     command = click.Command(

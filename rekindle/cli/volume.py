@@ -199,7 +199,9 @@ def cp(name: str, paths: tuple[str, ...], recursive: bool, env: str | None) -> N
 @click.argument("name")
 @click.argument("path")
 @click.option("-r", "--recursive", is_flag=True, help="Remove a directory with all in it.")
+@yes_option
 @env_option
-def rm(name: str, path: str, recursive: bool, env: str | None) -> None:
+def rm(name: str, path: str, recursive: bool, yes: bool, env: str | None) -> None:
     """Remove a file or a directory from a volume."""
+    confirm(f"Remove {path} from the volume {name}?", yes=yes)
     _named(name, env).remove_file(path, recursive=recursive)

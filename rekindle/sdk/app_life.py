@@ -60,7 +60,7 @@ class AppLife(AppState):
     def deploy(self) -> Dual[..., Deployed, Awaitable[Deployed]]:
         """``deploy(*, name=None, environment_name=None, tag="", strategy="rolling")``.
 
-        Have it stay, as its next version.
+        Have it stay, as its next version. ``name``: in place of its own; one of them is needed.
 
         It runs on the instance of ``rekindle up`` (or ``$REKINDLE_DIR``), which is brought up where
         it is not. All calls go to the new version at once; the same content again is no new

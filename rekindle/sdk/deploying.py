@@ -13,15 +13,13 @@ from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
 from rekindle.sdk.local import staying
 from rekindle.sdk.program import main_module, registration
-from rekindle.sdk.run import check_may_run, name_from
+from rekindle.sdk.run import check_may_run
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, split_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-
-    from rekindle.sdk.program.main_module import Program
 
 M = TypeVar("M", bound="Message")
 
@@ -55,8 +53,13 @@ def deploy(
     if strategy not in STRATEGIES:
         near = checks.nearest(strategy, STRATEGIES)
         raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
+    name = name or app.name
+    if name is None:  # a file's would take the place of another's app of that name
+        raise InvalidError(
+            "the app has no name, by which it is called and its next version replaces it: write "
+            "rekindle.App('name'), app.deploy(name='name') or `rekindle deploy --name NAME`"
+        )
     script = main_module.current()
-    name = name or app.name or _name_of(script)
     name = environments.app_in(environment, name)
     instance = functools.cache(lambda: staying.begin().wait())
     request = registration.request_for(app, name, new_app_id(), script, instance)
@@ -126,9 +129,3 @@ def set_tags(here: DeployedHere, tags: dict[str, str]) -> None:
 def ask(client: Client, method: str, request: Message, reply: type[M]) -> M:
     """A request of the contract, and its reply."""
     return background().run(client.request(method, request, reply))
-
-
-def _name_of(script: Program | None) -> str:
-    if script is None:
-        raise InvalidError("the app has no name: rekindle.App('name'), or app.deploy(name='name')")
-    return name_from(script.file)

@@ -1,4 +1,4 @@
-"""Says so where a call blocks an event loop, with the line to write instead.
+"""Warns by the user's line; where a call blocks an event loop, with the line to write instead.
 
 Standard library only, and only of what is loaded: a program without asyncio pays one look.
 """
@@ -10,7 +10,9 @@ import itertools
 import linecache
 import sys
 import warnings
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from rekindle.exception import AsyncUsageWarning
 
@@ -39,14 +41,38 @@ def warn_of_with(what: str, instead: str) -> None:
 
 def warn_at(frame: FrameType, what: str, instead: str) -> None:
     """Warn of a line of the user's program."""
-    warnings.warn_explicit(
-        f"{what} blocks the event loop that runs here until it is done. Write: {instead}",
-        AsyncUsageWarning,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        frame.f_globals.get("__name__", "?"),
-        frame.f_globals.setdefault("__warningregistry__", {}),
-    )
+    text = f"{what} blocks the event loop that runs here until it is done. Write: {instead}"
+    Place.of(frame).warn(text, AsyncUsageWarning)
+
+
+@dataclass(slots=True)
+class Place:
+    """A line of the user's program, which need not run any more."""
+
+    _file: str
+    _line: int
+    _globals: dict[str, Any]
+
+    @classmethod
+    def of(cls, frame: FrameType) -> Place:
+        """Where a frame is now."""
+        return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+
+    @classmethod
+    def of_caller(cls) -> Place:
+        """Where the first frame is that is not ours."""
+        return cls.of(_caller())
+
+    def warn(self, text: str, category: type[Warning]) -> None:
+        """Warn of it; of one line once."""
+        warnings.warn_explicit(
+            text,
+            category,
+            self._file,
+            self._line,
+            self._globals.get("__name__", "?"),
+            self._globals.setdefault("__warningregistry__", {}),
+        )
 
 
 def _caller() -> FrameType:

@@ -141,10 +141,15 @@ def test_a_call_has_a_state_in_one_word(info: dict[str, Any], state: str) -> Non
 
 
 def test_cancel_says_what_it_met(fake: Letters) -> None:
-    ended = rekindle(fake.directory, "inputs", "cancel", "fc-some", "--terminate-containers")
+    ended = rekindle(
+        fake.directory, "inputs", "cancel", "--yes", "fc-some", "--terminate-containers"
+    )
     assert ended.stdout == "fc-some: 4 queued inputs and 2 in flight cancelled.\n"
     assert fake.cancelled[0].terminate_containers
-    assert "nothing was left" in rekindle(fake.directory, "inputs", "cancel", "fc-done").stdout
+    assert (
+        "nothing was left"
+        in rekindle(fake.directory, "inputs", "cancel", "--yes", "fc-done").stdout
+    )
     assert not fake.cancelled[1].terminate_containers
 
 
@@ -244,7 +249,7 @@ async def test_a_call_is_cancelled_where_it_waits_and_where_it_runs(shared: Inst
         _, [function_id] = await client.register("stopped", spec("f"))
         call_id = await client.submit(function_id, dict.fromkeys(range(200), b""))
         assign = await agent.assigned.get()
-        told = await run(shared.directory, "cancel", call_id)
+        told = await run(shared.directory, "cancel", "--yes", call_id)
         assert told.startswith(f"{call_id}: ") and "cancelled." in told
         stop = await agent.cancels.get()
         assert stop.call_id == call_id and assign.call_id == call_id

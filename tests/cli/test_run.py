@@ -45,6 +45,10 @@ def words(*args):
     return list(args)
 
 @app.function()
+def placed(a: int, b: int = 2, /, c: int = 3):
+    return [a, b, c]
+
+@app.function()
 def odd(x: dict):
     return x
 
@@ -142,6 +146,10 @@ def test_a_method_takes_parameters_of_its_class_too(run: Cli, script: str) -> No
     assert run("run", f"{script}::Thing.grow", "--size", "5", "--by", "2")[:2] == (0, "7\n")
     assert run("run", f"{script}::Thing")[:2] == (0, "2\n")
     assert run("run", f"{script}::app.Thing.grow")[:2] == (0, "2\n")
+
+
+def test_a_parameter_that_goes_by_its_place_is_an_option_too(run: Cli, script: str) -> None:
+    assert run("run", f"{script}::placed", "--c", "5", "--a", "4")[:2] == (0, "[4, 2, 5]\n")
 
 
 def test_a_parameter_of_bytes_is_given_as_text(run: Cli, script: str) -> None:

@@ -60,8 +60,8 @@ def test_files_go_in_are_moved_about_and_come_out(volume: Terminal) -> None:
     assert "--force replaces it" in volume("put", "data", "folder", status=1)
     volume("put", "data", "folder", "--force")
     volume("cp", "data", "piped", "single/")
-    volume("rm", "data", "single/a")
-    assert "recursive" in volume("rm", "data", "folder", status=1)
+    volume("rm", "-y", "data", "single/a")
+    assert "recursive" in volume("rm", "-y", "data", "folder", status=1)
     listed = json.loads(volume("ls", "data", "-r", "--json"))
     assert {one["path"]: one["size"] for one in listed if one["type"] == "file"} == {
         "folder/a": 1,

@@ -56,12 +56,12 @@ def test_a_runner_is_listed_entered_and_stopped_and_its_input_runs_again(
     assert "what should be run there?" in nothing.err
     assert "begun" in shared.rekindle("container", "logs", runner).out
 
-    assert "is ended" in shared.rekindle("container", "stop", runner).out
+    assert "is ended" in shared.rekindle("container", "stop", "-y", runner).out
     program.until("begun", times=2)  # by another runner
     shared_gate.open()
     ended = program.end()
     assert ended.status == 0 and ended.out.endswith("done\n"), str(ended)
-    unknown = shared.rekindle("container", "stop", "ru-0000000000000000", status=1)
+    unknown = shared.rekindle("container", "stop", "-y", "ru-0000000000000000", status=1)
     assert "container list" in unknown.err
 
 

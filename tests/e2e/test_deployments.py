@@ -345,6 +345,22 @@ def test_an_app_that_is_not_deployed_is_stopped_by_its_id_or_name(
     assert ended.status == 1 and "the app 'slow' was closed" in ended.err
 
 
+def test_a_file_does_not_name_what_is_deployed(shared: Home) -> None:
+    """It would take the place of another app that has that name."""
+    declared = (
+        "import rekindle\n\napp = rekindle.App({name})\n\n@app.function()\ndef f():\n    pass\n"
+    )
+    shared.rekindle("deploy", shared.script(declared.format(name="'letters'"), "first.py"))
+    script = shared.script(declared.format(name=""), "other/letters.py")
+    assert "the app has no name" in shared.rekindle("deploy", script, status=1).err
+    in_program = f"import runpy; runpy.run_path({str(script)!r})['app'].deploy()"
+    assert "the app has no name" in shared.python("-c", in_program, status=1).err
+    assert {one["version"] for one in app_list(shared, "list") if one["name"] == "letters"} == {1}
+    shared.rekindle("deploy", script, "--name", "letters")
+    assert {one["version"] for one in app_list(shared, "list") if one["name"] == "letters"} == {2}
+    shared.rekindle("app", "stop", "letters", "--yes")
+
+
 TAGS = """
 import rekindle
 

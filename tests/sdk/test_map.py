@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import rekindle
 from rekindle.exception import (
     Error,
     InvalidError,
+    NeverIteratedWarning,
     RequestSizeError,
     ResourceExhaustedError,
     SerializationError,
@@ -95,6 +97,9 @@ def test_iterators_are_zipped_and_kwargs_shared(controller: FakeController) -> N
     with app.run():
         assert list(add.map([1, 2, 3], [10, 20], kwargs={"z": 100})) == [111, 122]
         assert list(add.starmap([(1, 2), [3, 4]], kwargs={"z": 1})) == [4, 8]
+        assert list(add.starmap([(1, 2)], wrap_returned_exceptions=False)) == [3]
+        with pytest.raises(InvalidError, match=r"2 is a int, not the arguments.*use map"):
+            list(add.starmap([(1, 2), 2]))
 
 
 def test_no_inputs_no_values(controller: FakeController) -> None:
@@ -166,6 +171,19 @@ def test_what_cannot_be_iterated_is_named(controller: FakeController) -> None:
             square.map(numbers())
         with pytest.raises(InvalidError, match="at least one iterator"):
             square.map()
+
+
+def test_a_map_that_is_dropped_is_warned_of_by_the_line_that_made_it(
+    controller: FakeController,
+) -> None:
+    """As by `rekindle run`, whose own line drops what an entrypoint leaves."""
+    drop = compile("made.clear()", "<ours>", "exec")
+    with app.run(), pytest.warns(NeverIteratedWarning) as caught:
+        made = [add.map([1], [2])]
+        line = sys._getframe().f_lineno - 1
+        exec(drop, {"made": made, "__name__": "rekindle.cli.execution"})
+    (one,) = caught
+    assert (one.filename, one.lineno) == (__file__, line)
 
 
 def test_a_map_that_is_never_iterated_warns(controller: FakeController) -> None:

@@ -48,7 +48,16 @@ def zipped(
 def starred(name: str, iterator: Any, *, blocks: bool) -> AsyncIterator[Any]:
     """Argument tuples of ``starmap(iterator)``; as ``zipped``."""
     _check_iterators(name, "starmap", (iterator,), blocks)
-    return _as_async(iterator, tuple)
+
+    def arguments(item: Any) -> tuple[Any, ...]:
+        if not isinstance(item, Iterable):
+            raise InvalidError(
+                f"{name}.starmap(): {item!r:.60} is a {type(item).__name__}, not the arguments of "
+                f"an input: give tuples, or use map() where each input has one argument"
+            )
+        return tuple(item)
+
+    return _as_async(iterator, arguments)
 
 
 def _check_iterators(name: str, what: str, iterators: tuple[Any, ...], blocks: bool) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rekindle import lazily
 from rekindle.exception import InternalFailure, NeverIteratedWarning
-from rekindle.sdk import user_frames
+from rekindle.sdk import loop_warning, user_frames
 from rekindle.sdk.connection.background import background
 
 if TYPE_CHECKING:
@@ -170,6 +169,7 @@ class BlockingIterator(Iterator[T]):
     def __init__(self, values: AsyncGenerator[T, None], what: str = "") -> None:
         self._values = values
         self._unused = what
+        self._made_at = loop_warning.Place.of_caller() if what else None
 
     def __next__(self) -> T:
         self._unused = ""
@@ -187,8 +187,8 @@ class BlockingIterator(Iterator[T]):
         finish(self._values.aclose())
 
     def __del__(self) -> None:
-        if self._unused:
-            _warn_unused(self._unused, "for")
+        if self._unused and self._made_at is not None:
+            _warn_unused(self._unused, "for", self._made_at)
         self.close()
 
 
@@ -198,6 +198,7 @@ class LoopIterator(AsyncGenerator[T, None]):
     def __init__(self, values: AsyncGenerator[T, None], what: str = "") -> None:
         self._values = values
         self._unused = what
+        self._made_at = loop_warning.Place.of_caller() if what else None
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         return self.asend(None)
@@ -222,13 +223,13 @@ class LoopIterator(AsyncGenerator[T, None]):
         return self._values.aclose()
 
     def __del__(self) -> None:
-        if self._unused:
-            _warn_unused(self._unused, "async for")
+        if self._unused and self._made_at is not None:
+            _warn_unused(self._unused, "async for", self._made_at)
 
 
-def _warn_unused(what: str, loop: str) -> None:
-    warnings.warn(
+def _warn_unused(what: str, loop: str, made_at: loop_warning.Place) -> None:
+    """By the line that made it: where it is let go may be none of the user's."""
+    made_at.warn(
         f"{what}(...) was never iterated, so nothing has run: write `{loop} item in {what}(...)`",
         NeverIteratedWarning,
-        stacklevel=3,
     )
