@@ -81,7 +81,7 @@ class Serving:
                 os.close(one)
             what = (self._reference, self._is_module, self._name)
             with logs.timestamps(self._timestamps):
-                _child(*what, self._held, says, hears)
+                _child(*what, self._held, says=says, hears=hears)
         says.close()
         os.close(hears)
         self._lives[pid] = life

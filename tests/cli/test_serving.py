@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import NoReturn
@@ -17,19 +18,24 @@ from rekindle.cli.serving import Served, Serving
 from rekindle.sdk.deploying import Deployed
 
 
-def _say(says: int, version: int) -> None:
-    os.write(says, json.dumps(asdict(Served(name="app", version=version))).encode() + b"\n")
+#: What a child is given: reference, whether it is a module, name, and the names that are held.
+_Given = str | bool | dict[str, int] | None
+
+
+def _say(says: socket.socket, version: int) -> None:
+    line = json.dumps(asdict(Served(name="app", version=version))).encode() + b"\n"
+    says.sendall(b"\n" + line)  # no lock goes with it
 
 
 def test_a_version_replaces_one_whose_child_ends_just_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def first(_reference: str, _module: bool, _name: None, says: int, hears: int) -> NoReturn:
+    def first(*given: _Given, says: socket.socket, hears: int) -> NoReturn:
         _say(says, 1)
         os.read(hears, 1)
         os._exit(0)
 
-    def second(_reference: str, _module: bool, _name: None, says: int, hears: int) -> NoReturn:
+    def second(*given: _Given, says: socket.socket, hears: int) -> NoReturn:
         (former,) = served._lives
         there = os.pidfd_open(former)
         signal.pidfd_send_signal(there, signal.SIGKILL)
