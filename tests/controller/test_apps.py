@@ -8,6 +8,8 @@ import grpc
 import pytest
 
 from rekindle import exception
+from rekindle.controller.storage.embedded_redis import find_server
+from rekindle.runtime.doctor import check_redis
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import as_dict, spec_of
@@ -315,6 +317,8 @@ async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> 
         assert shown["stats"]["pid"] == 7
         assert shown["connected"]
         assert status["redis"]["aof_enabled"] == 1  # type: ignore[index]
+        of_binary = check_redis(find_server).detail
+        assert of_binary.startswith(f"{status['redis']['redis_version']} (")  # type: ignore[index]
 
 
 @in_loop
