@@ -111,6 +111,8 @@ async def test_closing_cancels_queued_and_running_inputs_and_stops_runners(
         assert {r.status for r in results} == {pb.CANCELLED}
         assert len(results) == 40
         assert len(await client.results(call_id)) == 40  # kept
+        info = await client.call("GetCall", pb.GetCallRequest(call_id=call_id))
+        assert info.cancelled and info.done == 40
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.invoke(function_id)
         assert isinstance(from_rpc_error(caught.value), exception.ExecutionError)
