@@ -112,6 +112,8 @@ class StatusReport:
         except (ServiceError, TimeoutError) as error:
             reason = str(error) or "no answer within a second"
             return pb.RedisStatus(url=url, reason=reason), {}, {}, None
+        if "valkey_version" in info:  # it has the version of a Redis, for clients of that
+            info = {**info, "redis_version": info["valkey_version"]}
         names = pb.RedisStatus.DESCRIPTOR.fields_by_name.keys() & info.keys()
         redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
         return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept

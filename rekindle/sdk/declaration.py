@@ -158,6 +158,13 @@ class Declaration:
         return self.options is not None and self.options.serialized
 
     @property
+    def volume_paths(self) -> list[str]:
+        """Where its runners have volumes, as far as that is known here."""
+        of_app = self.app.volumes if self.app is not None else {}
+        own = self.options.volumes if self.options is not None else {}
+        return [str(path) for path in {**of_app, **own}]
+
+    @property
     def place(self) -> Place | None:
         """Where an import finds it; None where it travels by value."""
         from rekindle.sdk.program.places import place_of

@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk import checks, user_frames
+from rekindle.execution.context import is_local
+from rekindle.sdk import checks, loop_warning, user_frames
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declaration, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
@@ -108,8 +109,14 @@ class Function(FunctionTarget, Generic[P, R]):
         that generator.
 
         A method runs on an object of this process, whose enter hooks run once, before its first
-        call.
+        call. Volumes are not at their paths here, of which a warning is given.
         """
+        if (paths := self._declaration.volume_paths) and is_local():
+            loop_warning.Place.of_caller().warn(
+                f"{self.name}.local() runs in this process, where its volumes are not: "
+                f"{', '.join(paths)} is what this machine has there. `.remote()` runs it with them",
+                UserWarning,
+            )
         if self._binding is not None:
             return self._binding.call(self._method, args, kwargs, method_of)
         raw = self._declaration.raw

@@ -17,7 +17,6 @@ from rekindle.cli import serving
 from rekindle.cli.serving import Served, Serving
 from rekindle.sdk.deploying import Deployed
 
-
 #: What a child is given: reference, whether it is a module, name, and the names that are held.
 _Given = str | bool | dict[str, int] | None
 

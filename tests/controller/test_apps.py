@@ -8,6 +8,8 @@ import grpc
 import pytest
 
 from rekindle import exception
+from rekindle.controller.storage.embedded_redis import find_server
+from rekindle.runtime.doctor import check_redis
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import as_dict, spec_of
@@ -109,6 +111,8 @@ async def test_closing_cancels_queued_and_running_inputs_and_stops_runners(
         assert {r.status for r in results} == {pb.CANCELLED}
         assert len(results) == 40
         assert len(await client.results(call_id)) == 40  # kept
+        info = await client.call("GetCall", pb.GetCallRequest(call_id=call_id))
+        assert info.cancelled and info.done == 40
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.invoke(function_id)
         assert isinstance(from_rpc_error(caught.value), exception.ExecutionError)
@@ -315,6 +319,8 @@ async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> 
         assert shown["stats"]["pid"] == 7
         assert shown["connected"]
         assert status["redis"]["aof_enabled"] == 1  # type: ignore[index]
+        of_binary = check_redis(find_server).detail
+        assert of_binary.startswith(f"{status['redis']['redis_version']} (")  # type: ignore[index]
 
 
 @in_loop

@@ -196,3 +196,24 @@ def test_a_handle_that_was_used_makes_no_other_volume_where_its_own_is_gone() ->
     rekindle.Volume.objects.delete("v2")
     again = rekindle.Volume.from_name("v1", create_if_missing=True)
     assert again.info().name == "v1"
+
+
+def test_a_call_in_this_process_says_that_volumes_are_not_there() -> None:
+    app = rekindle.App("local-volumes")
+    volumes = {"/models": rekindle.Volume.from_name("local-volumes", create_if_missing=True)}
+
+    @app.function(volumes=volumes, serialized=True)
+    def f() -> int:
+        return 1
+
+    @app.cls(volumes=volumes, serialized=True)
+    class C:
+        @rekindle.method()
+        def m(self) -> int:
+            return 2
+
+    with pytest.warns(UserWarning, match=r"f\.local\(\).*/models is what this machine") as caught:
+        assert f.local() == 1
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"m\.local\(\).*/models"):
+        assert C().m.local() == 2

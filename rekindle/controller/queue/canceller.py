@@ -103,6 +103,14 @@ class Canceller:
         """
         self._table.drop_ready(function)
         calls = [call for call in self._core.state.calls.values() if call.function is function]
+        mark = self._store.cancel  # for whoever asks afterwards what became of a call
+        await asyncio.gather(
+            *(
+                mark(function.function_id, call.call_id, max(1, call.cancelled))
+                for call in calls
+                if call.undone
+            )
+        )
         await asyncio.gather(
             *(self._finalizer.cancel(call, list(call.undone), reason, kill=False) for call in calls)
         )
