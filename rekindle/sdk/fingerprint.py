@@ -62,9 +62,9 @@ _CODE_FIELDS = (
 )
 
 
-def digest(*values: Any) -> str:
+def digest(*values: Any, kind: type[Walk] | None = None) -> str:
     """32 hex digits that name the values. Raises InvalidError when they are nested too deeply."""
-    walk = _Walk()
+    walk = (kind or Walk)()
     try:
         for value in values:
             walk.feed(value)
@@ -124,14 +124,7 @@ _PARTS_FOR_ORDER = 256
 _TOO_FEW_PARTS = 16
 
 
-def _order(item: Any, parts: int) -> str:
-    """A key that sorts the items of a set alike in each run."""
-    walk = _Walk(parts)
-    walk.feed(item)
-    return walk.hexdigest()
-
-
-class _Walk:
+class Walk:
     """Feeds a hash with a canonical form of values; cycles become references to earlier ones."""
 
     def __init__(self, budget: int | None = None) -> None:
@@ -185,7 +178,13 @@ class _Walk:
         if parts < _TOO_FEW_PARTS:
             self._put(tag, str(len(items)).encode())
         else:
-            self._all(tag, sorted(items, key=lambda item: _order(item, parts)))
+            self._all(tag, sorted(items, key=lambda item: self._order(item, parts)))
+
+    def _order(self, item: Any, parts: int) -> str:
+        """A key that sorts the items of a set alike in each run."""
+        walk = type(self)(parts)
+        walk.feed(item)
+        return walk.hexdigest()
 
     def _compound(self, value: Any, kind: type) -> None:
         if kind in (tuple, list):

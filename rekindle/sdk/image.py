@@ -181,8 +181,9 @@ class Image(InstallsPackages):
         """Call a function in the image, with the image's Python, and keep the files that it makes.
 
         It travels by value; local modules that it imports must be in the image
-        (``add_local_python_source(..., copy=True)``). Its source, its arguments and the values of
-        the globals that it mentions are in the layer's name. Raises InvalidError.
+        (``add_local_python_source(..., copy=True)``). Its source, that of what it mentions of local
+        modules, the values of globals and its arguments are in the layer's name. Raises
+        InvalidError.
         """
         from rekindle.sdk import image_functions
 

@@ -1,27 +1,24 @@
-"""``Image.run_function``: what names such a step, and how the function travels.
+"""``Image.run_function``: what can be such a step, and how the function travels.
 
 By value, for an image with the program's Python; where an import finds it, by name too, with the
-local modules of the program: another Python imports it from these. The name is made of the
-function's source, of its arguments and of the values that it mentions, so that an edit elsewhere in
-the file builds nothing again. Standard library only, until it is pickled.
+local modules of the program: another Python imports it from these. What names it is in
+image_function_digest.py. Standard library only, until it is pickled.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 import pickle
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 from rekindle.exception import InvalidError, RequestSizeError, SerializationError
 from rekindle.execution.declared import Decorated
-from rekindle.sdk import image_files
+from rekindle.sdk import image_files, image_function_digest
 from rekindle.wire.images import (
     CALL_FILE,
     FUNCTION_FILE,
@@ -81,7 +78,7 @@ def step(
         kind=StepKind.CALL,
         arguments={
             **plain.arguments,
-            "function": digest(raw, args, kwargs),
+            "function": image_function_digest.digest(raw, args, kwargs),
             "python": "{}.{}".format(*sys.version_info),
         },
         files=(dataclasses.replace(kept, digest=""), *_by_name(raw, args, kwargs)),
@@ -113,50 +110,6 @@ def _by_name(
         image_files.keep_bytes(bundle.data, SOURCE_FILE, place.module),
     )
     return tuple(dataclasses.replace(one, digest="") for one in kept)
-
-
-def digest(raw: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """What names a call of it."""
-    from rekindle.sdk import fingerprint
-
-    whole = hashlib.sha256()
-    for text in _sources(raw, set()):
-        whole.update(f"{len(text)} {text}".encode())
-    closure = [cell.cell_contents for cell in raw.__closure__ or ()]
-    said = [args, kwargs, raw.__defaults__, raw.__kwdefaults__, closure]
-    whole.update(fingerprint.digest(*said).encode())
-    return whole.hexdigest()[:32]
-
-
-def _sources(raw: FunctionType, seen: set[int]) -> Iterator[str]:
-    """Its source, and what it mentions: the sources of functions that travel along, names of
-    modules, values."""
-    from rekindle.sdk import fingerprint
-
-    seen.add(id(raw))
-    yield _source(raw)
-    for name in fingerprint.global_names(raw.__code__):
-        if name not in raw.__globals__:
-            continue
-        value = raw.__globals__[name]
-        yield name
-        if isinstance(value, ModuleType):
-            yield value.__name__
-        elif isinstance(value, FunctionType) and value.__module__ == raw.__module__:
-            if id(value) not in seen:
-                yield from _sources(value, seen)
-        else:
-            yield fingerprint.digest(value)
-
-
-def _source(raw: Callable[..., Any]) -> str:
-    try:
-        return textwrap.dedent(inspect.getsource(raw))
-    except (OSError, TypeError) as error:
-        raise InvalidError(
-            f"Image.run_function({raw.__qualname__}): its source is not to be found ({error}); "
-            f"write it in a file"
-        ) from error
 
 
 @contextmanager

@@ -35,8 +35,22 @@ class LocalModule:
 
 def local_modules(start: list[LocalModule]) -> dict[str, LocalModule]:
     """By name: ``start``, what these import, what that imports, and what is loaded."""
+    return _with_imported([*start, *_loaded()])
+
+
+def imported_by(name: str) -> dict[str, LocalModule]:
+    """By name: the local modules that an import of a module runs; none where it is not local."""
+    names = _and_above(name)
+    return _with_imported([one for one in map(_find, names) if one is not None])
+
+
+def is_local(name: str) -> bool:
+    """Whether a module, loaded or not, is the user's own."""
+    return _find(name) is not None
+
+
+def _with_imported(waiting: list[LocalModule]) -> dict[str, LocalModule]:
     found: dict[str, LocalModule] = {}
-    waiting = [*start, *_loaded()]
     while waiting:
         module = waiting.pop()
         if module.name in found:
@@ -199,19 +213,19 @@ def _read_names(module: LocalModule, _mtime_ns: int, _size_bytes: int) -> frozen
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node.module or "", node.level, package)
+            base = absolute(node.module or "", node.level, package)
             if base is not None:
                 names.add(base)
                 names |= {f"{base}.{alias.name}" for alias in node.names if alias.name != "*"}
         elif isinstance(node, ast.Call):
             names |= _named_in_call(node, package)
-    return frozenset(
-        ".".join(parts[:i])
-        for n in names
-        if n
-        for parts in [n.split(".")]
-        for i in range(1, len(parts) + 1)
-    )
+    return frozenset(one for name in names if name for one in _and_above(name))
+
+
+def _and_above(name: str) -> list[str]:
+    """A module's name and those of the packages above it."""
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -235,11 +249,12 @@ def _named_in_call(node: ast.Call, package: str) -> set[str]:
     if not isinstance(name, str):
         return set()
     level = len(name) - len(name.lstrip("."))
-    found = _absolute(name[level:], level, package)
+    found = absolute(name[level:], level, package)
     return {found} if found else set()
 
 
-def _absolute(name: str, level: int, package: str) -> str | None:
+def absolute(name: str, level: int, package: str) -> str | None:
+    """The module that an import statement in a package means; None where it cannot be."""
     if level == 0:
         return name
     parts = package.split(".") if package else []
