@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import rekindle
-from rekindle import Image, Secret
+from rekindle import FilePatternMatcher, Image, Secret
 from rekindle.exception import ImageError, InvalidError, RequestSizeError, SerializationError
 from rekindle.sdk import image_builds, image_files
+from rekindle.sdk.ignore_patterns import Ignore
 from rekindle.wire.images import VARIABLE, ImageSpec, Step, StepKind, StepSecret, names
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
@@ -228,10 +229,13 @@ def test_what_is_added_is_kept_as_it_was(tmp_path: Path) -> None:
         (["**/*.py"], {"b.txt"}),
         (["sub"], {"a.py", "b.txt"}),
         (["*", "!b.txt"], {"b.txt"}),
+        (["*", "!sub/c.py"], {"sub/c.py"}),
+        (~FilePatternMatcher("**/*.py"), {"a.py", "sub/c.py"}),
+        (FilePatternMatcher("*", "!sub/*"), {"sub/c.py"}),
     ],
 )
 def test_patterns_leave_out_files_as_in_a_dockerignore(
-    tmp_path: Path, patterns: list[str], left: set[str]
+    tmp_path: Path, patterns: Ignore, left: set[str]
 ) -> None:
     source = _tree(tmp_path / "src", ["a.py", "b.txt", "sub/c.py"])
     (file,) = _last(_base().add_local_dir(source, "/x", ignore=patterns)).files
