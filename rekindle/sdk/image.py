@@ -217,6 +217,7 @@ class Image(InstallsPackages):
 
         text = "\n".join(image_commands.packages("dockerfile_commands", lines, sort=False))
         parsed = image_dockerfile.parse(text, "dockerfile_commands", {})
+        image_dockerfile.refuse_base(parsed)
 
         def make() -> Sequence[Step]:
             return image_dockerfile.steps(parsed, Path(context_dir), ignore)

@@ -121,6 +121,17 @@ def base_of(lines: Sequence[Line], name: str) -> str:
     return words[0]
 
 
+def refuse_base(lines: Sequence[Line]) -> None:
+    """Raises InvalidError for a FROM among lines that go on top of an image."""
+    for line in lines:
+        if line.word == "FROM":
+            raise InvalidError(
+                f"{line.where}: {line.text}: these lines go on top of an image; begin with "
+                f"Image.from_registry({base_of([line], line.where)!r}), or put them into a file "
+                f"for Image.from_dockerfile(...)"
+            )
+
+
 def steps(
     lines: Sequence[Line], context: Path, ignore: Ignore | None, file: Path | None = None
 ) -> list[Step]:

@@ -194,3 +194,10 @@ def test_lines_go_on_top_of_any_image(tmp_path: Path) -> None:
     env, run = image.spec().steps[1:]
     assert env.env == {"A": "b"}
     assert run.commands == ("echo $A",)
+    for declare in (
+        lambda: image.dockerfile_commands("FROM alpine:3.20", "RUN x"),
+        lambda: image.dockerfile_commands("ARG V=3.20", ["FROM alpine:$V AS base"]),
+        lambda: Image.from_registry("debian:13", setup_dockerfile_commands=["FROM alpine:3.20"]),
+    ):
+        with pytest.raises(InvalidError, match=r"begin with Image.from_registry\('alpine:3.20'\)"):
+            declare()
