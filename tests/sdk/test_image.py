@@ -6,6 +6,7 @@ import functools
 import os
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,7 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
         (lambda: _base().run_function(print), "it is a builtin_function_or_method; give a"),
         (lambda: _base().run_function("f".upper), "which calls it, and what it is called with"),
         (lambda: _base().run_function(_never), "not async"),
+        (lambda: _base().run_function(_lazily), "a generator, of which nothing runs"),
         (lambda: rekindle.App("a", image="debian"), "must be a rekindle.Image"),
         (lambda: rekindle.App("a").function(image="debian"), "must be a rekindle.Image"),
     ],
@@ -169,6 +171,10 @@ def test_what_cannot_be_is_refused_where_it_is_declared(declare: object, said: s
 
 
 async def _never() -> None: ...
+
+
+def _lazily() -> Iterator[None]:
+    yield
 
 
 def test_apt_takes_no_option_of_pip() -> None:

@@ -24,14 +24,19 @@ _CACHES = {"pip": "PIP_CACHE_DIR", "uv": "UV_CACHE_DIR", "conda": "CONDA_PKGS_DI
 #: What apt needs while it runs, and nobody afterwards.
 _OF_APT = ("/var/lib/apt/lists", "/var/cache/apt")
 _PACKAGES = f"{RUN}/packages"
+#: Both end with it: decorators may hide that a function is no plain one.
+_RUN = """
+made = type(function(*args, **kwargs)).__name__
+if made in ("generator", "coroutine", "async_generator"):
+    sys.exit("it returned a " + made + ", of which nothing ran; give a function that runs it")
+"""
 #: Calls a function that was pickled with its arguments, by the cloudpickle that pickled it.
 _CALL = f"""
 import pickle, sys
 sys.path.insert(0, {_PACKAGES!r})
 with open(sys.argv[1], "rb") as file:
     function, args, kwargs = pickle.load(file)
-function(*args, **kwargs)
-"""
+{_RUN}"""
 
 
 #: The same for another Python than the program's: imported by name from the program's modules.
@@ -53,8 +58,7 @@ except ImportError as error:
         "`with image.imports():`"
     )
 args, kwargs = deserialize(values, "the arguments of " + name)
-function(*args, **kwargs)
-"""
+{_RUN}"""
 _OLDEST_BY_NAME = (3, 11)
 
 

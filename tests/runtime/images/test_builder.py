@@ -311,6 +311,16 @@ def write(path):
     with open(path, "w") as file:
         print(of_a_copy.WORD, *sys.version_info[:2], file=file)
 """
+_LAZY = """
+def plain(function):
+    def called():
+        return function()
+    return called
+
+@plain
+def lazily():
+    yield
+"""
 
 
 def test_steps_import_local_modules_that_were_copied_before(
@@ -336,6 +346,18 @@ def test_steps_import_local_modules_that_were_copied_before(
         said = (built.lowers[1] / "by-function").read_text()
         assert said == "copied {} {}\n".format(*version)
         assert dict(built.env)["PYTHONPATH"] == "/opt/own"
+
+
+def test_a_function_that_turns_out_to_be_a_generator_makes_no_layer(
+    store: LayerStore, own_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_a_lazy_user.py").write_text(_LAZY)
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_a_lazy_user  # type: ignore[import-not-found]
+
+    for image in (own_python, base()):
+        with pytest.raises(ImageBuildError, match="it returned a generator, of which nothing ran"):
+            build(image.run_function(of_a_lazy_user.lazily), store)
 
 
 def test_a_function_runs_in_an_image_that_has_another_cloudpickle(
