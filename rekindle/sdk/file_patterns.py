@@ -1,6 +1,6 @@
 """FilePatternMatcher: patterns of files, as something that ``ignore=`` takes.
 
-Patterns are those of a .dockerignore file (sdk/image_files.py). Standard library only.
+Patterns are those of a .dockerignore file (sdk/ignore_patterns.py). Standard library only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rekindle.exception import InvalidError
-from rekindle.sdk.image_files import ignored_by
+from rekindle.sdk.ignore_patterns import Ignored, Opposite, ignored_by, may_take_back
 
 
 class FilePatternMatcher:
@@ -20,7 +20,7 @@ class FilePatternMatcher:
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
-        self._matches: Callable[[Path], bool] = ignored_by(list(patterns))
+        self._matches: Ignored = ignored_by(list(patterns))
 
     @classmethod
     def from_file(cls, file_path: str | Path) -> FilePatternMatcher:
@@ -36,7 +36,11 @@ class FilePatternMatcher:
         return self._matches(Path(path))
 
     def __invert__(self) -> Callable[[Path], bool]:
-        return lambda path: not self(path)
+        return Opposite(self._matches)
+
+    def may_take_back(self, folder: Path) -> bool:
+        """Whether something in a folder that matches may not match itself."""
+        return may_take_back(self._matches, folder)
 
     def __repr__(self) -> str:
         return f"FilePatternMatcher({', '.join(map(repr, self.patterns))})"

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks, image_commands, image_files, image_oci
+from rekindle.sdk import checks, image_commands, image_oci
+from rekindle.sdk.ignore_patterns import Ignore, not_python
 from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute, checked_volumes
 from rekindle.sdk.image_commands import PackageOptions
-from rekindle.sdk.image_files import Ignore
 from rekindle.sdk.image_packages import InstallsPackages
 from rekindle.wire.images import DEBIAN_SUITES, MODULES, VARIABLE, Step, StepKind
 
@@ -125,14 +125,15 @@ class Image(InstallsPackages):
         context_dir: str | Path | None = None,
         build_args: Mapping[str, str] | None = None,
         add_python: str | None = None,
-        ignore: Ignore = (),
+        ignore: Ignore | None = None,
         force_build: bool = False,
     ) -> Self:
         """The steps of a Dockerfile: FROM one image, then RUN, COPY, ADD of local files, ENV, ARG,
         WORKDIR, ENTRYPOINT, CMD and SHELL; metadata is passed over.
 
-        ``context_dir``: where its local files lie (default: the Dockerfile's folder). Running the
-        app raises InvalidError with the line that cannot be.
+        ``context_dir``: where its local files lie (default: the Dockerfile's folder). ``ignore``:
+        patterns of what of it is left out, or a function of a path in it (default: what a
+        .dockerignore file says). Running the app raises InvalidError with the line that cannot be.
         """
         from rekindle.sdk import image_dockerfile
 
@@ -145,7 +146,7 @@ class Image(InstallsPackages):
             lines = image_dockerfile.read(file, dict(build_args or {}))
             base = image_dockerfile.base_of(lines, str(file))
             first = image_oci.steps(base, f"FROM {base}", python, force=force_build)
-            return [*first, *image_dockerfile.steps(lines[1:], context, ignore)]
+            return [*first, *image_dockerfile.steps(lines[1:], context, ignore, file)]
 
         return cls((Planned(StepKind.OCI, title, make),))
 
@@ -206,13 +207,17 @@ class Image(InstallsPackages):
         self,
         *lines: str | list[str],
         context_dir: str | Path = ".",
-        ignore: Ignore = (),
+        ignore: Ignore | None = None,
     ) -> Self:
-        """Lines of a Dockerfile on this image: as in ``from_dockerfile``, without FROM."""
+        """Lines of a Dockerfile on this image: as in ``from_dockerfile``, without FROM.
+
+        ``context_dir`` and ``ignore``: as there. Raises InvalidError.
+        """
         from rekindle.sdk import image_dockerfile
 
         text = "\n".join(image_commands.packages("dockerfile_commands", lines, sort=False))
         parsed = image_dockerfile.parse(text, "dockerfile_commands", {})
+        image_dockerfile.refuse_base(parsed)
 
         def make() -> Sequence[Step]:
             return image_dockerfile.steps(parsed, Path(context_dir), ignore)
@@ -279,7 +284,7 @@ class Image(InstallsPackages):
         return self._add(title, [(source, target)], ignore, copy=copy, is_folder=True)
 
     def add_local_python_source(
-        self, *modules: str, copy: bool = False, ignore: Ignore = image_files.not_python
+        self, *modules: str, copy: bool = False, ignore: Ignore = not_python
     ) -> Self:
         """Modules and packages that this program can import, at /root, which is on the import path.
 

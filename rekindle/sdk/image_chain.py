@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks, image_commands, image_files
 from rekindle.sdk.absent import SaysWhatToUse
+from rekindle.sdk.ignore_patterns import Ignore, ignored_by
 from rekindle.sdk.image_commands import PackageOptions
-from rekindle.sdk.image_files import Ignore
 from rekindle.wire.images import INPUTS, ImageSpec, Step, StepKind, StepSecret
 from rekindle.wire.volumes import VolumeMount
 
@@ -198,7 +198,7 @@ class Chain(SaysWhatToUse):
     ) -> Self:
         """Local files at places of the image. ``is_folder``: whether they must be folders."""
         checks.flag("copy", copy)
-        ignored = image_files.ignored_by(ignore)
+        ignored = ignored_by(ignore)
         kind = StepKind.COPY if copy else StepKind.MOUNT
 
         def make() -> Sequence[Step]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks, image_dockerfile_words, image_files
-from rekindle.sdk.image_files import Ignore
+from rekindle.sdk.ignore_patterns import Below, Ignore, Ignored, ignored_by, of_context
 from rekindle.wire import image_variables
 from rekindle.wire.image_variables import mentioned
 from rekindle.wire.images import Step, StepKind
@@ -121,13 +121,31 @@ def base_of(lines: Sequence[Line], name: str) -> str:
     return words[0]
 
 
-def steps(lines: Sequence[Line], context: Path, ignore: Ignore) -> list[Step]:
-    """What the lines after FROM come to. Raises InvalidError for files that are not there."""
+def refuse_base(lines: Sequence[Line]) -> None:
+    """Raises InvalidError for a FROM among lines that go on top of an image."""
+    for line in lines:
+        if line.word == "FROM":
+            raise InvalidError(
+                f"{line.where}: {line.text}: these lines go on top of an image; begin with "
+                f"Image.from_registry({base_of([line], line.where)!r}), or put them into a file "
+                f"for Image.from_dockerfile(...)"
+            )
+
+
+def steps(
+    lines: Sequence[Line], context: Path, ignore: Ignore | None, file: Path | None = None
+) -> list[Step]:
+    """What the lines after FROM come to. Raises InvalidError for files that are not there.
+
+    ``ignore``: of the context; what its .dockerignore file, or that of the Dockerfile, says where
+    it is None.
+    """
     made: list[Step] = []
+    ignored = of_context(context, file) if ignore is None else ignored_by(ignore)
     workdir = ""  # that of the image below, which only who builds knows
     for line in lines:
         if line.word in ("COPY", "ADD"):
-            made.append(_copied(line, context, workdir, ignore))
+            made.append(_copied(line, context, workdir, ignored))
             continue
         step = _step(line)
         if line.word == "WORKDIR":
@@ -175,7 +193,7 @@ def _command(line: Line, *, shell: bool) -> str:
     return shlex.join(["/bin/sh", "-c", line.rest]) if shell else line.rest
 
 
-def _copied(line: Line, context: Path, workdir: str, ignore: Ignore) -> Step:
+def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
     words = line.rest.split()
     options = [one for one in words if one.startswith("--")]
     if options and line.word == "COPY" and options[0].startswith("--from"):
@@ -192,25 +210,51 @@ def _copied(line: Line, context: Path, workdir: str, ignore: Ignore) -> Step:
         target = posixpath.join(workdir, target)
     if target.endswith(("/", "/.")) or target == ".":
         target = posixpath.join(posixpath.normpath(target), "")
-    ignored = image_files.ignored_by(ignore)
     files = []
     arguments: dict[str, str] = {}
     for source in sources:
         if "://" in source:
             raise InvalidError(f"{line.where}: ADD of an address is not supported; RUN curl")
-        matched = sorted(context.glob(source.removeprefix("/"))) if source != "." else [context]
-        if not matched:
-            raise InvalidError(f"{line.where}: there is no {source} in {context}")
+        matched = _matched(line, context, source, ignored)
         if line.word == "ADD" and any(one.suffix in (".tar", ".tgz", ".gz") for one in matched):
             raise InvalidError(f"{line.where}: ADD unpacks no archives here; COPY it and RUN tar")
         for one in matched:
             into = target.endswith("/") or len(sources) > 1 or len(matched) > 1
             # A folder's content is copied, a file by its name.
             place = posixpath.join(target, one.name) if into and one.is_file() else target
-            files.append(image_files.keep(one, posixpath.normpath(place), ignored))
+            inside = Below(ignored, one.relative_to(context))
+            files.append(image_files.keep(one, posixpath.normpath(place), inside))
             if not into and one.is_file():
                 arguments["into"] = one.name
     return Step(kind=StepKind.COPY, title=line.text, arguments=arguments, files=tuple(files))
+
+
+def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[Path]:
+    """What a COPY means in the build context. Raises InvalidError for what is not there, or is not
+    in the context."""
+    pattern = posixpath.normpath(source.lstrip("/") or ".")
+    found = [context] if pattern == "." else []
+    if not found and pattern.split("/")[0] != "..":
+        found = sorted(context.glob(pattern))
+    top = context.resolve()
+    outside = [one for one in found if not one.resolve().is_relative_to(top)]
+    if outside or pattern.split("/")[0] == "..":
+        raise InvalidError(
+            f"{line.where}: {line.word}: {source} is outside of the build context {context}; copy "
+            f"it there, or give a context_dir that has it"
+        )
+    if not found:
+        raise InvalidError(f"{line.where}: there is no {source} in {context}")
+    if pattern != ".":
+        found = [
+            one for one in found if image_files.is_there(one, ignored, one.relative_to(context))
+        ]
+    if not found:
+        raise InvalidError(
+            f"{line.where}: {source} is left out of the build context {context}, by its "
+            f".dockerignore file or by ignore="
+        )
+    return found
 
 
 def _joined(text: str) -> list[tuple[int, str]]:

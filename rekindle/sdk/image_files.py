@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fnmatch
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.linux import holes
+from rekindle.sdk.ignore_patterns import Ignored, may_take_back, nothing
 from rekindle.wire.images import LocalFiles
-
-#: Whether a path, relative to the folder that is added, is left out.
-Ignored = Callable[[Path], bool]
-Ignore = Sequence[str] | Ignored
 
 #: In the folder of a digest.
 CONTENT = "content"
@@ -35,57 +31,6 @@ _AT_ONCE_BYTES = 1 << 20
 #: Of a folder that is another user's, or shown read-only.
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FILE, _PROGRAM, _FOLDER, _LINK = b"file", b"program", b"folder", b"link"
-
-
-def nothing(_path: Path) -> bool:
-    """Leave nothing out."""
-    return False
-
-
-def not_python(path: Path) -> bool:
-    """Leave out what is no source of Python, and what it compiles to."""
-    return path.suffix not in ("", ".py", ".pyi") or path.name == "__pycache__"
-
-
-def ignored_by(given: Ignore) -> Ignored:
-    """What ``ignore=`` says: patterns as in a .dockerignore file, or a function of a path.
-
-    A pattern matches a path or a folder that it lies in; ``!`` takes back what earlier ones left
-    out, ``**`` stands for any folders. Raises InvalidError.
-    """
-    if callable(given):
-        return given
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
-        raise InvalidError(f"ignore={given!r} must be a list of patterns, or a function of a path")
-    patterns = [one.strip() for one in given if one.strip() and not one.startswith("#")]
-    if not patterns:
-        return nothing
-
-    def ignored(path: Path) -> bool:
-        out = False
-        for pattern in patterns:
-            if _matches(path, pattern.removeprefix("!").strip("/").removeprefix("./")):
-                out = not pattern.startswith("!")
-        return out
-
-    return ignored
-
-
-def _matches(path: Path, pattern: str) -> bool:
-    parts = pattern.split("/")
-    return any(_fits(place.parts, parts) for place in (path, *path.parents) if place != Path())
-
-
-def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    if not patterns:
-        return not names
-    if patterns[0] == "**":
-        return any(_fits(names[skip:], patterns[1:]) for skip in range(len(names) + 1))
-    return (
-        bool(names)
-        and fnmatch.fnmatchcase(names[0], patterns[0])
-        and _fits(names[1:], patterns[1:])
-    )
 
 
 def keep(source: Path, target: str, ignored: Ignored = nothing) -> LocalFiles:
@@ -209,7 +154,7 @@ def _walk(source: Path, ignored: Ignored) -> Iterator[tuple[str, str, bytes]]:
             entries = sorted(found, key=lambda one: one.name)
         for entry in entries:
             relative = f"{folder}{entry.name}"
-            if ignored is not nothing and ignored(Path(relative)):
+            if ignored is not nothing and _is_out(entry.path, Path(relative), ignored):
                 continue
             if entry.is_symlink():
                 kind = _LINK
@@ -224,3 +169,17 @@ def _walk(source: Path, ignored: Ignored) -> Iterator[tuple[str, str, bytes]]:
                     f"leave it out by ignore=[{relative!r}]"
                 )
             yield entry.path, relative, kind
+
+
+def is_there(source: Path, ignored: Ignored, relative: Path) -> bool:
+    """Whether a file or folder, or anything in it, is not left out. Raises OSError."""
+    return not _is_out(os.fspath(source), relative, ignored)
+
+
+def _is_out(path: str, relative: Path, ignored: Ignored) -> bool:
+    if not ignored(relative):
+        return False
+    if not may_take_back(ignored, relative) or os.path.islink(path) or not os.path.isdir(path):
+        return True
+    with os.scandir(path) as found:
+        return all(_is_out(one.path, relative / one.name, ignored) for one in found)

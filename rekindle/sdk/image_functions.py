@@ -40,6 +40,11 @@ def check(raw: Any) -> None:
         )
     if inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw):
         raise InvalidError(f"Image.run_function({raw!r}): give a function that is not async")
+    if inspect.isgeneratorfunction(raw):
+        raise InvalidError(
+            f"Image.run_function({raw!r}): it is a generator, of which nothing runs when it is "
+            f"called; give a function without yield, which may go through this one"
+        )
     if not inspect.isfunction(raw):
         kind = "a class" if isinstance(raw, type) else f"a {type(raw).__name__}"
         raise InvalidError(

@@ -6,14 +6,16 @@ import functools
 import os
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import rekindle
-from rekindle import Image, Secret
+from rekindle import FilePatternMatcher, Image, Secret
 from rekindle.exception import ImageError, InvalidError, RequestSizeError, SerializationError
 from rekindle.sdk import image_builds, image_files
+from rekindle.sdk.ignore_patterns import Ignore
 from rekindle.wire.images import VARIABLE, ImageSpec, Step, StepKind, StepSecret, names
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
@@ -158,6 +160,7 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
         (lambda: _base().run_function(print), "it is a builtin_function_or_method; give a"),
         (lambda: _base().run_function("f".upper), "which calls it, and what it is called with"),
         (lambda: _base().run_function(_never), "not async"),
+        (lambda: _base().run_function(_lazily), "a generator, of which nothing runs"),
         (lambda: rekindle.App("a", image="debian"), "must be a rekindle.Image"),
         (lambda: rekindle.App("a").function(image="debian"), "must be a rekindle.Image"),
     ],
@@ -168,6 +171,10 @@ def test_what_cannot_be_is_refused_where_it_is_declared(declare: object, said: s
 
 
 async def _never() -> None: ...
+
+
+def _lazily() -> Iterator[None]:
+    yield
 
 
 def test_apt_takes_no_option_of_pip() -> None:
@@ -228,10 +235,13 @@ def test_what_is_added_is_kept_as_it_was(tmp_path: Path) -> None:
         (["**/*.py"], {"b.txt"}),
         (["sub"], {"a.py", "b.txt"}),
         (["*", "!b.txt"], {"b.txt"}),
+        (["*", "!sub/c.py"], {"sub/c.py"}),
+        (~FilePatternMatcher("**/*.py"), {"a.py", "sub/c.py"}),
+        (FilePatternMatcher("*", "!sub/*"), {"sub/c.py"}),
     ],
 )
 def test_patterns_leave_out_files_as_in_a_dockerignore(
-    tmp_path: Path, patterns: list[str], left: set[str]
+    tmp_path: Path, patterns: Ignore, left: set[str]
 ) -> None:
     source = _tree(tmp_path / "src", ["a.py", "b.txt", "sub/c.py"])
     (file,) = _last(_base().add_local_dir(source, "/x", ignore=patterns)).files

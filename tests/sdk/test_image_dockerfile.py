@@ -120,8 +120,84 @@ def test_arguments_are_what_docker_makes_of_them(tmp_path: Path) -> None:
         _steps(tmp_path, text)
 
 
+def _context(folder: Path) -> Path:
+    """A build context of a few files."""
+    for name in ("a.py", "b.txt", ".env", "sub/c.py", "sub/d.txt", "sub/deep/e.py", "logs/f.log"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def _copied(step: Step) -> set[str]:
+    return {
+        str(one.relative_to(file.kept))
+        for file in step.files
+        for one in (Path(file.kept), *Path(file.kept).rglob("*"))
+        if one.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("ignore", "left"),
+    [
+        ("*.py\n", {"b.txt", ".env", "sub/c.py", "sub/d.txt", "sub/deep/e.py", "logs/f.log"}),
+        ("# all\n**/*.py\n/.env\nlogs/\n", {"b.txt", "sub/d.txt"}),
+        ("*\n!sub/**/*.py\n", {"sub/c.py", "sub/deep/e.py"}),
+        ("**\n!sub/deep\nsub/deep/x\n", {"sub/deep/e.py"}),
+        ("sub/../*\n!./b.txt\n", {"b.txt"}),
+        ("sub\n!sub/[^c].txt\n*.py\n.env\nlogs/**\n", {"b.txt", "sub/d.txt"}),
+        (".\n*.p?\n! a.py\nsub\nlogs\n.e*\n", {"a.py", "b.txt"}),
+    ],
+)
+def test_a_dockerignore_file_leaves_out_what_docker_leaves_out(
+    tmp_path: Path, ignore: str, left: set[str]
+) -> None:
+    context = _context(tmp_path / "context")
+    (context / ".dockerignore").write_text(ignore + "Docker*\n.docker*\n")
+    assert _copied(_steps(context, "FROM debian:13\nCOPY . /all\n")[-1]) == left
+    lines = Image.debian_slim("3.13").dockerfile_commands("COPY . /all", context_dir=context)
+    assert _copied(lines.spec().steps[-1]) == left
+
+
+def test_what_is_ignored_counts_from_the_context_and_nothing_of_it_can_be_copied_by_name(
+    tmp_path: Path,
+) -> None:
+    context = _context(tmp_path / "context")
+    (context / ".dockerignore").write_text("sub/c.py\nlogs\n.env\n")
+    assert _copied(_steps(context, "FROM x\nCOPY sub /s\n")[-1]) == {"d.txt", "deep/e.py"}
+    assert len(_steps(context, "FROM x\nCOPY sub/*.* a.py /s/\n")[-1].files) == 2
+    for source in ("logs", "logs/f.log", ".env", "sub/c*"):
+        with pytest.raises(InvalidError, match=r"line 2: .* is left out of the build context"):
+            _steps(context, f"FROM x\nCOPY {source} /s\n")
+    own = context / "Dockerfile.dockerignore"  # of that Dockerfile alone, in place of the other
+    own.write_text("sub/d.txt\n")
+    assert _copied(_steps(context, "FROM x\nCOPY sub /s\n")[-1]) == {"c.py", "deep/e.py"}
+    given = _steps(context, "FROM x\nCOPY sub /s\n", ignore=["sub/deep"])[-1]
+    assert _copied(given) == {"c.py", "d.txt"}
+
+
+def test_nothing_outside_of_the_context_is_copied(tmp_path: Path) -> None:
+    context = _context(tmp_path / "context")
+    (tmp_path / "secret").write_text("secret")
+    (context / "link").symlink_to("../secret")
+    (context / "folder").symlink_to("..")
+    (context / "within").symlink_to("sub/c.py")
+    for source in ("../secret", "/../secret", "sub/../../secret", "..", "link", "folder/secret"):
+        with pytest.raises(InvalidError, match=r"line 2: COPY: .* outside of the build context"):
+            _steps(context, f"FROM x\nCOPY {source} /s\n")
+    for source in ("sub/../a.py", "/a.py", "within"):
+        assert len(_steps(context, f"FROM x\nCOPY {source} /s\n")[-1].files) == 1
+
+
 def test_lines_go_on_top_of_any_image(tmp_path: Path) -> None:
     image = Image.debian_slim("3.13").dockerfile_commands("ENV A=b", ["RUN echo $A"])
     env, run = image.spec().steps[1:]
     assert env.env == {"A": "b"}
     assert run.commands == ("echo $A",)
+    for declare in (
+        lambda: image.dockerfile_commands("FROM alpine:3.20", "RUN x"),
+        lambda: image.dockerfile_commands("ARG V=3.20", ["FROM alpine:$V AS base"]),
+        lambda: Image.from_registry("debian:13", setup_dockerfile_commands=["FROM alpine:3.20"]),
+    ):
+        with pytest.raises(InvalidError, match=r"begin with Image.from_registry\('alpine:3.20'\)"):
+            declare()

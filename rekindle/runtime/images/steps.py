@@ -16,7 +16,7 @@ from rekindle.runtime.images.sandbox import TIMED_OUT, Say
 from rekindle.runtime.images.store import ROOT, Draft, LayerStore
 from rekindle.volumes.registry import Registry
 from rekindle.wire import image_variables
-from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, SOURCE_FILE, Step, StepKind
+from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, MODULES, SOURCE_FILE, Step, StepKind
 from rekindle.wire.volumes import VolumeMount
 
 #: Kept from build to build: what pip and uv downloaded.
@@ -24,21 +24,25 @@ _CACHES = {"pip": "PIP_CACHE_DIR", "uv": "UV_CACHE_DIR", "conda": "CONDA_PKGS_DI
 #: What apt needs while it runs, and nobody afterwards.
 _OF_APT = ("/var/lib/apt/lists", "/var/cache/apt")
 _PACKAGES = f"{RUN}/packages"
-#: Calls a function that was pickled with its arguments, behind all that the image itself has.
+#: Both end with it: decorators may hide that a function is no plain one.
+_RUN = """
+made = type(function(*args, **kwargs)).__name__
+if made in ("generator", "coroutine", "async_generator"):
+    sys.exit("it returned a " + made + ", of which nothing ran; give a function that runs it")
+"""
+#: Calls a function that was pickled with its arguments, by the cloudpickle that pickled it.
 _CALL = f"""
 import pickle, sys
-sys.path.append({_PACKAGES!r})
+sys.path.insert(0, {_PACKAGES!r})
 with open(sys.argv[1], "rb") as file:
     function, args, kwargs = pickle.load(file)
-function(*args, **kwargs)
-"""
+{_RUN}"""
 
 
 #: The same for another Python than the program's: imported by name from the program's modules.
 _CALL_BY_NAME = f"""
 import importlib, operator, pickle, sys, traceback
-sys.path.insert(0, {SOURCE_FILE!r})
-sys.path.append({_PACKAGES!r})
+sys.path[:0] = [{SOURCE_FILE!r}, {_PACKAGES!r}]
 from rekindle.execution import context
 from rekindle.wire.serialization import deserialize
 context.set_remote()
@@ -54,8 +58,7 @@ except ImportError as error:
         "`with image.imports():`"
     )
 args, kwargs = deserialize(values, "the arguments of " + name)
-function(*args, **kwargs)
-"""
+{_RUN}"""
 _OLDEST_BY_NAME = (3, 11)
 
 
@@ -100,6 +103,8 @@ def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, s
     }
     binds = [*given.binds, *_shown(step, draft, around, say, env)]
     env |= step.env | around.secrets
+    if step.kind in (StepKind.RUN, StepKind.CALL):  # local modules are there, as in a runner
+        env["PYTHONPATH"] = ":".join(filter(None, (MODULES, env.get("PYTHONPATH", ""))))
     store = around.store.root
     lowers = [f"layers/{name}/{ROOT}" for name in around.lowers]
     if lowers:

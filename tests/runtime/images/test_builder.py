@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.store import LayerStore
 from rekindle.sdk import image_builds
 from rekindle.wire.images import names
+from tests import images
 from tests.blobs.machine import needs_erofs
 from tests.images import BUILDS, base, own_base, wheel
 
@@ -318,6 +320,84 @@ def test_a_function_runs_in_the_image_where_its_python_is_the_same(store: LayerS
     else:
         with pytest.raises(ImageBuildError, match=r"No module named 'pytest'.*Install that"):
             build(image, store)  # it is imported there with all that this module imports
+
+
+@pytest.fixture
+def own_python(store: LayerStore) -> Image:
+    """A base with the program's Python, which is in the store."""
+    image = Image.debian_slim()
+    layer = images.kept(image)
+    with contextlib.suppress(FileExistsError):
+        (store.root / "layers" / layer.name).symlink_to(layer)
+    return image
+
+
+_USER = """
+def write(path):
+    import of_a_copy, sys
+    with open(path, "w") as file:
+        print(of_a_copy.WORD, *sys.version_info[:2], file=file)
+"""
+_LAZY = """
+def plain(function):
+    def called():
+        return function()
+    return called
+
+@plain
+def lazily():
+    yield
+"""
+
+
+def test_steps_import_local_modules_that_were_copied_before(
+    store: LayerStore, own_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_a_copy.py").write_text("WORD = 'copied'\n")
+    (tmp_path / "of_a_user.py").write_text(_USER)
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_a_user  # type: ignore[import-not-found]
+
+    for image, version in ((own_python, sys.version_info[:2]), (base(), (3, 13))):
+        image = (
+            image.add_local_python_source("of_a_copy", copy=True)
+            .env({"PYTHONPATH": "/opt/own"})
+            .run_function(of_a_user.write, args=("/by-function",))
+            .run_commands(
+                "mkdir -p /opt/own && echo 'import of_a_copy' > /opt/own/of_its_own.py",
+                "cd / && python3 -c 'import of_its_own as one; print(one.of_a_copy.WORD)' > /said",
+            )
+        )
+        built, _ = build(image, store)
+        assert (built.lowers[0] / "said").read_text() == "copied\n"
+        said = (built.lowers[1] / "by-function").read_text()
+        assert said == "copied {} {}\n".format(*version)
+        assert dict(built.env)["PYTHONPATH"] == "/opt/own"
+
+
+def test_a_function_that_turns_out_to_be_a_generator_makes_no_layer(
+    store: LayerStore, own_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_a_lazy_user.py").write_text(_LAZY)
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_a_lazy_user  # type: ignore[import-not-found]
+
+    for image in (own_python, base()):
+        with pytest.raises(ImageBuildError, match="it returned a generator, of which nothing ran"):
+            build(image.run_function(of_a_lazy_user.lazily), store)
+
+
+def test_a_function_runs_in_an_image_that_has_another_cloudpickle(
+    store: LayerStore, own_python: Image, tmp_path: Path
+) -> None:
+    package = wheel(tmp_path / "wheels", "cloudpickle", "2.0.0")
+    image = (
+        own_python.add_local_file(package, "/wheels/", copy=True)
+        .pip_install(f"/wheels/{package.name}", extra_options="--no-index --no-deps")
+        .run_function(_write, args=("/made",), kwargs={"text": "made"})
+    )
+    built, _ = build(image, store)
+    assert (built.lowers[0] / "made").read_text() == "made"
 
 
 _MODULE = """
