@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 
 from rekindle.execution import nesting
 from rekindle.forkserver.template import Template
@@ -67,10 +68,8 @@ def rehearse() -> None:
         orders = FrameSocket(agent)
         orders.send_with_fds(order, [*output, stated.fd, ours.fileno()])
         orders.send({"op": "stop"})
-        packed = pack_input((), {"ends": True})
-        direct_frames.send_call(client, "", "", packed)
-        # The function ends the connection: it is served to its end then.
-        service = Service("", {"": lambda **_ends: client.shutdown(socket.SHUT_WR)})
+        service = Service("", {"": partial(_once_more, client)})
+        _call(client, again=True)
         template = Template(FrameSocket(parent), "", isolate=_stays)
         template.become_child("", False, theirs.detach(), [])
         become = template.serve()
@@ -88,6 +87,19 @@ def rehearse() -> None:
             os.close(fd)
         for one in (agent, theirs, client, ours, parent, gone):
             one.close()
+
+
+def _call(client: socket.socket, *, again: bool) -> None:
+    direct_frames.send_call(client, "", "", pack_input((), {"again": again}))
+
+
+def _once_more(client: socket.socket, again: bool) -> None:
+    """The function that is called: a second time, as what the first call has left behind makes that
+    go another way. Then it ends the connection, which is served to its end."""
+    if again:
+        _call(client, again=False)
+    else:
+        client.shutdown(socket.SHUT_WR)
 
 
 def _has_output() -> bool:

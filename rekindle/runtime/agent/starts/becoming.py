@@ -34,6 +34,10 @@ from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
 from rekindle.wire.phases import Strategy, now_ns
 
+#: A client whose connection went with the start needs its agent no more. For so long the agent does
+#: not look at what the runner says: that would take a processor from their first calls.
+_FIRST_CALLS_S = 0.008
+
 
 @dataclass
 class Becoming:
@@ -158,6 +162,7 @@ class Becoming:
             if runner.slots is not None:
                 call_id, line.text = untagged(line.text)
             self.on_line(line, runner_id, call_id)
+            runner.channel.go_on()  # a client may wait for the mark behind it
 
         output.redirect(on_line)
         runner.handlers["mark"] = lambda header, _body: self.mark(runner, str(header["call_id"]))
@@ -202,6 +207,8 @@ class Becoming:
                 runner.channel.send_with_fds(order, fds)
             else:
                 runner.channel.open(order, fds)
+            if client is not None:
+                runner.channel.rest(_FIRST_CALLS_S)
             outfit.handed_over()
             close_all(held)
             held = []

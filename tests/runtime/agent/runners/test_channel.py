@@ -65,3 +65,55 @@ def test_a_process_that_ends_without_reading_leaves_no_descriptor_open() -> None
         assert psutil.Process().num_fds() == before
 
     asyncio.run(scenario())
+
+
+def test_a_channel_that_rests_takes_in_nothing_until_it_goes_on() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel, got = Channel(ours, os.getpid()), asyncio.Event()
+        channel.open()
+        channel.subscribe(lambda _header, _body: got.set(), lambda: None)
+        channel.rest(3600)
+        FrameSocket(theirs).send({"op": "ready"})
+        loop, same = asyncio.get_running_loop(), ours.dup()
+        passed = loop.create_future()
+        loop.add_reader(same, lambda: passed.done() or passed.set_result(None))
+        await passed  # it has come, and the loop has looked
+        loop.remove_reader(same)
+        assert not got.is_set()
+        channel.go_on()
+        await got.wait()
+        channel.close()
+        theirs.close()
+        same.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_channel_goes_on_by_itself_and_reads_the_end_of_a_process_that_ended_meanwhile() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = Channel(ours, os.getpid())
+        channel.open()
+        channel.rest(0.001)
+        FrameSocket(theirs).send({"op": "ready"})
+        theirs.close()
+        assert (await channel.receive())[0] == {"op": "ready"}
+        with pytest.raises(FrameError):
+            await channel.receive()
+
+    asyncio.run(scenario())
+
+
+def test_a_channel_that_was_closed_while_it_rested_stays_closed() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = Channel(ours, os.getpid())
+        channel.open()
+        channel.rest(3600)
+        channel.close()
+        channel.go_on()
+        assert not channel.is_open and theirs.recv(1) == b""
+        theirs.close()
+
+    asyncio.run(scenario())
