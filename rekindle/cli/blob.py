@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import click
 
@@ -13,6 +14,9 @@ from rekindle.blobs.store import GRACE_S, BlobStore, open_store
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
 from rekindle.exception import InvalidError, NotFoundError
+
+#: So much of a layer's name is shown by `rekindle image`.
+SHOWN = 12
 
 _url = click.option("--url", help="The store's URL; REKINDLE_STORE_URL where it is not given.")
 
@@ -33,9 +37,7 @@ def list_blobs(url: str | None, as_json: bool) -> None:
         print_json([_described(one) for one in named])
         return
     if not named:
-        there = reach.is_there(store)
-        yet = "" if there else "; there is no such bucket or folder yet"
-        click.echo(f"nothing has a name in the store {store.url}{yet}")
+        click.echo(f"nothing has a name in the store {store.url}{_yet(store)}")
         return
     made = table("KIND", "NAME", "OF", ">SIZE", ">STORED", ">ALONE", "AGE", "")
     for one in sorted(named, key=lambda one: -one.ref.created):
@@ -58,7 +60,8 @@ def list_blobs(url: str | None, as_json: bool) -> None:
 @json_option
 def disk_usage(url: str | None, as_json: bool) -> None:
     """Say what the store holds, and what of it nothing names."""
-    found = collect.usage(_store(url))
+    store = _store(url)
+    found = collect.usage(store)
     files = sum(one.size for one in found.named)
     if as_json:
         print_json(
@@ -72,7 +75,7 @@ def disk_usage(url: str | None, as_json: bool) -> None:
         return
     click.echo(
         f"{len(found.named)} names, files of {size(files)}, stored in {size(found.stored_bytes)}; "
-        f"{size(found.unnamed_bytes)} that nothing names"
+        f"{size(found.unnamed_bytes)} that nothing names{'' if found.stored_bytes else _yet(store)}"
     )
 
 
@@ -83,9 +86,7 @@ def remove(names: tuple[str, ...], url: str | None) -> None:
     """Let go of names; `rekindle blob gc` then removes what they alone kept."""
     store = _store(url)
     known = {ref.name: ref for ref in store.refs()}
-    for name in names:
-        if name not in known:
-            raise NotFoundError(f"nothing is called {name} in {store.url}; `rekindle blob list`")
+    for name in dict.fromkeys([_meant(name, known, store) for name in names]):
         store.delete_ref(known[name].kind, name)
         click.echo(f"{name} is let go of")
 
@@ -105,6 +106,23 @@ def garbage(url: str | None, dry_run: bool, everything: bool) -> None:
     verb = "would be removed" if dry_run else "removed"
     young = f"; {gone.kept_young} more are too young" if gone.kept_young else ""
     click.echo(f"{gone.objects} objects ({size(gone.freed_bytes)}) {verb}{young}")
+
+
+def _meant(given: str, known: Iterable[str], store: BlobStore) -> str:
+    """The name that is given, or that begins so, as `rekindle image` shows names. Raises
+    NotFoundError, and InvalidError where several do."""
+    found = [name for name in known if name == given]
+    if not found and len(given) >= SHOWN:
+        found = [name for name in known if name.startswith(given)]
+    if not found:
+        raise NotFoundError(f"nothing is called {given} in {store.url}; `rekindle blob list`")
+    if len(found) > 1:
+        raise InvalidError(f"{given} may be any of {', '.join(sorted(found))}: write more of it")
+    return found[0]
+
+
+def _yet(store: BlobStore) -> str:
+    return "" if reach.is_there(store) else "; there is no such bucket or folder yet"
 
 
 def _described(one: Named) -> dict[str, object]:

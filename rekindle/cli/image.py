@@ -53,7 +53,10 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
         if (one := image_of(app, declaration)) is not None and not one.is_host
     }
     if not found:
-        raise NotFoundError(f"no function of {reference} has an image: give one image=")
+        raise NotFoundError(
+            f"no function of {reference} has an image that is built, as Image.host() is not: give "
+            f"one image="
+        )
 
     def show(step: str, line: str) -> None:
         if not line:

@@ -189,6 +189,7 @@ class Image(InstallsPackages):
         from rekindle.sdk import image_functions
 
         image_functions.check(raw_f)
+        image_functions.check_arguments(args, kwargs)
         name = getattr(raw_f, "__qualname__", "")
         title = f"run_function({name})"
         given = PackageOptions(env=env, secrets=secrets, force_build=force_build)
@@ -244,7 +245,7 @@ class Image(InstallsPackages):
 
     def shell(self, shell_commands: Sequence[str]) -> Self:
         """The shell of commands from here on; ``["/bin/sh", "-c"]`` at first."""
-        words = image_commands.words("shell", shell_commands)
+        words = image_commands.words("shell", shell_commands, may_be_none=False)
         return self._settings(f"shell({words!r})", arguments={"shell": words})
 
     def cmd(self, cmd: Sequence[str]) -> Self:

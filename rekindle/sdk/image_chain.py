@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Build every step anew, as ``force_build=True`` on each does.
 FORCE_VARIABLE = "REKINDLE_FORCE_BUILD"
+_OF_THE_KERNEL = ("/dev", "/proc", "/sys")
 MAX_TIMEOUT_S = 24 * 3600
 
 
@@ -200,6 +201,8 @@ class Chain(SaysWhatToUse):
         checks.flag("copy", copy)
         ignored = ignored_by(ignore)
         kind = StepKind.COPY if copy else StepKind.MOUNT
+        for _, target in () if callable(places) else places:
+            refuse_kernel_place(title, target)
 
         def make() -> Sequence[Step]:
             found = places() if callable(places) else places
@@ -239,6 +242,13 @@ def forces_all() -> bool:
     if text.lower() in ("1", "yes", "true", "on"):
         return True
     raise InvalidError(f"{FORCE_VARIABLE}={text!r} must be 1, or 0 for no")
+
+
+def refuse_kernel_place(what: str, target: str) -> None:
+    """Raises InvalidError for a place where a runner has no files of the image."""
+    top = next((one for one in _OF_THE_KERNEL if f"{target}/".startswith(f"{one}/")), None)
+    if top is not None:
+        raise InvalidError(f"{what}: {top} is the kernel's in every process: give another place")
 
 
 def absolute(path: str | Path) -> str:

@@ -86,9 +86,10 @@ def packages(
     return sorted(set(found)) if sort else found
 
 
-def words(method: str, given: Any) -> str:
+def words(method: str, given: Any, *, may_be_none: bool = True) -> str:
     """A command as one line. Raises InvalidError."""
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+    is_list = isinstance(given, (list, tuple)) and (may_be_none or bool(given))
+    if not is_list or not all(isinstance(one, str) for one in given):
         raise InvalidError(f"Image.{method}({given!r}): give a list of words, as in ['sh', '-c']")
     return shlex.join(given)
 

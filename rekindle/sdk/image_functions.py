@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -53,6 +53,17 @@ def check(raw: Any) -> None:
         )
     if raw.__name__ == "<lambda>":
         raise InvalidError("Image.run_function(lambda): write a function with a name")
+
+
+def check_arguments(args: Any, kwargs: Any) -> None:
+    """Raises InvalidError for what no function can be called with."""
+    if not isinstance(args, Sequence) or isinstance(args, (str, bytes)):
+        raise InvalidError(f"Image.run_function(args={args!r}) must be a list, as in args=[1, 2]")
+    named = kwargs is None or isinstance(kwargs, Mapping)
+    if not named or not all(isinstance(one, str) for one in kwargs or ()):
+        raise InvalidError(
+            f"Image.run_function(kwargs={kwargs!r}) must be a dict of arguments by their names"
+        )
 
 
 def step(

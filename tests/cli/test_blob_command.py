@@ -55,6 +55,19 @@ def test_what_nothing_names_goes_when_it_is_old_and_names_are_let_go_of(url: str
     assert json.loads(_run("du", "--json").output)["stored_bytes"] == 0
 
 
+def test_a_name_is_let_go_of_by_what_is_shown_of_it(url: str) -> None:
+    store = open_store(url)
+    layers = ["a" * 12 + "1" * 20, "b" * 12 + "1" * 20, "b" * 12 + "2" * 20]
+    for name in layers:
+        store.put_ref("layers", name, [], {})
+    assert f"{layers[0]} is let go of" in _run("rm", "a" * 12).output
+    several = _run("rm", "b" * 12).exception
+    assert isinstance(several, InvalidError) and layers[1] in str(several)
+    assert isinstance(_run("rm", "b" * 11).exception, NotFoundError)
+    assert isinstance(_run("rm", layers[1], "c" * 12).exception, NotFoundError)
+    assert {ref.name for ref in store.refs()} == {"sn-1", *layers[1:]}
+
+
 def test_without_a_store_it_is_said_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REKINDLE_STORE_URL", raising=False)
     problem = _run("list").exception
@@ -67,7 +80,8 @@ def test_a_store_that_is_not_there_yet_or_cannot_be_reached_is_not_taken_for_an_
     made, unmade = tmp_path / "made", tmp_path / "unmade"
     made.mkdir()
     assert "no such bucket or folder yet" not in _run("list", "--url", made.as_uri()).output
-    assert "no such bucket or folder yet" in _run("list", "--url", unmade.as_uri()).output
+    for command in ("list", "du"):
+        assert "no such bucket or folder yet" in _run(command, "--url", unmade.as_uri()).output
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         url = f"ftp://127.0.0.1:{closed.getsockname()[1]}/s"

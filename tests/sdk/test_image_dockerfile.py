@@ -59,6 +59,7 @@ def test_its_lines_are_the_steps(tmp_path: Path) -> None:
         ("FROM other", "only one FROM"),
         ("COPY --from=build /a /b", "build stages are not supported"),
         ("COPY none /b", "there is no none"),
+        ("COPY none /dev/b", "line 2: .*/dev is the kernel's"),
         ("ADD https://x/y /b", "RUN curl"),
         ("USER nobody", "steps run as root"),
         ("RUN --mount=type=cache x", "RUN with --mount=type=cache is not supported"),

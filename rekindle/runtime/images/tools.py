@@ -25,6 +25,11 @@ _RELEASE = "trixie"
 OCI = ("skopeo", "umoci")
 ALL = ("mmdebstrap", *OCI)
 _OTHERWISE = "or install skopeo and umoci (apt-get install skopeo umoci)"
+#: How to get what nothing here fetches.
+_HOW = {
+    "micromamba": "curl -Ls https://micro.mamba.pm/api/micromamba/linux-64/latest | "
+    "tar -xj -C /usr/local bin/micromamba (linux-aarch64 on Arm)"
+}
 _PIP_TIMEOUT_S = 600.0
 
 
@@ -47,9 +52,9 @@ def find(name: str, store: Path, say: Callable[[str], None]) -> Path:
         return find_uv(store, say)
     found = shutil.which(name)
     if found is None:
+        how = _HOW.get(name, f"install {name}")
         raise ImageError(
-            f"the image needs {name}, which is not on PATH where layers are built: install it "
-            f"there, as its documentation says"
+            f"the image needs {name}, which is not on PATH where layers are built; there: {how}"
         )
     return Path(found).resolve()
 

@@ -105,7 +105,7 @@ async def boot(
         output.handed_over()
         clock.mark(Phase.ISOLATE)
         try:
-            channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, "a new process")
+            channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, revision.process())
         except (StartError, StartupTimeoutError) as error:
             output.drain()
             if said := output.said_last():

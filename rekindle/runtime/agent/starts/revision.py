@@ -9,6 +9,7 @@ import asyncio
 import functools
 import hashlib
 import os
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -168,6 +169,13 @@ class Revision:
         if self.image is not None:
             return [*self.image.entrypoint, self.image.python, *runner]
         return [self.interpreter(), *runner]
+
+    def process(self) -> str:
+        """What a message calls a process that was just started."""
+        if self.image is None or not self.image.entrypoint:
+            return "a new process"
+        words = shlex.join(self.image.entrypoint)
+        return f"a new process, started by the image's entrypoint `{words}` (which must exec it),"
 
     def interpreter(self) -> str:
         """The function's Python, or the agent's own where that one does not exist here."""

@@ -56,6 +56,14 @@ def test_it_has_the_images_variables_and_none_that_name_places_of_the_node(
     ]
 
 
+def test_a_process_that_its_entrypoint_did_not_start_is_told_with_it(image: BuiltImage) -> None:
+    by = dataclasses.replace(image, entrypoint=("/bin/true", "a b"))
+    blank = Revision(_SPEC, b"", b"", None, cast(Any, None))
+    started = [dataclasses.replace(blank, image=one).process() for one in (None, image, by)]
+    assert started[:2] == ["a new process"] * 2
+    assert "by the image's entrypoint `/bin/true 'a b'`" in started[2]
+
+
 def test_only_files_that_are_shown_can_change_under_a_template() -> None:
     loaded = {"/usr/lib/python3/os.py": [1, 2], "/node/vol/x": [3, 4], "/node/vol": [5, 6]}
     seen = in_image.seen_from_node(loaded, [["/vol", "/node/vol"]])
