@@ -7,7 +7,8 @@ function with the list of all 64, in rounds by turns. The model takes DEVICE_MS 
 device that is played by a sleep, as it is not to take processor time from what is measured; without
 it, what is left is what the calls cost. Second: an engine with continuous batching, as those that
 serve language models: it takes a step for all requests that it has, and requests come and go
-between steps; the same requests one by one, and side by side by ``@rekindle.concurrent``.
+between steps; the same requests one by one, and side by side by ``@rekindle.concurrent``. Third: how
+full batches are where several times as many call at once as fit into one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ DEVICE_MS = 10.0
 ROUNDS, QUICK_ROUNDS = 60, 6
 #: Requests, tokens of each, and what a step of the engine takes on its device, for all of them.
 REQUESTS, TOKENS, STEP_MS = 32, 16, 2.0
+#: How many call at once, of a batch each; and what a batch takes.
+CROWD, OF_A_CROWD, CROWD_MS = 192, 16, 20.0
 #: Promised in SPECIFICATION.md: of the items a second of one call with a list.
 PART = 0.5
 #: And of continuous batching: times the rate of requests one by one.
@@ -57,6 +60,26 @@ def listed(texts: list[str], device_ms: float) -> list[int]:
 def collected(texts: list[str], device_ms: list[float]) -> list[int]:
     """An item for each call."""
     return model(texts, device_ms[0])
+
+
+def sizes(items: list[int]) -> list[int]:
+    """For each item, how many were in its batch."""
+    time.sleep(CROWD_MS / 1000)
+    return [len(items)] * len(items)
+
+
+@app.function(max_containers=1)
+@rekindle.batched(max_batch_size=OF_A_CROWD, wait_ms=20)
+def waited(items: list[int]) -> list[int]:
+    """An item waits for others."""
+    return sizes(items)
+
+
+@app.function(max_containers=1)
+@rekindle.batched(max_batch_size=OF_A_CROWD, wait_ms=0)
+def unwaited(items: list[int]) -> list[int]:
+    """A batch is what has come."""
+    return sizes(items)
 
 
 class Engine:
@@ -146,6 +169,39 @@ def requests_of(served: Any) -> dict[str, Callable[[], Any]]:
     return {"one by one": one_by_one, "side by side": side_by_side}
 
 
+def crowds() -> dict[str, Callable[[], Any]]:
+    """Calls at once; each gives the size of the batch that an item was in."""
+
+    def called(function: Any) -> Callable[[], Any]:
+        async def call() -> list[int]:
+            return list(await asyncio.gather(*[function.remote.aio(n) for n in range(CROWD)]))
+
+        return call
+
+    async def spawned() -> list[int]:
+        calls = [await waited.spawn.aio(number) for number in range(CROWD)]
+        return list(await asyncio.gather(*[call.get.aio() for call in calls]))
+
+    return {
+        "called, wait_ms=20": called(waited),
+        "called, wait_ms=0": called(unwaited),
+        "spawned, wait_ms=20": spawned,
+    }
+
+
+async def fullness(rounds: int) -> dict[str, float]:
+    """Of each way, the part of its batches that was filled; the first crowd is not counted."""
+    found: dict[str, float] = {}
+    for name, way in crowds().items():
+        parts = []
+        for number in range(rounds + 1):
+            batches = sum(1 / size for size in await way())
+            if number:
+                parts.append(CROWD / batches / OF_A_CROWD)
+        found[name] = statistics.median(parts)
+    return found
+
+
 async def measure(rounds: int) -> dict[str, float]:
     """Median milliseconds of a round."""
     found: dict[str, float] = {}
@@ -164,6 +220,7 @@ def main() -> int:
     console = Console()
     with app.run():
         ms = asyncio.run(measure(QUICK_ROUNDS if options.quick else ROUNDS))
+        full = asyncio.run(fullness(3 if options.quick else 9))
     machine = machines.describe()
 
     shown = Table(title=f"{ITEMS} items, a batched function", title_justify="left")
@@ -186,7 +243,12 @@ def main() -> int:
         f"An item of its own costs {cost_us:.0f} us more than one of a list.\n"
         f"{REQUESTS} requests of {TOKENS} tokens, steps of {STEP_MS:g} ms: one by one "
         f"{ms['one by one']:.0f} ms, side by side {ms['side by side']:.0f} ms, {times:.1f} times "
-        f"as many a second\n[dim]{machines.line(machine)}[/]"
+        f"as many a second"
+    )
+    console.print(
+        f"{CROWD} at once, at most {OF_A_CROWD} in a batch: "
+        + "; ".join(f"{name}: batches {part:.0%} full" for name, part in full.items())
+        + f"\n[dim]{machines.line(machine)}[/]"
     )
     part = ms[f"a list, {DEVICE_MS:g} ms"] / ms[f"items, {DEVICE_MS:g} ms"]
     figures = {
@@ -195,6 +257,7 @@ def main() -> int:
         "part_of_a_list": round(part, 3),
         "cost_of_an_item_us": round(cost_us, 1),
         "times_one_by_one": round(times, 2),
+        "batches_full": {name: round(part, 3) for name, part in full.items()},
     }
     write_json(options.json, figures)
     console.print(f"[dim]figures: {options.json}[/]\n")

@@ -49,10 +49,18 @@ class Intake:
         return self._epoll.fileno()
 
     def pump(self) -> None:
-        """Take in what has come. Raises FrameError: the agent is gone."""
+        """Take in all that has come. Raises FrameError: the agent is gone."""
+        # Each order may bring another connection, whose first call is there already.
+        while self._pump_once() and not self.stopped:
+            pass
+
+    def _pump_once(self) -> bool:
+        """Take in an order, and what clients have sent; whether there was an order."""
+        ordered = False
         for fd, events in self._epoll.poll(0):
             if fd == self._channel.fileno():
                 self._order()
+                ordered = True
                 continue
             connection = self._connections.get(fd)
             if connection is None:
@@ -61,6 +69,7 @@ class Intake:
                 self._hung_up(connection)
             else:
                 self._readable(connection)
+        return ordered
 
     # ---- the agent
 
