@@ -7,8 +7,8 @@ function with the list of all 64, in rounds by turns. The model takes DEVICE_MS 
 device that is played by a sleep, as it is not to take processor time from what is measured; without
 it, what is left is what the calls cost. Second: an engine with continuous batching, as those that
 serve language models: it takes a step for all requests that it has, and requests come and go
-between steps; the same requests one by one, and side by side by ``@rekindle.concurrent``. Third: how
-full batches are where several times as many call at once as fit into one.
+between steps; the same requests one by one, and side by side by ``@rekindle.concurrent``. Third:
+how full batches are where several times as many call at once as fit into one.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def main() -> int:
         f"An item of its own costs {cost_us:.0f} us more than one of a list.\n"
         f"{REQUESTS} requests of {TOKENS} tokens, steps of {STEP_MS:g} ms: one by one "
         f"{ms['one by one']:.0f} ms, side by side {ms['side by side']:.0f} ms, {times:.1f} times "
-        f"as many a second"
+        "as many a second"
     )
     console.print(
         f"{CROWD} at once, at most {OF_A_CROWD} in a batch: "
