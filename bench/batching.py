@@ -179,7 +179,7 @@ def crowds() -> dict[str, Callable[[], Any]]:
         return call
 
     async def spawned() -> list[int]:
-        calls = [await waited.spawn.aio(number) for number in range(CROWD)]
+        calls = await asyncio.gather(*[waited.spawn.aio(number) for number in range(CROWD)])
         return list(await asyncio.gather(*[call.get.aio() for call in calls]))
 
     return {
