@@ -179,7 +179,7 @@ def crowds() -> dict[str, Callable[[], Any]]:
         return call
 
     async def spawned() -> list[int]:
-        calls = [await waited.spawn.aio(number) for number in range(CROWD)]
+        calls = await asyncio.gather(*[waited.spawn.aio(number) for number in range(CROWD)])
         return list(await asyncio.gather(*[call.get.aio() for call in calls]))
 
     return {
@@ -243,7 +243,7 @@ def main() -> int:
         f"An item of its own costs {cost_us:.0f} us more than one of a list.\n"
         f"{REQUESTS} requests of {TOKENS} tokens, steps of {STEP_MS:g} ms: one by one "
         f"{ms['one by one']:.0f} ms, side by side {ms['side by side']:.0f} ms, {times:.1f} times "
-        f"as many a second"
+        "as many a second"
     )
     console.print(
         f"{CROWD} at once, at most {OF_A_CROWD} in a batch: "

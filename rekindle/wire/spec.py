@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rekindle.wire.volumes import VolumeMount
 
 
+#: Inputs of batches that a runner has at most, where two batches are not more.
+_MOST_GATHERED = 512
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetrySpec:
     """How often, and after what delays, a failed input runs again."""
@@ -102,6 +106,12 @@ class FunctionSpec:
     def most_inputs(self) -> int:
         """Inputs that a runner may have at a time; of batches, the next one gathers meanwhile."""
         return 2 * self.max_batch_size if self.max_batch_size else self.max_inputs
+
+    @property
+    def slots(self) -> int:
+        """Inputs that a runner has room for where there can be no other: of batches, several."""
+        few = self.most_inputs
+        return max(few, min(4 * few, _MOST_GATHERED)) if self.max_batch_size else few
 
     @property
     def aimed_inputs(self) -> int:

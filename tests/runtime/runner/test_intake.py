@@ -53,8 +53,10 @@ class Node:
         ours.sendall(call_frame(f"fc-{slot}", "", pack_input((slot,), {})))
 
     def close(self) -> None:
-        for one in (*self.clients, self.agent, self._channel):
-            one.close()
+        for client in self.clients:
+            client.close()
+        self.agent.close()
+        self._channel.close()
         self.page.close()
 
 

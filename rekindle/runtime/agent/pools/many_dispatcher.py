@@ -48,14 +48,14 @@ class ManyDispatcher(InputDispatcher):
         Up to the number that is aimed at, batches are filled one after the other and inputs side by
         side are spread; beyond it, they go to whoever has the fewest.
         """
-        aim = self._spec.aimed_inputs
+        aim, most = self._spec.aimed_inputs, self._most()
         best: Runner | None = None
         best_rank: tuple[bool, int, float] | None = None
         for runner in self._runners.values():
             if runner.state not in _READY or runner.private or runner.dying or runner.slots is None:
                 continue
             load = len(runner.slots)
-            if not runner.slots.free or (suspect and load) or self._has_suspect(runner):
+            if load >= most or (suspect and load) or self._has_suspect(runner):
                 continue
             if not self._may_run(runner, depth):
                 continue
@@ -65,6 +65,11 @@ class ManyDispatcher(InputDispatcher):
             if best_rank is None or rank < best_rank:
                 best, best_rank = runner, rank
         return best
+
+    def _most(self) -> int:
+        """What a runner may have: no more than its next batch, while there can be another one."""
+        full = len(self._runners) >= self._runners.limit
+        return self._spec.slots if full else self._spec.most_inputs
 
     def _may_run(self, runner: Runner, depth: int) -> bool:
         if runner.state is RunnerState.IDLE:
@@ -85,7 +90,9 @@ class ManyDispatcher(InputDispatcher):
             runner = self.pick(first.depth, suspect=first.suspect)
             if runner is None or runner.slots is None:
                 return
-            room = runner.slots.free
+            room = self._most() - len(runner.slots)
+            if self._spec.max_batch_size:
+                room = min(room, self._spec.max_batch_size)  # the next ones may be another's
             if not first.suspect and len(runner.slots) < self._spec.aimed_inputs:
                 room = self._spec.aimed_inputs - len(runner.slots)
                 if not self._spec.max_batch_size:
@@ -210,12 +217,17 @@ class ManyDispatcher(InputDispatcher):
         spec, now_at = self._spec, now_ns()
         longest_s = 0.0
         limit_s = spec.timeout_s
+        if runner.page.began_ns != runner.seen_began_ns:
+            runner.seen_began_ns, runner.seen_at = runner.page.began_ns, now
         for piece in list(runner.slices):
             for one in list(piece.left.values()):
                 began_ns = runner.page.slot(one.slot)[0]
                 ran_s = (now_at - began_ns) / 1e9 if began_ns else 0.0
                 longest_s = max(longest_s, ran_s)
+                # Several batches may be before an item: it waits from the end of the last one.
                 waited_s = (now_at - piece.handed_ns) / 1e9
+                if spec.max_batch_size:
+                    waited_s = min(waited_s, now - runner.seen_at)
                 if ran_s > limit_s:
                     self._time_out(runner, one, now)
                 elif not began_ns and waited_s > limit_s + spec.wait_ms / 1000 + _STUCK_S:

@@ -155,7 +155,7 @@ class Becoming:
         output.page = page
         runner.why_lost = self._why_lost
         if self.revision.spec.takes_many:
-            runner.slots = Slots(self.revision.spec.most_inputs)
+            runner.slots = Slots(self.revision.spec.slots)
 
         def on_line(line: pb.LogLine) -> None:
             call_id = runner.current_call()
