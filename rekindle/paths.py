@@ -132,6 +132,11 @@ def taken_down_file(instance: Path) -> Path:
     return instance / "taken-down"
 
 
+def after_down_file(instance: Path) -> Path:
+    """There from the `rekindle up` after a `rekindle down` until the controller has acted on it."""
+    return instance / "after-down"
+
+
 def token_file(instance: Path) -> Path:
     """The shared secret of an instance (mode 0600)."""
     return instance / "token"

@@ -67,7 +67,7 @@ def _started(target: Target, app: running.RunningApp) -> container.Found:
     assert not isinstance(what, LocalEntrypoint)  # none was asked for
     kept = what() if isinstance(what, Cls) else what
     kept.update_autoscaler(min_containers=1)
-    function_id = app.function_id(target.name.split(".")[0])
+    function_id = app.function_ids[target.name.split(".")[0]]
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         request = pb.StatusRequest(without_pools=True)

@@ -66,7 +66,8 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
 def down() -> None:
     """End the instance that `rekindle up` keeps, and those that stayed after `rekindle run`.
 
-    What is queued in the one of `rekindle up` waits for the next one; what the others had goes.
+    What is queued of deployed apps and detached runs in the one of `rekindle up` waits for the next
+    one; what other programs run, and what the other instances had, goes.
     """
     ended = daemon.stop_all()
     click.echo("The instance is down." if ended else "No instance is up.")

@@ -57,6 +57,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
     own = redis_url(directory)
     url = url or os.environ.get("REKINDLE_REDIS_URL", "") or own
     config = Config(
+        directory=directory,
         instance_id=instance_id(directory),
         token=read_token(directory),
         redis_url=url,

@@ -94,7 +94,8 @@ class Apps:
         return app
 
     def _add(self, app: App, function_id: str, spec: FunctionSpec) -> None:
-        if function_id in app.functions:
+        if (known := app.functions.pop(function_id, None)) is not None:
+            app.functions[function_id] = known  # of several of a name, the last is meant (lookup)
             return
         function = Function(function_id, spec.name, app, spec)
         app.functions[function_id] = function

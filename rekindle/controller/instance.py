@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rekindle.exception import AuthError, SetupError
 from rekindle.linux import files
-from rekindle.paths import token_file
+from rekindle.paths import after_down_file, token_file
 
 
 def claim(directory: Path) -> int:
@@ -40,6 +40,19 @@ def instance_id(directory: Path) -> str:
     draft.write_text(made + "\n", encoding="ascii")
     draft.replace(path)
     return made
+
+
+def was_taken_down(directory: Path) -> bool:
+    """Whether the programs of the controller before this one were told that it comes no more.
+
+    Not so where that one died, or was told to end by others: they wait for this one.
+    """
+    return after_down_file(directory).exists()
+
+
+def note_back(directory: Path) -> None:
+    """What there was to do after it was taken down is done, and durable."""
+    after_down_file(directory).unlink(missing_ok=True)
 
 
 def read_token(directory: Path) -> str:

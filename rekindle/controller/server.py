@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from rekindle.controller import instance
 from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.listening import private_socket
 from rekindle.controller.metrics.http import MetricsHttp
@@ -21,6 +22,7 @@ from rekindle.controller.objects.server import ObjectServer
 from rekindle.controller.request_server import RequestServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
+from rekindle.controller.state import App
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
 from rekindle.paths import objects_socket, requests_socket
@@ -106,7 +108,8 @@ class ControllerServer:
         await parts.link.command("PING")
         parts.agents.expect(await parts.registry.load_agents())
         orphaned = bool(state.expected_agents)
-        half_closed: list[tuple[str, bool]] = []
+        half_closed: list[tuple[App, str]] = []
+        taken_down = instance.was_taken_down(self._config.directory)
         await parts.deployments.load()
         for stored in await parts.registry.load_apps():
             for function_id in stored.functions:
@@ -115,15 +118,21 @@ class ControllerServer:
             for function in app.functions.values():
                 await parts.loader.recover(function, orphaned=orphaned)
             if stored.closed:
-                half_closed.append((app.app_id, app.version > 0))
+                half_closed.append((app, ""))
+            elif taken_down and app.ephemeral and not app.detached:
+                # Its program has ended. Durable before the note of it goes (below).
+                await parts.registry.mark_closing(app.app_id)
+                half_closed.append((app, f"the instance was taken down while {app.name!r} ran"))
             else:
                 parts.deployments.restored(app)
                 parts.apps.start_grace(app)
                 for function in app.functions.values():
                     parts.loader.load_more(function)
         await parts.schedules.load()
-        for app_id, deployed in half_closed:
-            parts.core.tasks.spawn(parts.apps.close(app_id, put_away=deployed), "close app")
+        instance.note_back(self._config.directory)
+        for app, reason in half_closed:
+            closing = parts.apps.close(app.app_id, reason, put_away=app.version > 0)
+            parts.core.tasks.spawn(closing, "close app")
         log.info(
             "state read back",
             extra=kv(

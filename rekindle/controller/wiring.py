@@ -78,6 +78,7 @@ from rekindle.controller.variants import Variants
 class Config:
     """What a controller is started with."""
 
+    directory: Path
     instance_id: str
     token: str = field(repr=False)
     redis_url: str

@@ -6,7 +6,6 @@ What the decorators do is check and note; code is looked at when the app is run.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated, generators_of, hooks_of
-from rekindle.sdk import checks, environments, options
+from rekindle.sdk import checks, environments, options, running
 from rekindle.sdk.app_life import AppLife
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import Declaration
@@ -226,7 +225,7 @@ class App(AppLife):
             )
         taken = self.declarations.get(name)
         # At a prompt, or in a notebook, a cell that runs again declares again.
-        redone = hasattr(sys, "ps1") or "IPython" in sys.modules or not is_local()
+        redone = running.at_prompt() or not is_local()
         if name in self.entrypoints or (taken is not None and not redone):
             raise InvalidError(
                 f"app {self.name!r} has {name!r} already: names of functions, classes and "
@@ -240,6 +239,8 @@ class App(AppLife):
             generators=generators,
         )
         self.declarations[name] = declaration
+        if is_local() and redone and (made := self.runs_as()) is not None:
+            made.pending[name] = declaration
         return declaration
 
     # ---- others ----------------------------------------------------------------------------------

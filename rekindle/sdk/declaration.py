@@ -175,7 +175,7 @@ class Declaration:
         """The client and the id to call it by. Raises ExecutionError where its app is not run."""
         app = self.running
         if app is not None:
-            return app.client, app.function_id(self.name), app
+            return app.client, app.function_id(self), app
         if self.by_name:
             client, found = self._found_now()
             return client, found.function_id, None
@@ -198,7 +198,7 @@ class Declaration:
     def is_at_hand(self) -> bool:
         """Whether ``resolve`` answers, or raises, without asking a controller."""
         if self.running is not None:
-            return True
+            return self.running.knows(self) or not running.at_prompt()
         from rekindle.sdk import lookups
 
         if self.by_name:

@@ -33,7 +33,7 @@ class FunctionTarget(FunctionPool):
     def _target(self) -> CallTarget:
         """What a call needs to know of it. Raises ExecutionError where its app is not running."""
         last, app = self._last_target, self._declaration.running
-        if last is not None and app is not None and last.app is app:
+        if last is not None and app is not None and last.app is app and not app.pending:
             return last
         client, function_id, app = self._declaration.resolve()
         same = last is not None and last.client is client and last.app is app

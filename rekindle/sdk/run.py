@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rekindle import lazily
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
-from rekindle.sdk import loop_warning, running, user_frames
+from rekindle.sdk import late_declarations, loop_warning, running, user_frames
 from rekindle.sdk.block import Block
 from rekindle.sdk.holding import Holding
 from rekindle.sdk.local import session
@@ -111,11 +111,13 @@ class AppRun(Block[A]):
         name = in_environment(self._environment, name)
         app_id = new_app_id()
         wait = functools.cache(self._session.wait)
+        declared = dict(self._app.declarations)
         form = registration.form_of(self._app, name, app_id, script, wait, detached=self._detach)
         instance = wait()
         client = client_for(instance)
         client.alive, client.why_ended = self._session.alive, self._session.why_ended
-        made = RunningApp(name, app_id, client, {})
+        made = RunningApp(name, app_id, client, {}, detached=self._detach, declared=declared)
+        made.add = late_declarations.add
         if running.shows_output():
             from rekindle.sdk.logs import LogPrinter
 

@@ -6,17 +6,24 @@ Which instance the process speaks to, whether output is shown, and which strateg
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rekindle.exception import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.logs import LogPrinter
+
+
+class Named(Protocol):
+    """A declaration, as far as it has to be known here."""
+
+    name: str
 
 
 @dataclass(eq=False)
@@ -28,16 +35,50 @@ class RunningApp:
     client: Client
     function_ids: dict[str, str]
     logs: LogPrinter | None = None
+    detached: bool = False
+    #: Makes one function more known; its id (late_declarations.py).
+    add: Callable[[RunningApp, Any], str] | None = None
+    #: What it was started with, by name.
+    declared: Mapping[str, Named] = field(default_factory=dict)
+    #: What was declared since and is not sent yet, by name: the next call of any function sends it,
+    #: as that one may call these by their names.
+    pending: dict[str, Named] = field(default_factory=dict)
+    #: What was declared since, with its ids.
+    late_ids: dict[Named, str] = field(default_factory=dict)
 
-    def function_id(self, name: str) -> str:
-        """The id of a function. Raises NotFoundError for one that was declared too late."""
-        try:
-            return self.function_ids[name]
-        except KeyError:
+    def knows(self, declaration: Named) -> bool:
+        """Whether its id is at hand."""
+        if self.pending:
+            return False
+        return self.declared.get(declaration.name) is declaration or declaration in self.late_ids
+
+    def function_id(self, declaration: Named) -> str:
+        """The id of a function; what was declared since is sent now, at a prompt.
+
+        Raises NotFoundError for such a function elsewhere.
+        """
+        for name, one in list(self.pending.items()):
+            self._add(one)
+            if self.pending.get(name) is one:
+                del self.pending[name]
+        if self.declared.get(declaration.name) is declaration:
+            return self.function_ids[declaration.name]
+        if declaration not in self.late_ids:
+            self._add(declaration)
+        return self.late_ids[declaration]
+
+    def _add(self, declaration: Named) -> None:
+        if self.add is None or not at_prompt():
             raise NotFoundError(
-                f"{name} was added to app {self.name!r} after it started; "
+                f"{declaration.name} was added to app {self.name!r} after it started; "
                 f"declare it before app.run()"
-            ) from None
+            )
+        self.late_ids[declaration] = self.add(self, declaration)
+
+
+def at_prompt() -> bool:
+    """Whether what a program declares may come, and come again, while its app runs."""
+    return hasattr(sys, "ps1") or "IPython" in sys.modules
 
 
 _stack: list[RunningApp] = []

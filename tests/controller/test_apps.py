@@ -9,7 +9,8 @@ import pytest
 
 from rekindle import exception
 from rekindle.controller.storage.embedded_redis import find_server
-from rekindle.runtime.doctor import check_redis
+from rekindle.runtime.node_checks import check_redis
+from rekindle.sdk.local.directory import note_taken_down, prepare
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import as_dict, spec_of
@@ -242,6 +243,37 @@ async def test_an_ephemeral_app_whose_client_died_with_the_controller_is_closed(
         instance.start_controller()
         [result] = await client.results(call_id)
         assert result.status == pb.CANCELLED
+
+
+@in_loop
+async def test_what_a_program_ran_ends_as_it_is_taken_down_and_what_outlives_one_stays() -> None:
+    with running_instance(REKINDLE_HOLD_GRACE_S="600") as instance:
+        async with Client(instance) as client:
+            of_program, [function_id] = await client.register("run", spec(), ephemeral=True)
+            call_id = await client.submit(function_id, {0: b""})
+            detached = pb.RegisterAppRequest(
+                app_id=new_id("ap"), name="detached", ephemeral=True, detached=True
+            )
+            await client.call("RegisterApp", detached)
+            await client.register("kept", spec())
+        # The controller may have been killed, and Redis away, as it was taken down.
+        instance.kill_controller()
+        note_taken_down(instance.directory)
+        prepare(instance.directory)  # as the next `rekindle up` does
+        instance.start_controller()
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            [result] = await client.results(call_id)
+            assert result.status == pb.CANCELLED
+            assert agent.assigned.empty()
+            await client.call("CloseApp", pb.CloseAppRequest(app_id=of_program))
+            apps = (await status_of(client))["apps"]
+            assert {app["name"] for app in apps} == {"detached", "kept"}  # type: ignore[attr-defined]
+            _, [function_id] = await client.register("next", spec(), ephemeral=True)
+        instance.kill_controller()  # its clients come back
+        instance.start_controller()
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            agent.answer(echo)
+            assert (await client.invoke(function_id)).status == pb.SUCCESS
 
 
 @in_loop

@@ -1,6 +1,6 @@
 """``rekindle down`` while inputs run and wait: they run after the next ``rekindle up``, each once.
 
-Inputs of deployed apps and of detached runs, which outlive their programs.
+Those of deployed apps and of detached runs, which outlive their programs. Others never run again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ def square(n, directory):
 def main(directory: str, count: int):
     call = square.spawn_map(range(count), kwargs={"directory": directory})
     print("call", call.object_id, flush=True)
+
+@app.local_entrypoint()
+def waits(directory: str):
+    list(square.map(range(500), kwargs={"directory": directory}))
 """
 )
 
@@ -89,13 +93,27 @@ def test_what_a_detached_run_submitted_runs_after_the_next_up(home: Home, gate: 
     home.up(REKINDLE_HOLD_GRACE_S="0.2")
     script = home.script(APP)
     arguments = ("--directory", str(gate.directory), "--count", str(INPUTS))
-    said = home.rekindle("run", "--detach", script, *arguments)
+    said = home.rekindle("run", "--detach", f"{script}::main", *arguments)
     call_id = said.out.partition("call ")[2].split()[0]
     down(home, gate)
     home.up(REKINDLE_HOLD_GRACE_S="0.2")
     gate.open()
     complete_once(home, gate, call_id)
     wait_until(lambda: not home.status()["apps"], "the end of its app")
+
+
+def test_what_a_program_waited_for_is_not_run_after_the_next_up(home: Home, gate: Gate) -> None:
+    home.up()
+    script = home.script(APP)
+    program = home.start_rekindle("run", f"{script}::waits", "--directory", gate.directory)
+    begun = down(home, gate)
+    ended = program.end()
+    assert ended.status == 1 and "`rekindle down` took it down" in ended.err
+    gate.open()
+    home.up(REKINDLE_HOLD_GRACE_S="600")  # it is not for want of a client that the app ends
+    wait_until(lambda: not home.status()["apps"], "the end of its app")
+    assert began(gate).total() == begun
+    assert home.rekindle("app", "list", "--json").out.strip() == "[]"
 
 
 @pytest.mark.slow

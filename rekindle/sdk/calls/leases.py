@@ -242,7 +242,7 @@ def cache_of(
 
 def give_back_of(app: RunningApp) -> None:
     """An app ends: no one will call its functions again."""
-    function_ids = set(app.function_ids.values())
+    function_ids = {*app.function_ids.values(), *app.late_ids.values()}
     for key, cache in list(_caches.items()):
         if cache.client is app.client and cache.function_id in function_ids:
             del _caches[key]

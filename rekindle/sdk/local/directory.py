@@ -23,7 +23,9 @@ def prepare(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     logs_dir(directory).mkdir(exist_ok=True, mode=0o700)
-    paths.taken_down_file(directory).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # it was not taken down
+        # For its controller: programs that were told of it do not come back.
+        paths.taken_down_file(directory).replace(paths.after_down_file(directory))
     token = paths.token_file(directory)
     if not token.exists() or not token.read_text().strip():  # empty after a power cut
         draft = token.with_name(f"token.{os.getpid()}")

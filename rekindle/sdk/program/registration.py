@@ -53,16 +53,18 @@ def form_of(
     instance: Callable[[], Path],
     *,
     detached: bool = False,
+    only: Declaration | None = None,
 ) -> dict[str, Any]:
     """Everything about an app: the fields of a ``RegisterAppRequest`` that makes it known.
 
     ``app_name``: as the instance knows it, with its environment. ``instance``: waits for the one
     that it is for, where that is to be asked before (named secrets of images). ``detached``: it
-    ends when nothing of it is undone, and not with its client. Raises SerializationError for code
+    ends when nothing of it is undone, and not with its client. ``only``: this one of its
+    declarations, for an app that is known already. Raises SerializationError for code
     that cannot travel.
     """
     with environments.of_app(split_name(app_name)[0]):
-        return _form_of(app, app_name, app_id, script, instance, detached)
+        return _form_of(app, app_name, app_id, script, instance, detached, only)
 
 
 def _form_of(
@@ -72,8 +74,9 @@ def _form_of(
     script: Program | None,
     instance: Callable[[], Path],
     detached: bool,
+    only: Declaration | None,
 ) -> dict[str, Any]:
-    declarations = list(app.declarations.values())
+    declarations = list(app.declarations.values()) if only is None else [only]
     if script is not None:
         main_module.alias(script)
         if script.is_main:
@@ -83,7 +86,7 @@ def _form_of(
     )
     bundle = source.collect(script) if wanted else None
     specs = [spec_of(app, one, app_name, bundle, script) for one in declarations]
-    specs = _in_images(app, specs, instance)
+    specs = _in_images(specs, [image_of(app, one) for one in declarations], instance)
     functions = [
         {
             "spec": spec.message_fields(),
@@ -147,10 +150,9 @@ def spec_of(
 
 
 def _in_images(
-    app: AppState, specs: list[FunctionSpec], instance: Callable[[], Path]
+    specs: list[FunctionSpec], images: list[Chain | None], instance: Callable[[], Path]
 ) -> list[FunctionSpec]:
     """The same with the images that functions run in, which are built by then."""
-    images = [image_of(app, declaration) for declaration in app.declarations.values()]
     if not any(images):
         return specs
     from rekindle.sdk import image_builds

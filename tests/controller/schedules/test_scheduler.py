@@ -41,6 +41,7 @@ class Controller:
     def __init__(self, instance: Instance, clock: Clock) -> None:
         self.parts = Parts(
             Config(
+                directory=instance.directory,
                 instance_id=instance_id(instance.directory),
                 token="t",
                 redis_url=redis_url(instance.directory),
