@@ -30,12 +30,17 @@ def fitting_socket(path: Path) -> Path:
     return path
 
 
+def home_place() -> Path:
+    """Where ``home()`` is, or would be: who only looks makes nothing."""
+    return Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
+
+
 def home() -> Path:
     """rekindle's own directory on this machine; made with mode 0700 where missing.
 
     Raises SetupError where it cannot be made.
     """
-    path = Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
+    path = home_place()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -80,7 +85,7 @@ def shared_store_url() -> str:
 
 def daemon_dir() -> Path:
     """Sockets, token, logs and queue of the instance that ``rekindle up`` keeps."""
-    return home() / "daemon"
+    return home_place() / "daemon"
 
 
 def new_session_dir() -> Path:

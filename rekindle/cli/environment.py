@@ -61,7 +61,8 @@ def delete(name: str, yes: bool) -> None:
     if name == DEFAULT_ENVIRONMENT:
         raise InvalidError(f"the environment {name} is always there; it cannot be deleted")
     row = _row_of(name, _known())
-    held = ", ".join(f"{row[kind]} {kind}" for kind in _KINDS if row[kind]) or "nothing in it"
+    counts = {kind: row[kind] for kind in _KINDS if row[kind]}
+    held = ", ".join(map(_counted, counts, counts.values())) or "nothing in it"
     confirm(f"Delete the environment {name} for good, with {held}?", yes=yes)
     Environment.objects.delete(name)
     click.echo(f"Deleted the environment {name}, with {held}.")
@@ -121,3 +122,7 @@ def _row_of(name: str, known: Mapping[str, pb.EnvironmentInfo]) -> dict[str, obj
         near = checks.nearest(name, rows)
         raise NotFoundError(f"there is no environment {name!r}{near}; `rekindle environment list`")
     return rows[name]
+
+
+def _counted(kind: str, count: object) -> str:
+    return f"1 {kind.removesuffix('s')}" if count == 1 else f"{count} {kind}"

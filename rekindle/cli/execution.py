@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.cli import result_file, shown
+from rekindle.cli import lost_output, result_file, shown
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.cli.refs import Target
 from rekindle.sdk import notes, progress, running
@@ -21,6 +21,7 @@ from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.local import lingering
+from rekindle.wire.exceptions import remote_traceback
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +71,10 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
             notes.on_terminal(f"{made.name} is up: {', '.join(target.app.registered)}.")
             status = _called(target, options, call, made.app_id)
     except KeyboardInterrupt:  # while it came up or was taken down
-        notes.write_note("Stopping.")
+        if not lost_output.reader_has_gone():
+            notes.write_note("Stopping.")
         status = INTERRUPTED
+    status = lost_output.status(status)
     if finished:
         from rekindle.cli import phases
 
@@ -95,6 +98,7 @@ def _enter(stack: contextlib.ExitStack, options: RunOptions) -> list[records.Cal
     stack.enter_context(shown.waits(quiet=options.quiet))
     finished = stack.enter_context(records.collect()) if options.phases else []
     stack.enter_context(running.enable_output())
+    stack.enter_context(lost_output.noticed())
     if options.strategy:
         stack.enter_context(running.ask_strategy(options.strategy))
     if options.timestamps:
@@ -112,7 +116,14 @@ def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id
             result_file.write(options.write_result, result, target.name)
         elif not (result is None or options.quiet or isinstance(target.what, LocalEntrypoint)):
             notes.write(sys.stdout, result if isinstance(result, str) else repr(result), True)
+    except BrokenPipeError as error:  # its own writing
+        if remote_traceback(error) is None and lost_output.reader_went():
+            raise
+        show_failure(error)
+        return 1
     except KeyboardInterrupt:
+        if lost_output.reader_has_gone():
+            return INTERRUPTED
         notes.write_note(
             f"What was spawned goes on, without this program: `rekindle logs {app_id}` shows its "
             f"output. A remote() or map() that it waited for ends with it."

@@ -16,6 +16,7 @@ from rekindle.exception import InvalidError
 from rekindle.sdk.logs import when
 from rekindle.sdk.notes import painted
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.lines import each
 
 _DEFAULT_TAIL = 100
 _MAX_TAIL = 20_000
@@ -94,7 +95,8 @@ def logs(
 
     async def show() -> None:
         async for line in client.logs(request):
-            printer.show(line)
+            for one in each(line) if timestamps or as_json else (line,):
+                printer.show(one)
 
     operator.ask(show())
 
@@ -121,7 +123,7 @@ class _Printer:
         self._partial = ""  # the runner whose line has no end yet
 
     def show(self, line: pb.LogLine) -> None:
-        """Write one line, whole or not."""
+        """Write a line, whole or not, or several."""
         if line.stream == "mark":  # for the program whose direct call it is of
             return
         if self._as_json:

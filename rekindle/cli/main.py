@@ -7,7 +7,6 @@ program waits for its runner; whatever else is given is click's to understand (g
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -40,26 +39,17 @@ def _run(argv: Sequence[str]) -> int:
 
         return group.run(argv)
     except BrokenPipeError:
-        if not _reader_has_gone():
+        from rekindle.cli import lost_output
+
+        if not lost_output.reader_went():
             raise  # it was another pipe
-        # Nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        lost_output.forget_unwritten()
         return 1
     except Error as error:
         from rekindle.cli import failure, wording
 
         failure.show_error(wording.of_commands(error, argv))
         return 1
-
-
-def _reader_has_gone() -> bool:
-    """Whether whoever read our output has gone."""
-    import select
-
-    looking = select.poll()
-    for fd in (1, 2):
-        looking.register(fd, 0)
-    return any(events & (select.POLLERR | select.POLLHUP) for _, events in looking.poll(0))
 
 
 def _plain_run(argv: Sequence[str]) -> tuple[str, bool] | None:

@@ -42,12 +42,31 @@ def load(reference: str, *, is_module: bool = False) -> Loaded:
     Raises InvalidError and NotFoundError, and what the program raises.
     """
     where, name = _halves(reference)
+    _check_working_directory()
     if is_module:
         return Loaded(_load_module(where), where, name)
     if is_stdin(reference):
         return Loaded(_load_stdin(), STDIN, name)
     file, name = split(reference)
     return Loaded(load_script(file), file.name, name)
+
+
+def main_of(loaded: Loaded) -> Loaded | None:
+    """Of a package that ``-m`` named, its ``__main__``, as Python has it; None without one."""
+    name = f"{loaded.module.__name__}.__main__"
+    if not hasattr(loaded.module, "__path__") or importlib.util.find_spec(name) is None:
+        return None
+    return Loaded(_load_module(name), loaded.where, loaded.name)
+
+
+def _check_working_directory() -> None:
+    """Programs run in it, and runners too."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InvalidError(
+            "the working directory was deleted: change (cd) into one that is there"
+        ) from None
 
 
 def is_stdin(reference: str) -> bool:
@@ -105,9 +124,29 @@ def load_script(file: Path, *, neighbours: Path | None = None) -> ModuleType:
     spec._initializing = True  # type: ignore[attr-defined]  # app.run() refuses to run meanwhile
     try:
         spec.loader.exec_module(module)
+    except ImportError as error:
+        _name_package(error, file)
+        raise
     finally:
         spec._initializing = False  # type: ignore[attr-defined]
     return module
+
+
+def _name_package(error: ImportError, file: Path) -> None:
+    """Where a file of a package cannot import what belongs to that, say how it is run."""
+    packages: list[str] = []
+    for directory in file.parents:
+        if not (directory / "__init__.py").is_file():
+            break
+        packages.insert(0, directory.name)
+    relative = "relative import" in str(error) and error.name is None
+    if packages and (relative or (error.name or "").partition(".")[0] == packages[0]):
+        root = file.parents[len(packages)]
+        where = "" if root == Path.cwd() else f" in {root}"
+        error.add_note(
+            f"{file.name} belongs to the package {packages[0]}: run it as a module of that, "
+            f"`rekindle run -m {'.'.join([*packages, file.stem])}`{where}"
+        )
 
 
 def _make_neighbours_importable(directory: Path, *, first: bool) -> None:

@@ -39,6 +39,8 @@ def resolve(reference: str, *, is_module: bool = False, entrypoints: bool = True
     loaded = programs.load(reference, is_module=is_module)
     where, name = loaded.where, loaded.name
     candidates = targets_in(loaded.module, entrypoints=entrypoints)
+    if not candidates and is_module and (main := programs.main_of(loaded)) is not None:
+        candidates = targets_in(main.module, entrypoints=entrypoints)
     if not candidates:
         raise NotFoundError(
             f"{where} declares nothing to run: no function, class or local entrypoint of an App"

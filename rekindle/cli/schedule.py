@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 import click
@@ -13,6 +14,9 @@ from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.messages import as_dict
+
+#: Characters of an error in the table.
+_MOST_OF_ERROR = 80
 
 
 @click.group(cls=CommandGroup)
@@ -56,7 +60,14 @@ def ls(app: str, as_json: bool) -> None:
 def _result(run: pb.ScheduledRun) -> str:
     if run.state == "done":
         return f"done in {tables.millis(1000 * run.took_s)}"
-    return f"{run.state}: {run.error}" if run.error else run.state
+    return f"{run.state}: {_shortened(run.error)}" if run.error else run.state
+
+
+def _shortened(error: str) -> str:
+    """For a table; ``--json`` has the whole."""
+    first, _, more = error.strip().partition("\n")
+    short = textwrap.shorten(first, _MOST_OF_ERROR, placeholder=" ...") if first else ""
+    return f"{short} ..." if more and not short.endswith(" ...") else short
 
 
 @schedule.command()

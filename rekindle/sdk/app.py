@@ -31,6 +31,7 @@ from rekindle.sdk.function_checks import check_function, check_takes_nothing
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.sdk.sharing import shared
+from rekindle.sdk.user_frames import trimmed
 
 if TYPE_CHECKING:
     from rekindle.sdk.image import Image
@@ -52,6 +53,7 @@ class App(AppLife):
     Raises InvalidError.
     """
 
+    @trimmed
     def __init__(
         self,
         name: str | None = None,
@@ -86,6 +88,7 @@ class App(AppLife):
 
     # ---- declaring -----------------------------------------------------------------------------
 
+    @trimmed
     def function(
         self,
         *no_parentheses: Any,
@@ -137,6 +140,7 @@ class App(AppLife):
                 )
         return FunctionDecorator(self, name, checked, is_generator)
 
+    @trimmed
     def cls(
         self,
         *no_parentheses: Any,
@@ -151,6 +155,7 @@ class App(AppLife):
         checks.parentheses("@app.cls", no_parentheses)
         checked = options.check("@app.cls()", given)
 
+        @trimmed
         def decorate(raw: type) -> Cls:
             if isinstance(raw, Decorated):
                 raise InvalidError(f"@app.cls() is on {raw!r}, which is decorated already")
@@ -181,6 +186,7 @@ class App(AppLife):
 
         return decorate
 
+    @trimmed
     def local_entrypoint(
         self, *no_parentheses: Any, name: str | None = None
     ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:
@@ -190,6 +196,7 @@ class App(AppLife):
         """
         checks.parentheses("@app.local_entrypoint", no_parentheses)
 
+        @trimmed
         def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
             if not inspect.isfunction(raw):
                 raise InvalidError(f"@app.local_entrypoint() is on {raw!r}: it must be a function")
@@ -289,6 +296,7 @@ class FunctionDecorator:
     def __call__(self, raw: Callable[P, AsyncIterator[R] | Iterator[R]]) -> Function[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R]) -> Function[P, R]: ...
+    @trimmed
     def __call__(self, raw: Callable[..., Any]) -> Function[..., Any]:
         check_function(raw)
         name = self._name or raw.__name__

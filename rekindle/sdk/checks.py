@@ -94,7 +94,7 @@ def name(what: str, value: Any) -> None:
     """A name of at most 64 letters, digits, dots, dashes and underscores."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise InvalidError(
-            f"{what} {value!r} must be 1 to 64 characters out of letters, digits and . _ -"
+            f"{what} {value!r} must be 1 to 64 characters out of ASCII letters, digits and . _ -"
         )
 
 
@@ -107,7 +107,9 @@ def tags(given: Any) -> dict[str, str]:
     for key, value in given.items():
         for what, text in ((f"the tag {key!r}", key), (f"the value of the tag {key!r}", value)):
             if not isinstance(text, str) or not _TAG.fullmatch(text):
-                raise InvalidError(f"{what} is {text!r}: write 1 to 63 letters, digits and . _ -")
+                raise InvalidError(
+                    f"{what} is {text!r}: write 1 to 63 ASCII letters, digits and . _ -"
+                )
     return dict(given)
 
 

@@ -8,6 +8,7 @@ Standard library only: templates unpickle handles.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -192,7 +193,7 @@ class Declaration:
             f"{self.name} cannot be called remotely: its app {self.app_name!r} is not running. "
             f"Call it inside `with app.run():`, start the program with `rekindle run`, or deploy "
             f"it and use Function.from_name({self.app_name!r}, {self.name!r}); "
-            f"`{self.name}.local(...)` calls it in this process"
+            f"`{self.name}.local(...)` calls it in this process{_in_child()}"
         )
 
     def is_at_hand(self) -> bool:
@@ -397,4 +398,15 @@ def named(
         by_name=True,
         version=version or 0,
         environment=environments.declared(environment),
+    )
+
+
+def _in_child() -> str:
+    """For an error: that this process is one of multiprocessing's, where it is."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is None or processes.parent_process() is None:
+        return ""
+    return (
+        ". This is a subprocess that multiprocessing has started, which has imported the program "
+        "anew: an app runs in the process that started it, so make the call there"
     )

@@ -14,10 +14,12 @@ from rekindle.exception import InvalidError
 from rekindle.execution import declared
 from rekindle.execution.declared import MARK, Decorated, Mark, Parameter, mark_of, sharing_of
 from rekindle.sdk import checks
+from rekindle.sdk.user_frames import trimmed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@trimmed
 def enter(*args: Any, snap: bool | Literal["gpu"] = False) -> Callable[[F], F]:
     """Run this method when a runner starts, before its first input.
 
@@ -30,9 +32,10 @@ def enter(*args: Any, snap: bool | Literal["gpu"] = False) -> Callable[[F], F]:
     checks.parentheses("@rekindle.enter", args)
     if snap != "gpu":
         checks.flag("@rekindle.enter(snap)", snap)
-    return lambda function: _mark(function, Mark("enter", snap), "@rekindle.enter()")
+    return trimmed(lambda function: _mark(function, Mark("enter", snap), "@rekindle.enter()"))
 
 
+@trimmed
 def exit(*args: Any) -> Callable[[F], F]:
     """Run this method when a runner ends in good order; all of them have 30 seconds.
 
@@ -40,9 +43,10 @@ def exit(*args: Any) -> Callable[[F], F]:
     when it is stopped; not where its process is killed. An exception in it is logged.
     """
     checks.parentheses("@rekindle.exit", args)
-    return lambda function: _mark(function, Mark("exit"), "@rekindle.exit()")
+    return trimmed(lambda function: _mark(function, Mark("exit"), "@rekindle.exit()"))
 
 
+@trimmed
 def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
     """Make a method of an ``@app.cls()`` class callable with ``.remote()`` and its like.
 
@@ -51,6 +55,7 @@ def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
     """
     checks.parentheses("@rekindle.method", args)
 
+    @trimmed
     def decorate(function: F) -> F:
         generator = checks.generator("@rekindle.method", function, is_generator)
         mark = Mark("method", handle=method_handle, generator=generator)
@@ -59,6 +64,7 @@ def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
     return decorate
 
 
+@trimmed
 def parameter(*, default: Any = ..., init: bool = True) -> Any:
     """A value that is given when the class is instantiated: ``size: int = parameter(default=1)``.
 

@@ -259,11 +259,15 @@ def _with_time(line: pb.LogLine | _Line) -> str:
     where = (line.runner_id, line.stream)
     goes_on = _unfinished == where
     _unfinished = where if line.partial else None
-    return line.text if goes_on or not line.at_ns else f"{when(line.at_ns)} {line.text}"
+    if not line.at_ns:
+        return line.text
+    at = f"{when(line.at_ns)} "
+    text = line.text.replace("\n", "\n" + at)
+    return text if goes_on else at + text
 
 
 def show(line: pb.LogLine | _Line) -> None:
-    """Write one line where it belongs."""
+    """Write a line, or several that were written at once, where they belong."""
     if line.stream == "mark":  # says that all lines of a direct call have come before it
         return
     text = _with_time(line) if _timestamps else line.text

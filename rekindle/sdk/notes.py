@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from rekindle.wire.usercode import came_by_signal
 
 #: Whether notes about an app that runs are shown (``rekindle run -q`` leaves them out).
 shown = True
+#: Told of each failure to write to standard output, by the thread that wrote.
+on_lost: Callable[[OSError], None] | None = None
 
 
 def write_note(text: str) -> None:
@@ -53,3 +56,5 @@ def write(stream: TextIO, text: str, newline: bool) -> None:
         # raises anything, and may not end the thread of all calls: nowhere to say so.
         if came_by_signal(error):
             raise
+        if on_lost is not None and stream is sys.stdout and isinstance(error, OSError):
+            on_lost(error)

@@ -7,13 +7,33 @@ them. Standard library only.
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any, TypeVar, cast
 
 from rekindle.exception import Error
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = os.path.dirname(os.__file__) + os.sep
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def trimmed(function: F) -> F:
+    """A function of ours that a program calls; what it raises shows the program's frames only."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            only(error)
+            raise
+
+    return cast(F, call)
 
 
 def only(error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tarfile
@@ -88,10 +89,19 @@ def test_an_archive_that_leads_out_of_its_place_is_refused(tmp_path: Path, name:
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_what_cannot_be_mounted_says_what_to_do(tmp_path: Path) -> None:
+def test_what_cannot_be_mounted_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(bytes(1 << 16))
     (tmp_path / "place").mkdir()
-    with pytest.raises(LayerError, match="doctor"):
+    with pytest.raises(LayerError, match=r"file cannot be mounted at .*place"):
+        erofs.mount(tmp_path / "file", tmp_path / "place")
+
+    def without_erofs(*_arguments: object) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr("rekindle.blobs.erofs.mounts.mount", without_erofs)
+    with pytest.raises(LayerError, match="doctor` says whether this kernel has EROFS"):
         erofs.mount(tmp_path / "file", tmp_path / "place")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rekindle import paths
-from rekindle.cli import programs
+from rekindle.cli import programs, refs
+from rekindle.exception import InvalidError
 
 
 @pytest.fixture
@@ -60,3 +61,45 @@ def test_a_program_of_standard_input_that_is_read_again_is_young_again(
     programs.load("-")
     (only,) = (paths.home() / "stdin").iterdir()
     assert Path(only, "stdin.py").read_text() == "A = 1\n"
+
+
+def test_a_working_directory_that_was_deleted_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InvalidError, match="working directory was deleted"):
+        programs.load("program.py")
+
+
+def _package(tmp_path: Path, **files: str) -> Path:
+    (package := tmp_path / "inner_shop").mkdir()
+    for name, text in {"__init__": "", **files}.items():
+        (package / f"{name}.py").write_text(text)
+    return package
+
+
+@pytest.mark.parametrize("wanted", ["from . import stock", "import inner_shop.stock"])
+def test_a_file_that_needs_its_package_is_told_of_m(
+    stdin: pytest.MonkeyPatch, tmp_path: Path, wanted: str
+) -> None:
+    package = _package(tmp_path, report=f"{wanted}\n", stock="")
+    stdin.chdir(tmp_path)
+    with pytest.raises(ImportError) as raised:
+        programs.load("inner_shop/report.py")
+    assert "`rekindle run -m inner_shop.report`" in raised.value.__notes__[0]
+    (package / "report.py").write_text("import surely_not_installed\n")
+    with pytest.raises(ImportError) as raised:
+        programs.load("inner_shop/report.py")
+    assert not hasattr(raised.value, "__notes__")
+
+
+def test_a_package_that_declares_nothing_is_its_main(
+    stdin: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    declares = "import rekindle\napp = rekindle.App()\n@app.local_entrypoint()\ndef begin(): ...\n"
+    _package(tmp_path, __main__=declares)
+    stdin.chdir(tmp_path)
+    target = refs.resolve("inner_shop", is_module=True)
+    assert target.name == "begin" and target.what.raw.__module__ == "inner_shop.__main__"

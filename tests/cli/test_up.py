@@ -119,3 +119,10 @@ def test_a_store_that_keeps_nothing_is_told_of(capsys: pytest.CaptureFixture[str
     check_store("file:///proc/no-store")  # it has nothing, as one has that is new
     said = capsys.readouterr().err
     assert "Nothing of this node is shared for now" in said and "/proc/no-store" in said
+
+
+def test_who_only_looks_makes_no_home(home: Path) -> None:
+    nowhere = home / "nowhere"
+    assert rekindle(nowhere, "status").returncode == 1
+    assert "No instance is up" in rekindle(nowhere, "down").stdout
+    assert not nowhere.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Gate, Home, phases, wait_until
+from tests.e2e.harness import COMMAND, Gate, Home, phases, wait_until
 
 PLAIN = """
     import rekindle
@@ -382,3 +382,52 @@ def test_the_first_examples_run(shared: Home) -> None:
     assert "Hello, Ishmael!" in shared.run(examples / "hello.py", "--name", "Ishmael").out
     said = shared.run(examples / "collatz.py", "--count", "30").out
     assert "of 1 to 30, 27 takes the most: 111" in said
+
+
+UNREAD = """
+    import rekindle, sys, time
+
+    app = rekindle.App("unread")
+
+    @app.function()
+    def talk(mark: str):
+        try:
+            while True:
+                print("again")
+                time.sleep(0.001)
+        finally:
+            open(mark, "a").close()
+
+    @app.function()
+    def said(mark: str):
+        print("lost")
+        open(mark, "a").close()
+
+    @app.local_entrypoint()
+    def own():
+        while True:
+            print("own")
+"""
+
+
+@pytest.mark.parametrize("name", ["talk", "own"])
+def test_a_program_whose_reader_has_gone_ends_without_a_word_and_its_call_with_it(
+    shared: Home, tmp_path: Path, name: str
+) -> None:
+    script = shared.script(UNREAD)
+    mark = tmp_path / "ended"
+    words = f"--mark {mark}" if name == "talk" else ""
+    line = f"{COMMAND} run -q {script}::{name} {words} | head -1; exit ${{PIPESTATUS[0]}}"
+    ended = shared.start("bash", "-c", line).end()
+    assert (ended.status, ended.err) == (1, "") and ended.out in ("again\n", "own\n")
+    assert name == "own" or mark.exists()
+
+
+def test_output_that_a_full_disk_does_not_take_is_an_error_when_the_call_has_ended(
+    shared: Home, tmp_path: Path
+) -> None:
+    mark = tmp_path / "said"
+    line = f"{COMMAND} run -q {shared.script(UNREAD)}::said --mark {mark} > /dev/full"
+    ended = shared.start("bash", "-c", line).end()
+    assert ended.status == 1 and mark.exists()
+    assert "standard output: No space left on device" in ended.err

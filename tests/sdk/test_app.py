@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -364,3 +367,42 @@ def test_what_an_app_gives_its_functions_goes_to_those_that_it_includes(
     (made,) = registration.request_for(whole, "whole", "ap-1", None, lambda: tmp_path).functions
     assert made.secrets == {"A": "1"} and list(made.spec.secrets_in_snapshot) == ["A"]
     assert [mount.path for mount in made.spec.volumes] == [b"/shelf"]
+
+
+def _called_in_child(tmp_path: Path, method: str) -> str:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing, rekindle
+            app = rekindle.App("parent")
+
+            @app.function()
+            def double(n): return 2 * n
+
+            def call(n): return double.remote(n)
+
+            if __name__ == "__main__":
+                with multiprocessing.get_context({method!r}).Pool(1) as pool:
+                    try:
+                        pool.apply(call, (1,))
+                    except rekindle.exception.ExecutionError as error:
+                        print(error)
+            """
+        )
+    )
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    return ended.stdout
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_call_in_a_subprocess_of_multiprocessing_says_that_it_is_one(
+    tmp_path: Path, method: str
+) -> None:
+    said = _called_in_child(tmp_path, method)
+    assert "is not running" in said and "a subprocess that multiprocessing has started" in said
+
+
+def test_a_name_with_other_letters_is_told_which_ones_it_may_have() -> None:
+    with pytest.raises(InvalidError, match="'größe' must be 1 to 64 characters out of ASCII"):
+        rekindle.App("größe")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 import pytest
 
+import rekindle
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks, user_frames
 from rekindle.sdk.dual import Dual
@@ -49,3 +51,53 @@ def test_an_error_that_was_not_raised_yet_stays_as_it_is() -> None:
     error = NotFoundError("nothing")
     user_frames.only(error)
     assert error.__traceback__ is None
+
+
+def _wrong_option() -> None:
+    rekindle.App("wrong").function(timeout="5")  # type: ignore[arg-type]
+
+
+def _second_of_a_name() -> None:
+    app = rekindle.App("twice")
+
+    for _ in range(2):
+        app.function(name="same", serialized=True)(lambda: None)
+
+
+def _wrong_name() -> None:
+    rekindle.App("a b")
+
+
+def _class_with_init() -> None:
+    class Model:
+        def __init__(self, size: int) -> None: ...
+
+    rekindle.App("wrong").cls()(Model)
+
+
+def _hook_on_a_class() -> None:
+    rekindle.enter()(int)
+
+
+def _entrypoint_of_no_function() -> None:
+    rekindle.App("wrong").local_entrypoint()(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        _wrong_option,
+        _second_of_a_name,
+        _wrong_name,
+        _class_with_init,
+        _hook_on_a_class,
+        _entrypoint_of_no_function,
+    ],
+)
+def test_a_declaration_that_is_wrong_shows_the_programs_frames_alone(
+    declare: Callable[[], None],
+) -> None:
+    with pytest.raises(InvalidError) as caught:
+        declare()
+    here = test_a_declaration_that_is_wrong_shows_the_programs_frames_alone.__name__
+    assert names(caught.value) == [here, declare.__name__]

@@ -2,6 +2,9 @@
 
 Lines are not on the way of a result: they are stored in batches. A controller that
 is killed may lose the last batch; a number is never given twice.
+
+A message is what was written at once: lines that have a number each, of which it says the last
+(wire/lines.py). All bounds are in lines.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage.registry import Registry
+from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
@@ -46,27 +50,43 @@ class _Follower:
 class _Book:
     seq: int = 0
     recent: deque[pb.LogLine] = field(default_factory=deque)
-    characters: int = 0  # of those
+    lines: int = 0  # of those
+    characters: int = 0
     stored: int = 0  # highest number that is stored
     followers: set[_Follower] = field(default_factory=set)
     closed: bool = False
+    #: How many lines each stored message has, the oldest first; None: not known, of a former
+    #: controller's.
+    sizes: deque[int] | None = field(default_factory=deque)
+    stored_lines: int = 0  # the sum of those
+
+    def store(self, lines: int, keep: int) -> int:
+        """A message of so many lines is stored now; how many messages are to be kept with it."""
+        assert self.sizes is not None
+        self.sizes.append(lines)
+        self.stored_lines += lines
+        while self.stored_lines - self.sizes[0] >= keep:
+            self.stored_lines -= self.sizes.popleft()
+        return len(self.sizes)
 
     def add(self, line: pb.LogLine) -> None:
         """Keep a line, and let the oldest go that no one needs or that are too many."""
         recent = self.recent
         recent.append(line)
+        self.lines += chunks.count(line)
         self.characters += len(line.text)
-        while len(recent) > _RECENT:
+        while len(recent) > 1 and self.lines - (size := chunks.count(recent[0])) >= _RECENT:
             oldest = recent[0]
             unread = [one for one in self.followers if one.position < oldest.seq]
-            full = len(recent) > _UNREAD or self.characters > _UNREAD_CHARACTERS
+            full = self.lines > _UNREAD or self.characters > _UNREAD_CHARACTERS
             if (unread or oldest.seq > self.stored) and not full:
                 break
             recent.popleft()
+            self.lines -= size
             self.characters -= len(oldest.text)
             if oldest.stream != "mark":
                 for one in unread:
-                    one.left_out += 1
+                    one.left_out += size
 
     def wake(self) -> None:
         """There is something to send, or it is over."""
@@ -82,7 +102,10 @@ class Logbook:
         self._tasks = tasks
         self._keep = settings.log_lines
         self._books: dict[str, _Book] = {}
-        self._unstored: deque[tuple[str, int, bytes]] = deque()
+        self._unstored: deque[tuple[str, int, int, bytes]] = deque()  # app, last, lines, message
+        self._unstored_lines = 0
+        self._passed = 0  # messages that were taken from there, ever
+        self._flushing = asyncio.Lock()
         self._storing = False
 
     async def open(self, app_id: str, *, again: bool = False) -> None:
@@ -94,7 +117,8 @@ class Logbook:
             last = await self._registry.last_log_seq(app_id)
             # What it showed last is perhaps not stored, nor is anything: only a clock goes on.
             first = max(last + _SKIP, now_ns() // 1000)
-        self._books.setdefault(app_id, _Book(seq=first, stored=last))
+        sizes = None if last else deque[int]()
+        self._books.setdefault(app_id, _Book(seq=first, stored=last, sizes=sizes))
 
     def close(self, app_id: str) -> None:
         """End the streams of those who follow an app, after its last line."""
@@ -113,15 +137,17 @@ class Logbook:
         book = self._books.get(line.app_id)
         if book is None:
             return  # its app is closed
-        book.seq += 1
+        lines = chunks.count(line)
+        book.seq += lines
         line.seq = book.seq
         book.add(line)
         book.wake()
         if line.stream == "mark":  # for who follows: a call's lines have come; not kept
             return
-        if len(self._unstored) >= _UNSTORED:
-            self._unstored.popleft()
-        self._unstored.append((line.app_id, line.seq, line.SerializeToString()))
+        while self._unstored and self._unstored_lines + lines > _UNSTORED:
+            self._pass()
+        self._unstored.append((line.app_id, line.seq, lines, line.SerializeToString()))
+        self._unstored_lines += lines
         if not self._storing:
             self._storing = True
             self._tasks.spawn(self._store(), "store log lines")
@@ -134,19 +160,41 @@ class Logbook:
 
     async def flush(self) -> None:
         """Store what is not stored yet."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         while self._unstored:
             count = min(_BATCH, len(self._unstored))
+            end = self._passed + count
             batch = [self._unstored[i] for i in range(count)]
-            await self._registry.append_logs(batch, self._keep)
-            last = batch[-1]
-            while self._unstored and self._unstored[0] is not last:
-                self._unstored.popleft()
-            if self._unstored:
-                self._unstored.popleft()
-            for app_id, seq, _ in batch:
+            kept = [await self._kept(app_id, lines) for app_id, _, lines, _ in batch]
+            await self._registry.append_logs(
+                [
+                    (app_id, seq, lines, data, keep)
+                    for (app_id, seq, lines, data), keep in zip(batch, kept, strict=True)
+                ]
+            )
+            while self._passed < end:  # some were perhaps dropped meanwhile
+                self._pass()
+            for app_id, seq, _, _ in batch:
                 book = self._books.get(app_id)
                 if book is not None:
                     book.stored = max(book.stored, seq)
+
+    def _pass(self) -> None:
+        self._unstored_lines -= self._unstored.popleft()[2]
+        self._passed += 1
+
+    async def _kept(self, app_id: str, lines: int) -> int:
+        """A message of so many lines is to be stored; how many the app keeps with it."""
+        book = self._books.get(app_id)
+        if book is None:  # closed meanwhile; what it has is bounded already
+            return self._keep
+        if book.sizes is None:
+            sizes = await self._registry.log_sizes(app_id)
+            book.sizes, book.stored_lines = deque(sizes), sum(sizes)
+        return book.store(lines, self._keep)
 
     async def _store(self) -> None:
         try:
@@ -160,19 +208,23 @@ class Logbook:
         """The last ``count`` lines that are wanted, and the number behind which to go on."""
         book = self._books.get(app_id)
         found: deque[pb.LogLine] = deque()
+        missing = count
         recent = list(book.recent) if book is not None else []
-        before = recent[0].seq if recent else 1 << 62
+        before = chunks.first_seq(recent[0]) if recent else 1 << 62
         last = recent[-1].seq if recent else 0
         lines = recent[::-1]
         while True:
             for line in lines:
                 last = max(last, line.seq)
-                before = min(before, line.seq)
+                before = min(before, chunks.first_seq(line))
                 if wanted is not None and 0 < line.at_ns < wanted.since_ns - _OUT_OF_ORDER_NS:
                     return list(found), last
-                if line.stream != "mark" and (wanted is None or wanted.matches(line)):
-                    found.appendleft(line)
-                    if len(found) == count:
+                if line.stream == "mark":
+                    continue
+                for part in reversed(wanted.of_them(line) if wanted is not None else [line]):
+                    found.appendleft(chunks.behind(part, part.seq - missing))
+                    missing -= chunks.count(found[0])
+                    if missing == 0:
                         return list(found), last
             raw = await self._registry.logs_before(app_id, before, _READ)
             if not raw:
@@ -195,26 +247,29 @@ class Logbook:
             while True:
                 reader.wake.clear()
                 # Memory has all lines that are not stored; what it dropped is in the store.
-                first = book.recent[0].seq if book is not None and book.recent else None
+                first = (
+                    chunks.first_seq(book.recent[0]) if book is not None and book.recent else None
+                )
                 if first is None or reader.position + 1 < first:
                     stored = await self._registry.logs_after(app_id, reader.position, _READ)
                     for raw in stored:
-                        line = pb.LogLine.FromString(raw)
+                        line = chunks.behind(pb.LogLine.FromString(raw), reader.position)
                         reader.position = line.seq
                         if first is not None and line.seq < first:
-                            reader.left_out = max(0, reader.left_out - 1)
-                        if wanted is None or wanted.matches(line):
-                            yield line
+                            reader.left_out = max(0, reader.left_out - chunks.count(line))
+                        for part in wanted.of_them(line) if wanted is not None else (line,):
+                            yield part
                     if len(stored) == _READ:
                         continue
                 if reader.left_out:
                     yield _left_out(app_id, reader.position, reader.left_out)
                     reader.left_out = 0
                 if book is not None:
-                    for line in _behind(book.recent, reader.position):
+                    for one in _behind(book.recent, reader.position):
+                        line = chunks.behind(one, reader.position)
                         reader.position = line.seq
-                        if wanted is None or wanted.matches(line):
-                            yield line
+                        for part in wanted.of_them(line) if wanted is not None else (line,):
+                            yield part
                     if book.recent and book.recent[-1].seq > reader.position:
                         continue  # came while these were sent
                 if not live or book is None or book.closed:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """A line matches when it matches everything that is given."""
+    """A line is wanted when it matches everything that is given."""
 
     since_ns: int = 0
     until_ns: int = 0  # 0: without end
@@ -33,17 +34,19 @@ class LogFilter:
         )
         return None if made == cls() else made
 
-    def matches(self, line: pb.LogLine) -> bool:
-        """Whether a line is wanted."""
-        return (
+    def of_them(self, line: pb.LogLine) -> list[pb.LogLine]:
+        """What is wanted of the lines of a message; neighbours stay together."""
+        matches = (
             line.at_ns >= self.since_ns
             and (not self.until_ns or line.at_ns < self.until_ns)
             and (not self.function or _is(line.function, self.function))
             and (not self.call_id or line.call_id == self.call_id)
             and (not self.runner_id or line.runner_id == self.runner_id)
             and (not self.streams or line.stream in self.streams)
-            and (not self.search or self.search in line.text.lower())
         )
+        if not matches:
+            return []
+        return chunks.with_text(line, self.search) if self.search else [line]
 
 
 def _is(function: str, wanted: str) -> bool:

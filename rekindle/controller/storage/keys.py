@@ -132,7 +132,7 @@ def closed_apps(instance: str) -> str:
 
 
 def logs(app_id: str) -> str:
-    """Stream: log lines of an app; the entry id is ``<seq>-0``."""
+    """Stream: log lines of an app; the entry id is ``<seq>-<lines>``."""
     return f"rk:logs:{app_id}"
 
 

@@ -320,12 +320,12 @@ class Registry:
 
     # ---- log lines
 
-    async def append_logs(self, lines: Sequence[tuple[str, int, bytes]], keep: int) -> None:
-        """Keep (app id, seq, LogLine message) lines, about ``keep`` of each app."""
+    async def append_logs(self, messages: Sequence[tuple[str, int, int, bytes, int]]) -> None:
+        """Keep LogLine messages: (app id, seq, lines, message, about how many the app keeps)."""
         await self._link.commands(
             [
-                ("XADD", keys.logs(app_id), "MAXLEN", "~", keep, f"{seq}-0", "l", data)
-                for app_id, seq, data in lines
+                ("XADD", keys.logs(app_id), "MAXLEN", "~", keep, f"{seq}-{lines}", "l", data)
+                for app_id, seq, lines, data, keep in messages
             ],
             patience_s=_FOREVER,
             harmless="equal or smaller",  # stored before, its reply was lost
@@ -344,6 +344,11 @@ class Registry:
             "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
         )
         return [bytes(fields[b"l"]) for _, fields in reply]
+
+    async def log_sizes(self, app_id: str) -> list[int]:
+        """How many lines each stored LogLine message of an app has, the oldest first."""
+        reply = await self._link.command("XRANGE", keys.logs(app_id), "-", "+", patience_s=_FOREVER)
+        return [max(1, int(bytes(entry).split(b"-")[1])) for entry, _ in reply]
 
     async def last_log_seq(self, app_id: str) -> int:
         """The highest sequence number that is stored for an app; 0 when there is none."""

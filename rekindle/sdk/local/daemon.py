@@ -57,6 +57,8 @@ def stop(directory: Path) -> bool:
 
 def stop_all() -> bool:
     """End what ``rekindle up`` keeps, and all that linger here; False where there was none."""
+    if not paths.home_place().is_dir():
+        return False
     ended = [stop(directory) for directory in (paths.daemon_dir(), *lingering.all_here())]
     with lingering.turn():
         lingering.sweep()

@@ -20,6 +20,7 @@ _LOCK_PATIENCE_S = 2.0
 
 def prepare(directory: Path) -> None:
     """Make the directory what it must be: mode 0700, with logs/ and a token (0600)."""
+    paths.home()  # its own mode
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     logs_dir(directory).mkdir(exist_ok=True, mode=0o700)
@@ -103,7 +104,7 @@ def tail(directory: Path, name: str, lines: int = 5) -> str:
 
 def sweep() -> None:
     """Remove private directories whose supervisor was killed before it could."""
-    for directory in (*(paths.home() / "run").glob("rk-*"), *_elsewhere()):
+    for directory in (*(paths.home_place() / "run").glob("rk-*"), *_elsewhere()):
         if _was_claimed(directory) and supervisor_pid(directory) is None:
             from rekindle.sdk.local import remains  # a run that finds its instance does without
 

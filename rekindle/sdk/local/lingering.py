@@ -129,8 +129,14 @@ def socket_of(directory: Path) -> Path:
     return directory / "supervisor.sock"
 
 
+def _place() -> Path:
+    """Of the links and of the directories; it may not be there."""
+    return paths.home_place() / "run"
+
+
 def _links() -> Path:
-    made = paths.home() / "run"
+    paths.home()
+    made = _place()
     made.mkdir(exist_ok=True, mode=0o700)
     return made
 
@@ -148,7 +154,7 @@ def turn() -> Iterator[None]:
 
 def join(who: str, stays_s: float) -> tuple[Path, socket.socket] | None:
     """Connect to the instance of a name: its directory, and a connection; None where none is."""
-    link = _links() / f"{_PREFIX}{who}"
+    link = _place() / f"{_PREFIX}{who}"
     try:
         directory = Path(os.readlink(link))
     except OSError:
@@ -191,7 +197,7 @@ def listen(who: str, directory: Path) -> socket.socket:
 def _linked() -> list[tuple[Path, Path]]:
     """The links that there are, and the directories that they lead to, the newest first."""
     found = []
-    for link in _links().glob(f"{_PREFIX}*"):
+    for link in _place().glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # it has just gone
             found.append((link.lstat().st_mtime_ns, link, Path(os.readlink(link))))
     return [(link, directory) for _, link, directory in sorted(found, reverse=True)]
@@ -247,7 +253,7 @@ def stay_here() -> bool:
 def all_here() -> list[Path]:
     """The directories of the lingering instances of this home, also those that are ending."""
     linked = [directory for _, directory in _linked()]
-    beside = [directory for directory in _links().glob("rk-*") if is_one(directory)]
+    beside = [directory for directory in _place().glob("rk-*") if is_one(directory)]
     return list(dict.fromkeys([*linked, *beside]))
 
 

@@ -1,4 +1,8 @@
-"""Standard output and error of a runner, read line by line as it is written."""
+"""Standard output and error of a runner: lines, as they are written, those read at once together.
+
+Each reading costs the agent, the controller and who follows a message. A runner that writes line
+after line is therefore read now and then only (``_PAUSE_S``), as soon as it has been read often.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,18 @@ import asyncio
 import codecs
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 
 _CHUNK_BYTES = 1 << 16
+#: A pipe that has been read so often within that time ...
+_OFTEN, _WITHIN_S = 16, 0.05
+#: ... is not looked at for so long, unless there is much each time.
+_PAUSE_S = 0.01
 #: A line longer than this is passed on in pieces.
 MAX_LINE_BYTES = 1 << 16
 #: A line with a carriage return is a progress bar, which is passed on so often as it grows.
@@ -34,6 +43,9 @@ class Output:
         self._pending: dict[int, bytes] = {}
         self._streams: dict[int, str] = {}
         self._bars: dict[int, asyncio.TimerHandle] = {}
+        self._pauses: dict[int, asyncio.TimerHandle] = {}
+        self._window_ends = 0.0
+        self._readings = 0  # in this window
         write_fds = []
         loop = asyncio.get_running_loop()
         for stream in ("stdout", "stderr"):
@@ -42,7 +54,7 @@ class Output:
             self._streams[read_fd] = stream
             self._pending[read_fd] = b""
             write_fds.append(write_fd)
-            loop.add_reader(read_fd, self._read, read_fd)
+            loop.add_reader(read_fd, self._readable, read_fd)
         self.write_fds: tuple[int, int] = (write_fds[0], write_fds[1])
 
     @property
@@ -91,15 +103,34 @@ class Output:
                 os.close(fd)
         self.write_fds = (-1, -1)
 
-    def _read(self, fd: int) -> None:
+    def _readable(self, fd: int) -> None:
+        taken = self._read(fd)
+        if fd not in self._streams or taken > chunks.MOST_BYTES:
+            return  # it was the end, or so much that a pause would hold its process up
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now > self._window_ends:
+            self._window_ends, self._readings = now + _WITHIN_S, 0
+        self._readings += 1
+        if self._readings > _OFTEN:
+            self._window_ends = now + _WITHIN_S  # as long as it goes on
+            loop.remove_reader(fd)
+            self._pauses[fd] = loop.call_later(_PAUSE_S, self._listen, fd)
+
+    def _listen(self, fd: int) -> None:
+        del self._pauses[fd]
+        asyncio.get_running_loop().add_reader(fd, self._readable, fd)
+
+    def _read(self, fd: int) -> int:
+        """How many bytes it was."""
         page = self.page
         if page is None:
-            self._take(fd)
-            return
+            return self._take(fd)
         page.draining(True)
         taken = self._take(fd)
         page.drained(taken)
         page.draining(False)
+        return taken
 
     def _take(self, fd: int) -> int:
         """Read what is there; how many bytes it was."""
@@ -120,8 +151,8 @@ class Output:
 
     def _split(self, fd: int, data: bytes) -> None:
         *lines, rest = (self._pending[fd] + data).split(b"\n")
-        for line in lines:
-            self._emit(fd, line, partial=False)
+        for chunk in _chunks(lines):
+            self._emit(fd, chunk, partial=False)
         if len(rest) > MAX_LINE_BYTES:
             self._emit(fd, rest, partial=True)
             rest = b""
@@ -143,12 +174,14 @@ class Output:
             self._emit(fd, self._pending[fd], partial=True)
             self._pending[fd] = b""
 
-    def _emit(self, fd: int, line: bytes, *, partial: bool) -> None:
-        self.lines += 1
-        text = line.decode("utf-8", "replace")
+    def _emit(self, fd: int, data: bytes, *, partial: bool) -> None:
+        text = data.decode("utf-8", "replace")
+        self.lines += text.count("\n") + 1
         stream = self._streams[fd]
-        if self._kept is not None and text.strip():
-            self._kept.append(text.rstrip()[:_KEPT_CHARACTERS])
+        if self._kept is not None:
+            for line in text.split("\n"):
+                if line.strip():
+                    self._kept.append(line.rstrip()[:_KEPT_CHARACTERS])
         self._on_line(pb.LogLine(stream=stream, text=text, partial=partial, at_ns=now_ns()))
 
     def _close_one(self, fd: int) -> None:
@@ -157,4 +190,20 @@ class Output:
             os.close(fd)
             if (bar := self._bars.pop(fd, None)) is not None:
                 bar.cancel()
+            if (pause := self._pauses.pop(fd, None)) is not None:
+                pause.cancel()
             del self._streams[fd], self._pending[fd]
+
+
+def _chunks(lines: list[bytes]) -> Iterator[bytes]:
+    """The lines in groups that travel together, joined."""
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        if group and (len(group) == chunks.MOST_LINES or size + len(line) > chunks.MOST_BYTES):
+            yield b"\n".join(group)
+            group, size = [], 0
+        group.append(line)
+        size += len(line)
+    if group:
+        yield b"\n".join(group)

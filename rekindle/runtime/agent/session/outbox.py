@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 
 #: Results are joined up to so many in a message, and so many bytes.
@@ -19,7 +20,7 @@ _MAX_BYTES = 4 << 20
 #: Results of a call that go on coming are sent so far apart. Each message costs the agent, the
 #: controller, Redis and the client about a millisecond together, however much is in it.
 GATHER_S = 0.02
-#: Lines kept while there is no connection; older ones are dropped.
+#: Lines and other messages kept while there is no connection; older ones are dropped.
 MAX_BUFFERED = 10_000
 
 
@@ -36,6 +37,7 @@ class Outbox:
         #: Call -> when more of it may go, for calls of which something has gone just now.
         self._pauses: dict[str, asyncio.TimerHandle] = {}
         self._kept: deque[pb.AgentMessage] = deque()
+        self._kept_lines = 0
         self._left_out: dict[str, tuple[pb.LogLine, int]] = {}  # app -> a line, how many
         self._some = asyncio.Event()
 
@@ -61,11 +63,14 @@ class Outbox:
 
     def _keep(self, message: pb.AgentMessage) -> None:
         self._kept.append(message)
-        if len(self._kept) > MAX_BUFFERED:
+        self._kept_lines += _weight(message)
+        while self._kept_lines > MAX_BUFFERED:
             oldest = self._kept.popleft()
+            self._kept_lines -= _weight(oldest)
             if oldest.WhichOneof("kind") == "log":
                 app_id = oldest.log.app_id
-                self._left_out[app_id] = (oldest.log, self._left_out.get(app_id, (None, 0))[1] + 1)
+                before = self._left_out.get(app_id, (None, 0))[1]
+                self._left_out[app_id] = (oldest.log, before + _weight(oldest))
 
     def _gather(self, message: pb.AgentMessage, more: bool) -> None:
         call_id, size = message.done.call_id, sum(map(len, message.done.results))
@@ -134,6 +139,7 @@ class Outbox:
         self._left_out.clear()
         while self._kept:
             self._append(self._kept.popleft())
+        self._kept_lines = 0
 
     def disconnected(self, unsent: pb.AgentMessage | None = None) -> None:
         """The connection is lost; ``unsent`` was being written."""
@@ -160,3 +166,8 @@ class Outbox:
             if joinable is not None and joinable[0] is message:
                 del self._joinable[message.done.call_id]
         return message
+
+
+def _weight(message: pb.AgentMessage) -> int:
+    """As how many it counts of those that are kept."""
+    return chunks.count(message.log) if message.WhichOneof("kind") == "log" else 1

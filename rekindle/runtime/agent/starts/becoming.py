@@ -7,7 +7,7 @@ ladder says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rekindle.exception import ServiceError, StartError
@@ -158,10 +158,11 @@ class Becoming:
             runner.slots = Slots(self.revision.spec.slots)
 
         def on_line(line: pb.LogLine) -> None:
-            call_id = runner.current_call()
-            if runner.slots is not None:
-                call_id, line.text = untagged(line.text)
-            self.on_line(line, runner_id, call_id)
+            if runner.slots is None:
+                self.on_line(line, runner_id, runner.current_call())
+            else:
+                for call_id, part in _by_call(line):
+                    self.on_line(part, runner_id, call_id)
             runner.channel.go_on()  # a client may wait for the mark behind it
 
         output.redirect(on_line)
@@ -225,3 +226,18 @@ class Becoming:
                 raise StartError(f"a new runner closed its connection: {error}") from error
             raise
         return runner
+
+
+def _by_call(line: pb.LogLine) -> Iterator[tuple[str, pb.LogLine]]:
+    """What the calls of a runner with slots wrote: it tags each line with the call."""
+    tagged = [untagged(text) for text in line.text.split("\n")]
+    start = 0
+    for index in range(1, len(tagged) + 1):
+        if index < len(tagged) and tagged[index][0] == tagged[start][0]:
+            continue
+        part = pb.LogLine()
+        part.CopyFrom(line)
+        part.text = "\n".join(text for _, text in tagged[start:index])
+        part.partial = line.partial and index == len(tagged)
+        yield tagged[start][0], part
+        start = index

@@ -63,3 +63,57 @@ def test_a_progress_bar_is_passed_on_while_it_grows_with_whole_characters() -> N
             assert lines[1:] == [("█\r100%", False)]
 
     asyncio.run(scenario())
+
+
+def test_lines_that_are_read_at_once_are_one_message_up_to_a_bound() -> None:
+    async def scenario() -> None:
+        with _output() as (output, lines):
+            written = "".join(f"{number}\n" for number in range(1200))
+            os.write(output.write_fds[0], written.encode() + b"the")
+            output.drain(runs_on=True)
+            os.write(output.write_fds[0], b" end\n" + b"x" * 20_000 + b"\ny\n")
+            output.drain(runs_on=True)
+            assert [text.count("\n") + 1 for text, _ in lines] == [500, 500, 200, 1, 1, 1]
+            assert "\n".join(text for text, _ in lines) == (
+                written + "the end\n" + "x" * 20_000 + "\ny"
+            )
+            assert not any(partial for _, partial in lines)
+            assert output.lines == 1203
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_writes_line_after_line_is_read_now_and_then() -> None:
+    async def scenario() -> None:
+        with _output() as (output, lines):
+            loop = asyncio.get_running_loop()
+            done = asyncio.Event()
+
+            def take(line: pb.LogLine) -> None:
+                lines.append((line.text, line.partial))
+                if line.text.endswith("2999"):
+                    done.set()
+
+            def write() -> None:
+                for number in range(3000):
+                    os.write(output.write_fds[0], b"%d\n" % number)
+
+            output.redirect(take)
+            await loop.run_in_executor(None, write)
+            await done.wait()
+            texts = "\n".join(text for text, _ in lines)
+            assert texts == "\n".join(map(str, range(3000)))
+            assert len(lines) < 1000
+
+    asyncio.run(scenario())
+
+
+def test_the_last_lines_before_an_error_are_lines_also_of_what_came_at_once() -> None:
+    async def scenario() -> None:
+        with _output() as (output, _lines):
+            output.keep_last(on=True)
+            os.write(output.write_fds[1], b"".join(b"%d\n" % number for number in range(20)))
+            output.drain()
+            assert output.said_last().split() == [str(number) for number in range(12, 20)]
+
+    asyncio.run(scenario())

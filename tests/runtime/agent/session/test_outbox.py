@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from rekindle.runtime.agent.session import outbox as outbox_module
 from rekindle.runtime.agent.session.outbox import MAX_BUFFERED, Outbox
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -157,3 +160,19 @@ def test_what_is_kept_is_bounded_and_what_was_left_out_is_said() -> None:
     said, *kept = told(outbox)
     assert said == "... 5 lines of output left out: the controller was away for too long"
     assert kept == [str(number) for number in range(5, MAX_BUFFERED + 5)]
+
+
+def test_of_messages_with_several_lines_as_many_lines_are_kept_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 5)
+    outbox = Outbox()
+    for text in ("1\n2\n3", "4\n5", "6\n7"):
+        outbox.put(line("a", text))
+    outbox.connected()
+
+    async def texts() -> list[str]:
+        return [(await outbox.next()).log.text for _ in range(3)]
+
+    said, *kept = asyncio.run(texts())
+    assert said.startswith("... 3 lines of output left out") and kept == ["4\n5", "6\n7"]

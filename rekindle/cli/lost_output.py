@@ -1,0 +1,78 @@
+"""Standard output that cannot be written to while a program runs: ends it as Python programs end.
+
+What runners print is written by another thread than the program's. Where the reader of our output
+has gone (``| head``), the program is interrupted, without a word; a full disk is an error that is
+said, once, when the call has ended: what it does is not undone by that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+from rekindle.exception import ServiceError
+from rekindle.sdk import notes
+
+_lost: OSError | None = None
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[None]:
+    """Within, output that is lost is noticed."""
+    global _lost
+    _lost = None
+    notes.on_lost = _note
+    try:
+        yield
+    finally:
+        notes.on_lost = None
+
+
+def reader_has_gone() -> bool:
+    """Whether who read our output has gone, and the program was interrupted for it."""
+    return isinstance(_lost, BrokenPipeError)
+
+
+def reader_went() -> bool:
+    """Whether nobody reads our output any more, by a look at it."""
+    import select
+
+    looking = select.poll()
+    for fd in (1, 2):
+        looking.register(fd, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in looking.poll(0))
+
+
+def status(before: int) -> int:
+    """The exit status of a program that would end with ``before``. Raises ServiceError."""
+    if _lost is None:
+        return before
+    forget_unwritten()
+    if not reader_has_gone():
+        raise ServiceError(
+            f"what was printed could not all be written to standard output: {_lost.strerror}; "
+            f"the call itself has ended; `rekindle logs` shows the last lines of its app"
+        ) from None
+    return 1
+
+
+def forget_unwritten() -> None:
+    """Nothing is to be written at exit either."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _note(error: OSError) -> None:
+    global _lost
+    if _lost is not None:
+        return
+    _lost = error
+    if reader_has_gone():
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)  # as Ctrl-C does: the app is closed in good order
