@@ -9,7 +9,7 @@ import pytest
 
 from rekindle import exception
 from rekindle.controller.storage.embedded_redis import find_server
-from rekindle.runtime.doctor import check_redis
+from rekindle.runtime.node_checks import check_redis
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import as_dict, spec_of
