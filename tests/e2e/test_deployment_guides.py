@@ -92,7 +92,7 @@ def test_the_guide_to_environments_does_what_it_says(shared: Home) -> None:
     ).out
     assert said_there == "Thar she blows, Ishmael!\n"
     out = shared.rekindle("environment", "delete", "-y", "staging").out
-    assert "1 apps" in out and "2 dicts" in out
+    assert "1 app," in out and "2 dicts" in out
     stop(shared, "greeter")
 
 

@@ -92,7 +92,7 @@ def test_an_environment_is_a_name_space_of_apps_and_objects(home: Home) -> None:
         ("blue", 1, 1, 1),
     ]
     out = home.rekindle("environment", "delete", "-y", "blue").out
-    assert out == "Deleted the environment blue, with 1 apps, 1 secrets, 1 dicts.\n"
+    assert out == "Deleted the environment blue, with 1 app, 1 secret, 1 dict.\n"
     assert "no app 'blue/shop' is deployed" in home.python(calls, "blue", status=1).err
     assert seen() == [of_main, of_main]
     rows = json.loads(home.rekindle("environment", "list", "--json").out)

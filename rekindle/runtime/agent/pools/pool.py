@@ -291,8 +291,7 @@ class Pool:
             if strategy is None:
                 self._used = True
                 self.backoff.started()
-                ready_ns = runner.marks[-1][1]  # not when that was seen
-                self.dispatcher.pace.started((ready_ns - began_ns) / 1e9)
+                self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
                 self._ramp.started(began_ns, runner.marks)
             if self.closed:
                 if client is not None:

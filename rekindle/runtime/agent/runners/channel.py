@@ -57,8 +57,6 @@ class Channel:
         self._takes_fds = False
         self._loop = asyncio.get_running_loop()
         self._open = self._ended = False
-        #: While nothing is taken in.
-        self._resting: asyncio.TimerHandle | None = None
         #: What there is no room for yet, in order: bytes, and the descriptors (this
         #: channel's own copies) that go with the first of them.
         self._outgoing: deque[tuple[memoryview, list[int]]] = deque()
@@ -78,20 +76,6 @@ class Channel:
         self._takes_fds = takes_fds
         self._open = True
         self._loop.add_reader(self._sock, self._readable)
-
-    def rest(self, seconds: float) -> None:
-        """Take in nothing of what comes for so long, or until ``go_on``."""
-        if self._open and self._resting is None:
-            self._loop.remove_reader(self._sock)
-            self._resting = self._loop.call_later(seconds, self.go_on)
-
-    def go_on(self) -> None:
-        """Take in what has come, and what comes."""
-        if self._resting is not None:
-            self._resting.cancel()
-            self._resting = None
-            if self._open:
-                self._loop.add_reader(self._sock, self._readable)
 
     @property
     def is_open(self) -> bool:

@@ -34,10 +34,6 @@ from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
 from rekindle.wire.phases import Strategy, now_ns
 
-#: A client whose connection went with the start needs its agent no more. For so long the agent does
-#: not look at what the runner says: that would take a processor from their first calls.
-_FIRST_CALLS_S = 0.008
-
 
 @dataclass
 class Becoming:
@@ -163,7 +159,6 @@ class Becoming:
             else:
                 for call_id, part in _by_call(line):
                     self.on_line(part, runner_id, call_id)
-            runner.channel.go_on()  # a client may wait for the mark behind it
 
         output.redirect(on_line)
         runner.handlers["mark"] = lambda header, _body: self.mark(runner, str(header["call_id"]))
@@ -208,8 +203,6 @@ class Becoming:
                 runner.channel.send_with_fds(order, fds)
             else:
                 runner.channel.open(order, fds)
-            if client is not None:
-                runner.channel.rest(_FIRST_CALLS_S)
             outfit.handed_over()
             close_all(held)
             held = []

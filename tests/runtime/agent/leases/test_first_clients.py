@@ -76,15 +76,6 @@ class Fails:
         raise RuntimeError("no weights")
 
 
-class Leaves:
-    """Its exit hook leaves a trace."""
-
-    who = Worker.who
-
-    def exit_(self) -> None:
-        Path(os.environ["LEFT"]).touch()
-
-
 class Held:
     """Its hook waits at a gate, and says that it does."""
 
@@ -270,20 +261,6 @@ def test_a_call_is_not_run_where_its_app_is_closed_before_its_runner_is_ready(ho
             gate.open()
             await h.uplink.until(lambda: h.uplink.closed_apps)
             assert not trace.exists()
-
-    run(home, scenario)
-
-
-def test_an_app_that_is_closed_at_its_first_answer_lets_the_exit_hooks_run(home: Path) -> None:
-    async def scenario(h: Harness) -> None:
-        left = home / "left"
-        asking = Asking(h, h.add(Leaves, env={"LEFT": str(left)}), "who")
-        told, _body = await asking.told()
-        assert await asking.value() == told["runner"]
-        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
-        await h.uplink.until(lambda: h.uplink.closed_apps)
-        assert left.exists() and not h.node.leases._leases
-        asking.sock.close()
 
     run(home, scenario)
 
