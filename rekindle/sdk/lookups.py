@@ -41,6 +41,11 @@ def forget(client: Client, function_id: str) -> None:
             _found.pop(place, None)
 
 
+def forget_all() -> None:
+    """Who has a name asks again."""
+    _found.clear()
+
+
 _of_app: dict[tuple[str, str], str] = {}
 
 

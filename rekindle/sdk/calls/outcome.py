@@ -91,6 +91,11 @@ def passable(error: Exception) -> Exception:
 
 def error_of(result: pb.Result, function: str) -> BaseException:
     """The exception of a result that is not a success."""
+    if result.status == pb.START_FAILURE:
+        # What does not start may have what a former version takes: its name is looked up again.
+        from rekindle.sdk import lookups
+
+        lookups.forget_all()
     if result.data and result.status in (pb.FAILURE, pb.START_FAILURE):
         return exceptions.rebuild_exception(_record(result))
     own = _own_type(result.error_type)
