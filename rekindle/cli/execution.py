@@ -125,8 +125,8 @@ def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id
         if lost_output.reader_has_gone():
             return INTERRUPTED
         notes.write_note(
-            f"What was spawned goes on, without this program: `rekindle logs {app_id}` shows its "
-            f"output. A remote() or map() that it waited for ends with it."
+            f"Spawned calls and inputs of maps go on without this program; `rekindle logs "
+            f"{app_id}` shows their output. A remote() that it waited for ends with it."
             if options.detach
             else "Stopping."
         )

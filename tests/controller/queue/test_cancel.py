@@ -46,6 +46,19 @@ async def test_queued_inputs_never_start_and_running_ones_are_told(shared: Insta
 
 
 @in_loop
+async def test_a_call_that_is_done_is_not_cancelled_by_who_comes_late(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"done"})
+        assert [r.status for r in await client.results(call_id)] == [pb.SUCCESS]
+        reply = await cancel(client, call_id, terminate=True)
+        assert (reply.queued, reply.running) == (0, 0)
+        info = await client.call("GetCall", pb.GetCallRequest(call_id=call_id))
+        assert (info.cancelled, info.done) == (False, 1)
+
+
+@in_loop
 async def test_inputs_that_wait_on_the_stream_are_cancelled_too() -> None:
     with running_instance(REKINDLE_HELD_INPUTS="10") as instance:
         async with Client(instance) as client, FakeAgent(instance, max_runners=1) as agent:
