@@ -124,7 +124,12 @@ def test_a_command_in_a_runner_has_the_secrets_of_its_function_and_no_list_shows
         *("container", "exec", runner, "sh", "-c", "echo there $NAMED; sleep 600")
     )
     waiting.until("there second-value")
-    (entering,) = psutil.Process(waiting.process.pid).children()
+    command = psutil.Process(waiting.process.pid)
+    # A shell that is just about to become the last command of its own forgets a Ctrl-C.
+    wait_until(
+        lambda: "sleep" in [one.name() for one in command.children(recursive=True)], "it to sleep"
+    )
+    (entering,) = command.children()
     shown = [*entering.cmdline(), *entering.environ().values()]
     assert "rekindle.linux.entering" in shown
     assert not [word for word in shown if "second-value" in word or "of-the-program" in word]
