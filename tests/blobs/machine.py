@@ -23,7 +23,8 @@ def _why_no_fuse() -> str:
     return ""
 
 
-needs_fuse = pytest.mark.skipif(bool(_why_no_fuse()), reason=_why_no_fuse() or "FUSE is there")
+_NO_FUSE = _why_no_fuse()
+needs_fuse = pytest.mark.skipif(bool(_NO_FUSE), reason=_NO_FUSE or "FUSE is there")
 
 
 def _why_no_erofs() -> str:
@@ -38,7 +39,8 @@ def _why_no_erofs() -> str:
     return ""
 
 
-needs_erofs = pytest.mark.skipif(bool(_why_no_erofs()), reason=_why_no_erofs() or "it is there")
+_NO_EROFS = _why_no_erofs()
+needs_erofs = pytest.mark.skipif(bool(_NO_EROFS), reason=_NO_EROFS or "it is there")
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from rekindle.controller.state import App, Function
 from rekindle.exception import DeserializationError, StartError
 from rekindle.wire import class_parameters
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.class_parameters import for_others
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy
 from rekindle.wire.spec import FunctionSpec
@@ -154,6 +153,6 @@ def _defaults(spec: FunctionSpec) -> bytes:
 def _as_taken_now(function: Function, params: bytes) -> bytes | None:
     """Parameters of an instance of another version; None where this one takes them not."""
     try:
-        return for_others(function.name, function.spec.parameters, params)
+        return class_parameters.for_others(function.name, function.spec.parameters, params)
     except DeserializationError:  # of a program of another version of rekindle
         return None

@@ -36,7 +36,8 @@ class Recalls:
 
         One whose call waits for calls that it made comes back after them: for those it does not.
         """
-        return sum(1 for one in self._recalled(pool) if not _waits_for(one, pool.depth()))
+        depth = pool.depth()
+        return sum(1 for one in self._recalled(pool) if not _waits_for(one, depth))
 
     def recall_for(self, pool: Pool, *, stuck: bool, asking: int = 0) -> bool:
         """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
