@@ -7,7 +7,9 @@ together and takes them apart: who runs the worker, and where, is the caller's a
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rekindle.snapshot import pycriu
@@ -17,8 +19,7 @@ from rekindle.snapshot.elsewhere import Carried, carried
 #: Descriptors of the worker: its socket, and the one that stands for the control pipe.
 CHANNEL_FD = 8
 CONTROL_FD = 9
-#: Descriptors of whoever sends the request (CRIU finds them through the socket's credentials).
-IMAGES_FD = 20
+#: A descriptor of whoever made the worker's socket, which has process id 1 (CRIU finds it by that).
 WORK_FD = 21
 
 
@@ -42,8 +43,20 @@ def worker_elsewhere(criu: Criu) -> Carried:
     return made
 
 
-def restore_request(*, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:
-    """The order to restore the images behind ``IMAGES_FD``, detached.
+def link_to(images: Path, work_dir: Path, seen_at: Path) -> str:
+    """The name of a link to the images in the directory behind ``WORK_FD``, which is made: CRIU
+    takes a path of images that is a link alone. ``work_dir`` is that directory as it is seen here,
+    ``seen_at`` the images as CRIU sees them. Raises OSError."""
+    name = f"{images.parent.name}-{images.name}"
+    try:
+        os.symlink(seen_at, work_dir / name)
+    except FileExistsError:
+        pass
+    return name
+
+
+def restore_request(*, images: str, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:
+    """The order to restore the images that ``images`` leads to (see ``link_to``), detached.
 
     ``control_pipe`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's
     ``CONTROL_FD`` takes its place. ``unprivileged``: a user who is not root runs the worker. The
@@ -53,7 +66,8 @@ def restore_request(*, control_pipe: str, log_name: str, unprivileged: bool) -> 
     rpc: Any = pycriu.rpc()
     request = rpc.criu_req(type=rpc.RESTORE)
     options = request.opts
-    options.images_dir_fd = IMAGES_FD
+    options.images_dir_fd = -1
+    options.images_dir = f"/proc/1/fd/{WORK_FD}/{images}"
     options.work_dir_fd = WORK_FD
     options.log_file = log_name
     options.log_level = 1

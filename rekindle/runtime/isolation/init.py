@@ -1,8 +1,9 @@
 """PID 1 of a template's or a runner's namespaces.
 
-It execs what its agent names (the boot of a template, ``criu restore``, ``criu dump``), reaps,
-reports how each job and each adopted process ended, and goes when nothing is left to hold or when
-the agent closes the control socket; the kernel then kills all that is left in the namespaces.
+It execs what its agent names (the boot of a template, ``criu dump``, a CRIU that waits for the
+order to restore, which comes with the namespaces), reaps, reports how each job and each adopted
+process ended, and goes when nothing is left to hold or when the agent closes the control socket;
+the kernel then kills all that is left in the namespaces.
 
 Knows nothing of CRIU's arguments or of user code. Standard library only: it is forked from the
 spawner and shares its memory.
@@ -10,7 +11,6 @@ spawner and shares its memory.
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
@@ -26,8 +26,8 @@ from rekindle.linux import mount_points, mounts
 MAX_REQUEST_BYTES = 1 << 18
 MAX_FDS = 8
 
-#: Descriptors that a job finds here until it answers: no one else is to, in a root of its own.
-_lent: set[int] = set()
+#: Job -> descriptors that it finds here until it ends: no one else is to, in a root of its own.
+_lent: dict[str, list[int]] = {}
 
 
 def watch(control: socket.socket) -> tuple[select.poll, int]:
@@ -41,90 +41,94 @@ def watch(control: socket.socket) -> tuple[select.poll, int]:
     return poll, wake_read
 
 
-def run_init(control: socket.socket) -> int:
-    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status."""
+def run_init(
+    control: socket.socket, first: dict[str, Any] | None = None, fds: Sequence[int] = ()
+) -> int:
+    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status.
+
+    ``first``: a job to begin with, and its descriptors.
+    """
     poll, wake_read = watch(control)
     jobs: dict[int, dict[str, Any]] = {}
-    channels: dict[str, socket.socket] = {}  # job -> our end of its channel
+    if first is not None:
+        _begin(first, list(fds), control, jobs)
     while True:
         for fd, _events in poll.poll():
             if fd == wake_read:
                 os.read(wake_read, 512)
                 if not _reap(control, jobs):
                     return 0
-            elif fd == control.fileno():
-                data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
+            else:
+                data, passed, _flags, _address = socket.recv_fds(
+                    control, MAX_REQUEST_BYTES, MAX_FDS
+                )
                 if not data:
                     return 0
                 request = json.loads(data)
-                for passed in fds:
-                    os.set_inheritable(passed, False)
-                try:
-                    if "send" in request:
-                        _send(request, fds, channels[request["job"]])
-                    else:
-                        _open_channel(request, fds, channels, poll)
-                        jobs[_start(request, fds)] = request
-                except OSError as error:
-                    failed = {"status": 127, "reason": str(error)}
-                    _report(control, {"job": request["job"], **failed})
-                    if "send" in request:
-                        _report(control, {"job": request["job"], "reply": ""})
-                finally:
-                    for passed in fds:
-                        os.close(passed)
-            else:
-                _forward_reply(fd, channels, poll, control)
+                if "bind" in request:
+                    _report(control, {"job": request["job"], "bound": _bound(request["bind"])})
+                else:
+                    _begin(request, passed, control, jobs)
 
 
-def _open_channel(
-    request: dict[str, Any], fds: list[int], channels: dict[str, socket.socket], poll: select.poll
+def _begin(
+    request: dict[str, Any], fds: list[int], control: socket.socket, jobs: dict[int, dict[str, Any]]
 ) -> None:
-    """Give a job that wants one a packet socket to this init, at the number it names.
+    """Start a job; a report of its end says why it could not be started."""
+    for passed in fds:
+        os.set_inheritable(passed, False)
+    try:
+        if lent := request.get("lends"):
+            _lend(request["job"], lent, fds)
+        if request.get("channel_fd"):
+            _open_channel(request, fds, control)
+        jobs[_start(request, fds)] = request
+    except OSError as error:
+        _take_back(request["job"])
+        _report(control, {"job": request["job"], "status": 127, "reason": str(error)})
+    finally:
+        for passed in fds:
+            os.close(passed)
+
+
+def _lend(job: str, numbers: list[int], fds: list[int]) -> None:
+    """The last of a job's descriptors are to be found at these numbers, here."""
+    for number in reversed(numbers):
+        fd = fds.pop()
+        os.dup2(fd, number, inheritable=False)
+        os.close(fd)
+        _lent.setdefault(job, []).append(number)
+
+
+def _take_back(job: str) -> None:
+    for fd in _lent.pop(job, ()):
+        os.close(fd)
+
+
+def _open_channel(request: dict[str, Any], fds: list[int], control: socket.socket) -> None:
+    """Give a job a packet socket at the number that it names, and the agent the other end.
 
     Init makes the pair itself, so that the credentials on it are those of a process that the job
     can find under /proc.
     """
-    target = request.get("channel_fd")
-    if not target:
-        return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channels[request["job"]] = ours
-    poll.register(ours, select.POLLIN)
+    with ours:
+        message = json.dumps({"job": request["job"], "channel": True}).encode()
+        socket.send_fds(control, [message], [ours.fileno()])
     fds.append(theirs.detach())
-    request["fd_targets"].append(target)
+    request["fd_targets"].append(request["channel_fd"])
 
 
-def _send(request: dict[str, Any], fds: list[int], channel: socket.socket) -> None:
-    """Pass a message on to a job. The directories in ``open``, and those that came along, can be
-    found at their numbers among the descriptors of this process until the job's next reply;
-    ``binds``: see ``_start``."""
-    bind(request.get("binds", ()))
-    for target, fd in zip(request["fd_targets"], fds, strict=True):
-        os.dup2(fd, target, inheritable=False)
-        _lent.add(target)
-    for target, path in request["open"].items():
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.dup2(fd, int(target), inheritable=False)
-        os.close(fd)
-    channel.send(base64.b64decode(request["send"]))
+def _bound(binds: Sequence[Mapping[str, Any]]) -> str:
+    """See ``bind``; why it could not be done, or "".
 
-
-def _forward_reply(
-    fd: int, channels: dict[str, socket.socket], poll: select.poll, control: socket.socket
-) -> None:
-    """A job answered on its channel, or ended: report it, and close the channel."""
-    job, channel = next((j, c) for j, c in channels.items() if c.fileno() == fd)
+    Whoever waits for it goes on when it has heard that.
+    """
     try:
-        data = channel.recv(MAX_REQUEST_BYTES)
-    except ConnectionResetError:
-        data = b""
-    while _lent:
-        os.close(_lent.pop())
-    poll.unregister(fd)
-    channel.close()
-    del channels[job]
-    _report(control, {"job": job, "reply": base64.b64encode(data).decode()})
+        bind(binds)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _report(control: socket.socket, message: dict[str, Any]) -> None:
@@ -158,7 +162,9 @@ def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> bool:
             job = jobs.pop(pid, {})
             if job.get("run_dir"):
                 mounts.unmount("/run")
-            _report(control, {"job": job.get("job", ""), "pid": pid, "status": code})
+            _take_back(job.get("job", ""))
+            if code or not job.get("quiet"):
+                _report(control, {"job": job.get("job", ""), "pid": pid, "status": code})
     except ChildProcessError:
         return False
     return True
@@ -172,6 +178,7 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
     ``new_session``: it leads one. ``nice``: added to its niceness, for work that may wait.
     ``run_dir``: bound over /run while the job runs (CRIU's feature cache).
     ``binds``: directories that are seen at other places from now on, see ``bind``.
+    ``quiet``: that it ended with status 0 is of no interest.
     """
     bind(request.get("binds", ()))
     if request.get("run_dir"):

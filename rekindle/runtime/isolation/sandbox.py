@@ -6,7 +6,6 @@ Knows nothing of what the jobs are, nor of who makes sandboxes (spawner_client.p
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -21,6 +20,9 @@ from rekindle.runtime.isolation.packets import PacketSender
 
 #: An environment may be large.
 MAX_MESSAGE_BYTES = 1 << 18
+
+#: The name of the job that begins with its namespaces.
+WORKER = "worker"
 
 T = TypeVar("T")
 
@@ -57,19 +59,78 @@ def settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
         future.set_result(outcome)
 
 
-class Sandbox:
-    """Namespaces with an init; ends when its init does."""
+@dataclass(frozen=True)
+class Worker:
+    """A process to be started with its namespaces, which waits for one message on a packet socket,
+    answers and ends."""
 
-    def __init__(self, pid: int, control: socket.socket) -> None:
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    #: The number of the socket there.
+    channel_fd: int
+    #: Number there -> descriptor of ours.
+    fds: Mapping[int, int]
+    #: The same of what it finds open in its init, until it ends.
+    lends: Mapping[int, int]
+    #: See ``init._start``.
+    run_dir: str = ""
+
+    def request(self) -> dict[str, Any]:
+        """For its init."""
+        return {
+            "job": WORKER,
+            "argv": list(self.argv),
+            "env": dict(self.env),
+            "fd_targets": list(self.fds),
+            "lends": list(self.lends),
+            "channel_fd": self.channel_fd,
+            "run_dir": self.run_dir,
+            "quiet": True,
+        }
+
+    @property
+    def descriptors(self) -> list[int]:
+        """In the order of the request."""
+        return [*self.fds.values(), *self.lends.values()]
+
+
+class Sandbox:
+    """Namespaces with an init; ends when its init does.
+
+    ``waits``: with a worker, of which nothing is heard before it gets its message.
+    """
+
+    def __init__(self, pid: int, control: socket.socket, *, waits: bool = False) -> None:
         self.pid = pid  # of the init, as the agent sees it
         self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control = control
         self._orders = PacketSender(control)
         self._jobs: dict[str, asyncio.Future[JobExit]] = {}
-        self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._job_count = 0
         self._adopted: Callable[[int, int], None] | None = None
-        asyncio.get_running_loop().add_reader(control, self._on_message)
+        self._bound: asyncio.Future[str] | None = None
+        self.worker: WaitingJob | None = None
+        self._listens = not waits
+        if waits:
+            self.worker = WaitingJob(self)
+            self._jobs[WORKER] = self.worker.ended
+        else:
+            self._listen()
+
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
+
+    def hear(self) -> None:
+        """Take what has been reported of the worker so far; from now on, whatever is."""
+        if self._listens or self._control.fileno() < 0:
+            return
+        self._listens = True
+        self._listen()
+        self._take_all()
+
+    def _take_all(self) -> None:
+        while self._control.fileno() >= 0 and self._on_message():
+            pass
 
     def run(
         self,
@@ -112,41 +173,16 @@ class Sandbox:
         self._jobs[job] = future
         return future
 
-    def start_waiting(
-        self,
-        argv: Sequence[str],
-        *,
-        channel_fd: int,
-        env: Mapping[str, str],
-        fds: Mapping[int, int],
-        run_dir: str = "",
-    ) -> WaitingJob:
-        """Start a process that waits for one message on a packet socket at ``channel_fd``."""
-        ended = self.run(argv, env=env, fds=fds, run_dir=run_dir, channel_fd=channel_fd)
-        return WaitingJob(self, f"j{self._job_count}", ended)
-
-    def _send_to(
-        self,
-        job: str,
-        data: bytes,
-        directories: Mapping[int, str | int],
-        binds: Sequence[Mapping[str, object]],
-    ) -> asyncio.Future[bytes]:
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        message = {
-            "job": job,
-            "send": base64.b64encode(data).decode(),
-            "open": {str(n): path for n, path in directories.items() if isinstance(path, str)},
-            "fd_targets": [n for n, fd in directories.items() if isinstance(fd, int)],
-            "binds": list(binds),
-        }
+    async def bind(self, binds: Sequence[Mapping[str, object]]) -> None:
+        """Show directories at other places: see ``init.bind``. Raises StartError."""
+        self._bound = asyncio.get_running_loop().create_future()
+        message = {"job": "", "bind": list(binds)}
         try:
-            fds = [fd for fd in directories.values() if isinstance(fd, int)]
-            self._orders.send(json.dumps(message).encode(), fds)
+            self._orders.send(json.dumps(message).encode(), [])
         except OSError as error:
             raise StartError(f"the sandbox's init is gone: {error}") from error
-        self._replies[job] = reply
-        return reply
+        if why := await self._bound:
+            raise StartError(f"directories cannot be shown: {why}")
 
     def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
         """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
@@ -163,37 +199,44 @@ class Sandbox:
         """Close the control socket; the init ends and takes the namespaces with it."""
         if self._control.fileno() >= 0:
             self._orders.close()
-            asyncio.get_running_loop().remove_reader(self._control)
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
         for future in self._jobs.values():
             settle(future, JobExit(-signal.SIGKILL, "its namespaces ended"))
         self._jobs.clear()
-        for reply in self._replies.values():
-            settle(reply, b"")
-        self._replies.clear()
+        if self._bound is not None:
+            settle(self._bound, "its namespaces ended")
+        if self.worker is not None:
+            self.worker.close()
 
     def ended(self, status: int) -> None:
         """The spawner saw the init end; what that reported last may still be unread."""
-        while self._control.fileno() >= 0 and self._on_message():
-            pass
+        self._take_all()
         settle(self.gone, status)
         self.close()
 
     def _on_message(self) -> bool:
         """Take one message of the init; False where there is none."""
+        fds: list[int] = []
         try:
-            data = self._control.recv(MAX_MESSAGE_BYTES)
+            if self.worker is None or self.worker.has_channel:
+                data = self._control.recv(MAX_MESSAGE_BYTES)
+            else:
+                data, fds, _flags, _address = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 1)
         except BlockingIOError:
             return False
         except OSError:
             data = b""
         if not data:
-            asyncio.get_running_loop().remove_reader(self._control)
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
             return False
         message = json.loads(data)
-        if "reply" in message:
-            if (reply := self._replies.pop(message["job"], None)) is not None:
-                settle(reply, base64.b64decode(message["reply"]))
+        if "channel" in message:
+            assert self.worker is not None
+            self.worker.take_channel(socket.socket(fileno=fds[0]))
+        elif "bound" in message:
+            if self._bound is not None:
+                settle(self._bound, message["bound"])
         elif (future := self._jobs.pop(message["job"], None)) is not None:
             settle(future, JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
@@ -201,23 +244,71 @@ class Sandbox:
         return True
 
 
-@dataclass(frozen=True)
 class WaitingJob:
-    """A process that waits for one message; it answers once and ends."""
+    """A worker that waits for its message."""
 
-    sandbox: Sandbox
-    job: str
-    ended: asyncio.Future[JobExit]
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        loop = asyncio.get_running_loop()
+        #: That it ended with status 0 is not reported.
+        self.ended: asyncio.Future[JobExit] = loop.create_future()
+        self._answer: asyncio.Future[bytes] = loop.create_future()
+        self._channel: socket.socket | None = None
+        self._message = b""
 
-    def send(
-        self,
-        data: bytes,
-        directories: Mapping[int, str | int],
-        binds: Sequence[Mapping[str, object]] = (),
-    ) -> asyncio.Future[bytes]:
-        """Send it the message; the future is its answer, empty when it died.
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not been reported to have ended."""
+        self._sandbox.hear()
+        return not self.ended.done()
 
-        It finds ``directories``, paths or descriptors of ours, open at their numbers in the process
-        that sends, until it answers; ``binds``: see ``init.bind``. Raises StartError.
-        """
-        return self.sandbox._send_to(self.job, data, directories, binds)
+    @property
+    def has_channel(self) -> bool:
+        """Whether the socket to it has come."""
+        return self._channel is not None
+
+    def take_channel(self, channel: socket.socket) -> None:
+        """The socket to it has come."""
+        self._channel = channel
+        channel.setblocking(False)
+        self._deliver()
+
+    def send(self, message: bytes) -> asyncio.Future[bytes]:
+        """Send it the message; the future is its answer, empty when it died."""
+        self._message = message
+        self._sandbox.hear()
+        if self.ended.done():
+            self.close()
+        else:
+            self._deliver()
+        return self._answer
+
+    def _deliver(self) -> None:
+        """Once there are both, the socket and the message."""
+        if self._channel is None or not self._message:
+            return
+        message, self._message = self._message, b""
+        try:
+            self._channel.send(message)
+        except OSError:
+            self.close()
+            return
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._answered)
+
+    def _answered(self) -> None:
+        assert self._channel is not None
+        try:
+            said = self._channel.recv(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        settle(self._answer, said)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._channel is not None and self._channel.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._channel.close()
+        settle(self._answer, b"")

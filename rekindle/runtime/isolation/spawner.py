@@ -31,6 +31,8 @@ from rekindle.runtime.isolation.init import ended_children, run_init, watch
 
 #: Largest request; a packet socket delivers a request whole or not at all.
 MAX_REQUEST_BYTES = 1 << 16
+#: Of an init's connection, a root, and what its first job has.
+MAX_FDS = 16
 
 
 def main(argv: list[str]) -> int:
@@ -83,7 +85,7 @@ def _send(agent: socket.socket, message: dict[str, Any], *fds: int) -> None:
 
 def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
     """One request of the agent; False when the agent is gone."""
-    data, fds, _flags, _address = socket.recv_fds(agent, MAX_REQUEST_BYTES, 4)
+    data, fds, _flags, _address = socket.recv_fds(agent, MAX_REQUEST_BYTES, MAX_FDS)
     if not data:
         return False
     request = json.loads(data)
@@ -156,13 +158,14 @@ def _become_init(
         agent.close()
         os.close(own_pid_namespace)
         # Mounts are private already, as the spawner's are, so nothing propagates.
-        control_fd, *root_fd = fds
-        if root_fd:
-            namespaces.isolate_in_root(root_fd[0], request["hostname"])
-            os.close(root_fd[0])
+        control = socket.socket(fileno=fds.pop(0))
+        if request["in_root"]:
+            root_fd = fds.pop(0)
+            namespaces.isolate_in_root(root_fd, request["hostname"])
+            os.close(root_fd)
         else:
             namespaces.isolate(request["hostname"])
-        status = run_init(socket.socket(fileno=os.dup(control_fd)))
+        status = run_init(control, request.get("job"), fds)
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
         _say("init failed", error)
     finally:

@@ -24,7 +24,7 @@ from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
-from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Worker
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.phases import Phase, PhaseClock
 
@@ -131,10 +131,12 @@ async def _spawn(
     return await enter(context, root, hostname), root
 
 
-async def enter(context: NodeContext, root: Root, hostname: str) -> Sandbox:
+async def enter(
+    context: NodeContext, root: Root, hostname: str, worker: Worker | None = None
+) -> Sandbox:
     """New namespaces in a root, which is removed with them. Raises StartError."""
     try:
-        sandbox = await context.spawner.spawn(hostname, root.fd)
+        sandbox = await context.spawner.spawn(hostname, root.fd, worker)
     except BaseException:
         root.remove()
         raise
