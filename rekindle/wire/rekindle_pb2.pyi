@@ -387,6 +387,20 @@ class RollbackRequest(_message.Message):
     same: bool
     def __init__(self, app: _Optional[str] = ..., version: _Optional[int] = ..., strategy: _Optional[str] = ..., app_id: _Optional[str] = ..., same: bool = ...) -> None: ...
 
+class GiveUpDeployRequest(_message.Message):
+    __slots__ = ("app_id",)
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    app_id: str
+    def __init__(self, app_id: _Optional[str] = ...) -> None: ...
+
+class GiveUpDeployReply(_message.Message):
+    __slots__ = ("live", "version")
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    live: bool
+    version: int
+    def __init__(self, live: bool = ..., version: _Optional[int] = ...) -> None: ...
+
 class StopAppRequest(_message.Message):
     __slots__ = ("app",)
     APP_FIELD_NUMBER: _ClassVar[int]
