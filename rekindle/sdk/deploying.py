@@ -11,7 +11,7 @@ from rekindle.sdk import checks, environments, running
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
-from rekindle.sdk.local import staying
+from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import main_module, registration
 from rekindle.sdk.run import check_may_run
 from rekindle.wire import rekindle_pb2 as pb
@@ -45,9 +45,15 @@ class Deployed:
 
 
 def deploy(
-    app: AppState, name: str | None, tag: str, strategy: str, environment: str | None = None
+    app: AppState,
+    name: str | None,
+    tag: str = "",
+    strategy: str = "rolling",
+    environment: str | None = None,
+    *,
+    serves: bool = False,
 ) -> Deployed:
-    """Make what the app declares its next version.
+    """Make what the app declares its next version. ``serves``: for the command that serves it.
 
     Raises InvalidError for what cannot be deployed, SerializationError for code that cannot travel,
     ConnectionError where no instance comes up.
@@ -64,6 +70,12 @@ def deploy(
         )
     script = main_module.current()
     name = environments.app_in(environment, name)
+    if not serves and (process := served_names.holder(staying.place(), name)) is not None:
+        raise InvalidError(
+            f"the app {name!r} is served by the `rekindle serve` of process {process}, which would "
+            f"deploy over this, and stop it when it ends: end that one first, or deploy under "
+            f"another name (`rekindle deploy --name NAME`, app.deploy(name=...))"
+        )
     instance = functools.cache(lambda: staying.begin().wait())
     request = registration.request_for(app, name, new_app_id(), script, instance)
     request.ephemeral = False
