@@ -77,13 +77,16 @@ def deploy(
             f"another name (`rekindle deploy --name NAME`, app.deploy(name=...))"
         )
     instance = functools.cache(lambda: staying.begin().wait())
+    # Calls of what was deployed before are those of the present version.
+    former = app.deployed.declared if app.deployed is not None else None
+    declared = frozenset((*app.declarations.values(), *(former or ())))
     request = registration.request_for(app, name, new_app_id(), script, instance)
     request.ephemeral = False
     client = client_for(instance())
     background().run(client.hello())
     wanted = pb.DeployRequest(app=request, tag=tag, strategy=strategy)
     reply = have_made(client, "Deploy", wanted, request.app_id, name)
-    app.deployed = DeployedHere(name, client, reply.app.app_id)
+    app.deployed = DeployedHere(name, client, reply.app.app_id, declared)
     return result_of(reply)
 
 
