@@ -108,7 +108,8 @@ def test_what_is_declared_after_its_app_was_deployed_runs_no_former_code(shared:
         + F.format("new")
         + "refused(lambda: f.remote(2))\nrefused(lambda: list(f.map([2])))\nformer.remote(3)\n"
         + "refused(lambda: f.with_options(timeout=9).remote(2))\n"
-        + "@app.function()\ndef late(x):\n    return f.remote(x)\n\nrefused(lambda: late.remote(4))\n"
+        + "@app.function()\ndef late(x):\n    return f.remote(x)\n\n"
+        + "refused(lambda: late.remote(4))\n"
         + "_ = app.deploy()\nf.remote(5), former.remote(6), late.remote(7)\n"
     )
     printed = typed(shared, cells, DEPLOYED, "app.stop()\n")
