@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
 from rekindle.exception import InvalidError
-from rekindle.sdk import deploying, environments, logs, notes, run
+from rekindle.sdk import deploying, environments, logs, notes
 from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import imports, main_module
 
@@ -179,9 +179,9 @@ def _serve(
     taken: list[int] = []
     try:
         app = app_refs.resolve(reference, is_module=is_module)
-        script = main_module.current()
-        own = app.name or (run.name_from(script.file) if script is not None else "app")
-        name = name or f"{own}-dev"
+        if name is None and app.name is None:
+            raise deploying.nameless()
+        name = name or f"{app.name}-dev"
         taken = _take(environments.app_in(None, name), held)
         made = deploying.deploy(app, name, serves=True)
         files = _files(reference)

@@ -63,11 +63,8 @@ def deploy(
         near = checks.nearest(strategy, STRATEGIES)
         raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
     name = name or app.name
-    if name is None:  # a file's would take the place of another's app of that name
-        raise InvalidError(
-            "the app has no name, by which it is called and its next version replaces it: write "
-            "rekindle.App('name'), app.deploy(name='name') or `rekindle deploy --name NAME`"
-        )
+    if name is None:
+        raise nameless()
     script = main_module.current()
     name = environments.app_in(environment, name)
     if not serves and (process := served_names.holder(staying.place(), name)) is not None:
@@ -88,6 +85,15 @@ def deploy(
     reply = have_made(client, "Deploy", wanted, request.app_id, name)
     app.deployed = DeployedHere(name, client, reply.app.app_id, declared)
     return result_of(reply)
+
+
+def nameless() -> InvalidError:
+    """The error of who deploys or serves an app without a name: one that is made of its file would
+    take the place of another's app of that name."""
+    return InvalidError(
+        "the app has no name, by which it is called and its next version replaces it: write "
+        "rekindle.App('name'), or give one with --name NAME (in a program, app.deploy(name='name'))"
+    )
 
 
 def result_of(reply: pb.DeployReply) -> Deployed:

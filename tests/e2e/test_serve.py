@@ -179,3 +179,22 @@ def test_nothing_else_is_deployed_under_a_name_that_is_served(shared: Home) -> N
     shared.rekindle("deploy", script, "--name", "held-dev")
     for name in ("held", "held-dev"):
         shared.rekindle("app", "stop", name, "--yes")
+
+
+def test_an_app_without_a_name_is_served_once_it_has_one(shared: Home) -> None:
+    """As it is deployed: a file's name would take the place of another's app."""
+    shared.script("def word(): return 'named'", "words_nameless.py")
+    text = SERVED.replace("words_of_test", "words_nameless")
+    script = shared.script(text.replace('"greeter"', ""), "nameless.py")
+    serving = shared.start_rekindle("serve", script)
+    serving.until("the app has no name", "err")
+    serving.until("nothing is served yet", "err")
+    script.write_text(script.read_text().replace("App()", "App('late-name')"))
+    serving.until("Serving late-name-dev, version 1", "err")
+    serving.interrupt()
+    assert serving.end().status == 130
+    script.write_text(script.read_text().replace("App('late-name')", "App()"))
+    named = shared.start_rekindle("serve", script, "--name", "given-name")
+    named.until("Serving given-name, version 1", "err")
+    named.interrupt()
+    assert named.end().status == 130
