@@ -30,12 +30,16 @@ class BackgroundTasks:
         task.add_done_callback(self._ended)
         return task
 
-    async def to_its_end(self, work: Coroutine[Any, Any, T], name: str | None = None) -> T:
-        """Its value; it goes on in the background where whoever waits for that is cancelled."""
+    def begin(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        """Run in the background; an error is whose who awaits it, if anybody does."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)  # an error is its waiter's
-        return await asyncio.shield(task)
+        task.add_done_callback(self._left)
+        return task
+
+    async def to_its_end(self, work: Coroutine[Any, Any, T], name: str | None = None) -> T:
+        """Its value; it goes on in the background where whoever waits for that is cancelled."""
+        return await asyncio.shield(self.begin(work, name))
 
     async def finish(self) -> None:
         """Wait until all have ended, those included that are spawned meanwhile."""
@@ -49,6 +53,11 @@ class BackgroundTasks:
         for task in self._tasks:
             task.cancel()
         await self.finish()
+
+    def _left(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was looked at
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -274,7 +274,8 @@ def rollover(name: str, strategy: str) -> None:
 
 def _again(request: pb.RollbackRequest) -> None:
     request.app_id = new_app_id()
-    reply = operator.request(operator.connect(), "Rollback", request, pb.DeployReply, 60.0)
+    client = operator.connect()
+    reply = deploying.have_made(client, "Rollback", request, request.app_id, request.app, 60.0)
     for note in reply.notes:
         click.echo(note)
     content = reply.app.versions[0].rolled_back_to

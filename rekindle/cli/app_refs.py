@@ -11,12 +11,16 @@ from rekindle.sdk.checks import nearest
 def resolve(reference: str, *, is_module: bool) -> App:
     """Load the program; its app of that name, or the one that can be meant.
 
-    That is the variable ``app``, else the only App that there is. Raises InvalidError,
-    NotFoundError, and what the user's code raises.
+    That is the variable ``app``, else the only App that there is. Of a package whose apps declare
+    nothing it is its ``__main__``, as of ``rekindle run``. Raises InvalidError, NotFoundError, and
+    what the user's code raises.
     """
     loaded = programs.load(reference, is_module=is_module)
     where, name = loaded.where, loaded.name
-    found = {key: value for key, value in vars(loaded.module).items() if isinstance(value, App)}
+    found = _apps_in(loaded)
+    if is_module and not any(_declares(one) for one in found.values()):
+        main = programs.main_of(loaded)
+        found |= _apps_in(main) if main is not None else {}
     if name:
         if name in found:
             return found[name]
@@ -35,3 +39,11 @@ def resolve(reference: str, *, is_module: bool) -> App:
         f"{where} has several apps; say which one: "
         + ", ".join(f"{where}::{key}" for key in sorted(found))
     )
+
+
+def _apps_in(loaded: programs.Loaded) -> dict[str, App]:
+    return {key: value for key, value in vars(loaded.module).items() if isinstance(value, App)}
+
+
+def _declares(app: App) -> bool:
+    return bool(app.declarations or app.entrypoints)

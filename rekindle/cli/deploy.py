@@ -41,13 +41,19 @@ def deploy(
     rekindle deploy service.py --tag v12
     """
     shown.show_notes(quiet=quiet)
-    began = time.monotonic()
+    began, made = time.monotonic(), None
     try:
         app = app_refs.resolve(reference, is_module=is_module)
         with shown.waits(quiet=quiet), progress.step(f"Deploying {name or app.name}"):
             made = app.deploy(name=name, tag=tag, strategy=strategy)
     except BaseException as error:  # whatever the user's file raised
-        if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if made is not None:
+                error.add_note(f"Interrupted, but {made.name}, version {made.version}, is live")
+            elif not getattr(error, "__notes__", ()):
+                error.add_note("Nothing was deployed")
+            raise
+        if isinstance(error, click.ClickException):
             raise
         show_failure(error)
         return 1

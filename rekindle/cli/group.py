@@ -131,6 +131,7 @@ def shown(work: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
+    except click.Abort as abort:
+        interrupts.tell(abort.__cause__)
         return INTERRUPTED
     return value if isinstance(value, int) else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from rekindle.cli.exit_status import INTERRUPTED
 
@@ -22,6 +23,12 @@ def begun() -> None:
     """It is loaded, and begins."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def tell(interrupt: BaseException | None) -> None:
+    """What came of what was interrupted, on standard error, where that was noted."""
+    for note in getattr(interrupt, "__notes__", ()):
+        sys.stderr.write(f"{note}\n")
 
 
 def _end(_number: int, _frame: object) -> None:

@@ -27,8 +27,12 @@ def run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         return _run(argv)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        interrupts.tell(interrupt)
         return INTERRUPTED
+    except SystemExit as end:
+        interrupts.tell(end)
+        raise
 
 
 def _run(argv: Sequence[str]) -> int:

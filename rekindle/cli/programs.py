@@ -89,17 +89,21 @@ def split(reference: str) -> tuple[Path, str]:
         raise InvalidError(f"{reference!r} names no file: write FILE.py or FILE.py::NAME")
     path = Path(file)
     if not path.is_file():
-        hint = ""
+        hint = f"; {file} is a package: -m {path.name}" if _is_package(path) else ""
         dotted = Path(*file.split(".")).with_suffix(".py")
         if not file.endswith(".py") and dotted.is_file():
             hint = f"; did you mean {dotted}, or -m {file}?"
-        elif path.parent.is_dir():
+        elif not hint and path.parent.is_dir():
             folder = file.removesuffix(path.name)
             hint = nearest(path.name, (p.name for p in path.parent.glob("*.py")), before=folder)
         raise NotFoundError(f"there is no file {file}{hint}")
     if path.suffix != ".py":
         raise InvalidError(f"{file} is not a Python file (.py)")
     return path.absolute(), name
+
+
+def _is_package(path: Path) -> bool:
+    return (path / "__init__.py").is_file() and not (path.parent / "__init__.py").is_file()
 
 
 # ---- a file --------------------------------------------------------------------------------------
@@ -133,7 +137,7 @@ def load_script(file: Path, *, neighbours: Path | None = None) -> ModuleType:
 
 
 def _name_package(error: ImportError, file: Path) -> None:
-    """Where a file of a package cannot import what belongs to that, say how it is run."""
+    """Where a file of a package cannot import what belongs to that, say how it is named."""
     packages: list[str] = []
     for directory in file.parents:
         if not (directory / "__init__.py").is_file():
@@ -144,8 +148,8 @@ def _name_package(error: ImportError, file: Path) -> None:
         root = file.parents[len(packages)]
         where = "" if root == Path.cwd() else f" in {root}"
         error.add_note(
-            f"{file.name} belongs to the package {packages[0]}: run it as a module of that, "
-            f"`rekindle run -m {'.'.join([*packages, file.stem])}`{where}"
+            f"{file.name} belongs to the package {packages[0]}: name it as a module of that, "
+            f"-m {'.'.join([*packages, file.stem])}{where}"
         )
 
 

@@ -19,12 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle import paths
-from rekindle.cli import app_refs, served_names
+from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
 from rekindle.exception import InvalidError
-from rekindle.sdk import deploying, environments, logs, notes, run
-from rekindle.sdk.local import choosing
+from rekindle.sdk import deploying, environments, logs, notes
+from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import imports, main_module
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ class Serving:
             os.waitpid(pid, 0)
         self._lives.clear()
         while self._held:
-            served_names.give_back(_instance(), *self._held.popitem())
+            served_names.give_back(staying.place(), *self._held.popitem())
 
 
 def _say(life: int, word: bytes) -> None:
@@ -180,11 +179,11 @@ def _serve(
     taken: list[int] = []
     try:
         app = app_refs.resolve(reference, is_module=is_module)
-        script = main_module.current()
-        own = app.name or (run.name_from(script.file) if script is not None else "app")
-        name = name or f"{own}-dev"
+        if name is None and app.name is None:
+            raise deploying.nameless()
+        name = name or f"{app.name}-dev"
         taken = _take(environments.app_in(None, name), held)
-        made = app.deploy(name=name)
+        made = deploying.deploy(app, name, serves=True)
         files = _files(reference)
         served = Served(files, False, made.name, made.version, made.unchanged, made.functions)
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raised
@@ -212,18 +211,12 @@ def _take(name: str, held: dict[str, int]) -> list[int]:
     if name in held:
         return []
     try:
-        return [served_names.take(_instance(), name, os.getppid())]
+        return [served_names.take(staying.place(), name, os.getppid())]
     except served_names.TakenError as error:
         raise InvalidError(
             f"{name} is served already, by the `rekindle serve` of process {error}: end that one, "
             f"or serve under a name of your own (--name)"
         ) from error
-
-
-def _instance() -> Path:
-    """The directory of the one that is deployed to, whether it is up or not."""
-    named = os.environ.get(choosing.VARIABLE)
-    return Path(named).absolute() if named else paths.daemon_dir()
 
 
 def _files(reference: str) -> tuple[str, ...]:

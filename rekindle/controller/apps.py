@@ -49,7 +49,8 @@ class Apps:
         ``version``: of a deployed app (deployments/), which alone may have no functions.
         """
         names.check_app_id(request.app_id)
-        if request.app_id in self._core.state.closed_apps:
+        known = self._core.state.apps.get(request.app_id)
+        if request.app_id in self._core.state.closed_apps or (known is not None and known.closing):
             raise ExecutionError(f"the app {request.name!r} was closed; make a new id to run it")
         functions: dict[str, tuple[FunctionSpec, pb.FunctionDef]] = {}
         for definition in request.functions:

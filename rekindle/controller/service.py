@@ -275,6 +275,12 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.DeployReply:
         return await self._parts.deployments.rollback(request)
 
+    async def GiveUpDeploy(
+        self, request: pb.GiveUpDeployRequest, context: Context
+    ) -> pb.GiveUpDeployReply:
+        names.check_app_id(request.app_id)
+        return await self._parts.deployments.give_up(request.app_id)
+
     async def StopApp(self, request: pb.StopAppRequest, context: Context) -> pb.DeployedApp:
         return await self._parts.deployments.stop(request.app)
 

@@ -30,6 +30,8 @@ class Settings:
     invoke_result_ttl_s: int = 600
     #: An ephemeral app that no one holds is closed after this.
     hold_grace_s: float = 10.0
+    #: A deployment that is not live yet is dropped this long after its program has gone.
+    deploy_grace_s: float = 2.0
     #: Closing an app waits so long for exit hooks and snapshots.
     close_grace_s: float = 60.0
     #: An agent whose connection broke may come back within this.

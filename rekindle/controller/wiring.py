@@ -12,6 +12,7 @@ from rekindle.controller.deployments.deployments import Deployments
 from rekindle.controller.deployments.finding import Finding
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.retiring import Retiring
+from rekindle.controller.deployments.unfinished import Unfinished
 from rekindle.controller.environments import Environments
 from rekindle.controller.events import (
     AgentJoined,
@@ -147,6 +148,7 @@ class Parts:
         self.deployments = Deployments(
             *(core, self.apps, self.registry, deployment_store),
             *(finding, FirstStart(core, orders), retiring),
+            Unfinished(core.tasks, settings.deploy_grace_s),
         )
         schedule_store = ScheduleStore(link, config.instance_id)
         self.schedules = Scheduler(core, schedule_store, finding, self.intake)

@@ -20,10 +20,10 @@ def lock(fd: int, *, shared: bool = False) -> None:
     fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
-def try_lock(fd: int) -> bool:
-    """Take the exclusive lock unless another one has it."""
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Take the exclusive lock, or a shared one, unless another one has it."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

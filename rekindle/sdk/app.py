@@ -46,8 +46,8 @@ class App(AppLife):
     """A group of functions and classes that run together.
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names a run of
-    it, and to be deployed it is to be given one. ``secrets`` and ``volumes``: given to all its
-    functions, before their own. ``image``: what those without an image of their own run in.
+    it, and to be deployed or served it is to be given one. ``secrets`` and ``volumes``: given to
+    all its functions, before their own. ``image``: what those without an image of their own run in.
     ``include_source=False``: local modules are not shipped; the node must have them. ``tags``:
     names and values, each up to 63 letters, digits and ``. _ -``, that its deployments have.
     Raises InvalidError.

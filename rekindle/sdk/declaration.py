@@ -101,6 +101,8 @@ class DeployedHere:
     name: str
     client: Client
     app_id: str
+    #: What it was deployed with from here, at any time; None where it was looked up.
+    declared: Collection[Declaration] | None = None
 
 
 @dataclass(eq=False)
@@ -137,6 +139,7 @@ class Declaration:
             made = (*names, "", "", False, 0, self.generators)
             return handle, made, portable(self.raw, serialized=self.serialized)
         if self.running is None and (deployed := self._deployed()) is not None:
+            self._check_deployed()
             return deployed.__reduce__()  # which asks for nothing
         function_id, instance = self.function_id, self.instance
         if not function_id or self.running is not None:
@@ -181,6 +184,7 @@ class Declaration:
             client, found = self._found_now()
             return client, found.function_id, None
         if (deployed := self._deployed()) is not None:
+            self._check_deployed()
             return deployed.resolve()
         if self.function_id:
             return running.client_of(self.instance), self.function_id, None
@@ -225,6 +229,22 @@ class Declaration:
         if app.name and (elsewhere or (environments.travels_as_code() and is_local())):
             return self._named(app.name, environments.meant_by(""), "")
         return None
+
+    def _check_deployed(self) -> None:
+        """Refuse what was declared since its app was deployed: the former code would run."""
+        here = self.app.deployed_as() if self.app is not None else None
+        if here is None or here.declared is None or self in here.declared:
+            return
+        name = split_name(here.name)[1]
+        again = any(one.name == self.name for one in here.declared)
+        what = "has its former code" if again else "does not have it"
+        raise ExecutionError(
+            f"{self.name} was declared {'again ' * again}after the app {name!r} was deployed here, "
+            f"which {what}: app.deploy() makes this its next version, `with app.run():` runs it "
+            f"without, `{self.name}.local(...)` calls it in this process, and "
+            f"rekindle.{self.kind.capitalize()}.from_name({name!r}, {self.name!r}) is what is "
+            f"deployed"
+        )
 
     def _named(self, app_name: str, environment: str, instance: str) -> Declaration:
         return Declaration(

@@ -6,12 +6,12 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import Error, InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
-from rekindle.sdk.local import staying
+from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import main_module, registration
 from rekindle.sdk.run import check_may_run
 from rekindle.wire import rekindle_pb2 as pb
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Message")
 
 STRATEGIES = ("rolling", "recreate")
+
+#: An interrupted program waits so long for a controller that is to say what came of it.
+_GIVE_UP_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,15 @@ class Deployed:
 
 
 def deploy(
-    app: AppState, name: str | None, tag: str, strategy: str, environment: str | None = None
+    app: AppState,
+    name: str | None,
+    tag: str = "",
+    strategy: str = "rolling",
+    environment: str | None = None,
+    *,
+    serves: bool = False,
 ) -> Deployed:
-    """Make what the app declares its next version.
+    """Make what the app declares its next version. ``serves``: for the command that serves it.
 
     Raises InvalidError for what cannot be deployed, SerializationError for code that cannot travel,
     ConnectionError where no instance comes up.
@@ -54,26 +63,37 @@ def deploy(
         near = checks.nearest(strategy, STRATEGIES)
         raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
     name = name or app.name
-    if name is None:  # a file's would take the place of another's app of that name
-        raise InvalidError(
-            "the app has no name, by which it is called and its next version replaces it: write "
-            "rekindle.App('name'), app.deploy(name='name') or `rekindle deploy --name NAME`"
-        )
+    if name is None:
+        raise nameless()
     script = main_module.current()
     name = environments.app_in(environment, name)
+    if not serves and (process := served_names.holder(staying.place(), name)) is not None:
+        raise InvalidError(
+            f"the app {name!r} is served by the `rekindle serve` of process {process}, which would "
+            f"deploy over this, and stop it when it ends: end that one first, or deploy under "
+            f"another name (`rekindle deploy --name NAME`, app.deploy(name=...))"
+        )
     instance = functools.cache(lambda: staying.begin().wait())
+    # Calls of what was deployed before are those of the present version.
+    former = app.deployed.declared if app.deployed is not None else None
+    declared = frozenset((*app.declarations.values(), *(former or ())))
     request = registration.request_for(app, name, new_app_id(), script, instance)
     request.ephemeral = False
     client = client_for(instance())
     background().run(client.hello())
-    reply = ask(
-        client,
-        "Deploy",
-        pb.DeployRequest(app=request, tag=tag, strategy=strategy),
-        pb.DeployReply,
-    )
-    app.deployed = DeployedHere(name, client, reply.app.app_id)
+    wanted = pb.DeployRequest(app=request, tag=tag, strategy=strategy)
+    reply = have_made(client, "Deploy", wanted, request.app_id, name)
+    app.deployed = DeployedHere(name, client, reply.app.app_id, declared)
     return result_of(reply)
+
+
+def nameless() -> InvalidError:
+    """The error of who deploys or serves an app without a name: one that is made of its file would
+    take the place of another's app of that name."""
+    return InvalidError(
+        "the app has no name, by which it is called and its next version replaces it: write "
+        "rekindle.App('name'), or give one with --name NAME (in a program, app.deploy(name='name'))"
+    )
 
 
 def result_of(reply: pb.DeployReply) -> Deployed:
@@ -124,6 +144,42 @@ def stop(app: AppState) -> None:
 def set_tags(here: DeployedHere, tags: dict[str, str]) -> None:
     """Have the deployed app have these. Raises NotFoundError."""
     ask(here.client, "SetTags", pb.SetTagsRequest(app=here.name, tags=tags), pb.DeployedApp)
+
+
+def have_made(
+    client: Client,
+    method: str,
+    request: Message,
+    app_id: str,
+    name: str,
+    patience_s: float | None = None,
+) -> pb.DeployReply:
+    """Have a version made, whose id is ``app_id``. An interrupt gives it up, where that is not too
+    late, and its notes say what came of it."""
+    try:
+        return background().run(client.request(method, request, pb.DeployReply, patience_s))
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        interrupt.add_note(_given_up(client, app_id, name))
+        raise
+
+
+def _given_up(client: Client, app_id: str, name: str) -> str:
+    own_name = split_name(name)[1]
+    request = pb.GiveUpDeployRequest(app_id=app_id)
+    asked = client.request("GiveUpDeploy", request, pb.GiveUpDeployReply, _GIVE_UP_S)
+    try:
+        reply = background().run(asked)
+    except Error as error:
+        return (
+            f"Interrupted; whether {name} was deployed is not known ({error}): "
+            f"`rekindle app history {own_name}` shows it"
+        )
+    if reply.live:
+        return (
+            f"Interrupted, but {name}, version {reply.version}, was live by then: "
+            f"`rekindle app rollback {own_name}` takes it back"
+        )
+    return f"Interrupted: {name} was not deployed. What there was of it before goes on"
 
 
 def ask(client: Client, method: str, request: Message, reply: type[M]) -> M:

@@ -387,6 +387,20 @@ class RollbackRequest(_message.Message):
     same: bool
     def __init__(self, app: _Optional[str] = ..., version: _Optional[int] = ..., strategy: _Optional[str] = ..., app_id: _Optional[str] = ..., same: bool = ...) -> None: ...
 
+class GiveUpDeployRequest(_message.Message):
+    __slots__ = ("app_id",)
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    app_id: str
+    def __init__(self, app_id: _Optional[str] = ...) -> None: ...
+
+class GiveUpDeployReply(_message.Message):
+    __slots__ = ("live", "version")
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    live: bool
+    version: int
+    def __init__(self, live: bool = ..., version: _Optional[int] = ...) -> None: ...
+
 class StopAppRequest(_message.Message):
     __slots__ = ("app",)
     APP_FIELD_NUMBER: _ClassVar[int]
@@ -2385,18 +2399,20 @@ class OpenFunction(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., deployed: bool = ...) -> None: ...
 
 class PrepareOnAgent(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "strategy", "timeout_s")
+    __slots__ = ("request_id", "function_id", "params", "strategy", "timeout_s", "ends")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
     strategy: str
     timeout_s: float
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+    ends: bool
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ..., ends: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("instance_id", "protocol", "max_payload_bytes")

@@ -166,6 +166,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RollbackRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployReply.FromString,
                 _registered_method=True)
+        self.GiveUpDeploy = channel.unary_unary(
+                '/rekindle.v1.Controller/GiveUpDeploy',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.GiveUpDeployRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.GiveUpDeployReply.FromString,
+                _registered_method=True)
         self.StopApp = channel.unary_unary(
                 '/rekindle.v1.Controller/StopApp',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
@@ -408,7 +413,8 @@ class ControllerServicer(object):
 
     def Deploy(self, request, context):
         """Apps that stay. A version is switched to at once and as a whole; the same content again is no
-        new version. Sent again with the same app id, it answers as before.
+        new version. Sent again with the same app id, it answers as before. What is not live yet is
+        dropped when the request was cancelled and does not come again within seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -416,6 +422,13 @@ class ControllerServicer(object):
 
     def Rollback(self, request, context):
         """Make an older version, or the present one again, the next version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveUpDeploy(self, request, context):
+        """Drop what Deploy or Rollback is about to make, now; the answer says where it was too late.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -645,6 +658,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.Rollback,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RollbackRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployReply.SerializeToString,
+            ),
+            'GiveUpDeploy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveUpDeploy,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.GiveUpDeployRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.GiveUpDeployReply.SerializeToString,
             ),
             'StopApp': grpc.unary_unary_rpc_method_handler(
                     servicer.StopApp,
@@ -1421,6 +1439,33 @@ class Controller(object):
             '/rekindle.v1.Controller/Rollback',
             rekindle_dot_wire_dot_rekindle__pb2.RollbackRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.DeployReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveUpDeploy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/GiveUpDeploy',
+            rekindle_dot_wire_dot_rekindle__pb2.GiveUpDeployRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.GiveUpDeployReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rekindle import paths
-from rekindle.cli import programs, refs
-from rekindle.exception import InvalidError
+from rekindle.cli import app_refs, programs, refs
+from rekindle.exception import InvalidError, NotFoundError
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_a_working_directory_that_was_deleted_is_said(
         programs.load("program.py")
 
 
-def _package(tmp_path: Path, **files: str) -> Path:
-    (package := tmp_path / "inner_shop").mkdir()
+def _package(tmp_path: Path, called: str = "inner_shop", **files: str) -> Path:
+    (package := tmp_path / called).mkdir()
     for name, text in {"__init__": "", **files}.items():
         (package / f"{name}.py").write_text(text)
     return package
@@ -88,7 +88,7 @@ def test_a_file_that_needs_its_package_is_told_of_m(
     stdin.chdir(tmp_path)
     with pytest.raises(ImportError) as raised:
         programs.load("inner_shop/report.py")
-    assert "`rekindle run -m inner_shop.report`" in raised.value.__notes__[0]
+    assert "-m inner_shop.report" in raised.value.__notes__[0]
     (package / "report.py").write_text("import surely_not_installed\n")
     with pytest.raises(ImportError) as raised:
         programs.load("inner_shop/report.py")
@@ -103,3 +103,22 @@ def test_a_package_that_declares_nothing_is_its_main(
     stdin.chdir(tmp_path)
     target = refs.resolve("inner_shop", is_module=True)
     assert target.name == "begin" and target.what.raw.__module__ == "inner_shop.__main__"
+
+
+def test_deploy_and_serve_mean_the_app_of_a_package_that_run_means(
+    stdin: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    declares = "@app.function()\ndef begin(): ...\n"
+    _package(tmp_path, __main__=f"import rekindle\napp = rekindle.App()\n{declares}")
+    stdin.chdir(tmp_path)
+    run = refs.resolve("inner_shop", is_module=True).app
+    assert app_refs.resolve("inner_shop", is_module=True) is run
+    assert app_refs.resolve("inner_shop::app", is_module=True) is run
+    # Where the package has the app itself, and declares nothing of it.
+    other = _package(tmp_path, "other_shop", __main__=f"from other_shop import app\n{declares}")
+    (other / "__init__.py").write_text("import rekindle\napp = rekindle.App()\n")
+    deployed = app_refs.resolve("other_shop", is_module=True)
+    assert list(deployed.declarations) == ["begin"]
+    assert refs.resolve("other_shop", is_module=True).app is deployed
+    with pytest.raises(NotFoundError, match="is a package: -m inner_shop"):
+        app_refs.resolve("inner_shop", is_module=False)

@@ -58,7 +58,7 @@ def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = Deployed("app-dev", "ap-1", 1, unchanged=True)
-    app = SimpleNamespace(name="app", deploy=lambda name: made, deployed=object())
+    app = SimpleNamespace(name="app", deployed=object())
     shown, shows = os.pipe()
 
     def stay(_app: object, hears: int) -> None:
@@ -66,6 +66,7 @@ def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
         os.read(hears, 1)
 
     monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
+    monkeypatch.setattr(serving.deploying, "deploy", lambda _app, _name, serves: made)
     monkeypatch.setattr(serving, "_files", lambda _reference: ())
     monkeypatch.setattr(serving, "_stay", stay)
     served = Serving("app.py", False, None)

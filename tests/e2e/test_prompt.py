@@ -18,6 +18,16 @@ _ = block.__enter__()
 END = """
 _ = block.__exit__(None, None, None)
 """
+DEPLOYED = """
+import rekindle
+app = rekindle.App("typed-deployed")
+def refused(call):
+    try:
+        return call()
+    except rekindle.exception.ExecutionError as error:
+        return str(error)
+
+"""
 F = """
 @app.function()
 def f(x):
@@ -34,11 +44,11 @@ class Counter:
 """
 
 
-def typed(home: Home, cells: str) -> list[str]:
+def typed(home: Home, cells: str, begin: str = BEGIN, end: str = END) -> list[str]:
     """What a prompt prints that cells are typed into."""
     ended = subprocess.run(
         [sys.executable, "-i", "-q"],
-        input=BEGIN + cells + END,
+        input=begin + cells + end,
         env=home.environ,
         cwd=home.scripts,
         capture_output=True,
@@ -89,3 +99,23 @@ def test_what_is_declared_later_can_be_called_and_calls_what_was_declared_last(
         + "Counter().count.remote(4)\n"
     )
     assert typed(shared, cells) == ["('old', 1)", "('new', 2)", "('first', 3)", "('second', 4)"]
+
+
+def test_what_is_declared_after_its_app_was_deployed_runs_no_former_code(shared: Home) -> None:
+    cells = (
+        F.format("old")
+        + "_ = app.deploy()\nformer = f\nf.remote(1)\n"
+        + F.format("new")
+        + "refused(lambda: f.remote(2))\nrefused(lambda: list(f.map([2])))\nformer.remote(3)\n"
+        + "refused(lambda: f.with_options(timeout=9).remote(2))\n"
+        + "@app.function()\ndef late(x):\n    return f.remote(x)\n\n"
+        + "refused(lambda: late.remote(4))\n"
+        + "_ = app.deploy()\nf.remote(5), former.remote(6), late.remote(7)\n"
+    )
+    printed = typed(shared, cells, DEPLOYED, "app.stop()\n")
+    told = "after the app 'typed-deployed' was deployed here, which"
+    assert printed[0] == "('old', 1)"
+    assert all(f"f was declared again {told} has its former code" in printed[n] for n in (1, 2, 4))
+    assert printed[3] == "('old', 3)"
+    assert f"late was declared {told} does not have it" in printed[5]
+    assert printed[6:] == ["(('new', 5), ('new', 6), ('new', 7))"]

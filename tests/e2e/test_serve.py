@@ -158,3 +158,43 @@ def test_a_file_that_is_saved_as_it_was_is_no_reason_to_show_its_lines_again(sha
     serving.interrupt()
     assert serving.end().status == 130
     assert serving.text("out").count("greeting with same") == 1
+
+
+def test_nothing_else_is_deployed_under_a_name_that_is_served(shared: Home) -> None:
+    """It would be deployed over with the next save, and stopped with the command."""
+    shared.script("def word(): return 'held'", "words_held.py")
+    text = SERVED.replace("words_of_test", "words_held").replace("greeter", "held")
+    script = shared.script(text, "held.py")
+    serving = shared.start_rekindle("serve", script)
+    serving.until("Serving held-dev, version 1", "err")
+    refused = shared.rekindle("deploy", script, "--name", "held-dev", status=1).err
+    assert f"is served by the `rekindle serve` of process {serving.process.pid}" in refused
+    assert "--name" in refused and "Traceback" not in refused
+    in_program = "import held; held.app.deploy(name='held-dev')"
+    assert "is served by" in shared.python("-c", in_program, status=1).err
+    shared.rekindle("deploy", script)  # under its own name it stays
+    serving.interrupt()
+    assert serving.end().status == 130
+    assert "stopped" not in shared.rekindle("app", "info", "held").out
+    shared.rekindle("deploy", script, "--name", "held-dev")
+    for name in ("held", "held-dev"):
+        shared.rekindle("app", "stop", name, "--yes")
+
+
+def test_an_app_without_a_name_is_served_once_it_has_one(shared: Home) -> None:
+    """As it is deployed: a file's name would take the place of another's app."""
+    shared.script("def word(): return 'named'", "words_nameless.py")
+    text = SERVED.replace("words_of_test", "words_nameless")
+    script = shared.script(text.replace('"greeter"', ""), "nameless.py")
+    serving = shared.start_rekindle("serve", script)
+    serving.until("the app has no name", "err")
+    serving.until("nothing is served yet", "err")
+    script.write_text(script.read_text().replace("App()", "App('late-name')"))
+    serving.until("Serving late-name-dev, version 1", "err")
+    serving.interrupt()
+    assert serving.end().status == 130
+    script.write_text(script.read_text().replace("App('late-name')", "App()"))
+    named = shared.start_rekindle("serve", script, "--name", "given-name")
+    named.until("Serving given-name, version 1", "err")
+    named.interrupt()
+    assert named.end().status == 130

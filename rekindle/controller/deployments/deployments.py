@@ -2,7 +2,8 @@
 
 A version is an app of the controller, with an id, functions and queues of its own. To deploy is to
 register it and then to write one field in Redis: before that all calls go to the former version,
-after it to the new one. The former version is retired: it ends what it has, or gives it back to be
+after it to the new one. What is not switched to yet, and whose program has gone, is dropped
+(unfinished.py). The former version is retired: it ends what it has, or gives it back to be
 run by the new code ("recreate"), and is put away; its definition stays, so that it can be called by
 its number and rolled back to.
 """
@@ -25,6 +26,7 @@ from rekindle.controller.deployments.finding import Finding, until_put_away
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retiring import Retiring
+from rekindle.controller.deployments.unfinished import Asked, GivenUpError, Unfinished
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
@@ -52,6 +54,7 @@ class Deployments:
     _finding: Finding
     _first_start: FirstStart
     _retiring: Retiring
+    _unfinished: Unfinished
     _clock: Callable[[], float] = time.time
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -70,11 +73,21 @@ class Deployments:
         if not app.version or app.closing:
             return
         deployment = self._known.get(app.name)
-        if deployment is None or deployment.stopped or deployment.present.app_id != app.app_id:
-            version = deployment.of_app(app.app_id) if deployment is not None else None
-            self._retiring.begin(app, put_away=version is not None)
-            if version is not None and not version.kept:
+        version = deployment.of_app(app.app_id) if deployment is not None else None
+        if deployment is None or version is None:  # it was not switched to
+            grace_s = self._core.settings.hold_grace_s
+            asyncio.get_running_loop().call_later(grace_s, self._drop, app)
+        elif deployment.stopped or deployment.present is not version:
+            self._retiring.begin(app)
+            if not version.kept:
                 self._core.tasks.spawn(self._forget(version), f"forget {app.app_id}")
+
+    def _drop(self, app: App) -> None:
+        """Its program has not asked for it again, or it could not be made a version."""
+        deployment = self._known.get(app.name)
+        is_version = deployment is not None and deployment.of_app(app.app_id) is not None
+        if not is_version and not app.closing and not self._unfinished.is_asked(app.app_id):
+            self._retiring.begin(app, put_away=False)
 
     def all(self) -> list[Deployment]:
         """Those that there are, by name."""
@@ -116,7 +129,7 @@ class Deployments:
         wanted.ephemeral = wanted.detached = False
         digest = records.digest_of(wanted)
 
-        async def switch() -> pb.DeployReply:
+        async def switch(asked: Asked) -> pb.DeployReply:
             deployment = self._known.get(wanted.name)
             if deployment is not None:
                 if deployment.of_app(wanted.app_id) is not None:  # sent again
@@ -135,9 +148,9 @@ class Deployments:
                 schedules=records.schedules_of(wanted),
                 tags=dict(wanted.tags),
             )
-            return await self._switch(wanted, version)
+            return await self._switch(wanted, version, asked)
 
-        return await self._in_turn(wanted.name, switch)
+        return await self._asked(wanted.name, wanted.app_id, switch)
 
     async def rollback(
         self, request: pb.RollbackRequest, *, first_start: bool = True
@@ -150,7 +163,7 @@ class Deployments:
         names.check_app_id(request.app_id)
         name = self.find(request.app).name
 
-        async def switch() -> pb.DeployReply:
+        async def switch(asked: Asked) -> pb.DeployReply:
             deployment = self.find(name)  # it may be gone since
             if deployment.of_app(request.app_id) is not None:  # sent again
                 return pb.DeployReply(app=self.message(deployment))
@@ -166,9 +179,17 @@ class Deployments:
                 rolled_back_to=source.version,
                 kept=True,
             )
-            return await self._switch(wanted, version, first_start=first_start)
+            return await self._switch(wanted, version, asked, first_start=first_start)
 
-        return await self._in_turn(name, switch)
+        return await self._asked(name, request.app_id, switch)
+
+    async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
+        """Its program does not want this version to be made any more: whether it was, before."""
+        await self._unfinished.give_up(app_id)
+        for deployment in self._known.values():
+            if (version := deployment.of_app(app_id)) is not None:
+                return pb.GiveUpDeployReply(live=True, version=version.version)
+        return pb.GiveUpDeployReply()
 
     async def stop(self, wanted: str) -> pb.DeployedApp:
         """End an app; once more does nothing. Raises NotFoundError."""
@@ -182,7 +203,8 @@ class Deployments:
                 self._core.publish(AppDeployed(name))
             reason = f"the app {name!r} was stopped"
             for app in self._open_versions(name):
-                await self._apps.close(app.app_id, reason, put_away=True)
+                is_version = deployment.of_app(app.app_id) is not None
+                await self._apps.close(app.app_id, reason, put_away=is_version)
             return self.message(deployment)
 
         return await self._in_turn(name, end)
@@ -240,6 +262,20 @@ class Deployments:
 
         await self._in_turn(name, remove)
 
+    async def _asked(
+        self, name: str, app_id: str, switch: Callable[[Asked], Coroutine[Any, Any, T]]
+    ) -> T:
+        """A switch, once for each id, for as long as its program waits for it."""
+
+        async def made(asked: Asked) -> T:
+            async def step() -> T:
+                asked.check()
+                return await switch(asked)
+
+            return await self._in_turn(name, step)
+
+        return await self._unfinished.make(app_id, made)
+
     async def _in_turn(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """One after the other for each name, and to its end, also when the client goes."""
         lock = self._locks.setdefault(name, asyncio.Lock())
@@ -263,19 +299,31 @@ class Deployments:
         return made
 
     async def _switch(
-        self, wanted: pb.RegisterAppRequest, version: Version, *, first_start: bool = True
+        self,
+        wanted: pb.RegisterAppRequest,
+        version: Version,
+        asked: Asked,
+        *,
+        first_start: bool = True,
     ) -> pb.DeployReply:
         """Register a version, switch to it once it starts, retire the former one.
 
-        Raises StartError where it does not, and a version is there that is called.
+        Raises StartError where it does not, and a version is there that is called; GivenUpError
+        where nobody waits for it any more. Then nothing of it is left.
         """
         name, before = wanted.name, self._known.get(wanted.name)
         handles = await self._apps.register(wanted, version.version)
         functions = {handle.name: handle.function_id for handle in handles}
         notes: list[str] = []
         rolls = first_start and version.strategy == "rolling"
-        if rolls and before is not None and not before.stopped:
-            notes = await self._started(version, before.present)
+        try:
+            if rolls and before is not None and not before.stopped:
+                notes = await asked.while_wanted(self._started(version, before.present))
+            await asked.go_live()
+        except GivenUpError:
+            log.info("deployment given up", extra=kv(app=name, version=version.version))
+            await self._apps.close(version.app_id, "its deployment was interrupted")
+            raise
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
@@ -284,7 +332,8 @@ class Deployments:
         recreate = functions if version.strategy == "recreate" else None
         for app in self._open_versions(name):
             if not app.retired and app.app_id != version.app_id:
-                self._retiring.begin(app, recreate=recreate)
+                put_away = deployment.of_app(app.app_id) is not None
+                self._retiring.begin(app, recreate=recreate, put_away=put_away)
         self._core.publish(AppDeployed(name))
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:

@@ -2,8 +2,8 @@
 
 Tried is each function of which the present version has runners just now, as these are not there
 any more afterwards; each class that can be made without arguments, as its hooks run nowhere else;
-and one function of each module, image and set of volumes that nothing of that is of. The runners
-that come of it stay, for the first calls.
+and one function of each module, image and set of volumes that nothing of that is of. Runners of the
+first kind stay, for the first calls; others end, unless the function's plan keeps them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FirstStart:
 
         async def one(function: Function, params: bytes) -> None:
             async with places:
-                reply = await self._start(function, params)
+                reply = await self._start(function, params, ends=function not in used)
             if reply is None:
                 notes.append("no node is connected, so the new version was not started first")
             elif reply.late and function.spec.gpu:
@@ -60,21 +60,24 @@ class FirstStart:
 
         if present is not None and any(map(_needs_values, app.functions.values())):
             await self._news()
-        tried = self._tried(app, present, notes)
+        used = self._used(app, present, notes)
+        tried = used | _others(app, used)
         await asyncio.gather(*(one(*each) for each in tried.items()))
         if failed:
             log.warning("a version does not start", extra=kv(app=app.name, reason=failed[0]))
             raise StartError("; ".join(sorted(failed)))
         return sorted(set(notes))
 
-    async def _start(self, function: Function, params: bytes) -> pb.PrepareReply | None:
+    async def _start(
+        self, function: Function, params: bytes, *, ends: bool
+    ) -> pb.PrepareReply | None:
         """What came of it; None where there is no node to start it on."""
         limit_s = function.spec.startup_timeout_s
         if function.spec.gpu:
             limit_s = min(limit_s, _MOST_FOR_GPU_S)
         request = pb.PrepareRequest(params=params, strategy=Strategy.WARM.value, timeout_s=limit_s)
         while self._core.state.live_agents():
-            reply = await self._orders.prepare(function, request)
+            reply = await self._orders.prepare(function, request, ends=ends)
             if not reply.lost:
                 return reply
         return None
@@ -89,8 +92,8 @@ class FirstStart:
         ):
             await asyncio.sleep(_LOOK_S)
 
-    def _tried(self, app: App, present: App | None, notes: list[str]) -> dict[Function, bytes]:
-        """Functions, each with the parameters of an instance that there is, or can be.
+    def _used(self, app: App, present: App | None, notes: list[str]) -> dict[Function, bytes]:
+        """Functions that have runners now, each with the parameters of an instance.
 
         ``notes`` gets why one that has runners has none.
         """
@@ -109,15 +112,6 @@ class FirstStart:
                     f"{function.name} was not started first: it has to be given other parameters "
                     f"than those that it runs with"
                 )
-        for function in known.values():
-            if function.spec.kind == "cls" and not _needs_values(function):
-                tried.setdefault(function, _defaults(function.spec))
-        starts = {_start_of(function.spec) for function in tried}
-        for function in sorted(known.values(), key=lambda one: bool(one.spec.gpu)):
-            start = _start_of(function.spec)
-            if function.spec.kind == "function" and start not in starts:
-                starts.add(start)
-                tried[function] = b""
         return tried
 
     def _in_use(self, function: Function) -> bytes | None:
@@ -132,6 +126,23 @@ class FirstStart:
             if direct.function_id == function_id and (runs or direct.leases):
                 return direct.params
         return b"" if runs and function.spec.kind == "function" else None
+
+
+def _others(app: App, used: dict[Function, bytes]) -> dict[Function, bytes]:
+    """What is tried besides, with the parameters of an instance that can be."""
+    known = {function.name: function for function in app.functions.values()}
+    tried = {
+        function: _defaults(function.spec)
+        for function in known.values()
+        if function.spec.kind == "cls" and function not in used and not _needs_values(function)
+    }
+    starts = {_start_of(function.spec) for function in used | tried}
+    for function in sorted(known.values(), key=lambda one: bool(one.spec.gpu)):
+        start = _start_of(function.spec)
+        if function.spec.kind == "function" and start not in starts:
+            starts.add(start)
+            tried[function] = b""
+    return tried
 
 
 def _start_of(spec: FunctionSpec) -> tuple[object, ...]:

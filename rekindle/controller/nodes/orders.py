@@ -115,8 +115,12 @@ class Orders:
             )
         )
 
-    async def prepare(self, function: Function, request: pb.PrepareRequest) -> pb.PrepareReply:
+    async def prepare(
+        self, function: Function, request: pb.PrepareRequest, *, ends: bool = False
+    ) -> pb.PrepareReply:
         """Have an agent make a strategy possible, and wait for its word.
+
+        ``ends``: the runner that is started for it ends then, unless its plan keeps it.
 
         ``ok`` is False, with the reason, when it cannot, or not within ``timeout_s`` seconds.
         """
@@ -126,6 +130,7 @@ class Orders:
             params=request.params,
             strategy=request.strategy,
             timeout_s=request.timeout_s or 300.0,
+            ends=ends,
         )
         try:
             async with asyncio.timeout(order.timeout_s + 2.0):  # the agent's own limit comes first

@@ -12,6 +12,7 @@ from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.runtime.agent.scheduling.trials import Trials
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.runtime.agent.starts.providing import provide
@@ -35,14 +36,16 @@ async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -
         await pool.stop(runner)
 
 
-async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: float) -> None:
+async def prepare(
+    pool: Pool, leases: Leases, trials: Trials, strategy: Strategy, timeout_s: float
+) -> None:
     """Have what ``strategy`` needs: an idle runner, a snapshot, a live template.
 
     Raises Error, UserCodeFailed or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
         if strategy is Strategy.WARM:
-            await _ensure_idle(pool, leases)
+            await _ensure_idle(pool, leases, trials)
         elif strategy is Strategy.RESTORE:
             await _ensure_snapshot(pool)
         elif strategy is Strategy.FORK:
@@ -52,9 +55,19 @@ async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: flo
             await _ensure_spare(pool)
 
 
-async def _ensure_idle(pool: Pool, leases: Leases) -> None:
-    if pool.runners.last_used() is None and not leases.recalls.has_idle(pool):
-        pool.welcome(await pool.starter.start(None, now_ns()))
+def end_tried(pool: Pool, *, kept: bool) -> None:
+    """Stop the runner that ``prepare`` has started; ``kept``: unless the pool's plan keeps it."""
+    runner, least = pool.runners.last_used(), pool.sizing.plan.runners if kept else 0
+    if runner is not None and len(pool.runners) > least:
+        pool.stop_runner(runner)
+
+
+async def _ensure_idle(pool: Pool, leases: Leases, trials: Trials) -> None:
+    if leases.recalls.has_idle(pool):
+        return
+    async with trials.place(pool) as is_free:
+        if is_free:
+            pool.welcome(await pool.starter.start(None, now_ns()))
 
 
 async def _ensure_snapshot(pool: Pool) -> None:

@@ -36,6 +36,7 @@ from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
+from rekindle.runtime.agent.scheduling.trials import Trials
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
@@ -88,6 +89,7 @@ class Node:
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
+        self.trials = Trials(self.scheduler.has_place)
         self.stopping = Stopping(self.inventory, self.leases, self._tasks)
         self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
 
@@ -259,9 +261,10 @@ class Node:
         reason, late = "", False
         try:
             pool = await self._pool(order.function_id, order.params)
-            await forced.prepare(
-                pool, self.leases, Strategy(order.strategy), order.timeout_s or 300.0
-            )
+            strategy, limit_s = Strategy(order.strategy), order.timeout_s or 300.0
+            await forced.prepare(pool, self.leases, self.trials, strategy, limit_s)
+            if strategy is Strategy.WARM and (order.ends or self.scheduler.is_over()):
+                forced.end_tried(pool, kept=not self.scheduler.is_over())
         except (Error, UserCodeFailed) as error:
             reason = str(error)
         except TimeoutError:

@@ -6,11 +6,20 @@ not used: the one that stays is brought up in its place.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import choosing, daemon, lingering, session
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local.session import Session
+
+
+def place() -> Path:
+    """The directory of that instance, whether it is up or not."""
+    named = os.environ.get(choosing.VARIABLE)
+    return Path(named).absolute() if named else paths.daemon_dir()
 
 
 def begin() -> Session:

@@ -255,7 +255,9 @@ class Harness:
             self.submit(function_id, method, *args, strategy=strategy, **kwargs)
         )
 
-    async def prepare(self, function_id: str, strategy: str) -> pb.PrepareDone:
+    async def prepare(
+        self, function_id: str, strategy: str, *, ends: bool = False
+    ) -> pb.PrepareDone:
         """Ask for a strategy to be made possible."""
         self._calls += 1
         request_id = f"pr-{self._calls}"
@@ -265,6 +267,7 @@ class Harness:
                 function_id=function_id,
                 strategy=strategy,
                 timeout_s=PATIENCE_S,
+                ends=ends,
             )
         )
         done: pb.PrepareDone = await self.uplink.until(lambda: self.uplink.prepared.get(request_id))

@@ -164,6 +164,24 @@ class Scheduler:
         pool.gpus.unreserve()
         return False
 
+    def is_over(self) -> bool:
+        """Whether there are more runners than the node is to have."""
+        self._occupied = None
+        return self._places_taken(0) > self._settings.max_runners
+
+    def has_place(self, pool: Pool, beyond: int) -> bool:
+        """Whether a runner fits that no input waits for and no plan asks for (trials.py).
+
+        ``beyond``: so many more than the limit.
+        """
+        self._occupied = None
+        taken = self._places_taken(0)
+        if taken < self._settings.max_runners:
+            return True
+        if make_room(self._with_runners(), pool, ahead=True) == 0:
+            return True
+        return taken < self._settings.max_runners + beyond
+
     def _gpus_freed(self) -> None:
         """Those that wait for devices have their turns, the first in the line first."""
         for pool in self._gpu_room.waiting():

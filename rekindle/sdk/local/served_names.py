@@ -1,6 +1,7 @@
 """Which apps are served: one ``rekindle serve`` of this machine for each name of an instance.
 
-A second one would end the app of the first when it ends, and each save would have both deploy it.
+A second one would end the app of the first when it ends, and each save would have both deploy it;
+what is deployed under that name by others would end with it, too.
 A lock says so (flock on a file whose text is the process), which goes with the last process of the
 command, however that ends. Nothing here knows of apps or of what is deployed.
 """
@@ -34,6 +35,18 @@ def take(instance: Path, name: str, process: int) -> int:
             os.pwrite(fd, str(process).encode(), 0)
             return fd
         os.close(fd)  # whoever had it has just removed the file
+
+
+def holder(instance: Path, name: str) -> str | None:
+    """The process that serves a name; None where none does."""
+    try:
+        fd = os.open(_file(instance, name), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if files.try_lock(fd, shared=True) else os.pread(fd, 32, 0).decode()
+    finally:
+        os.close(fd)
 
 
 def give_back(instance: Path, name: str, fd: int) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.cli import served_names
-from rekindle.cli.served_names import TakenError
+from rekindle.sdk.local import served_names
+from rekindle.sdk.local.served_names import TakenError
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +22,11 @@ def test_a_second_one_is_told_who_has_it_until_it_is_given_back(home: Path) -> N
     held = served_names.take(here, "app-dev", 123)
     with pytest.raises(TakenError, match=r"^123$"):
         served_names.take(here, "app-dev", 124)
+    assert served_names.holder(here, "app-dev") == "123"
     for place, name in ((here, "other-dev"), (elsewhere, "app-dev")):
         served_names.give_back(place, name, served_names.take(place, name, 124))
     served_names.give_back(here, "app-dev", held)
+    assert served_names.holder(here, "app-dev") is None
     served_names.give_back(here, "app-dev", served_names.take(here, "app-dev", 7))
     assert not list((home / "serving").iterdir())
 
@@ -35,6 +37,7 @@ def test_it_is_free_when_its_process_has_gone_whatever_it_left(home: Path) -> No
         served_names.take(home, "app-dev", 99_999)
         os._exit(0)
     os.waitpid(pid, 0)
+    assert served_names.holder(home, "app-dev") is None
     held = served_names.take(home, "app-dev", 5)
     with pytest.raises(TakenError, match=r"^5$"):
         served_names.take(home, "app-dev", 6)

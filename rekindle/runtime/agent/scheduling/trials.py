@@ -1,0 +1,53 @@
+"""Places for starts that no input waits for and that are made all the same: those of a new version.
+
+They keep to the node's limit, one after the other. A runner that is idle makes room as for any
+start ahead (scheduler.py): not one that a plan keeps, nor one that was used a moment ago. Where no
+place is free for a while, one runner more than the limit is started, and one alone: a version is to
+be tried also on a node whose inputs are long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from rekindle.exception import ExecutionError
+from rekindle.runtime.agent.pools.pool import Pool
+
+#: How often it is looked for a place, and after which time there may be one more than the limit.
+_LOOK_S, _PATIENCE_S = 0.05, 5.0
+
+
+@dataclass(eq=False)
+class Trials:
+    """Gives places."""
+
+    #: Whether there is one for a runner of this pool; with what may be started beyond the limit.
+    _has_place: Callable[[Pool, int], bool]
+
+    @asynccontextmanager
+    async def place(self, pool: Pool) -> AsyncIterator[bool]:
+        """A place, for as long as the start takes; False where a runner is idle by then.
+
+        Raises ExecutionError where its app is closed meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while True:
+            if pool.closed:
+                raise ExecutionError(f"{pool.revision.label}: its app is closed")
+            if pool.runners.last_used() is not None:
+                yield False
+                return
+            beyond = int(loop.time() - since >= _PATIENCE_S)
+            if pool.runners.size() < pool.runners.limit and self._has_place(pool, beyond):
+                break
+            await asyncio.sleep(_LOOK_S)
+        pool.runners.starting += 1
+        try:
+            yield True
+        finally:
+            pool.runners.starting -= 1
+            pool.changed()

@@ -1,0 +1,170 @@
+"""Deployments whose programs go: each is live and its program heard of it, or it is not live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from rekindle import exception
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import from_rpc_error
+from tests.controller.deployments.deployer import Deployer
+from tests.controller.harness import FakeAgent, Instance, in_loop, new_id, running_instance
+
+
+@pytest.fixture
+def impatient() -> Iterator[Instance]:
+    """One that waits for no program that has gone."""
+    with running_instance(REKINDLE_DEPLOY_GRACE_S="0.05") as made:
+        yield made
+
+
+@pytest.fixture
+def patient() -> Iterator[Instance]:
+    """One that waits for longer than a test takes."""
+    with running_instance(REKINDLE_DEPLOY_GRACE_S="60", REKINDLE_HOLD_GRACE_S="60") as made:
+        yield made
+
+
+async def begin(client: Deployer, agent: FakeAgent, app_id: str) -> asyncio.Task[pb.DeployReply]:
+    """A second version that is being started."""
+    await client.deploy("a")
+    agent.starts = None
+    task = asyncio.create_task(client.deploy("b", app_id=app_id))
+    await agent.prepares.get()
+    return task
+
+
+async def ended(task: asyncio.Task[pb.DeployReply]) -> None:
+    """Hang up."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def started(agent: FakeAgent, prepare: pb.PrepareOnAgent) -> None:
+    """It is."""
+    await agent.send(prepared=pb.PrepareDone(request_id=prepare.request_id, ok=True))
+
+
+async def open_apps(client: Deployer) -> set[str]:
+    """Ids of all that the controller has."""
+    return {one.app_id for one in (await client.call("Status", pb.StatusRequest())).apps}
+
+
+@in_loop
+async def test_a_version_whose_program_has_gone_is_dropped_while_it_starts(
+    impatient: Instance,
+) -> None:
+    async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
+        app_id = new_id("ap")
+        await ended(await begin(client, agent, app_id))
+        assert await agent.closes.get() == app_id
+        found = await client.app()
+        assert (found.version, found.draining) == (1, [])
+        while app_id in await open_apps(client):
+            await asyncio.sleep(0.02)  # it gives no event
+        agent.starts = ""
+        assert (await client.deploy("b")).app.version == 2  # it is not in the way of the next
+
+
+@in_loop
+async def test_a_version_that_has_started_goes_live_when_its_program_is_back(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        await client.deploy("a")
+        agent.starts, app_id = None, new_id("ap")
+        task = asyncio.create_task(client.deploy("b", app_id=app_id))
+        prepare = await agent.prepares.get()
+        await ended(task)
+        await started(agent, prepare)
+        other = await client.deploy("a", "other")  # what was sent before was acted on
+        assert other.app.version == 1 and (await client.app()).version == 1
+        again = await client.deploy("b", app_id=app_id)
+        assert (again.app.version, again.app.app_id, again.unchanged) == (2, app_id, False)
+
+
+@in_loop
+async def test_a_program_that_gives_up_is_told_that_it_was_in_time(patient: Instance) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        app_id = new_id("ap")
+        task = await begin(client, agent, app_id)
+        reply = await client.call("GiveUpDeploy", pb.GiveUpDeployRequest(app_id=app_id))
+        assert not reply.live
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await task
+        assert isinstance(from_rpc_error(caught.value), exception.ExecutionError)
+        assert await agent.closes.get() == app_id
+        with pytest.raises(grpc.aio.AioRpcError):  # it was on its way
+            await client.deploy("b", app_id=app_id)
+        assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_a_program_that_gives_up_is_told_that_it_was_too_late(patient: Instance) -> None:
+    async with Deployer(patient) as client:
+        app_id = (await client.deploy("a")).app.app_id
+        reply = await client.call("GiveUpDeploy", pb.GiveUpDeployRequest(app_id=app_id))
+        assert (reply.live, reply.version) == (True, 1)
+        assert (await client.app()).app_id == app_id
+
+
+@in_loop
+async def test_a_rollback_whose_program_has_gone_is_dropped(impatient: Instance) -> None:
+    async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
+        await client.deploy("a")
+        await client.deploy("b")
+        await agent.prepares.get()
+        await client.until_ended()
+        while not agent.closes.empty():
+            agent.closes.get_nowait()
+        agent.starts, app_id = None, new_id("ap")
+        request = pb.RollbackRequest(app="app", app_id=app_id)
+        task: asyncio.Task[pb.DeployReply] = asyncio.create_task(_rolled_back(client, request))
+        await agent.prepares.get()
+        await ended(task)
+        while await agent.closes.get() != app_id:
+            pass
+        assert (await client.app()).version == 2
+
+
+async def _rolled_back(client: Deployer, request: pb.RollbackRequest) -> pb.DeployReply:
+    reply: pb.DeployReply = await client.call("Rollback", request)
+    return reply
+
+
+@in_loop
+async def test_what_a_killed_controller_was_making_is_made_where_its_program_asks_again(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        app_id = new_id("ap")
+        task = await begin(client, agent, app_id)
+        patient.kill_controller()
+        await asyncio.gather(task, return_exceptions=True)
+        patient.start_controller()
+        await agent.connect()
+        agent.starts = ""
+        again = await client.deploy("b", app_id=app_id)
+        assert (again.app.version, again.app.app_id) == (2, app_id)
+        await client.until_ended()
+        assert app_id in await open_apps(client) and await client.find()
+
+
+@in_loop
+async def test_what_a_killed_controller_was_making_is_dropped_where_nobody_asks_again(
+    impatient: Instance,
+) -> None:
+    async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
+        app_id = new_id("ap")
+        task = await begin(client, agent, app_id)
+        impatient.kill_controller()
+        await asyncio.gather(task, return_exceptions=True)
+        impatient.start_controller()
+        await agent.connect()
+        while await agent.closes.get() != app_id:
+            pass
+        assert (await client.app()).version == 1
