@@ -6,7 +6,18 @@ import it. Names follow Modal's where the meaning is the same.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def of_the_program(error: E) -> E:
+    """Say that an error of a type of Python's is the program's own, and no fault of ours.
+
+    A KeyError of a Dict, say: it is shown as an Error is, by the program's frames alone.
+    """
+    error.__dict__["is_of_the_program"] = True
+    return error
 
 
 class Error(Exception):
