@@ -169,7 +169,7 @@ class Dict(Handle):
 
 def _missing(where: Dict, key: Any) -> KeyError:
     error = of_the_program(KeyError(key))
-    error.add_note(f"{where!r} has no such key; {type(where).__name__}.get(key) gives None then")
+    error.add_note(f"{where!r} has no such key; its get(key) gives None instead")
     return error
 
 
