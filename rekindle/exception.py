@@ -20,6 +20,14 @@ def of_the_program(error: E) -> E:
     return error
 
 
+def a_or_an(kind: type | str) -> str:
+    """A type, or its name, in a sentence: an int, a str."""
+    name = kind if isinstance(kind, str) else kind.__name__
+    last = name.rpartition(".")[2]
+    you = last[:1] in "uU" and (last[1:2].isupper() or last.lower().startswith(("uni", "use")))
+    return f"{'an' if last[:1] in tuple('aeiouAEIOU') and not you else 'a'} {name}"
+
+
 class Error(Exception):
     """Root of rekindle's own exceptions."""
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import InvalidError, of_the_program
+from rekindle.exception import InvalidError, a_or_an, of_the_program
 from rekindle.execution import nesting
 from rekindle.sdk import checks, running
 from rekindle.sdk.absent import SaysWhatToUse
@@ -240,7 +240,7 @@ async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any
         if not isinstance(call, FunctionCall):
             many = isinstance(call, Iterable) and not isinstance(call, str | bytes)
             raise InvalidError(
-                f"FunctionCall.gather() takes calls, not a {type(call).__name__}: "
+                f"FunctionCall.gather() takes calls, not {a_or_an(type(call))}: "
                 + ("FunctionCall.gather(*calls)" if many else "what f.spawn(...) returns")
             )
     with nesting.waiting():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an
 from rekindle.sdk import checks
 from rekindle.sdk.environments import meant_by
 from rekindle.sdk.user_frames import trims
@@ -87,7 +87,7 @@ def check_volumes(parameter: str, given: object) -> dict[str, Mountable]:
         place = _checked_path(parameter, path)
         if not isinstance(volume, (Volume, CloudBucketMount)):
             raise InvalidError(
-                f"{parameter}: at {place} is a {type(volume).__name__}; give a rekindle.Volume or "
+                f"{parameter}: at {place} is {a_or_an(type(volume))}; give a rekindle.Volume or "
                 f"a rekindle.CloudBucketMount"
             )
         if place in found:
