@@ -46,7 +46,8 @@ _CHAPTERS = {
 }
 #: Public for other modules of the package, not for programs.
 _INTERNAL = {
-    *("App.deployed_as", "App.runs_as", "App.whole", "Function.undecorated", "Cls.undecorated"),
+    *("App.deployed_as", "App.runs_as", "App.whole", "App.shares_a_whole_with"),
+    *("Function.undecorated", "Cls.undecorated"),
     *("FunctionCall.of", "Image.spec", "Image.secrets", "Image.is_host", "Cron.message"),
     *("Period.message", "CloudBucketMount.options", "CloudBucketMount.url", "Secret.is_named"),
     *("Volume.objects", "Secret.objects", "Dict.objects", "Queue.objects"),

@@ -78,12 +78,12 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         if importlib.import_module("importlib.util").find_spec(f"rekindle.{name}") is not None:
             raise AttributeError(name)  # `from rekindle import name`: a module, which is loaded now
-        later = importlib.import_module("rekindle.sdk.unsupported").attribute(name)
-        if later is not None:
-            error = importlib.import_module("rekindle.exception").UnknownNameError(later)
-            error.name = name
+        error = importlib.import_module("rekindle.sdk.absent").missing_of_package(name)
+        try:
             raise error
-        raise AttributeError(f"module 'rekindle' has no attribute {name!r}", name=name)
+        except AttributeError:  # raised once more, it shows no frame of ours
+            importlib.import_module("rekindle.sdk.user_frames").only(error)
+            raise
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value

@@ -6,7 +6,26 @@ import it. Names follow Modal's where the meaning is the same.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def of_the_program(error: E) -> E:
+    """Say that an error of a type of Python's is the program's own, and no fault of ours.
+
+    A KeyError of a Dict, say: it is shown as an Error is, by the program's frames alone.
+    """
+    error.__dict__["is_of_the_program"] = True
+    return error
+
+
+def a_or_an(kind: type | str) -> str:
+    """A type, or its name, in a sentence: an int, a str."""
+    name = kind if isinstance(kind, str) else kind.__name__
+    last = name.rpartition(".")[2]
+    you = last[:1] in "uU" and (last[1:2].isupper() or last.lower().startswith(("uni", "use")))
+    return f"{'an' if last[:1] in tuple('aeiouAEIOU') and not you else 'a'} {name}"
 
 
 class Error(Exception):

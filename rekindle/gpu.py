@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rekindle.exception import GpuError
+from rekindle.sdk.user_frames import trimmed
 
 if TYPE_CHECKING:
     from rekindle.gpu_restore.context import Ready
@@ -35,6 +36,7 @@ _transfers: list[Transfer] = []
 _holder: tuple[int, Connection] | None = None
 
 
+@trimmed
 def ready() -> Ready:
     """Bring CUDA up in this runner; at once where that was done.
 
@@ -45,6 +47,7 @@ def ready() -> Ready:
     return bring_up()
 
 
+@trimmed
 def to_device(
     what: T,
     device: Any = None,
@@ -80,6 +83,7 @@ def to_device(
     return there
 
 
+@trimmed
 def load_safetensors(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     device: Any = None,
@@ -102,6 +106,7 @@ def load_safetensors(
     return tensors
 
 
+@trimmed
 def transfers() -> list[Transfer]:
     """What was copied to devices in this process: bytes, seconds, bytes a second."""
     return list(_transfers)

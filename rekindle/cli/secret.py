@@ -12,7 +12,7 @@ from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.tables import ago, console, json_option, print_json, table, utc
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.secret import Secret, SecretObjects
 from rekindle.sdk.secret_info import SecretInfo
@@ -165,5 +165,5 @@ def _json(path: str) -> dict[str, str | None]:
     except json.JSONDecodeError as error:  # its own text would quote nothing, its context might
         raise InvalidError(f"--from-json: no JSON, at line {error.lineno}") from None
     if not isinstance(found, dict):
-        raise InvalidError(f"--from-json: a JSON object is wanted, not a {type(found).__name__}")
+        raise InvalidError(f"--from-json: a JSON object is wanted, not {a_or_an(type(found))}")
     return found

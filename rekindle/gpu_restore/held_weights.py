@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any
 
-from rekindle.exception import GpuError
+from rekindle.exception import GpuError, a_or_an
 from rekindle.gpu_restore import layout, weights
 from rekindle.gpu_restore.copying import Arena, Transfer, transfer
 from rekindle.gpu_restore.holding.client import Arenas, Connection
@@ -28,7 +28,7 @@ def move(
     """
     if not isinstance(module, to.torch.nn.Module):
         raise GpuError(
-            f"hold= keeps the parameters of one module, not of a {type(module).__name__}; move "
+            f"hold= keeps the parameters of one module, not of {a_or_an(type(module))}; move "
             "modules one by one, each with a name of its own (hold='encoder')"
         )
     is_in_use = holder.has(key)

@@ -67,10 +67,10 @@ def _named(torch: Any, place: Any) -> Any:
     """The torch.device; a number is a GPU's, which torch itself asks CUDA for."""
     try:
         return torch.device("cuda", place) if type(place) is int else torch.device(place)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError):
         raise InvalidError(
             f"device={place!r} names no device; write 'cuda', 'cuda:1' or 'cpu'"
-        ) from error
+        ) from None
 
 
 # ---- modules and tensors in memory -----------------------------------------------------------

@@ -5,10 +5,23 @@ Standard library only.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from rekindle.exception import UnknownNameError
+from rekindle.exception import UnknownNameError, of_the_program
 from rekindle.sdk import unsupported
+from rekindle.sdk.user_frames import trimmed, trims
+
+
+def missing_of_package(name: str) -> AttributeError:
+    """For ``rekindle.name``."""
+    error: AttributeError
+    if text := unsupported.attribute(name):
+        error = UnknownNameError(text)
+    else:
+        error = AttributeError(f"module 'rekindle' has no attribute {name!r}")
+    error.name, error.obj = name, sys.modules["rekindle"]
+    return of_the_program(error)
 
 
 def _missing(kind: str, name: str, owner: object) -> AttributeError:
@@ -19,7 +32,7 @@ def _missing(kind: str, name: str, owner: object) -> AttributeError:
         what = f"type object {kind!r}" if isinstance(owner, type) else f"{kind!r} object"
         error = AttributeError(f"{what} has no attribute {name!r}")
     error.name, error.obj = name, owner
-    return error
+    return of_the_program(error)
 
 
 class _ClassSaysWhatToUse(type):
@@ -27,10 +40,12 @@ class _ClassSaysWhatToUse(type):
 
     if not TYPE_CHECKING:
 
+        @trimmed
         def __getattr__(cls, name: str) -> object:
             raise _missing(cls.__name__, name, cls)
 
 
+@trims
 class SaysWhatToUse(metaclass=_ClassSaysWhatToUse):
     """Mixed into a class: its missing attributes say what to use in their place."""
 

@@ -31,7 +31,7 @@ from rekindle.sdk.function_checks import check_function, check_takes_nothing
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.sdk.sharing import shared
-from rekindle.sdk.user_frames import trimmed
+from rekindle.sdk.user_frames import trimmed, trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.image import Image
@@ -42,6 +42,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@trims
 class App(AppLife):
     """A group of functions and classes that run together.
 
@@ -53,7 +54,6 @@ class App(AppLife):
     Raises InvalidError.
     """
 
-    @trimmed
     def __init__(
         self,
         name: str | None = None,
@@ -88,7 +88,6 @@ class App(AppLife):
 
     # ---- declaring -----------------------------------------------------------------------------
 
-    @trimmed
     def function(
         self,
         *no_parentheses: Any,
@@ -140,7 +139,6 @@ class App(AppLife):
                 )
         return FunctionDecorator(self, name, checked, is_generator)
 
-    @trimmed
     def cls(
         self,
         *no_parentheses: Any,
@@ -186,7 +184,6 @@ class App(AppLife):
 
         return decorate
 
-    @trimmed
     def local_entrypoint(
         self, *no_parentheses: Any, name: str | None = None
     ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:
@@ -258,6 +255,7 @@ class App(AppLife):
         With ``inherit_tags`` also its tags, where this one has none of that name. Raises
         InvalidError where both have a name.
         """
+        checks.flag("app.include(inherit_tags)", inherit_tags)
         if not isinstance(other, App):
             raise InvalidError(f"app.include({other!r}): it must be a rekindle.App")
         for name, declaration in other.declarations.items():
@@ -279,6 +277,7 @@ class App(AppLife):
     lookup: Dual[..., App, Awaitable[App]]
 
 
+@trims
 class FunctionDecorator:
     """What ``@app.function(...)`` applies to the function below it."""
 
@@ -296,7 +295,6 @@ class FunctionDecorator:
     def __call__(self, raw: Callable[P, AsyncIterator[R] | Iterator[R]]) -> Function[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R]) -> Function[P, R]: ...
-    @trimmed
     def __call__(self, raw: Callable[..., Any]) -> Function[..., Any]:
         check_function(raw)
         name = self._name or raw.__name__
@@ -332,4 +330,5 @@ def lookup(
     return made
 
 
+lookup.__qualname__ = "App.lookup"  # as what it is called by
 App.lookup = in_thread(lookup)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Self
 from rekindle.sdk import checks, environments
 from rekindle.sdk.declaration import AppState
 from rekindle.sdk.dual import Dual, in_thread
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.deploying import Deployed
     from rekindle.sdk.run import AppRun
 
 
+@trims
 class AppLife(AppState):
     """Mixed into App."""
 

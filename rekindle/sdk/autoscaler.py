@@ -16,6 +16,7 @@ from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.dual import dual
 from rekindle.sdk.options import PoolOptions, check_pool
+from rekindle.sdk.user_frames import trims
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import option_messages
 
@@ -44,6 +45,7 @@ _NONE: PoolOptions = {
 }
 
 
+@trims
 class Autoscaler:
     """``f.autoscaler``: the pool of a function, or of the instance with these parameters."""
 

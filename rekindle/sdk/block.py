@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from rekindle.sdk.user_frames import trims
+
 T = TypeVar("T")
 
 
+@trims
 class Block(ABC, Generic[T]):
     """A context manager, sync and async, of which the sync half is written."""
 

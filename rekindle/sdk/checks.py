@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, of_the_program
 from rekindle.execution.declared import Decorated, is_generator
 from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 from rekindle.wire.environment import variable_problem
@@ -145,7 +145,8 @@ def parentheses(decorator: str, given: tuple[Any, ...]) -> None:
     if len(given) == 1 and (callable(given[0]) or isinstance(given[0], Decorated)):
         raise InvalidError(f"write {decorator}(), with parentheses")
     if given:
-        raise TypeError(f"{decorator}() takes keyword arguments only, not {given[0]!r}")
+        text = f"{decorator}() takes keyword arguments only, not {given[0]!r}"
+        raise of_the_program(TypeError(text))
 
 
 def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -160,7 +161,8 @@ def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
         if key in KEYWORDS:
             raise InvalidError(f"{where}: there is no {key}=; {KEYWORDS[key]}")
-        raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")
+        text = f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}"
+        raise of_the_program(TypeError(text))
 
 
 def of_this_instance(where: str, *, client: None = None) -> None:

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, of_the_program
 from rekindle.execution.declared import parameters_of
 from rekindle.sdk import checks
 from rekindle.wire.class_parameters import TYPES, ClassParameter, Value, to_text
@@ -57,20 +57,21 @@ def bind(
     names = [parameter.name for parameter in known]
     there = f"its parameters: {', '.join(map(_signature, known))}" if known else "it has none"
     if len(args) > len(names):
-        raise TypeError(f"{owner}() takes {len(names)} arguments, {len(args)} were given ({there})")
+        takes = f"takes {len(names)} arguments, {len(args)} were given"
+        raise _misfit(f"{owner}() {takes} ({there})")
     given = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():
         if name not in names:
-            raise TypeError(
+            raise _misfit(
                 f"{owner}() got an unexpected keyword argument {name!r}"
                 f"{checks.nearest(name, names)} ({there})"
             )
         if name in given:
-            raise TypeError(f"{owner}() got two values for {name!r}")
+            raise _misfit(f"{owner}() got two values for {name!r}")
         given[name] = value
     missing = [one.name for one in known if one.name not in given and one.default is None]
     if missing:
-        raise TypeError(f"{owner}() needs values for: {', '.join(missing)} ({there})")
+        raise _misfit(f"{owner}() needs values for: {', '.join(missing)} ({there})")
     return {one.name: _value(owner, one, given) for one in known}
 
 
@@ -87,8 +88,12 @@ def _value(owner: str, parameter: ClassParameter, given: Mapping[str, Any]) -> A
     try:
         check_type(f"{owner}({parameter.name}=)", value, TYPES[parameter.type])
     except InvalidError as error:
-        raise TypeError(str(error)) from None
+        raise _misfit(str(error)) from None
     return value
+
+
+def _misfit(text: str) -> TypeError:
+    return of_the_program(TypeError(text))
 
 
 def _signature(parameter: ClassParameter) -> str:

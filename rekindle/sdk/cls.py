@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, of_the_program
 from rekindle.sdk import checks, class_parameters
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declared, named
 from rekindle.sdk.dual import dual
 from rekindle.sdk.function import method_of
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.autoscaler import Autoscaler
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.options import PoolOptions, VariantOptions
 
 
+@trims
 class Cls(Declared):
     """A class whose methods run in runners. Instantiate it to get at them: ``Embedder().embed``."""
 
@@ -69,20 +71,25 @@ class Cls(Declared):
     def __getattr__(self, name: str) -> Any:
         declaration = self.__dict__.get("_declaration")
         if declaration is None or (name.startswith("__") and name.endswith("__")):
-            raise AttributeError(name)
+            raise of_the_program(AttributeError(name))
         if name in declaration.methods:
-            raise AttributeError(
-                f"{declaration.name}.{name} is a method of an instance. "
-                f"Did you forget to instantiate the class first? {declaration.name}().{name}"
+            raise of_the_program(
+                AttributeError(
+                    f"{declaration.name}.{name} is a method of an instance. "
+                    f"Did you forget to instantiate the class first? {declaration.name}().{name}"
+                )
             )
         if declaration.raw is None:
-            raise AttributeError(f"{declaration.name} has no attribute {name!r} in this process")
+            raise of_the_program(
+                AttributeError(f"{declaration.name} has no attribute {name!r} in this process")
+            )
         return getattr(declaration.raw, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Cls, (self._declaration,)
 
 
+@trims
 class Instance:
     """``Embedder(...)``: values for the parameters, and the methods to call."""
 
@@ -91,7 +98,7 @@ class Instance:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
-            raise AttributeError(name)
+            raise of_the_program(AttributeError(name))
         binding = self._binding
         declaration = binding.declaration
         methods = declaration.methods_at_hand()
@@ -101,14 +108,18 @@ class Instance:
             return method_of(binding, name)
         if declaration.raw is None or not hasattr(declaration.raw, name):
             if name in ("with_options", "with_concurrency", "with_batching"):
-                raise AttributeError(
-                    f"an instance of {declaration.name} has no {name!r}: its class has, "
-                    f"{declaration.name}.{name}(...)(...)"
+                raise of_the_program(
+                    AttributeError(
+                        f"an instance of {declaration.name} has no {name!r}: its class has, "
+                        f"{declaration.name}.{name}(...)(...)"
+                    )
                 )
             near = checks.nearest(name, methods)
             known = ", ".join(sorted(methods)) or "none"
-            raise AttributeError(
-                f"{declaration.name} has no method {name!r}{near or f' (methods: {known})'}"
+            raise of_the_program(
+                AttributeError(
+                    f"{declaration.name} has no method {name!r}{near or f' (methods: {known})'}"
+                )
             )
         return getattr(binding.object(method_of), name)
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from rekindle.exception import ExecutionError, NotFoundError
+from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.execution import context
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.dual import dual
+from rekindle.sdk.user_frames import trims
 from rekindle.wire import runner_variables
 from rekindle.wire.environment import split_name
 
@@ -339,10 +340,17 @@ def _own_app() -> AppState | None:
     return declared._declaration.app if isinstance(declared, Declared) else None
 
 
+@trims
 class Declared(SaysWhatToUse, Decorated):
     """What a decorator makes of a declaration: the base of Function and Cls."""
 
     def __init__(self, declaration: Declaration) -> None:
+        if not isinstance(declaration, Declaration):
+            kind = "function" if type(self).__name__ == "Function" else "cls"
+            raise InvalidError(
+                f"rekindle.{type(self).__name__}(...) makes none: write @app.{kind}() above your "
+                f"own, or {type(self).__name__}.from_name(app, name) for one of a deployed app"
+            )
         self._declaration = declaration
 
     @property

@@ -6,7 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from rekindle.sdk import loop_warning, user_frames
@@ -23,13 +31,14 @@ A = TypeVar("A")
 class Dual(Generic[P, R, A]):
     """Calls the blocking form; ``aio`` is the other."""
 
-    __slots__ = ("_blocking", "_body", "_iterates", "aio")
+    __slots__ = ("_blocking", "_body", "_implicit", "_iterates", "aio")
 
     def __init__(
         self,
         blocking: Callable[P, R],
         aio: Callable[P, A],
         body: Callable[..., Any] | None = None,
+        implicit: tuple[Any, ...] = (),
         *,
         iterates: bool = False,
     ) -> None:
@@ -37,7 +46,8 @@ class Dual(Generic[P, R, A]):
         self._iterates = iterates
         #: The asyncio form: awaitable, or an async iterator where the blocking form iterates.
         self.aio = aio
-        self._body: Callable[..., Any] = body or blocking  # has the name and the docstring
+        self._body: Callable[..., Any] = body or blocking  # has the name, docstring, parameters
+        self._implicit = implicit  # what the body is given before what a program gives
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if loop_warning.loop_runs():
@@ -45,7 +55,7 @@ class Dual(Generic[P, R, A]):
         try:
             return self._blocking(*args, **kwargs)
         except BaseException as error:
-            user_frames.only(error)
+            user_frames.only(error, self._body, (*self._implicit, *args), kwargs)
             raise
 
     @property
@@ -82,10 +92,16 @@ class DualMethod(Generic[S, P, R, A]):
         def aio(*args: P.args, **kwargs: P.kwargs) -> Any:
             from rekindle.sdk.calls.callers import LoopCaller, LoopIterator
 
-            made = body(instance, LoopCaller(), *args, **kwargs)
-            return LoopIterator(made, f"{_what(instance, body)}.aio") if iterates else shown(made)
+            try:
+                made = body(instance, LoopCaller(), *args, **kwargs)
+            except BaseException as error:
+                user_frames.only(error, body, (instance, None, *args), kwargs)
+                raise
+            if iterates:
+                return LoopIterator(made, f"{_what(instance, body)}.aio")
+            return shown(made, body, (instance, None, *args), kwargs)
 
-        return Dual(blocking, aio, body, iterates=iterates)
+        return Dual(blocking, aio, body, (instance, None), iterates=iterates)
 
 
 def _what(instance: Any, body: Callable[..., Any]) -> str:
@@ -126,27 +142,29 @@ def settled(
         try:
             return within(await body(LoopCaller(), *args, **kwargs))
         except BaseException as error:
-            user_frames.only(error)
+            user_frames.only(error, body, (None, *args), kwargs)
             raise
 
-    return Dual(blocking, aio, body)
+    return Dual(blocking, aio, body, (None,))
 
 
 def in_thread(blocking: Callable[P, R]) -> Dual[P, R, Awaitable[R]]:
     """Both forms of what blocks: the asyncio form has a thread do it."""
 
-    async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
+    def aio(*args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         import asyncio
 
-        return await shown(asyncio.to_thread(blocking, *args, **kwargs))
+        return shown(asyncio.to_thread(blocking, *args, **kwargs), blocking, args, kwargs)
 
     return Dual(blocking, aio)
 
 
-async def shown(work: Awaitable[R]) -> R:
-    """The same for who awaits it, to whom errors show their program's frames alone."""
+async def shown(
+    work: Awaitable[R], called: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> R:
+    """What a call gives, for who awaits it: errors show their program's frames alone."""
     try:
         return await work
     except BaseException as error:
-        user_frames.only(error)
+        user_frames.only(error, called, args, kwargs)
         raise

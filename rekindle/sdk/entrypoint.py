@@ -7,8 +7,10 @@ from typing import Any
 
 from rekindle.exception import ExecutionError
 from rekindle.sdk.declaration import AppState
+from rekindle.sdk.user_frames import trims
 
 
+@trims
 class LocalEntrypoint:
     """A function of the caller's process; called with parentheses it is just that function."""
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
+from rekindle.sdk.argument_types import typed
 from rekindle.sdk.dual import dual
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class EnvironmentObjects:
         await caller.in_thread(lambda: _delete_volumes(name))
 
 
+@trims
 class Environment(SaysWhatToUse):
     """A name space. ``Environment.from_name(name)``, ``Environment.objects``."""
 
@@ -73,6 +76,7 @@ class Environment(SaysWhatToUse):
         self._create = create
 
     @classmethod
+    @typed
     def from_name(
         cls, name: str, *, create_if_missing: bool = False, client: None = None
     ) -> Environment:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from rekindle.exception import InvalidError
 from rekindle.sdk.ignore_patterns import Ignored, Opposite, ignored_by, may_take_back
+from rekindle.sdk.user_frames import trims
 
 
+@trims
 class FilePatternMatcher:
     """Whether a path matches: ``ignore=FilePatternMatcher("*.log")``; ``~`` turns it round.
 

@@ -10,13 +10,14 @@ from functools import cache, cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
-from rekindle.exception import ExecutionError, InvalidError
+from rekindle.exception import ExecutionError, InvalidError, of_the_program
 from rekindle.execution.context import is_local
 from rekindle.sdk import checks, loop_warning, user_frames
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declaration, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
 from rekindle.sdk.function_target import FunctionTarget
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
@@ -27,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@trims
 class Function(FunctionTarget, Generic[P, R]):
     """A function that can be called here (``local``) or in a runner (``remote`` and the others).
 
@@ -97,13 +99,15 @@ class Function(FunctionTarget, Generic[P, R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
-        raise TypeError(
+        text = (
             f"{self.name}(...) does not say where it is to run: {self.name}.remote(...) calls it "
             f"in a runner, {self.name}.local(...) in this process"
         )
+        raise of_the_program(TypeError(text))
 
     # ---- calls ---------------------------------------------------------------------------------
 
+    @user_frames.passing
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function in this process. Of an async function: a coroutine; of a generator:
         that generator.
@@ -140,6 +144,7 @@ class Function(FunctionTarget, Generic[P, R]):
             return Dual(self._no_value, self._no_value, self._remote)
         return Dual(self._remote, self._remote_aio)
 
+    @user_frames.trimmed
     def _no_value(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise InvalidError(
             f"{self.name} is a generator, which has no one value: iterate over "
@@ -179,6 +184,7 @@ class Function(FunctionTarget, Generic[P, R]):
         target = self._target()
         return streaming.Items(self.name, lambda: streaming.ready(target), args, kwargs)
 
+    @user_frames.trimmed
     def _remote_gen_aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import streaming
         from rekindle.sdk.calls.callers import LoopCaller

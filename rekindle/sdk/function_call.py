@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an, of_the_program
 from rekindle.execution import nesting
 from rekindle.sdk import checks, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.dual import Dual, dual, dual_iterator, settled
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.call_graph import InputInfo
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
 
 
+@trims
 class FunctionCall(SaysWhatToUse):
     """A submitted call. Pickles as a handle, so its result can be fetched from elsewhere."""
 
@@ -166,10 +168,8 @@ class FunctionCall(SaysWhatToUse):
                     async with asyncio.timeout(timeout):
                         result = await self._one(index)
             if result is None:
-                raise TimeoutError(
-                    f"{self!r} has no result after {timeout:g} s; it goes on, "
-                    f"get() can be called again"
-                )
+                text = f"{self!r} has no result after {timeout:g} s; it goes on, "
+                raise of_the_program(TimeoutError(text + "get() can be called again"))
         if result.blob:
             result.data = await self._client().blob(result.blob)
             result.ClearField("blob")
@@ -240,7 +240,7 @@ async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any
         if not isinstance(call, FunctionCall):
             many = isinstance(call, Iterable) and not isinstance(call, str | bytes)
             raise InvalidError(
-                f"FunctionCall.gather() takes calls, not a {type(call).__name__}: "
+                f"FunctionCall.gather() takes calls, not {a_or_an(type(call))}: "
                 + ("FunctionCall.gather(*calls)" if many else "what f.spawn(...) returns")
             )
     with nesting.waiting():

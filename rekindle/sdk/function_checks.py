@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an
 from rekindle.execution.declared import Decorated, mark_of
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.sharing_checks import in_class
@@ -25,7 +25,7 @@ def check_function(raw: Any) -> None:
         raise InvalidError(f"@app.function() is on class {raw.__name__}; use @app.cls()")
     if isinstance(raw, (staticmethod, classmethod)):
         raise InvalidError(
-            f"@app.function() is on a {type(raw).__name__}; use @app.cls() on the class and "
+            f"@app.function() is on {a_or_an(type(raw))}; use @app.cls() on the class and "
             f"@rekindle.method() on methods with self"
         )
     if not inspect.isfunction(raw):

@@ -11,6 +11,7 @@ from rekindle.exception import InvalidError
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import Declaration, Declared
 from rekindle.sdk.dual import dual
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.autoscaler import Autoscaler
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.stats import FunctionCurrentStats
 
 
+@trims
 class FunctionPool(Declared):
     """A function, or a method of an instance, as what has runners."""
 

@@ -12,11 +12,13 @@ from rekindle.sdk.binding import Binding
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function_pool import FunctionPool
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
 
 
+@trims
 class FunctionTarget(FunctionPool):
     """A function, or a method of an instance, as what can be called."""
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an
 from rekindle.execution import declared
 from rekindle.execution.declared import MARK, Decorated, Mark, Parameter, mark_of, sharing_of
 from rekindle.sdk import checks
@@ -99,7 +99,7 @@ def _mark(function: F, mark: Mark, decorator: str) -> F:
         )
     if isinstance(function, (staticmethod, classmethod, property)):
         raise InvalidError(
-            f"{decorator} is on a {type(function).__name__}: it must be on a method with self"
+            f"{decorator} is on {a_or_an(type(function))}: it must be on a method with self"
         )
     if inspect.isclass(function) or not inspect.isfunction(function):
         raise InvalidError(f"{decorator} is on {function!r}: it must be on a method of a class")

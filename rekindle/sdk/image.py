@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks, image_commands, image_oci
+from rekindle.sdk.argument_types import typed
 from rekindle.sdk.ignore_patterns import Ignore, not_python
 from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute, checked_volumes
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.image_packages import InstallsPackages
+from rekindle.sdk.user_frames import passing, trims
 from rekindle.wire.images import DEBIAN_SUITES, MODULES, VARIABLE, Step, StepKind
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _NEWEST_PYTHON = (3, 14)
 _OTHERWISE_PYTHON = "3.13"
 
 
+@trims
 class Image(InstallsPackages):
     """An environment: a base and the steps on it.
 
@@ -65,6 +68,7 @@ class Image(InstallsPackages):
         ``python_version``: "3.13" (of Debian 13) or "3.11" (of Debian 12), or another one that uv
         has or can get; of this program's Python where it is None. Raises InvalidError.
         """
+        checks.flag("force_build", force_build)
         version = _python_version(python_version)
         title = f"debian_slim({version!r})"
         base = Step(
@@ -82,6 +86,7 @@ class Image(InstallsPackages):
 
         ``python_version``: as of ``debian_slim``. Raises InvalidError.
         """
+        checks.flag("force_build", force_build)
         version = _python_version(python_version)
         title = f"micromamba({version!r})"
         arguments = {"python": _OTHERWISE_PYTHON}
@@ -90,6 +95,7 @@ class Image(InstallsPackages):
         return cls((Planned(StepKind.DEBIAN, title, lambda: [base, *more]),))
 
     @classmethod
+    @typed
     def from_registry(
         cls,
         tag: str,
@@ -118,6 +124,7 @@ class Image(InstallsPackages):
         return made
 
     @classmethod
+    @typed
     def from_dockerfile(
         cls,
         path: str | Path,
@@ -325,6 +332,7 @@ class Image(InstallsPackages):
             if not is_local() and here:
                 raise
 
+    @passing
     def pipe(self, func: Callable[..., Image], *args: Any, **kwargs: Any) -> Image:
         """``func(self, ...)``: for steps that a function of yours adds."""
         return func(self, *args, **kwargs)

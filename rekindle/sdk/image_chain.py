@@ -19,6 +19,7 @@ from rekindle.sdk import checks, image_commands, image_files
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.ignore_patterns import Ignore, ignored_by
 from rekindle.sdk.image_commands import PackageOptions
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.images import INPUTS, ImageSpec, Step, StepKind, StepSecret
 from rekindle.wire.volumes import VolumeMount
 
@@ -46,6 +47,7 @@ class Planned:
     secrets: tuple[Secret, ...] = ()
 
 
+@trims
 class Chain(SaysWhatToUse):
     """Steps that were declared, the base first."""
 

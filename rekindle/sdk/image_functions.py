@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
-from rekindle.exception import InvalidError, RequestSizeError, SerializationError
+from rekindle.exception import InvalidError, RequestSizeError, SerializationError, a_or_an
 from rekindle.execution.declared import Decorated
 from rekindle.sdk import image_files, image_function_digest
 from rekindle.wire.images import (
@@ -46,7 +46,7 @@ def check(raw: Any) -> None:
             f"called; give a function without yield, which may go through this one"
         )
     if not inspect.isfunction(raw):
-        kind = "a class" if isinstance(raw, type) else f"a {type(raw).__name__}"
+        kind = "a class" if isinstance(raw, type) else f"{a_or_an(type(raw))}"
         raise InvalidError(
             f"Image.run_function({raw!r}): it is {kind}; give a function that is written with def, "
             f"which calls it, and what it is called with as args= and kwargs="

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from rekindle.sdk import image_commands
 from rekindle.sdk.image_chain import Chain, Planned
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.images import Step, StepKind
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.image_commands import PackageOptions, StepOptions
 
 
+@trims
 class InstallsPackages(Chain):
     """Mixed into Image."""
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.spec import RetrySpec
 
 #: No retry is sooner.
 _MIN_DELAY_S = 1.0
 
 
+@trims
 @dataclass(frozen=True, kw_only=True)
 class Retries:
     """How a failed input runs again, by the controller.

@@ -21,6 +21,7 @@ from rekindle.sdk.block import Block
 from rekindle.sdk.holding import Holding
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import in_environment
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="AppState")
 
 
+@trims
 class AppRun(Block[A]):
     """The context manager, sync and async, that ``app.run()`` gives; its target is the app."""
 

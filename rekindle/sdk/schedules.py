@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import checks
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
@@ -20,6 +21,7 @@ _DAY_S = 86_400
 _LEAST_S = 1.0
 
 
+@trims
 @dataclass(frozen=True)
 class Cron:
     """The times of a cron expression, as in ``Cron("0 9 * * 1-5", timezone="Europe/Berlin")``.
@@ -49,6 +51,7 @@ class Cron:
         return pb.Schedule(cron=self.cron_string, timezone=self.timezone)
 
 
+@trims
 @dataclass(frozen=True, kw_only=True)
 class Period:
     """Again and again after a period, the first time one period after it was deployed.

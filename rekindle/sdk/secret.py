@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.absent import SaysWhatToUse
+from rekindle.sdk.argument_types import typed
 from rekindle.sdk.dual import dual
 from rekindle.sdk.environments import declared, meant_by, travelling
+from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +80,7 @@ class SecretObjects:
         return (await secret_requests.rotate(caller)).key_file
 
 
+@trims
 class Secret(SaysWhatToUse):
     """Environment variables for a function's runners. They are in no log, nor in a snapshot
     unless ``in_snapshot=True`` allows it.
@@ -119,6 +122,7 @@ class Secret(SaysWhatToUse):
     # ---- by name -------------------------------------------------------------------------------
 
     @classmethod
+    @typed
     def from_name(
         cls,
         name: str,
@@ -141,6 +145,7 @@ class Secret(SaysWhatToUse):
         return _unpickled(name, declared(environment_name), "", tuple(required_keys))
 
     @classmethod
+    @typed
     def from_id(cls, object_id: str, client: None = None) -> Secret:
         """One by the id that ``info()`` and ``rekindle secret list`` show."""
         checks.of_this_instance("Secret.from_id", client=client)

@@ -24,10 +24,12 @@ from rekindle.sdk import checks
 from rekindle.sdk.hooks import method_handle
 from rekindle.sdk.options import Options
 from rekindle.sdk.sharing_checks import batching, check_batched, concurrency, in_class
+from rekindle.sdk.user_frames import trimmed
 
 T = TypeVar("T")
 
 
+@trimmed
 def concurrent(
     *no_parentheses: Any, max_inputs: int, target_inputs: int | None = None
 ) -> Callable[[T], T]:
@@ -42,6 +44,7 @@ def concurrent(
     checks.parentheses("@rekindle.concurrent", no_parentheses)
     sharing = concurrency("@rekindle.concurrent", max_inputs, target_inputs)
 
+    @trimmed
     def decorate(raw: T) -> T:
         _check(raw, "@rekindle.concurrent()")
         if not inspect.isclass(raw) and (in_class(raw) or mark_of(raw) is not None):
@@ -55,6 +58,7 @@ def concurrent(
     return decorate
 
 
+@trimmed
 def batched(
     *no_parentheses: Any, max_batch_size: int, wait_ms: int
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -69,6 +73,7 @@ def batched(
     sharing = batching("@rekindle.batched", max_batch_size, wait_ms)
 
     # What callers give and get is an item, not a list, and has no name here.
+    @trimmed
     def decorate(raw: Callable[..., Any]) -> Callable[..., Any]:
         _check(raw, "@rekindle.batched()")
         if inspect.isclass(raw):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, of_the_program
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Sharing
 from rekindle.sdk import checks, environments, options, sharing_checks
@@ -188,7 +188,8 @@ def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
         before, base = base.given, base._base()
     for key in given:
         if key in _OTHER_WAYS:
-            raise TypeError(f"with_options() has no {key}=: {_OTHER_WAYS[key]}")
+            text = f"with_options() has no {key}=: {_OTHER_WAYS[key]}"
+            raise of_the_program(TypeError(text))
     checks.unknown_keywords("with_options()", given, _FIELDS)
     wanted = {name: value for name, value in given.items() if value is not None}
     both = {**before, **wanted}

@@ -12,8 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.absent import SaysWhatToUse
+from rekindle.sdk.argument_types import typed
 from rekindle.sdk.dual import dual, dual_iterator, settled
 from rekindle.sdk.environments import declared, environment_of, travelling
+from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ async def _rename(
     return lambda: None
 
 
+@trims
 class Volume(SaysWhatToUse):
     """A folder that outlives runners: ``@app.function(volumes={"/data": volume})``.
 
@@ -124,6 +127,7 @@ class Volume(SaysWhatToUse):
     # ---- which one -----------------------------------------------------------------------------
 
     @classmethod
+    @typed
     def from_name(
         cls,
         name: str,
@@ -163,6 +167,7 @@ class Volume(SaysWhatToUse):
 
         return EphemeralVolume(lambda name, environment: cls(VolumeReference(name, environment)))
 
+    @typed
     def with_mount_options(
         self, *, read_only: bool | None = None, sub_path: str | None = None
     ) -> Volume:
@@ -250,6 +255,7 @@ class Volume(SaysWhatToUse):
         """Write the content of a file to another; how many bytes."""
         return await caller.in_thread(lambda: _pour(self._fresh().tree.read(path), fileobj))
 
+    @typed
     def batch_upload(self, force: bool = False) -> VolumeUpload:
         """Send files of this machine, in a ``with`` or ``async with`` block; they are there at its
         end, or none of them. Without ``force``, one that is there is a VolumeFileExistsError.

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an
+from rekindle.sdk import checks
 from rekindle.sdk.environments import meant_by
+from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume import Volume
 
 #: Each is the system's, or rekindle's own in a runner.
@@ -16,6 +18,7 @@ _TAKEN = ("/", "/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/usr", "/bin", 
 _STORES = "s3://, gs://, abfs:// and others of fsspec"
 
 
+@trims
 @dataclass(frozen=True)
 class CloudBucketMount:
     """A bucket, or a folder of one, in ``volumes=``: this machine's copy of it.
@@ -40,6 +43,11 @@ class CloudBucketMount:
     url: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
+        for name in ("read_only", "requester_pays", "force_path_style"):
+            checks.flag(f"CloudBucketMount({name})", getattr(self, name))
+        for name in ("bucket_endpoint_url", "key_prefix"):
+            if not isinstance(given := getattr(self, name), str | None):
+                raise InvalidError(f"CloudBucketMount({name}={given!r}) must be a text")
         if self.secret is not None or self.oidc_auth_role_arn is not None:
             raise InvalidError(
                 "CloudBucketMount(secret=, oidc_auth_role_arn=): the node makes the copy, with the "
@@ -79,7 +87,7 @@ def check_volumes(parameter: str, given: object) -> dict[str, Mountable]:
         place = _checked_path(parameter, path)
         if not isinstance(volume, (Volume, CloudBucketMount)):
             raise InvalidError(
-                f"{parameter}: at {place} is a {type(volume).__name__}; give a rekindle.Volume or "
+                f"{parameter}: at {place} is {a_or_an(type(volume))}; give a rekindle.Volume or "
                 f"a rekindle.CloudBucketMount"
             )
         if place in found:

@@ -15,6 +15,7 @@ from rekindle.execution.context import is_local
 from rekindle.sdk import loop_warning
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import meant_by
+from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 from rekindle.volumes import remote
 from rekindle.volumes.registry import EPHEMERAL, Registry, VolumeRecord
@@ -109,6 +110,7 @@ def _info(found: VolumeRecord) -> VolumeInfo:
     return VolumeInfo(found.name, found.environment, found.id, found.created_ns / 1e9, found.url)
 
 
+@trims
 class EphemeralVolume(Block[Any]):
     """The context manager that ``Volume.ephemeral()`` gives."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rekindle.exception import InvalidError, VolumeFileExistsError
+from rekindle.sdk.user_frames import trims
 from rekindle.volumes.remote import Folder
 from rekindle.volumes.staging import Staging
 from rekindle.volumes.tree import clean
@@ -18,6 +19,7 @@ from rekindle.volumes.tree import clean
 _CHUNK_BYTES = 1 << 20
 
 
+@trims
 class VolumeUpload:
     """Takes files until its block ends; then all are put in place, and the store has them."""
 

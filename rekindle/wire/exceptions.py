@@ -12,7 +12,7 @@ import pickle
 import traceback
 from typing import NamedTuple
 
-from rekindle.exception import RemoteError, RemoteExitError
+from rekindle.exception import RemoteError, RemoteExitError, a_or_an
 from rekindle.wire.exceptionparts import Parts, pickle_parts, pickle_whole
 from rekindle.wire.serialization import safe_repr, type_name
 from rekindle.wire.usercode import came_by_signal, text_of
@@ -210,7 +210,7 @@ def _rebuild(record: ExceptionRecord) -> BaseException:
     try:
         nodes: list[_Node] = pickle.loads(record.data)
         if not isinstance(nodes, list):
-            raise TypeError(f"it unpickled to a {type(nodes).__name__}")
+            raise TypeError(f"it unpickled to {a_or_an(type(nodes))}")
         made = _make_all(nodes)
     except BaseException as error:
         if came_by_signal(error):
@@ -270,7 +270,7 @@ def _make(node: _Node, members: list[BaseException] | None) -> BaseException:
                 exc = exc.make(members)
             if isinstance(exc, BaseException):
                 return exc
-            reason = f"it unpickled to a {type(exc).__name__}"
+            reason = f"it unpickled to {a_or_an(type(exc))}"
         except BaseException as error:
             if came_by_signal(error):
                 raise  # the caller's own Ctrl-C

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from rekindle.exception import DeserializationError, SerializationError
+from rekindle.exception import DeserializationError, SerializationError, a_or_an
 from rekindle.wire.pickling import PROTOCOL, dumps
 from rekindle.wire.usercode import came_by_signal, text_of
 
@@ -125,7 +125,7 @@ def failure_of(value: object) -> BaseException | None:
 
 def _explain(value: object, root: str, what: str, error: BaseException) -> SerializationError:
     path, part, cause = find_unpicklable(value, root, error)
-    found = f"{path} is a {type_name(type(part))}" if part is not None else path
+    found = f"{path} is {a_or_an(type_name(type(part)))}" if part is not None else path
     return SerializationError(
         f"{what} cannot be pickled: {found} ({type(cause).__name__}: {text_of(cause)}). "
         f"Leave it out, or make it where it is used."

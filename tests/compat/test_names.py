@@ -280,7 +280,7 @@ def test_gather_takes_calls_and_says_so_of_a_list() -> None:
     calls = [rekindle.FunctionCall.from_id("fc-1")]
     with pytest.raises(InvalidError, match=r"not a list: FunctionCall\.gather\(\*calls\)"):
         rekindle.FunctionCall.gather(calls)
-    with pytest.raises(InvalidError, match=r"not a int: what f\.spawn\(\.\.\.\) returns"):
+    with pytest.raises(InvalidError, match=r"not an int: what f\.spawn\(\.\.\.\) returns"):
         rekindle.FunctionCall.gather(5)
 
 

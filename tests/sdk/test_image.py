@@ -165,7 +165,7 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
         (lambda: _base().run_commands("a", secrets=["a-name"]), "Secret.from_name"),
         (lambda: _base().run_commands("a", volumes={"/x": "a-name"}), "at /x is a str"),
         (lambda: _base().run_commands("a", volumes={"x": "a-name"}), "must be an absolute path"),
-        (lambda: _base().run_function(_fill, volumes={"/x": 3}), "at /x is a int"),
+        (lambda: _base().run_function(_fill, volumes={"/x": 3}), "at /x is an int"),
         (lambda: _base().run_function(functools.partial(_fill, 1)), "it is a partial; give a"),
         (lambda: _base().run_function(print), "it is a builtin_function_or_method; give a"),
         (lambda: _base().run_function("f".upper), "which calls it, and what it is called with"),

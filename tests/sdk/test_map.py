@@ -98,7 +98,7 @@ def test_iterators_are_zipped_and_kwargs_shared(controller: FakeController) -> N
         assert list(add.map([1, 2, 3], [10, 20], kwargs={"z": 100})) == [111, 122]
         assert list(add.starmap([(1, 2), [3, 4]], kwargs={"z": 1})) == [4, 8]
         assert list(add.starmap([(1, 2)], wrap_returned_exceptions=False)) == [3]
-        with pytest.raises(InvalidError, match=r"2 is a int, not the arguments.*use map"):
+        with pytest.raises(InvalidError, match=r"2 is an int, not the arguments.*use map"):
             list(add.starmap([(1, 2), 2]))
 
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_iterated_is_named(controller: FakeController) -> None:
         yield 1
 
     with app.run():
-        with pytest.raises(InvalidError, match=r"argument 1 is a int.*kwargs="):
+        with pytest.raises(InvalidError, match=r"argument 1 is an int.*kwargs="):
             add.map([1], 2)
         with pytest.raises(InvalidError, match=r"use map\.aio"):
             square.map(numbers())

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, a_or_an
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.direct_stream import ItemWriter, ReaderGoneError
 from rekindle.wire.phases import now_ns
@@ -46,7 +46,7 @@ def iterator_of(made: Any, what: str) -> Iterator[Any]:
         return iter(made)
     except TypeError:
         raise InvalidError(
-            f"{what} is called as a generator and gave a {type(made).__name__}, which cannot be "
+            f"{what} is called as a generator and gave {a_or_an(type(made))}, which cannot be "
             f"iterated: leave is_generator=True out and call it with .remote(), or have it return "
             f"an iterator"
         ) from None

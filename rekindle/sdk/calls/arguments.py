@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any
 
-from rekindle.exception import InvalidError, RequestSizeError
+from rekindle.exception import InvalidError, RequestSizeError, a_or_an
 from rekindle.wire.serialization import serialize_input, serialize_scalars
 
 #: No message can be larger; a controller's own limit, below it, gives its own error.
@@ -52,7 +52,7 @@ def starred(name: str, iterator: Any, *, blocks: bool) -> AsyncIterator[Any]:
     def arguments(item: Any) -> tuple[Any, ...]:
         if not isinstance(item, Iterable):
             raise InvalidError(
-                f"{name}.starmap(): {item!r:.60} is a {type(item).__name__}, not the arguments of "
+                f"{name}.starmap(): {item!r:.60} is {a_or_an(type(item))}, not the arguments of "
                 f"an input: give tuples, or use map() where each input has one argument"
             )
         return tuple(item)
@@ -73,7 +73,7 @@ def _check_iterators(name: str, what: str, iterators: tuple[Any, ...], blocks: b
                 f"{name}.{what}(): argument {i} is an async iterator; use {what}.aio()"
             )
         raise InvalidError(
-            f"{name}.{what}(): argument {i} is a {type(iterator).__name__}, which cannot "
+            f"{name}.{what}(): argument {i} is {a_or_an(type(iterator))}, which cannot "
             f"be iterated; values that are the same for all inputs go into kwargs="
         )
 

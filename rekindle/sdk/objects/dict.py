@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import compress
 from typing import Any, ClassVar
 
-from rekindle.exception import RequestSizeError
+from rekindle.exception import RequestSizeError, of_the_program
 from rekindle.sdk.objects.handle import Handle, Objects
 from rekindle.sdk.objects.keys import (
     entry,
@@ -20,6 +20,7 @@ from rekindle.sdk.objects.keys import (
     values_of,
 )
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.object_frames import (
     AHEAD,
     MAX_VALUE_BYTES,
@@ -39,6 +40,7 @@ _PAGE = 2000
 _PUT, _GET, _POP = int(Op.DICT_PUT), int(Op.DICT_GET), int(Op.DICT_POP)
 
 
+@trims
 class Dict(Handle):
     """A dictionary that programs and runners share.
 
@@ -74,7 +76,7 @@ class Dict(Handle):
         if reply.body:
             return value_of(reply.body, "a value of a Dict")
         if default is _MISSING:
-            raise KeyError(key)
+            raise _missing(self, key)
         return default
 
     @both
@@ -143,7 +145,7 @@ class Dict(Handle):
     def __getitem__(self, key: Any) -> Any:
         found = self.get(key, _MISSING)
         if found is _MISSING:
-            raise KeyError(key)
+            raise _missing(self, key)
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -163,6 +165,12 @@ class Dict(Handle):
 
     def __bool__(self) -> bool:
         return True  # as a handle: to ask for its length would be a request
+
+
+def _missing(where: Dict, key: Any) -> KeyError:
+    error = of_the_program(KeyError(key))
+    error.add_note(f"{where!r} has no such key; its get(key) gives None instead")
+    return error
 
 
 def _pair(key: Any, value: Any) -> tuple[bytes, bytes]:

@@ -20,12 +20,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks, loop_warning
 from rekindle.sdk.absent import SaysWhatToUse
+from rekindle.sdk.argument_types import typed
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.sdk.running import arrived_from
+from rekindle.sdk.user_frames import trims
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
 
@@ -44,6 +46,7 @@ class ObjectInfo:
     created_by: str | None
 
 
+@trims
 class Handle(SaysWhatToUse):
     """A Dict or a Queue, by name or by id."""
 
@@ -84,6 +87,7 @@ class Handle(SaysWhatToUse):
     _id: bytes
 
     @classmethod
+    @typed
     def from_name(
         cls: type[H],
         name: str,
@@ -227,6 +231,7 @@ def _who() -> str:
 # ---- all of a kind -----------------------------------------------------------------------------
 
 
+@trims
 class Objects(Generic[H]):
     """``Dict.objects``, ``Queue.objects``: those that have names."""
 
@@ -299,6 +304,7 @@ class Objects(Generic[H]):
 # ---- ephemeral ones ----------------------------------------------------------------------------
 
 
+@trims
 class Ephemeral(Block[H]):
     """The context manager, sync and async, that ``ephemeral()`` gives."""
 

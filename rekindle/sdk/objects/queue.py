@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from rekindle.exception import InvalidError, RequestSizeError
+from rekindle.exception import InvalidError, RequestSizeError, of_the_program
 from rekindle.sdk import checks
 from rekindle.sdk.objects.handle import Handle, Objects
 from rekindle.sdk.objects.keys import pickled, plain_pickles, unpickled
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
+from rekindle.sdk.user_frames import trims
 from rekindle.wire.object_frames import (
     OPTION,
     PART_BYTES,
@@ -29,6 +30,7 @@ _DAY_S = 86_400
 _PAGE = 100
 
 
+@trims
 class Queue(Handle):
     """A queue (first in, first out) that programs and runners share.
 
@@ -60,7 +62,7 @@ class Queue(Handle):
         parts = [_pickled(v)]
         reply = yield Request(_PUT, b"", b"", where, 0, ttl_s, _wait(block, timeout), parts)
         if reply.status == Status.FULL:
-            raise queue.Full
+            raise _full(self, block, timeout, partition)
 
     @both
     def put_many(
@@ -83,7 +85,7 @@ class Queue(Handle):
             wait_s = _wait(block, left)
             reply = yield Request(_PUT, b"", b"", where, 0, ttl_s, wait_s, part)
             if reply.status == Status.FULL:
-                raise queue.Full
+                raise _full(self, block, timeout, partition)
 
     @both
     def get(
@@ -97,7 +99,7 @@ class Queue(Handle):
         reply = yield Request(_GET, b"", b"", _partition(partition), 0, 1, _wait(block, timeout))
         if reply.status == Status.EMPTY:
             if block:
-                raise queue.Empty
+                raise _empty(self, timeout, partition)
             return None
         return deserialize(reply.body[9:], "an item of a Queue")
 
@@ -121,7 +123,7 @@ class Queue(Handle):
         )
         if reply.status == Status.EMPTY:
             if block:
-                raise queue.Empty
+                raise _empty(self, timeout, partition)
             return []
         items = unpack_list(reply.body, 1) if reply.parts is None else reply.parts
         return unpickled(items, "an item of a Queue")
@@ -163,6 +165,21 @@ class Queue(Handle):
             first, *items = unpack_list(reply.body, 1)
             cursor = int(first) + len(items)
             yield unpickled(items, "an item of a Queue")
+
+
+def _full(where: Queue, block: bool, timeout: float | None, partition: str | None) -> queue.Full:
+    waited = f" after {timeout:g} s" if block and timeout else ""
+    what = f"{where!r}{_which(partition)} has no room{waited}"
+    return of_the_program(queue.Full(f"{what}: something has to get() values from it first"))
+
+
+def _empty(where: Queue, timeout: float | None, partition: str | None) -> queue.Empty:
+    waited = f" in {timeout:g} s" if timeout else ""
+    return of_the_program(queue.Empty(f"nothing was put into {where!r}{_which(partition)}{waited}"))
+
+
+def _which(partition: str | None) -> str:
+    return "" if partition is None else f", partition {partition!r},"
 
 
 def _pickled(value: Any) -> bytes:

@@ -61,8 +61,9 @@ class Bound(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if loop_warning.loop_runs():
             loop_warning.warn(self._body.__name__, iterates=False)
-        owner, steps = self._owner, self._body(self._owner, *args, **kwargs)
+        owner = self._owner
         try:
+            steps = self._body(owner, *args, **kwargs)
             request = next(steps)
             while True:
                 request = steps.send(ask(owner, request))
@@ -70,12 +71,12 @@ class Bound(Generic[P, R]):
             value: R = done.value
             return value
         except BaseException as error:
-            user_frames.only(error)
+            user_frames.only(error, self._body, (self._owner, *args), kwargs)
             raise
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The asyncio form."""
-        return _drive(self._owner, self._body(self._owner, *args, **kwargs))
+        return _drive(self._owner, self._body, args, kwargs)
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -97,11 +98,19 @@ class BoundIterator(Generic[P, V]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[V]:
         if loop_warning.loop_runs():
             loop_warning.warn(self._body.__name__, iterates=True)
-        return _iterate(self._owner, self._body(self._owner, *args, **kwargs))
+        try:
+            return _iterate(self._owner, self._body(self._owner, *args, **kwargs))
+        except BaseException as error:
+            user_frames.only(error, self._body, (self._owner, *args), kwargs)
+            raise
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[V, None]:
         """The asyncio form."""
-        return _aiterate(self._owner, self._body(self._owner, *args, **kwargs))
+        try:
+            return _aiterate(self._owner, self._body(self._owner, *args, **kwargs))
+        except BaseException as error:
+            user_frames.only(error, self._body, (self._owner, *args), kwargs)
+            raise
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -170,8 +179,11 @@ async def _ask_aio(owner: Located, request: Request) -> Reply:
         raise owner._gone(error) from None
 
 
-async def _drive(owner: Located, steps: Steps[R]) -> R:
+async def _drive(
+    owner: Located, body: Callable[..., Steps[R]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> R:
     try:
+        steps = body(owner, *args, **kwargs)
         request = next(steps)
         while True:
             request = steps.send(await _ask_aio(owner, request))
@@ -179,7 +191,7 @@ async def _drive(owner: Located, steps: Steps[R]) -> R:
         value: R = done.value
         return value
     except BaseException as error:
-        user_frames.only(error)
+        user_frames.only(error, body, (owner, *args), kwargs)
         raise
 
 

@@ -42,17 +42,43 @@ def test_each_blocking_request_in_a_loop_gets_the_line_to_write() -> None:
         'await d.put.aio("a", 1)',
         'await d.get.aio("a")',
         "async for item in d.items.aio():",
-        "await ....put.aio(...)",
-        "await ....get.aio(...)",
-        "await ....contains.aio(...)",
-        "await ....len.aio(...)",
-        "async for item in ....keys.aio(...):",
-        "async for item in ....keys.aio(...):",
+        'await d.put.aio("b", 2)',
+        'await d.get.aio("b")',
+        'await d.contains.aio("b")',
+        "await d.len.aio()",
+        "async for item in d.keys.aio():",
+        "async for item in d.keys.aio():",
         "async with Queue.ephemeral():",
         "await q.put.aio(3)",
         "await take.aio()",
         "async with Volume.ephemeral():",
         'await Dict.objects.delete.aio("loop-warning")',
+    ]
+
+
+def test_an_operator_is_named_as_it_stands_in_the_program() -> None:
+    async def program() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            async with Dict.ephemeral() as d:
+                d["a"] = [1, 2]
+                d["b"] = d["a"]
+                d["c"], other = (
+                    "spread",
+                    3,
+                )
+                del d["a"]
+                assert list(d) and other
+        return [str(one.message) for one in caught]
+
+    blocks = "blocks the event loop that runs here until it is done. Write:"
+    assert asyncio.run(program()) == [
+        f'`d["a"] = [1, 2]` {blocks} await d.put.aio("a", [1, 2])',
+        f'`d["a"]` {blocks} await d.get.aio("a")',
+        f'`d["b"] = d["a"]` {blocks} await d.put.aio("b", d["a"])',
+        f"`d['c'] = ...` {blocks} await d.put.aio(\"c\", ...)",
+        f'`d["a"]` {blocks} await d.pop.aio("a")',
+        *[f"`list(d)` {blocks} async for item in d.keys.aio():"] * 2,
     ]
 
 

@@ -66,7 +66,7 @@ def test_whatever_can_be_iterated_is_sent_item_by_item(runner: Runner) -> None:
 
 
 def test_what_cannot_be_is_an_error_that_says_what_it_was(runner: Runner) -> None:
-    with pytest.raises(InvalidError, match="f is called as a generator and gave a int"):
+    with pytest.raises(InvalidError, match="f is called as a generator and gave an int"):
         runner.run(int)
 
 

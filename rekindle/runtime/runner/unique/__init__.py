@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rekindle.exception import InvalidError
 from rekindle.runtime.runner.unique import modules, native, objects
 from rekindle.runtime.runner.unique.step import Step
 
@@ -28,6 +29,13 @@ def on_restore(function: Callable[[], object]) -> Callable[[], object]:
     For library authors whose module keeps state that must differ between copies of a process.
     Usable as a decorator. An exception in it fails the start of the runner.
     """
+    if not callable(function):
+        text = f"rekindle.on_restore({function!r}): give a function that takes no arguments"
+        try:
+            raise InvalidError(text)
+        except InvalidError as error:
+            error.__traceback__ = None  # it is of the program's line (sdk/user_frames.py)
+            raise
     _on_restore.append(function)
     return function
 
