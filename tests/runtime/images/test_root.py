@@ -14,9 +14,10 @@ import pytest
 from rekindle.blobs import erofs
 from rekindle.exception import StartError
 from rekindle.runtime.agent.starts.roots import Root, RootSource
-from rekindle.runtime.images.root import PLACE, RootRequest, Shown
+from rekindle.runtime.images.root import RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
 from rekindle.runtime.isolation.spawner_client import Spawner
+from rekindle.wire.images import OURS
 from tests.blobs.machine import needs_erofs
 
 Scenario = Callable[[Spawner, RootClient], Awaitable[None]]
@@ -83,7 +84,7 @@ def test_layers_are_stacked_what_is_written_is_apart_and_nothing_of_the_node_is_
         request = RootRequest(
             lowers=tuple(map(str, layers)),
             place=str(tmp_path / "one"),
-            shown=(*_programs(), Shown(str(secret), f"{PLACE}/file"), Shown(str(secret), "/var/x")),
+            shown=(*_programs(), Shown(str(secret), f"{OURS}/file"), Shown(str(secret), "/var/x")),
             directories=("/srv/work",),
         )
         fd = await client.make(request)
