@@ -36,6 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(str(Path(rekindle.__file__).parent), quiet=1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the user who runs the tests cannot run."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        for mark in item.iter_markers("needs_root"):
+            item.add_marker(pytest.mark.skip(reason=f"needs root: {mark.args[0]}"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def interrupts_as_in_a_terminal() -> None:
     """A shell starts what goes to the background with SIGINT ignored; children inherit that."""

@@ -19,7 +19,7 @@ from rekindle.wire.images import names
 #: Beside what is set up for the tests: making a base loads 70 packages.
 KEPT = Path(__file__).resolve().parent.parent / ".venv" / "share" / "rekindle" / "images"
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="building images needs root")
+needs_root = pytest.mark.needs_root("builds images")
 needs_debian = pytest.mark.skipif(
     not (shutil.which("mmdebstrap") or shutil.which("apt-get")),
     reason="neither mmdebstrap nor apt-get is here to make a Debian root with",

@@ -37,7 +37,7 @@ def list_blobs(url: str | None, as_json: bool) -> None:
         print_json([_described(one) for one in named])
         return
     if not named:
-        click.echo(f"nothing has a name in the store {store.url}{_yet(store)}")
+        click.echo(_not_there(store) or f"nothing has a name in the store {store.url}")
         return
     made = table("KIND", "NAME", "OF", ">SIZE", ">STORED", ">ALONE", "AGE", "")
     for one in sorted(named, key=lambda one: -one.ref.created):
@@ -66,6 +66,7 @@ def disk_usage(url: str | None, as_json: bool) -> None:
     if as_json:
         print_json(
             {
+                "there": bool(found.stored_bytes) or not _not_there(store),
                 "names": len(found.named),
                 "files_bytes": files,
                 "stored_bytes": found.stored_bytes,
@@ -73,9 +74,12 @@ def disk_usage(url: str | None, as_json: bool) -> None:
             }
         )
         return
+    if not found.stored_bytes and (problem := _not_there(store)):
+        click.echo(problem)
+        return
     click.echo(
         f"{len(found.named)} names, files of {size(files)}, stored in {size(found.stored_bytes)}; "
-        f"{size(found.unnamed_bytes)} that nothing names{'' if found.stored_bytes else _yet(store)}"
+        f"{size(found.unnamed_bytes)} that nothing names"
     )
 
 
@@ -102,7 +106,11 @@ def remove(names: tuple[str, ...], url: str | None) -> None:
 )
 def garbage(url: str | None, dry_run: bool, everything: bool) -> None:
     """Remove what nothing names and is older than a day."""
-    gone = collect.collect(_store(url), grace_s=0.0 if everything else GRACE_S, dry_run=dry_run)
+    store = _store(url)
+    gone = collect.collect(store, grace_s=0.0 if everything else GRACE_S, dry_run=dry_run)
+    if not gone.objects and (problem := _not_there(store)):
+        click.echo(problem)
+        return
     verb = "would be removed" if dry_run else "removed"
     young = f"; {gone.kept_young} more are too young" if gone.kept_young else ""
     click.echo(f"{gone.objects} objects ({size(gone.freed_bytes)}) {verb}{young}")
@@ -121,8 +129,11 @@ def _meant(given: str, known: Iterable[str], store: BlobStore) -> str:
     return found[0]
 
 
-def _yet(store: BlobStore) -> str:
-    return "" if reach.is_there(store) else "; there is no such bucket or folder yet"
+def _not_there(store: BlobStore) -> str:
+    """That a store has no bucket or folder yet, of one that holds nothing; empty where it has."""
+    if reach.is_there(store):
+        return ""
+    return f"there is no store {store.url}: no such bucket or folder yet"
 
 
 def _described(one: Named) -> dict[str, object]:

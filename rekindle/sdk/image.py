@@ -18,7 +18,7 @@ from rekindle.exception import InvalidError
 from rekindle.sdk import checks, image_commands, image_oci
 from rekindle.sdk.argument_types import typed
 from rekindle.sdk.ignore_patterns import Ignore, not_python
-from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute, checked_volumes
+from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute, checked_volumes, refuse_place
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.image_packages import InstallsPackages
 from rekindle.sdk.user_frames import passing, trims
@@ -196,7 +196,7 @@ class Image(InstallsPackages):
         from rekindle.sdk import image_functions
 
         image_functions.check(raw_f)
-        image_functions.check_arguments(args, kwargs)
+        image_functions.check_arguments(raw_f, args, kwargs)
         name = getattr(raw_f, "__qualname__", "")
         title = f"run_function({name})"
         given = PackageOptions(env=env, secrets=secrets, force_build=force_build)
@@ -242,7 +242,9 @@ class Image(InstallsPackages):
 
     def workdir(self, path: str | Path) -> Self:
         """The working directory of commands from here on, and of runners; made where missing."""
-        return self._settings(f"workdir({str(path)!r})", arguments={"workdir": absolute(path)})
+        place, title = absolute(path), f"workdir({str(path)!r})"
+        refuse_place(title, place, copied=False)
+        return self._settings(title, arguments={"workdir": place})
 
     def entrypoint(self, entrypoint_commands: Sequence[str]) -> Self:
         """What the image's programs are started by: a command and arguments, which must exec what

@@ -20,7 +20,7 @@ from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.ignore_patterns import Ignore, ignored_by
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.user_frames import trims
-from rekindle.wire.images import INPUTS, ImageSpec, Step, StepKind, StepSecret
+from rekindle.wire.images import INPUTS, OURS, ImageSpec, Step, StepKind, StepSecret
 from rekindle.wire.volumes import VolumeMount
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 #: Build every step anew, as ``force_build=True`` on each does.
 FORCE_VARIABLE = "REKINDLE_FORCE_BUILD"
-_OF_THE_KERNEL = ("/dev", "/proc", "/sys")
+#: Where no file of a user's can be, and why.
+_TAKEN = {
+    **dict.fromkeys(("/dev", "/proc", "/sys"), "the kernel's in every process"),
+    OURS: "where a runner has what is rekindle's own",
+}
 MAX_TIMEOUT_S = 24 * 3600
 
 
@@ -204,7 +208,9 @@ class Chain(SaysWhatToUse):
         ignored = ignored_by(ignore)
         kind = StepKind.COPY if copy else StepKind.MOUNT
         for _, target in () if callable(places) else places:
-            refuse_kernel_place(title, target)
+            refuse_place(title, target, copied=copy)
+            if target == "/" and is_folder is False:
+                raise InvalidError(f"{title}: / is a folder: name the file, too")
 
         def make() -> Sequence[Step]:
             found = places() if callable(places) else places
@@ -246,11 +252,15 @@ def forces_all() -> bool:
     raise InvalidError(f"{FORCE_VARIABLE}={text!r} must be 1, or 0 for no")
 
 
-def refuse_kernel_place(what: str, target: str) -> None:
-    """Raises InvalidError for a place where a runner has no files of the image."""
-    top = next((one for one in _OF_THE_KERNEL if f"{target}/".startswith(f"{one}/")), None)
+def refuse_place(what: str, target: str, *, copied: bool) -> None:
+    """Raises InvalidError for a place where a runner has no files of the image.
+
+    ``copied``: into a layer, which has none of what is empty at each start.
+    """
+    taken = {**_TAKEN, "/run": "empty at each start"} if copied else _TAKEN
+    top = next((one for one in taken if f"{target}/".startswith(f"{one}/")), None)
     if top is not None:
-        raise InvalidError(f"{what}: {top} is the kernel's in every process: give another place")
+        raise InvalidError(f"{what}: {top} is {taken[top]}: give another place")
 
 
 def absolute(path: str | Path) -> str:

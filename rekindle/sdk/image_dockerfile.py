@@ -18,7 +18,7 @@ from pathlib import Path
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks, image_dockerfile_words, image_files
 from rekindle.sdk.ignore_patterns import Below, Ignore, Ignored, ignored_by, of_context
-from rekindle.sdk.image_chain import refuse_kernel_place
+from rekindle.sdk.image_chain import refuse_place
 from rekindle.wire import image_variables
 from rekindle.wire.image_variables import mentioned
 from rekindle.wire.images import Step, StepKind
@@ -211,7 +211,7 @@ def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
         target = posixpath.join(workdir, target)
     if target.endswith(("/", "/.")) or target == ".":
         target = posixpath.join(posixpath.normpath(target), "")
-    refuse_kernel_place(f"{line.where}: {line.text}", target)
+    refuse_place(f"{line.where}: {line.text}", target, copied=True)
     files = []
     arguments: dict[str, str] = {}
     for source in sources:

@@ -55,8 +55,8 @@ def check(raw: Any) -> None:
         raise InvalidError("Image.run_function(lambda): write a function with a name")
 
 
-def check_arguments(args: Any, kwargs: Any) -> None:
-    """Raises InvalidError for what no function can be called with."""
+def check_arguments(raw: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Raises InvalidError for what no function, or not this one, can be called with."""
     if not isinstance(args, Sequence) or isinstance(args, (str, bytes)):
         raise InvalidError(f"Image.run_function(args={args!r}) must be a list, as in args=[1, 2]")
     named = kwargs is None or isinstance(kwargs, Mapping)
@@ -64,6 +64,14 @@ def check_arguments(args: Any, kwargs: Any) -> None:
         raise InvalidError(
             f"Image.run_function(kwargs={kwargs!r}) must be a dict of arguments by their names"
         )
+    takes = inspect.signature(raw)
+    try:
+        takes.bind(*args, **(kwargs or {}))
+    except TypeError as error:
+        raise InvalidError(
+            f"Image.run_function({raw.__qualname__}): {raw.__name__}{takes} cannot be called with "
+            f"these args= and kwargs=: {error}"
+        ) from error
 
 
 def step(

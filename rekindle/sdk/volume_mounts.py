@@ -12,9 +12,12 @@ from rekindle.sdk import checks
 from rekindle.sdk.environments import meant_by
 from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume import Volume
+from rekindle.wire.images import OURS
 
 #: Each is the system's, or rekindle's own in a runner.
-_TAKEN = ("/", "/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/usr", "/bin", "/lib", "/lib64")
+_TAKEN = ("/", "/run", "/tmp", "/etc", "/usr", "/bin", "/lib", "/lib64")
+#: Nor can anything be in these.
+_TAKEN_WHOLE = ("/dev", "/proc", "/sys", OURS)
 _STORES = "s3://, gs://, abfs:// and others of fsspec"
 
 
@@ -121,6 +124,7 @@ def _checked_path(parameter: str, path: object) -> str:
     plain = posixpath.normpath(text)
     if not text.startswith("/") or "\0" in text or ".." in text.split("/"):
         raise InvalidError(f"{parameter}: {text!r} must be an absolute path without `..`")
-    if plain.lstrip("/") == "" or f"/{plain.lstrip('/')}" in _TAKEN or plain.startswith("/proc/"):
+    place = f"/{plain.lstrip('/')}"
+    if place in _TAKEN or any(f"{place}/".startswith(f"{one}/") for one in _TAKEN_WHOLE):
         raise InvalidError(f"{parameter}: nothing can be mounted at {text!r}; name another path")
-    return f"/{plain.lstrip('/')}"
+    return place

@@ -127,6 +127,10 @@ _DUMP: tuple[_Cause, ...] = (
         r"Can't dump file (?P<number>-?\d+) of that type \[\w+\] \((?P<kind>\w+) (?P<name>[^)]+)\)",
         _device,
     ),
+    (
+        r"fsnotify: \s*Can't dump that handle",
+        "files are watched{fd}, which CRIU can save for root alone: watch in enter(snap=False)",
+    ),
     (r"Can't handle non-regular mapping|handle_device_vma plugin failed", _device_mapping),
     (r"Net namespace is required to dump tun", "a network tunnel device is open{fd}: " + _CLOSE_IT),
     (

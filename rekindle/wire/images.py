@@ -26,6 +26,8 @@ INPUTS = "/run/rekindle/inputs"
 #: Of a function that a step calls: it by value; its name and arguments, and a zip of its modules.
 FUNCTION_FILE, CALL_FILE = f"{INPUTS}/function.pkl", f"{INPUTS}/call.pkl"
 SOURCE_FILE = f"{INPUTS}/source.zip"
+#: Where what rekindle shows of its own lies in a runner.
+OURS = "/.rekindle"
 #: Where local modules are, in each image; it is on the import path.
 MODULES = "/root"
 #: Python versions that a Debian release has; others come by uv.

@@ -45,7 +45,7 @@ needs_erofs = pytest.mark.skipif(bool(_NO_EROFS), reason=_NO_EROFS or "it is the
 
 @contextmanager
 def small_disk(place: Path, size: int) -> Iterator[Path]:
-    """A disk of so many bytes, as long as the block lasts. Needs root."""
+    """A disk of so many bytes, as long as the block lasts; mounted here, so it needs root."""
     place.mkdir()
     mounts.mount("tmpfs", str(place), "tmpfs", data=f"size={size},mode=700")
     try:

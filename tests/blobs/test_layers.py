@@ -14,7 +14,7 @@ from rekindle.blobs import archive, erofs, layers
 from rekindle.blobs.layers import Packing
 from rekindle.exception import LayerError, SetupError
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes devices, and mounts")
+pytestmark = pytest.mark.needs_root("makes devices, and mounts")
 
 
 @pytest.fixture

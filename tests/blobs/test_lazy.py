@@ -183,6 +183,7 @@ def test_wrong_bytes_never_arrive(
     assert chunk.name in other.failures[blob] and "damaged" in other.failures[blob]
 
 
+@pytest.mark.needs_root("mounts a small disk")
 def test_a_full_disk_is_an_error_that_names_it(
     store: BlobStore, tmp_path: Path, start_lazy: StartLazy
 ) -> None:

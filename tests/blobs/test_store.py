@@ -168,6 +168,7 @@ def test_what_was_kept_over_a_restart_of_the_machine_is_verified(
     assert _fetched(unwell_store, pushed.blob, tmp_path / "back") == data
 
 
+@pytest.mark.needs_root("mounts a small disk")
 def test_a_full_disk_is_an_error_and_what_is_there_goes_on_later(
     store: BlobStore, tmp_path: Path
 ) -> None:

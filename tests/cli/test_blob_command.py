@@ -80,8 +80,12 @@ def test_a_store_that_is_not_there_yet_or_cannot_be_reached_is_not_taken_for_an_
     made, unmade = tmp_path / "made", tmp_path / "unmade"
     made.mkdir()
     assert "no such bucket or folder yet" not in _run("list", "--url", made.as_uri()).output
-    for command in ("list", "du"):
-        assert "no such bucket or folder yet" in _run(command, "--url", unmade.as_uri()).output
+    said = f"there is no store {unmade.as_uri()}: no such bucket or folder yet\n"
+    for command in ("list", "du", "gc"):
+        assert _run(command, "--url", unmade.as_uri()).output == said
+    for store, there in ((made, True), (unmade, False)):
+        told = json.loads(_run("du", "--json", "--url", store.as_uri()).output)
+        assert (told["there"], told["names"]) == (there, 0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         url = f"ftp://127.0.0.1:{closed.getsockname()[1]}/s"

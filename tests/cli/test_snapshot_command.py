@@ -19,6 +19,7 @@ from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
 from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
+from tests.sealed import unsealed
 from tests.snapshot.conftest import commit, ingredients, manifest
 
 _CRIU = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
@@ -99,7 +100,7 @@ def test_inspect_reads_the_files_and_finds_damage(store: SnapshotStore) -> None:
     assert known["manifest"]["ingredients"]["packages"]["torch"].startswith("2.13.0")
     pages = made.images / "pages-1.img"
     before = pages.stat()
-    pages.write_bytes(os.urandom(10_000))
+    unsealed(pages).write_bytes(os.urandom(10_000))
     os.utime(pages, ns=(before.st_atime_ns, before.st_mtime_ns))
     known = json.loads(_run("inspect", made.key).output)
     assert known["reason"] == "image file pages-1.img is corrupt: its content changed"
@@ -208,7 +209,7 @@ def test_du_counts_what_is_shared_once(
 def test_verify_reports_each_and_fails_if_one_is_bad(store: SnapshotStore) -> None:
     good, bad = (commit(store, ingredients(code_digest=name)) for name in "12")
     assert _run("verify", "--all").exit_code == 0
-    (bad.images / "pages-1.img").write_bytes(os.urandom(10_000))
+    unsealed(bad.images / "pages-1.img").write_bytes(os.urandom(10_000))
     done = _run("verify", "--all")
     assert done.exit_code == 1
     lines = {line.split()[0]: line for line in done.output.splitlines()}

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "dev" / "debian_root.py"
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="making a root needs root")
 needs_debian = pytest.mark.skipif(
     not (shutil.which("mmdebstrap") or shutil.which("apt-get")),
     reason="neither mmdebstrap nor apt-get is here to make a root with",
@@ -20,7 +19,7 @@ needs_debian = pytest.mark.skipif(
 not_within = pytest.mark.skipif(
     "REKINDLE_DEBIAN_ROOT" in os.environ, reason="this is such a root already"
 )
-pytestmark = [needs_root, needs_debian, not_within]
+pytestmark = [pytest.mark.needs_root("makes the root of a Debian"), needs_debian, not_within]
 
 #: Without PyTorch, which is gigabytes there.
 _SET_UP = """

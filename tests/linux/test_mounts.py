@@ -12,7 +12,7 @@ import pytest
 from rekindle.linux import mounts
 from rekindle.sdk.local import remains
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts in this namespace")
+pytestmark = pytest.mark.needs_root("mounts in this namespace")
 
 #: What the kernel escapes in its list, what it does not, and what is no text at all.
 NAMES = ["plain", "two words", "tab\tand\nline", "back\\040slash", "größe", "raw\udcff"]

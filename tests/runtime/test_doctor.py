@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -183,7 +182,7 @@ print(doctor.check_capabilities(capabilities.current()[0]).status)
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.needs_root("becomes somebody else")
 def test_a_user_without_privileges_is_told_what_is_missing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _AS_NOBODY], capture_output=True, text=True, check=False

@@ -12,6 +12,7 @@ from rekindle.snapshot import content, files, stamp, validate
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import Snapshot, SnapshotStore
+from tests.sealed import unsealed
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, ingredients, manifest
 
@@ -110,7 +111,7 @@ def test_content_goes_with_its_last_holder(store: SnapshotStore) -> None:
 
 def test_damaged_content_is_shared_with_nobody(store: SnapshotStore) -> None:
     one = _commit(store, "1")
-    (one.images / "pages-1.img").write_bytes(_PAGES[:-1] + bytes([_PAGES[-1] ^ 1]))
+    unsealed(one.images / "pages-1.img").write_bytes(_PAGES[:-1] + bytes([_PAGES[-1] ^ 1]))
     two = _commit(store, "2")
     validate.validate_images(two)
     assert _inode(one) != _inode(two)

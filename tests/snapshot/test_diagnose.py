@@ -72,6 +72,13 @@ def _dump_log(*lines: str) -> str:
             "a Unix socket is connected to /run/db.sock outside the process (file descriptor 4)",
         ),
         (
+            [
+                "100 fdinfo 5: pos: 0 flags: 4000/0x1",
+                "Error (criu/fsnotify.c:262): fsnotify: \tCan't dump that handle",
+            ],
+            "files are watched (file descriptor 5), which CRIU can save for root alone: watch in",
+        ),
+        (
             ["Error (criu/sk-unix.c:1): unix: Can't dump half of stream unix connection."],
             "a Unix socket is connected outside the process",
         ),

@@ -84,9 +84,7 @@ def test_the_template_goes_on_after_its_dump(criu: Criu, tmp_path: Path) -> None
         assert copy.inside.answer() == "2"
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="CRIU reads memory of deleted files for root alone (map_files)"
-)
+@pytest.mark.needs_root("CRIU reads memory of deleted files for it alone (map_files)")
 def test_a_template_with_threads_and_deleted_shared_memory_comes_back(
     criu: Criu, tmp_path: Path
 ) -> None:
@@ -118,7 +116,7 @@ def test_a_template_with_threads_and_deleted_shared_memory_comes_back(
         assert [copy.inside.answer() for copy in copies] == ["helloTrue"] * 3
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a plain user's CRIU keeps it in XDG_RUNTIME_DIR")
+@pytest.mark.needs_root("another user's CRIU keeps it in XDG_RUNTIME_DIR")
 def test_the_feature_cache_is_written_where_run_is_private(
     criu: Criu, dumped: Dumped, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.manifest import FORMAT
 from rekindle.snapshot.mapped.areas import NotMappableError
 from rekindle.snapshot.store import SnapshotStore
+from tests.sealed import unsealed
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, commit
 
@@ -76,10 +77,10 @@ def test_damage_to_the_mapped_images_is_named(
         if damage == "replace":
             path.write_bytes(content)
     elif damage == "truncate":
-        os.truncate(path, path.stat().st_size - 1)
+        os.truncate(unsealed(path), path.stat().st_size - 1)
     else:
         content = path.read_bytes()
-        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        unsealed(path).write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(SnapshotInvalidError, match=re.escape(reason)):
         validate.validate_images(snapshot)
 

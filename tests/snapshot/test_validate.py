@@ -14,6 +14,7 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import files, machine, stamp, validate
 from rekindle.snapshot.manifest import LoadedFile
 from rekindle.snapshot.store import Snapshot, SnapshotStore
+from tests.sealed import unsealed
 from tests.snapshot.conftest import commit, ingredients
 
 
@@ -61,14 +62,14 @@ def test_a_missing_file_is_named(store: SnapshotStore) -> None:
 
 def test_a_truncated_file_is_named_with_both_sizes(store: SnapshotStore) -> None:
     snapshot = commit(store)
-    os.truncate(snapshot.images / "pages-1.img", 4096)
+    os.truncate(unsealed(snapshot.images / "pages-1.img"), 4096)
     assert "pages-1.img is truncated: 4096 bytes instead of 10000" in _refused(snapshot)
 
 
 def _flip(path: Path, offset: int) -> None:
     """Change one byte, and hide it as well as a file system lets one."""
     before = path.stat()
-    with open(path, "r+b") as image:
+    with open(unsealed(path), "r+b") as image:
         image.seek(offset)
         byte = image.read(1)
         image.seek(offset)

@@ -13,6 +13,7 @@ import pytest
 from rekindle.exception import SnapshotError, SnapshotInvalidError
 from rekindle.snapshot import files, stamp, validate, verify
 from rekindle.snapshot.store import Snapshot, SnapshotStore
+from tests.sealed import unsealed
 from tests.snapshot.conftest import commit, ingredients
 
 _ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 
 def _damage_on_disk(snapshot: Snapshot) -> None:
     """Bytes that change without a trace: the stamp, too, says that all is well."""
-    pages = snapshot.images / "pages-1.img"
+    pages = unsealed(snapshot.images / "pages-1.img")
     content = bytearray(pages.read_bytes())
     content[5000] ^= 1
     pages.write_bytes(content)
@@ -104,7 +105,7 @@ def test_each_has_its_turn_in_the_background(store: SnapshotStore) -> None:
     for seconds, snapshot in enumerate(made, 1):
         looked = stamp.look(snapshot.path, snapshot.manifest.content)
         stamp.write(snapshot.path, looked, verified=float(seconds))
-    (made[1].images / "pages-1.img").write_bytes(os.urandom(10_000))
+    unsealed(made[1].images / "pages-1.img").write_bytes(os.urandom(10_000))
     found = []
     for _ in range(3):
         finding = verify.verify_one_in_background(store)

@@ -23,13 +23,12 @@ from rekindle.exception import LayerError
 from rekindle.linux import device_files, mount_points, mounts, namespaces, overlay
 from rekindle.runtime.images import laying
 from rekindle.runtime.images.laying import Laid
+from rekindle.wire.images import OURS
 
-#: Where what rekindle shows of its own lies in a root.
-PLACE = "/.rekindle"
 #: The file system of the machine that names and addresses come from; runners share its network.
 _NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
 _HOME = "/root"
-_DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", _HOME, PLACE)
+_DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", _HOME, OURS)
 _OWN_MOUNTS = "/proc/self/ns/mnt"
 _EVERYTHING = mounts.MS_BIND | mounts.MS_REC
 _SHM_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV

@@ -59,11 +59,10 @@ def test_where_there_is_no_gpu_nothing_is_said_of_any(
 
 
 @pytest.mark.criu
+@pytest.mark.needs_root("makes device files")
 def test_device_files_of_others_cannot_be_opened_however_a_runner_comes_to_be(
     home: Path, tmp_path: Path, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may make device files")
     machine("one_t4")
     path = tmp_path / "nvidia1"
     os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))

@@ -10,10 +10,8 @@ import pytest
 
 from rekindle.runtime.images import writes
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="marks of overlayfs are root's to make")
 
-
-@needs_root
+@pytest.mark.needs_root("makes marks of overlayfs")
 def test_files_links_modes_times_and_what_was_removed_come_back(tmp_path: Path) -> None:
     upper, images = tmp_path / "upper", tmp_path / "images"
     (upper / "etc" / "empty").mkdir(parents=True)

@@ -109,7 +109,7 @@ def test_a_command_can_be_run_as_criu_is() -> None:
     assert done.stdout == f"1 {os.getuid()} [1]\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="unshare maps root without a namespace of its own")
+@pytest.mark.needs_root("unshare maps it without a namespace of its own")
 @pytest.mark.parametrize(("more", "can"), [((), False), (("-p", "-f", "--mount-proc"), True)])
 def test_root_of_a_user_namespace_needs_a_pid_namespace_that_is_its_own(
     more: tuple[str, ...], can: bool

@@ -8,16 +8,15 @@ from pathlib import Path
 from rekindle.runtime.agent.starts.volumes import Bind
 from rekindle.runtime.images import driver
 from rekindle.runtime.images.built import BuiltImage
-from rekindle.runtime.images.root import PLACE
 from rekindle.volumes import registry
 from rekindle.wire.environment import OF_ANY_IMAGE, PASSED_INTO_IMAGES, passed_on_environment
-from rekindle.wire.images import MODULES
+from rekindle.wire.images import MODULES, OURS
 from rekindle.wire.volumes import VolumeMount
 
 #: Places in its root.
-LIBRARY, SOURCE, INSTANCE = f"{PLACE}/lib", f"{PLACE}/source", f"{PLACE}/instance"
-SNAPSHOT, VOLUMES = f"{PLACE}/snapshot", f"{PLACE}/volumes"
-DRIVER = f"{PLACE}/driver"
+LIBRARY, SOURCE, INSTANCE = f"{OURS}/lib", f"{OURS}/source", f"{OURS}/instance"
+SNAPSHOT, VOLUMES = f"{OURS}/snapshot", f"{OURS}/volumes"
+DRIVER = f"{OURS}/driver"
 #: Where programs of an image look for it.
 SMI = "/usr/bin/nvidia-smi"
 #: Where programs of an image work, as users of such systems expect it.

@@ -21,6 +21,7 @@ from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 from tests.runtime.agent.harness import Harness, run
+from tests.sealed import unsealed
 
 pytestmark = pytest.mark.criu
 
@@ -235,7 +236,7 @@ def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) 
         assert (await h.prepare(counter, "restore")).ok
 
     def corrupt() -> None:
-        pages = next((home / "snapshots").glob("sn-*/images/pages-*.img"))
+        pages = unsealed(next((home / "snapshots").glob("sn-*/images/pages-*.img")))
         with pages.open("r+b") as file:
             file.seek(pages.stat().st_size // 2)
             byte = file.read(1)
@@ -266,7 +267,8 @@ def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: P
         for runner in h.runners(counter):
             runner.kill("test")
         h.node.inventory.pools[(counter, "")].runners.clear()
-        (next((home / "snapshots").glob("sn-*/images/core-*.img"))).write_bytes(b"junk")
+        core = next((home / "snapshots").glob("sn-*/images/core-*.img"))
+        unsealed(core).write_bytes(b"junk")
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
         assert any(

@@ -19,7 +19,7 @@ from tests.runtime.agent.starts.cuda_world import REPOSITORY, StandIn, World
 
 pytestmark = [
     pytest.mark.criu,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may open a userfaultfd"),
+    pytest.mark.needs_root("opens a userfaultfd"),
 ]
 
 

@@ -25,6 +25,8 @@ ALL: dict[str, tuple[Make, Probe]] = {
 FORKED = ("removed directory", "removed working directory")
 #: A restore brings these back, a fork does not.
 RESTORED = ("thread", "POSIX timer", "inotify")
+#: Of them, what no user but root can have in a snapshot.
+RESTORED_OF_ROOT = ("inotify",)
 #: No copy can have these.
 REFUSED = (
     "child",
