@@ -20,7 +20,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: No more are copied by each fork; a start without user code writes to a quarter of that.
 MOST_PAGES = 2048
 #: Entries of /proc/PID/pagemap that are read at once, of eight bytes each.
-_AT_ONCE = 1 << 17
+_AT_ONCE = 1 << 15
 #: By the highest byte of an entry: in memory (0x80), of no file (not 0x20), and of one process
 #: alone (0x01). What else a kernel says there says nothing of that (0x1e).
 _OWN = bytes(entry & 0xE1 == 0x81 for entry in range(256))
@@ -61,34 +61,39 @@ def _read(path: str) -> str:
         return ""  # this kernel has none of that size
 
 
-def find(areas: Iterable[maps.Mapping]) -> list[Area]:
-    """In a forked child: pages that it shares with no one, as it or its parent wrote to them since.
+def find(areas: Iterable[maps.Mapping], pids: Iterable[int]) -> list[Area]:
+    """Pages of processes that they share with no one, as they have written to them.
 
-    ``areas``: what was writable before the fork. No more than may be pinned. Raises OSError where
-    the kernel does not say.
+    ``areas``: what was writable before one was forked from the other. Who asks is a third that was
+    forked there, too: so nothing of what it writes to itself is among them. No more than may be
+    pinned. Raises OSError where the kernel does not say.
     """
     found: list[Area] = []
-    left = MOST_PAGES * _PAGE_BYTES
-    pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    left = MOST_PAGES
+    pagemaps = [os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC) for pid in pids]
     try:
-        for start, size in (own for area in areas for own in _own(pagemap, area)):
-            if size > left or len(found) == pinned.MOST_AREAS:
+        for start, pages in (own for area in areas for own in _own(pagemaps, area)):
+            if pages > left or len(found) == pinned.MOST_AREAS:
                 break
-            found.append((start, size))
-            left -= size
+            found.append((start, pages * _PAGE_BYTES))
+            left -= pages
     finally:
-        os.close(pagemap)
+        for pagemap in pagemaps:
+            os.close(pagemap)
     return found
 
 
-def _own(pagemap: int, area: maps.Mapping) -> Iterator[Area]:
+def _own(pagemaps: list[int], area: maps.Mapping) -> Iterator[tuple[int, int]]:
+    """Address and number of pages that one of them has to itself."""
     first, pages = area.start // _PAGE_BYTES, area.size // _PAGE_BYTES
     for at in range(0, pages, _AT_ONCE):
         count = min(_AT_ONCE, pages - at)
-        entries = os.pread(pagemap, count * 8, (first + at) * 8)
-        for own in _PAGES.finditer(entries[7::8].translate(_OWN)):
-            start = area.start + (at + own.start()) * _PAGE_BYTES
-            yield start, len(own[0]) * _PAGE_BYTES
+        own = 0
+        for pagemap in pagemaps:
+            entries = os.pread(pagemap, count * 8, (first + at) * 8)
+            own |= int.from_bytes(entries[7::8].translate(_OWN))
+        for some in _PAGES.finditer(own.to_bytes(count)):
+            yield area.start + (at + some.start()) * _PAGE_BYTES, len(some[0])
 
 
 class OwnPages:

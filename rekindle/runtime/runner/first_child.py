@@ -15,9 +15,9 @@ import signal
 import socket
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import NoReturn
 
-from rekindle.forkserver import own_pages
+from rekindle.forkserver import forking, own_pages
 from rekindle.forkserver.own_pages import Area
 from rekindle.forkserver.template import Template
 from rekindle.linux.maps import Mapping
@@ -49,18 +49,27 @@ def learn(template: Template, user_threads: dict[str, str] | None) -> None:
 
 
 def _ask(template: Template, user_threads: dict[str, str] | None) -> tuple[list[Area], str]:
-    """What a first child has written to, or why it does not say. Raises OSError."""
+    """What a first child has written to, or why that is not known. Raises OSError.
+
+    An observer looks at both, a copy of the template as well: to look is to write.
+    """
     areas = own_pages.writable()
-    with _life() as theirs:
-        reading, writing = os.pipe()
-        with open(reading, "rb") as answer:
-            try:
-                pid = template.forker.fork_isolated(handlers=False)
-                if pid == 0:
-                    _be_first(template, user_threads, theirs, areas, writing)
-            finally:
-                os.close(writing)
-            return _answered(answer.fileno(), pid)
+    pids: list[int] = []
+    with _life() as theirs, _pipe() as (told, telling), _pipe() as (heard, saying):
+        try:
+            pids.append(forking.fork(alone=True, handlers=False))
+            if pids[0] == 0:
+                os.close(telling)
+                _observe(areas, told, saying)
+            pids.append(template.forker.fork_isolated(handlers=False))
+            if pids[1] == 0:
+                _be_first(template, user_threads, theirs, telling)
+            os.write(telling, b"%d\n" % pids[1])
+            return _answer(heard)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 @contextlib.contextmanager
@@ -80,40 +89,56 @@ def _life() -> Iterator[socket.socket]:
         yield theirs
 
 
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 def _be_first(
-    template: Template,
-    user_threads: dict[str, str] | None,
-    theirs: socket.socket,
-    areas: list[Mapping],
-    writing: int,
-) -> None:
-    """In the child, to its end."""
+    template: Template, user_threads: dict[str, str] | None, theirs: socket.socket, telling: int
+) -> NoReturn:
+    """In the child, until it is ended: what it has not done by then it says."""
+    failed = ""
     try:
         unique.forget_on_restore()  # that is user code
         template.become_child("", False, theirs.detach(), [])
         serve.run(Service("", {"": _nothing}), template.serve(), user_threads)
-        said: dict[str, Any] = {"areas": own_pages.find(areas)}
     except BaseException as error:  # noqa: BLE001 - goes to the template, whatever it is
-        said = {"failed": "".join(traceback.format_exception_only(error)).strip()}
-    finally:
-        os.write(writing, json.dumps(said).encode())
-        os._exit(0)
+        failed = "".join(traceback.format_exception_only(error)).strip()
+    os.write(telling, json.dumps(failed).encode() + b"\n")
+    while True:
+        signal.pause()
 
 
 def _nothing() -> None:
     """What is called."""
 
 
-def _answered(answer: int, pid: int) -> tuple[list[Area], str]:
-    """What the child says. It is gone then. Raises OSError."""
-    poll, data = select.poll(), b""
-    poll.register(answer, select.POLLIN)
-    while poll.poll(_PATIENCE_MS) and (piece := os.read(answer, 1 << 16)):
-        data += piece
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+def _observe(areas: list[Mapping], told: int, saying: int) -> NoReturn:
+    """In the observer: once the child has told, say what it and the template have written to."""
     try:
-        said = json.loads(data)
-    except ValueError:
-        return [], "the first child ended, or hung, before it said anything"
-    return [(start, size) for start, size in said.get("areas", ())], said.get("failed", "")
+        with open(told) as lines:
+            said = [json.loads(lines.readline()) for _ in range(2)]
+        child = next(one for one in said if isinstance(one, int))
+        failed = next(one for one in said if isinstance(one, str))
+        found = [] if failed else own_pages.find(areas, (child, os.getppid()))
+        os.write(saying, json.dumps([found, failed]).encode() + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _answer(heard: int) -> tuple[list[Area], str]:
+    """What the observer says."""
+    poll, data = select.poll(), b""
+    poll.register(heard, select.POLLIN)
+    while not data.endswith(b"\n"):
+        if not poll.poll(_PATIENCE_MS):
+            return [], f"the first child did not come to its end in {_PATIENCE_MS / 1000:g} s"
+        data += os.read(heard, 1 << 16)
+    areas, failed = json.loads(data)
+    return [(start, size) for start, size in areas], failed
