@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from rekindle.forkserver import interrupts
+from rekindle.forkserver.own_pages import OwnPages
 from rekindle.linux import namespaces
 from rekindle.linux.libc import check
 
@@ -86,24 +87,25 @@ def tracked() -> list[_Handler]:
     return [*_before, *_after_in_parent, *_after_in_child]
 
 
-def fork(*, alone: bool) -> int:
-    """Fork this process; 0 in the child. ``alone``: it has one thread. Raises OSError."""
+def fork(*, alone: bool, handlers: bool = True) -> int:
+    """Fork this process; 0 in the child. ``alone``: it has one thread, and without ``handlers``
+    user code's do not run. Raises OSError."""
     if not alone:
         with interrupts.for_copies():
             return os.fork()
-    if _before:
+    if _before and handlers:
         _run(reversed(_before))
     pid: int = _c_fork()
     if pid:
         if pid < 0:
             check(pid, "fork")
-        if _after_in_parent:
+        if _after_in_parent and handlers:
             _run(_after_in_parent)
         return pid
     threading: Any = sys.modules.get("threading")
     if threading is not None:
         threading.main_thread()._set_native_id()
-    if _after_in_child:
+    if _after_in_child and handlers:
         _run(_after_in_child)
     return 0
 
@@ -128,6 +130,8 @@ class Forker:
         self.alone = False
         self._ready = False
         self._own = -1
+        #: What forks copy at once.
+        self.pages = OwnPages()
 
     def prepare(self) -> None:
         """Make the PID namespace of the next isolated child. Raises OSError."""
@@ -151,26 +155,29 @@ class Forker:
         """Let go of what it keeps open; children come into this process's own namespace."""
         self.release()
         self._close_own()
+        self.pages.let_go()
 
     def _close_own(self) -> None:
         if self._own >= 0:
             os.close(self._own)
             self._own = -1
 
-    def fork_isolated(self) -> int:
+    def fork_isolated(self, *, handlers: bool = True) -> int:
         """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
 
-        One fork, not two: page tables are copied once. Raises OSError.
+        One fork, not two: page tables are copied once. Without ``handlers``, in a process that is
+        alone, user code's at fork do not run. Raises OSError.
         """
         self.prepare()
         try:
-            pid = fork(alone=self.alone)
+            pid = fork(alone=self.alone, handlers=handlers)
         except OSError:
             self.release()
             raise
         if pid == 0:
             self._ready = False  # the child's children are in its own namespace
             self._close_own()
+            self.pages.let_go()
         else:
             self.release()
         return pid
@@ -180,8 +187,10 @@ class Forker:
 
         The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
         """
-        self.close()
+        self.release()
+        self._close_own()
         pid = fork(alone=self.alone)
         if pid == 0:
+            self.pages.let_go()
             os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
         return pid

@@ -144,6 +144,11 @@ class Template:
 
     def _prepare(self) -> None:
         """More forks are to be expected: get ready for the next one."""
+        pages = self.forker.pages
+        pages.pin()
+        if pages.reason:
+            self.channel.send({"op": "not_pinned", "reason": pages.reason})
+            pages.reason = ""
         try:
             self.forker.prepare()
         except OSError:

@@ -21,6 +21,8 @@ class Mapping(NamedTuple):
     path: str  # what it is a mapping of, "" for anonymous memory
     #: Of VmFlags in smaps.
     vm_flags: frozenset[str] = frozenset()
+    #: Whether huge pages were seen in it, by smaps.
+    is_huge: bool = False
 
     @property
     def size(self) -> int:
@@ -45,11 +47,14 @@ def mappings_with_flags(
     smaps: str = "/proc/self/smaps",
 ) -> Iterator[Mapping]:
     """All of this process, each with its flags. Raises OSError."""
-    head = ""
+    head, is_huge = "", False
     with open(smaps) as lines:
         for line in lines:
             if line.startswith("VmFlags:"):
-                yield _parse(head)._replace(vm_flags=frozenset(line.split()[1:]))
+                flags = frozenset(line.split()[1:])
+                yield _parse(head)._replace(vm_flags=flags, is_huge=is_huge)
+            elif line.startswith("AnonHugePages:"):
+                is_huge = line.split()[1] != "0"
             elif "-" in line.partition(" ")[0]:  # "Shared_Clean:" and its like have none
                 head = line
 

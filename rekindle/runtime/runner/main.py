@@ -32,6 +32,7 @@ from rekindle.linux import capabilities  # noqa: E402
 from rekindle.runtime.runner import (  # noqa: E402
     clients,
     early_gpu,
+    first_child,
     gpus,
     inputs,
     loaded,
@@ -98,6 +99,8 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
         found.dump_unsafe += repeating
         gpus.inspect(found)
         template.forker.alone = not found.threads
+        if template.forker.alone and not found.fork_unsafe:
+            first_child.learn(template, user_threads)
         channel.send(
             {
                 "op": "parked",

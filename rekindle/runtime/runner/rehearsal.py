@@ -38,14 +38,18 @@ def learn() -> None:
     of its output are free, or where sockets are not the library's: gevent's make an event loop.
     """
     handler = signal.getsignal(CANCEL_SIGNAL)
+    if can_rehearse():
+        for _ in range(_TIMES):
+            unique.make_unique()
+            rehearse()
+        signal.signal(CANCEL_SIGNAL, handler)
+
+
+def can_rehearse() -> bool:
+    """Whether nothing of user code is in the way of it."""
     alone = len(os.listdir("/proc/self/task")) == 1
     ours = socket.socket.__module__ == "socket"
-    if handler is None or not alone or not ours or not _has_output():
-        return
-    for _ in range(_TIMES):
-        unique.make_unique()
-        rehearse()
-    signal.signal(CANCEL_SIGNAL, handler)
+    return signal.getsignal(CANCEL_SIGNAL) is not None and alone and ours and _has_output()
 
 
 def rehearse() -> None:
@@ -56,18 +60,7 @@ def rehearse() -> None:
     stated, output = RunnerPage.create(), [os.dup(1), os.dup(2)] if _has_output() else []
     before = os.environ.get(RUNNER_ID)
     try:
-        terms = Granted("", "", "", "", 0, False, Began("", 0)).header()
-        lease: Header = {"max_result_bytes": 0, "sent": True, "granted": terms}
-        order: Header = {
-            "op": "start",
-            "env": {RUNNER_ID: ""},
-            "hidden": [],
-            "holder": False,
-            "lease": lease,
-        }
-        orders = FrameSocket(agent)
-        orders.send_with_fds(order, [*output, stated.fd, ours.fileno()])
-        orders.send({"op": "stop"})
+        order_life(agent, [*output, stated.fd, ours.fileno()])
         service = Service("", {"": partial(_once_more, client)})
         _call(client, again=True)
         template = Template(FrameSocket(parent), "", isolate=_stays)
@@ -87,6 +80,22 @@ def rehearse() -> None:
             os.close(fd)
         for one in (agent, theirs, client, ours, parent, gone):
             one.close()
+
+
+def order_life(agent: socket.socket, fds: list[int]) -> None:
+    """What an agent orders a runner of a client: its start, with ``fds``, and its end."""
+    terms = Granted("", "", "", "", 0, False, Began("", 0)).header()
+    lease: Header = {"max_result_bytes": 0, "sent": True, "granted": terms}
+    order: Header = {
+        "op": "start",
+        "env": {RUNNER_ID: ""},
+        "hidden": [],
+        "holder": False,
+        "lease": lease,
+    }
+    orders = FrameSocket(agent)
+    orders.send_with_fds(order, fds)
+    orders.send({"op": "stop"})
 
 
 def _call(client: socket.socket, *, again: bool) -> None:

@@ -298,6 +298,9 @@ class LiveTemplate:
         elif operation == "fork_failed":
             for name in message["names"]:
                 self._fork_failed(name, f"fork failed: {message['reason']}")
+        elif operation == "not_pinned":
+            said = kv(template=self.id, reason=message["reason"])
+            log.info("forks of a template leave the copying of pages to faults", extra=said)
         else:
             answer = self._answers.get(_ANSWERS[operation])
             if answer is None or answer.done():

@@ -40,6 +40,11 @@ def on_restore(function: Callable[[], object]) -> Callable[[], object]:
     return function
 
 
+def forget_on_restore() -> None:
+    """In a process that is to run no user code: ``on_restore`` was given nothing."""
+    _on_restore.clear()
+
+
 def track() -> None:
     """In a process that is to be a template, before user code: see which generators are seeded."""
     objects.track()
