@@ -28,7 +28,8 @@ _PAGES = re.compile(rb"\x01+")
 #: Of VmFlags in /proc/PID/smaps: a child has none of it, or finds it empty. Or it is to have huge
 #: pages, of which the kernel would pin, and copy, the whole where one small page is wanted.
 _LEFT_OUT = frozenset({"dc", "wf", "dp", "hg"})
-_THP = "/sys/kernel/mm/transparent_hugepage"
+#: What the kernel does about large pages.
+THP = "/sys/kernel/mm/transparent_hugepage"
 
 #: An area of memory: its address and its bytes.
 Area = tuple[int, int]
@@ -43,7 +44,7 @@ def writable() -> list[maps.Mapping]:
     ]
 
 
-def has_large_folios(thp: str = _THP) -> bool:
+def has_large_folios(thp: str = THP) -> bool:
     """Whether the kernel may take any memory in pieces of some pages, which smaps does not show."""
     with_all = "[always]" in _read(f"{thp}/enabled")
     return any(

@@ -7,6 +7,7 @@ of its own, and this process keeps its page writable.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from collections.abc import Sequence
 
@@ -36,3 +37,14 @@ def pin(areas: Sequence[tuple[int, int]]) -> int:
         os.close(ring)
         raise
     return ring
+
+
+def why_not() -> str:
+    """Why this process cannot have pages pinned; "" where it can."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    held = ctypes.c_char.from_buffer(page)
+    try:
+        os.close(pin([(ctypes.addressof(held), len(page))]))
+    except OSError as error:
+        return str(error)
+    return ""

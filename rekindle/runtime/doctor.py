@@ -64,6 +64,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_pycriu(),
         check_time_namespace(),
         node_checks.check_cgroup(Path("/sys/fs/cgroup")),
+        node_checks.check_pinning(),
         node_checks.check_gpu(gpus.inventory(), os.environ),
         *node_checks.check_images(),
         node_checks.check_python(),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from rekindle.blobs import machine as blobs
 from rekindle.exception import BlobStoreError, Error, InvalidError, SetupError
+from rekindle.forkserver import own_pages
 from rekindle.gpu_restore import inventory as gpus
+from rekindle.linux import pinned
 from rekindle.runtime.check import PROBE_TIMEOUT_S, Check, Status
 from rekindle.runtime.images import machine
 from rekindle.snapshot import programs
@@ -94,6 +96,26 @@ def check_cgroup(root: Path) -> Check:
         "none mounted: no limits on runners",
         "mount cgroup2 on /sys/fs/cgroup",
     )
+
+
+def check_pinning() -> Check:
+    """Whether a fork can copy at once what its child is known to write to."""
+    name = "pinned pages"
+    if reason := pinned.why_not():
+        return Check(
+            name,
+            Status.WARN,
+            f"{reason}: children of templates copy each page when they first write to it",
+            "allow io_uring (kernel.io_uring_disabled=0; in a container, by its seccomp profile)",
+        )
+    if own_pages.has_large_folios():
+        return Check(
+            name,
+            Status.WARN,
+            "not used, as memory comes in pieces of several pages",
+            f"write `never` or `madvise` to the files `enabled` of small sizes in {own_pages.THP}",
+        )
+    return Check(name, Status.OK, "by io_uring: forks copy at once what children write to")
 
 
 def check_gpu(there: gpus.Inventory, environ: Mapping[str, str]) -> Check:
