@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated, generators_of, hooks_of
-from rekindle.sdk import checks, environments, options, running
+from rekindle.sdk import checks, environments, loop_warning, options, running
 from rekindle.sdk.app_life import AppLife
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import Declaration
@@ -179,7 +179,7 @@ class App(AppLife):
                 raw, raw.__name__, "cls", fits, found["methods"], generators
             )
             made = Cls(declaration)
-            self.registered[declaration.name] = made
+            self._register(declaration, made)
             return made
 
         return decorate
@@ -230,10 +230,17 @@ class App(AppLife):
         taken = self.declarations.get(name)
         # At a prompt, or in a notebook, a cell that runs again declares again.
         redone = running.at_prompt() or not is_local()
-        if name in self.entrypoints or (taken is not None and not redone):
+        again = taken is not None and taken.kind == kind and _is_same_name(taken.raw, raw)
+        if name in self.entrypoints or (taken is not None and not (redone or again)):
             raise InvalidError(
                 f"app {self.name!r} has {name!r} already: names of functions, classes and "
                 f"entrypoints must differ; give @app.function(name=...)"
+            )
+        if again and not redone:
+            loop_warning.Place.of_caller().warn(
+                f"app {self.name!r} has a {kind} {name!r} already, of the same name in the same "
+                f"module: this one takes its place",
+                UserWarning,
             )
         declaration = Declaration(
             *(self.name or "", name, kind, methods),
@@ -242,10 +249,18 @@ class App(AppLife):
             app=self,
             generators=generators,
         )
-        self.declarations[name] = declaration
+        for whole in (self, *self.included_in):
+            if whole is self or whole.declarations.get(name) is taken is not None:
+                whole.declarations[name] = declaration
         if is_local() and redone and (made := self.runs_as()) is not None:
             made.pending[name] = declaration
         return declaration
+
+    def _register(self, declaration: Declaration, made: Function[..., Any] | Cls) -> None:
+        """Have what was made of a declaration by its name, as a part of other apps, too."""
+        for whole in (self, *self.included_in):
+            if isinstance(whole, App) and whole.declarations.get(declaration.name) is declaration:
+                whole.registered[declaration.name] = made
 
     # ---- others ----------------------------------------------------------------------------------
 
@@ -275,6 +290,12 @@ class App(AppLife):
     #: ``lookup(name, *, create_if_missing=False, environment_name=None)``: a deployed app by its
     #: name; an empty one, or NotFoundError, where there is none.
     lookup: Dual[..., App, Awaitable[App]]
+
+
+def _is_same_name(one: Any, other: Any) -> bool:
+    """Whether what was declared first is not to be reached by its own name any more."""
+    names = [(raw.__module__, raw.__qualname__) for raw in (one, other)]
+    return names[0] == names[1] and "<locals>" not in names[0][1]
 
 
 @trims
@@ -309,7 +330,7 @@ class FunctionDecorator:
             raw, name, "function", checked, {}, frozenset({""} if generators else ())
         )
         made: Function[..., Any] = Function(declaration)
-        self._app.registered[name] = made
+        self._app._register(declaration, made)
         return made
 
 

@@ -68,6 +68,11 @@ class RunningApp:
         return self.late_ids[declaration]
 
     def _add(self, declaration: Named) -> None:
+        if declaration.name in self.declared and not at_prompt():
+            raise NotFoundError(
+                f"{declaration.name} was declared again in app {self.name!r}, and this is the "
+                f"former one: call the later"
+            )
         if self.add is None or not at_prompt():
             raise NotFoundError(
                 f"{declaration.name} was added to app {self.name!r} after it started; "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import subprocess
 import sys
 import textwrap
 import threading
+import uuid
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -266,6 +269,63 @@ def test_a_name_can_be_given_once() -> None:
 
     with pytest.raises(InvalidError, match="must not have a dot"):
         app.function(name="a.b")
+
+
+AGAIN = """
+import rekindle
+
+app, whole = rekindle.App("again"), rekindle.App("whole")
+
+@app.function()
+def f() -> int:
+    return 1
+
+whole.include(app)
+former = f
+
+@app.function()
+def f() -> int:
+    return 2
+
+@app.cls()
+class C: ...
+
+@app.cls()
+class C: ...
+"""
+
+
+def _module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> ModuleType:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"declares_{uuid.uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(text)
+    return importlib.import_module(name)
+
+
+def test_a_function_of_a_module_that_is_declared_again_takes_the_place_of_the_former(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match="already.*takes its place") as warned:
+        made = _module(monkeypatch, tmp_path, AGAIN)
+    assert {one.filename for one in warned} == {made.__file__}
+    lines = Path(str(made.__file__)).read_text().splitlines()
+    assert [lines[one.lineno - 1] for one in warned] == ["@app.function()", "@app.cls()"]
+    for app in (made.app, made.whole):
+        assert app.registered["f"].local() == 2
+        assert app.declarations["f"] is made.f._declaration
+    assert "C" in made.app.registered and made.former.local() == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["@app.function(name='f')\ndef g(): ...\n", "@app.cls()\nclass f: ...\n"],
+)
+def test_what_is_another_one_takes_no_place_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: str
+) -> None:
+    first = "import rekindle\napp = rekindle.App('collides')\n@app.function()\ndef f(): ...\n"
+    with pytest.raises(InvalidError, match="has 'f' already"):
+        _module(monkeypatch, tmp_path, first + other)
 
 
 def test_hooks_in_wrong_places_are_refused() -> None:
