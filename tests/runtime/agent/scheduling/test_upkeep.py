@@ -1,0 +1,71 @@
+"""What a node does of itself with what no open app uses, with real processes and a real CRIU."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
+from rekindle.wire import rekindle_pb2 as pb
+from tests.runtime.agent.harness import Harness, run
+
+
+class Forkable:
+    """Its template can be forked."""
+
+    def load(self) -> None:
+        self.value = 41
+
+    def more(self) -> int:
+        return self.value + 1
+
+
+class Threaded(Forkable):
+    """Its template cannot: it is booted once more to be frozen."""
+
+    def load(self) -> None:
+        self.value = 41
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def more(self) -> int:
+        return self.value + 1
+
+
+def never(self: TemplateKeeper, *, waiting: bool) -> None:
+    """As where the app closes before the agent has seen the first call's end."""
+
+
+@pytest.mark.parametrize("code", [Forkable, Threaded])
+def test_what_was_called_has_its_snapshot_though_its_app_closed_before_that_was_begun(
+    home: Path, monkeypatch: pytest.MonkeyPatch, code: type
+) -> None:
+    async def scenario(h: Harness) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(TemplateKeeper, "freeze_when_due", never)
+            function = h.add(code, enable_memory_snapshot=True, digest="same")
+            assert (await h.call(function, "more")).value == 42
+            revision = h.revision(function)
+            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+            await h.uplink.until(lambda: not h.node.inventory.pools)
+        assert revision.tracker.state is SnapshotState.ABSENT
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
+
+    run(home, scenario)
+
+
+def test_what_only_was_tried_leaves_no_snapshot(home: Path) -> None:
+    """A version that was not switched to, say."""
+
+    async def scenario(h: Harness) -> None:
+        function = h.add(Forkable, enable_memory_snapshot=True)
+        assert (await h.prepare(function, "warm", ends=True)).ok
+        revision = h.revision(function)
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        looks = revision.unused_looks
+        await h.uplink.until(lambda: revision.unused_looks > looks + 3)
+        assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
+
+    run(home, scenario)
