@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from rekindle.exception import Error
+from rekindle.wire import switches
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = os.path.dirname(os.__file__) + os.sep
@@ -43,7 +44,7 @@ def only(error: BaseException) -> None:
     frame. Of an error that is neither a function's nor of our own types nothing is left out: it may
     be a fault of ours.
     """
-    if os.environ.get("REKINDLE_TRACEBACK", "") not in ("", "0"):
+    if switches.asks_for_tracebacks():
         return
     from rekindle.wire.exceptions import remote_traceback
 
