@@ -37,8 +37,8 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 def url_of_all() -> str:
-    """``$REKINDLE_VOLUMES_URL``, without a slash at its end."""
-    return os.environ.get(URL_VARIABLE, "").strip().rstrip("/")
+    """``$REKINDLE_VOLUMES_URL``."""
+    return os.environ.get(URL_VARIABLE, "").strip()
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Registry:
         return self.root / environment / name
 
     def _url_of(self, name: str, environment: str) -> str:
-        base = url_of_all()
+        base = url_of_all().rstrip("/")
         return f"{base}/{environment}/{name}" if base else ""
 
     @contextlib.contextmanager

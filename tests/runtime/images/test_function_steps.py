@@ -195,6 +195,6 @@ def test_a_function_of_another_python_is_imported_in_the_image(
     if sys.version_info[:2] != (3, 13):
         with pytest.raises(ImageBuildError, match="no import finds this function"):
             build(base().run_function(of_a_program.within()), store)
-        by_value = base().run_function(of_a_program.write, kwargs={"text": lambda: 1})
+        by_value = base().run_function(of_a_program.write, args=[place], kwargs={"text": lambda: 1})
         with pytest.raises(ImageBuildError, match=r"code of Python 3\.\d+, and this is Python 3"):
             build(by_value, store)
