@@ -16,6 +16,35 @@ from rekindle.exception import InvalidError, SetupError
 _WITHOUT_SLASHES = re.compile(r"(?!file:|local:)([A-Za-z][A-Za-z0-9+.-]*):(?!//|:)")
 
 
+def check_shared(url: str, what: str) -> None:
+    """Refuse a URL at which nothing is that other processes and other nodes see; empty: nothing is
+    asked for. ``what`` names it in messages. Raises InvalidError.
+    """
+    scheme, has_scheme, _ = url.partition(":")
+    name = "name a folder (file:///where/it/is) or a bucket (s3://BUCKET/FOLDER)"
+    if "::" in url:
+        raise InvalidError(f"{what} {url!r} is a chain, which keeps copies of its own: {name}")
+    if scheme == "memory":
+        raise InvalidError(
+            f"{what} {url!r} is the memory of one process, which shares nothing: {name}"
+        )
+    if scheme == "local" or (has_scheme and "://" not in url):
+        instead = "file:///where/it/is" if scheme in ("file", "local") else f"{scheme}://"
+        raise InvalidError(f"{what} {url} cannot be used: write {instead}")
+    if has_scheme and scheme != "file" and not _is_known(scheme):
+        raise InvalidError(f"{what} {url} cannot be used: Protocol not known: {scheme}; {name}")
+    if url and not has_scheme and not url.startswith("/"):
+        raise InvalidError(f"{what} {url!r} is not an absolute path: write file:///where/it/is")
+
+
+def _is_known(scheme: str) -> bool:
+    try:
+        from fsspec.registry import available_protocols
+    except ImportError:  # who opens it says so
+        return True
+    return scheme in available_protocols()
+
+
 def open_url(
     url: str, what: str, options: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Any, str]:
@@ -34,6 +63,6 @@ def open_url(
         filesystem, path = url_to_fs(url, **options)
     except ImportError as error:  # fsspec has it, but not what it needs
         raise SetupError(f"{what} {url} cannot be opened: {error}") from error
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:  # the last two where a part is missing
         raise InvalidError(f"{what} {url} cannot be used: {error}") from error
     return filesystem, str(path).rstrip("/")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rekindle.exception import SetupError
+from rekindle.exception import InvalidError, SetupError
 
 #: Unix socket paths longer than this do not fit sockaddr_un (108 bytes with the final NUL).
 MAX_SOCKET_PATH = 100
 
 
+#: Names where layers of images are.
+IMAGES = "REKINDLE_IMAGES"
 #: Where this package is installed.
 PACKAGE = Path(__file__).parent
 
@@ -51,6 +53,28 @@ def home() -> Path:
     return path
 
 
+def named(variable: str) -> Path | None:
+    """The place that a variable names; None where it is not set.
+
+    Raises InvalidError for a relative one, as an instance works in another directory than programs,
+    and for one that can never be, as it lies in a file.
+    """
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not os.path.isabs(text):
+        raise InvalidError(f"{variable}={text!r} must be an absolute path")
+    refuse_in_file(Path(text), f"{variable}=")
+    return Path(text)
+
+
+def refuse_in_file(path: Path, what: str) -> None:
+    """Raises InvalidError for a path that goes through what is no folder; ``what`` begins that."""
+    above = next((one for one in path.parents if os.path.lexists(one)), None)
+    if above is not None and not above.is_dir():
+        raise InvalidError(f"{what}{path} is in {above}, which is no folder: name another place")
+
+
 def snapshots_dir() -> Path:
     """The snapshot store: it outlives daemons and reboots."""
     return home() / "snapshots"
@@ -68,8 +92,7 @@ def sources_dir() -> Path:
 
 def images_dir() -> Path:
     """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
-    named = os.environ.get("REKINDLE_IMAGES")
-    return Path(named).absolute() if named else home() / "images"
+    return named(IMAGES) or home() / "images"
 
 
 def local_files_dirs() -> list[Path]:

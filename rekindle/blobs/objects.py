@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from rekindle import filesystems
 from rekindle.exception import BlobError, BlobStoreError, InvalidError, SetupError
 
-_DRAFTS = ".drafts"
+DRAFTS = ".drafts"
 #: A draft of a writer that was killed is removed after so long.
 _DRAFT_AGE_S = 3600.0
 #: A store that says nothing for so long is taken to be away, where its client can be told.
@@ -100,7 +100,7 @@ class FolderObjects:
 
     def put(self, name: str, data: bytes) -> None:
         """See Objects."""
-        path, drafts = self.root / name, self.root / _DRAFTS
+        path, drafts = self.root / name, self.root / DRAFTS
         draft = drafts / os.urandom(8).hex()
         try:
             for folder in (drafts, path.parent):
@@ -149,7 +149,7 @@ class FolderObjects:
 
     def _sweep(self) -> None:
         before = time.time() - _DRAFT_AGE_S
-        for draft in (self.root / _DRAFTS).glob("*"):
+        for draft in (self.root / DRAFTS).glob("*"):
             with contextlib.suppress(OSError):
                 if draft.stat().st_mtime < before:
                     draft.unlink()

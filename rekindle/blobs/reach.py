@@ -10,13 +10,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rekindle.blobs import waiting
-from rekindle.blobs.store import BlobStore
-from rekindle.exception import BlobStoreError
+from rekindle.blobs.objects import DRAFTS, FolderObjects
+from rekindle.blobs.store import BLOBS, CHUNKS, HINTS, REFS, BlobStore
+from rekindle.exception import BlobStoreError, InvalidError
 
 T = TypeVar("T")
 
 #: In no way of what a store holds.
 _FOLDER = "probes"
+#: What is in the folder of a store; and what is in one that is empty, where it is a disk.
+_OF_STORES, _OF_DISKS = {CHUNKS, BLOBS, REFS, HINTS, DRAFTS, _FOLDER}, {"lost+found"}
 #: Who looks at a machine does not wait longer; see also waiting.py.
 _MOST_S = 10.0
 
@@ -24,6 +27,36 @@ _MOST_S = 10.0
 def answer(store: BlobStore) -> None:
     """See that it answers. Raises BlobStoreError, InvalidError."""
     _bounded(store, lambda: store.objects.get(f"{_FOLDER}/none"))
+
+
+def check_folder(store: BlobStore) -> bool:
+    """Whether a store is a folder that has still to be made.
+
+    Raises InvalidError for one that is a slip more likely: what is above it is not there either,
+    or other things are in it.
+    """
+    if not isinstance(store.objects, FolderObjects):
+        return False
+    root = store.objects.root
+    try:
+        found = {one.name for one in root.iterdir()} - _OF_DISKS
+    except FileNotFoundError:
+        if root.parent.is_dir():
+            return True
+        raise InvalidError(
+            f"the store {store.url} is in {root.parent}, which is not there: make that folder, or "
+            f"name another"
+        ) from None
+    except NotADirectoryError:
+        raise InvalidError(f"the store {store.url} is no folder: name another") from None
+    except OSError:  # who asks it hears why
+        return False
+    if found and not found & _OF_STORES:
+        raise InvalidError(
+            f"the store {store.url} is a folder of other things ({', '.join(sorted(found)[:3])}): "
+            f"name one for the store alone, which is made where it is not there"
+        )
+    return False
 
 
 def is_there(store: BlobStore) -> bool:

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
+from rekindle import filesystems
 from rekindle.blobs import index as index_room
 from rekindle.blobs.index import Index, check_id
 from rekindle.blobs.objects import Objects, open_objects
@@ -235,11 +235,7 @@ class BlobStore:
 @functools.lru_cache(maxsize=8)
 def open_store(url: str) -> BlobStore:
     """The store at a URL. Raises SetupError, InvalidError, BlobStoreError."""
-    if urlsplit(url).scheme == "memory":
-        raise InvalidError(
-            f"the store {url!r} is the memory of one process, which shares nothing: name a folder "
-            f"(file:///where/it/is) or a bucket (s3://BUCKET/FOLDER)"
-        )
+    filesystems.check_shared(url, "the store")
     return BlobStore(open_objects(url))
 
 

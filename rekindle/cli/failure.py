@@ -14,6 +14,7 @@ from types import TracebackType
 
 from rekindle.exception import Error
 from rekindle.sdk.notes import painted
+from rekindle.wire import switches
 from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -33,7 +34,7 @@ def show_failure(error: BaseException) -> None:
 
 def show_error(error: Error) -> None:
     """An error of rekindle's own: ``Error: ...`` and a hint."""
-    if _everything():
+    if switches.asks_for_tracebacks():
         traceback.print_exception(error)
         return
     _write(f"{_paint('Error:', '1;31')} {error}")
@@ -44,7 +45,7 @@ def show_error(error: Error) -> None:
 
 def show_exception(error: BaseException) -> None:
     """An exception of the user's code, with the frames of the user's code."""
-    if _everything():
+    if switches.asks_for_tracebacks():
         traceback.print_exception(error)
         return
     remote = remote_traceback(error)
@@ -116,10 +117,6 @@ def _is_user(filename: str) -> bool:
         return False
     parts = filename.split(os.sep)
     return not ("click" in parts and "site-packages" in parts) and parts[-2:-1] != ["bin"]
-
-
-def _everything() -> bool:
-    return os.environ.get("REKINDLE_TRACEBACK", "") not in ("", "0")
 
 
 def _paint(text: str, code: str) -> str:

@@ -12,7 +12,7 @@ import click
 from rekindle import paths
 from rekindle.controller.settings import parse_address
 from rekindle.exception import SetupError
-from rekindle.sdk.local import daemon
+from rekindle.sdk.local import choosing, daemon
 from rekindle.sdk.local import directory as instance
 
 
@@ -53,11 +53,18 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
     if address:
         check_address(address)
         os.environ["REKINDLE_METRICS"] = address
+    check_settings_of_programs()
     check_store(paths.shared_store_url())
     if foreground:
         _become_supervisor(directory)
     pid = daemon.start(directory, wait_s)
     click.echo(f"An instance is up: {directory} (pid {pid}). `rekindle down` ends it.")
+    named = os.environ.get(choosing.VARIABLE)
+    if named and Path(named).absolute() != directory:
+        click.echo(
+            f"Programs do not find it while {choosing.VARIABLE}={named} names another: unset that.",
+            err=True,
+        )
     if address:
         click.echo(f"Metrics: http://{address}/metrics")
 
@@ -82,6 +89,24 @@ def _become_supervisor(directory: Path) -> None:
     os.execv(sys.executable, argv)
 
 
+def check_settings_of_programs() -> None:
+    """See that programs can use what is set here for them; an instance checks its own.
+
+    Raises InvalidError.
+    """
+    from rekindle.sdk.connection.patience import connect_timeout_s
+    from rekindle.sdk.environments import environment_of
+    from rekindle.sdk.image_chain import forces_all
+    from rekindle.sdk.local.lingering import linger_s
+    from rekindle.wire import switches
+
+    linger_s()
+    connect_timeout_s()
+    environment_of(None)
+    forces_all()
+    switches.is_on(switches.TRACEBACK, unset=False)
+
+
 def check_store(url: str) -> None:
     """See that the store that nodes share can be used, before anything is started. One that does
     not answer may do so later.
@@ -95,6 +120,7 @@ def check_store(url: str) -> None:
     from rekindle.exception import BlobStoreError
 
     store = open_store(url)
+    is_new = reach.check_folder(store)
     try:
         reach.answer(store)
     except BlobStoreError as error:
@@ -104,6 +130,9 @@ def check_store(url: str) -> None:
         reach.keep(store)
     except BlobStoreError as error:  # there is no such bucket, or it may only be read
         click.echo(f"Nothing of this node is shared for now: {error}", err=True)
+        return
+    if is_new:
+        click.echo(f"The store {store.url} is new: nothing is in it yet.", err=True)
 
 
 def check_address(address: str) -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from rekindle import filesystems, paths
 from rekindle.controller.instance import claim, instance_id, read_token
 from rekindle.controller.objects import vault
 from rekindle.controller.server import ControllerServer
@@ -20,10 +21,10 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
-from rekindle.exception import Error, InvalidError
+from rekindle.exception import Error, InvalidError, ServiceError, SetupError
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
-from rekindle.wire import blobs, logs
+from rekindle.wire import blobs, logs, switches
 from rekindle.wire.ready import INVALID, refuse
 
 log = logging.getLogger("rekindle.controller")
@@ -64,10 +65,10 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         settings=Settings.from_environ(),
         metrics_listen=os.environ.get("REKINDLE_METRICS", "").strip(),
         embedded=url == own,
-        blob_url=blobs.store_url(directory),
+        blob_url=_blob_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),
         secrets_key_file=vault.default_key_file(),
-        direct_objects=os.environ.get("REKINDLE_DIRECT_OBJECTS", "").strip() != "0",
+        direct_objects=switches.is_on("REKINDLE_DIRECT_OBJECTS", unset=True),
     )
     server = ControllerServer(config)
     sync = AofSync(directory / "redis") if url == own else None
@@ -90,6 +91,21 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
             sync.stop()
         os.close(lock)
     return 0
+
+
+def _blob_url(directory: Path) -> str:
+    """Where large payloads go. Raises InvalidError where they cannot."""
+    url = blobs.store_url(directory)
+    filesystems.check_shared(url, "REKINDLE_BLOB_URL:")
+    try:
+        store = blobs.open_store(url)
+        if isinstance(store, blobs.FolderStore):
+            paths.refuse_in_file(store.root, "REKINDLE_BLOB_URL: ")
+    except SetupError as error:  # a package is missing
+        raise InvalidError(f"REKINDLE_BLOB_URL: {error}") from error
+    except ServiceError as error:  # each request tries again
+        log.warning("the blob store is away", extra=logs.kv(reason=error))
+    return url
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = 256 * MIB
 
 
+#: Of any setting: what scripts in Redis can count to.
+_MOST = 1 << 53
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Limits and waits. Seconds and bytes.
@@ -94,7 +98,7 @@ def _positive(env: Mapping[str, str], name: str, default: float) -> float:
         value: float = type(default)(text)
     except ValueError:
         value = -1
-    if value <= 0:
+    if not 0 < value <= _MOST:  # nor one that is no number at all
         raise InvalidError(f"{name}={text!r} is not a positive number; unset it for {default}")
     return value
 

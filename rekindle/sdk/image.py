@@ -112,6 +112,7 @@ class Image(InstallsPackages):
         """
         if not isinstance(tag, str) or not tag.strip():
             raise InvalidError(f"Image.from_registry({tag!r}): name an image, as in 'debian:13'")
+        image_oci.check(tag)
         python = _python_version(add_python) if add_python is not None else ""
         title = f"from_registry({tag!r}{f', add_python={python!r}' if python else ''})"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.ignore_patterns import Ignore, ignored_by
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.user_frames import trims
+from rekindle.wire import switches
 from rekindle.wire.images import INPUTS, OURS, ImageSpec, Step, StepKind, StepSecret
 from rekindle.wire.volumes import VolumeMount
 
@@ -244,12 +244,7 @@ def checked_volumes(
 
 def forces_all() -> bool:
     """Whether the environment asks for every step to be built anew. Raises InvalidError."""
-    text = os.environ.get(FORCE_VARIABLE, "")
-    if text.lower() in ("", "0", "no", "false", "off"):
-        return False
-    if text.lower() in ("1", "yes", "true", "on"):
-        return True
-    raise InvalidError(f"{FORCE_VARIABLE}={text!r} must be 1, or 0 for no")
+    return switches.is_on(FORCE_VARIABLE, unset=False)
 
 
 def refuse_place(what: str, target: str, *, copied: bool) -> None:

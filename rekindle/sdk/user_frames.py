@@ -14,6 +14,7 @@ from types import FunctionType, TracebackType
 from typing import Any, TypeVar, cast
 
 from rekindle.exception import Error, InvalidError, of_the_program
+from rekindle.wire import switches
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = os.path.dirname(os.__file__) + os.sep
@@ -65,7 +66,7 @@ def passing(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            if not _everything():
+            if not switches.asks_for_tracebacks():
                 _trim(error, set())
             raise
 
@@ -118,16 +119,12 @@ def only(
     """
     if called is not None and type(error) in _OF_ARGUMENTS:
         _check(error, called, args, kwargs or {})
-    if _everything():
+    if switches.asks_for_tracebacks():
         return
     from rekindle.wire.exceptions import remote_traceback
 
     if _is_of_the_program(error) or remote_traceback(error) is not None:
         _trim(error, set())
-
-
-def _everything() -> bool:
-    return os.environ.get("REKINDLE_TRACEBACK", "") not in ("", "0")
 
 
 def _check(

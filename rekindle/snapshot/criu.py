@@ -37,6 +37,8 @@ FEATURES_OF_A_USER = (
     "--feature",
     "clone3_set_tid",
 )
+#: Names the one to use.
+VARIABLE = "REKINDLE_CRIU"
 _REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
 
 
@@ -82,7 +84,7 @@ def find() -> Criu:
     Raises CriuNotFoundError, naming what was looked at and why it does not do.
     """
     return _find(
-        os.environ.get("REKINDLE_CRIU"), str(default_prefix()), os.environ.get("PATH", os.defpath)
+        os.environ.get(VARIABLE), str(default_prefix()), os.environ.get("PATH", os.defpath)
     )
 
 

@@ -20,6 +20,7 @@ from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
 from rekindle.snapshot.mapped import imagefile
 from rekindle.snapshot.mapped.areas import NotMappableError
 from rekindle.snapshot.mapped.rewrite import rewrite
+from rekindle.wire import switches
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _map(
             target_at=seen_at / MAPPED,
             libraries_at=Path("/") if in_root is None else in_root.root,
             memory=libraries,
-            map_huge_pages=_map_huge_pages(),
+            map_huge_pages=map_huge_pages(),
         )
         if done.areas:
             what = dataclasses.asdict(done) | {"page_files_at": str(page_files_at)}
@@ -133,13 +134,15 @@ def _describe(directory: Path, but: Collection[str] = ()) -> dict[str, ImageFile
     }
 
 
-def _map_huge_pages() -> bool:
+def map_huge_pages() -> bool:
     """Whether areas whose owner asked for huge pages are mapped all the same (the default).
 
     NumPy asks for each array of 4 MiB and more, so weights would be copied at every start for a
     hint that few know they gave. ``REKINDLE_MAP_HUGE_PAGES=0`` follows it.
+
+    Raises InvalidError for what is neither yes nor no.
     """
-    return os.environ.get("REKINDLE_MAP_HUGE_PAGES", "1") != "0"
+    return switches.is_on("REKINDLE_MAP_HUGE_PAGES", unset=True)
 
 
 def _forget_sizes_of_written(images: Path) -> None:

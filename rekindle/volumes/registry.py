@@ -36,6 +36,11 @@ _DRAFT = ".draft-"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
+def url_of_all() -> str:
+    """``$REKINDLE_VOLUMES_URL``."""
+    return os.environ.get(URL_VARIABLE, "").strip()
+
+
 @dataclass(frozen=True)
 class VolumeRecord:
     """One volume."""
@@ -62,8 +67,7 @@ class Registry:
     @classmethod
     def default(cls) -> Registry:
         """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory."""
-        named = os.environ.get(VARIABLE)
-        return cls(Path(named).absolute() if named else paths.home() / "volumes")
+        return cls(paths.named(VARIABLE) or paths.home() / "volumes")
 
     def find(self, name: str, environment: str) -> VolumeRecord:
         """Raises NotFoundError with the nearest name, InvalidError for what cannot be one."""
@@ -204,7 +208,7 @@ class Registry:
         return self.root / environment / name
 
     def _url_of(self, name: str, environment: str) -> str:
-        base = os.environ.get(URL_VARIABLE, "").rstrip("/")
+        base = url_of_all().rstrip("/")
         return f"{base}/{environment}/{name}" if base else ""
 
     @contextlib.contextmanager

@@ -14,6 +14,8 @@ import sys
 import time
 from types import TracebackType
 
+from rekindle.exception import InvalidError
+
 _PLAIN = re.compile(r"^[\w./:@+,%-]+$")
 #: Keys that every line has; a field of the same name gets an underscore behind it.
 _OWN = frozenset({"ts", "level", "component", "event"})
@@ -81,6 +83,14 @@ def configure(component: str) -> None:
         if value not in known:
             fields = kv(name=name, value=value, known=", ".join(known), used=used)
             logging.getLogger(__name__).warning("unknown setting", extra=fields)
+
+
+def check_settings() -> None:
+    """Raises InvalidError for a ``REKINDLE_LOG_FORMAT`` or ``REKINDLE_LOG_LEVEL`` that is none."""
+    for name, known in (("REKINDLE_LOG_FORMAT", FORMATS), ("REKINDLE_LOG_LEVEL", LEVELS)):
+        value = os.environ.get(name, "")
+        if value and value.lower() not in known:
+            raise InvalidError(f"{name}={value!r} must be one of {', '.join(known)}")
 
 
 def last_words(component: str, event: str, error: BaseException) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.cli.up import check_store
+from rekindle.exception import InvalidError
 from tests.sdk.local.test_session import left_over
 from tests.sdk.local.test_supervisor import until
 
@@ -96,7 +98,10 @@ def test_in_the_foreground_it_is_one_process_that_sigterm_ends(home: Path) -> No
 
 
 def test_a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_told_of(home: Path) -> None:
-    for url in ("s3://", "nosuch://x", "not/absolute", "s3:/bucket", "memory://x"):
+    for url in (
+        *("s3://", "nosuch://x", "not/absolute", "s3:/bucket", "memory://x", "file:/x"),
+        *("simplecache::file:///x", "simplecache::memory://", "local:///x"),
+    ):
         refused = rekindle(home, "up", REKINDLE_STORE_URL=url)
         assert refused.returncode == 1 and url in refused.stderr
     assert not (home / "daemon").exists(), "nothing was started"
@@ -119,6 +124,66 @@ def test_a_store_that_keeps_nothing_is_told_of(capsys: pytest.CaptureFixture[str
     check_store("file:///proc/no-store")  # it has nothing, as one has that is new
     said = capsys.readouterr().err
     assert "Nothing of this node is shared for now" in said and "/proc/no-store" in said
+
+
+def test_a_folder_that_is_hardly_meant_is_not_made_a_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").touch()
+    for place, said in (
+        (tmp_path / "photos", "a folder of other things (one.jpg)"),
+        (tmp_path / "photos" / "one.jpg", "is no folder"),
+        (tmp_path / "mispelt" / "store", f"is in {tmp_path}/mispelt, which is not there"),
+    ):
+        with pytest.raises(InvalidError, match=re.escape(said)):
+            check_store(place.as_uri())
+    assert [one.name for one in (tmp_path / "photos").iterdir()] == ["one.jpg"]
+    assert not (tmp_path / "mispelt").exists()
+    for said in (f"The store {tmp_path.as_uri()}/new is new: nothing is in it yet.\n", ""):
+        check_store((tmp_path / "new").as_uri())
+        assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        # Of programs.
+        ("LINGER", "soon", "say 10m, 90s, 2h or 0"),
+        ("CONNECT_TIMEOUT_S", "nan", "must be seconds, 0 or more"),
+        ("FORCE_BUILD", "maybe", "must be 1, or 0 for no"),
+        ("TRACEBACK", "maybe", "must be 1, or 0 for no"),
+        ("ENVIRONMENT", "a b", "ASCII letters, digits"),
+        # Of the supervisor.
+        ("QUICK_DEATH_S", "x", "is no number of seconds"),
+        ("LOG_FORMAT", "xml", "must be one of kv, json"),
+        ("LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
+        # Of the controller.
+        ("REAP_S", "nan", "is not a positive number"),
+        ("REDIS_URL", "http://x", "write redis://HOST:PORT"),
+        ("DIRECT_OBJECTS", "maybe", "must be 1, or 0 for no"),
+        ("SECRETS_KEY_FILE", "/dev/null", "is no file"),
+        ("BLOB_URL", "file:/x", "write file:///where/it/is"),
+        ("BLOB_URL", "/dev/null/x", "is in /dev/null, which is no folder"),
+        # Of the agent.
+        ("MAX_RUNNERS", "9" * 20, "must be a number, from 1 to 1000000"),
+        ("IMAGES", "here", "must be an absolute path"),
+        ("VOLUMES_URL", "simplecache::memory://", "name a folder"),
+    ],
+)
+def test_a_setting_that_is_none_ends_up_at_once_and_it_is_said_what_is_allowed(
+    home: Path, variable: str, value: str, allowed: str
+) -> None:
+    up = rekindle(home, "up", **{f"REKINDLE_{variable}": value})
+    assert (up.returncode, up.stdout) == (1, "")
+    first, kind = up.stderr.splitlines()
+    assert value in first and allowed in first, up.stderr
+    assert kind.startswith("InvalidError;")
+
+
+def test_programs_that_are_led_elsewhere_are_told_of(home: Path) -> None:
+    up = rekindle(home, "up", REKINDLE_DIR="/no/such")
+    assert up.returncode == 0 and "while REKINDLE_DIR=/no/such names another: unset" in up.stderr
 
 
 def test_who_only_looks_makes_no_home(home: Path) -> None:

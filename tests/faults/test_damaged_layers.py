@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.blobs import transfer
 from rekindle.blobs.store import BlobStore, Ref, open_store
 from tests import images
 from tests.blobs.machine import needs_fuse
@@ -133,3 +134,23 @@ def test_layers_that_are_damaged_before_anything_runs_in_them_are_built_by_the_s
             )
     finally:
         first.rekindle("down", **second)
+
+
+def test_who_meets_damage_mends_it_though_its_instance_ends_with_it(
+    first: Home, tmp_path: Path
+) -> None:
+    shutil.copytree(first.root / "store", tmp_path / "store")
+    store = open_store((tmp_path / "store").as_uri())
+    damaged = _damage(store, tmp_path / "store", slice(0, None))
+    second = {
+        "REKINDLE_HOME": str(tmp_path / "home"),
+        "REKINDLE_IMAGES": str(tmp_path / "images"),
+        "REKINDLE_STORE_URL": store.url,
+    }
+    ended = first.run(first.scripts / "script.py", **second)  # of an instance of its own
+    assert ended.out.splitlines()[-2:] == ["1", "True"]
+    for ref in damaged:
+        mended = store.ref("layers", ref.name)
+        assert mended is not None and mended.blobs != ref.blobs
+        for blob in mended.blobs:
+            transfer.fetch(store, blob, tmp_path / blob)

@@ -169,6 +169,10 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
         (lambda: Image.host().pip_install("a"), "are read-only"),
         (lambda: Image.host().add_local_dir(".", "/x"), "are read-only"),
         (lambda: Image.from_registry(""), "name an image"),
+        (lambda: Image.from_registry("a b"), "is no name of an image: write NAME"),
+        (lambda: Image.from_registry("UPPER/x"), "in small letters"),
+        (lambda: Image.from_registry("https://x/y"), "https is no source of images here"),
+        (lambda: Image.from_registry("docker-daemon:x"), "docker-daemon is no source of images"),
         (
             lambda: _base().add_local_dir(".", "/x").run_commands("ls"),
             "put it first, or give that one copy=True",
@@ -207,6 +211,40 @@ def test_apt_takes_no_option_of_pip() -> None:
 def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"unexpected keyword.*did you mean 'index_url'"):
         _base().pip_install("a", indx_url="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *(
+            "debian",
+            "python:3.13-slim",
+            "docker://python",
+            "me/x:1",
+            "localhost/x",
+            "localhost:5000/x",
+        ),
+        *("ghcr.io/me/x__y.z:Tag_1", "Host.example:5000/a/b-c", "registry:5000/x", "http:3"),
+        *("10.0.0.1:5000/x", "[::1]:5000/x:2", "quay.io/x@sha256:" + "0" * 64),
+    ],
+)
+def test_what_docker_takes_for_an_image_is_one_here(tag: str) -> None:
+    (step,) = Image.from_registry(tag).spec().steps
+    assert step.arguments["image"] == f"docker://{tag.removeprefix('docker://')}"
+
+
+def test_what_is_no_saved_image_is_refused_when_the_app_is_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for kind, place, said in (
+        ("oci", "", "is no folder of an image: it has no index.json"),
+        ("dir", "", "is no folder of an image: it has no manifest.json"),
+        ("oci", "file", "it has no index.json"),
+        ("docker-archive", "", "is no file: a folder is oci:FOLDER or dir:FOLDER"),
+        ("oci-archive", "none", "there is no"),
+    ):
+        image = Image.from_registry(f"{kind}:{tmp_path / place}")
+        with pytest.raises(InvalidError, match=said):
+            image.spec()
 
 
 # ---- local files -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rekindle import paths
-from rekindle.exception import ServiceError, SetupError
+from rekindle.exception import InvalidError, ServiceError, SetupError
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -26,9 +26,18 @@ VARIABLE = "REKINDLE_SECRETS_KEY_FILE"
 
 
 def default_key_file() -> Path:
-    """``$REKINDLE_SECRETS_KEY_FILE``, else ``secrets.key`` in rekindle's own directory."""
-    named = os.environ.get(VARIABLE)
-    return Path(named).absolute() if named else paths.home() / "secrets.key"
+    """``$REKINDLE_SECRETS_KEY_FILE``, else ``secrets.key`` in rekindle's own directory.
+
+    Raises InvalidError for what can be no file.
+    """
+    named = paths.named(VARIABLE)
+    if named is not None and not named.parent.is_dir():
+        raise InvalidError(f"{VARIABLE}={named} is in a folder that is not there: make that folder")
+    if named is not None and named.exists() and not named.is_file():
+        raise InvalidError(
+            f"{VARIABLE}={named} is no file: name one, which is made where it is not"
+        )
+    return named or paths.home() / "secrets.key"
 
 
 @dataclass(eq=False)

@@ -21,7 +21,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from rekindle.exception import ServiceError
+from rekindle.exception import InvalidError, ServiceError
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -68,22 +68,31 @@ class RedisLink:
     def __init__(
         self, url: str, patience_s: float, on_return: Callable[[], None] = lambda: None
     ) -> None:
-        """``on_return`` is called, in the loop, when the server answers again after it was away."""
+        """``on_return`` is called, in the loop, when the server answers again after it was away.
+
+        Raises InvalidError for a URL that is none.
+        """
         #: The URL without its password, for messages.
         self.shown_url = _without_password(url)
         self._patience_s = patience_s
         self._lost = False
         self._closing = False
         self._on_return = on_return
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=32,
-            timeout=None,
-            socket_timeout=30,
-            socket_connect_timeout=5,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=32,
+                timeout=None,
+                socket_timeout=30,
+                socket_connect_timeout=5,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        except ValueError as error:
+            raise InvalidError(
+                f"the Redis {self.shown_url!r} cannot be used ({error}): write redis://HOST:PORT, "
+                f"rediss://HOST:PORT or unix:///path/of/a/socket"
+            ) from error
         self._redis: Redis = Redis(connection_pool=pool)
 
     @property

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import psutil
 
-from rekindle import paths
+from rekindle import filesystems, paths
 from rekindle.blobs import waiting
 from rekindle.exception import InvalidError
-from rekindle.snapshot import budget
+from rekindle.gpu_restore.driver import RECORDING
+from rekindle.runtime.images import driver
+from rekindle.snapshot import budget, criu, seal
+from rekindle.volumes import registry as volumes
 from rekindle.wire.calldepth import max_depth
+
+#: Of a node: each is a process at least, of which Linux has four million.
+MOST_RUNNERS = 1_000_000
 
 
 def default_max_runners() -> int:
@@ -24,8 +30,10 @@ def default_max_runners() -> int:
     text = os.environ.get("REKINDLE_MAX_RUNNERS", "")
     if not text:
         return max(8, 4 * (os.cpu_count() or 1))
-    if not text.isdecimal() or int(text) == 0:
-        raise InvalidError(f"REKINDLE_MAX_RUNNERS={text!r} must be a number, 1 or more")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_RUNNERS:
+        raise InvalidError(
+            f"REKINDLE_MAX_RUNNERS={text!r} must be a number, from 1 to {MOST_RUNNERS}"
+        )
     return int(text)
 
 
@@ -35,9 +43,11 @@ def max_waiting_runners() -> int:
     """
     text = os.environ.get("REKINDLE_MAX_WAITING_RUNNERS", "")
     if not text:
-        return 16 * default_max_runners()
-    if not text.isdecimal():
-        raise InvalidError(f"REKINDLE_MAX_WAITING_RUNNERS={text!r} must be a number, 0 or more")
+        return min(MOST_RUNNERS, 16 * default_max_runners())
+    if not text.isdecimal() or int(text) > MOST_RUNNERS:
+        raise InvalidError(
+            f"REKINDLE_MAX_WAITING_RUNNERS={text!r} must be a number, from 0 to {MOST_RUNNERS}"
+        )
     return int(text)
 
 
@@ -155,6 +165,15 @@ class AgentSettings:
     max_templates: int = 16
 
     def __post_init__(self) -> None:
-        """Raises InvalidError for a budget that is none, before anything is over it."""
+        """Raises InvalidError for what is looked up later only, before anybody depends on it."""
         for variable in _BUDGETS:
             budget.asked(variable)
+        seal.map_huge_pages()
+        filesystems.check_shared(self.store_url, "REKINDLE_STORE_URL:")
+        filesystems.check_shared(volumes.url_of_all(), f"{volumes.URL_VARIABLE}:")
+        for variable in (paths.IMAGES, volumes.VARIABLE):
+            paths.named(variable)
+        for variable in (criu.VARIABLE, RECORDING):
+            if (place := paths.named(variable)) is not None and not place.exists():
+                raise InvalidError(f"{variable}={place} is not there")
+        driver.check()

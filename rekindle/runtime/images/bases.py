@@ -13,6 +13,7 @@ from rekindle.debian import mmdebstrap
 from rekindle.exception import ImageError, SetupError
 from rekindle.runtime.images import sandbox, tools
 from rekindle.runtime.images.layer import Settings
+from rekindle.runtime.images.registry_errors import what_to_do
 from rekindle.runtime.images.sandbox import Say
 from rekindle.runtime.images.store import Draft
 from rekindle.wire.images import DEBIAN_SUITES, INPUTS, Step
@@ -56,7 +57,17 @@ def oci(step: Step, draft: Draft, store: Path, say: Say, archive: Path | None) -
     # Which images to trust is the user's choice, who names one; the store verifies its hashes.
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
     argv = [*skopeo, f"--policy={policy}", f"--tmpdir={draft.scratch}", "copy", "--quiet"]
-    _run([*argv, image, f"oci:{layout}:image"], draft, say, step)
+    said: list[str] = []
+
+    def heard(line: str) -> None:
+        said.append(line)
+        say(line)
+
+    try:
+        _run([*argv, image, f"oci:{layout}:image"], draft, heard, step)
+    except ImageError as error:
+        to_do = what_to_do(image, "\n".join(said))
+        raise ImageError(f"{error}{to_do}") from error
     _run([*umoci, "unpack", "--image", f"{layout}:image", str(bundle)], draft, say, step)
     draft.root.rmdir()
     os.rename(bundle / "rootfs", draft.root)

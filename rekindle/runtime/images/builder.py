@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError, LayerLostError
-from rekindle.runtime.images import bases, collecting, places, sharing, steps
+from rekindle.runtime.images import bases, collecting, places, sharing, steps, tools
 from rekindle.runtime.images.built import BuiltImage, identity
 from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
@@ -126,10 +126,13 @@ class _Chain:
     settings: Settings = field(default_factory=Settings)
     #: Whether a layer was built, or came from the store.
     made: bool = False
+    #: The steps that come after the one that is just looked at.
+    left: Sequence[Step] = ()
 
     def build(self, spec: ImageSpec) -> BuiltImage:
         mounts: list[LocalFiles] = []
-        for step, name in zip(spec.steps, names(spec.steps), strict=True):
+        for at, (step, name) in enumerate(zip(spec.steps, names(spec.steps), strict=True), 1):
+            self.left = spec.steps[at:]
             if step.kind is StepKind.SETTINGS:
                 self.settings = self.settings.after(step)
                 if "workdir" in step.arguments:
@@ -229,6 +232,10 @@ class _Chain:
             return self._build(step, name, parent)
 
     def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
+        for (
+            one
+        ) in self.left:  # they will be built, too: what they lack is said before minutes go by
+            tools.check(one.tools)
         if step.kind is StepKind.COPY:
             into = step.arguments.get("into", "")
             places.check_copies(step.title, self._files_of(step), into, self._lowers())

@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.linux.whole_directory import whole_directory
 
@@ -76,6 +77,12 @@ def _put(path: Path, place: Path) -> None:
         os.link(path, place)
         return
     shutil.copy2(path, place)
+
+
+def check() -> None:
+    """Raises InvalidError where ``$REKINDLE_DRIVER_DIR`` names a directory without a driver."""
+    if paths.named(VARIABLE) is not None:
+        _found()
 
 
 def _found() -> tuple[Path, Path | None] | None:

@@ -30,15 +30,34 @@ made = type(function(*args, **kwargs)).__name__
 if made in ("generator", "coroutine", "async_generator"):
     sys.exit("it returned a " + made + ", of which nothing ran; give a function that runs it")
 """
+#: What to do about a module that is missing, after the traceback that says which.
+_EXPLAIN = f"""
+import os, sys, traceback, zipfile
+def explain(kind, error, trace):
+    traceback.print_exception(kind, error, trace)
+    if not issubclass(kind, ModuleNotFoundError) or not error.name:
+        return
+    top = error.name.partition(".")[0]
+    copied = "add_local_python_source(" + repr(top) + ", copy=True) before this step"
+    local = []
+    if os.path.exists({SOURCE_FILE!r}):
+        with zipfile.ZipFile({SOURCE_FILE!r}) as modules:
+            local = [name.partition("/")[0] for name in modules.namelist()]
+    if top in local or top + ".py" in local:
+        said = top + " is a module of the program, which the image lacks: " + copied
+    else:
+        said = "the image lacks " + top + ": install it in a step before; a local module: " + copied
+    sys.stderr.write(said + "\\n")
+sys.excepthook = explain
+"""
 #: Calls a function that was pickled with its arguments, by the cloudpickle that pickled it.
 _CALL = f"""
-import pickle, sys
+{_EXPLAIN}
+import pickle
 sys.path.insert(0, {_PACKAGES!r})
 with open(sys.argv[1], "rb") as file:
     function, args, kwargs = pickle.load(file)
 {_RUN}"""
-
-
 #: The same for another Python than the program's: imported by name from the program's modules.
 _CALL_BY_NAME = f"""
 import importlib, operator, pickle, sys, traceback

@@ -122,6 +122,10 @@ class LayerStore:
         except OSError:
             return False
 
+    def knows_damage(self, name: str) -> bool:
+        """Whether a store has lost or damaged a layer, and nothing else in its place yet."""
+        return (self.root / _DAMAGED / name).exists()
+
     def is_mended(self, name: str) -> None:
         """What the store has of a layer was put there anew."""
         (self.root / _DAMAGED / name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rekindle.debian import mmdebstrap
@@ -57,6 +57,13 @@ def find(name: str, store: Path, say: Callable[[str], None]) -> Path:
             f"the image needs {name}, which is not on PATH where layers are built; there: {how}"
         )
     return Path(found).resolve()
+
+
+def check(names: Sequence[str]) -> None:
+    """Raises ImageError for a program that is missing and that nothing here fetches."""
+    for name in names:
+        if name in _HOW:
+            find(name, Path(), lambda _: None)
 
 
 def find_uv(store: Path, say: Callable[[str], None]) -> Path:

@@ -32,7 +32,7 @@ from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
-from rekindle.wire.ready import REFUSED, REFUSED_STATUS
+from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
 
 log = logging.getLogger("rekindle.supervisor")
 
@@ -361,12 +361,14 @@ def main(argv: list[str] | None = None) -> int:
     logs.configure("supervisor")
     try:
         instance.prepare(directory)
+        logs.check_settings()
         quick_s = _quick_death_s()
         lock = instance.claim(directory)
     except (Error, OSError) as error:
-        sys.stdout.write(f"failed: {error}\n")
+        kind = f"{REFUSED}{INVALID}" if isinstance(error, InvalidError) else "failed: "
+        sys.stdout.write(f"{kind}{error}\n")
         if users is not None:
-            users.say(f"failed: {error}")
+            users.say(f"{kind}{error}")
             list(users.accept())
         return 1
     supervisor = Supervisor(directory, services(directory), parent_pid, sys.stdout, quick_s, users)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rekindle.exception import InvalidError
@@ -22,3 +24,28 @@ def test_what_is_no_size_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("REKINDLE_LAZY_BYTES", "some")
     with pytest.raises(InvalidError, match="REKINDLE_LAZY_BYTES: 'some' is no size"):
         settings.lazy_bytes()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("MAX_WAITING_RUNNERS", "-1", "from 0 to"),
+        ("MEMORY_BUDGET_BYTES", "5G", "not a positive number of bytes"),
+        ("SNAPSHOT_BUDGET_BYTES", "x", "is no size"),
+        ("MAP_HUGE_PAGES", "maybe", "must be 1, or 0 for no"),
+        ("STORE_URL", "simplecache::memory://", "is a chain"),
+        ("VOLUMES_URL", "nosuch://x", "Protocol not known: nosuch; name a folder"),
+        ("VOLUMES", "here", "must be an absolute path"),
+        ("VOLUMES", "/dev/null/x", "is in /dev/null, which is no folder"),
+        ("IMAGES", "/dev/null/x", "is in /dev/null, which is no folder"),
+        ("CRIU", "/no/such", "is not there"),
+        ("NVML_RECORDING", "/no/such", "is not there"),
+        ("DRIVER_DIR", "/no/such", "there is no libcuda.so.1 in it"),
+    ],
+)
+def test_what_is_looked_up_later_only_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"REKINDLE_{variable}", value)
+    with pytest.raises(InvalidError, match=f"REKINDLE_{variable}.*{allowed}"):
+        settings.AgentSettings(tmp_path)

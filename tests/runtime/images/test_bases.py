@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.store import LayerStore
 from rekindle.wire.images import names
 from tests.images import BUILDS
+from tests.runtime.images.registry import serving
 
 pytestmark = [*BUILDS, pytest.mark.soak]
 
@@ -66,6 +68,37 @@ def test_what_docker_saved_is_a_base_with_its_settings_and_without_what_it_remov
     assert (layer.settings.workdir, layer.settings.entrypoint) == ("/srv", ("run",))
     found = {file.name for file in (store.place(name) / "etc").iterdir()}
     assert found == {"a", "c"}
+
+
+def test_an_image_is_the_same_from_a_folder_an_archive_and_a_registry_which_may_be_without_tls(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not all(tools.has(store.root, name) for name in tools.OCI):
+        tools.fetch_oci(store.root, lambda *_: None)
+    saved = _saved(tmp_path / "saved.tar", [_layer({"etc/a": b"a"})], {"WorkingDir": "/srv"})
+    (tmp_path / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    skopeo = [*tools.find_oci(store.root, "skopeo"), f"--policy={tmp_path}/policy.json", "copy"]
+    kinds = [f"oci:{tmp_path}/layout:1", f"oci-archive:{tmp_path}/archive", f"dir:{tmp_path}/dir"]
+    for to in kinds:
+        subprocess.run([*skopeo, "--quiet", f"docker-archive:{saved}", to], check=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / ".config" / "containers").mkdir(parents=True)
+    with serving(tmp_path / "layout") as tag:
+        with pytest.raises(ImageError, match=r"the registry has no TLS: .*registries\.conf"):
+            ensure(Image.from_registry(tag).spec(), store=store)
+        (tmp_path / "home" / ".config" / "containers" / "registries.conf").write_text(
+            f'[[registry]]\nlocation = "{tag.partition("/")[0]}"\ninsecure = true\n'
+        )
+        for one in (*kinds, tag):
+            image = Image.from_registry(one)
+            with pytest.raises(ImageError, match="the image has no Python"):
+                ensure(image.spec(), store=store)
+            (name,) = names(image.spec().steps)
+            layer = store.get(name)
+            assert layer is not None and layer.settings.workdir == "/srv"
+            assert (store.place(name) / "etc" / "a").read_text() == "a"
+    with pytest.raises(ImageError, match=r"cannot be reached from here: .*oci-archive:FILE"):
+        ensure(Image.from_registry(tag, force_build=True).spec(), store=store)
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.13"])

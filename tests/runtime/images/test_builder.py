@@ -330,3 +330,13 @@ def test_variables_and_local_files_name_an_image_and_build_nothing(
     edited = build(base().add_local_file(file, "/file"), store)[0]
     assert len({one.name for one in (plain, with_variable, shown, edited)}) == 4
     assert plain.lowers == with_variable.lowers == shown.lowers == edited.lowers
+
+
+def test_a_program_that_a_later_step_lacks_is_said_before_the_base_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = Said()
+    with pytest.raises(ImageError, match="needs micromamba, which is not on PATH"):
+        ensure(Image.micromamba("3.13").spec(), store=LayerStore(tmp_path / "images"), watch=said)
+    assert said.lines == []

@@ -87,6 +87,31 @@ def test_steps_import_local_modules_that_were_copied_before(
         assert dict(built.env)["PYTHONPATH"] == "/opt/own"
 
 
+def test_a_module_that_the_image_lacks_is_named_with_what_brings_it_there(
+    store: LayerStore, own_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_a_helper.py").write_text("WORD = 1\n")
+    (tmp_path / "of_the_unlucky.py").write_text(
+        "import of_a_helper\n"
+        "def local():\n    import of_a_helper\n"
+        "def mentions():\n    return of_a_helper.WORD\n"
+        "def other():\n    import no_such_package.part\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_the_unlucky  # type: ignore[import-not-found]
+
+    copied = r"add_local_python_source\('{}', copy=True\) before this step"
+    for function in (of_the_unlucky.local, of_the_unlucky.mentions):
+        said = f"of_a_helper is a module of the program.*{copied.format('of_a_helper')}"
+        with pytest.raises(ImageBuildError, match=said):
+            build(own_python.run_function(function), store)
+    said = (
+        f"lacks no_such_package: install it in a step before; .*{copied.format('no_such_package')}"
+    )
+    with pytest.raises(ImageBuildError, match=said):
+        build(own_python.run_function(of_the_unlucky.other), store)
+
+
 def test_a_function_that_turns_out_to_be_a_generator_makes_no_layer(
     store: LayerStore, own_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +195,6 @@ def test_a_function_of_another_python_is_imported_in_the_image(
     if sys.version_info[:2] != (3, 13):
         with pytest.raises(ImageBuildError, match="no import finds this function"):
             build(base().run_function(of_a_program.within()), store)
-        by_value = base().run_function(of_a_program.write, kwargs={"text": lambda: 1})
+        by_value = base().run_function(of_a_program.write, args=[place], kwargs={"text": lambda: 1})
         with pytest.raises(ImageBuildError, match=r"code of Python 3\.\d+, and this is Python 3"):
             build(by_value, store)

@@ -30,6 +30,7 @@ from rekindle.exception import (
 )
 from rekindle.runtime.agent.starts import layer_users
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
+from rekindle.runtime.agent.starts.stored_snapshots import MEND_S
 from rekindle.runtime.images import collecting, sharing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
@@ -67,6 +68,8 @@ class StoredLayers:
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Nor is what the store has damaged put there anew any longer.
+    _cut: bool = False
     _watching: bool = False
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
@@ -252,7 +255,10 @@ class StoredLayers:
         async with self._pushing:
             for name in names:
                 layer = await asyncio.to_thread(LayerStore().get, name)
-                if layer is None or (name, layer.build) in self._pushed or self._closing.is_set():
+                if layer is None or (name, layer.build) in self._pushed:
+                    continue
+                mends = LayerStore().knows_damage(name)
+                if self._closing.is_set() and not mends:
                     continue
                 began = time.monotonic()
                 try:
@@ -260,7 +266,7 @@ class StoredLayers:
                         functools.partial(
                             sharing.push,
                             *(self.blobs, LayerStore(), name, self.scratch / "packing"),
-                            stopped=self._closing.is_set,
+                            stopped=(lambda: self._cut) if mends else self._closing.is_set,
                         )
                     )
                 except (BlobError, SetupError, OSError) as error:
@@ -279,9 +285,14 @@ class StoredLayers:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is on its way, in either direction; lazy files are closed by then."""
+        """Give up what is on its way, in either direction; lazy files are closed by then.
+
+        What is to take the place of damage in the store may still be put there.
+        """
         self._closing.set()
         if self._tasks:
+            await asyncio.wait(self._tasks, timeout=MEND_S)
+            self._cut = True
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from rekindle.exception import (
     SnapshotError,
     SnapshotInvalidError,
 )
+from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
 from rekindle.snapshot import carried, draft, use, workingset
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot, SnapshotStore
@@ -48,6 +49,8 @@ KIND = "snapshots"
 #: In the agent's directory: where lazy files are seen.
 MOUNT = "blobs"
 _BUNDLE = "bundle.tar"
+#: At the end of a node: the store's damage is mended for so long.
+MEND_S = 5.0
 #: How often it is looked whether what has arrived is still used from where it was on its way.
 _STILL_WANTED_S = 5.0
 
@@ -68,6 +71,8 @@ class Arriving:
 
     snapshot: Snapshot
     blobs: dict[str, str]
+    #: All that the store names for it.
+    named: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -82,14 +87,20 @@ class StoredSnapshots:
     why_whole: str
     #: By the directory of the snapshot.
     arriving: dict[Path, Arriving] = field(default_factory=dict)
-    #: Keys of what the store has, as far as is known, and of what it has no longer whole.
+    #: Keys of what the store has, as far as is known.
     _known: set[str] = field(default_factory=set)
-    _broken: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _finding: dict[str, threading.Lock] = field(default_factory=dict)
     _closed: bool = False
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Nor is what the store has damaged put there anew any longer.
+    _cut: bool = False
+
+    @property
+    def broken(self) -> BrokenSnapshots:
+        """What of the store is of no use."""
+        return BrokenSnapshots(self.snapshots.root)
 
     @classmethod
     def open(
@@ -133,6 +144,7 @@ class StoredSnapshots:
         # A start waits for this, so it is not asked for long whether there is one.
         quick = BlobStore(self.blobs.objects, Patience(attempts=2))
         with self._finding.setdefault(key, threading.Lock()):
+            ref = None
             try:
                 ref = quick.ref(KIND, key)
                 if ref is None:
@@ -141,7 +153,7 @@ class StoredSnapshots:
                 snapshot = self._bring(ref)
             except (Error, OSError, KeyError) as error:
                 if isinstance(error, BlobNotFoundError | BlobDamagedError | SnapshotInvalidError):
-                    self._broken.add(key)
+                    self._note_broken(key, ref.blobs if ref is not None else ())
                 log.warning("no snapshot from the store", extra=kv(key=key, reason=error))
                 return None
             self._known.add(key)
@@ -184,7 +196,7 @@ class StoredSnapshots:
                 lazy.give_up(blob)
             raise
         snapshot = Snapshot(ref.name, directory, manifest)
-        self.arriving[directory] = Arriving(snapshot, dict(ref.about["files"]))
+        self.arriving[directory] = Arriving(snapshot, dict(ref.about["files"]), ref.blobs)
         return snapshot
 
     def _unbundle(self, ref: Ref, directory: Path) -> Manifest:
@@ -206,9 +218,15 @@ class StoredSnapshots:
         failures = self.lazy.failures
         why = next((failures[blob] for blob in known.blobs.values() if blob in failures), "")
         if why:
-            self._broken.add(known.snapshot.key)
+            self._note_broken(known.snapshot.key, known.named)
             self._known.discard(known.snapshot.key)
         return why
+
+    def _note_broken(self, key: str, blobs: Sequence[str]) -> None:
+        try:
+            self.broken.note(key, blobs)
+        except OSError as error:
+            log.warning("damage not noted", extra=kv(key=key, reason=error))
 
     # ---- arriving ------------------------------------------------------------------------------
 
@@ -285,14 +303,19 @@ class StoredSnapshots:
             return  # removed already
         bundle = self.scratch / f"{snapshot.key}.tar"
         try:
-            there = self.blobs.ref(KIND, snapshot.key) is not None
-            if there and snapshot.key not in self._broken:
+            there = self._there(snapshot.key)
+            mends = there is not None and self.broken.has(snapshot.key, there)
+            if (there is not None or self._closed) and not mends:
                 return
             started = time.monotonic()
             bundle.unlink(missing_ok=True)
             carried.bundle(snapshot, bundle)
             large = carried.large_files(snapshot)
-            pushed = push_apart(self.blobs.url, [*large.values(), bundle], lambda: self._closed)
+            pushed = push_apart(
+                *(self.blobs.url, [*large.values(), bundle]),
+                lambda: self._cut if mends else self._closed,
+                anew=mends,  # its chunks may be those that are damaged there
+            )
             files = {name: one.blob for name, one in zip(large, pushed, strict=False)}
             about: dict[str, Any] = {
                 "files": files,
@@ -302,7 +325,7 @@ class StoredSnapshots:
                 "function": snapshot.manifest.function,
             }
             self.blobs.put_ref(KIND, snapshot.key, [one.blob for one in pushed], about)
-            self._broken.discard(snapshot.key)
+            self.broken.is_mended(snapshot.key)
             log.info(
                 "snapshot pushed",
                 extra=kv(
@@ -315,6 +338,15 @@ class StoredSnapshots:
         finally:
             bundle.unlink(missing_ok=True)
             pin.release()
+
+    def _there(self, key: str) -> tuple[str, ...] | None:
+        """What the store names for a snapshot; nothing, where that cannot be read."""
+        try:
+            ref = self.blobs.ref(KIND, key)
+        except BlobDamagedError:
+            self._note_broken(key, ())
+            return ()
+        return ref.blobs if ref is not None else None
 
     def push_working_set(self, snapshot: Snapshot, found: WorkingSet) -> None:
         """Say in the store what of a snapshot the first calls touch. Blocks; BlobError."""
@@ -333,12 +365,16 @@ class StoredSnapshots:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is on its way, in either direction: both are taken up again."""
+        """Give up what is on its way, in either direction: both are taken up again. What is to take
+        the place of damage in the store may still be put there: who ends may be the only one that
+        met it."""
         self._closed = True
         self._closing.set()
         if self.lazy is not None:
             await asyncio.to_thread(self.lazy.close)  # what waits for it ends with an error
         if self._tasks:
+            await asyncio.wait(self._tasks, timeout=MEND_S)
+            self._cut = True
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from pathlib import Path
 
 import pytest
 
+from rekindle.blobs import transfer
 from rekindle.blobs.lazy import libfuse
 from rekindle.blobs.store import open_store
 from rekindle.exception import SetupError
 from rekindle.runtime.agent.starts import stored_snapshots
+from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
 from tests.blobs.machine import needs_fuse
@@ -120,6 +123,51 @@ def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_sta
         await h.uplink.until(lambda: store.ref("snapshots", key).blobs != ref.blobs)
 
     run(second, scenario, store_url=url, lazy_wait_s=2.0)
+
+
+class Weights(Table):
+    """The same in each process, as what is read from a file: so are the chunks in the store."""
+
+    def load(self) -> None:
+        self.memory = random.Random(1).randbytes(24 * _MIB)
+
+
+@needs_fuse
+def test_what_the_store_has_damaged_is_mended_before_the_node_ends_that_met_it_or_by_its_next_agent(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def make(h: Harness) -> None:
+        weights = h.add(Weights, digest="same", enable_memory_snapshot=True)
+        assert (await h.prepare(weights, "restore")).ok
+        await h.uplink.until(lambda: list(store.refs()))
+
+    store = open_store(url)
+    run(home, make, store_url=url)
+    (ref,) = store.refs()
+    folder = tmp_path / "store" / "chunks"
+    for place in folder.glob("*/*"):
+        place.write_bytes(place.read_bytes()[:-1] + b"?")
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    async def meet(h: Harness) -> None:
+        weights = h.add(Weights, digest="same", enable_memory_snapshot=True)
+        await h.call(weights, "part", 0)
+        assert h.node.context.stored.broken.has(ref.name, ref.blobs)
+
+    async def make_again(h: Harness) -> None:
+        weights = h.add(Weights, digest="same", enable_memory_snapshot=True)
+        h.node.context.stored.find = lambda key: None  # nobody looks there: it is known already
+        assert (await h.prepare(weights, "restore")).ok  # and the node ends at once
+
+    for scenario in (meet, make_again):
+        run(second, scenario, store_url=url, lazy_wait_s=2.0)
+    (mended,) = store.refs()
+    assert mended.blobs != ref.blobs
+    for blob in mended.blobs:
+        transfer.fetch(store, blob, tmp_path / blob)
+    broken = BrokenSnapshots(second / "snapshots")
+    assert not broken.has(ref.name, ref.blobs) and not broken.has(ref.name, mended.blobs)
 
 
 @needs_fuse
