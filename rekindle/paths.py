@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rekindle.exception import SetupError
+from rekindle.exception import InvalidError, SetupError
 
 #: Unix socket paths longer than this do not fit sockaddr_un (108 bytes with the final NUL).
 MAX_SOCKET_PATH = 100
@@ -28,6 +28,16 @@ def fitting_socket(path: Path) -> Path:
             "choose a shorter directory (REKINDLE_HOME)"
         )
     return path
+
+
+def working_directory() -> str:
+    """Where this process is. Raises InvalidError where that was deleted meanwhile."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise InvalidError(
+            "the working directory was deleted: change (cd) into one that is there"
+        ) from None
 
 
 def home_place() -> Path:
