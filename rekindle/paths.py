@@ -32,6 +32,16 @@ def fitting_socket(path: Path) -> Path:
     return path
 
 
+def working_directory() -> str:
+    """Where this process is. Raises InvalidError where that was deleted meanwhile."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise InvalidError(
+            "the working directory was deleted: change (cd) into one that is there"
+        ) from None
+
+
 def home_place() -> Path:
     """Where ``home()`` is, or would be: who only looks makes nothing."""
     return Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()

@@ -13,7 +13,7 @@ from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, environment_option, is_chosen, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import NotFoundError
 from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
@@ -135,7 +135,7 @@ def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
 
 def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
     if sum((bool(ids), every, bool(name))) != 1:
-        raise InvalidError(f"`rekindle inputs dead {what}` takes ids, --function NAME or --all")
+        raise click.UsageError("give ids, --function NAME or --all")
     client = operator.connect()
     chosen = ids or (tuple(letter.id for letter in _letters(client, name)) if name else ())
     if name and not chosen:

@@ -6,6 +6,7 @@ A command is loaded when it is used, so help is quick.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,20 @@ def run(argv: Sequence[str]) -> int:
     return shown(lambda: cli.main(args=list(argv), prog_name="rekindle", standalone_mode=False))
 
 
+#: How click says that something is no number.
+_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?\.")
+
+
+def _no_number(found: re.Match[str]) -> str:
+    return "is no whole number." if found[1] == "integer" else "is no number."
+
+
 def shown(work: Callable[[], Any]) -> int:
     """The exit status of something of click's; what is wrong with how it was used is shown."""
     try:
         value = work()
     except click.ClickException as error:
+        vars(error)["message"] = _NUMBER.sub(_no_number, error.message)
         error.show()
         return error.exit_code
     except click.Abort as abort:

@@ -22,6 +22,8 @@ _DEFAULT_TAIL = 100
 _MAX_TAIL = 20_000
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)")
+#: What leaves lines out.
+_FILTERS = ("since_ns", "until_ns", "function", "call_id", "runner_id", "streams", "search")
 _COLOURS = {"stdout": "", "stderr": "31", "system": "33"}
 
 
@@ -93,12 +95,18 @@ def logs(
     printer = _Printer(timestamps, as_json)
     client = operator.connect()
 
+    if runner_id and not runner_id.startswith("ru-"):
+        raise InvalidError(f"--runner {runner_id!r}: runners are called ru-...")
+
     async def show() -> None:
         async for line in client.logs(request):
             for one in each(line) if timestamps or as_json else (line,):
                 printer.show(one)
 
     operator.ask(show())
+    if not printer.shown:
+        only = " with what is asked for" if any(getattr(request, one) for one in _FILTERS) else ""
+        click.echo(f"{app} has no kept lines{only}.", err=True)
 
 
 def moment(option: str, text: str) -> int:
@@ -121,11 +129,13 @@ class _Printer:
         self._timestamps = timestamps
         self._as_json = as_json
         self._partial = ""  # the runner whose line has no end yet
+        self.shown = False
 
     def show(self, line: pb.LogLine) -> None:
         """Write a line, whole or not, or several."""
         if line.stream == "mark":  # for the program whose direct call it is of
             return
+        self.shown = True
         if self._as_json:
             text = json.dumps(_fields(line), ensure_ascii=False) + "\n"
         else:

@@ -8,6 +8,7 @@ said, once, when the call has ended: what it does is not undone by that.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from rekindle.exception import ServiceError
 from rekindle.sdk import notes
 
+#: How writing to a file fails, of those errors that end a command.
+_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _lost: OSError | None = None
 
 
@@ -57,6 +60,30 @@ def status(before: int) -> int:
             f"what was printed could not all be written to standard output: {_lost.strerror}; "
             f"the call itself has ended; `rekindle logs` shows the last lines of its app"
         ) from None
+    return 1
+
+
+def is_of_it(error: OSError) -> bool:
+    """Whether an error is of writing to standard output."""
+    if reader_went():
+        return isinstance(error, BrokenPipeError)
+    if error.errno not in _LOST or error.filename is not None:
+        return False
+    try:
+        os.write(1, b"\n")  # to look at it; there is no other way
+    except OSError as again:
+        return again.errno == error.errno
+    return False
+
+
+def said(lost: OSError) -> int:
+    """End a command whose output is lost: its exit status. Who reads no more is told nothing."""
+    forget_unwritten()
+    if not isinstance(lost, BrokenPipeError):
+        from rekindle.cli import failure
+
+        text = f"what is printed cannot be written to standard output: {lost.strerror}"
+        failure.show_error(ServiceError(text))
     return 1
 
 

@@ -7,6 +7,7 @@ program waits for its runner; whatever else is given is click's to understand (g
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,14 +26,47 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command line ``argv``; the exit status."""
     signal.signal(signal.SIGTERM, _end)
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_what_is_closed()
     try:
-        return _run(argv)
+        return _written(_run(argv))
     except KeyboardInterrupt as interrupt:
         interrupts.tell(interrupt)
         return INTERRUPTED
     except SystemExit as end:
         interrupts.tell(end)
         raise
+    except OSError as error:
+        return _of_surroundings(error)
+
+
+def _of_surroundings(error: OSError) -> int:
+    """Say that standard output or the working directory is gone. Raises what is neither."""
+    from rekindle import paths
+    from rekindle.cli import failure, lost_output
+
+    if lost_output.is_of_it(error):
+        return lost_output.said(error)
+    if isinstance(error, FileNotFoundError):
+        try:
+            paths.working_directory()
+        except Error as deleted:
+            failure.show_error(deleted)
+            return 1
+    raise error
+
+
+def _written(status: int) -> int:
+    """The exit status, when what was printed is out."""
+    sys.stdout.flush()
+    return status
+
+
+def _open_what_is_closed() -> None:
+    """``rekindle ... >&-``: no file that is opened later is to take its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for the whole run
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -42,13 +76,6 @@ def _run(argv: Sequence[str]) -> int:
         from rekindle.cli import group
 
         return group.run(argv)
-    except BrokenPipeError:
-        from rekindle.cli import lost_output
-
-        if not lost_output.reader_went():
-            raise  # it was another pipe
-        lost_output.forget_unwritten()
-        return 1
     except Error as error:
         from rekindle.cli import failure, wording
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from rekindle import paths
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.program import main_module
@@ -42,7 +43,7 @@ def load(reference: str, *, is_module: bool = False) -> Loaded:
     Raises InvalidError and NotFoundError, and what the program raises.
     """
     where, name = _halves(reference)
-    _check_working_directory()
+    paths.working_directory()  # programs run in it, and runners too
     if is_module:
         return Loaded(_load_module(where), where, name)
     if is_stdin(reference):
@@ -57,16 +58,6 @@ def main_of(loaded: Loaded) -> Loaded | None:
     if not hasattr(loaded.module, "__path__") or importlib.util.find_spec(name) is None:
         return None
     return Loaded(_load_module(name), loaded.where, loaded.name)
-
-
-def _check_working_directory() -> None:
-    """Programs run in it, and runners too."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise InvalidError(
-            "the working directory was deleted: change (cd) into one that is there"
-        ) from None
 
 
 def is_stdin(reference: str) -> bool:
@@ -181,7 +172,7 @@ def _load_module(name: str) -> ModuleType:
         raise InvalidError(f"-m {name}: write two colons, {name.replace(':', '::', 1)}")
     if not all(part.isidentifier() for part in name.split(".")):
         raise InvalidError(f"-m {name!r} is no module: write one as in package.module")
-    here = os.getcwd()
+    here = paths.working_directory()
     if here not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -11,7 +11,7 @@ from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
 from rekindle.cli.options import confirm, environment_option, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
-from rekindle.exception import NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 
@@ -113,6 +113,8 @@ def state_of(info: pb.CallInfo) -> str:
 @yes_option
 def cancel(call_id: str, terminate_containers: bool, yes: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
+    if not call_id.startswith("fc-"):
+        raise InvalidError(f"{call_id!r} is not a call id: these start with 'fc-'")
     confirm(f"Cancel the call {call_id}?", yes=yes)
     request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
     met = operator.request(operator.connect(), "CancelCall", request, pb.CancelCallReply)

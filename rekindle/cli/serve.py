@@ -12,6 +12,7 @@ import time
 
 import click
 
+from rekindle import paths
 from rekindle.cli import programs, refs, shown
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.cli.options import OfProgram, environment_option, module_option
@@ -50,6 +51,7 @@ def serve(reference: str, is_module: bool, name: str | None, timestamps: bool, q
     try:
         if programs.is_stdin(reference):
             raise InvalidError("-: what comes on standard input cannot be saved again; name a file")
+        paths.working_directory()  # one that was deleted does not come back
         if not is_module:
             programs.split(reference)  # a file that is not there will not come by itself
         return _watch(serving)

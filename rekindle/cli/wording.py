@@ -29,6 +29,7 @@ _HINTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"change it with \.update\(\), or replace it", "replace it"),
     (r"batch_upload\(force=True\)|force=True", "--force"),
     (r"recursive=True", "--recursive"),
+    (r"give partition= or (all|total)=True, not both", r"give --partition or --\1, not both"),
 )
 
 
@@ -42,6 +43,9 @@ def of_commands(error: Error, argv: Sequence[str] = ()) -> Error:
     text = str(error)
     for hint, instead in _HINTS:
         text = re.sub(hint, instead, text)
+    if list(argv[:2]) == ["pool", "set"]:
+        text = re.sub(r"(min|max|buffer|spare)_containers=", r"--\1 ", text)
+        text = text.replace("scaledown_window=", "--scaledown-window ")
     if argv[1:2] and argv[1] in _ENDS:
         text = re.sub(_MAKES, r"; `rekindle \1 list` shows all", text)
     if error.args and text != str(error):

@@ -256,6 +256,8 @@ class ControllerService(pb_grpc.ControllerServicer):
         if request.app:
             app_id = await self._parts.app_names.find(request.app)
         names.check_app_id(app_id)
+        if request.call_id:
+            names.check_call_id(request.call_id)
         wanted, after = LogFilter.of(request), request.after_seq
         if request.tail > 0:
             lines, after = await self._parts.logbook.tail(app_id, request.tail, wanted)

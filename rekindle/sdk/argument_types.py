@@ -82,7 +82,7 @@ def wrong_type(called: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[
     ``args`` with what no program gives. A value is not shown: it may be a secret.
     """
     for parameter, value in _given(called, args, kwargs):
-        if not isinstance(parameter.annotation, str) or value is parameter.default:
+        if parameter.annotation in ("None", inspect.Parameter.empty) or value is parameter.default:
             continue
         kind = ast.parse(parameter.annotation, mode="eval").body
         if not _fits(kind, value):

@@ -7,6 +7,7 @@ from typing import IO
 
 from dotenv.parser import parse_stream
 
+from rekindle import paths
 from rekindle.exception import InvalidError
 
 
@@ -33,7 +34,7 @@ def parse(stream: IO[str], name: str) -> dict[str, str]:
 
 
 def _find(path: str | Path | None, filename: str) -> Path:
-    start = Path(path or ".").absolute()
+    start = Path(paths.working_directory(), path or ".")
     if start.is_file():
         return start
     for directory in (start, *start.parents):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle import paths
+from rekindle import filesystems, paths
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, VolumeError
 
 #: Another directory than the one in rekindle's home.
@@ -104,6 +104,8 @@ class Registry:
     ) -> VolumeRecord:
         """A new, empty volume. Raises AlreadyExistsError, InvalidError."""
         place = self._place(name, environment)
+        if url:
+            filesystems.open_url(url, f"the store of the volume {name!r}:")
         with self._draft(url or self._url_of(name, environment)) as draft:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:

@@ -183,8 +183,8 @@ def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     assert replay("--all") == "0 dead letters put back on the queue.\n"
     assert fake.selected[-1].all
     for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
-        wrong = rekindle(fake.directory, "inputs", "dead", "replay", *argv, status=1)
-        assert "takes ids, --function NAME or --all" in wrong.stderr
+        wrong = rekindle(fake.directory, "inputs", "dead", "replay", *argv, status=2)
+        assert "give ids, --function NAME or --all" in wrong.stderr
 
 
 def test_dropping_many_is_confirmed(fake: Letters) -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from rekindle import paths
+
 
 @dataclass(frozen=True)
 class Program:
@@ -52,7 +54,7 @@ def current() -> Program | None:
     given = getattr(main, "__file__", None)
     if not isinstance(given, str) or hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__"):
         return None
-    file = Path(os.path.abspath(given))
+    file = Path(os.path.normpath(os.path.join(paths.working_directory(), given)))
     if not file.is_file():
         return None  # a zip, or a name such as <stdin>
     spec = getattr(main, "__spec__", None)
@@ -75,7 +77,8 @@ def _is_taken(name: str, file: Path) -> bool:
     loaded = sys.modules.get(name)
     if loaded is not None:
         return not _is_same(getattr(loaded, "__file__", None), file)
-    elsewhere = [p for p in sys.path if os.path.abspath(p or ".") != str(file.parent)]
+    here = paths.working_directory()
+    elsewhere = [p for p in sys.path if os.path.normpath(os.path.join(here, p)) != str(file.parent)]
     try:
         spec = importlib.machinery.PathFinder.find_spec(name, elsewhere)
     except (ImportError, OSError, ValueError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rekindle import paths
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
 from rekindle.sdk import environments, fingerprint
@@ -138,7 +138,7 @@ def spec_of(
         program=(script.name, str(script.file)) if script is not None else ("", ""),
         python=sys.executable,
         python_version=sys.version.partition(" ")[0],
-        cwd=os.getcwd(),
+        cwd=paths.working_directory(),
         sys_path=first,
         sys_path_last=last,
         secrets_in_snapshot=named_in_snapshot(_secrets(app, declaration)),

@@ -1,0 +1,72 @@
+"""What a command says whose standard output cannot be written to, or is closed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rekindle.cli.group import cli
+
+_CONSOLE = [sys.executable, "-c", "from rekindle.cli.console import main; main()"]
+_COMMANDS = [
+    ["--help"],
+    ["--version"],
+    ["completion", "bash"],
+    ["tune", "--help"],
+    ["volume", "list"],
+    ["snapshot", "list"],
+    ["image", "list"],
+    *([name, "--help"] for name in sorted(cli.list_commands(None))),  # type: ignore[arg-type]
+]
+
+
+def _ended(
+    argv: list[str], where: Path, output: str, *, unbuffered: bool = False
+) -> tuple[int, str]:
+    """The status and what is said on standard error, with output as the shell writes it."""
+    variables = {"REKINDLE_HOME": str(where / "home"), "REKINDLE_LINGER": "0"}
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {output}', "sh", *_CONSOLE, *argv],
+        cwd=where,
+        env={**os.environ, **variables, "PYTHONUNBUFFERED": "1" if unbuffered else ""},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("argv", _COMMANDS, ids=" ".join)
+def test_a_full_disk_is_one_plain_line(argv: list[str], tmp_path: Path) -> None:
+    status, err = _ended(argv, tmp_path, "> /dev/full")
+    said = "Error: what is printed cannot be written to standard output: No space left on device"
+    assert status == 1 and err.splitlines()[0] == said and len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("argv", _COMMANDS[:7], ids=" ".join)
+def test_a_closed_output_is_no_error(argv: list[str], tmp_path: Path) -> None:
+    assert _ended(argv, tmp_path, ">&-") == (0, "")
+
+
+@pytest.mark.parametrize("argv", _COMMANDS[:7], ids=" ".join)
+def test_nothing_is_said_where_the_reader_has_gone(argv: list[str], tmp_path: Path) -> None:
+    status, err = _ended(argv, tmp_path, "| exec true", unbuffered=True)
+    assert (status, err) == (0, "")  # of the reader
+
+
+def test_another_file_that_is_full_is_no_output_that_is_lost(tmp_path: Path) -> None:
+    code = (
+        "from rekindle.cli import group, main\n"
+        "def ended(argv):\n"
+        "    with open('/dev/full', 'w') as file: file.write('x')\n"
+        "group.run = ended\nmain.run(['status'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ended.returncode == 1 and "Traceback" in ended.stderr
