@@ -104,7 +104,7 @@ async def _restore_once(
     if images == snapshot.mapped:
         _read_ahead(revision, snapshot)
     try:
-        waiting = await restores.take()
+        waiting = await restores.take(binds)
     except BaseException:
         pin.release()
         raise
@@ -127,8 +127,6 @@ async def _restore_once(
             log_name=log_name,
             unprivileged=context.unprivileged,
         )
-        if binds:
-            await waiting.sandbox.bind(binds)
         answer = waiting.job.send(request)
         died = _death_of(waiting.sandbox, snapshot.manifest.pid)
         waiting.channel = await _restored_arrives(arrival, answer, died, snapshot, restore_log)
