@@ -17,8 +17,8 @@ from rekindle.snapshot import pycriu
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.elsewhere import Carried, carried
 
-#: Descriptors of the worker: its socket, the one that stands for the control pipe, and the directory
-#: that it works in.
+#: Descriptors of the worker: its socket, the one that stands for the control pipe, and the
+#: directory that it works in.
 CHANNEL_FD = 8
 CONTROL_FD = 9
 WORK_FD = 21

@@ -133,6 +133,7 @@ class Sandbox:
         are the null device unless given. ``binds``, ``options``: see ``init._start``.
         Raises StartError.
         """
+        assert self.worker is None
         self._job_count += 1
         job = f"j{self._job_count}"
         future: asyncio.Future[JobExit] = asyncio.get_running_loop().create_future()

@@ -44,6 +44,7 @@ def main(argv: list[str]) -> int:
     # Ctrl-C in a terminal reaches the whole foreground group; the agent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent = socket.socket(fileno=agent_fd)
+    agent.set_inheritable(False)  # not for what is started from here
     os.makedirs(feature_cache_dir, mode=0o700, exist_ok=True)
     try:
         if (status := privilege.enter()) is not None:
