@@ -7,6 +7,7 @@ together and takes them apart: who runs the worker, and where, is the caller's a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from rekindle.snapshot import pycriu
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.elsewhere import Carried, carried
 
-#: Descriptors of the worker: its socket, and the one that stands for the control pipe.
+#: Descriptors of the worker: its socket, the one that stands for the control pipe, and the
+#: directory that it works in.
 CHANNEL_FD = 8
 CONTROL_FD = 9
-#: A descriptor of whoever made the worker's socket, which has process id 1 (CRIU finds it by that).
 WORK_FD = 21
+_WORK_DIR = f"/proc/self/fd/{WORK_FD}"
+_ARGUMENTS = ("--work-dir", _WORK_DIR, "swrk", str(CHANNEL_FD))
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,23 @@ class Answer:
 
 def worker_argv(criu: Criu) -> list[str]:
     """The command line of a waiting CRIU."""
-    return [*criu.argv, "swrk", str(CHANNEL_FD)]
+    return [*criu.argv, *_ARGUMENTS]
 
 
 def worker_elsewhere(criu: Criu) -> Carried:
     """The same in a root where the machine's files are not seen."""
     made = carried(criu)
-    made.argv += ["swrk", str(CHANNEL_FD)]
+    made.argv += _ARGUMENTS
     return made
 
 
 def link_to(images: Path, work_dir: Path, seen_at: Path) -> str:
-    """The name of a link to the images in the directory behind ``WORK_FD``, which is made: CRIU
-    takes a path of images that is a link alone. ``work_dir`` is that directory as it is seen here,
-    ``seen_at`` the images as CRIU sees them. Raises OSError."""
+    """The name of a link to the images in the directory behind ``WORK_FD``; it is made where it is
+    not there. CRIU takes no path of images that is no link. ``work_dir`` is that directory as it is
+    seen here, ``seen_at`` the images as CRIU sees them. Raises OSError."""
     name = f"{images.parent.name}-{images.name}"
-    try:
+    with contextlib.suppress(FileExistsError):
         os.symlink(seen_at, work_dir / name)
-    except FileExistsError:
-        pass
     return name
 
 
@@ -67,8 +68,7 @@ def restore_request(*, images: str, control_pipe: str, log_name: str, unprivileg
     request = rpc.criu_req(type=rpc.RESTORE)
     options = request.opts
     options.images_dir_fd = -1
-    options.images_dir = f"/proc/1/fd/{WORK_FD}/{images}"
-    options.work_dir_fd = WORK_FD
+    options.images_dir = f"{_WORK_DIR}/{images}"
     options.log_file = log_name
     options.log_level = 1
     options.unprivileged = unprivileged

@@ -1,9 +1,8 @@
 """PID 1 of a template's or a runner's namespaces.
 
-It execs what its agent names (the boot of a template, ``criu dump``, a CRIU that waits for the
-order to restore, which comes with the namespaces), reaps, reports how each job and each adopted
-process ended, and goes when nothing is left to hold or when the agent closes the control socket;
-the kernel then kills all that is left in the namespaces.
+It execs what its agent names (the boot of a template, ``criu dump``), reaps,
+reports how each job and each adopted process ended, and goes when nothing is left to hold or when
+the agent closes the control socket; the kernel then kills all that is left in the namespaces.
 
 Knows nothing of CRIU's arguments or of user code. Standard library only: it is forked from the
 spawner and shares its memory.
@@ -26,9 +25,6 @@ from rekindle.linux import mount_points, mounts
 MAX_REQUEST_BYTES = 1 << 18
 MAX_FDS = 8
 
-#: Job -> descriptors that it finds here until it ends: no one else is to, in a root of its own.
-_lent: dict[str, list[int]] = {}
-
 
 def watch(control: socket.socket) -> tuple[select.poll, int]:
     """A poll of ``control``, and of the descriptor that can be read once a child has ended."""
@@ -41,17 +37,10 @@ def watch(control: socket.socket) -> tuple[select.poll, int]:
     return poll, wake_read
 
 
-def run_init(
-    control: socket.socket, first: dict[str, Any] | None = None, fds: Sequence[int] = ()
-) -> int:
-    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status.
-
-    ``first``: a job to begin with, and its descriptors.
-    """
+def run_init(control: socket.socket) -> int:
+    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status."""
     poll, wake_read = watch(control)
     jobs: dict[int, dict[str, Any]] = {}
-    if first is not None:
-        _begin(first, list(fds), control, jobs)
     while True:
         for fd, _events in poll.poll():
             if fd == wake_read:
@@ -59,76 +48,20 @@ def run_init(
                 if not _reap(control, jobs):
                     return 0
             else:
-                data, passed, _flags, _address = socket.recv_fds(
-                    control, MAX_REQUEST_BYTES, MAX_FDS
-                )
+                data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
                 if not data:
                     return 0
                 request = json.loads(data)
-                if "bind" in request:
-                    _report(control, {"job": request["job"], "bound": _bound(request["bind"])})
-                else:
-                    _begin(request, passed, control, jobs)
-
-
-def _begin(
-    request: dict[str, Any], fds: list[int], control: socket.socket, jobs: dict[int, dict[str, Any]]
-) -> None:
-    """Start a job; a report of its end says why it could not be started."""
-    for passed in fds:
-        os.set_inheritable(passed, False)
-    try:
-        if lent := request.get("lends"):
-            _lend(request["job"], lent, fds)
-        if request.get("channel_fd"):
-            _open_channel(request, fds, control)
-        jobs[_start(request, fds)] = request
-    except OSError as error:
-        _take_back(request["job"])
-        _report(control, {"job": request["job"], "status": 127, "reason": str(error)})
-    finally:
-        for passed in fds:
-            os.close(passed)
-
-
-def _lend(job: str, numbers: list[int], fds: list[int]) -> None:
-    """The last of a job's descriptors are to be found at these numbers, here."""
-    for number in reversed(numbers):
-        fd = fds.pop()
-        os.dup2(fd, number, inheritable=False)
-        os.close(fd)
-        _lent.setdefault(job, []).append(number)
-
-
-def _take_back(job: str) -> None:
-    for fd in _lent.pop(job, ()):
-        os.close(fd)
-
-
-def _open_channel(request: dict[str, Any], fds: list[int], control: socket.socket) -> None:
-    """Give a job a packet socket at the number that it names, and the agent the other end.
-
-    Init makes the pair itself, so that the credentials on it are those of a process that the job
-    can find under /proc.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        message = json.dumps({"job": request["job"], "channel": True}).encode()
-        socket.send_fds(control, [message], [ours.fileno()])
-    fds.append(theirs.detach())
-    request["fd_targets"].append(request["channel_fd"])
-
-
-def _bound(binds: Sequence[Mapping[str, Any]]) -> str:
-    """See ``bind``; why it could not be done, or "".
-
-    Whoever waits for it goes on when it has heard that.
-    """
-    try:
-        bind(binds)
-    except OSError as error:
-        return str(error)
-    return ""
+                for passed in fds:
+                    os.set_inheritable(passed, False)
+                try:
+                    jobs[_start(request, fds)] = request
+                except OSError as error:
+                    failed = {"status": 127, "reason": str(error)}
+                    _report(control, {"job": request["job"], **failed})
+                finally:
+                    for passed in fds:
+                        os.close(passed)
 
 
 def _report(control: socket.socket, message: dict[str, Any]) -> None:
@@ -162,9 +95,7 @@ def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> bool:
             job = jobs.pop(pid, {})
             if job.get("run_dir"):
                 mounts.unmount("/run")
-            _take_back(job.get("job", ""))
-            if code or not job.get("quiet"):
-                _report(control, {"job": job.get("job", ""), "pid": pid, "status": code})
+            _report(control, {"job": job.get("job", ""), "pid": pid, "status": code})
     except ChildProcessError:
         return False
     return True
@@ -178,7 +109,6 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
     ``new_session``: it leads one. ``nice``: added to its niceness, for work that may wait.
     ``run_dir``: bound over /run while the job runs (CRIU's feature cache).
     ``binds``: directories that are seen at other places from now on, see ``bind``.
-    ``quiet``: that it ended with status 0 is of no interest.
     """
     bind(request.get("binds", ()))
     if request.get("run_dir"):
@@ -187,16 +117,18 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
             last.write(str(int(request["pid"]) - 1))
     if not (request.get("nice") or request.get("new_session") or request.get("cwd", "/") != "/"):
-        return _spawn(request, fds)
+        return spawn(request["argv"], request["env"], request["fd_targets"], fds)
     pid = os.fork()
     if pid == 0:
         _exec(request, fds)
     return pid
 
 
-def _spawn(request: dict[str, Any], fds: list[int]) -> int:
-    """The same without a fork of this process, whose page tables and pages that would copy."""
-    targets = request["fd_targets"]
+def spawn(argv: list[str], env: Mapping[str, str], targets: list[int], fds: list[int]) -> int:
+    """Start a program; ``targets`` are the numbers that ``fds`` get there. Raises OSError.
+
+    Without a fork of this process, whose page tables and pages that would copy.
+    """
     moved = _out_of_the_way(fds, targets)
     try:
         files: list[tuple[Any, ...]] = [
@@ -207,13 +139,7 @@ def _spawn(request: dict[str, Any], fds: list[int]) -> int:
         files += [
             (os.POSIX_SPAWN_DUP2, copy, target) for copy, target in zip(moved, targets, strict=True)
         ]
-        return os.posix_spawn(
-            request["argv"][0],
-            request["argv"],
-            request["env"],
-            file_actions=files,
-            setsigdef=[signal.SIGINT],
-        )
+        return os.posix_spawn(argv[0], argv, env, file_actions=files, setsigdef=[signal.SIGINT])
     finally:
         for copy in moved:
             os.close(copy)

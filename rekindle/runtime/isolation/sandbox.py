@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rekindle.exception import StartError
+from rekindle.runtime.isolation import small_init
 from rekindle.runtime.isolation.packets import PacketSender
 
 #: An environment may be large.
 MAX_MESSAGE_BYTES = 1 << 18
-
-#: The name of the job that begins with its namespaces.
-WORKER = "worker"
 
 T = TypeVar("T")
 
@@ -68,39 +66,34 @@ class Worker:
     env: Mapping[str, str]
     #: The number of the socket there.
     channel_fd: int
-    #: Number there -> descriptor of ours.
+    #: Number there -> descriptor of ours. That of small_init.CONTROL_FD is taken.
     fds: Mapping[int, int]
-    #: The same of what it finds open in its init, until it ends.
-    lends: Mapping[int, int]
-    #: See ``init._start``.
+    #: Bound over /run while it runs.
     run_dir: str = ""
+    #: Directories that are seen at other places, see ``init.bind``.
+    binds: Sequence[Mapping[str, object]] = ()
 
-    def request(self) -> dict[str, Any]:
-        """For its init."""
+    def request(self) -> dict[str, object]:
+        """For the spawner, without the descriptors."""
         return {
-            "job": WORKER,
-            "argv": list(self.argv),
+            "worker": list(self.argv),
             "env": dict(self.env),
-            "fd_targets": list(self.fds),
-            "lends": list(self.lends),
-            "channel_fd": self.channel_fd,
+            "fd_targets": [self.channel_fd, *self.fds],
             "run_dir": self.run_dir,
-            "quiet": True,
+            "binds": list(self.binds),
         }
-
-    @property
-    def descriptors(self) -> list[int]:
-        """In the order of the request."""
-        return [*self.fds.values(), *self.lends.values()]
 
 
 class Sandbox:
     """Namespaces with an init; ends when its init does.
 
-    ``waits``: with a worker, of which nothing is heard before it gets its message.
+    ``channel``: our end of the socket to a worker. Then nothing else can be run in there, and
+    nothing is heard of it before it gets its message.
     """
 
-    def __init__(self, pid: int, control: socket.socket, *, waits: bool = False) -> None:
+    def __init__(
+        self, pid: int, control: socket.socket, channel: socket.socket | None = None
+    ) -> None:
         self.pid = pid  # of the init, as the agent sees it
         self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control = control
@@ -108,25 +101,17 @@ class Sandbox:
         self._jobs: dict[str, asyncio.Future[JobExit]] = {}
         self._job_count = 0
         self._adopted: Callable[[int, int], None] | None = None
-        self._bound: asyncio.Future[str] | None = None
-        self.worker: WaitingJob | None = None
-        self._listens = not waits
-        if waits:
-            self.worker = WaitingJob(self)
-            self._jobs[WORKER] = self.worker.ended
-        else:
-            self._listen()
-
-    def _listen(self) -> None:
-        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
+        self.worker = WaitingJob(self, channel) if channel is not None else None
+        self._listens = False
+        if self.worker is None:
+            self.hear()
 
     def hear(self) -> None:
-        """Take what has been reported of the worker so far; from now on, whatever is."""
-        if self._listens or self._control.fileno() < 0:
-            return
-        self._listens = True
-        self._listen()
-        self._take_all()
+        """Take what has been reported so far; from now on, whatever is."""
+        if not self._listens and self._control.fileno() >= 0:
+            self._listens = True
+            asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
+            self._take_all()
 
     def _take_all(self) -> None:
         while self._control.fileno() >= 0 and self._on_message():
@@ -148,6 +133,7 @@ class Sandbox:
         are the null device unless given. ``binds``, ``options``: see ``init._start``.
         Raises StartError.
         """
+        assert self.worker is None
         self._job_count += 1
         job = f"j{self._job_count}"
         future: asyncio.Future[JobExit] = asyncio.get_running_loop().create_future()
@@ -173,17 +159,6 @@ class Sandbox:
         self._jobs[job] = future
         return future
 
-    async def bind(self, binds: Sequence[Mapping[str, object]]) -> None:
-        """Show directories at other places: see ``init.bind``. Raises StartError."""
-        self._bound = asyncio.get_running_loop().create_future()
-        message = {"job": "", "bind": list(binds)}
-        try:
-            self._orders.send(json.dumps(message).encode(), [])
-        except OSError as error:
-            raise StartError(f"the sandbox's init is gone: {error}") from error
-        if why := await self._bound:
-            raise StartError(f"directories cannot be shown: {why}")
-
     def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
         """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
         self._adopted = callback
@@ -196,7 +171,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Close the control socket; the init ends and takes the namespaces with it."""
+        """Close the control socket; an init that takes orders ends, and with it the namespaces."""
         if self._control.fileno() >= 0:
             self._orders.close()
             asyncio.get_running_loop().remove_reader(self._control.fileno())
@@ -204,8 +179,6 @@ class Sandbox:
         for future in self._jobs.values():
             settle(future, JobExit(-signal.SIGKILL, "its namespaces ended"))
         self._jobs.clear()
-        if self._bound is not None:
-            settle(self._bound, "its namespaces ended")
         if self.worker is not None:
             self.worker.close()
 
@@ -217,12 +190,8 @@ class Sandbox:
 
     def _on_message(self) -> bool:
         """Take one message of the init; False where there is none."""
-        fds: list[int] = []
         try:
-            if self.worker is None or self.worker.has_channel:
-                data = self._control.recv(MAX_MESSAGE_BYTES)
-            else:
-                data, fds, _flags, _address = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 1)
+            data = self._control.recv(MAX_MESSAGE_BYTES)
         except BlockingIOError:
             return False
         except OSError:
@@ -230,14 +199,16 @@ class Sandbox:
         if not data:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             return False
-        message = json.loads(data)
-        if "channel" in message:
-            assert self.worker is not None
-            self.worker.take_channel(socket.socket(fileno=fds[0]))
-        elif "bound" in message:
-            if self._bound is not None:
-                settle(self._bound, message["bound"])
-        elif (future := self._jobs.pop(message["job"], None)) is not None:
+        if self.worker is not None:
+            pid, status = small_init.ENDED.unpack(data)
+            job, message = "", {"pid": pid, "status": os.waitstatus_to_exitcode(status)}
+            if pid == small_init.WORKER_PID and not self.worker.ended.done():
+                settle(self.worker.ended, JobExit(message["status"]))
+                return True
+        else:
+            message = json.loads(data)
+            job = message["job"]
+        if (future := self._jobs.pop(job, None)) is not None:
             settle(future, JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
             self._adopted(message["pid"], message["status"])
@@ -247,56 +218,32 @@ class Sandbox:
 class WaitingJob:
     """A worker that waits for its message."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, channel: socket.socket) -> None:
         self._sandbox = sandbox
+        self._channel = channel
+        channel.setblocking(False)
         loop = asyncio.get_running_loop()
         #: That it ended with status 0 is not reported.
         self.ended: asyncio.Future[JobExit] = loop.create_future()
         self._answer: asyncio.Future[bytes] = loop.create_future()
-        self._channel: socket.socket | None = None
-        self._message = b""
 
     @property
     def is_there(self) -> bool:
-        """Whether it has not been reported to have ended."""
+        """Whether it has not been reported to have ended, nor its namespaces."""
         self._sandbox.hear()
         return not self.ended.done()
 
-    @property
-    def has_channel(self) -> bool:
-        """Whether the socket to it has come."""
-        return self._channel is not None
-
-    def take_channel(self, channel: socket.socket) -> None:
-        """The socket to it has come."""
-        self._channel = channel
-        channel.setblocking(False)
-        self._deliver()
-
     def send(self, message: bytes) -> asyncio.Future[bytes]:
         """Send it the message; the future is its answer, empty when it died."""
-        self._message = message
         self._sandbox.hear()
-        if self.ended.done():
-            self.close()
-        else:
-            self._deliver()
-        return self._answer
-
-    def _deliver(self) -> None:
-        """Once there are both, the socket and the message."""
-        if self._channel is None or not self._message:
-            return
-        message, self._message = self._message, b""
         try:
             self._channel.send(message)
+            asyncio.get_running_loop().add_reader(self._channel.fileno(), self._answered)
         except OSError:
             self.close()
-            return
-        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._answered)
+        return self._answer
 
     def _answered(self) -> None:
-        assert self._channel is not None
         try:
             said = self._channel.recv(MAX_MESSAGE_BYTES)
         except BlockingIOError:
@@ -304,11 +251,15 @@ class WaitingJob:
         except OSError:
             said = b""
         settle(self._answer, said)
-        self.close()
+        self._let_go()
 
-    def close(self) -> None:
-        """Let go of the socket."""
-        if self._channel is not None and self._channel.fileno() >= 0:
+    def _let_go(self) -> None:
+        if self._channel.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._channel.close()
+
+    def close(self) -> None:
+        """Its namespaces have ended, or are to."""
+        self._let_go()
         settle(self._answer, b"")
+        settle(self.ended, JobExit(-signal.SIGKILL, "its namespaces ended"))

@@ -81,18 +81,28 @@ class Spawner:
             raise
         return spawner
 
-    async def spawn(
-        self, hostname: str, root_fd: int = -1, worker: Worker | None = None
-    ) -> Sandbox:
+    async def spawn(self, hostname: str, root_fd: int = -1) -> Sandbox:
         """New namespaces with an init in them; their mounts are those of ``root_fd``, where that is
-        given. ``worker`` is started in them. Raises StartError."""
-        request: dict[str, object] = {"hostname": hostname, "in_root": root_fd >= 0}
+        given. Raises StartError."""
         fds = [root_fd] if root_fd >= 0 else []
-        if worker is not None:
-            request["job"] = worker.request()
-            fds += worker.descriptors
-        name, pid, ours = await self._ask(request, fds)
-        sandbox = Sandbox(pid, ours, waits=worker is not None)
+        name, pid, ours = await self._ask({"hostname": hostname}, fds)
+        return self._made(name, Sandbox(pid, ours))
+
+    async def spawn_worker(self, hostname: str, worker: Worker, root_fd: int = -1) -> Sandbox:
+        """The same for a worker alone, which is started in them. Raises StartError."""
+        request = {"hostname": hostname, "in_root": root_fd >= 0, **worker.request()}
+        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                root = [root_fd] if root_fd >= 0 else []
+                fds = [*root, theirs.fileno(), *worker.fds.values()]
+                name, pid, ours = await self._ask(request, fds)
+        except BaseException:
+            channel.close()
+            raise
+        return self._made(name, Sandbox(pid, ours, channel))
+
+    def _made(self, name: int, sandbox: Sandbox) -> Sandbox:
         if name in self._early_exits:
             sandbox.ended(self._early_exits.pop(name))
         else:

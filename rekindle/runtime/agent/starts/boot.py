@@ -134,9 +134,13 @@ async def _spawn(
 async def enter(
     context: NodeContext, root: Root, hostname: str, worker: Worker | None = None
 ) -> Sandbox:
-    """New namespaces in a root, which is removed with them. Raises StartError."""
+    """New namespaces in a root, which is removed with them; for ``worker`` alone, if it is given.
+    Raises StartError."""
     try:
-        sandbox = await context.spawner.spawn(hostname, root.fd, worker)
+        if worker is not None:
+            sandbox = await context.spawner.spawn_worker(hostname, worker, root.fd)
+        else:
+            sandbox = await context.spawner.spawn(hostname, root.fd)
     except BaseException:
         root.remove()
         raise

@@ -104,7 +104,7 @@ async def _restore_once(
     if images == snapshot.mapped:
         _read_ahead(revision, snapshot)
     try:
-        waiting = await restores.take()
+        waiting = await restores.take(binds)
     except BaseException:
         pin.release()
         raise
@@ -119,7 +119,11 @@ async def _restore_once(
     try:
         token, arrival = context.listener.expect()
         in_image = waiting.root is not None
-        waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
+        try:
+            waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
+        except BrokenPipeError as error:
+            why = "CRIU died before it had its order"
+            raise _CriuDiedError(f"snapshot {snapshot.key} could not be restored: {why}") from error
         seen_at = Path(in_image_room.SNAPSHOT, images.name) if in_image else images
         request = worker.restore_request(
             images=worker.link_to(images, context.criu_files, seen_at),
@@ -127,8 +131,6 @@ async def _restore_once(
             log_name=log_name,
             unprivileged=context.unprivileged,
         )
-        if binds:
-            await waiting.sandbox.bind(binds)
         answer = waiting.job.send(request)
         died = _death_of(waiting.sandbox, snapshot.manifest.pid)
         waiting.channel = await _restored_arrives(arrival, answer, died, snapshot, restore_log)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rekindle.exception import Error, StartError
@@ -19,6 +19,7 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import new_id
+from rekindle.runtime.agent.starts.volumes import Bind
 from rekindle.runtime.isolation.sandbox import Sandbox, WaitingJob, Worker
 from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.snapshot import worker
@@ -91,9 +92,14 @@ class WaitingRestores:
         self._refilling: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def take(self) -> WaitingRestore:
-        """One that is ready, or a new one. Raises StartError."""
+    async def take(self, binds: Sequence[Bind] = ()) -> WaitingRestore:
+        """One that is ready, or a new one. Raises StartError.
+
+        One that is to see directories at other places is always made: that is done before CRIU is.
+        """
         self.refill()
+        if binds:
+            return await self._make(binds)
         while self._ready:
             waiting = self._ready.popleft()
             if waiting.job.is_there:
@@ -148,7 +154,7 @@ class WaitingRestores:
         finally:
             self._refilling = None
 
-    async def _make(self) -> WaitingRestore:
+    async def _make(self, binds: Sequence[Bind] = ()) -> WaitingRestore:
         runner_id = new_id("ru")
         in_roots = self._in_roots
         control_pipe = ControlPipe()
@@ -160,20 +166,17 @@ class WaitingRestores:
                 carried = worker.worker_elsewhere(self.criu)
                 argv, opened = carried.argv, carried.open()
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            opened[worker.WORK_FD] = work_fd = os.open(self._spawner.feature_cache_here, flags)
+            opened[worker.WORK_FD] = os.open(self._spawner.feature_cache_here, flags)
             job = Worker(
                 argv=argv,
                 env=self._env,
                 channel_fd=worker.CHANNEL_FD,
-                fds={
-                    worker.CONTROL_FD: control_pipe.read_fd,
-                    **{number: fd for number, fd in opened.items() if fd != work_fd},
-                },
-                lends={worker.WORK_FD: work_fd},
+                fds={worker.CONTROL_FD: control_pipe.read_fd, **opened},
                 run_dir=self._spawner.feature_cache_dir if in_roots is None else "",
+                binds=binds,
             )
             if in_roots is None:
-                sandbox = await self._spawner.spawn(runner_id, worker=job)
+                sandbox = await self._spawner.spawn_worker(runner_id, job)
             else:
                 sandbox, root = await in_roots.enter(runner_id, job)
         except BaseException as error:
