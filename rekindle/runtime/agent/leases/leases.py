@@ -209,7 +209,8 @@ class Leases:
 
         def hung_up() -> None:
             lease.client_gone = True
-            self._look(lease)
+            if lease.is_live and lease.began_ns:  # else its runner gives it back
+                self._look(lease)
 
         self.hangups.watch(lease.sock, hung_up)
 
