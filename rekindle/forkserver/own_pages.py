@@ -9,7 +9,6 @@ Knows nothing of what lies in a page, nor of what a child does.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -46,12 +45,15 @@ def writable() -> list[maps.Mapping]:
 
 def has_large_folios(thp: str = THP) -> bool:
     """Whether the kernel may take any memory in pieces of some pages, which smaps does not show."""
+    try:
+        names = os.listdir(thp)
+    except OSError:
+        return False  # a kernel without any
+    # Those of 2 MiB are seen.
+    sizes = [one for one in names if one.startswith("hugepages-") and one != "hugepages-2048kB"]
+    said = [_read(f"{thp}/{size}/enabled") for size in sizes]
     with_all = "[always]" in _read(f"{thp}/enabled")
-    return any(
-        "[always]" in (said := _read(f"{size}/enabled")) or (with_all and "[inherit]" in said)
-        for size in glob.glob(f"{thp}/hugepages-*kB")
-        if not size.endswith("-2048kB")  # those are seen
-    )
+    return any("[always]" in one or (with_all and "[inherit]" in one) for one in said)
 
 
 def _read(path: str) -> str:

@@ -15,6 +15,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Iterator
+from io import FileIO
 from typing import NoReturn
 
 from rekindle.forkserver import forking, own_pages
@@ -57,14 +58,15 @@ def _ask(template: Template, user_threads: dict[str, str] | None) -> tuple[list[
     pids: list[int] = []
     with _life() as theirs, _pipe() as (told, telling), _pipe() as (heard, saying):
         try:
-            pids.append(forking.fork(alone=True, handlers=False))
-            if pids[0] == 0:
-                os.close(telling)
-                _observe(areas, told, saying)
-            pids.append(template.forker.fork_isolated(handlers=False))
-            if pids[1] == 0:
+            if (pid := forking.fork(alone=True, handlers=False)) == 0:
+                _observe(areas, told, telling, saying)
+            pids.append(pid)
+            saying.close()
+            if (pid := template.forker.fork_isolated(handlers=False)) == 0:
                 _be_first(template, user_threads, theirs, telling)
-            os.write(telling, b"%d\n" % pids[1])
+            pids.append(pid)
+            telling.write(b"%d\n" % pid)
+            telling.close()
             return _answer(heard)
         finally:
             for pid in pids:
@@ -90,55 +92,66 @@ def _life() -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    try:
-        yield ends
-    finally:
-        for end in ends:
-            os.close(end)
+def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    reading, writing = os.pipe()
+    with FileIO(reading) as told, FileIO(writing, "w") as telling:
+        yield told, telling
 
 
 def _be_first(
-    template: Template, user_threads: dict[str, str] | None, theirs: socket.socket, telling: int
+    template: Template, user_threads: dict[str, str] | None, theirs: socket.socket, telling: FileIO
 ) -> NoReturn:
     """In the child, until it is ended: what it has not done by then it says."""
     failed = ""
     try:
-        unique.forget_on_restore()  # that is user code
-        template.become_child("", False, theirs.detach(), [])
-        serve.run(Service("", {"": _nothing}), template.serve(), user_threads)
-    except BaseException as error:  # noqa: BLE001 - goes to the template, whatever it is
-        failed = "".join(traceback.format_exception_only(error)).strip()
-    os.write(telling, json.dumps(failed).encode() + b"\n")
-    while True:
-        signal.pause()
+        try:
+            unique.forget_on_restore()  # that is user code
+            template.become_child("", False, theirs.detach(), [])
+            serve.run(Service("", {"": _nothing}), template.serve(), user_threads)
+        except BaseException as error:  # noqa: BLE001 - goes to the template, whatever it is
+            failed = "".join(traceback.format_exception_only(error)).strip()
+        telling.write(json.dumps(failed).encode() + b"\n")
+        while True:
+            signal.pause()
+    finally:
+        os._exit(1)
 
 
 def _nothing() -> None:
     """What is called."""
 
 
-def _observe(areas: list[Mapping], told: int, saying: int) -> NoReturn:
+def _observe(areas: list[Mapping], told: FileIO, telling: FileIO, saying: FileIO) -> NoReturn:
     """In the observer: once the child has told, say what it and the template have written to."""
     try:
-        with open(told) as lines:
-            said = [json.loads(lines.readline()) for _ in range(2)]
-        child = next(one for one in said if isinstance(one, int))
-        failed = next(one for one in said if isinstance(one, str))
+        telling.close()  # so that the end is seen of those who do
+        said = b""
+        while said.count(b"\n") < 2 and (piece := told.read(4096)):
+            said += piece
+        lines = [json.loads(line) for line in said.splitlines()]
+        child = next(one for one in lines if isinstance(one, int))
+        failed = next(one for one in lines if isinstance(one, str))
         found = [] if failed else own_pages.find(areas, (child, os.getppid()))
-        os.write(saying, json.dumps([found, failed]).encode() + b"\n")
+        with saying:
+            data = memoryview(json.dumps([found, failed]).encode())
+            while data:
+                data = data[saying.write(data) :]
     finally:
         os._exit(0)
 
 
-def _answer(heard: int) -> tuple[list[Area], str]:
+def _answer(heard: FileIO) -> tuple[list[Area], str]:
     """What the observer says."""
     poll, data = select.poll(), b""
     poll.register(heard, select.POLLIN)
-    while not data.endswith(b"\n"):
+    while True:
         if not poll.poll(_PATIENCE_MS):
             return [], f"the first child did not come to its end in {_PATIENCE_MS / 1000:g} s"
-        data += os.read(heard, 1 << 16)
-    areas, failed = json.loads(data)
+        if not (piece := heard.read(1 << 16)):
+            break
+        data += piece
+    try:
+        areas, failed = json.loads(data)
+    except ValueError:
+        return [], "the first child, or who looked at it, ended before it said anything"
     return [(start, size) for start, size in areas], failed

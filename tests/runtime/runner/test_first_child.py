@@ -43,6 +43,8 @@ template.forker.alone = True
 template.renew = functools.partial(serve.renew, None)
 if how == "fails":
     template.isolate = lambda name: 1 / 0
+if how == "dies":
+    template.isolate = lambda name: os._exit(3)
 if how == "hangs":
     template.isolate = lambda name: signal.pause()
     first_child._PATIENCE_MS = 100
@@ -133,6 +135,7 @@ def test_it_runs_no_user_code_and_leaves_nothing() -> None:
     [
         ("fails", "ZeroDivisionError: division by zero"),
         ("hangs", "the first child did not come to its end in 0.1 s"),
+        ("dies", "the first child, or who looked at it, ended before it said anything"),
         ("timer", "user code has its own sockets, signals, timers or output"),
     ],
 )
