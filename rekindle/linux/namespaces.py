@@ -106,6 +106,10 @@ class Home:
     """
 
     def __init__(self) -> None:
+        """Mounts must be its own already. Raises OSError."""
+        # No one may come back to namespaces that another user owns: those of the machine, for a
+        # user who is not root.
+        unshare(_OF_A_ROOT)
         flags = os.O_RDONLY | os.O_CLOEXEC
         self._namespaces = [
             (os.open(f"/proc/self/ns/{name}", flags), kind)
