@@ -9,6 +9,7 @@ import logging
 import mmap
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any
 
 import xxhash
 
-from rekindle.linux.files import lock
+from rekindle.linux.files import lock, try_lock
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
+
+#: Who waits longer for the store's lock says so: an agent that starts does, for one.
+_LONG_S = 1.0
 
 _CHUNK = 4 << 20
 #: Of a store: held for moments, by whoever adds, moves or removes names in it.
@@ -102,7 +106,11 @@ def locked(root: Path) -> Iterator[None]:
     """
     fd = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        lock(fd)
+        if not try_lock(fd):
+            began = time.monotonic()
+            lock(fd)
+            if (waited_s := time.monotonic() - began) > _LONG_S:
+                log.warning("store was locked", extra=kv(path=root, waited_s=round(waited_s, 1)))
         yield
     finally:
         os.close(fd)
