@@ -22,4 +22,4 @@ async def test_more_spares_than_a_node_may_have_runners_are_cut_and_it_is_said(
 
         assert "cut to" not in await set_spares("4")
         assert "spare 1000000 is cut to 4 on a node" in await set_spares("1000000")
-        assert "spare_containers=9999999999 must be" in await set_spares("9999999999", 1)
+        assert "--spare 9999999999 must be" in await set_spares("9999999999", 1)

@@ -175,7 +175,7 @@ def test_options_come_from_the_signature(run: Cli, script: str) -> None:
     ("arguments", "words"),
     [
         ([], "Missing option '--name'"),
-        (["--name", "n", "--count", "x"], "'x' is not a valid integer"),
+        (["--name", "n", "--count", "x"], "'x' is no whole number"),
         (["--name", "n", "--mode", "c"], "'c' is not one of"),
         (["--name", "n", "--level", "3"], "'3' is not one of '1', '2'"),
         (["--name", "n", "--cuont", "3"], "--cuont"),

@@ -70,7 +70,7 @@ def test_a_function_is_named_and_its_value_is_printed(shared: Home) -> None:
 
 def test_an_argument_of_the_wrong_type_is_wrong_usage(shared: Home) -> None:
     ended = shared.run(shared.script(PLAIN), "--n", "seven", status=2)
-    assert "'seven' is not a valid integer" in ended.err
+    assert "'seven' is no whole number" in ended.err
 
 
 def test_an_unknown_function_names_the_nearest(shared: Home) -> None:
