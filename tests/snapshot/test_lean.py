@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,25 @@ from rekindle.snapshot.criu import Criu
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="made for this processor here")
-def test_an_empty_library_is_one_to_the_dynamic_linker(tmp_path: Path) -> None:
+def test_what_is_left_out_is_a_library_to_the_dynamic_linker(tmp_path: Path) -> None:
     path = tmp_path / "libempty.so.1"
-    path.write_bytes(lean.library(path.name, ("first_variable", "second_variable"), 62))
+    variables, functions = ("first_variable", "second_variable"), ("first", "second")
+    path.write_bytes(lean.library(path.name, variables, functions, 62))
     loaded = ctypes.CDLL(str(path))
-    for name in ("first_variable", "second_variable"):
+    for name in variables:
         word = ctypes.c_uint64.in_dll(loaded, name)
         assert word.value == 0
         word.value = 7
-    assert not hasattr(loaded, "third_variable")
+    for name in functions:
+        loaded[name](1, 2)  # comes back
+    assert not hasattr(loaded, "third")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="made for this processor here")
+def test_it_may_have_functions_alone_or_variables_alone(tmp_path: Path) -> None:
+    for name, variables, functions in (("a.so", ("one",), ()), ("b.so", (), ("one",))):
+        (tmp_path / name).write_bytes(lean.library(name, variables, functions, 62))
+        assert ctypes.CDLL(str(tmp_path / name))["one"]
 
 
 @pytest.mark.criu
@@ -41,6 +52,20 @@ def test_the_lean_one_says_the_same_version_and_maps_fewer_libraries(tmp_path: P
         return len(done.stdout.splitlines())
 
     assert libraries(found) < libraries(plain)
+    assert lean.lean(plain, tmp_path / "lean") == found  # over what is there already
+
+
+@pytest.mark.criu
+def test_each_has_a_number_of_its_own_as_those_at_the_same_time_name_sockets_by_it(
+    tmp_path: Path,
+) -> None:
+    found = lean.lean(criu_room.find(), tmp_path / "lean")
+    argv = [*found.argv, "restore", "-v4", "--images-dir", str(tmp_path)]
+    numbers = set()
+    for _ in range(2):
+        done = programs.run(argv, 30.0)
+        numbers.update(re.findall(r"run id = (\S+)", done.stdout + done.stderr))
+    assert len(numbers) == 2
 
 
 def test_one_that_does_not_start_with_them_is_left_as_it_is(tmp_path: Path) -> None:
