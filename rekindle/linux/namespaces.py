@@ -99,6 +99,56 @@ def isolate_in_root(root_fd: int, hostname: str) -> None:
             return  # it is in the root's own then
 
 
+class Home:
+    """Where this process is, to go elsewhere and come back: its namespaces, root and directory.
+
+    The process must have one thread.
+    """
+
+    def __init__(self) -> None:
+        """Mounts must be its own already. Raises OSError."""
+        # No one may come back to namespaces that another user owns: those of the machine, for a
+        # user who is not root.
+        unshare(_OF_A_ROOT)
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self._namespaces = [
+            (os.open(f"/proc/self/ns/{name}", flags), kind)
+            for name, kind in (
+                ("mnt", CLONE_NEWNS),
+                ("uts", CLONE_NEWUTS),
+                ("ipc", CLONE_NEWIPC),
+                ("pid", CLONE_NEWPID),
+            )
+        ]
+        self._root = os.open("/", flags | os.O_DIRECTORY)
+        self._directory = os.open(".", flags | os.O_DIRECTORY)
+
+    def leave(self, hostname: str, root_fd: int = -1) -> None:
+        """For new namespaces, the PID namespace that of the next child; mounts are those of
+        ``root_fd``, where that is given. The working directory stays. Raises OSError."""
+        if root_fd >= 0:
+            unshare(CLONE_NEWPID | _OF_A_ROOT)
+            setns(root_fd, CLONE_NEWNS)
+        else:
+            unshare(CLONE_NEWPID | CLONE_OWN)
+            mounts.mount_shm()
+        socket.sethostname(hostname)
+
+    def close(self) -> None:
+        """In a copy of this process, which is not to come here."""
+        for fd in (*(fd for fd, _kind in self._namespaces), self._root, self._directory):
+            os.close(fd)
+
+    def come_back(self) -> None:
+        """Raises OSError."""
+        for fd, kind in self._namespaces:
+            if _setns(fd, kind) < 0:
+                check(-1, "setns")
+        os.fchdir(self._root)
+        os.chroot(".")
+        os.fchdir(self._directory)
+
+
 def enter_user_namespace(more: int = 0) -> None:
     """Leave for a new user namespace, and for those in ``more``; all capabilities hold in there.
 

@@ -7,19 +7,23 @@ together and takes them apart: who runs the worker, and where, is the caller's a
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rekindle.snapshot import pycriu
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.elsewhere import Carried, carried
 
-#: Descriptors of the worker: its socket, and the one that stands for the control pipe.
+#: Descriptors of the worker: its socket, the one that stands for the control pipe, and the
+#: directory that it works in.
 CHANNEL_FD = 8
 CONTROL_FD = 9
-#: Descriptors of whoever sends the request (CRIU finds them through the socket's credentials).
-IMAGES_FD = 20
 WORK_FD = 21
+_WORK_DIR = f"/proc/self/fd/{WORK_FD}"
+_ARGUMENTS = ("--work-dir", _WORK_DIR, "swrk", str(CHANNEL_FD))
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,28 @@ class Answer:
 
 def worker_argv(criu: Criu) -> list[str]:
     """The command line of a waiting CRIU."""
-    return [*criu.argv, "swrk", str(CHANNEL_FD)]
+    return [*criu.argv, *_ARGUMENTS]
 
 
 def worker_elsewhere(criu: Criu) -> Carried:
     """The same in a root where the machine's files are not seen."""
     made = carried(criu)
-    made.argv += ["swrk", str(CHANNEL_FD)]
+    made.argv += _ARGUMENTS
     return made
 
 
-def restore_request(*, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:
-    """The order to restore the images behind ``IMAGES_FD``, detached.
+def link_to(images: Path, work_dir: Path, seen_at: Path) -> str:
+    """The name of a link to the images in the directory behind ``WORK_FD``; it is made where it is
+    not there. CRIU takes no path of images that is no link. ``work_dir`` is that directory as it is
+    seen here, ``seen_at`` the images as CRIU sees them. Raises OSError."""
+    name = f"{images.parent.name}-{images.name}"
+    with contextlib.suppress(FileExistsError):
+        os.symlink(seen_at, work_dir / name)
+    return name
+
+
+def restore_request(*, images: str, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:
+    """The order to restore the images that ``images`` leads to (see ``link_to``), detached.
 
     ``control_pipe`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's
     ``CONTROL_FD`` takes its place. ``unprivileged``: a user who is not root runs the worker. The
@@ -53,8 +67,8 @@ def restore_request(*, control_pipe: str, log_name: str, unprivileged: bool) -> 
     rpc: Any = pycriu.rpc()
     request = rpc.criu_req(type=rpc.RESTORE)
     options = request.opts
-    options.images_dir_fd = IMAGES_FD
-    options.work_dir_fd = WORK_FD
+    options.images_dir_fd = -1
+    options.images_dir = f"{_WORK_DIR}/{images}"
     options.log_file = log_name
     options.log_level = 1
     options.unprivileged = unprivileged

@@ -1,6 +1,6 @@
 """PID 1 of a template's or a runner's namespaces.
 
-It execs what its agent names (the boot of a template, ``criu restore``, ``criu dump``), reaps,
+It execs what its agent names (the boot of a template, ``criu dump``), reaps,
 reports how each job and each adopted process ended, and goes when nothing is left to hold or when
 the agent closes the control socket; the kernel then kills all that is left in the namespaces.
 
@@ -10,7 +10,6 @@ spawner and shares its memory.
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
@@ -25,9 +24,6 @@ from rekindle.linux import mount_points, mounts
 #: Largest request: an argument list and an environment.
 MAX_REQUEST_BYTES = 1 << 18
 MAX_FDS = 8
-
-#: Descriptors that a job finds here until it answers: no one else is to, in a root of its own.
-_lent: set[int] = set()
 
 
 def watch(control: socket.socket) -> tuple[select.poll, int]:
@@ -45,14 +41,13 @@ def run_init(control: socket.socket) -> int:
     """Serve the agent until it closes ``control`` or nothing is left; returns the exit status."""
     poll, wake_read = watch(control)
     jobs: dict[int, dict[str, Any]] = {}
-    channels: dict[str, socket.socket] = {}  # job -> our end of its channel
     while True:
         for fd, _events in poll.poll():
             if fd == wake_read:
                 os.read(wake_read, 512)
                 if not _reap(control, jobs):
                     return 0
-            elif fd == control.fileno():
+            else:
                 data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
                 if not data:
                     return 0
@@ -60,71 +55,13 @@ def run_init(control: socket.socket) -> int:
                 for passed in fds:
                     os.set_inheritable(passed, False)
                 try:
-                    if "send" in request:
-                        _send(request, fds, channels[request["job"]])
-                    else:
-                        _open_channel(request, fds, channels, poll)
-                        jobs[_start(request, fds)] = request
+                    jobs[_start(request, fds)] = request
                 except OSError as error:
                     failed = {"status": 127, "reason": str(error)}
                     _report(control, {"job": request["job"], **failed})
-                    if "send" in request:
-                        _report(control, {"job": request["job"], "reply": ""})
                 finally:
                     for passed in fds:
                         os.close(passed)
-            else:
-                _forward_reply(fd, channels, poll, control)
-
-
-def _open_channel(
-    request: dict[str, Any], fds: list[int], channels: dict[str, socket.socket], poll: select.poll
-) -> None:
-    """Give a job that wants one a packet socket to this init, at the number it names.
-
-    Init makes the pair itself, so that the credentials on it are those of a process that the job
-    can find under /proc.
-    """
-    target = request.get("channel_fd")
-    if not target:
-        return
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channels[request["job"]] = ours
-    poll.register(ours, select.POLLIN)
-    fds.append(theirs.detach())
-    request["fd_targets"].append(target)
-
-
-def _send(request: dict[str, Any], fds: list[int], channel: socket.socket) -> None:
-    """Pass a message on to a job. The directories in ``open``, and those that came along, can be
-    found at their numbers among the descriptors of this process until the job's next reply;
-    ``binds``: see ``_start``."""
-    bind(request.get("binds", ()))
-    for target, fd in zip(request["fd_targets"], fds, strict=True):
-        os.dup2(fd, target, inheritable=False)
-        _lent.add(target)
-    for target, path in request["open"].items():
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.dup2(fd, int(target), inheritable=False)
-        os.close(fd)
-    channel.send(base64.b64decode(request["send"]))
-
-
-def _forward_reply(
-    fd: int, channels: dict[str, socket.socket], poll: select.poll, control: socket.socket
-) -> None:
-    """A job answered on its channel, or ended: report it, and close the channel."""
-    job, channel = next((j, c) for j, c in channels.items() if c.fileno() == fd)
-    try:
-        data = channel.recv(MAX_REQUEST_BYTES)
-    except ConnectionResetError:
-        data = b""
-    while _lent:
-        os.close(_lent.pop())
-    poll.unregister(fd)
-    channel.close()
-    del channels[job]
-    _report(control, {"job": job, "reply": base64.b64encode(data).decode()})
 
 
 def _report(control: socket.socket, message: dict[str, Any]) -> None:
@@ -180,16 +117,18 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
             last.write(str(int(request["pid"]) - 1))
     if not (request.get("nice") or request.get("new_session") or request.get("cwd", "/") != "/"):
-        return _spawn(request, fds)
+        return spawn(request["argv"], request["env"], request["fd_targets"], fds)
     pid = os.fork()
     if pid == 0:
         _exec(request, fds)
     return pid
 
 
-def _spawn(request: dict[str, Any], fds: list[int]) -> int:
-    """The same without a fork of this process, whose page tables and pages that would copy."""
-    targets = request["fd_targets"]
+def spawn(argv: list[str], env: Mapping[str, str], targets: list[int], fds: list[int]) -> int:
+    """Start a program; ``targets`` are the numbers that ``fds`` get there. Raises OSError.
+
+    Without a fork of this process, whose page tables and pages that would copy.
+    """
     moved = _out_of_the_way(fds, targets)
     try:
         files: list[tuple[Any, ...]] = [
@@ -200,13 +139,7 @@ def _spawn(request: dict[str, Any], fds: list[int]) -> int:
         files += [
             (os.POSIX_SPAWN_DUP2, copy, target) for copy, target in zip(moved, targets, strict=True)
         ]
-        return os.posix_spawn(
-            request["argv"][0],
-            request["argv"],
-            request["env"],
-            file_actions=files,
-            setsigdef=[signal.SIGINT],
-        )
+        return os.posix_spawn(argv[0], argv, env, file_actions=files, setsigdef=[signal.SIGINT])
     finally:
         for copy in moved:
             os.close(copy)

@@ -6,7 +6,6 @@ Knows nothing of what the jobs are, nor of who makes sandboxes (spawner_client.p
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rekindle.exception import StartError
+from rekindle.runtime.isolation import small_init
 from rekindle.runtime.isolation.packets import PacketSender
 
 #: An environment may be large.
@@ -57,19 +57,68 @@ def settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
         future.set_result(outcome)
 
 
-class Sandbox:
-    """Namespaces with an init; ends when its init does."""
+@dataclass(frozen=True)
+class Worker:
+    """A process to be started with its namespaces, which waits for one message on a packet socket,
+    answers and ends."""
 
-    def __init__(self, pid: int, control: socket.socket) -> None:
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    #: The number of the socket there.
+    channel_fd: int
+    #: Number there -> descriptor of ours. That of small_init.CONTROL_FD is taken.
+    fds: Mapping[int, int]
+    #: Bound over /run while it runs.
+    run_dir: str = ""
+    #: Directories that are seen at other places, see ``init.bind``.
+    binds: Sequence[Mapping[str, object]] = ()
+
+    def request(self) -> dict[str, object]:
+        """For the spawner, without the descriptors."""
+        return {
+            "worker": list(self.argv),
+            "env": dict(self.env),
+            "fd_targets": [self.channel_fd, *self.fds],
+            "run_dir": self.run_dir,
+            "binds": list(self.binds),
+        }
+
+
+class Sandbox:
+    """Namespaces with an init; ends when its init does.
+
+    ``channel``: our end of the socket to a worker. Then nothing else can be run in there, and
+    nothing is heard of it before it gets its message.
+    """
+
+    def __init__(
+        self, pid: int, control: socket.socket, channel: socket.socket | None = None
+    ) -> None:
         self.pid = pid  # of the init, as the agent sees it
         self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control = control
         self._orders = PacketSender(control)
         self._jobs: dict[str, asyncio.Future[JobExit]] = {}
-        self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._job_count = 0
         self._adopted: Callable[[int, int], None] | None = None
-        asyncio.get_running_loop().add_reader(control, self._on_message)
+        self.worker = WaitingJob(self, channel) if channel is not None else None
+        self._listens = False
+        if self.worker is None:
+            self._listen()
+
+    def _listen(self) -> None:
+        self._listens = True
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
+
+    def hear(self) -> None:
+        """Take what has been reported of a worker so far; from now on, whatever is."""
+        if not self._listens and self._control.fileno() >= 0:
+            self._listen()
+            self._take_all()
+
+    def _take_all(self) -> None:
+        while self._control.fileno() >= 0 and self._on_message():
+            pass
 
     def run(
         self,
@@ -87,6 +136,7 @@ class Sandbox:
         are the null device unless given. ``binds``, ``options``: see ``init._start``.
         Raises StartError.
         """
+        assert self.worker is None
         self._job_count += 1
         job = f"j{self._job_count}"
         future: asyncio.Future[JobExit] = asyncio.get_running_loop().create_future()
@@ -112,42 +162,6 @@ class Sandbox:
         self._jobs[job] = future
         return future
 
-    def start_waiting(
-        self,
-        argv: Sequence[str],
-        *,
-        channel_fd: int,
-        env: Mapping[str, str],
-        fds: Mapping[int, int],
-        run_dir: str = "",
-    ) -> WaitingJob:
-        """Start a process that waits for one message on a packet socket at ``channel_fd``."""
-        ended = self.run(argv, env=env, fds=fds, run_dir=run_dir, channel_fd=channel_fd)
-        return WaitingJob(self, f"j{self._job_count}", ended)
-
-    def _send_to(
-        self,
-        job: str,
-        data: bytes,
-        directories: Mapping[int, str | int],
-        binds: Sequence[Mapping[str, object]],
-    ) -> asyncio.Future[bytes]:
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        message = {
-            "job": job,
-            "send": base64.b64encode(data).decode(),
-            "open": {str(n): path for n, path in directories.items() if isinstance(path, str)},
-            "fd_targets": [n for n, fd in directories.items() if isinstance(fd, int)],
-            "binds": list(binds),
-        }
-        try:
-            fds = [fd for fd in directories.values() if isinstance(fd, int)]
-            self._orders.send(json.dumps(message).encode(), fds)
-        except OSError as error:
-            raise StartError(f"the sandbox's init is gone: {error}") from error
-        self._replies[job] = reply
-        return reply
-
     def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
         """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
         self._adopted = callback
@@ -160,22 +174,20 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Close the control socket; the init ends and takes the namespaces with it."""
+        """Close the control socket; an init that takes orders ends, and with it the namespaces."""
         if self._control.fileno() >= 0:
             self._orders.close()
-            asyncio.get_running_loop().remove_reader(self._control)
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
         for future in self._jobs.values():
             settle(future, JobExit(-signal.SIGKILL, "its namespaces ended"))
         self._jobs.clear()
-        for reply in self._replies.values():
-            settle(reply, b"")
-        self._replies.clear()
+        if self.worker is not None:
+            self.worker.close()
 
     def ended(self, status: int) -> None:
         """The spawner saw the init end; what that reported last may still be unread."""
-        while self._control.fileno() >= 0 and self._on_message():
-            pass
+        self._take_all()
         settle(self.gone, status)
         self.close()
 
@@ -188,36 +200,74 @@ class Sandbox:
         except OSError:
             data = b""
         if not data:
-            asyncio.get_running_loop().remove_reader(self._control)
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
             return False
-        message = json.loads(data)
-        if "reply" in message:
-            if (reply := self._replies.pop(message["job"], None)) is not None:
-                settle(reply, base64.b64decode(message["reply"]))
-        elif (future := self._jobs.pop(message["job"], None)) is not None:
+        if self.worker is None:
+            self._take(json.loads(data))
+        else:
+            pid, status = small_init.ENDED.unpack(data)
+            self._ended(pid, os.waitstatus_to_exitcode(status), self.worker)
+        return True
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if (future := self._jobs.pop(message["job"], None)) is not None:
             settle(future, JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
             self._adopted(message["pid"], message["status"])
-        return True
+
+    def _ended(self, pid: int, status: int, worker: WaitingJob) -> None:
+        """A process ended whose init is the small one."""
+        if pid == small_init.WORKER_PID:
+            settle(worker.ended, JobExit(status))
+        elif self._adopted is not None:
+            self._adopted(pid, status)
 
 
-@dataclass(frozen=True)
 class WaitingJob:
-    """A process that waits for one message; it answers once and ends."""
+    """A worker that waits for its message."""
 
-    sandbox: Sandbox
-    job: str
-    ended: asyncio.Future[JobExit]
+    def __init__(self, sandbox: Sandbox, channel: socket.socket) -> None:
+        self._sandbox = sandbox
+        self._channel = channel
+        channel.setblocking(False)
+        loop = asyncio.get_running_loop()
+        #: That it ended with status 0 is not reported.
+        self.ended: asyncio.Future[JobExit] = loop.create_future()
+        self._answer: asyncio.Future[bytes] = loop.create_future()
 
-    def send(
-        self,
-        data: bytes,
-        directories: Mapping[int, str | int],
-        binds: Sequence[Mapping[str, object]] = (),
-    ) -> asyncio.Future[bytes]:
-        """Send it the message; the future is its answer, empty when it died.
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not been reported to have ended, nor its namespaces."""
+        self._sandbox.hear()
+        return not self.ended.done()
 
-        It finds ``directories``, paths or descriptors of ours, open at their numbers in the process
-        that sends, until it answers; ``binds``: see ``init.bind``. Raises StartError.
-        """
-        return self.sandbox._send_to(self.job, data, directories, binds)
+    def send(self, message: bytes) -> asyncio.Future[bytes]:
+        """Send it the message; the future is its answer, empty when it died."""
+        self._sandbox.hear()
+        try:
+            self._channel.send(message)
+            asyncio.get_running_loop().add_reader(self._channel.fileno(), self._answered)
+        except OSError:
+            self.close()
+        return self._answer
+
+    def _answered(self) -> None:
+        try:
+            said = self._channel.recv(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        settle(self._answer, said)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._channel.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._channel.close()
+
+    def close(self) -> None:
+        """Its namespaces have ended, or are to."""
+        self._let_go()
+        settle(self._answer, b"")
+        settle(self.ended, JobExit(-signal.SIGKILL, "its namespaces ended"))

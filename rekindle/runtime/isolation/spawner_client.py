@@ -17,7 +17,7 @@ from pathlib import Path
 from rekindle.exception import Error, InternalFailure, IsolationError, StartError
 from rekindle.linux import processes
 from rekindle.runtime.isolation.packets import PacketSender
-from rekindle.runtime.isolation.sandbox import MAX_MESSAGE_BYTES, Sandbox, settle
+from rekindle.runtime.isolation.sandbox import MAX_MESSAGE_BYTES, Sandbox, Worker, settle
 
 
 class Spawner:
@@ -42,6 +42,12 @@ class Spawner:
     def pid(self) -> int:
         """Of the spawner process."""
         return self._process.pid
+
+    @property
+    def feature_cache_here(self) -> Path:
+        """What ``feature_cache_dir`` is: a tmpfs that this process does not see by that name, as it
+        is in the spawner's mount namespace alone."""
+        return Path(f"/proc/{self.pid}/root{self.feature_cache_dir}")
 
     @classmethod
     async def start(cls, feature_cache_dir: Path) -> Spawner:
@@ -78,8 +84,25 @@ class Spawner:
     async def spawn(self, hostname: str, root_fd: int = -1) -> Sandbox:
         """New namespaces with an init in them; their mounts are those of ``root_fd``, where that is
         given. Raises StartError."""
-        name, pid, ours = await self._ask({"hostname": hostname}, root_fd)
-        sandbox = Sandbox(pid, ours)
+        fds = [root_fd] if root_fd >= 0 else []
+        name, pid, ours = await self._ask({"hostname": hostname}, fds)
+        return self._made(name, Sandbox(pid, ours))
+
+    async def spawn_worker(self, hostname: str, worker: Worker, root_fd: int = -1) -> Sandbox:
+        """The same for a worker alone, which is started in them. Raises StartError."""
+        request = {"hostname": hostname, "in_root": root_fd >= 0, **worker.request()}
+        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                root = [root_fd] if root_fd >= 0 else []
+                fds = [*root, theirs.fileno(), *worker.fds.values()]
+                name, pid, ours = await self._ask(request, fds)
+        except BaseException:
+            channel.close()
+            raise
+        return self._made(name, Sandbox(pid, ours, channel))
+
+    def _made(self, name: int, sandbox: Sandbox) -> Sandbox:
         if name in self._early_exits:
             sandbox.ended(self._early_exits.pop(name))
         else:
@@ -89,11 +112,11 @@ class Spawner:
     async def start_root_maker(self, scratch: Path) -> socket.socket:
         """A connection to a new process that makes roots (images/root_process.py), with a directory
         for its own files. Raises StartError."""
-        _name, _pid, ours = await self._ask({"roots": str(scratch)}, -1)
+        _name, _pid, ours = await self._ask({"roots": str(scratch)}, [])
         return ours
 
     async def _ask(
-        self, request: dict[str, object], more_fd: int
+        self, request: dict[str, object], more_fds: list[int]
     ) -> tuple[int, int, socket.socket]:
         """Have a process made: as it is numbered there, and here; our end of its connection."""
         if self.gone.done():
@@ -108,8 +131,8 @@ class Spawner:
         self._waiting[number] = future
         try:
             with theirs:
-                fds = [theirs.fileno(), *([more_fd] if more_fd >= 0 else [])]
-                self._orders.send(json.dumps({"id": number, **request}).encode(), fds)
+                data = json.dumps({"id": number, **request}).encode()
+                self._orders.send(data, [theirs.fileno(), *more_fds])
             name, pid = await future
             return name, pid, ours
         except OSError as error:

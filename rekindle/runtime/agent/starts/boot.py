@@ -24,7 +24,7 @@ from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
-from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Worker
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.phases import Phase, PhaseClock
 
@@ -131,10 +131,16 @@ async def _spawn(
     return await enter(context, root, hostname), root
 
 
-async def enter(context: NodeContext, root: Root, hostname: str) -> Sandbox:
-    """New namespaces in a root, which is removed with them. Raises StartError."""
+async def enter(
+    context: NodeContext, root: Root, hostname: str, worker: Worker | None = None
+) -> Sandbox:
+    """New namespaces in a root, which is removed with them; for ``worker`` alone, if it is given.
+    Raises StartError."""
     try:
-        sandbox = await context.spawner.spawn(hostname, root.fd)
+        if worker is not None:
+            sandbox = await context.spawner.spawn_worker(hostname, worker, root.fd)
+        else:
+            sandbox = await context.spawner.spawn(hostname, root.fd)
     except BaseException:
         root.remove()
         raise

@@ -81,8 +81,9 @@ class CannotBeFrozenError(SnapshotCreateError):
 async def _make(context: NodeContext, revision: Revision, refused: str) -> Snapshot:
     refuse_unfreezable(revision.dump_unsafe)  # without booting it once more to see the same
     template = revision.live_template()
-    # One that is itself mapped from a snapshot would name that one's page file in its images.
-    if template is not None and not template.mapped:
+    # One that was restored may be mapped from the page file of its snapshot, which its images would
+    # name; and no CRIU can be started beside it.
+    if template is not None and template.sandbox.worker is None:
         return await _dump(context, revision, template, refused, by_copy=True)
     output = Output(ignore_line)  # its first boot has said it all
     try:

@@ -91,9 +91,8 @@ class NodeContext:
 
     @property
     def criu_files(self) -> Path:
-        """What CRIU writes to ``spawner.feature_cache_dir``: a tmpfs that this process does not
-        see by that name, as it is in the spawner's mount namespace alone."""
-        return Path(f"/proc/{self.spawner.pid}/root{self.spawner.feature_cache_dir}")
+        """What CRIU writes, as this process sees it."""
+        return self.spawner.feature_cache_here
 
     @classmethod
     async def open(cls, settings: AgentSettings) -> NodeContext:

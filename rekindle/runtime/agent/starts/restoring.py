@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from rekindle.runtime.agent.starts.waiting import InRoots, WaitingRestore, Waiti
 from rekindle.runtime.images import writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import Shown
-from rekindle.runtime.isolation.sandbox import Sandbox, describe_exit
+from rekindle.runtime.isolation.sandbox import Sandbox, Worker, describe_exit
 from rekindle.snapshot import diagnose, residency, use, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
@@ -104,7 +104,7 @@ async def _restore_once(
     if images == snapshot.mapped:
         _read_ahead(revision, snapshot)
     try:
-        waiting = await restores.take()
+        waiting = await restores.take(binds)
     except BaseException:
         pin.release()
         raise
@@ -119,43 +119,32 @@ async def _restore_once(
     try:
         token, arrival = context.listener.expect()
         in_image = waiting.root is not None
-        waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
+        try:
+            waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
+        except BrokenPipeError as error:
+            why = "CRIU died before it had its order"
+            raise _CriuDiedError(f"snapshot {snapshot.key} could not be restored: {why}") from error
+        seen_at = Path(in_image_room.SNAPSHOT, images.name) if in_image else images
         request = worker.restore_request(
+            images=worker.link_to(images, context.criu_files, seen_at),
             control_pipe=snapshot.manifest.control_pipe,
             log_name=log_name,
             unprivileged=context.unprivileged,
         )
-        with _directories(context, images, in_image=in_image) as directories:
-            answer = waiting.job.send(request, directories, binds)
+        answer = waiting.job.send(request)
         died = _death_of(waiting.sandbox, snapshot.manifest.pid)
         waiting.channel = await _restored_arrives(arrival, answer, died, snapshot, restore_log)
     except BaseException:
         waiting.discard()
         _remove(restore_log)
         raise
-    waiting.job.ended.add_done_callback(lambda _ended: _remove(restore_log))
+    answer.add_done_callback(lambda _said: _remove(restore_log))
     if in_image:
-        waiting.job.ended.add_done_callback(lambda _ended: remove_feature_cache(waiting.sandbox))
+        answer.add_done_callback(lambda _said: remove_feature_cache(waiting.sandbox))
     waiting.arrived_ns = now_ns()
     waiting.mapped = images == snapshot.mapped
     waiting.control_pipe.drop()  # it has read its orders
     return waiting
-
-
-@contextlib.contextmanager
-def _directories(
-    context: NodeContext, images: Path, *, in_image: bool
-) -> Iterator[Mapping[int, str | int]]:
-    """What CRIU works with: by path, or open, where it does not see the node's files."""
-    if not in_image:
-        yield {worker.IMAGES_FD: str(images), worker.WORK_FD: context.spawner.feature_cache_dir}
-        return
-    with contextlib.ExitStack() as stack:
-        directories: dict[int, str | int] = {}
-        for number, path in ((worker.IMAGES_FD, images), (worker.WORK_FD, context.criu_files)):
-            directories[number] = fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, fd)
-        yield directories
 
 
 async def restores_of(
@@ -175,9 +164,9 @@ async def restores_of(
         cache = (f"{context.spawner.feature_cache_dir}/{FEATURE_CACHE}",)
         source = revision.roots.with_more(written, shown, cache)
 
-        async def enter_root(hostname: str) -> tuple[Sandbox, Root]:
+        async def enter_root(hostname: str, waits: Worker) -> tuple[Sandbox, Root]:
             root = await source.take()
-            return await enter(context, root, hostname), root
+            return await enter(context, root, hostname, waits), root
 
         if revision.restores is not None:
             revision.restores.shut()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rekindle.exception import Error, StartError
@@ -18,7 +19,8 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import new_id
-from rekindle.runtime.isolation.sandbox import Sandbox, WaitingJob
+from rekindle.runtime.agent.starts.volumes import Bind
+from rekindle.runtime.isolation.sandbox import Sandbox, WaitingJob, Worker
 from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.snapshot import worker
 from rekindle.snapshot.criu import Criu
@@ -39,8 +41,8 @@ class InRoots:
     """Restores in roots of an image: where those come from, and namespaces in one."""
 
     source: RootSource
-    #: Makes namespaces with this host name. Raises StartError.
-    enter: Callable[[str], Awaitable[tuple[Sandbox, Root]]]
+    #: Makes namespaces with this host name and this worker. Raises StartError.
+    enter: Callable[[str, Worker], Awaitable[tuple[Sandbox, Root]]]
 
 
 @dataclass
@@ -90,12 +92,17 @@ class WaitingRestores:
         self._refilling: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def take(self) -> WaitingRestore:
-        """One that is ready, or a new one. Raises StartError."""
+    async def take(self, binds: Sequence[Bind] = ()) -> WaitingRestore:
+        """One that is ready, or a new one. Raises StartError.
+
+        One that is to see directories at other places is always made: that is done before CRIU is.
+        """
         self.refill()
+        if binds:
+            return await self._make(binds)
         while self._ready:
             waiting = self._ready.popleft()
-            if not waiting.job.ended.done():
+            if waiting.job.is_there:
                 return waiting
             waiting.discard()
         return await self._make()
@@ -147,47 +154,42 @@ class WaitingRestores:
         finally:
             self._refilling = None
 
-    async def _make(self) -> WaitingRestore:
+    async def _make(self, binds: Sequence[Bind] = ()) -> WaitingRestore:
         runner_id = new_id("ru")
-        if self._in_roots is not None:
-            return await self._make_in_root(runner_id, self._in_roots)
-        sandbox = await self._spawner.spawn(runner_id)
+        in_roots = self._in_roots
         control_pipe = ControlPipe()
+        opened: dict[int, int] = {}
+        root = None
         try:
-            job = sandbox.start_waiting(
-                worker.worker_argv(self.criu),
-                channel_fd=worker.CHANNEL_FD,
+            argv = worker.worker_argv(self.criu)
+            if in_roots is not None:
+                carried = worker.worker_elsewhere(self.criu)
+                argv, opened = carried.argv, carried.open()
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            opened[worker.WORK_FD] = os.open(self._spawner.feature_cache_here, flags)
+            job = Worker(
+                argv=argv,
                 env=self._env,
-                fds={worker.CONTROL_FD: control_pipe.read_fd},
-                run_dir=self._spawner.feature_cache_dir,
+                channel_fd=worker.CHANNEL_FD,
+                fds={worker.CONTROL_FD: control_pipe.read_fd, **opened},
+                run_dir=self._spawner.feature_cache_dir if in_roots is None else "",
+                binds=binds,
             )
-        except StartError:
+            if in_roots is None:
+                sandbox = await self._spawner.spawn_worker(runner_id, job)
+            else:
+                sandbox, root = await in_roots.enter(runner_id, job)
+        except BaseException as error:
             control_pipe.drop()
-            sandbox.kill()
+            if isinstance(error, OSError):
+                raise StartError(f"CRIU cannot be started: {error}") from error
             raise
+        finally:
+            close_all(list(opened.values()))
         control_pipe.handed_over()
-        return WaitingRestore(runner_id, sandbox, job, control_pipe)
-
-    async def _make_in_root(self, runner_id: str, roots: InRoots) -> WaitingRestore:
-        sandbox, root = await roots.enter(runner_id)
-        control_pipe = ControlPipe()
-        carried = worker.worker_elsewhere(self.criu)
-        try:
-            opened = carried.open()
-            try:
-                job = sandbox.start_waiting(
-                    carried.argv,
-                    channel_fd=worker.CHANNEL_FD,
-                    env=self._env,
-                    fds={worker.CONTROL_FD: control_pipe.read_fd, **opened},
-                )
-            finally:
-                close_all(list(opened.values()))
-        except (StartError, OSError) as error:
-            control_pipe.drop()
-            sandbox.kill()
-            raise StartError(f"CRIU cannot be started in an image: {error}") from error
-        control_pipe.handed_over()
+        assert sandbox.worker is not None
         return WaitingRestore(
-            *(runner_id, sandbox, job, control_pipe), root=root, roots=roots.source
+            *(runner_id, sandbox, sandbox.worker, control_pipe),
+            root=root,
+            roots=in_roots.source if in_roots is not None else None,
         )
