@@ -86,7 +86,10 @@ def test_a_snapshot_is_pinned_and_let_go(benchmark: Any, tmp_path: Path) -> None
 def test_a_restore_is_ordered(benchmark: Any) -> None:
     benchmark(
         lambda: worker.restore_request(
-            control_pipe="pipe:[123456]", log_name="restore-ru-0.log", unprivileged=False
+            images="sn-0-mapped",
+            control_pipe="pipe:[123456]",
+            log_name="restore-ru-0.log",
+            unprivileged=False,
         )
     )
 

@@ -107,6 +107,12 @@ def make_read_only(path: str, *, bound: bool = False) -> None:
     _remount(path, MS_RDONLY)
 
 
+def make_tmpfs_read_only(path: str) -> None:
+    """Forbid writing to the file system that is mounted at a path, however one comes to a file of
+    it. Raises OSError."""
+    mount("none", path, flags=_MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
 def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None:
     """Show the directory ``below`` of ``root`` at ``target``; nothing outside of ``root``, whatever
     links lead to. Raises OSError."""

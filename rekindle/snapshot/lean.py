@@ -32,12 +32,12 @@ _LEFT_OUT = (
     "libnet.so.1",
     "libnl-3.so.200",
     "libbsd.so.0",
-    "libuuid.so.1",
 )
 #: What CRIU looks for in them at its start: a variable that it has a copy of, and functions that it
-#: calls, for the title that it has in ``ps`` and for an id that marks what it dumps.
+#: calls, for the title that it has in ``ps``. (That of libuuid stays: by its number, restores that
+#: run at the same time do not get into each other's way.)
 _VARIABLES = ("gnutls_free",)
-_FUNCTIONS = ("setproctitle", "setproctitle_init", "uuid_generate", "uuid_unparse")
+_FUNCTIONS = ("setproctitle", "setproctitle_init")
 _LIBRARY_PATH = "--library-path"
 _TRIAL_S = 10.0
 #: Of ELF: the numbers of processors that we know, and their instruction to return.

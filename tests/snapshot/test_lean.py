@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ def test_the_lean_one_says_the_same_version_and_maps_fewer_libraries(tmp_path: P
 
     assert libraries(found) < libraries(plain)
     assert lean.lean(plain, tmp_path / "lean") == found  # over what is there already
+
+
+@pytest.mark.criu
+def test_each_has_a_number_of_its_own_as_those_at_the_same_time_name_sockets_by_it(
+    tmp_path: Path,
+) -> None:
+    found = lean.lean(criu_room.find(), tmp_path / "lean")
+    argv = [*found.argv, "restore", "-v4", "--images-dir", str(tmp_path)]
+    numbers = set()
+    for _ in range(2):
+        done = programs.run(argv, 30.0)
+        numbers.update(re.findall(r"run id = (\S+)", done.stdout + done.stderr))
+    assert len(numbers) == 2
 
 
 def test_one_that_does_not_start_with_them_is_left_as_it_is(tmp_path: Path) -> None:

@@ -104,13 +104,16 @@ class Sandbox:
         self.worker = WaitingJob(self, channel) if channel is not None else None
         self._listens = False
         if self.worker is None:
-            self.hear()
+            self._listen()
+
+    def _listen(self) -> None:
+        self._listens = True
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
 
     def hear(self) -> None:
-        """Take what has been reported so far; from now on, whatever is."""
+        """Take what has been reported of a worker so far; from now on, whatever is."""
         if not self._listens and self._control.fileno() >= 0:
-            self._listens = True
-            asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
+            self._listen()
             self._take_all()
 
     def _take_all(self) -> None:
@@ -199,20 +202,25 @@ class Sandbox:
         if not data:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             return False
-        if self.worker is not None:
-            pid, status = small_init.ENDED.unpack(data)
-            job, message = "", {"pid": pid, "status": os.waitstatus_to_exitcode(status)}
-            if pid == small_init.WORKER_PID and not self.worker.ended.done():
-                settle(self.worker.ended, JobExit(message["status"]))
-                return True
+        if self.worker is None:
+            self._take(json.loads(data))
         else:
-            message = json.loads(data)
-            job = message["job"]
-        if (future := self._jobs.pop(job, None)) is not None:
+            pid, status = small_init.ENDED.unpack(data)
+            self._ended(pid, os.waitstatus_to_exitcode(status), self.worker)
+        return True
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if (future := self._jobs.pop(message["job"], None)) is not None:
             settle(future, JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
             self._adopted(message["pid"], message["status"])
-        return True
+
+    def _ended(self, pid: int, status: int, worker: WaitingJob) -> None:
+        """A process ended whose init is the small one."""
+        if pid == small_init.WORKER_PID:
+            settle(worker.ended, JobExit(status))
+        elif self._adopted is not None:
+            self._adopted(pid, status)
 
 
 class WaitingJob:

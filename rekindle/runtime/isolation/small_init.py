@@ -29,6 +29,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import struct
 
 #: Where it has its connection; the worker gets all other descriptors.
@@ -37,6 +38,9 @@ CONTROL_FD = 10
 WORKER_PID = 2
 #: What it reports: a process id, and its status as of wait(2).
 ENDED = struct.Struct("=iI")
+
+#: Earlier kernels have no close_range, and what is to be closed would stay open.
+_SINCE = (5, 9)
 
 #: By machine, the code with its three strings.
 _X86_64 = (
@@ -69,11 +73,13 @@ _ALIGNMENT = 1 << 16
 
 def program() -> bytes:
     """The program for this machine, an ELF file. Raises OSError where there is none."""
-    try:
-        number, code = _MACHINES[platform.machine()]
-    except KeyError:
-        said = f"snapshots are restored on {' and '.join(_MACHINES)}, not on {platform.machine()}"
-        raise OSError(errno.ENOTSUP, said) from None
+    kernel, machine = os.uname().release, platform.machine()
+    if tuple(map(int, re.findall(r"\d+", kernel)[:2])) < _SINCE:
+        raise OSError(errno.ENOTSUP, f"snapshots are restored by Linux 5.9 or newer, not {kernel}")
+    if machine not in _MACHINES:
+        known = " and ".join(_MACHINES)
+        raise OSError(errno.ENOTSUP, f"snapshots are restored on {known}, not on {machine}")
+    number, code = _MACHINES[machine]
     return elf(number, bytes.fromhex(code))
 
 

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
         _send(agent, {"event": "refused", "reason": privilege.explain(error)})
         return 1
     own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    workers = Workers(feature_cache_dir)
+    workers = Workers(f"{feature_cache_dir}-init")
     poll, wake_read = watch(agent)
     # Each init is a copy of this process: the collector would touch, and so copy, all that is here.
     gc.freeze()
@@ -80,7 +80,9 @@ class Workers:
     """
 
     def __init__(self, directory: str) -> None:
-        """``directory``: where the program of the init is put. Raises OSError."""
+        """``directory`` is made for the program of the init. Raises OSError."""
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        mounts.mount("tmpfs", directory, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=700")
         # By an open directory: the root of an image does not show it.
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._program = os.path.join(directory, _SMALL_INIT)
@@ -99,6 +101,8 @@ class Workers:
         run_dir = request["run_dir"]
         if not os.path.exists(self._program):
             small_init.write(self._program)
+            # Whoever is root beside it finds it under /proc/1/exe.
+            mounts.make_tmpfs_read_only(os.path.dirname(self._program))
         try:
             self._home.leave(request["hostname"], root_fd)
             bind(request["binds"])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -140,6 +141,19 @@ def test_an_init_keeps_nothing_open_but_its_connection(tmp_path: Path) -> None:
     with_spawner(tmp_path, scenario)
 
 
+def test_the_program_cannot_be_written_by_who_finds_it(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        sandbox = await worker_in(spawner)
+        found = os.open(f"/proc/{sandbox.pid}/exe", os.O_RDONLY)
+        sandbox.kill()
+        await sandbox.gone  # while it runs it cannot be written anyway
+        with pytest.raises(OSError, match="Read-only file system"):
+            os.open(f"/proc/self/fd/{found}", os.O_WRONLY)
+        os.close(found)
+
+    with_spawner(tmp_path, scenario)
+
+
 def test_a_worker_that_fails_or_is_not_there_is_reported(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
         sandbox = await worker_in(spawner, "raise SystemExit(3)")
@@ -234,3 +248,16 @@ def test_another_machine_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(OSError, match="not on riscv64"):
         small_init.program()
+
+
+@pytest.mark.parametrize(("release", "does"), [("5.4.0-200", False), ("5.9", True), ("6.1", True)])
+def test_an_older_kernel_is_refused_by_name(
+    release: str, does: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    if does:
+        assert small_init.program()
+    else:
+        with pytest.raises(OSError, match=f"not {release}"):
+            small_init.program()

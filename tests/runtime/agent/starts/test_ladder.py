@@ -139,6 +139,19 @@ def test_a_criu_that_dies_without_an_answer_gives_way_to_the_plain_one(home: Pat
     run(home, scenario)
 
 
+def test_restores_at_the_same_time_do_not_get_into_each_others_way(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+        for _ in range(2):
+            keys = [h.submit(counter, "total", strategy="restore") for _ in range(12)]
+            for key in keys:
+                assert (await h.result(key)).strategy == "restore"
+        assert not h.revision(counter).tracker.mapping_failed
+
+    run(home, scenario)
+
+
 def test_hooks_with_snap_false_run_once_in_each_runner(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         counter = h.add(Counter, enable_memory_snapshot=True)
