@@ -9,8 +9,10 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rekindle.linux.descriptors import close_all, copies
+from rekindle.runtime.agent import deadlines, readers
 from rekindle.wire.frames import (
     MAX_FDS,
     MAX_HEADER_BYTES,
@@ -43,19 +45,21 @@ def _pid_of_peer(sock: socket.socket) -> int:
 class Channel:
     """One connection. Frames go to ``receive``, or to whoever has subscribed.
 
-    On the loop's own readers and writers: a transport of asyncio costs more than the rest of what
-    the agent does for a start.
+    On readers of its own (readers.py): a transport of asyncio costs more than the rest of what the
+    agent does for a start.
     """
 
     def __init__(self, sock: socket.socket, pid: int | None = None) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._fd = sock.fileno()  # the loop takes long to find out what a socket's is
         #: The process as this agent sees it; from the kernel, where it made the connection itself.
         self.pid: int = _pid_of_peer(sock) if pid is None else pid
         #: Descriptors that came with frames, in their order, where they are asked for.
         self.fds: deque[int] = deque()
         self._takes_fds = False
         self._loop = asyncio.get_running_loop()
+        self._readers = readers.here()
         self._open = self._ended = False
         #: What there is no room for yet, in order: bytes, and the descriptors (this
         #: channel's own copies) that go with the first of them.
@@ -75,7 +79,7 @@ class Channel:
             send_with_fds(self._sock, first, fds)
         self._takes_fds = takes_fds
         self._open = True
-        self._loop.add_reader(self._sock, self._readable)
+        self._readers.add(self._fd, self._readable)
 
     @property
     def is_open(self) -> bool:
@@ -115,7 +119,7 @@ class Channel:
     def _hold_back(self, data: memoryview, fds: list[int]) -> None:
         """Send it, and close ``fds``, once there is room for it."""
         if not self._outgoing:
-            self._loop.add_writer(self._sock, self._writable)
+            self._loop.add_writer(self._fd, self._writable)
         self._outgoing.append((data, fds))
 
     def _writable(self) -> None:
@@ -133,7 +137,7 @@ class Channel:
                 self._outgoing[0] = data[sent:], []
             else:
                 self._outgoing.popleft()
-        self._loop.remove_writer(self._sock)
+        self._loop.remove_writer(self._fd)
         if not self._open:
             self._sock.close()
 
@@ -164,7 +168,7 @@ class Channel:
         self._on_frame = self._on_end = None
         if self._open:
             self._open = False
-            self._loop.remove_reader(self._sock)
+            self._readers.remove(self._fd)
             self._wake()
         while self.fds:
             os.close(self.fds.popleft())
@@ -173,13 +177,20 @@ class Channel:
 
     # ---- from the process
 
-    async def receive(self) -> tuple[Header, bytes]:
-        """The next frame. Raises FrameError at the end."""
-        while not self._arrived:
-            if not self._open:
-                raise FrameError("the process closed the connection")
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+    async def receive(self, timeout_s: float | None = None) -> tuple[Header, bytes]:
+        """The next frame. Raises FrameError at the end, and TimeoutError."""
+        late = None
+        try:
+            while not self._arrived:
+                if not self._open:
+                    raise FrameError("the process closed the connection")
+                self._waiter = waiter = self._loop.create_future()
+                if timeout_s is not None and late is None:
+                    late = deadlines.here().add(timeout_s, partial(_too_late, waiter))
+                await waiter
+        finally:
+            if late is not None:
+                late.cancel()
         return self._arrived.popleft()
 
     def subscribe(
@@ -274,11 +285,11 @@ class Channel:
         if self._ended or self._sock.fileno() < 0:
             return  # closed by who took that in
         self._ended = True
-        self._loop.remove_reader(self._sock)
+        self._readers.remove(self._fd)
         if self._outgoing:
             while self._outgoing:
                 close_all(self._outgoing.popleft()[1])
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._fd)
         self._sock.close()
         self._wake()
         self._report_end()
@@ -291,3 +302,8 @@ class Channel:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _too_late(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import secrets
@@ -13,8 +12,10 @@ from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
+from rekindle.runtime.agent import deadlines, readers
+from rekindle.runtime.agent.deadlines import Deadline
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.wire.frames import PREFIX_BYTES, FrameError, Header, frame_prefix
+from rekindle.wire.frames import PREFIX_BYTES, FrameError, Header, decode_header, frame_prefix
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ _PAUSE_S = 0.1
 class UnixListener:
     """``on_hello`` says whether it takes a connection, which is closed otherwise.
 
-    Most who connect have said who they are when they are accepted: that costs no turn of the loop.
+    Most who connect have said who they are when they are accepted, or a moment later and all at
+    once: no task waits for those.
     """
 
     def __init__(self, path: Path, on_hello: Callable[[socket.socket, Header], bool]) -> None:
@@ -39,6 +41,8 @@ class UnixListener:
         self._on_hello = on_hello
         self._listener: socket.socket | None = None
         self._tasks = BackgroundTasks()
+        #: Those that have said nothing yet, and until when they may.
+        self._silent: dict[int, tuple[socket.socket, Deadline]] = {}
 
     def open(self) -> None:
         """Listen at ``path``, for this user only; does nothing when it is open."""
@@ -55,6 +59,8 @@ class UnixListener:
     async def close(self) -> None:
         """Stop listening and remove the socket."""
         await self._tasks.cancel()
+        for fd in list(self._silent):
+            self._says_something(fd).close()
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
@@ -77,7 +83,7 @@ class UnixListener:
             try:
                 hello = _hello_at_once(sock)
                 if hello is None:
-                    self._tasks.spawn(self._greet(sock))
+                    self._wait_for(sock)
                 else:
                     self._take_in(sock, hello)
             except (FrameError, ValueError, OSError) as error:
@@ -96,8 +102,36 @@ class UnixListener:
 
         loop.call_later(_PAUSE_S, go_on)
 
-    async def _greet(self, sock: socket.socket) -> None:
+    def _wait_for(self, sock: socket.socket) -> None:
         """One that has not said all of it yet."""
+        fd = sock.fileno()
+        late = deadlines.here().add(HELLO_TIMEOUT_S, lambda: self._says_nothing(fd))
+        self._silent[fd] = sock, late
+        readers.here().add(fd, lambda: self._listen_to(fd))
+
+    def _says_something(self, fd: int) -> socket.socket:
+        readers.here().remove(fd)
+        sock, late = self._silent.pop(fd)
+        late.cancel()
+        return sock
+
+    def _says_nothing(self, fd: int) -> None:
+        _refuse(self._says_something(fd), TimeoutError())
+
+    def _listen_to(self, fd: int) -> None:
+        sock = self._says_something(fd)
+        try:
+            hello = _hello_at_once(sock)
+        except (FrameError, ValueError, OSError) as error:
+            _refuse(sock, error)
+            return
+        if hello is None:
+            self._tasks.spawn(self._greet(sock))  # it says it in pieces
+        else:
+            self._take_in(sock, hello)
+
+    async def _greet(self, sock: socket.socket) -> None:
+        """One that has said a part of it."""
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 hello = await _receive_hello(sock)
@@ -141,13 +175,13 @@ def _hello_at_once(sock: socket.socket) -> Header | None:
     end = PREFIX_BYTES + _header_bytes(there)
     if len(there) < end:
         return None
-    return _decoded(sock.recv(end)[PREFIX_BYTES:])
+    return decode_header(sock.recv(end)[PREFIX_BYTES:])
 
 
 async def _receive_hello(sock: socket.socket) -> Header:
     """The same, as it comes."""
     size = _header_bytes(await _receive_exactly(sock, PREFIX_BYTES))
-    return _decoded(await _receive_exactly(sock, size))
+    return decode_header(await _receive_exactly(sock, size))
 
 
 def _header_bytes(prefix: bytes) -> int:
@@ -155,13 +189,6 @@ def _header_bytes(prefix: bytes) -> int:
     if body_bytes or header_bytes > _HELLO_BYTES:
         raise FrameError("not a hello")
     return header_bytes
-
-
-def _decoded(raw: bytes) -> Header:
-    hello = json.loads(raw)
-    if not isinstance(hello, dict):
-        raise FrameError("not a hello")
-    return hello
 
 
 async def _receive_exactly(sock: socket.socket, size: int) -> bytes:

@@ -11,7 +11,9 @@ import codecs
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
+from rekindle.runtime.agent import readers
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import RunnerPage
@@ -47,14 +49,14 @@ class Output:
         self._window_ends = 0.0
         self._readings = 0  # in this window
         write_fds = []
-        loop = asyncio.get_running_loop()
+        self._readers = readers.here()
         for stream in ("stdout", "stderr"):
             read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(read_fd, False)
             self._streams[read_fd] = stream
             self._pending[read_fd] = b""
             write_fds.append(write_fd)
-            loop.add_reader(read_fd, self._readable, read_fd)
+            self._readers.add(read_fd, partial(self._readable, read_fd))
         self.write_fds: tuple[int, int] = (write_fds[0], write_fds[1])
 
     @property
@@ -114,12 +116,12 @@ class Output:
         self._readings += 1
         if self._readings > _OFTEN:
             self._window_ends = now + _WITHIN_S  # as long as it goes on
-            loop.remove_reader(fd)
+            self._readers.remove(fd)
             self._pauses[fd] = loop.call_later(_PAUSE_S, self._listen, fd)
 
     def _listen(self, fd: int) -> None:
         del self._pauses[fd]
-        asyncio.get_running_loop().add_reader(fd, self._readable, fd)
+        self._readers.add(fd, partial(self._readable, fd))
 
     def _read(self, fd: int) -> int:
         """How many bytes it was."""
@@ -186,7 +188,7 @@ class Output:
 
     def _close_one(self, fd: int) -> None:
         if fd in self._streams:
-            asyncio.get_running_loop().remove_reader(fd)
+            self._readers.remove(fd)
             os.close(fd)
             if (bar := self._bars.pop(fd, None)) is not None:
                 bar.cancel()

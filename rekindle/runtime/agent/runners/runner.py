@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
+from rekindle.runtime.agent import deadlines
 from rekindle.runtime.agent.inputs.assignment import Assignment, Slice
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
@@ -79,7 +80,7 @@ class LastWords:
     begun: dict[int, int] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class Runner:
     """One runner. Only ``move`` changes its state."""
 
@@ -185,8 +186,7 @@ class Runner:
         Raises UserCodeFailed, StartupTimeoutError or RunnerLostError; the runner is gone then.
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                header, data = await self.channel.receive()
+            header, data = await self.channel.receive(timeout_s)
         except TimeoutError as error:
             raise StartupTimeoutError(
                 f"the runner was not ready within startup_timeout={timeout_s:g} s"
@@ -230,24 +230,33 @@ class Runner:
         page = self.page
         return self.given - (page.done - self._ended_before) - (1 if page.began_ns else 0)
 
-    async def stop(self, grace_s: float) -> None:
-        """Let the exit hooks run where it has nothing to do, then end it."""
+    def begin_stop(self, grace_s: float) -> None:
+        """Let the exit hooks run where it has nothing to do, then end it: ``on_gone`` is called."""
         if self.state is RunnerState.IDLE:
             self.move(RunnerState.STOPPING)
-        if self.state is RunnerState.STOPPING:
-            stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.state is not RunnerState.STOPPING:
+            self.kill("stopped")
+            return
+        late = deadlines.here().add(grace_s, lambda: self.kill("stopped"))
+        self.handlers["stopped"] = lambda _header, _body: self.kill("stopped")
+        self.on_gone["stop"] = late.cancel
+        try:
+            self.channel.send({"op": "stop"})
+        except FrameError:
+            self.kill("stopped")
 
-            def over(*_what: object) -> None:
-                if not stopped.done():
-                    stopped.set_result(None)
+    async def stop(self, grace_s: float) -> None:
+        """The same; returns when it is gone."""
+        self.begin_stop(grace_s)
+        await self.until_gone()
 
-            self.handlers["stopped"] = over
-            self.on_gone["stop"] = over
-            with contextlib.suppress(FrameError, TimeoutError):
-                self.channel.send({"op": "stop"})
-                async with asyncio.timeout(grace_s):
-                    await stopped
-        self.kill("stopped")
+    async def until_gone(self) -> None:
+        """Return when it is gone, whoever ends it."""
+        if self.dying:
+            return
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_gone[f"waiter {id(gone)}"] = lambda: None if gone.done() else gone.set_result(None)
+        await gone
 
     def kill(self, reason: str) -> None:
         """End it now, whatever it does; what it had finished is taken in first."""

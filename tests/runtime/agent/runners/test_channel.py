@@ -65,3 +65,18 @@ def test_a_process_that_ends_without_reading_leaves_no_descriptor_open() -> None
         assert psutil.Process().num_fds() == before
 
     asyncio.run(scenario())
+
+
+def test_a_frame_that_does_not_come_in_time_is_not_waited_for() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = Channel(ours, os.getpid())
+        channel.open()
+        with pytest.raises(TimeoutError):
+            await channel.receive(0.001)
+        FrameSocket(theirs).send({"op": "late"})
+        assert await channel.receive(60.0) == ({"op": "late"}, b""), "it is there all the same"
+        theirs.close()
+        channel.close()
+
+    asyncio.run(scenario())

@@ -62,8 +62,9 @@ class PlayedChannel:
 
     # ---- what a runner asks of it
 
-    async def receive(self) -> tuple[Header, bytes]:
-        header = await self._first
+    async def receive(self, timeout_s: float | None = None) -> tuple[Header, bytes]:
+        async with asyncio.timeout(timeout_s):
+            header = await self._first
         if header is None:
             raise FrameError("the process closed the connection")
         return header, b""
