@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 import socket
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from rekindle.exception import StartError
 from rekindle.linux.processes import pid_of
@@ -36,6 +37,8 @@ class ForkedChild:
     answer: asyncio.Future[Header] | None = None
     #: What it will get with its start, where that is made already.
     outfit: Outfit | None = None
+    #: Monotonic seconds.
+    made_at: float = field(default_factory=time.monotonic)
     _pidfd: int = -1
     _doomed: bool = False
 
@@ -47,11 +50,9 @@ class ForkedChild:
         except OSError as error:
             raise StartError(f"no connection for a new process: {error}") from error
         loop = asyncio.get_running_loop()
-        child = cls(
+        return cls(
             name, Channel(ours, 0), theirs.detach(), loop.create_future(), loop.create_future()
         )
-        child.forked.add_done_callback(_look_at)
-        return child
 
     def handed_over(self) -> None:
         """Its template has its end of the connection."""
@@ -73,6 +74,7 @@ class ForkedChild:
         self.handed_over()
         if not self.forked.done():
             self.forked.set_exception(error)
+            self.forked.exception()  # one that no one waits for any more is no error of the loop
         if not self.exit_status.done():
             self.exit_status.set_result(-signal.SIGKILL)
         self.channel.close()
@@ -122,9 +124,3 @@ def end_process(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _look_at(forked: asyncio.Future[None]) -> None:
-    """A failure that no one waits for any more is no error of the loop."""
-    if not forked.cancelled():
-        forked.exception()

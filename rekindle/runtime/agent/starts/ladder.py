@@ -376,7 +376,7 @@ class Starter(Becoming):
             _close_with(template, output)
             return await self._become_child(template.fork(), pending, Strategy.COLD)
         self._note_unsafe(template)
-        await template.hand_over()
+        template.hand_over()
         return await self._become_booted(runner_id, output, booted, pending)
 
     async def _boot_with_gpus(self, pending: PendingStart, *, whole: bool = False) -> Runner:

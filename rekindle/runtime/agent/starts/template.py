@@ -6,11 +6,14 @@ import asyncio
 import logging
 import secrets
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import StartError
+from rekindle.runtime.agent import deadlines
+from rekindle.runtime.agent.deadlines import Deadline
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts import in_image
 from rekindle.runtime.agent.starts.child import ForkedChild
@@ -42,7 +45,7 @@ class Process:
 
 @dataclass
 class LiveTemplate:
-    """A parked process and its channel. ``serve`` must run as long as it lives."""
+    """A parked process and its channel."""
 
     id: str
     sandbox: Sandbox
@@ -58,8 +61,10 @@ class LiveTemplate:
     #: Children by name that are being forked, and those that live, by process id in the namespace.
     _forking: dict[str, ForkedChild] = field(default_factory=dict)
     _children: dict[int, ForkedChild] = field(default_factory=dict)
-    #: What is to be forked by the next order: for starts, and spares.
+    #: What is to be forked by the next order, and whether that is given in this turn of the loop:
+    #: for starts, and for spares.
     _ordered: dict[bool, list[ForkedChild]] = field(default_factory=lambda: {False: [], True: []})
+    _ordering: dict[bool, bool] = field(default_factory=lambda: {False: False, True: False})
     #: What answers are waited for, by the kind of order.
     _answers: dict[str, asyncio.Future[Header]] = field(default_factory=dict)
     #: Of the roots that its children are to be in; None: they have its own mounts, or copies.
@@ -68,7 +73,8 @@ class LiveTemplate:
     root: Root | None = None
     _sources: Sequence[Sequence[str]] = ()
     _parking: bool = False
-    _listening: asyncio.Task[None] | None = None
+    #: Where something is being forked.
+    _late: Deadline | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -92,7 +98,7 @@ class LiveTemplate:
         """Start taking in what the template says, and have it get ready to fork if it may."""
         if not self.fork_unsafe:
             self._order({"op": "prepare"})
-        self._listening = asyncio.create_task(self._listen())
+        self.channel.subscribe(self._take, self._ended)
 
     def lives_in(
         self, root: Root, source: RootSource, sources: Sequence[Sequence[str]] | None = None
@@ -120,17 +126,21 @@ class LiveTemplate:
         """Have an isolated child forked. Raises StartError.
 
         Its channel can be written to at once: what it finds there is its start. Until it is forked
-        the template does not retire. All that are asked for in one turn of the loop go out in one
-        order.
+        the template does not retire. The first that is asked for in a turn of the loop is ordered
+        at once, so that it is forked while its start is put together; the others of that turn go
+        out in one order, as do spares.
         """
         if self.gone.is_set():
             raise StartError(f"template {self.id} is gone")
         child = ForkedChild.make(new_id("ru"))
         self._forking[child.name] = child
-        ordered = self._ordered[spare]
-        if not ordered:
-            asyncio.get_running_loop().call_soon(self._order_forks, spare)
-        ordered.append(child)
+        if not self._ordering[spare]:
+            self._ordering[spare] = True
+            asyncio.get_running_loop().call_soon(self._order_the_others, spare)
+            if not spare:
+                self._order_forks([child], spare)
+                return child
+        self._ordered[spare].append(child)
         return child
 
     def _fork_in_root(self, roots: RootSource, child: ForkedChild, spare: bool) -> None:
@@ -152,15 +162,20 @@ class LiveTemplate:
         self._order_some([child], spare, [root.fd])
         root.entered()
 
-    def _order_forks(self, spare: bool) -> None:
-        ordered, self._ordered[spare] = self._ordered[spare], []
+    def _order_the_others(self, spare: bool) -> None:
+        """All that were asked for in this turn of the loop and are not ordered yet."""
+        ordered, self._ordered[spare], self._ordering[spare] = self._ordered[spare], [], False
+        self._order_forks(ordered, spare)
+
+    def _order_forks(self, children: list[ForkedChild], spare: bool) -> None:
         if self.roots is not None:
-            for child in ordered:
+            for child in children:
                 self._fork_in_root(self.roots, child, spare)
         else:
-            for at in range(0, len(ordered), MAX_FDS):
-                self._order_some(ordered[at : at + MAX_FDS], spare, [])
-        asyncio.get_running_loop().call_later(FORK_TIMEOUT_S, self._too_late, ordered)
+            for at in range(0, len(children), MAX_FDS):
+                self._order_some(children[at : at + MAX_FDS], spare, [])
+        if self._forking and self._late is None:
+            self._late = deadlines.here().add(FORK_TIMEOUT_S, self._look_for_late)
 
     def _order_some(self, children: list[ForkedChild], spare: bool, roots: list[int]) -> None:
         """``roots``: descriptors of theirs, in the same order, where they have some."""
@@ -176,10 +191,16 @@ class LiveTemplate:
         for child in some:
             child.handed_over()
 
-    def _too_late(self, ordered: list[ForkedChild]) -> None:
-        for child in ordered:
-            if not child.forked.done():
+    def _look_for_late(self) -> None:
+        """One that is being forked may have been for too long."""
+        self._late = None
+        now = time.monotonic()
+        for child in list(self._forking.values()):
+            if child.made_at + FORK_TIMEOUT_S <= now:
                 self._fork_failed(child.name, self._too_slow("fork"))
+        if self._forking and self._late is None:
+            left_s = min(child.made_at for child in self._forking.values()) + FORK_TIMEOUT_S - now
+            self._late = deadlines.here().add(left_s, self._look_for_late)
 
     def _fork_failed(self, name: str, reason: str) -> None:
         child = self._forking.pop(name, None)
@@ -231,17 +252,18 @@ class LiveTemplate:
         self._retire_when_due()
 
     def _retire_when_due(self) -> None:
+        if not self._forking and self._late is not None:
+            self._late.cancel()
+            self._late = None
         if self.retired and not self._forking and not self.gone.is_set():
             try:
                 self.channel.send({"op": "exit"})
             except FrameError:
                 log.debug("template gone already", extra=kv(template=self.id))
 
-    async def hand_over(self) -> None:
+    def hand_over(self) -> None:
         """Stop listening: the process is to become a runner on the same channel."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        self.channel.unsubscribe()
 
     # ---- orders and answers ----------------------------------------------------------------
 
@@ -267,13 +289,8 @@ class LiveTemplate:
         except FrameError as error:
             raise StartError(f"template {self.id} is gone") from error
 
-    async def _listen(self) -> None:
-        try:
-            while True:
-                message, _body = await self.channel.receive()
-                self._take(message)
-        except FrameError:
-            pass  # it ended, or parked
+    def _ended(self) -> None:
+        """It ended, or parked."""
         self.channel.close()
         self.gone.set()
         self.spares.discard()
@@ -288,7 +305,7 @@ class LiveTemplate:
             if not answer.done():
                 answer.set_exception(error)
 
-    def _take(self, message: Header) -> None:
+    def _take(self, message: Header, _body: bytes) -> None:
         operation = message["op"]
         if operation == "forked":
             self._forked(message["children"])
