@@ -84,7 +84,8 @@ class Requests:
 
     def patient(self, key: PoolKey) -> list[LeaseRequest]:
         """Those of a pool that wait until they have a runner."""
-        return [one for one in self.of(key) if one.patient]
+        waiting = self._waiting.get(key)
+        return [one for one in waiting if one.patient] if waiting else []
 
     def refuse_all(self, reason: str) -> None:
         """Refuse every one."""

@@ -346,9 +346,10 @@ class InputDispatcher:
 
     def _forget(self, runner: Runner, with_input: bool) -> None:
         runner.slices.clear()
-        self._runners.pop(runner.id, None)
+        was_there = self._runners.pop(runner.id, None) is not None
         self._ended_alone(runner)
-        self._publish(RunnerEnded(runner, with_input))
+        if was_there or not runner.kill_reason:  # else its pool has stopped it, and counts it out
+            self._publish(RunnerEnded(runner, with_input))
 
     def _ended_alone(self, runner: Runner) -> bool:
         """A runner has nothing left to run; whether it was to run one input alone."""

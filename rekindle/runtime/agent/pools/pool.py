@@ -78,6 +78,8 @@ class Pool:
         self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
         self._ramp = Ramp()
         self._tasks = BackgroundTasks()
+        #: Runners that are not its own any more, and run their exit hooks.
+        self._stopping: set[Runner] = set()
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
         #: Whether it has had a runner: what no one has started is not frozen.
@@ -162,7 +164,7 @@ class Pool:
 
         ``asking``: clients that wait for a runner.
         """
-        if self._used:
+        if self._used and self.keeper.is_due():
             works = bool(self.waiting or asking or self.runners.busy())
             self.keeper.freeze_when_due(waiting=works)
 
@@ -194,17 +196,17 @@ class Pool:
         """
         if self.closed or self.taken() >= self.runners.limit:
             return None
-        if self._missing(returning, asking) > 0:
+        if (self.waiting or asking) and self._missing(returning, asking) > 0:
             return Lack.INPUT
-        if self.backoff.left_s() > 0:
-            return None
         busy, runners = self.runners.busy(), self.runners
-        missing = self.sizing.wanted(busy) - busy - len(runners.idle()) - runners.starting
-        return Lack.AHEAD if missing > 0 else None
+        missing = self.sizing.wanted(busy) - busy - runners.starting
+        if missing <= 0 or missing <= len(runners.idle()) or self.backoff.left_s() > 0:
+            return None
+        return Lack.AHEAD
 
     def _missing(self, returning: int, asking: int) -> int:
         """Runners to start for the inputs, and the clients, that wait."""
-        if not (self.waiting or asking) or (self.backoff.is_loop and self.backoff.left_s() > 0):
+        if self.backoff.is_loop and self.backoff.left_s() > 0:
             return 0
         if isinstance(self.dispatcher, ManyDispatcher):
             counting = self.runners.counting(self.dispatcher.depth())
@@ -381,7 +383,10 @@ class Pool:
             return False
         runner.move(RunnerState.STOPPING)
         del self.runners[runner.id]  # at once: its place is given away
-        self._tasks.spawn(runner.stop(self.exit_grace_s))
+        self._stopping.add(runner)
+        runner.on_gone["stopping"] = lambda: self._stopping.discard(runner)
+        runner.begin_stop(self.exit_grace_s)
+        self.changed()
         return True
 
     def stop_surplus(self) -> None:
@@ -408,5 +413,6 @@ class Pool:
         """Let exit hooks run in idle runners, kill the others, and wait for all of it."""
         await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
+        await asyncio.gather(*(one.until_gone() for one in self._stopping))
         await self._tasks.finish()
         self.take_in_events()

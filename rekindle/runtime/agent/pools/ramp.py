@@ -28,8 +28,8 @@ class Ramp:
     """The starts of one pool."""
 
     places: int = field(default_factory=places_here)
-    #: Whether most of the last start was its hooks: they may wait, then all go on at once.
-    _hooks_take_most: bool = False
+    #: The last start that became a runner: when it began, and its marks.
+    _last: tuple[int, Sequence[Mark]] = (0, ())
     _young: list[float] = field(default_factory=list)
 
     def begun(self) -> float:
@@ -45,13 +45,13 @@ class Ramp:
 
     def started(self, began_ns: int, marks: Sequence[Mark]) -> None:
         """One has become a runner, with these marks."""
-        took = durations_ms(began_ns, marks)
-        self._hooks_take_most = 2 * took.get(Phase.ENTER_RUNNER, 0.0) > sum(took.values())
+        self._last = began_ns, marks
 
     def room(self) -> int:
         """How many more may begin now."""
-        if self._hooks_take_most:
-            return 1 << 30
+        took = durations_ms(*self._last)
+        if 2 * took.get(Phase.ENTER_RUNNER, 0.0) > sum(took.values()):
+            return 1 << 30  # most of it was its hooks: they may wait, then all go on at once
         young_from = time.monotonic() - YOUNG_S
         self._young = [began for began in self._young if began > young_from]
         return max(0, self.places - len(self._young))

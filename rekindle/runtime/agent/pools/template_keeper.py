@@ -34,15 +34,20 @@ class TemplateKeeper:
     tasks: BackgroundTasks
     publish: Callable[[Event], None]
 
+    def is_due(self) -> bool:
+        """Whether a snapshot is to be made, as far as nothing else is in its way."""
+        revision = self.revision
+        if not revision.snapshots_enabled or revision.background:
+            return False
+        return revision.tracker.wanted() or gpu_freezing.due(revision)
+
     def freeze_when_due(self, *, waiting: bool) -> None:
         """Begin the snapshot once an input has been answered, so that it delays none; then the one
         of the GPU, where there is to be one."""
         revision, starter = self.revision, self.starter
-        if not revision.snapshots_enabled or revision.background:
+        if not self.is_due():
             return
         of_gpu = gpu_freezing.due(revision)
-        if not revision.tracker.wanted() and not of_gpu:
-            return
         if not revision.served.is_set() and waiting:
             return
         if of_gpu and not starter.gpus.may_lend():

@@ -93,11 +93,13 @@ class Scheduler:
         self._gpu_room.look()
         if pool.waiting and self._leases.recalls.recall_for(pool, stuck=False):
             pool.dispatch()
+        requests = self._leases.requests
         self._leases.serve_requests(pool)
-        patient = self._leases.requests.patient(pool.key)
-        pool.asked_depth = max((one.depth for one in patient), default=0)
-        returning = self._leases.recalls.returning(pool)
-        asking = len(self._leases.requests.of(pool.key)) + pool.runners.promised
+        patient = requests.patient(pool.key)
+        pool.asked_depth = max((one.depth for one in patient), default=0) if patient else 0
+        asking = len(requests.of(pool.key)) + pool.runners.promised
+        # For what does not wait, none comes back.
+        returning = self._leases.recalls.returning(pool) if pool.waiting or asking else 0
         while (lack := pool.lack(returning, asking)) is not None:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break
@@ -109,10 +111,10 @@ class Scheduler:
             pool.gpus.leave()
         if asking:
             self._leases.refuse_requests(pool, pool.places_coming())
-        patient = self._leases.requests.patient(pool.key)  # but those that a start is for
+            patient = requests.patient(pool.key)  # but those that a start is for
         if (pool.waiting or patient) and not pool.runners.starting:
             self._leases.recalls.recall_for(pool, stuck=True, asking=len(patient))
-        pool.freeze_when_due(len(self._leases.requests.of(pool.key)))
+        pool.freeze_when_due(len(requests.of(pool.key)))
         if pool.depth():
             self.agenda.add_later(pool.key, _LOOK_S)
 
