@@ -103,7 +103,16 @@ def available() -> tuple[int, int]:
 
     What the kernel estimates for just that. Raises OSError.
     """
-    with open("/proc/meminfo", "rb") as file:
-        lines = dict(line.split(b":", 1) for line in file.read(512).splitlines() if b":" in line)
-    able, total = (int(lines[name].split()[0]) << 10 for name in (b"MemAvailable", b"MemTotal"))
-    return able, total
+    fd = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)  # for starts, as they come
+    try:
+        said = os.read(fd, 512)
+    finally:
+        os.close(fd)
+    return _kib(said, b"MemAvailable:") << 10, _kib(said, b"MemTotal:") << 10
+
+
+def _kib(said: bytes, name: bytes) -> int:
+    _, found, rest = said.partition(name)
+    if not found:
+        raise OSError(f"the kernel does not report {name.decode()}")
+    return int(rest.split(None, 1)[0])

@@ -8,11 +8,12 @@ idle runners before its template before its snapshot's pages in the page cache.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ LEAST_AVAILABLE = 0.05
 _SPARE_BYTES = 4 << 20
 _REMEMBERED = 64
 #: Starts side by side are all told what the machine said within this time.
-_ASKED_EVERY_S = 0.05
+_ASKED_EVERY_S = 0.2
 
 
 class Candidate(NamedTuple):
@@ -78,6 +79,8 @@ class Budget:
     _machine: tuple[int, int] = (0, 0)
     _asked_at: float = -math.inf
     _since_asked: int = 0
+    #: Revisions, by their ids, that starts of this turn of the loop are of.
+    _room_for: set[int] = field(default_factory=set)
 
     async def look(self) -> None:
         """Measure, and give up what is over the budget."""
@@ -85,8 +88,10 @@ class Budget:
         await self.memory.measure(self.inventory)
         self.enforce()
 
-    def enforce(self, more: int = 0, for_pool: Pool | None = None) -> bool:
-        """Give up things until ``more`` bytes fit; whether they do."""
+    def enforce(self, more: int = 0, but: Container[int] = ()) -> bool:
+        """Give up things until ``more`` bytes fit; whether they do.
+
+        ``but``: nothing of these revisions, by their ids."""
         over = self.held() + more - self.limit_bytes
         available, total = self._available()
         short = int(LEAST_AVAILABLE * total) + more - available
@@ -97,7 +102,7 @@ class Budget:
             over = short
             reason = f"{_mib(available)} MiB are available on this machine"
         for candidate in candidates(self.inventory, self.memory):
-            if for_pool is not None and candidate.revision is for_pool.revision:
+            if id(candidate.revision) in but:
                 continue
             if self._give_up(candidate, reason):
                 over -= candidate.frees
@@ -122,26 +127,33 @@ class Budget:
     def room_for(self, pool: Pool, *, ahead: bool) -> bool:
         """Whether a runner may be started; makes room for one that an input waits for.
 
-        That one is started in any case: an input is never refused for memory. One that is started
+        That one is started in any case, as an input is never refused for memory: others go for it,
+        and for all of this turn of the loop together, once it is on its way. One that is started
         ahead must fit; others go for it only if its plan keeps it however quiet it is.
         """
         more = self.memory.usual_runner(pool).private
         if ahead:
             if pool.runners.size() < pool.sizing.plan.runners:
-                self.enforce(more, pool)
+                self.enforce(more, (id(pool.revision),))
             if self.held() + more > self.limit_bytes:
                 return False
         elif self.memory.passes:
-            self.enforce(more, pool)
+            if not self._room_for:
+                asyncio.get_running_loop().call_soon(self._make_room)
+            self._room_for.add(id(pool.revision))
         self._since += more
         return True
+
+    def _make_room(self) -> None:
+        starting, self._room_for = self._room_for, set()
+        self.enforce(but=starting)
 
     def spares_that_fit(self, revision: Revision, missing: int) -> int:
         """How many of the spares that are missing may be forked; nothing goes for them."""
         template = revision.template
         share = self.memory.spare_share(template) if template is not None else None
         each = max(1, share.private if share is not None else _SPARE_BYTES)
-        available, total = machine_memory.available()
+        available, total = self._available()
         left = min(self.limit_bytes - self.held(), available - int(LEAST_AVAILABLE * total))
         fit = max(0, min(missing, left // each))
         self._since += fit * each
