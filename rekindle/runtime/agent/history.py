@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.inputs.assignment import Cancel
@@ -10,8 +11,7 @@ from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import Strategy, durations_ms
-from rekindle.wire.spec import params_digest
+from rekindle.wire.phases import Mark, Strategy, durations_ms
 
 #: Starts that are kept.
 _KEPT = 256
@@ -19,11 +19,50 @@ _KEPT = 256
 _TOLD = 64
 
 
+@dataclass(slots=True)
+class Start:
+    """One start. What the controller is told of it is made when it is told, of many at a time."""
+
+    at_ns: int
+    function: str
+    function_id: str
+    params: str
+    #: Of one that failed without a runner; "" otherwise.
+    error: str
+    runner_id: str = ""
+    strategy: str = ""
+    notes: Sequence[str] = ()
+    gpus: Sequence[str] = ()
+    from_disk: bool = False
+    marks: Sequence[Mark] = ()
+    #: Its number among all of this agent.
+    seq: int = 0
+
+    def told(self) -> pb.RunnerStart:
+        """As the controller gets it."""
+        made = pb.RunnerStart(
+            seq=self.seq,
+            at_ns=self.at_ns,
+            function=self.function,
+            function_id=self.function_id,
+            params=self.params,
+            error=self.error,
+            runner_id=self.runner_id,
+            strategy=self.strategy,
+            notes=self.notes,
+            gpus=self.gpus,
+            from_disk=self.from_disk,
+        )
+        for name, ms in durations_ms(self.at_ns, self.marks).items():
+            made.phases_ms[name] = round(ms, 3)
+        return made
+
+
 @dataclass
 class History:
     """Since this agent started."""
 
-    starts: deque[pb.RunnerStart] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    starts: deque[Start] = field(default_factory=lambda: deque(maxlen=_KEPT))
     #: How many starts there were, ever: the number of the newest one.
     count: int = 0
     #: (function id, "died" | "timeout" | ...) -> runners that ended so.
@@ -32,7 +71,7 @@ class History:
     measured_pss: Recent[str, int] = field(default_factory=lambda: Recent(_KEPT))
     _told: int = 0
 
-    def note(self, start: pb.RunnerStart) -> None:
+    def note(self, start: Start) -> None:
         """One more start."""
         self.count += 1
         start.seq = self.count
@@ -53,7 +92,7 @@ class History:
         first = self.count - len(self.starts)  # number of the oldest that is kept
         begin = max(self._told, first)
         self._told = min(self.count, begin + _TOLD)
-        return list(self.starts)[begin - first : self._told - first]
+        return [one.told() for one in list(self.starts)[begin - first : self._told - first]]
 
     def tell_again(self) -> None:
         """The last heartbeats may not have arrived: report what is kept once more."""
@@ -69,21 +108,11 @@ class History:
 
 def start_of(
     function_id: str, revision: Revision, runner: Runner | None, began_ns: int, error: str
-) -> pb.RunnerStart:
+) -> Start:
     """The record of a start; of one that failed without a runner."""
-    made = pb.RunnerStart(
-        at_ns=began_ns,
-        function=revision.label,
-        function_id=function_id,
-        params=params_digest(revision.params),
-        error=error,
-    )
+    made = Start(began_ns, revision.label, function_id, revision.params_digest, error)
     if runner is not None:
-        made.runner_id = runner.id
-        made.strategy = runner.strategy.value
-        made.notes.extend(runner.notes)
-        made.gpus.extend(runner.gpus)
+        made.runner_id, made.strategy = runner.id, runner.strategy.value
+        made.notes, made.gpus, made.marks = runner.notes, runner.gpus, runner.marks
         made.from_disk = runner.strategy is Strategy.RESTORE and revision.read_from_disk > 0
-        for name, ms in durations_ms(began_ns, runner.marks).items():
-            made.phases_ms[name] = round(ms, 3)
     return made

@@ -80,7 +80,12 @@ class Revision:
         """What names it to holders of weights: other code, or other parameters, are another."""
         return f"{self.spec.revision()}-{params_digest(self.params)[:16]}"
 
-    @property
+    @functools.cached_property
+    def params_digest(self) -> str:
+        """What names its parameters to people."""
+        return params_digest(self.params)
+
+    @functools.cached_property
     def label(self) -> str:
         """How messages name it."""
         return f"{self.spec.app_name}.{self.spec.name}"
