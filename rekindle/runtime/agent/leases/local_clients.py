@@ -25,6 +25,7 @@ from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import UnixListener
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.direct_frames import WELCOME
@@ -36,6 +37,8 @@ from rekindle.wire.phases import Strategy
 
 log = logging.getLogger(__name__)
 
+#: The tokens of so many apps are kept; others are made again.
+_APPS = 256
 _ID = re.compile("le-[0-9a-f]{16}")
 
 
@@ -62,6 +65,8 @@ class LocalClients:
         self._find_pool, self._open_pool = find_pool, open_pool
         self._instance = instance
         self._token = ""
+        #: App id -> what its clients show, of the newest apps.
+        self._tokens: Recent[str, str] = Recent(_APPS)
         self._listener = UnixListener(leases.path, self._greet)
         self._tasks = BackgroundTasks()
 
@@ -128,7 +133,7 @@ class LocalClients:
     def _add_own(self, pool: Pool, request: LeaseRequest, token: str) -> None:
         """Serve a request of this machine, where it is of the function's app."""
         assert request.sock is not None
-        if not hmac.compare_digest(node_token(self._instance_token(), pool.app_id), token):
+        if not hmac.compare_digest(self._token_of(pool.app_id), token):
             log.warning("unexpected client")
             request.sock.close()
             return
@@ -177,6 +182,12 @@ class LocalClients:
             self._token = paths.token_file(self._instance).read_text().strip()
         return self._token
 
+    def _token_of(self, app_id: str) -> str:
+        token = self._tokens.get(app_id)
+        if token is None:
+            token = self._tokens[app_id] = node_token(self._instance_token(), app_id)
+        return token
+
     def _take_up(self, sock: socket.socket, hello: Header) -> bool:
         """Pass a client's connection on to its runner; False where there is none for it."""
         lease = self._leases.find(str(hello.get("lease")))
@@ -208,8 +219,7 @@ class LocalClients:
         """Whether it is told what became of a lease: its own client, or one of its app."""
         if hmac.compare_digest(lease.token, token):
             return True
-        of_app = node_token(self._instance_token(), lease.pool.app_id)
-        return hmac.compare_digest(of_app, token)
+        return hmac.compare_digest(self._token_of(lease.pool.app_id), token)
 
     async def _tell_fate(self, sock: socket.socket, hello: Header) -> None:
         with sock:
