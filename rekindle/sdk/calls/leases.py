@@ -64,6 +64,8 @@ class LeaseCache:
     pinned: bool = False
     #: What the agent is asked for: of a deployed app the newer version, once it is known.
     _asked_id: str = ""
+    #: Where the agent of this machine listens, once it was asked.
+    _path: str = ""
     #: Used from several threads: list.append and list.pop are all that is done with it.
     idle: list[Lease] = field(default_factory=list)
     _ask_at: float = 0.0
@@ -129,7 +131,9 @@ class LeaseCache:
             or time.monotonic() < self._ask_node_at
         ):
             return None
-        path = str(paths.direct_socket(self.client.instance))
+        if not self._path:
+            self._path = str(paths.direct_socket(self.client.instance))
+        path = self._path
         lease_id = f"le-{os.urandom(8).hex()}"
         ask = {
             "ask": asked_id,
@@ -142,11 +146,12 @@ class LeaseCache:
             "sent": bool(call),
             "patient": patient,
         }
+        frame = pack_frame(ask) + call  # ready: its agent looks for it as soon as we connect
         sent = False
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(path)
-            sock.sendall(pack_frame(ask) + call, socket.MSG_NOSIGNAL)
+            sock.sendall(frame, socket.MSG_NOSIGNAL)
             sent = bool(call)
             frames = FrameSocket(sock)
             arrivals = None
