@@ -69,7 +69,8 @@ class Leases:
         #: What results may have at most, as the controller says.
         self.max_payload_bytes = 0
         self._tasks = BackgroundTasks()
-        self._looks = False
+        #: When lent runners are looked at the next time; None while none is lent.
+        self._looks: asyncio.TimerHandle | None = None
 
     # ---- granting --------------------------------------------------------------------------
 
@@ -177,9 +178,8 @@ class Leases:
 
         runner.handlers["returned"] = returned
         runner.on_gone[lease.gone_key] = gone
-        if not self._looks:
-            self._looks = True
-            self._tasks.spawn(self._look_while_lent())
+        if self._looks is None:
+            self._look_soon()
         return lease
 
     # ---- handing over ----------------------------------------------------------------------
@@ -322,20 +322,22 @@ class Leases:
 
     # ---- looking on ------------------------------------------------------------------------
 
-    async def _look_while_lent(self) -> None:
-        try:
-            while self._leases:
-                await asyncio.sleep(LOOK_S)
-                pools = {lease.pool for lease in self._leases.values()}
-                for pool in pools:
-                    self.recalls.even_out(pool)
-                for lease in list(self._leases.values()):
-                    self._look(lease)
-                for pool in pools:
-                    if pool.waiting or self.requests.of(pool.key):
-                        pool.changed()
-        finally:
-            self._looks = False
+    def _look_soon(self) -> None:
+        self._looks = asyncio.get_running_loop().call_later(LOOK_S, self._look_while_lent)
+
+    def _look_while_lent(self) -> None:
+        self._looks = None
+        if not self._leases:
+            return
+        self._look_soon()  # before this one: an error in it does not end it
+        pools = {lease.pool for lease in self._leases.values()}
+        for pool in pools:
+            self.recalls.even_out(pool)
+        for lease in list(self._leases.values()):
+            self._look(lease)
+        for pool in pools:
+            if pool.waiting or self.requests.of(pool.key):
+                pool.changed()
 
     def _look(self, lease: Lease) -> None:
         if not lease.is_live:
@@ -393,5 +395,7 @@ class Leases:
         for lease in list(self._leases.values()):
             self.end(lease)
         self.requests.refuse_all("the agent is stopping")
+        if self._looks is not None:
+            self._looks.cancel()
         await self._tasks.cancel()
         self.hangups.close()

@@ -386,6 +386,7 @@ class Pool:
         self._stopping.add(runner)
         runner.on_gone["stopping"] = lambda: self._stopping.discard(runner)
         runner.begin_stop(self.exit_grace_s)
+        self.changed()
         return True
 
     def stop_surplus(self) -> None:
