@@ -41,10 +41,10 @@ def check_shared(url: str, what: str) -> None:
 
 def _is_known(scheme: str) -> bool:
     try:
-        from fsspec.registry import available_protocols
+        from fsspec.registry import known_implementations, registry
     except ImportError:  # who opens it says so
         return True
-    return scheme in available_protocols()
+    return scheme in known_implementations or scheme in registry
 
 
 def open_url(
