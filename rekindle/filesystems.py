@@ -39,6 +39,24 @@ def check_shared(url: str, what: str) -> None:
         raise InvalidError(f"{what} {url!r} is not an absolute path: write file:///where/it/is")
 
 
+def is_folder(url: str) -> bool:
+    """Whether a URL that may be used is a folder of this machine."""
+    begins = _SCHEME.match(url)
+    return begins is None or begins[1].lower() == "file"
+
+
+def check_installed(url: str, what: str) -> None:
+    """Raises SetupError, with what to install, where a package is missing; connects nowhere."""
+    try:
+        from fsspec import get_filesystem_class
+    except ImportError:
+        raise SetupError(f"{what} {url} needs fsspec: pip install 'rekindle[blobs]'") from None
+    try:
+        get_filesystem_class(url.partition("://")[0])
+    except ImportError as error:  # fsspec has it, but not what it needs
+        raise SetupError(f"{what} {url} cannot be opened: {error}") from error
+
+
 def _is_known(scheme: str) -> bool:
     try:
         from fsspec.registry import known_implementations, registry

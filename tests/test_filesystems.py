@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from rekindle import filesystems
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, SetupError
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,15 @@ from rekindle.exception import InvalidError
 )
 def test_a_place_that_others_see_may_be_named(url: str) -> None:
     filesystems.check_shared(url, "the store")
+
+
+def test_a_package_that_is_missing_is_named_before_anything_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filesystems.check_installed("ftp://192.0.2.1/x", "the store")  # nobody is there
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    with pytest.raises(SetupError, match=r"the store sftp://x/y cannot be opened: .*paramiko"):
+        filesystems.check_installed("sftp://x/y", "the store")
 
 
 @pytest.mark.parametrize(
