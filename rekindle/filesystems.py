@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.exception import InvalidError, SetupError
 
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
 _WITHOUT_SLASHES = re.compile(r"(?!file:|local:)([A-Za-z][A-Za-z0-9+.-]*):(?!//|:)")
 
@@ -20,29 +21,48 @@ def check_shared(url: str, what: str) -> None:
     """Refuse a URL at which nothing is that other processes and other nodes see; empty: nothing is
     asked for. ``what`` names it in messages. Raises InvalidError.
     """
-    scheme, has_scheme, _ = url.partition(":")
+    begins = _SCHEME.match(url)
+    scheme, rest = (begins[1].lower(), url[begins.end() :]) if begins is not None else ("", url)
     name = "name a folder (file:///where/it/is) or a bucket (s3://BUCKET/FOLDER)"
-    if "::" in url:
+    if scheme and rest.startswith(":"):
         raise InvalidError(f"{what} {url!r} is a chain, which keeps copies of its own: {name}")
     if scheme == "memory":
         raise InvalidError(
             f"{what} {url!r} is the memory of one process, which shares nothing: {name}"
         )
-    if scheme == "local" or (has_scheme and "://" not in url):
+    if scheme == "local" or (scheme and not rest.startswith("//")):
         instead = "file:///where/it/is" if scheme in ("file", "local") else f"{scheme}://"
         raise InvalidError(f"{what} {url} cannot be used: write {instead}")
-    if has_scheme and scheme != "file" and not _is_known(scheme):
+    if scheme not in ("", "file") and not _is_known(scheme):
         raise InvalidError(f"{what} {url} cannot be used: Protocol not known: {scheme}; {name}")
-    if url and not has_scheme and not url.startswith("/"):
+    if url and not scheme and not url.startswith("/"):
         raise InvalidError(f"{what} {url!r} is not an absolute path: write file:///where/it/is")
+
+
+def is_folder(url: str) -> bool:
+    """Whether a URL that may be used is a folder of this machine."""
+    begins = _SCHEME.match(url)
+    return begins is None or begins[1].lower() == "file"
+
+
+def check_installed(url: str, what: str) -> None:
+    """Raises SetupError, with what to install, where a package is missing; connects nowhere."""
+    try:
+        from fsspec import get_filesystem_class
+    except ImportError:
+        raise SetupError(f"{what} {url} needs fsspec: pip install 'rekindle[blobs]'") from None
+    try:
+        get_filesystem_class(url.partition("://")[0])
+    except ImportError as error:  # fsspec has it, but not what it needs
+        raise SetupError(f"{what} {url} cannot be opened: {error}") from error
 
 
 def _is_known(scheme: str) -> bool:
     try:
-        from fsspec.registry import available_protocols
+        from fsspec.registry import known_implementations, registry
     except ImportError:  # who opens it says so
         return True
-    return scheme in available_protocols()
+    return scheme in known_implementations or scheme in registry
 
 
 def open_url(

@@ -33,7 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["REKINDLE_LINGER"] = "0"  # what a test brings up ends with it
     sys.dont_write_bytecode = False  # of this process alone: pytest keeps the tests' bytecode
     if not hasattr(config, "workerinput"):
-        compileall.compile_dir(str(Path(rekindle.__file__).parent), quiet=1)
+        # Without a word: where the files are another user's, its processes go without.
+        compileall.compile_dir(str(Path(rekindle.__file__).parent), quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,8 @@
 
     python tests/small_disk.py DIRECTORY SIZE COMMAND...
 
-The disk is a tmpfs in a mount namespace of the command's: it ends with it. Needs root.
+The disk is a tmpfs in mounts of the command's own, for a plain user in a user namespace of its own:
+it ends with it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from rekindle.linux import mounts, namespaces
 
 def main(directory: str, size: str, *command: str) -> None:
     """Never returns."""
-    namespaces.unshare(namespaces.CLONE_NEWNS)
+    if os.geteuid() == 0:
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+    else:
+        namespaces.enter_user_namespace(namespaces.CLONE_NEWNS)
     mounts.make_private()
     mounts.mount("tmpfs", directory, "tmpfs", data=f"size={size},mode=700")
     os.execvp(command[0], command)

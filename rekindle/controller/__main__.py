@@ -21,7 +21,7 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
-from rekindle.exception import Error, InvalidError, ServiceError, SetupError
+from rekindle.exception import Error, InvalidError, SetupError
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
 from rekindle.wire import blobs, logs, switches
@@ -94,17 +94,18 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
 
 
 def _blob_url(directory: Path) -> str:
-    """Where large payloads go. Raises InvalidError where they cannot."""
-    url = blobs.store_url(directory)
-    filesystems.check_shared(url, "REKINDLE_BLOB_URL:")
-    try:
+    """Where large payloads go. Raises InvalidError where they cannot; asks no server."""
+    url, what = blobs.store_url(directory), "REKINDLE_BLOB_URL:"
+    filesystems.check_shared(url, what)
+    if filesystems.is_folder(url):
         store = blobs.open_store(url)
-        if isinstance(store, blobs.FolderStore):
-            paths.refuse_in_file(store.root, "REKINDLE_BLOB_URL: ")
-    except SetupError as error:  # a package is missing
-        raise InvalidError(f"REKINDLE_BLOB_URL: {error}") from error
-    except ServiceError as error:  # each request tries again
-        log.warning("the blob store is away", extra=logs.kv(reason=error))
+        assert isinstance(store, blobs.FolderStore)
+        paths.refuse_in_file(store.root, f"{what} ")
+        return url
+    try:
+        filesystems.check_installed(url, what)
+    except SetupError as error:  # what an operator asked for, and this node cannot do
+        raise InvalidError(str(error)) from error
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import platform
@@ -15,7 +16,9 @@ def test_the_machine_is_described_without_names_or_paths() -> None:
     assert described["memory_bytes"] > 2**27
     text = json.dumps(described)
     assert platform.node() not in text or len(platform.node()) < 4
-    assert "/home" not in text and getpass.getuser() not in text.split()
+    assert "/home" not in text
+    with contextlib.suppress(KeyError):  # a user without a name
+        assert getpass.getuser() not in text.split()
 
 
 def test_the_line_names_what_a_reader_needs() -> None:

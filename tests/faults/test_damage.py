@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import COMMAND, Home, wait_until
+from tests.sealed import unsealed
 
 HEAD = """
     import rekindle
@@ -46,8 +47,7 @@ MODEL = program("Model")
 
 def _flip_a_bit(snapshot: Path) -> None:
     file = next(path for path in snapshot.rglob("pages-*.img"))
-    file.chmod(0o600)
-    with open(file, "r+b") as pages:
+    with open(unsealed(file), "r+b") as pages:
         pages.seek(file.stat().st_size // 2)
         byte = pages.read(1)
         pages.seek(-1, os.SEEK_CUR)
@@ -56,7 +56,7 @@ def _flip_a_bit(snapshot: Path) -> None:
 
 def _truncate(snapshot: Path) -> None:
     file = next(path for path in snapshot.rglob("pages-*.img"))
-    os.truncate(file, file.stat().st_size // 2)
+    os.truncate(unsealed(file), file.stat().st_size // 2)
 
 
 def _remove_an_image(snapshot: Path) -> None:

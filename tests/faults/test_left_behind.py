@@ -80,6 +80,8 @@ def test_of_a_private_instance(home: Home, gate: Gate, then: Callable[[Home], No
     with in_flight(home, gate, "--warm", "--model") as flight:
         kill_at_once(flight)
     assert left_in(home)
+    draft = home.path / "snapshots" / f".draft-sn-{'0' * 20}-1-0123abcd"  # as if it had just begun
+    draft.mkdir()
     then(home)
     nothing_but_what_is_kept(home)
 

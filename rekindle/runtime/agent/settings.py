@@ -171,9 +171,8 @@ class AgentSettings:
         seal.map_huge_pages()
         filesystems.check_shared(self.store_url, "REKINDLE_STORE_URL:")
         filesystems.check_shared(volumes.url_of_all(), f"{volumes.URL_VARIABLE}:")
-        for variable in (paths.IMAGES, volumes.VARIABLE):
+        for variable in (paths.IMAGES, volumes.VARIABLE, criu.VARIABLE):
             paths.named(variable)
-        for variable in (criu.VARIABLE, RECORDING):
-            if (place := paths.named(variable)) is not None and not place.exists():
-                raise InvalidError(f"{variable}={place} is not there")
+        if (recording := paths.named(RECORDING)) is not None and not recording.exists():
+            raise InvalidError(f"{RECORDING}={recording} is not there")
         driver.check()

@@ -134,7 +134,7 @@ class Supervisor:
                 self._end(child)
             remains.clear(self._directory)  # of what was killed and is not yet back
             if any(one.was_killed for one in self._children if one.service.name == "agent"):
-                _remove_half_snapshots()
+                remains.remove_half_snapshots()
         return 1 if self._failed else 0
 
     # ---- events --------------------------------------------------------------------------------
@@ -327,16 +327,6 @@ class Supervisor:
         self._forget(child)
 
 
-def _remove_half_snapshots() -> None:
-    """What an agent that was killed left in the store, when no other came that removes it."""
-    from rekindle.snapshot.store import SnapshotStore
-
-    try:
-        SnapshotStore(paths.snapshots_dir()).sweep()
-    except (Error, OSError) as error:
-        log.warning("half snapshots left", extra=logs.kv(reason=error))
-
-
 def _quick_death_s() -> float:
     text = os.environ.get("REKINDLE_QUICK_DEATH_S") or f"{QUICK_S:g}"
     with contextlib.suppress(ValueError):
@@ -383,7 +373,7 @@ def main(argv: list[str] | None = None) -> int:
 def _remove(directory: Path) -> None:
     """All that a lingering instance has left, if its supervisor was killed."""
     if directory.exists():
-        _remove_half_snapshots()
+        remains.remove_half_snapshots()
         with lingering.turn():  # nobody puts another link there meanwhile
             lingering.remove(directory)
 

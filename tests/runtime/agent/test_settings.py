@@ -38,7 +38,7 @@ def test_what_is_no_size_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatc
         ("VOLUMES", "here", "must be an absolute path"),
         ("VOLUMES", "/dev/null/x", "is in /dev/null, which is no folder"),
         ("IMAGES", "/dev/null/x", "is in /dev/null, which is no folder"),
-        ("CRIU", "/no/such", "is not there"),
+        ("CRIU", "here", "must be an absolute path"),
         ("NVML_RECORDING", "/no/such", "is not there"),
         ("DRIVER_DIR", "/no/such", "there is no libcuda.so.1 in it"),
     ],
