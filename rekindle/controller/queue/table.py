@@ -12,12 +12,10 @@ from collections import deque
 from collections.abc import Mapping
 
 from rekindle.controller.detached import DetachedState
-from rekindle.controller.state import (
-    Agent,
+from rekindle.controller.state import Agent, Call, Function
+from rekindle.controller.undone import (
     AssignedBatch,
-    Call,
     DetachedInput,
-    Function,
     Holding,
     Pending,
     QueuedBatch,
