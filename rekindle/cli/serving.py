@@ -29,7 +29,7 @@ from rekindle.sdk.program import imports, main_module
 
 if TYPE_CHECKING:
     from rekindle.sdk.app import App
-    from rekindle.sdk.app_state import DeployedHere
+    from rekindle.sdk.declaration import DeployedHere
 
 #: What the parent says to a child whose version another one has replaced, or is that of another, or
 #: whose app the file does not name any more, which the child stops. It stops it as well where the

@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Self
 
 from rekindle.sdk import checks, environments
-from rekindle.sdk.app_state import AppState
+from rekindle.sdk.declaration import AppState
 from rekindle.sdk.dual import Dual, in_thread
 from rekindle.sdk.user_frames import trims
 

@@ -9,30 +9,95 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import ExecutionError, InvalidError, NotFoundError
+from rekindle.exception import ExecutionError, NotFoundError
 from rekindle.execution import context
 from rekindle.execution.context import is_local
-from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
-from rekindle.sdk.app_state import AppState, packing
-from rekindle.sdk.dual import dual
-from rekindle.sdk.user_frames import trims
 from rekindle.wire import runner_variables
 from rekindle.wire.environment import split_name
 
 if TYPE_CHECKING:
-    from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
+    from rekindle.sdk.image_chain import Chain
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
     from rekindle.sdk.running import RunningApp
+    from rekindle.sdk.secret import Secret
+    from rekindle.sdk.volume import Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount
     from rekindle.wire.class_parameters import ClassParameter
     from rekindle.wire.rekindle_pb2 import FunctionHandle
+
+#: The app whose code is being pickled, if any: its handles then carry code and no ids.
+packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)
+
+
+class AppState(SaysWhatToUse):
+    """What is declared in an app, and what runs of it."""
+
+    def __init__(
+        self,
+        name: str | None,
+        secrets: tuple[Secret, ...],
+        include_source: bool,
+        volumes: Mapping[str, Volume | CloudBucketMount] = MappingProxyType({}),
+        tags: dict[str, str] | None = None,
+        image: Chain | None = None,
+    ) -> None:
+        self.name = name
+        self.image = image
+        self.tags = dict(tags or {})
+        self.secrets = secrets
+        self.volumes = volumes
+        self.include_source = include_source
+        self.declarations: dict[str, Declaration] = {}
+        #: What ``run()`` made, while it runs.
+        self.running: RunningApp | None = None
+        #: Where it was deployed from here, or looked up.
+        self.deployed: DeployedHere | None = None
+        #: Apps that have all of it (``App.include``).
+        self.included_in: list[AppState] = []
+
+    def runs_as(self) -> RunningApp | None:
+        """What runs of it, by itself or as a part of another app."""
+        if self.running is not None:
+            return self.running
+        return next((one.running for one in self.included_in if one.running is not None), None)
+
+    def shares_a_whole_with(self, other: AppState | None) -> bool:
+        """Whether both are parts of one app; True where it is not known of which the other is."""
+        if other is None or other is self:
+            return True
+        return not {self, *self.included_in}.isdisjoint((other, *other.included_in))
+
+    def whole(self) -> AppState:
+        """The app as a part of which it runs or is deployed; itself where it is by itself."""
+        for one in (self, *self.included_in):
+            if one.running is not None or one.deployed is not None:
+                return one
+        return self
+
+    def deployed_as(self) -> DeployedHere | None:
+        """The same for what was deployed."""
+        if self.deployed is not None:
+            return self.deployed
+        return next((one.deployed for one in self.included_in if one.deployed is not None), None)
+
+
+@dataclass(frozen=True)
+class DeployedHere:
+    """A deployed app: its name, the instance, and the id that its version has or had."""
+
+    name: str
+    client: Client
+    app_id: str
 
 
 @dataclass(eq=False)
@@ -247,55 +312,8 @@ class Declaration:
 
 def _own_app() -> AppState | None:
     """Of what this runner runs; None where its code came by value, or this is no runner."""
-    declared = context.runs()
-    return declared._declaration.app if isinstance(declared, Declared) else None
-
-
-@trims
-class Declared(SaysWhatToUse, Decorated):
-    """What a decorator makes of a declaration: the base of Function and Cls."""
-
-    def __init__(self, declaration: Declaration) -> None:
-        if not isinstance(declaration, Declaration):
-            kind = "function" if type(self).__name__ == "Function" else "cls"
-            raise InvalidError(
-                f"rekindle.{type(self).__name__}(...) makes none: write @app.{kind}() above your "
-                f"own, or {type(self).__name__}.from_name(app, name) for one of a deployed app"
-            )
-        self._declaration = declaration
-
-    @property
-    def undecorated(self) -> Any:
-        """The function or class of the user; None where only a handle to it is here."""
-        return self._declaration.raw
-
-    @property
-    def name(self) -> str:
-        """``f``, or the name of the class."""
-        return self._declaration.name
-
-    @property
-    def __name__(self) -> str:
-        return self._declaration.name
-
-    @property
-    def object_id(self) -> str:
-        """The function id. Raises ExecutionError where its app is not running."""
-        return self._declaration.resolve()[1]
-
-    @dual
-    async def hydrate(self, caller: Caller, client: None = None) -> Self:
-        """``hydrate()``: look it up now, and not with its first call; itself.
-
-        Raises NotFoundError, and ExecutionError where its app is not running.
-        """
-        checks.of_this_instance("hydrate", client=client)
-        await caller.in_thread(self._declaration.resolve)
-        return self
-
-    def __repr__(self) -> str:
-        kind = type(self).__name__
-        return f"<rekindle.{kind} {self.name} of app {self._declaration.app_name!r}>"
+    declaration = getattr(context.runs(), "_declaration", None)
+    return declaration.app if isinstance(declaration, Declaration) else None
 
 
 def handle(

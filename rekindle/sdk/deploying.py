@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
-from rekindle.sdk.app_state import AppState, DeployedHere
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
+from rekindle.sdk.declaration import AppState, DeployedHere
 from rekindle.sdk.local import staying
 from rekindle.sdk.program import main_module, registration
 from rekindle.sdk.run import check_may_run

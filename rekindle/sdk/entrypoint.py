@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rekindle.exception import ExecutionError
-from rekindle.sdk.app_state import AppState
+from rekindle.sdk.declaration import AppState
 from rekindle.sdk.user_frames import trims
 
 

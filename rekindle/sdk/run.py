@@ -26,7 +26,7 @@ from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import in_environment
 
 if TYPE_CHECKING:
-    from rekindle.sdk.app_state import AppState
+    from rekindle.sdk.declaration import AppState
     from rekindle.sdk.terminal.server import TerminalServer
 
 A = TypeVar("A", bound="AppState")

@@ -10,7 +10,7 @@ import pytest
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import environments, stats
-from rekindle.sdk.app_state import DeployedHere
+from rekindle.sdk.declaration import DeployedHere
 from rekindle.sdk.variants import Variant
 from rekindle.wire import rekindle_pb2 as pb
 

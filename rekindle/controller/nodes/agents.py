@@ -18,10 +18,14 @@ from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import AgentJoined, AgentLost
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.queue.redelivery import Redelivery
-from rekindle.controller.state import Agent
+from rekindle.controller.state import (
+    Agent,
+    AssignedBatch,
+    DetachedInput,
+    ResultBatch,
+)
 from rekindle.controller.storage.records import StoredAgent
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.undone import AssignedBatch, DetachedInput, ResultBatch
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.version import PROTOCOL

@@ -14,9 +14,8 @@ from rekindle.controller.core import Core
 from rekindle.controller.queue.finalizer import Finalizer
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, Call, Function
+from rekindle.controller.state import Agent, Call, Function, QueuedBatch, ResultBatch
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.undone import QueuedBatch, ResultBatch
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv

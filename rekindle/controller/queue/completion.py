@@ -13,11 +13,10 @@ from rekindle.controller.core import Core
 from rekindle.controller.events import BlobsReleased, InputsCompleted, RoomFreed
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB
-from rekindle.controller.state import Call, Function
+from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.undone import DetachedInput, ResultBatch
 
 #: What one batch takes at most; a single larger result travels alone.
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB

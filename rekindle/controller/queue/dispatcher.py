@@ -23,8 +23,14 @@ from rekindle.controller.queue.placement import (
     weight,
 )
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, Function
-from rekindle.controller.undone import AssignedBatch, DetachedInput, Holding, QueuedBatch
+from rekindle.controller.state import (
+    Agent,
+    AssignedBatch,
+    DetachedInput,
+    Function,
+    Holding,
+    QueuedBatch,
+)
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 

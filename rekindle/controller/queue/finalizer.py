@@ -10,8 +10,13 @@ from rekindle.controller.detached import DetachedState
 from rekindle.controller.queue.completion import BATCH_INPUTS, Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, Call
-from rekindle.controller.undone import DetachedInput, QueuedBatch, ResultBatch
+from rekindle.controller.state import (
+    Agent,
+    Call,
+    DetachedInput,
+    QueuedBatch,
+    ResultBatch,
+)
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 

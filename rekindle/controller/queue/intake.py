@@ -17,10 +17,9 @@ from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB, over_limit
-from rekindle.controller.state import Call, Function
+from rekindle.controller.state import Call, Function, QueuedBatch
 from rekindle.controller.storage.records import Acceptance, CallMeta
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.undone import QueuedBatch
 from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 

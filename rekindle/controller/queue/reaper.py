@@ -16,8 +16,7 @@ from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent
-from rekindle.controller.undone import DetachedInput
+from rekindle.controller.state import Agent, DetachedInput
 from rekindle.wire import rekindle_pb2 as pb
 
 

@@ -18,10 +18,12 @@ from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.finalizer import Finalizer
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, Call, Function
-from rekindle.controller.undone import (
+from rekindle.controller.state import (
+    Agent,
     AssignedBatch,
+    Call,
     DetachedInput,
+    Function,
     Holder,
     Holding,
     QueuedBatch,

@@ -18,15 +18,16 @@ from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.finalizer import Finalizer, FinalResult
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, Call
-from rekindle.controller.storage.records import UNDONE, UNKNOWN
-from rekindle.controller.undone import (
+from rekindle.controller.state import (
+    Agent,
     AssignedBatch,
+    Call,
     DetachedInput,
     Holder,
     QueuedBatch,
     ResultBatch,
 )
+from rekindle.controller.storage.records import UNDONE, UNKNOWN
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import refuse_too_large

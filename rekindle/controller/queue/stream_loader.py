@@ -18,10 +18,15 @@ from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.finalizer import Finalizer
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB
-from rekindle.controller.state import Call, Function
+from rekindle.controller.state import (
+    Call,
+    DetachedInput,
+    Function,
+    QueuedBatch,
+    QueueEntry,
+)
 from rekindle.controller.storage.records import Acceptance, CallMeta, InputProgress, StoredEntry
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.undone import DetachedInput, QueuedBatch, QueueEntry
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Mapping
 
 from rekindle.controller.detached import DetachedState
-from rekindle.controller.state import Agent, Call, Function
-from rekindle.controller.undone import (
+from rekindle.controller.state import (
+    Agent,
     AssignedBatch,
+    Call,
     DetachedInput,
+    Function,
     Holding,
     Pending,
     QueuedBatch,

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from rekindle.controller.schedules.records import Run, Scheduled
 from rekindle.controller.schedules.scheduler import Scheduler
-from rekindle.controller.state import State
+from rekindle.controller.state import AssignedBatch, DetachedInput, State
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.undone import AssignedBatch, DetachedInput
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import schedules
 

@@ -12,9 +12,8 @@ from rekindle import paths
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
 from rekindle.sdk import environments, fingerprint
-from rekindle.sdk.app_state import AppState, packing
 from rekindle.sdk.calls.arguments import packed
-from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
 from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program

@@ -8,7 +8,6 @@ it. How many runners there are is the pool's business.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pools import line, runner_monitor, slices
+from rekindle.runtime.agent.pools.alone import Alone
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
@@ -55,8 +55,7 @@ class InputDispatcher:
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
     _suspects: set[Assignment] = field(default_factory=set)
-    #: Runner id -> set when it has ended its slice; of runners that are to run one input.
-    _alone: dict[str, asyncio.Event] = field(default_factory=dict)
+    _alone: Alone = field(default_factory=Alone)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     def __post_init__(self) -> None:
@@ -235,7 +234,7 @@ class InputDispatcher:
         if runner.state is not RunnerState.IDLE:
             self._results.returned(one, f"runner {runner.id}: it ended before it had the input")
             return
-        self._alone[runner.id] = ended = asyncio.Event()
+        ended = self._alone.begins(runner.id)
         self._hand(runner, [one])
         await ended.wait()
 
@@ -271,7 +270,7 @@ class InputDispatcher:
         if not runner.slices and not runner.dying:
             runner.recalled_at = 0.0
             runner.move(RunnerState.IDLE)
-        ended = not runner.slices and not self._ended_alone(runner)
+        ended = not runner.slices and not self._alone.ended(runner.id)
         if ended and self._spec.single_use_containers:
             runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
@@ -346,15 +345,8 @@ class InputDispatcher:
     def _forget(self, runner: Runner, with_input: bool) -> None:
         runner.slices.clear()
         self._runners.pop(runner.id, None)
-        self._ended_alone(runner)
+        self._alone.ended(runner.id)
         self._publish(RunnerEnded(runner, with_input))
-
-    def _ended_alone(self, runner: Runner) -> bool:
-        """A runner has nothing left to run; whether it was to run one input alone."""
-        ended = self._alone.pop(runner.id, None)
-        if ended is not None:
-            ended.set()
-        return ended is not None
 
     async def _return(self, runner: Runner, one: Assignment) -> None:
         """Say how its runner died, once that is known; it may be given to another."""

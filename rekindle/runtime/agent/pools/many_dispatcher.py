@@ -161,7 +161,7 @@ class ManyDispatcher(InputDispatcher):
             runner.slices.remove(piece)
         runner.settle()
         if not runner.slices:
-            self._ended_alone(runner)
+            self._alone.ended(runner.id)
 
     # ---- runners that end ----------------------------------------------------------------------
 
