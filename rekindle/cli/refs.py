@@ -11,7 +11,7 @@ from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.app import App
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
-from rekindle.sdk.declaration import Declared
+from rekindle.sdk.decorated import Declared
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rekindle.controller.detached import DetachedState
+from rekindle.controller.queue.result_watcher import ResultWatcher
 from rekindle.controller.queue.tombstones import Tombstones
 from rekindle.controller.storage.records import CallIndex, UndoneCount
 from rekindle.wire import rekindle_pb2 as pb
@@ -185,18 +186,6 @@ class Call:
         """Let the call's Results streams look."""
         for watcher in self.watchers:
             watcher.wake.set()
-
-
-@dataclass(slots=True, eq=False)
-class ResultWatcher:
-    """One Results stream, with batches of results that it has not sent yet.
-
-    One that is slow gets no more of them, and reads from the store.
-    """
-
-    live: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
-    size: int = 0
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def _set_event() -> asyncio.Event:

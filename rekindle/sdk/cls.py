@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from rekindle.exception import InvalidError, of_the_program
 from rekindle.sdk import checks, class_parameters
 from rekindle.sdk.binding import Binding
-from rekindle.sdk.declaration import Declared, named
+from rekindle.sdk.declaration import named
+from rekindle.sdk.decorated import Declared
 from rekindle.sdk.dual import dual
 from rekindle.sdk.function import method_of
 from rekindle.sdk.user_frames import trims

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from rekindle.exception import InvalidError
 from rekindle.sdk.binding import Binding
-from rekindle.sdk.declaration import Declaration, Declared
+from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.decorated import Declared
 from rekindle.sdk.dual import dual
 from rekindle.sdk.user_frames import trims
 

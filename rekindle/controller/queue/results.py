@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
+from rekindle.controller.queue.result_watcher import ResultWatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
-from rekindle.controller.state import AssignedBatch, Call, DetachedInput, ResultWatcher
+from rekindle.controller.state import AssignedBatch, Call, DetachedInput
 from rekindle.controller.storage.records import CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.wire import rekindle_pb2 as pb

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from rekindle.runtime.agent.leases.leases import CANCEL_GRACE_S, Leases
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.runner_monitor import LOOK_S
+from rekindle.runtime.agent.pools.runner_watch import LOOK_S
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.revision import Revision
 

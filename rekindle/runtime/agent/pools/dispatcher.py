@@ -8,7 +8,6 @@ it. How many runners there are is the pool's business.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -21,9 +20,11 @@ from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pools import line, runner_monitor, slices
+from rekindle.runtime.agent.pools.alone import Alone
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.pools.runner_watch import Watch
 from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -54,12 +55,11 @@ class InputDispatcher:
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
     _suspects: set[Assignment] = field(default_factory=set)
-    #: Runner id -> set when it has ended its slice; of runners that are to run one input.
-    _alone: dict[str, asyncio.Event] = field(default_factory=dict)
+    _alone: Alone = field(default_factory=Alone)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
-    _timer: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
+        self._watch = Watch(self._runners, self._look)
         self._shares = Shares(self._runners, self.pace)
 
     # ---- from the node -------------------------------------------------------------------------
@@ -104,14 +104,14 @@ class InputDispatcher:
         # What has not begun comes back, and is dropped here; it must not begin meanwhile.
         runner.page.recall(runner.handed)
         self._look_at(runner, time.monotonic())
-        self._look_soon()
+        self._watch.soon()
 
     def retire(self, runner: Runner, reason: str) -> None:
         """A runner gets no more inputs, and what it has not begun waits again."""
         runner.private, runner.preempted = True, reason
         if runner.state is RunnerState.BUSY:
             runner.page.recall(runner.handed)
-            self._look_soon()
+            self._watch.soon()
 
     def interrupt(self, runner: Runner) -> None:
         """What a runner runs gets InputCancellation, and goes back to the controller."""
@@ -234,7 +234,7 @@ class InputDispatcher:
         if runner.state is not RunnerState.IDLE:
             self._results.returned(one, f"runner {runner.id}: it ended before it had the input")
             return
-        self._alone[runner.id] = ended = asyncio.Event()
+        ended = self._alone.begins(runner.id)
         self._hand(runner, [one])
         await ended.wait()
 
@@ -248,7 +248,7 @@ class InputDispatcher:
 
     def _send(self, runner: Runner, inputs: list[Assignment], more: Header) -> None:
         slices.send(runner, inputs, more)
-        self._look_soon()
+        self._watch.soon()
 
     # ---- what comes back -------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class InputDispatcher:
         if not runner.slices and not runner.dying:
             runner.recalled_at = 0.0
             runner.move(RunnerState.IDLE)
-        ended = not runner.slices and not self._ended_alone(runner)
+        ended = not runner.slices and not self._alone.ended(runner.id)
         if ended and self._spec.single_use_containers:
             runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
@@ -332,9 +332,7 @@ class InputDispatcher:
         again."""
         self._take(runner, *runner.last_words.unsent)
         left = {one.index: one for one in runner.inputs}
-        running = left.get(runner.last_words.index) if runner.last_words.index is not None else None
-        if running is None and left and runner.kill_for is None and runner.slices[0].taken == 0:
-            running = next(iter(left.values()))  # it died as it took the first one up
+        running = runner_monitor.died_with(runner)
         with_input = False
         if running is not None and (runner.kill_for is None or runner.kill_for is running):
             del left[running.index]
@@ -347,16 +345,9 @@ class InputDispatcher:
     def _forget(self, runner: Runner, with_input: bool) -> None:
         runner.slices.clear()
         was_there = self._runners.pop(runner.id, None) is not None
-        self._ended_alone(runner)
+        self._alone.ended(runner.id)
         if was_there or not runner.kill_reason:  # else its pool has stopped it, and counts it out
             self._publish(RunnerEnded(runner, with_input))
-
-    def _ended_alone(self, runner: Runner) -> bool:
-        """A runner has nothing left to run; whether it was to run one input alone."""
-        ended = self._alone.pop(runner.id, None)
-        if ended is not None:
-            ended.set()
-        return ended is not None
 
     async def _return(self, runner: Runner, one: Assignment) -> None:
         """Say how its runner died, once that is known; it may be given to another."""
@@ -378,21 +369,10 @@ class InputDispatcher:
 
     # ---- runners that are looked at ------------------------------------------------------------
 
-    def _look_soon(self) -> None:
-        """Look at the runners that have inputs from now on, until none has any."""
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(runner_monitor.LOOK_S, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        now = time.monotonic()
-        busy = [runner for runner in self._runners.with_inputs() if runner.slices]
+    def _look(self, busy: list[Runner], now: float) -> None:
         self.pace.running_s = max([0.0, *(self._look_at(runner, now) for runner in busy)])
         if self.waiting:
             self._publish(InputsWait())
-        if busy:
-            self._look_soon()
 
     def _look_at(self, runner: Runner, now: float) -> float:
         """For how long its input has been running."""

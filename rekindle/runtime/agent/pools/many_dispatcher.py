@@ -23,7 +23,7 @@ from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.phases import now_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    pass
 
 #: An input that was asked to end, as it ran for too long, is ended with its runner after this.
 TIMEOUT_GRACE_S = 2.0
@@ -161,7 +161,7 @@ class ManyDispatcher(InputDispatcher):
             runner.slices.remove(piece)
         runner.settle()
         if not runner.slices:
-            self._ended_alone(runner)
+            self._alone.ended(runner.id)
 
     # ---- runners that end ----------------------------------------------------------------------
 
@@ -260,17 +260,3 @@ def ask_to_end(runner: Runner, slot: int, began_ns: int, timeout: str) -> None:
     order: Header = {"op": "cancel", "slot": slot, "began_ns": began_ns, "timeout": timeout}
     with contextlib.suppress(FrameError):
         runner.channel.send(order, ())
-
-
-def runners_missing(
-    dispatcher: InputDispatcher, runners: Iterable[Runner], coming: int, asking: int, aim: int
-) -> int:
-    """Runners to start so that each has as many inputs, and clients, as are aimed at."""
-    serving = [one for one in runners if not one.private and one.slots is not None]
-    load = sum(len(one.slots) for one in serving if one.slots is not None)
-    suspects = dispatcher.suspects()
-    waiting = len(dispatcher.waiting) + asking - suspects
-    wanted = math.ceil((load + max(0, waiting)) / aim)
-    missing = wanted - len(serving) - coming
-    idle = sum(1 for one in serving if not one.slots)
-    return max(missing, 0) + max(0, suspects - idle - coming)

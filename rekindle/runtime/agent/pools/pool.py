@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -28,7 +27,8 @@ from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
-from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher, runners_missing
+from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher
+from rekindle.runtime.agent.pools.need import Need
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.ramp import Ramp
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
@@ -42,10 +42,6 @@ from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
 
 log = logging.getLogger(__name__)
-
-#: While it is not known how long inputs take, the first one is given this long to show it before
-#: more runners are started for those behind it.
-_PROBE_S = 0.01
 
 
 class Lack(Enum):
@@ -77,6 +73,10 @@ class Pool:
         dispatcher = ManyDispatcher if spec.takes_many else InputDispatcher
         self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
         self._ramp = Ramp()
+        self._need = Need(
+            *(spec, self.runners, self.dispatcher, self.sizing, self.backoff, self._ramp),
+            later=lambda delay_s: self.agenda.add_later(self.key, delay_s),
+        )
         self._tasks = BackgroundTasks()
         #: Runners that are not its own any more, and run their exit hooks.
         self._stopping: set[Runner] = set()
@@ -196,50 +196,14 @@ class Pool:
         """
         if self.closed or self.taken() >= self.runners.limit:
             return None
-        if (self.waiting or asking) and self._missing(returning, asking) > 0:
+        waits = self.waiting or asking
+        if waits and self._need.missing(self.depth(), returning, asking) > 0:
             return Lack.INPUT
         busy, runners = self.runners.busy(), self.runners
         missing = self.sizing.wanted(busy) - busy - runners.starting
         if missing <= 0 or missing <= len(runners.idle()) or self.backoff.left_s() > 0:
             return None
         return Lack.AHEAD
-
-    def _missing(self, returning: int, asking: int) -> int:
-        """Runners to start for the inputs, and the clients, that wait."""
-        if self.backoff.is_loop and self.backoff.left_s() > 0:
-            return 0
-        if isinstance(self.dispatcher, ManyDispatcher):
-            counting = self.runners.counting(self.dispatcher.depth())
-            aim = self.revision.spec.aimed_inputs
-            return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
-        depth, lent = self.depth(), RunnerState.LENT
-        there: Iterable[Runner] = self.runners.counting(depth) if depth else self.runners.values()
-        serving = [r for r in there if r.state is not lent and not r.private]
-        pace = self.dispatcher.pace
-        coming = self.runners.starting + returning
-        if self.revision.spec.single_use_containers:
-            # One for each, however short they are: no runner that is there has room for another.
-            too_many = len(self.waiting) - self.runners.unclaimed - self._ramp.room()
-            if too_many > 0:
-                self.agenda.add_later(self.key, self._ramp.room_in_s())
-            return len(self.waiting) + asking - self.runners.starting - max(0, too_many)
-        # Each that a runner died with may need one for itself, however short the others are: one
-        # after the other, they would wait for each other's starts.
-        suspects = self.dispatcher.suspects()
-        alike = len(self.waiting) + asking - suspects
-        missing = pace.runners_for(alike) + suspects - coming
-        if not serving:
-            return max(missing, 1 - coming)
-        if pace.service_s is None:
-            probed = time.monotonic() - _PROBE_S
-            if any(r.seen_at > probed for r in serving if r.state is RunnerState.BUSY):
-                return 0
-        patience_s = self.sizing.plan.patience_s
-        if patience_s and self.waiting:
-            waited_ns = now_ns() - self.waiting[0].order.received_ns
-            if waited_ns < patience_s * 1e9:
-                return 0
-        return missing
 
     # ---- lending -------------------------------------------------------------------------------
 

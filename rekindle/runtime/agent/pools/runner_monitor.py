@@ -21,8 +21,6 @@ from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 
 log = logging.getLogger(__name__)
 
-#: How often runners that have inputs are looked at.
-LOOK_S = 0.02
 #: A cancelled input that goes on for this long is ended with its runner.
 CANCEL_GRACE_S = 10.0
 #: A runner that has not begun an input by its timeout and this is stuck.
@@ -100,3 +98,13 @@ def running_input(runner: Runner) -> Assignment | None:
         if one is not None:
             return one
     return None
+
+
+def died_with(runner: Runner) -> Assignment | None:
+    """The input that a runner which has ended was running, or was about to."""
+    left = {one.index: one for one in runner.inputs}
+    at = runner.last_words.index
+    running = left.get(at) if at is not None else None
+    if running is None and left and runner.kill_for is None and runner.slices[0].taken == 0:
+        return next(iter(left.values()))  # it died as it took the first one up
+    return running
