@@ -30,6 +30,8 @@ from rekindle.wire.shared import pack_input
 
 #: It takes milliseconds.
 _PATIENCE_MS = 10_000
+#: Where a template has more memory of its own, two more forks would hold up its first start.
+_MOST_BYTES = 1 << 30
 
 
 def learn(template: Template, user_threads: dict[str, str] | None) -> None:
@@ -40,6 +42,8 @@ def learn(template: Template, user_threads: dict[str, str] | None) -> None:
         pages.reason = "user code has its own sockets, signals, timers or output"
     elif clients.was_client():
         pages.reason = "user code has connected to an instance"  # a child would speak for it
+    elif own_pages.held_bytes() > _MOST_BYTES:
+        pages.reason = "it has too much memory for more forks before the first start"
     elif own_pages.has_large_folios():
         pages.reason = "the kernel may take memory in pieces of several pages"
     else:

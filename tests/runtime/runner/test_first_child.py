@@ -48,6 +48,8 @@ if how == "dies":
 if how == "hangs":
     template.isolate = lambda name: signal.pause()
     first_child._PATIENCE_MS = 100
+if how == "large":
+    first_child._MOST_BYTES = 1 << 20
 if how == "timer":
     template.things.timers = [None]
 
@@ -136,6 +138,7 @@ def test_it_runs_no_user_code_and_leaves_nothing() -> None:
         ("fails", "ZeroDivisionError: division by zero"),
         ("hangs", "the first child did not come to its end in 0.1 s"),
         ("dies", "the first child, or who looked at it, ended before it said anything"),
+        ("large", "it has too much memory for more forks before the first start"),
         ("timer", "user code has its own sockets, signals, timers or output"),
     ],
 )
