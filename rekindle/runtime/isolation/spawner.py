@@ -54,11 +54,11 @@ def main(argv: list[str]) -> int:
         mounts.mount(
             "tmpfs", feature_cache_dir, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=700"
         )
+        workers = Workers(f"{feature_cache_dir}-init")
     except OSError as error:
         _send(agent, {"event": "refused", "reason": privilege.explain(error)})
         return 1
     own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    workers = Workers(f"{feature_cache_dir}-init")
     poll, wake_read = watch(agent)
     # Each init is a copy of this process: the collector would touch, and so copy, all that is here.
     gc.freeze()
