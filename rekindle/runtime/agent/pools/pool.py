@@ -25,6 +25,7 @@ from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import StartFailure, UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
+from rekindle.runtime.agent.pools.asides import Asides
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
@@ -78,6 +79,7 @@ class Pool:
         self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
         self._ramp = Ramp()
         self._tasks = BackgroundTasks()
+        self.asides = Asides(self.revision.label)
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
         #: Whether it has had a runner: what no one has started is not frozen.
@@ -402,10 +404,12 @@ class Pool:
         """Its app is closed: nothing is started any more, and what waits is cancelled."""
         self.agenda.remove(self.key)
         self.dispatcher.close()
+        self.asides.end()
         self.gpus.give_back()
 
     async def end_runners(self) -> None:
         """Let exit hooks run in idle runners, kill the others, and wait for all of it."""
+        await self.asides.finish()
         await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
         await self._tasks.finish()
