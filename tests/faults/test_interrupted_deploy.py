@@ -6,9 +6,10 @@ import json
 import os
 import signal
 
+import psutil
 import pytest
 
-from tests.e2e.harness import Gate, Home, wait_until
+from tests.e2e.harness import PATIENCE_S, Gate, Home, holder_of, wait_until
 
 APP = (
     Gate.SOURCE
@@ -48,6 +49,7 @@ def test_a_version_whose_deploy_is_ended_while_it_starts_is_not_live_and_leaves_
     deploy = shared.start_rekindle("deploy", script)
     wait_until(shared_gate.held.exists, "the new version to start")
     (began,) = (one["app_id"] for one in shared.status()["apps"] if one["version"] == 2)
+    starts = holder_of(shared.supervisor(), shared_gate.held)
     os.killpg(deploy.process.pid, number)
     ended = deploy.end()
     assert ended.status == status, str(ended)
@@ -59,6 +61,7 @@ def test_a_version_whose_deploy_is_ended_while_it_starts_is_not_live_and_leaves_
         return [one["app_id"] for one in shared.status()["apps"]]
 
     wait_until(lambda: began not in open_apps(), "the end of the new version")
+    assert not psutil.wait_procs([starts], timeout=PATIENCE_S)[1], "its runner is left"
     history = json.loads(shared.rekindle("app", "history", name, "--json").out)
     assert [one["version"] for one in history] == [1]
     call = f"import rekindle; print(rekindle.Cls.from_name('{name}', 'Slow')().version.remote())"

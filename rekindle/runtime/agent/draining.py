@@ -51,7 +51,8 @@ class Draining:
     def _is_used(self, pools: list[Pool]) -> bool:
         lent = self._leases.recalls.drain(pools)
         return lent or any(
-            pool.waiting or pool.runners.with_inputs() or pool.runners.starting for pool in pools
+            pool.waiting or pool.runners.with_inputs() or pool.runners.starting or pool.asides
+            for pool in pools
         )
 
     def drop_templates(self, ended: list[Pool]) -> None:

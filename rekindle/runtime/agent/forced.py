@@ -28,6 +28,9 @@ async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -
     try:
         runner = await leases.runner_by(pool, strategy)
     except (Error, UserCodeFailed) as error:
+        if pool.closed:
+            pool.submit([one])
+            return
         pool.results.one(one, outcome.start_failed(one, error))
         return
     await pool.dispatcher.run_alone(runner, one)
@@ -44,15 +47,19 @@ async def prepare(
     Raises Error, UserCodeFailed or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
-        if strategy is Strategy.WARM:
-            await _ensure_idle(pool, leases, trials)
-        elif strategy is Strategy.RESTORE:
-            await _ensure_snapshot(pool)
-        elif strategy is Strategy.FORK:
-            await _ensure_template(pool)
-        elif strategy is Strategy.SPARE:
-            await _ensure_template(pool)
-            await _ensure_spare(pool)
+        await pool.asides.run(_ensure(pool, leases, trials, strategy))
+
+
+async def _ensure(pool: Pool, leases: Leases, trials: Trials, strategy: Strategy) -> None:
+    if strategy is Strategy.WARM:
+        await _ensure_idle(pool, leases, trials)
+    elif strategy is Strategy.RESTORE:
+        await _ensure_snapshot(pool)
+    elif strategy is Strategy.FORK:
+        await _ensure_template(pool)
+    elif strategy is Strategy.SPARE:
+        await _ensure_template(pool)
+        await _ensure_spare(pool)
 
 
 def end_tried(pool: Pool, *, kept: bool) -> None:
@@ -76,11 +83,14 @@ async def _ensure_snapshot(pool: Pool) -> None:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
     await provide(starter.context, revision, starter.say)
     await revision.tracker.look()
-    if revision.background:
-        await asyncio.gather(*revision.background, return_exceptions=True)
+    while revision.background:
+        await asyncio.wait(revision.background)
     if revision.tracker.snapshot is None:
         revision.tracker.not_before = 0.0
-        await freeze(starter.context, revision, starter.say)
+        task = asyncio.create_task(freeze(starter.context, revision, starter.say))
+        revision.background.add(task)  # what is begun is made, also when the app closes
+        task.add_done_callback(revision.background.discard)
+        await asyncio.wait([task])
     if revision.tracker.snapshot is None:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
     if revision.gpu_tracker is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.wire import rekindle_pb2 as pb
-from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.harness import Gate, Harness, run
 
 DRAIN = pb.CloseAppOnAgent(app_id="ap-test", drain=True)
 
@@ -107,3 +108,65 @@ class Forever:
     def exit_(self) -> None:
         while not self.over.exists():
             time.sleep(0.01)
+
+
+class Waits:
+    """Its hook waits at a gate."""
+
+    def load(self) -> None:
+        with open(os.environ["GATE"], "rb"):
+            pass
+
+    def value(self) -> int:
+        return 42
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_nothing_is_left_of_what_was_started_by_name_while_its_app_ends(
+    home: Path, drain: bool
+) -> None:
+    """A drained app waits for it; of a closed one it is ended, and who asked for it is told."""
+
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            function = h.add(Waits, enable_memory_snapshot=True, env={"GATE": gate.path})
+            asked = asyncio.create_task(h.prepare(function, "fork"))
+            await h.uplink.until(lambda: h.node.inventory.pools and _boots(h, function))
+            revision = h.revision(function)
+            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test", drain=drain))
+            if drain:
+                gate.open()
+            done = await asked
+            assert done.ok is drain, done.reason
+            assert drain or "its app was closed" in done.reason
+            await h.uplink.until(lambda: h.uplink.closed_apps)
+            assert revision.template is None
+            if not drain:
+                gate.open()
+
+    run(home, scenario)
+
+
+def _boots(h: Harness, function: str) -> bool:
+    locked: bool = h.revision(function).booting.locked()
+    return locked
+
+
+def test_what_is_tried_ends_with_its_app_while_its_hook_runs(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            function = h.add(Waits, env={"GATE": gate.path})
+            asked = asyncio.create_task(h.prepare(function, "warm", ends=True))
+            await h.uplink.until(lambda: stats_starting(h, function))
+            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+            await h.uplink.until(lambda: h.uplink.closed_apps)
+            assert "its app was closed" in (await asked).reason
+            assert not h.runners(function)
+            gate.open()
+
+    run(home, scenario)
+
+
+def stats_starting(h: Harness, function: str) -> int:
+    """Runners of it that are being started."""
+    return h.stats(function).starting

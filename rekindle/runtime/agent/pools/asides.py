@@ -1,0 +1,59 @@
+"""What is started of a pool besides the scheduler: by a strategy's name, or to be tried.
+
+It ends with the pool, and before the pool's end is over: of a revision that is dropped then nothing
+is to be left that a start has kept there late. Nothing here knows how anything is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from rekindle.exception import ExecutionError
+
+T = TypeVar("T")
+
+
+class Asides:
+    """Those of one pool."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._over = False
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Its value. Raises ExecutionError where the pool ends before."""
+        if self._over:
+            work.close()
+            raise self._error()
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            waits = asyncio.current_task()
+            if self._over and waits is not None and not waits.cancelling():
+                raise self._error() from None
+            raise
+        finally:  # not sooner: what it has started is its caller's now
+            self._tasks.discard(task)
+
+    def end(self) -> None:
+        """Begin the end of all of it; nothing is begun any more."""
+        self._over = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def finish(self) -> None:
+        """Return when all of it has ended."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # whoever waits for it has its turn
+
+    def _error(self) -> ExecutionError:
+        return ExecutionError(f"{self._label} is not started: its app was closed")
