@@ -121,10 +121,14 @@ def only(
         _check(error, called, args, kwargs or {})
     if switches.asks_for_tracebacks():
         return
+    if _is_of_the_program(error) or _is_remote(error):
+        _trim(error, set())
+
+
+def _is_remote(error: BaseException) -> bool:
     from rekindle.wire.exceptions import remote_traceback
 
-    if _is_of_the_program(error) or remote_traceback(error) is not None:
-        _trim(error, set())
+    return remote_traceback(error) is not None
 
 
 def _check(
