@@ -11,7 +11,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.linux import processes
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import lingering, remains, session
+from rekindle.sdk.local import lingering, session
 
 #: What was killed, or only has to remove files, ends within this time.
 _KILLED_S = 5.0
@@ -64,7 +64,6 @@ def stop_all() -> bool:
         lingering.sweep()
     instance.clear_kept()
     instance.sweep()
-    remains.remove_half_snapshots()
     return any(ended)
 
 

@@ -6,16 +6,10 @@ The next command that starts or ends one removes it. Who calls sees to it that n
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 from pathlib import Path
 
-from rekindle import paths
-from rekindle.exception import Error
 from rekindle.linux import mounts
-from rekindle.wire import logs
-
-log = logging.getLogger("rekindle.supervisor")
 
 #: The files of an agent.
 AGENTS = "agent-*"
@@ -34,19 +28,6 @@ def remove(directory: Path) -> None:
     """Remove all of it."""
     _unmount(directory)
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def remove_half_snapshots() -> None:
-    """What an agent that was killed left in the store, when no other came that removes it."""
-    place = paths.home_place() / "snapshots"
-    if not any(place.glob(".*-sn-*")):  # whoever finds none loads nothing for it
-        return
-    from rekindle.snapshot.store import SnapshotStore
-
-    try:
-        SnapshotStore(place).sweep()
-    except (Error, OSError) as error:
-        log.warning("half snapshots left", extra=logs.kv(reason=error))
 
 
 def _unmount(directory: Path) -> None:
