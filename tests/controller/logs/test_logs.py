@@ -46,10 +46,10 @@ async def test_marks_go_to_those_who_follow_and_to_nobody_later(shared: Instance
         app_id, _ = await client.register("app", spec())
         stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
         await say(agent, app_id, "one")
-        await agent.send(log=pb.LogLine(app_id=app_id, stream="mark", call_id="fc-1"))
+        await agent.send(log=pb.LogLine(app_id=app_id, stream="mark", call_id="fc-0001"))
         await say(agent, app_id, "two")
         lines = [await stream.read() for _ in range(3)]
-        assert [line.text or line.call_id for line in lines] == ["one", "fc-1", "two"]
+        assert [line.text or line.call_id for line in lines] == ["one", "fc-0001", "two"]
         last = client.call("Logs", pb.LogsRequest(app_id=app_id, tail=2))
         assert [line.text async for line in last] == ["one", "two"]
 
@@ -165,8 +165,8 @@ async def test_lines_behind_those_that_were_lost_with_controller_and_redis_are_s
                 "Logs", pb.LogsRequest(app_id=app_id, after_seq=shown, follow=True)
             )
             # A mark is not stored: nothing at all is known of these lines afterwards.
-            await agent.send(log=pb.LogLine(app_id=app_id, stream="mark", call_id="fc-1"))
-            assert (await stream.read()).call_id == "fc-1"
+            await agent.send(log=pb.LogLine(app_id=app_id, stream="mark", call_id="fc-0001"))
+            assert (await stream.read()).call_id == "fc-0001"
             instance.kill_redis()
             await say(agent, app_id, f"shown {round_}")
             line = await stream.read()
@@ -215,7 +215,7 @@ async def test_lines_are_found_by_what_wrote_them_when_and_what_they_say(shared:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         app_id, [function_id] = await client.register("filtered", spec())
         now = 1_700_000_000 * 10**9
-        await say_as(agent, app_id, "one", function="f", call_id="fc-1", at_ns=now)
+        await say_as(agent, app_id, "one", function="f", call_id="fc-0001", at_ns=now)
         await say_as(agent, app_id, "two", function="f", runner_id="ru-1", at_ns=now + 10**9)
         await say_as(
             agent, app_id, "Three", function="Model", stream="stderr", at_ns=now + 2 * 10**9
@@ -230,7 +230,7 @@ async def test_lines_are_found_by_what_wrote_them_when_and_what_they_say(shared:
             ({}, ["one", "two", "Three", "four"]),
             ({"function": "f"}, ["one", "two"]),
             ({"function": "Model.predict"}, ["Three", "four"]),
-            ({"call_id": "fc-1"}, ["one"]),
+            ({"call_id": "fc-0001"}, ["one"]),
             ({"runner_id": "ru-1"}, ["two"]),
             ({"streams": ["stderr", "system"]}, ["Three", "four"]),
             ({"search": "THREE"}, ["Three"]),
