@@ -209,8 +209,7 @@ class Leases:
 
         def hung_up() -> None:
             lease.client_gone = True
-            if lease.is_live and lease.began_ns:  # else its runner gives it back
-                self._look(lease)
+            self._look(lease)  # its first call may have been answered: a snapshot is due then
 
         self.hangups.watch(lease.sock, hung_up)
 
