@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from functools import partial
 from pathlib import Path
@@ -179,5 +180,27 @@ def test_a_client_that_goes_away_takes_its_call_with_it_and_the_runner_stays(hom
         await until(lambda: begun.read_text() == "cancelled")
         await until(lambda: runner.state is RunnerState.IDLE)
         assert (await h.call(function_id, "who")).value == runner.id
+
+    run(home, scenario)
+
+
+def test_what_a_client_called_is_counted_when_it_hangs_up_and_not_when_its_runner_is_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may end right after its first call, which is when a snapshot is due."""
+    monkeypatch.setattr(leases_room, "LOOK_S", 3600)
+
+    async def scenario(h: Harness) -> None:
+        function_id, client = await warm(h)
+        (runner,) = h.runners(function_id)
+        before = runner.inputs_done
+        held = await client.lease()
+        assert await client.value(held, "who") == runner.id
+        os.kill(runner.channel.pid, signal.SIGSTOP)
+        held.close()
+        await until(lambda: runner.inputs_done == before + 1)
+        assert runner.state is RunnerState.LENT
+        os.kill(runner.channel.pid, signal.SIGCONT)
+        await until(lambda: runner.state is RunnerState.IDLE)
 
     run(home, scenario)
