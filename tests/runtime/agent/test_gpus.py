@@ -46,10 +46,17 @@ def test_a_runner_sees_its_own_devices_and_one_without_sees_none(
     run(home, scenario)
 
 
+def unplayable(home: Path) -> str:
+    """A recording that stands for a machine without a driver."""
+    home.mkdir(exist_ok=True)
+    (made := home / "broken.json").touch()
+    return str(made)
+
+
 def test_where_there_is_no_gpu_nothing_is_said_of_any(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(RECORDING, "/nowhere.json")
+    monkeypatch.setenv(RECORDING, unplayable(home))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     async def scenario(harness: Harness) -> None:
@@ -105,13 +112,13 @@ def test_what_the_node_will_never_serve_is_an_error_at_once(
 def test_without_any_gpu_the_error_says_why_there_is_none(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(RECORDING, "/nowhere.json")
+    monkeypatch.setenv(RECORDING, recording := unplayable(home))
 
     async def scenario(harness: Harness) -> None:
         outcome = await harness.call(harness.add(Model, gpu=parse("any")), "sees")
         assert outcome.result.status == pb.START_FAILURE
         assert "no GPU here" in outcome.result.message
-        assert "/nowhere.json" in outcome.result.message
+        assert recording in outcome.result.message
 
     run(home, scenario)
 
