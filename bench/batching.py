@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -217,7 +216,7 @@ async def measure(rounds: int) -> dict[str, float]:
 def main() -> int:
     """Measure and show; 1 where --check finds a promise that is not kept."""
     options = script.options("batching", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     with app.run():
         ms = asyncio.run(measure(QUICK_ROUNDS if options.quick else ROUNDS))
         full = asyncio.run(fullness(3 if options.quick else 9))

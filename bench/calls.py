@@ -15,8 +15,6 @@ from __future__ import annotations
 import signal
 import sys
 
-from rich.console import Console
-
 from lab import script
 from lab.steps import steps
 from peers import environment, plan, profile, report
@@ -38,7 +36,7 @@ def main() -> int:
             "--profile", action="store_true", help="compare nothing: where does our own time go?"
         ),
     )
-    console = Console()
+    console = script.console()
     environment.make(console)
     if options.own.profile:
         with steps(console) as progress:

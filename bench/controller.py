@@ -20,7 +20,6 @@ from typing import Any
 import grpc
 import grpc.aio
 import psutil
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -177,7 +176,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
 def main() -> int:
     """Measure and show."""
     options = script.options("controller", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     inputs, single = (QUICK_INPUTS, QUICK_SINGLE) if options.quick else (INPUTS, SINGLE)
     cores = sorted(os.sched_getaffinity(0))
     with running_instance() as instance:

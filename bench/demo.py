@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from lab import markdown, script
 from rekindle.bench import harness, live, plot, table
 from rekindle.bench import machine as machines
@@ -34,7 +32,7 @@ TOLERANCE = 1e-6
 def main() -> int:
     """Measure, compare, show; 1 for answers that differ, failed runs, or a promise not kept."""
     options = script.options("demo", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
     embed = importlib.import_module("embed")
     texts = [QUERY, embed.sentences()[0]]

@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -202,7 +201,7 @@ def main() -> int:
         parser.add_argument("--only", choices=("deploys", "load", "schedules"), help="one part")
 
     options = script.options("deploys", __doc__.splitlines()[0], add=add)
-    console = Console()
+    console = script.console()
 
     def wanted(part: str) -> bool:
         return options.own.only in (None, part)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -104,7 +103,7 @@ class Measured:
 def main() -> int:
     """Measure and show."""
     options = script.options("fork_floor", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     kinds = {"no model": 0, "PyTorch": 1}
     found: dict[str, dict[str, list[float]]] = {kind: {} for kind in kinds}

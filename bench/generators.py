@@ -17,7 +17,6 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -160,7 +159,7 @@ def _held(pid: int) -> int:
 def main() -> int:
     """Measure and show; 1 for a promise not kept."""
     options = script.options("generators", (__doc__ or "").splitlines()[0])
-    console = Console()
+    console = script.console()
     with app.run():
         by_generator(1, 1000)  # starts the runner
         found = rates(QUICK_ROUNDS if options.quick else ROUNDS)

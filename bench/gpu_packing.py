@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from lab import markdown, script
@@ -52,7 +51,7 @@ def figures(runs: Sequence[Outcome]) -> dict[str, float]:
 def main() -> int:
     """Replay and show; 1 for a promise not kept."""
     options = script.options("gpu_packing", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     seeds = SEEDS[:1] if options.quick else SEEDS
     day = Day(hours=8.0) if options.quick else Day()
     names = [policy.name for policy in policies()]

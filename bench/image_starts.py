@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 import time
 
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -49,7 +48,7 @@ def in_image() -> None:
 def main() -> int:
     """Measure and show; 1 for a promise not kept."""
     options = script.options("image_starts", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     functions = {"without": without, "in_image": in_image}
     took: dict[str, dict[str, list[float]]] = {}
     with app.run():

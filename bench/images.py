@@ -128,7 +128,7 @@ def main() -> int:
         add=lambda parser: parser.add_argument("--only", choices=("builds", "store")),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is up is taken down
-    console = Console()
+    console = script.console()
     machine = machines.describe()
     figures: dict[str, object] = {"machine": machine}
     promises: list[script.Promise] = []

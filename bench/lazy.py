@@ -47,7 +47,7 @@ def main() -> int:
         add=lambda parser: parser.add_argument("--only", choices=("layer", "snapshot")),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is mounted is unmounted
-    console = Console()
+    console = script.console()
     scratch = Path(tempfile.mkdtemp(prefix="rk-lazy-", dir="/var/tmp"))
     unwell.register(scratch / "packages")
     figures: dict[str, Any] = {"machine": machines.describe()}

@@ -22,7 +22,6 @@ from typing import Any
 
 import psutil
 import redis
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -324,7 +323,7 @@ def main() -> int:
         inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if options.quick else (INPUTS, SLOW_S)
         print(json.dumps(measure(options.own.way, inputs, slow_s)))
         return 0
-    console = Console()
+    console = script.console()
     found = []
     with steps(console) as progress:
         for way, words in WAYS.items():

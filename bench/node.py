@@ -22,7 +22,6 @@ import cloudpickle
 import grpc
 import grpc.aio
 import psutil
-from rich.console import Console
 from rich.table import Table
 
 from lab import script
@@ -192,7 +191,7 @@ def main() -> int:
             "--profile", metavar="FILE", help="where to write a cProfile of the agent"
         ),
     )
-    console = Console()
+    console = script.console()
     rows = asyncio.run(measure(options.quick, options.own.profile))
     shown = Table(title="a node alone; microseconds of CPU an input", title_justify="left")
     for title in ("order", "inputs/s", "agent", "runners", "script"):

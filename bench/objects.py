@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import redis
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -160,7 +159,7 @@ def goal(figures: list[Figure]) -> Check:
 def main() -> int:
     """Measure, print, write."""
     options = script.options("objects", __doc__ or "")
-    console = Console()
+    console = script.console()
     with instance():
         server = redis.Redis(unix_socket_path=str(redis_socket(paths.daemon_dir())))
         rounds = 3 if options.quick else 21

@@ -13,8 +13,6 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
-
 from lab import markdown, script, spares
 from lab.workload import Workload, generate, without_snapshots
 from rekindle.bench import machine as machines
@@ -100,7 +98,7 @@ def bare_event_s(trace: Trace) -> float:
 def main() -> int:
     """Replay and show; 1 for a promise not kept."""
     options = script.options("policies", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     workload = Workload(duration_s=2 * 3600.0) if options.quick else Workload()
     trace = generate(workload)
     prices = Prices()

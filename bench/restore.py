@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from lab import script
 from lab.steps import Steps, steps
 from rekindle.bench import machine as machines
@@ -61,7 +59,7 @@ PROMISES = {
 def main() -> int:
     """Measure and show; 1 for failed runs, or with --check for a promise not kept."""
     options = script.options("restore", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     figures = Figures(machine=machines.describe())
     with steps(console) as progress, instance.home() as home:
         _measure(figures, home, options.quick, progress)

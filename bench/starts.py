@@ -21,8 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from lab import script
 from lab.steps import Steps, steps
 from rekindle.bench import machine as machines
@@ -110,7 +108,7 @@ def main() -> int:
     """Measure and show; 1 for what failed, or with --check for a promise not kept."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended on the way out
     options = script.options("starts", __doc__.splitlines()[0], add=_own_options)
-    console = Console()
+    console = script.console()
     figures = Figures(machine=machines.describe())
     with steps(console) as progress:
         _measure(figures, QUICK if options.quick else WHOLE, options.own.only, progress)

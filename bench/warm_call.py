@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.table import Table
 
 import rekindle
@@ -35,7 +34,7 @@ def nothing() -> None:
 def main() -> int:
     """Measure and show; 1 for a promise not kept."""
     options = script.options("warm_call", __doc__.splitlines()[0])
-    console = Console()
+    console = script.console()
     took_ms: list[float] = []
     with app.run():
         for _ in range(FIRST_CALLS):

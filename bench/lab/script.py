@@ -17,6 +17,8 @@ from rekindle.exception import Error
 
 #: Where figures go that are not meant to be kept; git ignores it.
 SCRATCH = Path("demo-results")
+#: Columns of the widest sheet.
+_WIDTH = 200
 
 _Figures = TypeVar("_Figures")
 
@@ -45,6 +47,11 @@ class Promise:
     number: str  # as in SPECIFICATION.md: "S1"
     text: str
     kept: bool | None  # None: not measured
+
+
+def console() -> Console:
+    """Where a script prints. A pipe and a file have no width: they get sheets whole."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
 
 
 def options(

@@ -29,7 +29,7 @@ class Sheet:
         for number, name in enumerate(self.header):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(cell.replace("**", "") for cell in row))  # bold is for documents
         if self.note:
             table.caption = self.note
             table.caption_justify = "left"

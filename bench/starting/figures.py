@@ -24,6 +24,7 @@ class Start:
     first_ms: float
     second_ms: float
     later_ms: list[float]
+    rested_ms: list[float]  # of calls after a pause each, when nothing is in the caches any more
     phases: dict[str, float]  # of the first
 
 
@@ -46,6 +47,12 @@ class StartFigures:
         """The call after the first in terms of later ones; NaN where nothing was measured."""
         later = median([took for run in self.runs for took in run.later_ms])
         return median([run.second_ms for run in self.runs]) / later
+
+    @property
+    def to_rested(self) -> float:
+        """The call after the first in terms of those after a pause."""
+        rested = median([took for run in self.runs for took in run.rested_ms])
+        return median([run.second_ms for run in self.runs]) / rested
 
     @property
     def phases_ms(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ measured has served it.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from lab.steps import Steps
@@ -20,6 +21,8 @@ from starting.places import Places, settle, until_no_runner_is_left
 
 #: Warm calls after the first one.
 CALLS = 20
+#: Then these, each after a pause.
+RESTED, PAUSE_S = 3, 0.05
 
 
 def measure(
@@ -67,4 +70,15 @@ def first_and_later(function: Any, strategy: str) -> Start:
     """A call that starts a runner, and the ones after it. Raises StrategyUnavailableError."""
     first_ms, _, record = plain(function, Strategy(strategy))
     second_ms, *later_ms = (plain(function, Strategy.WARM)[0] for _ in range(CALLS))
-    return Start(first_ms=first_ms, second_ms=second_ms, later_ms=later_ms, phases=record.phases)
+    return Start(
+        first_ms=first_ms,
+        second_ms=second_ms,
+        later_ms=later_ms,
+        rested_ms=[_rested(function) for _ in range(RESTED)],
+        phases=record.phases,
+    )
+
+
+def _rested(function: Any) -> float:
+    time.sleep(PAUSE_S)
+    return plain(function, Strategy.WARM)[0]

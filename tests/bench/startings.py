@@ -41,6 +41,7 @@ def start(first_ms: float, second_ms: float = 0.11, later_ms: float = 0.1) -> St
         first_ms=first_ms,
         second_ms=second_ms,
         later_ms=[later_ms] * 3,
+        rested_ms=[4 * later_ms] * 3,
         phases={"queue": 0.5, "fork": first_ms - 0.5},
     )
 
