@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rekindle.exception import ServiceError, StartError
 from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.gpu_claims import Claim
-from rekindle.runtime.agent.gpus import PoolGpus
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.runners.slots import Slots
