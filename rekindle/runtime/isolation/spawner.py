@@ -86,6 +86,7 @@ class Workers:
         # By an open directory: the root of an image does not show it.
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._program = os.path.join(directory, _SMALL_INIT)
+        self._is_written = False
         self._home = namespaces.Home()
 
     def close(self) -> None:
@@ -99,10 +100,11 @@ class Workers:
         control_fd, *rest = fds
         root_fd = rest.pop(0) if request["in_root"] else -1
         run_dir = request["run_dir"]
-        if not os.path.exists(self._program):
+        if not self._is_written:  # now, as a machine that has no such program can do all else
             small_init.write(self._program)
             # Whoever is root beside it finds it under /proc/1/exe.
             mounts.make_tmpfs_read_only(os.path.dirname(self._program))
+            self._is_written = True
         try:
             self._home.leave(request["hostname"], root_fd)
             bind(request["binds"])

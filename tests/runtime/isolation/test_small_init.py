@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from rekindle.exception import StartError
+from rekindle.linux.libc import check, libc
 from rekindle.runtime.isolation import small_init
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Worker
 from rekindle.runtime.isolation.spawner_client import Spawner
 
 CHANNEL_FD = 8
+#: A personality: uname(2) says 2.6.
+_UNAME26 = 0x0020000
 #: Says what it sees once it has a message, and ends as that says.
 WORKER = f"""
 import json, os, socket
@@ -261,3 +266,37 @@ def test_an_older_kernel_is_refused_by_name(
     else:
         with pytest.raises(OSError, match=f"not {release}"):
             small_init.program()
+
+
+@pytest.fixture
+def older_kernel() -> Iterator[None]:
+    """This process, and what it starts, is told that the kernel is a 2.6."""
+    before = libc.personality(ctypes.c_ulong(0xFFFFFFFF))
+    check(libc.personality(ctypes.c_ulong(before | _UNAME26)), "personality")
+    yield
+    libc.personality(ctypes.c_ulong(before))
+
+
+@pytest.mark.usefixtures("older_kernel")
+def test_an_older_kernel_is_refused_by_name_each_time(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        for _ in range(2):
+            with pytest.raises(StartError, match=r"Linux 5.9 or newer, not 2\.6"):
+                await worker_in(spawner)
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_what_cannot_be_made_leaves_no_file_and_can_be_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "init"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "machine", lambda: "riscv64")
+        with pytest.raises(OSError, match="not on riscv64"):
+            small_init.write(str(place))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "init.draft").touch()  # of one that was killed
+    small_init.write(str(place))
+    assert place.read_bytes() == small_init.program() and os.access(place, os.X_OK)
+    assert list(tmp_path.iterdir()) == [place]
