@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rekindle.linux import mounts
 
+_LET_GO_S = 60.0
+
 
 @contextlib.contextmanager
 def hung(place: Path) -> Iterator[Callable[[], None]]:
     """Nothing below ``place`` is answered until the block ends, or until what is given is called:
-    then all is answered by an error. Root mounts it, in this mount namespace."""
+    then all is answered by an error. Root mounts it, in this mount namespace.
+
+    A test that waits below it for ever itself is let go after a while, and has to fail then."""
     place.mkdir()
     # Nobody reads what the kernel asks here, not even which protocol it should speak.
     server = [os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)]
@@ -25,9 +30,13 @@ def hung(place: Path) -> Iterator[Callable[[], None]]:
             while server:
                 os.close(server.pop())
 
+        rescue = threading.Timer(_LET_GO_S, end)
+        rescue.start()
         try:
             yield end
         finally:
+            rescue.cancel()
+            rescue.join()
             end()
             mounts.unmount(str(place))
     finally:
