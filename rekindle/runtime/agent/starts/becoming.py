@@ -208,7 +208,7 @@ class Becoming:
             held = []
             await runner.become_ready(timeout_s)
             if self.revision.spec.volumes:
-                gone = self.context.volume_pushes.use(written(self.revision.spec))
+                gone = self.context.volume_pushes.use(await written(self.revision.spec))
                 runner.on_gone["volumes"] = gone
         except BaseException as error:
             runner.kill("start failed")
