@@ -2,91 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
-
-import grpc
-import grpc.aio
 
 from rekindle.controller import names
+from rekindle.controller.handlers import Context, answering, to_its_end
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.nodes import leasing
 from rekindle.controller.state import Function
 from rekindle.controller.wiring import Parts
-from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
+from rekindle.exception import InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.blobs import size_of
-from rekindle.wire.errors import to_status
 from rekindle.wire.messages import parameter_messages, payload_too_large
 from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
-
-Context = grpc.aio.ServicerContext[Any, Any]
-T = TypeVar("T")
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
-
-
-def answered(
-    handle: Callable[[Any, Request, Context], Awaitable[Reply]],
-) -> Callable[[Any, Request, Context], Awaitable[Reply]]:
-    """Let rekindle's exceptions of a unary handler reach the peer as what they are."""
-
-    async def handler(self: Any, request: Request, context: Context) -> Reply:
-        try:
-            return await handle(self, request, context)
-        except Error as error:
-            code, text, metadata = to_status(error)
-            await context.abort(code, text, metadata)
-
-    return handler
-
-
-def streamed(
-    handle: Callable[[Any, Request, Context], AsyncIterator[Reply]],
-) -> Callable[[Any, Request, Context], AsyncIterator[Reply]]:
-    """The same for a handler that streams its replies."""
-
-    async def handler(self: Any, request: Request, context: Context) -> AsyncIterator[Reply]:
-        try:
-            async for reply in handle(self, request, context):
-                yield reply
-        except Error as error:
-            code, text, metadata = to_status(error)
-            await context.abort(code, text, metadata)
-
-    return handler
-
-
-def to_its_end(
-    handle: Callable[[Any, Request, Context], Coroutine[Any, Any, Reply]],
-) -> Callable[[Any, Request, Context], Awaitable[Reply]]:
-    """Have a unary handler do what it began, also when the client that asked goes meanwhile.
-
-    For what changes more than one thing: cancelled between two, an app would be closing for ever.
-    """
-
-    @functools.wraps(handle)
-    async def handler(self: ControllerService, request: Request, context: Context) -> Reply:
-        tasks = self._parts.core.tasks
-        return await tasks.to_its_end(handle(self, request, context), handle.__name__)
-
-    return handler
-
-
-def answering(service: type[T]) -> type[T]:
-    """The same for all handlers of a service."""
-    for name, method in list(vars(service).items()):
-        if inspect.isasyncgenfunction(method):
-            setattr(service, name, streamed(method))
-        elif inspect.iscoroutinefunction(method):
-            setattr(service, name, answered(method))
-    return service
 
 
 @answering
@@ -95,6 +27,8 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        #: For what goes on when a client goes (handlers.py).
+        self.tasks = parts.core.tasks
 
     def _node_token(self, function: Function) -> str:
         """Empty where its calls are the controller's business, each of them."""

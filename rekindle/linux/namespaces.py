@@ -99,6 +99,18 @@ def isolate_in_root(root_fd: int, hostname: str) -> None:
             return  # it is in the root's own then
 
 
+def leave(hostname: str, root_fd: int = -1, more: int = 0) -> None:
+    """Leave for mounts, host name and IPC of one's own, and for those in ``more``; mounts are those
+    of ``root_fd``, where that is given. /proc and the working directory stay. Raises OSError."""
+    if root_fd >= 0:
+        unshare(_OF_A_ROOT | more)
+        setns(root_fd, CLONE_NEWNS)
+    else:
+        unshare(CLONE_OWN | more)
+        mounts.mount_shm()
+    socket.sethostname(hostname)
+
+
 class Home:
     """Where this process is, to go elsewhere and come back: its namespaces, root and directory.
 
@@ -124,15 +136,21 @@ class Home:
         self._directory = os.open(".", flags | os.O_DIRECTORY)
 
     def leave(self, hostname: str, root_fd: int = -1) -> None:
-        """For new namespaces, the PID namespace that of the next child; mounts are those of
-        ``root_fd``, where that is given. The working directory stays. Raises OSError."""
-        if root_fd >= 0:
-            unshare(CLONE_NEWPID | _OF_A_ROOT)
-            setns(root_fd, CLONE_NEWNS)
-        else:
-            unshare(CLONE_NEWPID | CLONE_OWN)
-            mounts.mount_shm()
-        socket.sethostname(hostname)
+        """As the function ``leave``, and the next child is in a new PID namespace."""
+        leave(hostname, root_fd, CLONE_NEWPID)
+
+    def fork_first(self) -> int:
+        """As os.fork(), for a child that is the first of a new PID namespace. Raises OSError."""
+        unshare(CLONE_NEWPID)  # for the next child only: we stay where we are
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid != 0:
+                # Without this a second unshare fails: children must come from our own again.
+                namespace, kind = self._namespaces[-1]
+                setns(namespace, kind)
+        return pid
 
     def close(self) -> None:
         """In a copy of this process, which is not to come here."""

@@ -11,10 +11,11 @@ import grpc
 import grpc.aio
 
 from rekindle.controller.apps import Apps
+from rekindle.controller.handlers import Context, answered
 from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.inbox import AgentInbox
 from rekindle.controller.objects.named_secrets import NamedSecrets
-from rekindle.controller.service import Context, answered, check_protocol
+from rekindle.controller.service import check_protocol
 from rekindle.controller.state import Agent
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import InvalidError, NotFoundError

@@ -52,7 +52,8 @@ class Deadlines:
 
     def _look(self) -> None:
         now, self._timer = self.loop.time(), None
-        over = [one for one in self._all if one.at <= now]
+        # Several are over at one look where the loop was busy: the first may call others off.
+        over = sorted((one for one in self._all if one.at <= now), key=lambda one: one.at)
         self._set(min((one.at for one in self._all if one.at > now), default=math.inf))
         for one in over:  # each in a turn of its own: an error is that one's alone
             self.loop.call_soon(self._miss, one)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import sources
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
@@ -119,7 +120,7 @@ class Functions:
             volume_registry.VARIABLE: str(volume_registry.Registry.default().root),
         }
         key = (function.function_id, params_digest(revision.params))
-        gpus = self._context.gpus.of(key, spec.gpu, spec.gpu_priority)
+        gpus = PoolGpus(str(key), spec.gpu, spec.gpu_priority, self._context.gpus)
 
         async def secrets() -> Mapping[str, str]:
             if not function.has_named:

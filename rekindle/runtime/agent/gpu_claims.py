@@ -1,4 +1,4 @@
-"""What a start gets of a node's GPUs, and what its runner is told of it."""
+"""What a start asks and gets of a node's GPUs, and what its runner is told of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rekindle.gpu_restore.placement.devices import Device
+from rekindle.wire.gpus import GpuRequest
+
+
+@dataclass(eq=False)
+class Asking:
+    """Whose starts ask, and what for."""
+
+    #: Of a pool.
+    key: str
+    wanted: tuple[GpuRequest, ...]
+    priority: int
 
 
 @dataclass(frozen=True)

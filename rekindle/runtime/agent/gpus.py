@@ -1,7 +1,7 @@
 """The GPUs of this node: the one place that knows which runner has which.
 
-A pool's start is given devices before it begins (``reserve``, ``claim``), a runner takes them over
-when it becomes one (``take_over``), and they are free again when its process has ended, however it
+A pool's start is given devices before it begins (pool_gpus.py), a runner takes them over when it
+becomes one (``hand_over``), and they are free again when its process has ended, however it
 ended: that is seen by its pidfd, not by what anybody says. Nothing is kept on disk: the runners of
 an agent die with it. What goes where is gpu_restore/placement's to say; who makes room, the
 scheduler's.
@@ -15,20 +15,18 @@ import itertools
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
 
 from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.device_files import to_hide
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.inventory import Inventory, allowed
-from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of, shares_of
+from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of
 from rekindle.gpu_restore.placement.line import Line
-from rekindle.gpu_restore.placement.options import Option, options, why_never
+from rekindle.gpu_restore.placement.options import Option, options
 from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
-from rekindle.runtime.agent.gpu_claims import Claim, Given
+from rekindle.runtime.agent.gpu_claims import Asking, Given
 from rekindle.runtime.agent.gpu_lending import LENT_PRIORITY, Lending, Loan
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
@@ -54,7 +52,7 @@ class Gpus:
         #: Told when devices have become free.
         self.on_free: Callable[[], None] = lambda: None
         #: Told that a start waits which the scheduler does not know of: it may make room.
-        self.on_wanted: Callable[[PoolGpus], None] = lambda _pool: None
+        self.on_wanted: Callable[[Asking], None] = lambda _pool: None
         #: Told when a start has to wait for memory that no runner has.
         self.on_short: Callable[[], None] = lambda: None
         self._taken: set[str] = set()
@@ -66,10 +64,6 @@ class Gpus:
         self._numbers = itertools.count(1)
         #: For a runner without a GPU.
         self.nothing = self._given(()) if found.gpus else Given()
-
-    def of(self, key: object, wanted: tuple[GpuRequest, ...], priority: int) -> PoolGpus:
-        """The view of one pool."""
-        return PoolGpus(str(key), wanted, priority, self)
 
     @property
     def hides(self) -> bool:
@@ -107,9 +101,9 @@ class Gpus:
         """The same without some."""
         return set(self.runners()) - set(others)
 
-    # ---- for a pool's view -----------------------------------------------------------------
+    # ---- for a pool's starts ----------------------------------------------------------------
 
-    def reserve(self, pool: PoolGpus) -> str | None:
+    def reserve(self, pool: Asking) -> str | None:
         """Take devices for a start; the name that they are held under, None where it must wait."""
         now = time.monotonic()
         if pool.key not in self.line:
@@ -127,14 +121,14 @@ class Gpus:
         self._hold(owner, option.devices, option.memory_mib, pool.priority)
         return owner
 
-    def _waits_for_strangers(self, pool: PoolGpus) -> bool:
+    def _waits_for_strangers(self, pool: Asking) -> bool:
         """Whether a share would fit, but for memory of processes that are no runners."""
         shares = [one for one in pool.wanted if one.memory_mib]
         alone = self.fleet.without(())
         alone.foreign = {}
         return any(self.fleet.foreign.values()) and bool(options(alone, shares))
 
-    async def reserve_or_wait(self, pool: PoolGpus, timeout_s: float) -> str:
+    async def reserve_or_wait(self, pool: Asking, timeout_s: float) -> str:
         """The same for a start that nobody has reserved for. Raises GpuUnavailableError."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -177,7 +171,7 @@ class Gpus:
         """What a GPU snapshot depends on, besides the model that it was made on."""
         return f"driver {self.found.driver}, gpu={in_words(wanted)}"
 
-    def lend(self, pool: PoolGpus, loan: Loan) -> str | None:
+    def lend(self, pool: Asking, loan: Loan) -> str | None:
         """Devices for work in the background, where some are free and nobody waits for any.
 
         The loan's holder is told when a start needs them: then they are to be free soon.
@@ -190,7 +184,7 @@ class Gpus:
         self.lending.add(owner, loan)
         return owner
 
-    def spare_devices(self, pool: PoolGpus) -> Option | None:
+    def spare_devices(self, pool: Asking) -> Option | None:
         """Such devices, where there are some now."""
         return None if len(self.line) else choose(self.fleet, pool.wanted, self.packing)
 
@@ -222,14 +216,14 @@ class Gpus:
 
     def room_for(
         self,
-        pool: PoolGpus,
+        pool: Asking,
         is_idle: Callable[[Holding], bool],
         may_go: Callable[[Holding], bool],
     ) -> Preemption | None:
         """Whose devices a waiting pool may have; None where nobody's."""
         return preempt(self.fleet, pool.wanted, pool.priority, self.packing, is_idle, may_go)
 
-    def fits_without(self, pool: PoolGpus, owners: Collection[str]) -> bool:
+    def fits_without(self, pool: Asking, owners: Collection[str]) -> bool:
         """Whether a waiting pool is served once these owners are gone."""
         return bool(options(self.fleet.without(owners), pool.wanted))
 
@@ -266,157 +260,3 @@ class Gpus:
             self.release(runner_id)
 
         loop.add_reader(pidfd, ended)
-
-
-@dataclass(eq=False)
-class PoolGpus:
-    """What one pool asks for, and what is reserved for its starts."""
-
-    key: str
-    wanted: tuple[GpuRequest, ...]
-    priority: int
-    _gpus: Gpus
-    _reserved: deque[str] = field(default_factory=deque)
-    #: Held by spares that have their context: one that is reserved is the spare's own.
-    _contexts: deque[str] = field(default_factory=deque)
-    #: Runners that were given devices, the newest.
-    _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
-    #: Why no start will be served, with the devices that were lost when that was looked for.
-    _never: tuple[frozenset[str], str] | None = None
-
-    def check(self) -> None:
-        """Raises GpuUnavailableError where this node will never serve it."""
-        if self.wanted and self._why_never:
-            raise GpuUnavailableError(self._why_never)
-
-    @property
-    def _why_never(self) -> str:
-        """Why no start will ever be served; "" where one will."""
-        found, lost = self._gpus.allowed, self._gpus.fleet.lost
-        if not found.gpus:
-            return f"gpu={in_words(self.wanted)} cannot be served, no GPU here: {found.reason}"
-        if self._never is None or self._never[0] != lost:
-            self._never = lost, why_never(self._gpus.fleet, self.wanted)
-        return self._never[1]
-
-    def reserve(self) -> bool:
-        """Devices for one start, if there are any now; True also where there is none to wait for:
-        then the start fails, and says why."""
-        if not self.wanted or self._why_never:
-            return True
-        owner = self._take_context() or self._gpus.reserve(self)
-        if owner is not None:
-            self._reserved.append(owner)
-        return owner is not None
-
-    def lend(self, loan: Loan) -> Claim | None:
-        """See Gpus.lend."""
-        owner = None
-        if self.wanted and not self._why_never:
-            owner = self._gpus.lend(self, loan)
-        return None if owner is None else Claim(owner, self._gpus.given(owner))
-
-    def may_lend(self) -> bool:
-        """Whether ``lend`` would find something."""
-        return (
-            bool(self.wanted) and not self._why_never and self._gpus.spare_devices(self) is not None
-        )
-
-    def lent_until_end(self, claim: Claim, pid: int) -> None:
-        """See Gpus."""
-        self._gpus.lent_until_end(claim.owner, pid)
-
-    def end_loan(self, claim: Claim) -> None:
-        """The work is done, or its process will end: then they are free."""
-        self._gpus.end_loan(claim.owner)
-
-    def has_context(self, claim: Claim) -> None:
-        """A spare has its context on what was lent to it: a start may have both."""
-        self._contexts.append(claim.owner)
-
-    def _take_context(self) -> str | None:
-        """What a spare with its context holds, for a start."""
-        while self._contexts:
-            owner = self._contexts.popleft()
-            if self._gpus.lending.keep(owner):
-                self.leave()
-                return owner
-        return None
-
-    def unreserve(self) -> None:
-        """The start that was reserved for last does not come to be."""
-        if self._reserved:
-            self._gpus.let_go(self._reserved.pop())
-
-    def each(self) -> float:
-        """GPUs that one runner holds, by those that hold some now or by what is asked for first."""
-        shares = shares_of(self._gpus.fleet)
-        held = [shares[one] for one in self._owners if one in shares]
-        if held:
-            return round(max(held), 4)
-        largest = max((one.memory_mib for one in self._gpus.fleet.devices()), default=0)
-        first = self.wanted[0]
-        return round(first.memory_mib / largest, 4) if first.memory_mib and largest else first.count
-
-    @property
-    def waits(self) -> bool:
-        """Whether it waits for devices."""
-        return self.key in self._gpus.line
-
-    def leave(self) -> None:
-        """It waits for none any more."""
-        if self.waits:
-            self._gpus.line.remove(self.key)
-
-    async def claim(self, timeout_s: float) -> Claim:
-        """What one start gets; it is to be taken over by a runner, or dropped. Raises
-        GpuUnavailableError."""
-        if not self.wanted:
-            return Claim("", self._gpus.nothing)
-        while self._reserved:
-            owner = self._reserved.popleft()
-            if self._gpus.lending.is_kept(owner):
-                self._gpus.let_go(owner)  # a spare's, and the start goes on without that one
-            elif self._gpus.holding(owner) is not None:
-                return Claim(owner, self._gpus.given(owner))
-        owner = await self._gpus.reserve_or_wait(self, timeout_s)
-        return Claim(owner, self._gpus.given(owner))
-
-    def claim_context(self) -> Claim | None:
-        """What a spare with its context holds, for a start by that spare; None: there is none."""
-        kept = [one for one in self._reserved if self._gpus.lending.is_kept(one)]
-        if kept:
-            self._reserved.remove(kept[0])
-        elif self._reserved or not (taken := self._take_context()):
-            return None
-        else:
-            kept = [taken]
-        return Claim(kept[0], replace(self._gpus.given(kept[0]), hidden=()))
-
-    def put_back(self, claim: Claim) -> None:
-        """The next step of the same start takes it."""
-        if claim.owner:
-            self._reserved.appendleft(claim.owner)
-
-    def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
-        """It is this runner's, until its process ends. Raises OSError: its process is gone, say."""
-        if claim.owner:
-            self._gpus.hand_over(claim.owner, runner_id, pid)
-            self._owners.append(runner_id)
-
-    def drop(self, claim: Claim) -> None:
-        """No runner came of it; nothing where one has taken it over."""
-        self._gpus.let_go(claim.owner)
-
-    def give_back(self) -> None:
-        """Nothing is started any more: what no start has taken is free."""
-        self.leave()
-        while (owner := self._take_context()) is not None:
-            self._gpus.let_go(owner)
-        while self._reserved:
-            self._gpus.let_go(self._reserved.popleft())
-
-    def start_failed(self, starting: int) -> None:
-        """So many starts are under way: what is reserved beyond them is free."""
-        while len(self._reserved) > starting:
-            self._gpus.let_go(self._reserved.pop())

@@ -11,10 +11,10 @@ import logging
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error, ExecutionError, InternalFailure
+from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
-from rekindle.runtime.agent.functions import Functions, OpenFunction
+from rekindle.runtime.agent.functions import Functions
 from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
@@ -28,7 +28,7 @@ from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.local_clients import LocalClients
 from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.leases.requests import LeaseRequest
-from rekindle.runtime.agent.pools.agenda import PoolKey
+from rekindle.runtime.agent.opening import Opening
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import upkeep
@@ -37,9 +37,7 @@ from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
 from rekindle.runtime.agent.scheduling.trials import Trials
-from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
-from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
@@ -74,12 +72,6 @@ class Node:
         self.leases = Leases(paths.direct_socket(settings.instance_dir))
         first_clients = FirstClients(self.leases)
         self.passed_on = PassedOn(uplink, store_url(settings.instance_dir))
-        self.local_clients = LocalClients(
-            *(self.leases, first_clients, self.inventory.pool_of, self._pool),
-            settings.instance_dir,
-            self.functions.retired,
-            self.passed_on.take,
-        )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self._tasks = BackgroundTasks()
@@ -88,6 +80,16 @@ class Node:
         )
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
+        )
+        self.opening = Opening(
+            *(context, self.inventory, self.functions, self.plans, self.scheduler.agenda),
+            *(self.results, self.history),
+        )
+        self.local_clients = LocalClients(
+            *(self.leases, first_clients, self.inventory.pool_of, self.opening.pool),
+            settings.instance_dir,
+            self.functions.retired,
+            self.passed_on.take,
         )
         self.trials = Trials(self.scheduler.has_place)
         self.stopping = Stopping(self.inventory, self.leases, self._tasks)
@@ -159,7 +161,7 @@ class Node:
             return [one for one in inputs if one.state is AssignmentState.WAITING]
 
         try:
-            pool = await self._pool(order.function_id, order.params)
+            pool = await self.opening.pool(order.function_id, order.params)
         except Error as error:
             for one in left():
                 self.results.one(one, outcome.start_failed(one, error))
@@ -194,7 +196,7 @@ class Node:
     async def _open(self, function_id: str, *, deployed: bool) -> None:
         try:
             opened = await self.functions.get(function_id)
-            pool = await self._pool(function_id, b"")
+            pool = await self.opening.pool(function_id, b"")
         except Error as error:
             log.warning("open failed", extra=kv(function=function_id, reason=error))
             return
@@ -221,7 +223,7 @@ class Node:
 
     async def _open_planned(self, function_id: str, params: bytes) -> None:
         try:
-            self.scheduler.reconcile(await self._pool(function_id, params))
+            self.scheduler.reconcile(await self.opening.pool(function_id, params))
         except Error as error:
             log.warning("plan not followed", extra=kv(function=function_id, reason=error))
 
@@ -260,7 +262,7 @@ class Node:
     async def _prepare(self, order: pb.PrepareOnAgent) -> None:
         reason, late = "", False
         try:
-            pool = await self._pool(order.function_id, order.params)
+            pool = await self.opening.pool(order.function_id, order.params)
             strategy, limit_s = Strategy(order.strategy), order.timeout_s or 300.0
             await forced.prepare(pool, self.leases, self.trials, strategy, limit_s)
             if strategy is Strategy.WARM and (order.ends or self.scheduler.is_over()):
@@ -304,69 +306,11 @@ class Node:
     async def lend(self, function_id: str, params: bytes, request: LeaseRequest) -> None:
         """Serve a request; its answer comes with a pass of the pool."""
         try:
-            pool = await self._pool(function_id, params)
+            pool = await self.opening.pool(function_id, params)
         except Error as error:
             request.refuse(str(error))
             return
         self.leases.add(pool, request)
-
-    # ---- pools -----------------------------------------------------------------------------
-
-    async def _pool(self, function_id: str, params: bytes) -> Pool:
-        key = (function_id, params_digest(params))
-        while True:
-            function = await self.functions.get(function_id)
-            if self.results.leaving:
-                raise ExecutionError(_LEAVES)
-            pool = self.inventory.pools.get(key)
-            if pool is not None:
-                return pool
-            pool = await self._open_pool(key, function, params)
-            if self.inventory.pools.get(key) is pool:  # its app was not drained meanwhile
-                return pool
-
-    async def _open_pool(self, key: PoolKey, function: OpenFunction, params: bytes) -> Pool:
-        revision = self._revision(function, params)
-        starter = self.functions.starter(function, revision)
-        self.inventory.pools[key] = pool = Pool(
-            *(key, function.app_id, revision, starter, self.scheduler.agenda),
-            *(self.results, self.history, self.context.settings.exit_grace_s),
-        )
-        if (plan := self.plans.find(key)) is not None:
-            pool.sizing.order(plan)
-        if revision.snapshots_enabled and (
-            not await revision.tracker.refresh() or await revision.template_is_outdated()
-        ):
-            # A package or a file changed under a template that is alive.
-            revision.drop_template()
-        if revision.gpu_tracker is not None:
-            await revision.gpu_tracker.refresh()
-        return pool
-
-    def _revision(self, function: OpenFunction, params: bytes) -> Revision:
-        may = set(function.spec.secrets_in_snapshot)
-        in_snapshot = {k: v for k, v in function.secrets.items() if k in may}
-        key = revision_key(function.spec, params, in_snapshot)
-        revision = self.inventory.revisions.get(key)
-        if revision is None:
-            revision = Revision(
-                spec=function.spec,
-                code=function.code,
-                params=params,
-                source_dir=function.source_dir,
-                tracker=gpu_freezing.template_tracker(self.context, function.spec, params),
-                gpu_tracker=gpu_freezing.tracker_of(self.context, function.spec, params),
-                secrets_in_snapshot=in_snapshot,
-                withheld=(
-                    tuple(sorted((set(function.secrets) | function.named_keys) - may))
-                    if function.spec.enable_memory_snapshot
-                    else ()
-                ),
-            )
-            for tracker in filter(None, (revision.tracker, revision.gpu_tracker)):
-                tracker.env = revision.environment()
-            self.inventory.revisions[key] = revision
-        return revision
 
     # ---- life ------------------------------------------------------------------------------
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rekindle.exception import Error, ImageBuildError, ImageError, LayerLostError
+from rekindle.exception import ImageError, LayerLostError
 from rekindle.runtime.images import bases, collecting, places, sharing, steps, tools
+from rekindle.runtime.images.build_output import Following, explained, without_secrets
 from rekindle.runtime.images.built import BuiltImage, identity
 from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
@@ -215,7 +215,7 @@ class _Chain:
                 f"the layer of {step.title} is to be built, which needs root: run the instance "
                 f"(`rekindle up`) or `rekindle image build` as root"
             )
-        following = _Following(self.store.log(name), lambda line: self.watch(step.title, line))
+        following = Following(self.store.log(name), lambda line: self.watch(step.title, line))
         with self.store.building(name, following.more):
             found = _standing_on(parent, self.store.get(name))
             # Who forces a build wants one that began after it was asked for.
@@ -232,9 +232,8 @@ class _Chain:
             return self._build(step, name, parent)
 
     def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
-        for (
-            one
-        ) in self.left:  # they will be built, too: what they lack is said before minutes go by
+        # They will be built, too: what they lack is said before minutes go by.
+        for one in self.left:
             tools.check(one.tools)
         if step.kind is StepKind.COPY:
             into = step.arguments.get("into", "")
@@ -247,13 +246,13 @@ class _Chain:
             with open(self.store.log(name), "w", encoding="utf-8", buffering=1) as log:
 
                 def say(line: str) -> None:
-                    hidden = _without_secrets(values, line)
+                    hidden = without_secrets(values, line)
                     last.append(hidden)
                     log.write(hidden + "\n")
                     self.watch(step.title, hidden)
 
                 self.watch(step.title, "")
-                with _explained(step, name, last):
+                with explained(step, name, last):
                     values |= self._values_for(step)
                     settings, python = self._files(step, draft, values, say)
                     size, files = measure(draft.root)
@@ -340,62 +339,3 @@ class _Chain:
             f"{files.source}, which the image is given, is not kept on this machine any more "
             f"({files.kept}); run the app again"
         )
-
-
-def _without_secrets(values: Mapping[str, str], line: str) -> str:
-    """The line with names for values; of a value of several lines, such as a key, for each."""
-    parts = [(part.strip(), name) for name, value in values.items() for part in value.splitlines()]
-    for part, name in sorted(parts, key=lambda one: -len(one[0])):  # one may hold another
-        if len(part) > 3:
-            line = line.replace(part, f"<{name}>")
-    return line
-
-
-@dataclass
-class _Following:
-    """Says what another process's build prints."""
-
-    log: Path
-    say: Callable[[str], None]
-    _offset: int = -1
-
-    def more(self) -> None:
-        """What came since."""
-        if self._offset < 0:
-            self.say("another process builds it; waiting for it")
-            self._offset = 0
-        try:
-            with open(self.log, encoding="utf-8", errors="replace") as log:
-                log.seek(self._offset)
-                for line in log:
-                    if line.endswith("\n"):
-                        self._offset += len(line.encode())
-                        self.say(line.rstrip())
-        except FileNotFoundError:
-            pass
-
-
-@contextlib.contextmanager
-def _explained(step: Step, name: str, last: deque[str]) -> Iterator[None]:
-    """Failures as ImageBuildError, with what the step printed last."""
-    try:
-        yield
-    except LayerLostError:
-        raise  # of a layer below it: that is built, and this one then
-    except steps.StepFailedError as error:
-        shown = "".join(f"\n    {line}" for line in last) or " (it printed nothing)"
-        raise ImageBuildError(
-            f"{step.title} {error}; the last that it printed:{shown}\n"
-            f"layer {name[:12]}; `rekindle image logs {name[:12]}` shows all of it",
-            name,
-        ) from None
-    except OSError as error:
-        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-        raise ImageBuildError(
-            f"{step.title} could not be built: {what}; `rekindle image gc` and `rekindle image du` "
-            f"tell about room for images (layer {name[:12]})",
-            name,
-        ) from error
-    except Error as error:
-        shown = "".join(f"\n    {line}" for line in last)
-        raise ImageBuildError(f"{error}{shown}\nlayer {name[:12]}", name) from error

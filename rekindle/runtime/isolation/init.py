@@ -129,7 +129,7 @@ def spawn(argv: list[str], env: Mapping[str, str], targets: list[int], fds: list
 
     Without a fork of this process, whose page tables and pages that would copy.
     """
-    moved = _out_of_the_way(fds, targets)
+    moved = out_of_the_way(fds, targets)
     try:
         files: list[tuple[Any, ...]] = [
             (os.POSIX_SPAWN_OPEN, standard, "/dev/null", os.O_RDWR, 0)
@@ -145,7 +145,14 @@ def spawn(argv: list[str], env: Mapping[str, str], targets: list[int], fds: list
             os.close(copy)
 
 
-def _out_of_the_way(fds: list[int], targets: list[int]) -> list[int]:
+def become(argv: list[str], env: Mapping[str, str], targets: list[int], fds: list[int]) -> None:
+    """The same in place of this program. All else that it has open is to be closed by that: nothing
+    may be inheritable. Never returns; raises OSError."""
+    _put(fds, targets)
+    os.execve(argv[0], argv, env)
+
+
+def out_of_the_way(fds: list[int], targets: list[int]) -> list[int]:
     """Copies of ``fds`` above all ``targets``, so that to place one overwrites none of them."""
     floor = max([*targets, 2]) + 1
     return [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor) for fd in fds]
@@ -170,15 +177,20 @@ def _exec(request: dict[str, Any], fds: list[int]) -> None:
         os._exit(127)
 
 
-def _place_fds(fds: list[int], targets: list[int]) -> None:
+def _put(fds: list[int], targets: list[int]) -> None:
     """Give ``fds`` the numbers ``targets``, the null device to 0..2 that are not among them."""
-    moved = _out_of_the_way(fds, targets)
+    moved = out_of_the_way(fds, targets)
     null = os.open("/dev/null", os.O_RDWR)
     for standard in range(3):
         if standard not in targets:
             os.dup2(null, standard)
     for copy, target in zip(moved, targets, strict=True):
         os.dup2(copy, target)
+
+
+def _place_fds(fds: list[int], targets: list[int]) -> None:
+    """The same, and the rest is closed."""
+    _put(fds, targets)
     keep = sorted({0, 1, 2, *targets})
     for low_end, high_end in zip(keep, [*keep[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
         os.closerange(low_end + 1, min(high_end, 65536))

@@ -232,9 +232,9 @@ def elf(machine: int, code: bytes) -> bytes:
 
 
 def write(path: str) -> None:
-    """Make it a file that can be run. Raises OSError."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
-    try:
-        os.write(fd, program())
-    finally:
-        os.close(fd)
+    """Make it a file that can be run: whole, or not at all. Raises OSError."""
+    made, draft = program(), f"{path}.draft"
+    with open(draft, "wb") as file:
+        file.write(made)
+        os.fchmod(file.fileno(), 0o700)
+    os.rename(draft, path)

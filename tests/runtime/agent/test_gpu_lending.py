@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent.gpu_lending import Loan
 from rekindle.runtime.agent.gpus import Gpus
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from tests.gpu_restore import machines
 
 
@@ -21,11 +22,11 @@ def loan(give_way: Callable[[], object]) -> Loan:
 
 def test_no_more_has_to_give_way_than_a_start_needs() -> None:
     found = Gpus(machines.inventory("four_a10g"))
-    background = found.of("background", parse("A10G"), 0)
+    background = PoolGpus("background", parse("A10G"), 0, found)
     told: list[int] = []
     for number in range(4):
         assert background.lend(loan(lambda number=number: told.append(number))) is not None
-    pool = found.of("pool", parse("A10G:2"), -100)  # lent is lower than any priority
+    pool = PoolGpus("pool", parse("A10G:2"), -100, found)  # lent is lower than any priority
     assert not pool.reserve() and len(told) == 2
     assert not pool.reserve() and len(told) == 2  # they are on their way
     for owner in list(found.lending.leaving):
@@ -35,17 +36,17 @@ def test_no_more_has_to_give_way_than_a_start_needs() -> None:
 
 def test_nothing_is_lent_while_somebody_waits_or_where_there_is_nothing() -> None:
     found = Gpus(machines.inventory("one_t4"))
-    first, second = (found.of(name, parse("T4"), 0) for name in ("first", "second"))
+    first, second = (PoolGpus(name, parse("T4"), 0, found) for name in ("first", "second"))
     assert first.reserve() and not second.reserve()
-    third = found.of("third", parse("any", 1000), 0)
+    third = PoolGpus("third", parse("any", 1000), 0, found)
     assert not third.may_lend() and third.lend(loan(list)) is None
-    assert not found.of("none", (), 0).may_lend()
-    assert not found.of("never", parse("H100"), 0).may_lend()
+    assert not PoolGpus("none", (), 0, found).may_lend()
+    assert not PoolGpus("never", parse("H100"), 0, found).may_lend()
 
 
 def test_what_was_lent_is_free_when_the_work_ends_or_its_process_does() -> None:
     found = Gpus(machines.inventory("one_t4"))
-    pool = found.of("pool", parse("T4"), 0)
+    pool = PoolGpus("pool", parse("T4"), 0, found)
 
     async def scenario(process: subprocess.Popen[bytes]) -> None:
         claim = pool.lend(loan(list))
@@ -72,7 +73,7 @@ def test_what_was_lent_is_free_when_the_work_ends_or_its_process_does() -> None:
 
 def test_a_start_that_does_not_come_to_be_has_the_spare_with_its_gpu_end() -> None:
     found = Gpus(machines.inventory("one_t4"))
-    pool = found.of("pool", parse("T4"), 0)
+    pool = PoolGpus("pool", parse("T4"), 0, found)
     told: list[str] = []
     claim = pool.lend(loan(lambda: told.append("end")))
     assert claim is not None
@@ -87,7 +88,8 @@ def test_unused_weights_are_asked_for_only_where_they_are_in_the_way() -> None:
     found = Gpus(machines.inventory("one_t4"))
     asked: list[str] = []
     found.on_short = lambda: asked.append("short")
-    share, whole = found.of("share", parse("any", 9000), 0), found.of("whole", parse("T4"), 0)
+    share = PoolGpus("share", parse("any", 9000), 0, found)
+    whole = PoolGpus("whole", parse("T4"), 0, found)
     (device,) = found.fleet.devices()
     found.fleet.foreign = {device.uuid: 8000}  # a holder's, say
     assert not share.reserve() and asked == ["short"]

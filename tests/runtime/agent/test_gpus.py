@@ -16,6 +16,7 @@ from rekindle.exception import StartError
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.template import LiveTemplate
@@ -201,7 +202,7 @@ def test_a_start_that_fails_before_it_has_a_process_keeps_no_device(
 
 def test_devices_that_no_process_can_be_given_are_still_the_starts_own() -> None:
     found = gpus.Gpus(machines.inventory("one_t4"))
-    pool = found.of("pool", parse("T4"), 0)
+    pool = PoolGpus("pool", parse("T4"), 0, found)
     assert pool.reserve()
 
     async def scenario() -> None:
@@ -216,7 +217,7 @@ def test_devices_that_no_process_can_be_given_are_still_the_starts_own() -> None
 
 def test_a_share_that_is_reserved_stays_the_starts_whatever_strangers_take_meanwhile() -> None:
     found = gpus.Gpus(machines.inventory("one_t4"))
-    pool = found.of("pool", parse("any", 9000), 0)
+    pool = PoolGpus("pool", parse("any", 9000), 0, found)
     assert pool.reserve()
 
     async def scenario(process: subprocess.Popen[bytes]) -> None:

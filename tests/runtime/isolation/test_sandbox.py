@@ -7,32 +7,20 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
 
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.runtime.isolation.spawner_client import Spawner
+from tests.runtime.isolation.spawning import nothing_outlives_its_owner, with_spawner
 
 LOOK = """
 import os, socket, sys
 print(os.getpid(), socket.gethostname(), sorted(int(p) for p in os.listdir('/proc') if p.isdigit()))
 print(sorted(int(fd) for fd in os.listdir('/proc/self/fd')))
 """
-
-
-def with_spawner(tmp_path: Path, scenario: Callable[[Spawner], Awaitable[None]]) -> None:
-    async def main() -> None:
-        spawner = await Spawner.start(tmp_path / "kdat")
-        try:
-            await scenario(spawner)
-        finally:
-            await spawner.stop()
-
-    asyncio.run(main())
 
 
 async def output_of(spawner: Spawner, code: str, **options: int) -> tuple[JobExit, str]:
@@ -106,37 +94,13 @@ def test_killing_a_sandbox_kills_all_that_runs_in_it(tmp_path: Path) -> None:
     with_spawner(tmp_path, scenario)
 
 
-OWNER = """
-import asyncio, sys
-from pathlib import Path
-from rekindle.runtime.isolation.spawner_client import Spawner
-async def main():
-    spawner = await Spawner.start(Path(sys.argv[1]))
-    for _ in range(3):
-        sandbox = await spawner.spawn("guest")
-        sandbox.run([sys.executable, "-c", "import time; time.sleep(99)"], env={}, new_session=True)
-    print("ready", flush=True)
-    await asyncio.sleep(99)
-asyncio.run(main())
-"""
-
-
 def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path / "kdat")], stdout=subprocess.PIPE, text=True
+    start = (
+        'sandbox = await spawner.spawn("guest"); '
+        'sandbox.run([sys.executable, "-c", "import time; time.sleep(99)"], env={}, '
+        "new_session=True)"
     )
-    try:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "ready\n"
-        everything = psutil.Process(owner.pid).children(recursive=True)
-        assert len(everything) >= 4  # the spawner and three inits at least
-    finally:
-        owner.kill()
-        owner.wait()
-        if owner.stdout:
-            owner.stdout.close()
-    _gone, alive = psutil.wait_procs(everything, timeout=60)
-    assert not alive
+    assert nothing_outlives_its_owner(tmp_path, start, 1 + 3 * 2)
 
 
 def test_what_an_init_reported_last_counts_though_its_end_is_seen_first() -> None:

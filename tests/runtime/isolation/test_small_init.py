@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import platform
 import signal
-import subprocess
-import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from rekindle.exception import StartError
+from rekindle.linux.libc import check, libc
 from rekindle.runtime.isolation import small_init
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Worker
 from rekindle.runtime.isolation.spawner_client import Spawner
+from tests.runtime.isolation.spawning import (
+    CHANNEL_FD,
+    nothing_outlives_its_owner,
+    with_spawner,
+    worker_in,
+)
 
-CHANNEL_FD = 8
+#: A personality: uname(2) says 2.6.
+_UNAME26 = 0x0020000
 #: Says what it sees once it has a message, and ends as that says.
 WORKER = f"""
 import json, os, socket
@@ -39,24 +47,6 @@ exec(order)
 """
 
 
-def with_spawner(tmp_path: Path, scenario: Callable[[Spawner], Awaitable[None]]) -> None:
-    async def main() -> None:
-        spawner = await Spawner.start(tmp_path / "kdat")
-        try:
-            await scenario(spawner)
-        finally:
-            await spawner.stop()
-
-    asyncio.run(main())
-
-
-async def worker_in(
-    spawner: Spawner, code: str = WORKER, fds: Mapping[int, int] | None = None, run_dir: str = ""
-) -> Sandbox:
-    worker = Worker([sys.executable, "-c", code], {}, CHANNEL_FD, fds or {}, run_dir)
-    return await spawner.spawn_worker("guest", worker)
-
-
 async def answer_of(sandbox: Sandbox, message: str) -> dict[str, object]:
     assert sandbox.worker is not None
     said: dict[str, object] = json.loads(await sandbox.worker.send(message.encode()))
@@ -66,7 +56,7 @@ async def answer_of(sandbox: Sandbox, message: str) -> dict[str, object]:
 def test_a_worker_sees_its_own_namespaces_and_descriptors_and_answers(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
         read_fd, write_fd = os.pipe()
-        sandbox = await worker_in(spawner, fds={30: read_fd})
+        sandbox = await worker_in(spawner, WORKER, fds={30: read_fd})
         os.close(read_fd)
         os.close(write_fd)
         seen = await answer_of(sandbox, "pass")
@@ -81,7 +71,7 @@ def test_a_worker_sees_its_own_namespaces_and_descriptors_and_answers(tmp_path: 
 
 def test_what_a_worker_leaves_is_adopted_and_its_end_reported(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
-        sandbox = await worker_in(spawner)
+        sandbox = await worker_in(spawner, WORKER)
         ended: list[tuple[int, int]] = []
         sandbox.on_adopted_exit(lambda pid, status: ended.append((pid, status)))
         leave = "if os.fork() == 0:\n channel.recv(1)  # until the agent lets go\n os._exit(7)"
@@ -94,7 +84,7 @@ def test_what_a_worker_leaves_is_adopted_and_its_end_reported(tmp_path: Path) ->
 
 def test_an_adopted_one_that_was_killed_is_reported_by_its_signal(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
-        sandbox = await worker_in(spawner)
+        sandbox = await worker_in(spawner, WORKER)
         ended: list[tuple[int, int]] = []
         sandbox.on_adopted_exit(lambda pid, status: ended.append((pid, status)))
         await answer_of(sandbox, "import os\nif os.fork() == 0:\n os.kill(os.getpid(), 9)")
@@ -108,7 +98,9 @@ def test_what_lies_over_run_is_seen_by_the_worker_alone(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
         (spawner.feature_cache_here / "secret").touch()
         read_fd, write_fd = os.pipe()
-        sandbox = await worker_in(spawner, fds={30: read_fd}, run_dir=spawner.feature_cache_dir)
+        sandbox = await worker_in(
+            spawner, WORKER, fds={30: read_fd}, run_dir=spawner.feature_cache_dir
+        )
         os.close(read_fd)
         stay = "if os.fork() == 0:\n os.read(30, 1)\n os._exit(0)"
         seen = await answer_of(sandbox, stay)
@@ -127,7 +119,9 @@ def test_what_lies_over_run_is_seen_by_the_worker_alone(tmp_path: Path) -> None:
 def test_an_init_keeps_nothing_open_but_its_connection(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
         directory = os.open(tmp_path, os.O_RDONLY)
-        sandbox = await worker_in(spawner, fds={21: directory}, run_dir=spawner.feature_cache_dir)
+        sandbox = await worker_in(
+            spawner, WORKER, fds={21: directory}, run_dir=spawner.feature_cache_dir
+        )
         os.close(directory)
         held = Path(f"/proc/{sandbox.pid}/fd")
         while len(psutil.Process(sandbox.pid).children()) < 1:
@@ -143,7 +137,7 @@ def test_an_init_keeps_nothing_open_but_its_connection(tmp_path: Path) -> None:
 
 def test_the_program_cannot_be_written_by_who_finds_it(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
-        sandbox = await worker_in(spawner)
+        sandbox = await worker_in(spawner, WORKER)
         found = os.open(f"/proc/{sandbox.pid}/exe", os.O_RDONLY)
         sandbox.kill()
         await sandbox.gone  # while it runs it cannot be written anyway
@@ -188,7 +182,7 @@ def test_the_spawner_is_where_it_was_after_each(tmp_path: Path) -> None:
             return [os.readlink(own / name) for name in names]
 
         before = place()
-        sandboxes = [await worker_in(spawner) for _ in range(3)]
+        sandboxes = [await worker_in(spawner, WORKER) for _ in range(3)]
         plain = await spawner.spawn("guest")
         assert place() == before
         inits = {os.readlink(f"/proc/{one.pid}/ns/pid") for one in [*sandboxes, plain]}
@@ -200,38 +194,12 @@ def test_the_spawner_is_where_it_was_after_each(tmp_path: Path) -> None:
     with_spawner(tmp_path, scenario)
 
 
-OWNER = """
-import asyncio, sys
-from pathlib import Path
-from rekindle.runtime.isolation.sandbox import Worker
-from rekindle.runtime.isolation.spawner_client import Spawner
-async def main():
-    spawner = await Spawner.start(Path(sys.argv[1]))
-    code = "import os, time; os.fork(); time.sleep(99)"
-    for _ in range(3):
-        await spawner.spawn_worker("guest", Worker([sys.executable, "-c", code], {}, 8, {}))
-    print(spawner.pid, flush=True)
-    await asyncio.sleep(99)
-asyncio.run(main())
-"""
-
-
 def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path / "kdat")], stdout=subprocess.PIPE, text=True
+    start = (
+        'await spawner.spawn_worker("guest", Worker([sys.executable, "-c", '
+        '"import os, time; os.fork(); time.sleep(99)"], {}, 8, {}))'
     )
-    try:
-        assert owner.stdout is not None
-        assert owner.stdout.readline().strip().isdigit()
-        while len(everything := psutil.Process(owner.pid).children(recursive=True)) < 10:
-            assert owner.poll() is None
-    finally:
-        owner.kill()
-        owner.wait()
-        if owner.stdout:
-            owner.stdout.close()
-    _gone, alive = psutil.wait_procs(everything, timeout=60)
-    assert not alive
+    assert nothing_outlives_its_owner(tmp_path, start, 1 + 3 * 3)
 
 
 @pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
@@ -261,3 +229,37 @@ def test_an_older_kernel_is_refused_by_name(
     else:
         with pytest.raises(OSError, match=f"not {release}"):
             small_init.program()
+
+
+@pytest.fixture
+def older_kernel() -> Iterator[None]:
+    """This process, and what it starts, is told that the kernel is a 2.6."""
+    before = libc.personality(ctypes.c_ulong(0xFFFFFFFF))
+    check(libc.personality(ctypes.c_ulong(before | _UNAME26)), "personality")
+    yield
+    libc.personality(ctypes.c_ulong(before))
+
+
+@pytest.mark.usefixtures("older_kernel")
+def test_an_older_kernel_is_refused_by_name_each_time(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        for _ in range(2):
+            with pytest.raises(StartError, match=r"Linux 5.9 or newer, not 2\.6"):
+                await worker_in(spawner, WORKER)
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_what_cannot_be_made_leaves_no_file_and_can_be_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "init"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "machine", lambda: "riscv64")
+        with pytest.raises(OSError, match="not on riscv64"):
+            small_init.write(str(place))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "init.draft").touch()  # of one that was killed
+    small_init.write(str(place))
+    assert place.read_bytes() == small_init.program() and os.access(place, os.X_OK)
+    assert list(tmp_path.iterdir()) == [place]

@@ -21,6 +21,7 @@ from rekindle.forkserver import forking, park
 from rekindle.forkserver.template import Template
 from rekindle.runtime.runner import first_child, rehearsal, serve, unique
 from rekindle.wire.frames import FrameSocket
+from tests.runtime.runner.left_as_it_was import state
 
 said = []
 forking.track_handlers()
@@ -53,20 +54,12 @@ if how == "large":
 if how == "timer":
     template.things.timers = [None]
 
-def state():
-    fds = {}
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            fds[fd] = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            pass  # it was that of the listing
-    return [fds, dict(os.environ), os.listdir("/proc/self/task"), signal.getsignal(signal.SIGCHLD)]
-
 template.forker.prepare()
 template.forker.release()
-before = state()
+before = state(signal.SIGCHLD)
 first_child.learn(template, None)
-found = {"same": state() == before, "said": said, "reason": template.forker.pages.reason}
+same = state(signal.SIGCHLD) == before
+found = {"same": same, "said": said, "reason": template.forker.pages.reason}
 found["pages"] = sum(size for _start, size in template.forker.pages.areas) // 4096
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -98,10 +91,10 @@ def faults():
 unique.forget_on_restore()
 found["without"] = faults()
 template.forker.pages.pin()
-found["held"] = "anon_inode:[io_uring]" in state()[0].values()
+found["held"] = "anon_inode:[io_uring]" in state(signal.SIGCHLD)[0].values()
 found["with"] = [faults(), faults()]
 template.forker.close()
-found["closed"] = "anon_inode:[io_uring]" not in state()[0].values()
+found["closed"] = "anon_inode:[io_uring]" not in state(signal.SIGCHLD)[0].values()
 """
 
 

@@ -10,6 +10,7 @@ PROGRAM = """
 import dis, json, os, signal, sys
 from rekindle.runtime.runner import rehearsal, serve, unique
 from rekindle.wire.page import CANCEL_SIGNAL
+from tests.runtime.runner.left_as_it_was import state
 
 def mine(*_):
     pass
@@ -25,20 +26,11 @@ if "patched" in sys.argv:
 os.environ["REKINDLE_RUNNER_ID"] = "ru-1"
 unique.prepare()
 
-def state():
-    fds = {}
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            fds[fd] = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            pass  # it was that of the listing
-    same = signal.getsignal(CANCEL_SIGNAL) is mine
-    return [fds, same, dict(os.environ), len(os.listdir("/proc/self/task"))]
-
-before = state()
+before = state(CANCEL_SIGNAL)
 rehearsal.learn()
+same = state(CANCEL_SIGNAL) == before
 forms = {one.opname for one in dis.get_instructions(serve.run, adaptive=True)}
-found = {"same": state() == before, "form": any("INSTANCE_VALUE" in one for one in forms)}
+found = {"same": same, "form": any("INSTANCE_VALUE" in one for one in forms)}
 os.write(2, json.dumps(found).encode())
 """
 

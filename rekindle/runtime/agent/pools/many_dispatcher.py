@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from typing import TYPE_CHECKING
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
 from rekindle.runtime.agent.pools import line, slices
@@ -21,9 +20,6 @@ from rekindle.wire import finished
 from rekindle.wire.finished import Ending, Finished
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.phases import now_ns
-
-if TYPE_CHECKING:
-    pass
 
 #: An input that was asked to end, as it ran for too long, is ended with its runner after this.
 TIMEOUT_GRACE_S = 2.0

@@ -17,12 +17,12 @@ from enum import Enum
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, GpuUnavailableError, InternalFailure
-from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.history import History, start_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import StartFailure, UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.asides import Asides
 from rekindle.runtime.agent.pools.backoff import Backoff

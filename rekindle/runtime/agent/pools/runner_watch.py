@@ -34,6 +34,6 @@ class Watch:
     def _now(self) -> None:
         self._timer = None
         busy = [runner for runner in self._runners.with_inputs() if runner.slices]
-        self._look(busy, time.monotonic())
         if busy:
-            self.soon()
+            self.soon()  # before: an error in one look is no end of looking
+        self._look(busy, time.monotonic())

@@ -130,7 +130,10 @@ class Channel:
             except BlockingIOError:
                 return
             except OSError:
-                self._end()
+                if self._open:
+                    self._end()
+                else:  # it was closed, and nobody will read the rest
+                    self._shut()
                 return
             close_all(fds)
             if sent < len(data):
@@ -280,19 +283,23 @@ class Channel:
         if not self._open:
             return
         self._open = False
+        self._readers.remove(self._fd)  # now: who takes in the rest may close this channel
         if read:
             self.drain()  # a write failed, and something was not read yet
         if self._ended or self._sock.fileno() < 0:
             return  # closed by who took that in
         self._ended = True
-        self._readers.remove(self._fd)
+        self._shut()
+        self._wake()
+        self._report_end()
+
+    def _shut(self) -> None:
+        """Close the socket; what it had no room for is dropped."""
         if self._outgoing:
             while self._outgoing:
                 close_all(self._outgoing.popleft()[1])
             self._loop.remove_writer(self._fd)
         self._sock.close()
-        self._wake()
-        self._report_end()
 
     def _report_end(self) -> None:
         if self._on_end is not None:

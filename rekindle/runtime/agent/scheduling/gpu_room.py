@@ -14,7 +14,8 @@ from functools import partial
 
 from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.placement.devices import Holding
-from rekindle.runtime.agent.gpus import Gpus, PoolGpus
+from rekindle.runtime.agent.gpu_claims import Asking
+from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.pool import Pool
@@ -65,7 +66,7 @@ class GpuRoom:
             self._end_a_circle(pool)
         return False
 
-    def make_room(self, gpus: PoolGpus, *, must: bool) -> None:
+    def make_room(self, gpus: Asking, *, must: bool) -> None:
         """Have others go. An idle runner is spared for as long as its next start would take,
         unless the pool has no runner at all (``must``); what a plan keeps goes last."""
         found = self._who()
@@ -149,7 +150,7 @@ class GpuRoom:
             if one in self._leaving or one not in there or there[one].dying
         } | self._gpus.lending.leaving
 
-    def _send_away(self, gpus: PoolGpus, pool: Pool, runner: Runner, *, is_idle: bool) -> None:
+    def _send_away(self, gpus: Asking, pool: Pool, runner: Runner, *, is_idle: bool) -> None:
         if runner.state is RunnerState.IDLE and pool.stop_runner(runner):
             return
         reason = f"its GPU goes to a function of a higher priority ({in_words(gpus.wanted)})"

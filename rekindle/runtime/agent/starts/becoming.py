@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rekindle.exception import ServiceError, StartError
 from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.gpu_claims import Claim
-from rekindle.runtime.agent.gpus import PoolGpus
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.runners.slots import Slots
@@ -208,7 +208,7 @@ class Becoming:
             held = []
             await runner.become_ready(timeout_s)
             if self.revision.spec.volumes:
-                gone = self.context.volume_pushes.use(written(self.revision.spec))
+                gone = self.context.volume_pushes.use(await written(self.revision.spec))
                 runner.on_gone["volumes"] = gone
         except BaseException as error:
             runner.kill("start failed")

@@ -17,8 +17,8 @@ from rekindle.exception import Error
 from rekindle.linux import processes
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.gpu_lending import Loan
-from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import freezing
 from rekindle.runtime.agent.starts.arriving import FIRST_PID

@@ -6,9 +6,7 @@ A step that fails falls to the next one, and says why. Warm runners are the pool
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from rekindle.exception import (
     RunnerLostError,
@@ -18,11 +16,9 @@ from rekindle.exception import (
     StrategyUnavailableError,
 )
 from rekindle.runtime.agent.gpu_claims import Claim
-from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
-from rekindle.runtime.agent.starts.becoming import Becoming
-from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
+from rekindle.runtime.agent.starts.booting import Booting, close_with
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
@@ -30,7 +26,6 @@ from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
-from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
@@ -38,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Starter(Becoming):
+class Starter(Booting):
     """Starts runners of one pool."""
 
     _first: bool = True
@@ -105,7 +100,7 @@ class Starter(Becoming):
             raise StrategyUnavailableError("warm: no idle runner is there")
         try:
             if strategy is Strategy.COLD:  # who names it measures it, all of it
-                return await self._boot_with_gpus(pending, whole=True)
+                return await self.boot_with_gpus(pending, whole=True)
             await self._look_for_snapshot(pending)
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
@@ -313,113 +308,26 @@ class Starter(Becoming):
             template = self.revision.live_template()
             if template is not None:
                 return template
-            _runner_id, output, booted = await self._boot(PhaseClock(), park=True)
-            template = self._template_of(booted)
-            _close_with(template, output)
+            _runner_id, output, booted = await self.boot_process(PhaseClock(), park=True)
+            template = self.template_of_booted(booted)
+            close_with(template, output)
             if template.fork_unsafe:
-                self._note_unsafe(template)
+                self.note_unsafe(template)
                 template.sandbox.kill()
                 raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
             self.revision.keep(template)
             self.context.activity.changed.set()
             return template
 
-    async def _boot(
-        self,
-        clock: PhaseClock,
-        *,
-        park: bool,
-        env: Mapping[str, str] = MappingProxyType({}),
-        whole: bool = False,
-    ) -> tuple[str, Output, Booted]:
-        """``whole``: not of a process that has booted already."""
-        late = {} if self.revision.snapshots_enabled else await self.secrets_now()
-        secrets = {**late, **env}
-        waiting = None if whole else self._booted_ahead(secrets)
-        if waiting is None:
-            runner_id = new_id("ru")
-            output = self.output_of(runner_id)
-        else:
-            runner_id, output = waiting.id, waiting.output
-            output.redirect(lambda line: self.on_line(line, runner_id, ""))
-        try:
-            booted = await boot(
-                self.context,
-                self.revision,
-                output,
-                clock,
-                hostname=runner_id,
-                park=park,
-                secrets=secrets,
-                waiting=waiting,
-            )
-        except BaseException:
-            output.close()
-            raise
-        return runner_id, output, booted
-
-    def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
-        """What waits, where it can be this function's: an image, volumes, GPUs come with a boot."""
-        revision = self.revision
-        if revision.spec.image or revision.spec.volumes or revision.spec.gpu:
-            return None
-        env = {**revision.boot_environment(), **secrets}
-        return self.context.waiting_boots.take(revision.interpreter(), env)
-
     async def _boot_runner(self, pending: PendingStart, *, park: bool) -> Runner:
         if not park:
-            return await self._boot_with_gpus(pending)
-        runner_id, output, booted = await self._boot(pending.clock, park=True)
-        template = self._template_of(booted)
+            return await self.boot_with_gpus(pending)
+        runner_id, output, booted = await self.boot_process(pending.clock, park=True)
+        template = self.template_of_booted(booted)
         if not template.fork_unsafe:
             self.revision.keep(template)
-            _close_with(template, output)
+            close_with(template, output)
             return await self._become_child(template.fork(), pending, Strategy.COLD)
-        self._note_unsafe(template)
+        self.note_unsafe(template)
         template.hand_over()
-        return await self._become_booted(runner_id, output, booted, pending)
-
-    async def _boot_with_gpus(self, pending: PendingStart, *, whole: bool = False) -> Runner:
-        """Boot what is never forked: its modules may use its GPUs while they are imported."""
-        claim = await self.claim_gpus()
-        try:
-            runner_id, output, booted = await self._boot(
-                pending.clock, park=False, env=claim.given.env, whole=whole
-            )
-            return await self._become_booted(runner_id, output, booted, pending, claim)
-        except BaseException:
-            self.gpus.drop(claim)
-            raise
-
-    async def _become_booted(
-        self,
-        runner_id: str,
-        output: Output,
-        booted: Booted,
-        pending: PendingStart,
-        claim: Claim | None = None,
-    ) -> Runner:
-        process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-        try:
-            outfit = Outfit.around(output)
-        except BaseException:
-            booted.sandbox.kill()
-            raise
-        return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
-
-    def _template_of(self, booted: Booted) -> LiveTemplate:
-        template = template_of(booted)
-        self.revision.fork_unsafe = template.fork_unsafe
-        self.revision.dump_unsafe = template.dump_unsafe
-        return template
-
-    def _note_unsafe(self, template: LiveTemplate) -> None:
-        reasons = "; ".join(template.fork_unsafe)
-        log.warning("not safe to fork", extra=kv(function=self.revision.label, reasons=reasons))
-        how = "each runner boots cold" if template.dump_unsafe else "runners are restored"
-        self.say(f"{self.revision.label}: its template is not forked, {how} ({reasons})")
-
-
-def _close_with(template: LiveTemplate, output: Output) -> None:
-    """Keep reading what a template prints until it is gone."""
-    template.sandbox.gone.add_done_callback(lambda _gone: output.close())
+        return await self.become_booted(runner_id, output, booted, pending)

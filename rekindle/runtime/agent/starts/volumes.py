@@ -1,16 +1,25 @@
-"""A function's volumes on this node: where they lie, as their stores have them."""
+"""A function's volumes on this node: where they lie, as their stores have them.
+
+They may lie on a file system that does not answer. So that only who wants such a one waits for it,
+each look is in a thread of its own, and an agent that ends does not wait for that.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import TypedDict
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypedDict, TypeVar
 
 from rekindle.exception import Error, StartError
 from rekindle.volumes import remote
 from rekindle.volumes.registry import Registry
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
+
+T = TypeVar("T")
 
 
 class Bind(TypedDict):
@@ -29,15 +38,29 @@ async def binds_of(spec: FunctionSpec) -> list[Bind]:
     if not spec.volumes:
         return []
     try:
-        return [await _bind(mount) for mount in spec.volumes]
+        return await _apart(lambda: [_bind(mount) for mount in spec.volumes])
     except (Error, OSError) as error:
         raise StartError(f"{spec.app_name}.{spec.name} cannot have its volumes: {error}") from error
 
 
-async def _bind(mount: VolumeMount) -> Bind:
-    folder = await asyncio.to_thread(_url_folder, mount) if mount.url else _folder(mount)
+async def _apart(look: Callable[[], T]) -> T:
+    found: Future[T] = Future()
+    found.set_running_or_notify_cancel()  # who waits may be cancelled, the look cannot be
+
+    def work() -> None:
+        try:
+            found.set_result(look())
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="volumes", daemon=True).start()
+    return await asyncio.wrap_future(found)
+
+
+def _bind(mount: VolumeMount) -> Bind:
+    folder = _folder(mount)
     if folder.url:
-        await asyncio.to_thread(folder.pull_if_old)
+        folder.pull_if_old()
     if mount.sub_path and not mount.read_only:
         folder.tree.mkdir(mount.sub_path)
     return Bind(
@@ -74,9 +97,12 @@ def _url_folder(mount: VolumeMount) -> remote.Folder:
     return remote.of_url(Registry.default().root, mount.url, mount.options)
 
 
-def written(spec: FunctionSpec) -> list[remote.Folder]:
+async def written(spec: FunctionSpec) -> list[remote.Folder]:
     """Those of its volumes that are kept the same as a store, and that it may write to."""
-    folders = [_folder(mount) for mount in spec.volumes if not mount.read_only]
+    wanted = [mount for mount in spec.volumes if not mount.read_only]
+    if not wanted:
+        return []
+    folders = await _apart(lambda: [_folder(mount) for mount in wanted])
     return [folder for folder in folders if folder.url]
 
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.wire.frames import FrameError, FrameSocket
+from rekindle.wire.frames import FrameError, FrameSocket, Header
 
 FRAMES = 40
 
@@ -27,6 +27,12 @@ async def full_channel(fd: int) -> tuple[Channel, socket.socket]:
         else:
             channel.send_with_fds({"at": at, "pad": "x" * 500}, [fd])
     return channel, theirs
+
+
+async def two_turns() -> None:
+    """What the loop can be told of already, and what was put off to its next turn, is done."""
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def test_frames_with_descriptors_wait_for_room_and_come_whole_and_in_order() -> None:
@@ -63,6 +69,44 @@ def test_a_process_that_ends_without_reading_leaves_no_descriptor_open() -> None
         os.close(write)
         os.close(read)
         assert psutil.Process().num_fds() == before
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_on_a_closed_channel_is_dropped_when_its_process_ends() -> None:
+    async def scenario() -> None:
+        before = psutil.Process().num_fds()
+        read, write = os.pipe()
+        channel, theirs = await full_channel(write)
+        channel.close()  # with frames that there was no room for
+        theirs.close()
+        await two_turns()
+        os.close(write)
+        os.close(read)
+        assert psutil.Process().num_fds() == before, "the socket, or a copy in the queue, is open"
+
+    asyncio.run(scenario())
+
+
+def test_a_channel_that_its_last_frame_closes_is_not_watched_any_more() -> None:
+    async def scenario() -> None:
+        before = psutil.Process().num_fds()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = Channel(ours, os.getpid())
+        channel.open()
+        took: list[str] = []
+
+        def take(header: Header, _body: bytes) -> None:
+            took.append(header["op"])
+            channel.close()
+
+        channel.subscribe(take, lambda: took.append("the end, after it was closed"))
+        FrameSocket(theirs).send({"op": "last"})
+        theirs.close()
+        channel.send({"op": "too late"})  # fails: what was said before is read at once
+        await two_turns()
+        assert took == ["last"]
+        assert psutil.Process().num_fds() == before, "its descriptor is watched"
 
     asyncio.run(scenario())
 

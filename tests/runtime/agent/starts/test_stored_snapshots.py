@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
         assert tracker.state is SnapshotState.READY
         # The runner of before reads on; one that is restored from the node's own has the same.
         assert (await h.call(table, "all")).value == total
+        shutil.rmtree(stored.scratch / key)
         assert (await h.call(table, "all", strategy="restore")).value == total
+        assert not tracker.mapping_failed
 
     run(second, scenario, store_url=url)
 
