@@ -61,6 +61,8 @@ def park_inspection(
         found.add_both(text, "give it another number, or do it in @enter(snap=False)")
     if gave_up := process_state.given_up_privileges():
         found.add_both(gave_up, "give them up in @enter(snap=False)")
+    if replaced := process_state.looping_sockets():
+        found.add_both(replaced, "have it do that in @enter(snap=False)")
     if not found.threads:
         things.settle()
     things.stop_timers()

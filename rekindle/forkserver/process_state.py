@@ -19,6 +19,9 @@ from rekindle.forkserver.open_files import OpenFile
 from rekindle.forkserver.wiped import areas_with
 from rekindle.linux import capabilities, processes
 
+#: Libraries with such sockets (``monkey.patch_all()``, ``monkey_patch()``).
+_LOOPS = ("gevent", "eventlet")
+
 _FASYNC = 0o20000
 #: Options of Unix sockets that a new pair does not have, with their number and what is usual.
 _OPTIONS = (
@@ -60,6 +63,15 @@ def replaced_streams(given: Standard) -> list[str]:
 def _is_null(fd: int) -> bool:
     status = os.fstat(fd)
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat("/dev/null").st_rdev
+
+
+def looping_sockets() -> str:
+    """Whose sockets are in place of Python's, where they wait by a loop of their library; "" for
+    none. No copy has that loop: a template that takes orders by it would not answer any more.
+    """
+    module = socket.socket.__module__
+    library = module.partition(".")[0]
+    return f"{library} has replaced Python's sockets" if library in _LOOPS else ""
 
 
 def given_up_privileges() -> str:

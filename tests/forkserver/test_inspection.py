@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from rekindle.forkserver import sockets
+from rekindle.forkserver import process_state, sockets
 from rekindle.forkserver.inspection import Inspection, inspect
 from rekindle.forkserver.open_things import OpenThings
 
@@ -101,3 +101,18 @@ def test_unix_sockets_and_pipes_are_no_reason_here() -> None:
         right.close()
         os.close(read_fd)
         os.close(write_fd)
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("gevent._socket3", "gevent has replaced Python's sockets"),
+        ("eventlet.greenio.base", "eventlet has replaced Python's sockets"),
+        ("socks", ""),
+    ],
+)
+def test_sockets_that_wait_by_a_loop_of_a_library_are_found(
+    monkeypatch: pytest.MonkeyPatch, module: str, text: str
+) -> None:
+    monkeypatch.setattr(socket, "socket", type("socket", (socket.socket,), {"__module__": module}))
+    assert process_state.looping_sockets() == text

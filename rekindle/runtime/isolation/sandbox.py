@@ -204,7 +204,7 @@ class Sandbox:
             return False
         if self.worker is None:
             self._take(json.loads(data))
-        else:
+        elif len(data) == small_init.ENDED.size:  # else a process in there, as root, has sent it
             pid, status = small_init.ENDED.unpack(data)
             self._ended(pid, os.waitstatus_to_exitcode(status), self.worker)
         return True

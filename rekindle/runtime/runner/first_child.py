@@ -13,14 +13,16 @@ import os
 import select
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Iterator
 from io import FileIO
 from typing import NoReturn
 
-from rekindle.forkserver import forking, own_pages
+from rekindle.forkserver import child_deaths, forking, own_pages
 from rekindle.forkserver.own_pages import Area
 from rekindle.forkserver.template import Template
+from rekindle.linux import processes
 from rekindle.linux.maps import Mapping
 from rekindle.runtime.runner import clients, rehearsal, serve, unique
 from rekindle.runtime.runner.service import Service
@@ -40,6 +42,10 @@ def learn(template: Template, user_threads: dict[str, str] | None) -> None:
     pages = template.forker.pages
     if not rehearsal.can_rehearse() or template.things.timers:
         pages.reason = "user code has its own sockets, signals, timers or output"
+    elif child_deaths.are_heard():
+        pages.reason = "user code would hear of the end of processes that are not its own"
+    elif sys.gettrace() is not None or sys.getprofile() is not None:
+        pages.reason = "user code is traced or profiled"
     elif clients.was_client():
         pages.reason = "user code has connected to an instance"  # a child would speak for it
     elif own_pages.held_bytes() > _MOST_BYTES:
@@ -74,8 +80,11 @@ def _ask(template: Template, user_threads: dict[str, str] | None) -> tuple[list[
             return _answer(heard)
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                with contextlib.suppress(
+                    ProcessLookupError, ChildProcessError
+                ):  # one after another
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
 
 
 @contextlib.contextmanager
@@ -109,6 +118,7 @@ def _be_first(
     failed = ""
     try:
         try:
+            processes.die_with_parent()
             unique.forget_on_restore()  # that is user code
             template.become_child("", False, theirs.detach(), [])
             serve.run(Service("", {"": _nothing}), template.serve(), user_threads)
@@ -128,6 +138,7 @@ def _nothing() -> None:
 def _observe(areas: list[Mapping], told: FileIO, telling: FileIO, saying: FileIO) -> NoReturn:
     """In the observer: once the child has told, say what it and the template have written to."""
     try:
+        processes.die_with_parent()
         telling.close()  # so that the end is seen of those who do
         said = b""
         while said.count(b"\n") < 2 and (piece := told.read(4096)):
