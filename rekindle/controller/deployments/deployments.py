@@ -75,19 +75,27 @@ class Deployments:
         deployment = self._known.get(app.name)
         version = deployment.of_app(app.app_id) if deployment is not None else None
         if deployment is None or version is None:  # it was not switched to
-            grace_s = self._core.settings.hold_grace_s
-            asyncio.get_running_loop().call_later(grace_s, self._drop, app)
+            self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
             self._retiring.begin(app)
             if not version.kept:
                 self._core.tasks.spawn(self._forget(version), f"forget {app.app_id}")
 
-    def _drop(self, app: App) -> None:
-        """Its program has not asked for it again, or it could not be made a version."""
-        deployment = self._known.get(app.name)
-        is_version = deployment is not None and deployment.of_app(app.app_id) is not None
-        if not is_version and not app.closing and not self._unfinished.is_asked(app.app_id):
-            self._retiring.begin(app, put_away=False)
+    async def _drop_later(self, app: App) -> None:
+        """End it, unless its program asks for it again soon."""
+        await asyncio.sleep(self._core.settings.hold_grace_s)
+
+        async def drop() -> None:
+            if not self._unfinished.is_asked(app.app_id):  # else it is that one's to end it
+                await self._drop(app.name, app.app_id)
+
+        await self._in_turn(app.name, drop)  # or it would be made a version while it ends
+
+    async def _drop(self, name: str, app_id: str) -> None:
+        """End what was registered, unless it was made a version. In its name's turn."""
+        deployment = self._known.get(name)
+        if deployment is None or deployment.of_app(app_id) is None:
+            await self._apps.close(app_id, "it was not made a version")
 
     def all(self) -> list[Deployment]:
         """Those that there are, by name."""
@@ -331,7 +339,9 @@ class Deployments:
         # No wait from here to the end of the switch.
         recreate = functions if version.strategy == "recreate" else None
         for app in self._open_versions(name):
-            if not app.retired and app.app_id != version.app_id:
+            if self._unfinished.is_asked(app.app_id):
+                continue  # this one; another has its turn after it
+            if not app.retired:
                 put_away = deployment.of_app(app.app_id) is not None
                 self._retiring.begin(app, recreate=recreate, put_away=put_away)
         self._core.publish(AppDeployed(name))
