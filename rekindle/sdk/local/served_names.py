@@ -17,7 +17,6 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.linux import files
 
-
 #: How long to wait for who looks: one read of a small file.
 _LOOK_S = 0.001
 
