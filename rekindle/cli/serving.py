@@ -149,7 +149,7 @@ def _interrupt(pid: int, said: socket.socket) -> None:
     there = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(there, signal.SIGINT)
-        gives_up = bool(select.select([said, there], [], [], _GIVE_UP_S)[0])
+        gives_up = bool(select.select([said.fileno(), there], [], [], _GIVE_UP_S)[0])
     except BaseException:  # a second Ctrl-C
         signal.pidfd_send_signal(there, signal.SIGKILL)
         raise
