@@ -6,7 +6,9 @@ For the daemons' event loops; knows nothing of what runs in the tasks.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ class BackgroundTasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._awaited: Counter[asyncio.Task[Any]] = Counter()
 
     def spawn(
         self, work: Coroutine[Any, Any, object], name: str | None = None
@@ -30,16 +33,35 @@ class BackgroundTasks:
         task.add_done_callback(self._ended)
         return task
 
-    def begin(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Run in the background; an error is whose who awaits it, if anybody does."""
+    def begin(
+        self,
+        work: Coroutine[Any, Any, T],
+        name: str | None = None,
+        *,
+        foreseen: tuple[type[Exception], ...] = (),
+    ) -> asyncio.Task[T]:
+        """Run in the background; an error is whose who awaits it by ``value_of``.
+
+        Where nobody does any more, it is logged, unless it is one that was ``foreseen``.
+        """
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._left)
+        task.add_done_callback(functools.partial(self._left, foreseen))
         return task
+
+    async def value_of(self, task: asyncio.Task[T]) -> T:
+        """Its value; it goes on in the background where whoever waits for that is cancelled."""
+        self._awaited[task] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._awaited[task] -= 1
+            if not self._awaited[task]:
+                del self._awaited[task]
 
     async def to_its_end(self, work: Coroutine[Any, Any, T], name: str | None = None) -> T:
         """Its value; it goes on in the background where whoever waits for that is cancelled."""
-        return await asyncio.shield(self.begin(work, name))
+        return await self.value_of(self.begin(work, name))
 
     async def finish(self) -> None:
         """Wait until all have ended, those included that are spawned meanwhile."""
@@ -54,12 +76,19 @@ class BackgroundTasks:
             task.cancel()
         await self.finish()
 
-    def _left(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # it was looked at
+    def _left(self, foreseen: tuple[type[Exception], ...], task: asyncio.Task[Any]) -> None:
+        # Who waits has its value a turn of the loop later, and so is counted yet.
+        if self._awaited[task] or isinstance(_error_of(task), foreseen):
+            self._tasks.discard(task)
+        else:
+            self._ended(task)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a background task failed: %s", task.get_name(), exc_info=task.exception())
+        if (error := _error_of(task)) is not None:
+            log.error("a background task failed: %s", task.get_name(), exc_info=error)
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """What it raised; asyncio takes it as looked at by then."""
+    return None if task.cancelled() else task.exception()

@@ -13,6 +13,7 @@ from rekindle.cli.options import app_named, confirm, environment_option, is_chos
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import deploying
 from rekindle.sdk.environments import environment_of
+from rekindle.sdk.interrupted_deploy import have_made
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import split_name
@@ -275,7 +276,7 @@ def rollover(name: str, strategy: str) -> None:
 def _again(request: pb.RollbackRequest) -> None:
     request.app_id = new_app_id()
     client = operator.connect()
-    reply = deploying.have_made(client, "Rollback", request, request.app_id, request.app, 60.0)
+    reply = have_made(client, "Rollback", request, request.app_id, request.app, 60.0)
     for note in reply.notes:
         click.echo(note)
     content = reply.app.versions[0].rolled_back_to

@@ -9,6 +9,7 @@ and hands it to the parent, from whom the next ones have it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
 from rekindle.exception import InvalidError
-from rekindle.sdk import deploying, environments, logs, notes
+from rekindle.sdk import deploying, environments, interrupted_deploy, logs, notes
 from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import imports, main_module
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 #: whose app the file does not name any more, which the child stops. It stops it as well where the
 #: parent says nothing and goes. One whose version is no new one waits to be told that it is needed.
 _REPLACED, _NOT_NEEDED, _RENAMED, _NEEDED = b"r", b"n", b"o", b"y"
+#: What ends the command, as an exception.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+#: How long a child that loads may take to give up: to ask the controller takes three seconds.
+_GIVE_UP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Serving:
         hears, life = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until both can be interrupted
         pid = os.fork()
         if pid == 0:
             said.close()
@@ -84,13 +90,14 @@ class Serving:
         says.close()
         os.close(hears)
         self._lives[pid] = life
-        try:
-            with said, said.makefile("rb") as stream:
+        with said, said.makefile("rb") as stream:
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 _, locks, _, _ = socket.recv_fds(said, 1, 1)
                 text = stream.readline()
-        except BaseException:
-            os.kill(pid, signal.SIGKILL)  # it may be anywhere in the user's code
-            raise
+            except BaseException:
+                _interrupt(pid, said)
+                raise
         served = Served(**json.loads(text)) if text else Served(error=True)
         if served.error:
             return served
@@ -135,6 +142,24 @@ class Serving:
             served_names.give_back(staying.place(), *self._held.popitem())
 
 
+def _interrupt(pid: int, said: socket.socket) -> None:
+    """Have a child that loads give up, and return once it deploys nothing any more, or has deployed
+    and will hear that it is to stop that. One that says nothing may be anywhere in the user's code,
+    and is killed."""
+    there = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(there, signal.SIGINT)
+        gives_up = bool(select.select([said.fileno(), there], [], [], _GIVE_UP_S)[0])
+    except BaseException:  # a second Ctrl-C
+        signal.pidfd_send_signal(there, signal.SIGKILL)
+        raise
+    else:
+        if not gives_up:
+            signal.pidfd_send_signal(there, signal.SIGKILL)
+    finally:
+        os.close(there)
+
+
 def _say(life: int, word: bytes) -> None:
     with contextlib.suppress(BrokenPipeError):  # it has just ended by itself
         os.write(life, word)
@@ -177,20 +202,28 @@ def _serve(
 ) -> int:
     app: App | None = None
     taken: list[int] = []
+    making = interrupted_deploy.Making()
+    signal.signal(signal.SIGINT, functools.partial(_interrupted, making))
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         app = app_refs.resolve(reference, is_module=is_module)
         if name is None and app.name is None:
             raise deploying.nameless()
         name = name or f"{app.name}-dev"
         taken = _take(environments.app_in(None, name), held)
-        made = deploying.deploy(app, name, serves=True)
+        with interrupted_deploy.interruptible(making):
+            made = deploying.deploy(app, name, serves=True)
         files = _files(reference)
         served = Served(files, False, made.name, made.version, made.unchanged, made.functions)
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raised
-        show_failure(error)
+        if not making.interrupted or making.is_live is None:  # else the parent knows, or it is here
+            show_failure(error)
+        if making.is_live and name is not None:
+            here, _ = deploying.look_up(environments.app_in(None, name), create_if_missing=False)
+            _stop(here)
         is_taken = isinstance(error.__cause__, served_names.TakenError)
         app, served = None, Served(_files(reference), error=True, taken=is_taken)
-    with says:
+    with says, contextlib.suppress(BrokenPipeError):  # the parent has gone: it is stopped below
         socket.send_fds(says, [b"\n"], [] if served.error else taken)
         says.sendall(json.dumps(asdict(served)).encode() + b"\n")
     if app is None or app.deployed is None:
@@ -199,6 +232,12 @@ def _serve(
         return 0  # another one shows what it prints
     _stay(app.deployed, hears)
     return 0
+
+
+def _interrupted(making: interrupted_deploy.Making, *_signal: object) -> None:
+    """The parent ends. Of a version that is being made it is awaited what it comes to."""
+    if not making.interrupt():
+        raise KeyboardInterrupt
 
 
 def _take(name: str, held: dict[str, int]) -> list[int]:
@@ -257,9 +296,15 @@ def _stay(app: DeployedHere, hears: int) -> None:
     if said == _REPLACED:
         following.result()  # until what it has is done
     else:
-        deploying.ask(app.client, "StopApp", pb.StopAppRequest(app=app.name), pb.DeployedApp)
+        _stop(app)
         if said == _RENAMED and notes.shown:
             notes.write_note(f"{app.name} is stopped: the file has another app now.")
+
+
+def _stop(app: DeployedHere) -> None:
+    from rekindle.wire import rekindle_pb2 as pb
+
+    deploying.ask(app.client, "StopApp", pb.StopAppRequest(app=app.name), pb.DeployedApp)
 
 
 def _say_if_stopped(app: DeployedHere) -> None:

@@ -50,7 +50,8 @@ class Apps:
         """
         names.check_app_id(request.app_id)
         known = self._core.state.apps.get(request.app_id)
-        if request.app_id in self._core.state.closed_apps or (known is not None and known.closing):
+        ends = known is not None and (known.closing or known.retired)
+        if ends or request.app_id in self._core.state.closed_apps:
             raise ExecutionError(f"the app {request.name!r} was closed; make a new id to run it")
         functions: dict[str, tuple[FunctionSpec, pb.FunctionDef]] = {}
         for definition in request.functions:

@@ -6,11 +6,11 @@ Knows nothing of what is declared in it. Standard library only, until it is run 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.sdk import checks, environments
 from rekindle.sdk.declaration import AppState
-from rekindle.sdk.dual import Dual, in_thread
+from rekindle.sdk.dual import Dual, in_thread, shown
 from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ class AppLife(AppState):
         it is not. All calls go to the new version at once; the same content again is no new
         version. ``strategy``: "rolling" waits for its first start, and lets the runners of the
         former one end what they have; "recreate" stops them, and what they had runs again by the
-        new code. ``tag``: up to 50 characters that the history shows. ``environment_name``: the
-        name space that it lies in; without, that of this process. Raises InvalidError, StartError,
-        SerializationError, ConnectionError.
+        new code. To interrupt it, or to cancel ``deploy.aio``, gives it up where it is not live
+        yet; a note of the exception says what came of it. ``tag``: up to 50 characters that the
+        history shows. ``environment_name``: the name space that it lies in; without, that of this
+        process. Raises InvalidError, StartError, SerializationError, ConnectionError.
         """
 
         def blocking(
@@ -86,7 +87,13 @@ class AppLife(AppState):
             checks.of_this_instance("app.deploy", client=client)
             return deploying.deploy(self, name, tag, strategy, environment_name)
 
-        return in_thread(blocking)
+        def aio(*args: Any, **kwargs: Any) -> Awaitable[Deployed]:
+            from rekindle.sdk import interrupted_deploy
+
+            work = interrupted_deploy.in_thread(blocking, args, kwargs)
+            return shown(work, blocking, args, kwargs)
+
+        return Dual(blocking, aio)
 
     @property
     def stop(self) -> Dual[[], None, Awaitable[None]]:

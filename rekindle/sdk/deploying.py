@@ -6,11 +6,12 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from rekindle.exception import Error, InvalidError, NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
+from rekindle.sdk.interrupted_deploy import have_made
 from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import main_module, registration
 from rekindle.sdk.run import check_may_run
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Message")
 
 STRATEGIES = ("rolling", "recreate")
-
-#: An interrupted program waits so long for a controller that is to say what came of it.
-_GIVE_UP_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -144,42 +142,6 @@ def stop(app: AppState) -> None:
 def set_tags(here: DeployedHere, tags: dict[str, str]) -> None:
     """Have the deployed app have these. Raises NotFoundError."""
     ask(here.client, "SetTags", pb.SetTagsRequest(app=here.name, tags=tags), pb.DeployedApp)
-
-
-def have_made(
-    client: Client,
-    method: str,
-    request: Message,
-    app_id: str,
-    name: str,
-    patience_s: float | None = None,
-) -> pb.DeployReply:
-    """Have a version made, whose id is ``app_id``. An interrupt gives it up, where that is not too
-    late, and its notes say what came of it."""
-    try:
-        return background().run(client.request(method, request, pb.DeployReply, patience_s))
-    except (KeyboardInterrupt, SystemExit) as interrupt:
-        interrupt.add_note(_given_up(client, app_id, name))
-        raise
-
-
-def _given_up(client: Client, app_id: str, name: str) -> str:
-    own_name = split_name(name)[1]
-    request = pb.GiveUpDeployRequest(app_id=app_id)
-    asked = client.request("GiveUpDeploy", request, pb.GiveUpDeployReply, _GIVE_UP_S)
-    try:
-        reply = background().run(asked)
-    except Error as error:
-        return (
-            f"Interrupted; whether {name} was deployed is not known ({error}): "
-            f"`rekindle app history {own_name}` shows it"
-        )
-    if reply.live:
-        return (
-            f"Interrupted, but {name}, version {reply.version}, was live by then: "
-            f"`rekindle app rollback {own_name}` takes it back"
-        )
-    return f"Interrupted: {name} was not deployed. What there was of it before goes on"
 
 
 def ask(client: Client, method: str, request: Message, reply: type[M]) -> M:

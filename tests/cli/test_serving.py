@@ -82,3 +82,35 @@ def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
         served.close()
     os.close(shows)
     assert os.read(shown, 100) == b""
+
+
+def test_a_version_that_is_deployed_when_its_first_load_is_interrupted_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Deployed("app-dev", "ap-1", 1, unchanged=False)
+    app = SimpleNamespace(name="app", deployed=object())
+    stopped, stops = os.pipe()
+
+    def interrupted(_reference: str) -> tuple[str, ...]:
+        """It is deployed, and has not said so."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        os.kill(os.getppid(), signal.SIGINT)
+        signal.sigwait([signal.SIGINT])  # as the parent hands it on
+        return ()
+
+    def stop(_app: object, hears: int) -> None:
+        if not os.read(hears, 1):
+            os.write(stops, b"stopped")
+
+    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
+    monkeypatch.setattr(serving.deploying, "deploy", lambda _app, _name, serves: made)
+    monkeypatch.setattr(serving, "_files", interrupted)
+    monkeypatch.setattr(serving, "_stay", stop)
+    served = Serving("app.py", False, None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            served.load()
+    finally:
+        served.close()
+    os.close(stops)
+    assert os.read(stopped, 100) == b"stopped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 
 import psutil
 import pytest
@@ -66,4 +67,31 @@ def test_a_version_whose_deploy_is_ended_while_it_starts_is_not_live_and_leaves_
     assert [one["version"] for one in history] == [1]
     call = f"import rekindle; print(rekindle.Cls.from_name('{name}', 'Slow')().version.remote())"
     assert shared.python("-c", call).out == "False\n"
+    shared.rekindle("app", "stop", name, "--yes")
+
+
+AIO = """
+    import asyncio
+    import interrupted_by
+
+    asyncio.run(interrupted_by.app.deploy.aio())
+"""
+
+
+def test_an_awaited_deploy_that_is_interrupted_says_what_came_of_it(
+    shared: Home, shared_gate: Gate
+) -> None:
+    name, gate = "interrupted-aio", str(shared_gate.directory)
+    script = shared.script(APP.format(name=name, waits=False, gate=gate), "interrupted_by.py")
+    shared.rekindle("deploy", script)
+    script.write_text(APP.format(name=name, waits=True, gate=gate))
+    deploy = shared.start(sys.executable, shared.script(AIO, "awaits_deploy.py"))
+    wait_until(shared_gate.held.exists, "the new version to start")
+    os.killpg(deploy.process.pid, signal.SIGINT)
+    ended = deploy.end()
+    assert "KeyboardInterrupt" in ended.err and ended.status == -signal.SIGINT, str(ended)
+    told = f"Interrupted: {name} was not deployed. What there was of it before goes on"
+    assert told in ended.err, str(ended)
+    history = json.loads(shared.rekindle("app", "history", name, "--json").out)
+    assert [one["version"] for one in history] == [1]
     shared.rekindle("app", "stop", name, "--yes")

@@ -26,7 +26,7 @@ from rekindle.controller.deployments.finding import Finding, until_put_away
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retiring import Retiring
-from rekindle.controller.deployments.unfinished import Asked, GivenUpError, Unfinished
+from rekindle.controller.deployments.unfinished import Asked, Unfinished
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
@@ -75,19 +75,27 @@ class Deployments:
         deployment = self._known.get(app.name)
         version = deployment.of_app(app.app_id) if deployment is not None else None
         if deployment is None or version is None:  # it was not switched to
-            grace_s = self._core.settings.hold_grace_s
-            asyncio.get_running_loop().call_later(grace_s, self._drop, app)
+            self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
             self._retiring.begin(app)
             if not version.kept:
                 self._core.tasks.spawn(self._forget(version), f"forget {app.app_id}")
 
-    def _drop(self, app: App) -> None:
-        """Its program has not asked for it again, or it could not be made a version."""
-        deployment = self._known.get(app.name)
-        is_version = deployment is not None and deployment.of_app(app.app_id) is not None
-        if not is_version and not app.closing and not self._unfinished.is_asked(app.app_id):
-            self._retiring.begin(app, put_away=False)
+    async def _drop_later(self, app: App) -> None:
+        """End it, unless its program asks for it again soon."""
+        await asyncio.sleep(self._core.settings.hold_grace_s)
+
+        async def drop() -> None:
+            if not self._unfinished.is_asked(app.app_id):  # else it is that one's to end it
+                await self._drop(app.name, app.app_id)
+
+        await self._in_turn(app.name, drop)  # or it would be made a version while it ends
+
+    async def _drop(self, name: str, app_id: str) -> None:
+        """End what was registered, unless it was made a version. In its name's turn."""
+        deployment = self._known.get(name)
+        if deployment is None or deployment.of_app(app_id) is None:
+            await self._apps.close(app_id, "it was not made a version")
 
     def all(self) -> list[Deployment]:
         """Those that there are, by name."""
@@ -265,12 +273,23 @@ class Deployments:
     async def _asked(
         self, name: str, app_id: str, switch: Callable[[Asked], Coroutine[Any, Any, T]]
     ) -> T:
-        """A switch, once for each id, for as long as its program waits for it."""
+        """A switch, once for each id, for as long as its program waits for it.
+
+        Of what is made no version of, nothing is left.
+        """
 
         async def made(asked: Asked) -> T:
             async def step() -> T:
-                asked.check()
-                return await switch(asked)
+                try:
+                    asked.check()
+                    value = await switch(asked)
+                except Exception as error:
+                    why = kv(app=name, id=app_id, error=repr(error))
+                    log.info("no version was made", extra=why)
+                    await self._drop(name, app_id)
+                    raise
+                await self._drop(name, app_id)  # nothing was new, and a crash had left it
+                return value
 
             return await self._in_turn(name, step)
 
@@ -309,21 +328,16 @@ class Deployments:
         """Register a version, switch to it once it starts, retire the former one.
 
         Raises StartError where it does not, and a version is there that is called; GivenUpError
-        where nobody waits for it any more. Then nothing of it is left.
+        where nobody waits for it any more.
         """
         name, before = wanted.name, self._known.get(wanted.name)
         handles = await self._apps.register(wanted, version.version)
         functions = {handle.name: handle.function_id for handle in handles}
         notes: list[str] = []
         rolls = first_start and version.strategy == "rolling"
-        try:
-            if rolls and before is not None and not before.stopped:
-                notes = await asked.while_wanted(self._started(version, before.present))
-            await asked.go_live()
-        except GivenUpError:
-            log.info("deployment given up", extra=kv(app=name, version=version.version))
-            await self._apps.close(version.app_id, "its deployment was interrupted")
-            raise
+        if rolls and before is not None and not before.stopped:
+            notes = await asked.while_wanted(self._started(version, before.present))
+        await asked.go_live()
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
@@ -331,7 +345,9 @@ class Deployments:
         # No wait from here to the end of the switch.
         recreate = functions if version.strategy == "recreate" else None
         for app in self._open_versions(name):
-            if not app.retired and app.app_id != version.app_id:
+            if self._unfinished.is_asked(app.app_id):
+                continue  # this one; another has its turn after it
+            if not app.retired:
                 put_away = deployment.of_app(app.app_id) is not None
                 self._retiring.begin(app, recreate=recreate, put_away=put_away)
         self._core.publish(AppDeployed(name))
@@ -347,14 +363,13 @@ class Deployments:
     async def _started(self, version: Version, present: Version) -> list[str]:
         """A version that was registered starts; notes on what could not be tried.
 
-        Raises StartError where it does not; then nothing of it is left.
+        Raises StartError where it does not.
         """
         apps = self._core.state.apps
         app = apps[version.app_id]
         try:
             return await self._first_start.of(app, apps.get(present.app_id))
         except StartError as error:
-            await self._apps.close(app.app_id, "it does not start")
             raise StartError(
                 f"{app.name}, version {version.version}, does not start, so version "
                 f"{present.version} stays: {error}. (strategy='recreate' replaces it all the same.)"

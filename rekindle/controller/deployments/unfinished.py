@@ -118,11 +118,12 @@ class Unfinished:
         if asked is None:
             asked = self._asked[app_id] = Asked()
             made = self._to_its_end(app_id, asked, work)
-            asked.task = self._tasks.begin(made, f"deploy {app_id}")
+            name, given_up = f"deploy {app_id}", (GivenUpError,)
+            asked.task = self._tasks.begin(made, name, foreseen=given_up)
         asked.joined()
         assert asked.task is not None
         try:
-            value: T = await asyncio.shield(asked.task)
+            value: T = await self._tasks.value_of(asked.task)
             return value
         except GivenUpError as error:
             raise ExecutionError(str(error)) from None

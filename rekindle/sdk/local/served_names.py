@@ -8,12 +8,17 @@ command, however that ends. Nothing here knows of apps or of what is deployed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import time
 from pathlib import Path
 
 from rekindle import paths
 from rekindle.linux import files
+
+#: How long to wait for who looks: one read of a small file.
+_LOOK_S = 0.001
 
 
 class TakenError(Exception):
@@ -26,7 +31,7 @@ def take(instance: Path, name: str, process: int) -> int:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not files.try_lock(fd):
+        if not _locked(fd):
             holder = os.pread(fd, 32, 0).decode(errors="replace")
             os.close(fd)
             raise TakenError(holder)
@@ -35,6 +40,16 @@ def take(instance: Path, name: str, process: int) -> int:
             os.pwrite(fd, str(process).encode(), 0)
             return fd
         os.close(fd)  # whoever had it has just removed the file
+
+
+def _locked(fd: int) -> bool:
+    """Lock it, unless another command has it: who only looks (``holder``) lets go of it at once."""
+    while not files.try_lock(fd):
+        if not files.try_lock(fd, shared=True):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)  # it would keep another one from taking it
+        time.sleep(_LOOK_S)
+    return True
 
 
 def holder(instance: Path, name: str) -> str | None:

@@ -405,3 +405,20 @@ async def test_tags_that_were_set_are_those_of_the_present_version(shared: Insta
         assert dict((await client.app("tagged")).tags) == {}
         with pytest.raises(grpc.RpcError, match="no-such"):
             await client.call("SetTags", pb.SetTagsRequest(app="no-such", tags=tags))
+
+
+@in_loop
+async def test_nothing_is_left_of_a_version_that_could_not_be_stored(instance: Instance) -> None:
+    stored = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
+    async with Deployer(instance) as client, FakeAgent(instance):
+        first = (await client.deploy("a")).app.app_id
+        (at,) = stored.keys(keys.deployments("*"))
+        kept = stored.dump(at)
+        stored.set(at, "no hash, so that Redis refuses to write to it")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.deploy("b")
+        stored.restore(at, 0, kept, replace=True)
+        status = await client.call("Status", pb.StatusRequest())
+        assert [one.app_id for one in status.apps] == [first]
+        assert (await client.app()).version == 1
+        assert (await client.deploy("b")).app.version == 2

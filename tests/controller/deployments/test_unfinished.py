@@ -76,13 +76,16 @@ async def test_a_version_that_has_started_goes_live_when_its_program_is_back(
 ) -> None:
     async with Deployer(patient) as client, FakeAgent(patient) as agent:
         await client.deploy("a")
+        called = client.send(await client.find())
+        assign = await agent.assigned.get()
         agent.starts, app_id = None, new_id("ap")
         task = asyncio.create_task(client.deploy("b", app_id=app_id))
         prepare = await agent.prepares.get()
         await ended(task)
         await started(agent, prepare)
-        other = await client.deploy("a", "other")  # what was sent before was acted on
-        assert other.app.version == 1 and (await client.app()).version == 1
+        await agent.done(assign)  # what this agent sent before was acted on
+        await called
+        assert (await client.app()).version == 1
         again = await client.deploy("b", app_id=app_id)
         assert (again.app.version, again.app.app_id, again.unchanged) == (2, app_id, False)
 
@@ -168,3 +171,26 @@ async def test_what_a_killed_controller_was_making_is_dropped_where_nobody_asks_
         while await agent.closes.get() != app_id:
             pass
         assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_what_is_being_dropped_is_no_version_of_a_program_that_asks_again(
+    impatient: Instance,
+) -> None:
+    async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
+        app_id = new_id("ap")
+        task = await begin(client, agent, app_id)
+        impatient.kill_controller()
+        await asyncio.gather(task, return_exceptions=True)
+        agent.confirms_closing, agent.starts = False, ""
+        impatient.start_controller()
+        await agent.connect()
+        assert await agent.closes.get() == app_id
+        again = asyncio.create_task(client.deploy("b", app_id=app_id))
+        await client.app()  # it was asked for by then
+        agent.confirms_closing = True
+        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        with pytest.raises(grpc.aio.AioRpcError, match="was closed"):
+            await again
+        assert (await client.app()).version == 1 and await client.find()
+        assert (await client.deploy("b")).app.version == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.linux import files
 from rekindle.sdk.local import served_names
 from rekindle.sdk.local.served_names import TakenError
 
@@ -41,4 +42,21 @@ def test_it_is_free_when_its_process_has_gone_whatever_it_left(home: Path) -> No
     held = served_names.take(home, "app-dev", 5)
     with pytest.raises(TakenError, match=r"^5$"):
         served_names.take(home, "app-dev", 6)
+    served_names.give_back(home, "app-dev", held)
+
+
+def test_who_only_looks_keeps_nobody_from_taking_a_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = os.fork()
+    if pid == 0:
+        served_names.take(home, "app-dev", 99_999)  # whose text is left
+        os._exit(0)
+    os.waitpid(pid, 0)
+    path = next((home / "serving").iterdir())
+    fd = os.open(path, os.O_RDONLY)
+    assert files.try_lock(fd, shared=True)  # as ``holder`` does
+    monkeypatch.setattr("time.sleep", lambda _s: os.close(fd))
+    held = served_names.take(home, "app-dev", 5)
+    assert served_names.holder(home, "app-dev") == "5"
     served_names.give_back(home, "app-dev", held)

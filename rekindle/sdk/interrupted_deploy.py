@@ -1,0 +1,155 @@
+"""Versions of apps whose program is interrupted while they are made.
+
+They are given up where that is not too late, and the program says what came of it. Knows nothing of
+what a version is made of: only of the one request that makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rekindle.exception import Error, ExecutionError
+from rekindle.sdk.connection.background import background
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+    from rekindle.sdk.connection.client import Client
+
+R = TypeVar("R")
+
+#: An interrupted program waits so long for a controller that is to say what came of it.
+_GIVE_UP_S = 3.0
+
+
+class Making:
+    """One version that is being made, for who interrupts it: another thread, a signal's handler."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a handler runs in the thread that may have it
+        self._begins = False
+        self._asked: Future[pb.DeployReply] | None = None
+        self.interrupted = False
+        #: What it came to when it was given up; None: not known.
+        self.is_live: bool | None = False
+
+    def begin(self, start: Callable[[], Future[pb.DeployReply]]) -> Future[pb.DeployReply]:
+        """Ask for it. Raises ExecutionError where it was interrupted before."""
+        with self._lock:
+            if self.interrupted:
+                raise ExecutionError("Interrupted: nothing was deployed")
+            self._begins = True
+            self._asked = start()
+            if self.interrupted:
+                self._asked.cancel()
+            return self._asked
+
+    def interrupt(self) -> bool:
+        """Have it given up by who waits for it; False: it had not begun, and never does."""
+        with self._lock:
+            self.interrupted = True
+            if self._asked is not None:
+                self._asked.cancel()
+            return self._begins
+
+
+_current: ContextVar[Making | None] = ContextVar("rekindle_making", default=None)
+
+
+@contextmanager
+def interruptible(making: Making) -> Iterator[None]:
+    """What is made within can be interrupted by ``making``."""
+    token = _current.set(making)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def have_made(
+    client: Client,
+    method: str,
+    request: Message,
+    app_id: str,
+    name: str,
+    patience_s: float | None = None,
+) -> pb.DeployReply:
+    """Have a version made, whose id is ``app_id``. An interrupt gives it up, where that is not too
+    late, and its notes say what came of it; ExecutionError says so where ``Making`` interrupts."""
+    making = _current.get() or Making()
+    asked = making.begin(
+        lambda: background().start(client.request(method, request, pb.DeployReply, patience_s))
+    )
+    try:
+        return asked.result()
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        asked.cancel()
+        interrupt.add_note(_given_up(making, client, app_id, name))
+        raise
+    except concurrent.futures.CancelledError:
+        if not making.interrupted:
+            raise
+        raise ExecutionError(_given_up(making, client, app_id, name)) from None
+
+
+def _given_up(making: Making, client: Client, app_id: str, name: str) -> str:
+    own_name = split_name(name)[1]
+    request = pb.GiveUpDeployRequest(app_id=app_id)
+    asked = client.request("GiveUpDeploy", request, pb.GiveUpDeployReply, _GIVE_UP_S)
+    making.is_live = None
+    try:
+        reply = background().run(asked)
+    except Error as error:
+        return (
+            f"Interrupted; whether {name} was deployed is not known ({error}): "
+            f"`rekindle app history {own_name}` shows it"
+        )
+    making.is_live = reply.live
+    if reply.live:
+        return _live(name, reply.version)
+    return f"Interrupted: {name} was not deployed. What there was of it before goes on"
+
+
+def _live(name: str, version: int) -> str:
+    return (
+        f"Interrupted, but {name}, version {version}, was live by then: "
+        f"`rekindle app rollback {split_name(name)[1]}` takes it back"
+    )
+
+
+async def in_thread(
+    blocking: Callable[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> R:
+    """Have a thread do what makes a version; the thread hears of it when this is cancelled.
+
+    The CancelledError has a note of what came of it.
+    """
+    making = Making()
+    with interruptible(making):
+        thread = asyncio.ensure_future(asyncio.to_thread(blocking, *args, **kwargs))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError as interrupt:
+        if making.interrupt():
+            await asyncio.wait([thread])
+            interrupt.add_note(_came_to(thread))
+        else:
+            interrupt.add_note("Interrupted: nothing was deployed")
+        raise
+
+
+def _came_to(thread: asyncio.Task[Any]) -> str:
+    if (error := thread.exception()) is not None:
+        return str(error)
+    return _live(thread.result().name, thread.result().version)
