@@ -183,7 +183,7 @@ def _serve(
     taken: list[int] = []
     try:
         app = app_refs.resolve(reference, is_module=is_module)
-        if name is None and app.name is None:
+        if not name and app.name is None:
             raise deploying.nameless()
         name = name or f"{app.name}-dev"
         taken = _take(environments.app_in(None, name), held)
