@@ -1,7 +1,8 @@
 """One version of an app that ``rekindle serve`` serves: loaded and deployed by a child of its own.
 
 The child stays to show what that version prints. It ends with its version; when the command ends,
-however it does, the child of the present version stops the app. The parent starts no thread.
+however it does, the child of the present version stops the app; one that loads the user's code just
+then ends with it, and one that deploys stops what it deployed. The parent starts no thread.
 A name is served by one command (served_names.py): the child that serves it first takes its lock,
 and hands it to the parent, from whom the next ones have it.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
 from rekindle.exception import InvalidError
+from rekindle.linux import processes
 from rekindle.sdk import deploying, environments, interrupted_deploy, logs, notes
 from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import imports, main_module
@@ -79,8 +81,10 @@ class Serving:
         sys.stdout.flush()
         sys.stderr.flush()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until both can be interrupted
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            processes.die_with_parent(parent)
             said.close()
             for one in (life, *self._lives.values()):
                 os.close(one)
@@ -207,10 +211,11 @@ def _serve(
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         app = app_refs.resolve(reference, is_module=is_module)
-        if name is None and app.name is None:
+        if not name and app.name is None:
             raise deploying.nameless()
         name = name or f"{app.name}-dev"
         taken = _take(environments.app_in(None, name), held)
+        processes.outlive_parent()  # what is deployed is stopped by this process, if it must be
         with interrupted_deploy.interruptible(making):
             made = deploying.deploy(app, name, serves=True)
         files = _files(reference)
@@ -223,7 +228,7 @@ def _serve(
             _stop(here)
         is_taken = isinstance(error.__cause__, served_names.TakenError)
         app, served = None, Served(_files(reference), error=True, taken=is_taken)
-    with says, contextlib.suppress(BrokenPipeError):  # the parent has gone: it is stopped below
+    with says, contextlib.suppress(BrokenPipeError):  # the parent has gone; _stay finds that out
         socket.send_fds(says, [b"\n"], [] if served.error else taken)
         says.sendall(json.dumps(asdict(served)).encode() + b"\n")
     if app is None or app.deployed is None:

@@ -21,6 +21,11 @@ def die_with_parent(expected_parent: int | None = None) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take ``die_with_parent`` back."""
+    check(libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+
+
 def adopt_orphans() -> None:
     """Become the parent of whatever this process's descendants leave without one."""
     check(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")

@@ -115,14 +115,20 @@ def only(
 
     For who is about to raise ``error`` once more to the program, by a bare ``raise``, which adds no
     frame. Of an error that is neither a function's nor of our own types nothing is left out: it may
-    be a fault of ours, unless it is of the arguments with which the program ``called`` us.
+    be a fault of ours, unless it is of the arguments with which the program ``called`` us. Ctrl-C
+    is nobody's fault.
     """
     if called is not None and type(error) in _OF_ARGUMENTS:
         _check(error, called, args, kwargs or {})
     if switches.asks_for_tracebacks():
         return
-    if _is_of_the_program(error) or _is_remote(error):
+    if _is_of_the_program(error) or _is_interrupt(error) or _is_remote(error):
         _trim(error, set())
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    # As asyncio has Ctrl-C, by its name: to load it takes long.
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError"
 
 
 def _is_remote(error: BaseException) -> bool:

@@ -114,3 +114,35 @@ def test_a_version_that_is_deployed_when_its_first_load_is_interrupted_is_stoppe
         served.close()
     os.close(stops)
     assert os.read(stopped, 100) == b"stopped"
+
+
+def test_what_was_being_deployed_when_the_command_was_killed_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = SimpleNamespace(name="app", deployed=object())
+    hears, says = os.pipe()
+
+    def deploy(_app: object, _name: str, serves: bool) -> Deployed:
+        parent = os.pidfd_open(os.getppid())
+        os.write(says, b"deploying\n")
+        select.select([parent], [], [])
+        return Deployed("app-dev", "ap-1", 1, unchanged=False)
+
+    def stay(_app: object, life: int) -> None:
+        os.write(says, b"the parent says " + repr(os.read(life, 1)).encode())
+
+    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
+    monkeypatch.setattr(serving.deploying, "deploy", deploy)
+    monkeypatch.setattr(serving, "_files", lambda _reference: ())
+    monkeypatch.setattr(serving, "_take", lambda _name, _held: [])
+    monkeypatch.setattr(serving, "_stay", stay)
+    command = os.fork()
+    if command == 0:
+        Serving("app.py", False, None).load()
+        os._exit(0)
+    os.close(says)
+    assert os.read(hears, 100) == b"deploying\n"
+    os.kill(command, signal.SIGKILL)
+    os.waitpid(command, 0)
+    assert os.read(hears, 100) == b"the parent says b''"
+    os.close(hears)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from tests.e2e.harness import Home
@@ -60,6 +61,24 @@ def test_the_app_ends_with_a_serve_that_is_killed(shared: Home) -> None:
     serving.process.send_signal(signal.SIGKILL)
     serving.end()
     assert "stopped" in shared.rekindle("app", "info", "orphan-dev").out
+
+
+def test_nothing_is_served_by_a_command_that_is_killed_while_the_file_loads(shared: Home) -> None:
+    gate = shared.path / "unborn.gate"
+    os.mkfifo(gate)
+    loads = f"\n    print('loading', flush=True)\n    open({str(gate)!r}).readline()\n"
+    shared.script("def word(): return 'unborn'", "words_unborn.py")
+    text = SERVED.replace("greeter", "unborn").replace("words_of_test", "words_unborn")
+    serving = shared.start_rekindle("serve", shared.script(loads + text, "unborn.py"))
+    serving.until("loading")
+    serving.process.kill()
+    serving.process.wait()
+    opened = os.open(gate, os.O_RDWR)
+    os.write(opened, b"\n")
+    ended = serving.end()
+    os.close(opened)
+    assert "Traceback" not in ended.err
+    assert "no app" in shared.rekindle("app", "info", "unborn-dev", status=1).err
 
 
 def test_serve_ends_with_its_instance_and_says_so(home: Home) -> None:
@@ -194,6 +213,11 @@ def test_an_app_without_a_name_is_served_once_it_has_one(shared: Home) -> None:
     serving.interrupt()
     assert serving.end().status == 130
     script.write_text(script.read_text().replace("App('late-name')", "App()"))
+    empty = shared.start_rekindle("serve", script, "--name", "")
+    empty.until("nothing is served yet", "err")
+    assert "the app has no name" in empty.text("err")
+    empty.interrupt()
+    assert empty.end().status == 130
     named = shared.start_rekindle("serve", script, "--name", "given-name")
     named.until("Serving given-name, version 1", "err")
     named.interrupt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ import pytest
 import rekindle
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks, user_frames
-from rekindle.sdk.dual import Dual
+from rekindle.sdk.dual import Dual, shown
 
 
 def names(error: BaseException) -> list[str]:
@@ -38,6 +39,30 @@ def test_a_fault_of_ours_shows_where_it_is() -> None:
     with pytest.raises(KeyError) as caught:
         Dual(faulty, faulty)()
     assert "__call__" in names(caught.value)
+
+
+def test_ctrl_c_shows_where_the_program_waited_and_no_frame_of_ours() -> None:
+    def waits() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Dual(waits, waits)()
+    here = test_ctrl_c_shows_where_the_program_waited_and_no_frame_of_ours.__name__
+    assert names(caught.value) == [here, "waits"]
+
+
+def test_a_task_that_ctrl_c_cancels_shows_no_frame_of_ours_either() -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    async def main() -> list[str]:
+        try:
+            await shown(cancelled(), refuse, (), {})
+        except asyncio.CancelledError as error:
+            return names(error)
+        return []
+
+    assert asyncio.run(main()) == ["main", "cancelled"]
 
 
 def test_all_are_kept_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
