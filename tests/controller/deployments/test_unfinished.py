@@ -38,6 +38,17 @@ async def begin(client: Deployer, agent: FakeAgent, app_id: str) -> asyncio.Task
     return task
 
 
+async def killed_in_making(instance: Instance, client: Deployer, agent: FakeAgent) -> str:
+    """The controller is killed while it starts a version, and is back; the id of its app."""
+    app_id = new_id("ap")
+    task = await begin(client, agent, app_id)
+    instance.kill_controller()
+    await asyncio.gather(task, return_exceptions=True)
+    instance.start_controller()
+    await agent.connect()
+    return app_id
+
+
 async def ended(task: asyncio.Task[pb.DeployReply]) -> None:
     """Hang up."""
     task.cancel()
@@ -144,12 +155,7 @@ async def test_what_a_killed_controller_was_making_is_made_where_its_program_ask
     patient: Instance,
 ) -> None:
     async with Deployer(patient) as client, FakeAgent(patient) as agent:
-        app_id = new_id("ap")
-        task = await begin(client, agent, app_id)
-        patient.kill_controller()
-        await asyncio.gather(task, return_exceptions=True)
-        patient.start_controller()
-        await agent.connect()
+        app_id = await killed_in_making(patient, client, agent)
         agent.starts = ""
         again = await client.deploy("b", app_id=app_id)
         assert (again.app.version, again.app.app_id) == (2, app_id)
@@ -162,12 +168,7 @@ async def test_what_a_killed_controller_was_making_is_dropped_where_nobody_asks_
     impatient: Instance,
 ) -> None:
     async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
-        app_id = new_id("ap")
-        task = await begin(client, agent, app_id)
-        impatient.kill_controller()
-        await asyncio.gather(task, return_exceptions=True)
-        impatient.start_controller()
-        await agent.connect()
+        app_id = await killed_in_making(impatient, client, agent)
         while await agent.closes.get() != app_id:
             pass
         assert (await client.app()).version == 1
@@ -178,13 +179,9 @@ async def test_what_is_being_dropped_is_no_version_of_a_program_that_asks_again(
     impatient: Instance,
 ) -> None:
     async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
-        app_id = new_id("ap")
-        task = await begin(client, agent, app_id)
-        impatient.kill_controller()
-        await asyncio.gather(task, return_exceptions=True)
-        agent.confirms_closing, agent.starts = False, ""
-        impatient.start_controller()
-        await agent.connect()
+        agent.confirms_closing = False
+        app_id = await killed_in_making(impatient, client, agent)
+        agent.starts = ""
         assert await agent.closes.get() == app_id
         again = asyncio.create_task(client.deploy("b", app_id=app_id))
         await client.app()  # it was asked for by then
