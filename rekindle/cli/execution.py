@@ -118,8 +118,9 @@ def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id
             notes.write(sys.stdout, result if isinstance(result, str) else repr(result), True)
     except BrokenPipeError as error:  # its own writing
         if remote_traceback(error) is None and lost_output.reader_went():
-            raise
-        show_failure(error)
+            lost_output.forget_unwritten()  # the program has not come to its end
+        else:
+            show_failure(error)
         return 1
     except KeyboardInterrupt:
         if lost_output.reader_has_gone():

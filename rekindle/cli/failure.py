@@ -52,7 +52,7 @@ def show_exception(error: BaseException) -> None:
     if remote is None:
         text = traceback.TracebackException.from_exception(error)
         _cut(text, set())
-        _write("".join(text.format()).rstrip())
+        _write("".join(text.format()).rstrip() + _near(error))
         return
     _write(_users_part(remote).rstrip())
     frames = _user_frames(error.__traceback__)
@@ -62,6 +62,18 @@ def show_exception(error: BaseException) -> None:
     for note in getattr(error, "__notes__", []):
         if note not in remote:
             _write(note)
+
+
+def _near(error: BaseException) -> str:
+    """The name that was meant, where Python up to 3.11 says it only of what ends its program."""
+    if sys.version_info >= (3, 12) or not isinstance(error, AttributeError):
+        return ""
+    if not error.name or error.obj is None or hasattr(error, "__notes__"):
+        return ""
+    from difflib import get_close_matches
+
+    near = get_close_matches(error.name, dir(error.obj), n=1)
+    return f". Did you mean: {near[0]!r}?" if near else ""
 
 
 def _cut(text: traceback.TracebackException, seen: set[int]) -> None:

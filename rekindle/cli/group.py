@@ -64,8 +64,30 @@ _GROUPS = {
 _COMMANDS = {name: known for group in _GROUPS.values() for name, known in group.items()}
 
 
+class _BrokenPipe(Exception):
+    """A BrokenPipeError, past click, which ends with 1 for any: who ran the command judges it."""
+
+    def __init__(self, error: BrokenPipeError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _Lazy(click.Group):
     """A group whose commands are imported by name."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As of any group; here is shown what help and the version are."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError as error:
+            raise _BrokenPipe(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As of any group."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _BrokenPipe(error) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -144,4 +166,6 @@ def shown(work: Callable[[], Any]) -> int:
     except click.Abort as abort:
         interrupts.tell(abort.__cause__)
         return INTERRUPTED
+    except _BrokenPipe as broken:
+        raise broken.error from None
     return value if isinstance(value, int) else 0

@@ -77,13 +77,17 @@ def is_of_it(error: OSError) -> bool:
 
 
 def said(lost: OSError) -> int:
-    """End a command whose output is lost: its exit status. Who reads no more is told nothing."""
-    forget_unwritten()
-    if not isinstance(lost, BrokenPipeError):
-        from rekindle.cli import failure
+    """End a command whose output is lost: its exit status.
 
-        text = f"what is printed cannot be written to standard output: {lost.strerror}"
-        failure.show_error(ServiceError(text))
+    Who reads no more has what it wanted, and is told nothing.
+    """
+    forget_unwritten()
+    if isinstance(lost, BrokenPipeError):
+        return 0
+    from rekindle.cli import failure
+
+    text = f"what is printed cannot be written to standard output: {lost.strerror}"
+    failure.show_error(ServiceError(f"{text}; what the command has done stays done"))
     return 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -43,12 +44,18 @@ def unpacked(
             lock = os.open(prefix.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             cleanup.callback(os.close, lock)
             files.lock(lock)  # after another set-up that may be at work
-            for leftover in prefix.parent.glob(f".{prefix.name}-*"):  # of one that was killed
+            # Not beside the prefix: apt downloads as a user of its own, who may not get there.
+            of_prefix = hashlib.sha256(os.fsencode(prefix.absolute())).hexdigest()[:12]
+            scratches = f"rekindle-apt-{of_prefix}-"
+            for leftover in (  # of one that was killed
+                *prefix.parent.glob(f".{prefix.name}-*"),
+                *Path(tempfile.gettempdir()).glob(f"{scratches}*"),
+            ):
                 shutil.rmtree(leftover, ignore_errors=True)
             tree = Path(tempfile.mkdtemp(prefix=f".{prefix.name}-", dir=prefix.parent))
             cleanup.callback(shutil.rmtree, tree, ignore_errors=True)
             tree.chmod(0o755)
-            with tempfile.TemporaryDirectory(prefix="rekindle-apt-") as scratch:
+            with tempfile.TemporaryDirectory(prefix=scratches) as scratch:
                 keys = keyring or machine_keyring(otherwise)
                 apt = Apt(Path(scratch), keys, release, otherwise)
                 progress("reading the package index", 0, 0)

@@ -232,9 +232,10 @@ class App(AppLife):
         redone = running.at_prompt() or not is_local()
         again = taken is not None and taken.kind == kind and _is_same_name(taken.raw, raw)
         if name in self.entrypoints or (taken is not None and not (redone or again)):
+            another = "rename the class" if kind == "cls" else "give @app.function(name=...)"
             raise InvalidError(
                 f"app {self.name!r} has {name!r} already: names of functions, classes and "
-                f"entrypoints must differ; give @app.function(name=...)"
+                f"entrypoints must differ; {another}"
             )
         if again and not redone:
             loop_warning.Place.of_caller().warn(

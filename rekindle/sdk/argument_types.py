@@ -119,6 +119,9 @@ def misfit(text: str, called: Callable[..., Any], args: Sequence[Any]) -> str:
         return (
             f"{_name(called, args)} {takes}, {given} {'was' if given == 1 else 'were'} given{named}"
         )
+    cls = _type_of(args[0]) if args and called.__name__ == "__init__" else None
+    if cls is not None and hasattr(cls, "from_name"):
+        text += f"; {cls.__name__}.from_name(...) is what is kept by name"
     return text
 
 

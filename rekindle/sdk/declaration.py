@@ -194,8 +194,14 @@ class Declaration:
             f"{self.name} cannot be called remotely: its app {self.app_name!r} is not running. "
             f"Call it inside `with app.run():`, start the program with `rekindle run`, or deploy "
             f"it and use Function.from_name({self.app_name!r}, {self.name!r}); "
-            f"`{self.name}.local(...)` calls it in this process{_in_child()}"
+            f"`{self._local_call()}` calls it in this process{_in_child()}"
         )
+
+    def _local_call(self) -> str:
+        """How a program calls it without an app."""
+        if self.kind == "cls":
+            return f"{self.name}(...).{next(iter(self.methods), 'method')}.local(...)"
+        return f"{self.name}.local(...)"
 
     def is_at_hand(self) -> bool:
         """Whether ``resolve`` answers, or raises, without asking a controller."""
@@ -238,7 +244,7 @@ class Declaration:
         raise ExecutionError(
             f"{self.name} was declared {'again ' * again}after the app {name!r} was deployed here, "
             f"which {what}: app.deploy() makes this its next version, `with app.run():` runs it "
-            f"without, `{self.name}.local(...)` calls it in this process, and "
+            f"without, `{self._local_call()}` calls it in this process, and "
             f"rekindle.{self.kind.capitalize()}.from_name({name!r}, {self.name!r}) is what is "
             f"deployed"
         )

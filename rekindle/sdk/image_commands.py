@@ -80,7 +80,8 @@ def packages(
     for one in given:
         found += one if isinstance(one, (list, tuple)) else [one]
     if not all(isinstance(one, str) and one.strip() for one in found):
-        raise InvalidError(f"Image.{method}: give names as strings, not {found!r}")
+        what = "commands" if method == "run_commands" else "names"
+        raise InvalidError(f"Image.{method}: give {what} as strings, not {found!r}")
     if not found and not may_be_none:
         raise InvalidError(f"Image.{method}() is given nothing")
     return sorted(set(found)) if sort else found

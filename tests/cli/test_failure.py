@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import rekindle
-from rekindle.cli.failure import show_error, show_exception
+from rekindle.cli.failure import show_error, show_exception, show_failure
 from rekindle.exception import InvalidError
 from rekindle.sdk.connection.background import background
 from rekindle.wire.exceptions import rebuild_exception, record_exception
@@ -56,3 +56,16 @@ def test_what_failed_in_a_runner_is_shown_without_frames_of_ours(
     monkeypatch.setenv("REKINDLE_TRACEBACK", "1")
     show_exception(error)
     assert "/rekindle/sdk/" in capsys.readouterr().err
+
+
+def test_a_name_that_is_wrong_shows_the_one_that_is_near(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        rekindle.Functoin  # type: ignore[attr-defined] # noqa: B018
+    except AttributeError as error:
+        show_failure(error)
+    said = (
+        "AttributeError: module 'rekindle' has no attribute 'Functoin'. Did you mean: 'Function'?"
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == said

@@ -267,6 +267,13 @@ def test_a_name_can_be_given_once() -> None:
         @app.local_entrypoint(name="f")
         def main() -> None: ...
 
+    with pytest.raises(InvalidError, match=r"has 'f' already.*must differ; rename the class"):
+
+        @app.cls()
+        class f:
+            @rekindle.method()
+            def grow(self) -> None: ...
+
     with pytest.raises(InvalidError, match="must not have a dot"):
         app.function(name="a.b")
 
@@ -387,6 +394,16 @@ def test_remote_without_a_running_app_says_how_to_run_it() -> None:
         ExecutionError, match=r"app 'demo' is not running.*app\.run\(\).*rekindle run"
     ):
         f.remote()
+
+
+def test_a_class_without_a_running_app_is_called_here_by_its_method() -> None:
+    @make().cls()
+    class Thing:
+        @rekindle.method()
+        def grow(self) -> None: ...
+
+    with pytest.raises(ExecutionError, match=r"`Thing\(\.\.\.\)\.grow\.local\(\.\.\.\)` calls it"):
+        Thing().grow.remote()
 
 
 def test_async_functions_run_locally_as_coroutines() -> None:

@@ -137,6 +137,7 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
     [
         (lambda: _base().pip_install(), "pip_install"),
         (lambda: _base().pip_install("a", 3), "give names as strings"),
+        (lambda: _base().run_commands(1), "give commands as strings"),
         (lambda: _base().pip_install("a", pre="yes"), "pre='yes' must be True or False"),
         (lambda: _base().env({"": "c"}), "Image.env"),
         (lambda: _base().workdir("here"), "must be an absolute path"),

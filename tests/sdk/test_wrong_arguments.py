@@ -320,6 +320,17 @@ shared: Any = OWNERS["dict"]
             ),
         ),
         (
+            lambda: rekindle.Dict("x"),
+            "InvalidError: use Dict.from_name(...), or `with Dict.ephemeral()`",
+        ),
+        (
+            lambda: rekindle.Secret(),
+            (
+                "TypeError: Secret() missing 1 required positional argument: 'values'; "
+                "Secret.from_name(...) is what is kept by name"
+            ),
+        ),
+        (
             lambda: rekindle.App.lookup(nam="x"),
             (
                 "TypeError: App.lookup() got an unexpected keyword argument 'nam'; did you mean "

@@ -6,6 +6,7 @@ User code never runs here, except the printing of log lines. A forked child gets
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -130,7 +131,9 @@ def _forget_in_child() -> None:
 
 def _close_at_exit() -> None:
     if _current is not None:
-        _current.close()
+        # The program is done: Ctrl-C has it end at once, which closes everything as well.
+        with contextlib.suppress(KeyboardInterrupt):
+            _current.close()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

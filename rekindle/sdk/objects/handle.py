@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Never, TypeVar
 
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks, loop_warning
@@ -52,7 +52,7 @@ class Handle(SaysWhatToUse):
 
     _kind: ClassVar[str]
 
-    def __init__(self) -> None:
+    def __init__(self, *_given: Never, **_by_name: Never) -> None:
         raise InvalidError(
             f"use {type(self).__name__}.from_name(...), or `with {type(self).__name__}.ephemeral()`"
         )
