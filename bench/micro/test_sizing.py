@@ -9,10 +9,14 @@ from typing import Any, cast
 
 from rekindle.controller import policies
 from rekindle.controller.policies.policy import PoolSettings, PoolView
+from rekindle.gpu_restore.inventory import Inventory as GpuInventory
+from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.leases.first_clients import FirstClients
 from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
@@ -63,11 +67,12 @@ def test_a_pass_over_a_hundred_pools_with_nothing_to_do(
 ) -> None:
     settings = AgentSettings(tmp_path, 16)
     inventory = Inventory(SnapshotStore(tmp_path / "snapshots"))
-    leases = Leases(cast(Any, None), tmp_path)
+    leases = Leases(tmp_path)
     budget = Budget(inventory, IdleLevels(), settings.memory_budget_bytes)
-    scheduler = Scheduler(inventory, leases, budget, settings)
+    gpus = Gpus(GpuInventory())
+    scheduler = Scheduler(inventory, leases, FirstClients(leases), budget, gpus, settings)
     for number in range(100):
-        pool = _pool(f"fn-{number}", scheduler)
+        pool = _pool(f"fn-{number}", scheduler, gpus)
         inventory.pools[pool.key] = pool
     benchmark(lambda: [scheduler.reconcile(pool) for pool in inventory.pools.values()])
 
@@ -85,12 +90,14 @@ def test_turns_are_taken(
     benchmark(lambda: event_loop_of_this_thread.run_until_complete(take()))
 
 
-def _pool(function_id: str, scheduler: Scheduler) -> Pool:
+def _pool(function_id: str, scheduler: Scheduler, gpus: Gpus) -> Pool:
     """One that has nothing to start from: no start is made here."""
     spec = FunctionSpec(app_name="app", name=function_id)
     context = cast(NodeContext, None)
     revision = Revision(spec, b"", b"", None, SnapshotTracker(context, spec, b"", {}))
-    starter = Starter(context, revision, {}, {}, cast(Any, None), cast(Any, None))
+    own = PoolGpus(function_id, (), 0, gpus)
+    nothing = cast(Any, None)
+    starter = Starter(context, revision, {}, nothing, nothing, nothing, own)
     results, history = cast(Results, None), History()
     return Pool(
         *((function_id, ""), "ap-0", revision, starter, scheduler.agenda, results, history, 30.0)

@@ -103,4 +103,4 @@ def test_the_memory_of_the_machine_is_read(benchmark: Any) -> None:
 
 
 def test_an_empty_library_is_made(benchmark: Any) -> None:
-    benchmark(lean.library, "libempty.so.1", ("variable",), 62)
+    benchmark(lean.library, "libempty.so.1", ("variable",), ("function",), 62)

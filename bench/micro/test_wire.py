@@ -10,6 +10,7 @@ from rekindle.wire import direct_frames
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.frames import pack_frame
+from rekindle.wire.granted import Began
 from rekindle.wire.node_token import node_token
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
@@ -65,7 +66,8 @@ def test_a_call_goes_there_and_back(benchmark: Any) -> None:
 
 
 def test_a_call_is_recorded(benchmark: Any) -> None:
-    began, at_ns = _granted().began, now_ns()
+    at_ns = now_ns()
+    began = Began("restore", at_ns, [(phase.value, at_ns) for phase in _MARKS])
 
     def record() -> None:
         records.add_direct(
