@@ -24,6 +24,10 @@ _CLOSED = "its app was closed"
 async def close_pool(leases: Leases, pool: Pool, *, interrupt: bool) -> None:
     """Fail what waits, end what runs, let exit hooks run in idle runners; wait for all of it."""
     pool.shut()
+    # A program may end right after its first call, before anyone has looked: its snapshot is due.
+    leases.count_calls(pool)
+    pool.take_in_events()
+    pool.freeze_when_due(asking=0)
     await asyncio.gather(
         leases.close_pool(pool, interrupt=interrupt), _end_inputs(pool, interrupt=interrupt)
     )

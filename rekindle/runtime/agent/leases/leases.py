@@ -383,6 +383,12 @@ class Leases:
             lease.pool.answered_first_call(lease.runner)
         return called
 
+    def count_calls(self, pool: Pool) -> None:
+        """Take in what its lent runners have answered by now."""
+        for lease in self._leases.values():
+            if lease.pool is pool:
+                self._count(lease)
+
     def stats(self) -> list[pb.DirectCalls]:
         """For the heartbeat, see counting.py."""
         for lease in self._leases.values():
