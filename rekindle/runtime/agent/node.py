@@ -261,6 +261,7 @@ class Node:
 
     async def _prepare(self, order: pb.PrepareOnAgent) -> None:
         reason, late = "", False
+        pool: Pool | None = None
         try:
             pool = await self.opening.pool(order.function_id, order.params)
             strategy, limit_s = Strategy(order.strategy), order.timeout_s or 300.0
@@ -275,6 +276,9 @@ class Node:
             # The caller must not wait for ever, and the log must show it.
             log.exception("internal error", extra=kv(function=order.function_id))
             reason = f"{type(error).__name__}: {error}"
+        finally:
+            if pool is not None:
+                self.trials.tried(pool)
         self.uplink.send(
             pb.AgentMessage(
                 prepared=pb.PrepareDone(

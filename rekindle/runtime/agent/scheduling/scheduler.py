@@ -171,18 +171,12 @@ class Scheduler:
         self._occupied = None
         return self._places_taken(0) > self._settings.max_runners
 
-    def has_place(self, pool: Pool, beyond: int) -> bool:
-        """Whether a runner fits that no input waits for and no plan asks for (trials.py).
-
-        ``beyond``: so many more than the limit.
-        """
+    def has_place(self, pool: Pool) -> bool:
+        """Whether a runner fits that no input waits for and no plan asks for (trials.py)."""
         self._occupied = None
-        taken = self._places_taken(0)
-        if taken < self._settings.max_runners:
+        if self._places_taken(0) < self._settings.max_runners:
             return True
-        if make_room(self._with_runners(), pool, ahead=True) == 0:
-            return True
-        return taken < self._settings.max_runners + beyond
+        return make_room(self._with_runners(), pool, ahead=True) == 0
 
     def _gpus_freed(self) -> None:
         """Those that wait for devices have their turns, the first in the line first."""

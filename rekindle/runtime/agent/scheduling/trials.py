@@ -2,8 +2,8 @@
 
 They keep to the node's limit, one after the other. A runner that is idle makes room as for any
 start ahead (scheduler.py): not one that a plan keeps, nor one that was used a moment ago. Where no
-place is free for a while, one runner more than the limit is started, and one alone: a version is to
-be tried also on a node whose inputs are long.
+place is free for a while, one more is started, and one alone: a version is to be tried also on a
+node whose inputs are long.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _LOOK_S, _PATIENCE_S = 0.05, 5.0
 class Trials:
     """Gives places."""
 
-    #: Whether there is one for a runner of this pool; with what may be started beyond the limit.
-    _has_place: Callable[[Pool, int], bool]
+    #: Whether there is one for a runner of this pool.
+    _has_place: Callable[[Pool], bool]
+    #: That of the runner which was started where there was none, until it has been tried.
+    _beyond: Pool | None = None
 
     @asynccontextmanager
     async def place(self, pool: Pool) -> AsyncIterator[bool]:
@@ -41,9 +43,13 @@ class Trials:
             if pool.runners.last_used() is not None:
                 yield False
                 return
-            beyond = int(loop.time() - since >= _PATIENCE_S)
-            if pool.runners.size() < pool.runners.limit and self._has_place(pool, beyond):
-                break
+            if pool.runners.size() < pool.runners.limit:
+                if self._has_place(pool):
+                    break
+                # However many there are: calls inside of calls may keep a node over its limit.
+                if loop.time() - since >= _PATIENCE_S and self._beyond is None:
+                    self._beyond = pool
+                    break
             await asyncio.sleep(_LOOK_S)
         pool.runners.starting += 1
         try:
@@ -51,3 +57,8 @@ class Trials:
         finally:
             pool.runners.starting -= 1
             pool.changed()
+
+    def tried(self, pool: Pool) -> None:
+        """What was started in a place has been tried, and ended if it is not kept."""
+        if self._beyond is pool:
+            self._beyond = None

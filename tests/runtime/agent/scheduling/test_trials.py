@@ -101,6 +101,27 @@ def test_where_no_place_is_free_one_more_than_the_limit_is_tried_at_a_time(
     run(home, scenario, max_runners=1)
 
 
+def test_one_is_tried_also_on_a_node_that_stays_over_its_limit(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As calls inside of calls may keep it."""
+    monkeypatch.setattr(trials, "_PATIENCE_S", 0.1)
+
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            waits = h.add(wait)
+            works = [h.submit(waits, "", gate.path, strategy="cold") for _ in range(3)]
+            await h.uplink.until(lambda: left(h) == 3)
+            models = [h.add(Model) for _ in range(2)]
+            for done in await asyncio.gather(*(trial(h, one) for one in models)):
+                assert done.ok, done.reason
+            assert left(h) == 3
+            gate.open()
+            assert [one.value for one in await h.results(works)] == ["done"] * 3
+
+    run(home, scenario, max_runners=1)
+
+
 def test_one_that_does_not_start_is_told_and_holds_no_place(home: Path) -> None:
     class Broken:
         def enter(self) -> None:
