@@ -73,11 +73,8 @@ def isolate(hostname: str) -> None:
 
     /proc shows that PID namespace alone, /dev/shm is empty. Mounts must be private already.
     """
-    if _unshare(CLONE_OWN) < 0:
-        check(-1, "unshare")
+    leave(hostname)
     mounts.mount_proc()
-    mounts.mount_shm()
-    socket.sethostname(hostname)
 
 
 def isolate_in_root(root_fd: int, hostname: str) -> None:
@@ -88,10 +85,8 @@ def isolate_in_root(root_fd: int, hostname: str) -> None:
         directory = os.getcwd()
     except FileNotFoundError:
         directory = "/"
-    if _unshare(_OF_A_ROOT) < 0 or _setns(root_fd, CLONE_NEWNS) < 0:
-        check(-1, "entering a root")
+    leave(hostname, root_fd)
     mounts.mount_proc()
-    socket.sethostname(hostname)
     if directory != "/":
         try:
             os.chdir(directory)
@@ -160,8 +155,7 @@ class Home:
     def come_back(self) -> None:
         """Raises OSError."""
         for fd, kind in self._namespaces:
-            if _setns(fd, kind) < 0:
-                check(-1, "setns")
+            setns(fd, kind)
         os.fchdir(self._root)
         os.chroot(".")
         os.fchdir(self._directory)

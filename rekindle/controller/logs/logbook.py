@@ -168,11 +168,10 @@ class Logbook:
             count = min(_BATCH, len(self._unstored))
             end = self._passed + count
             batch = [self._unstored[i] for i in range(count)]
-            kept = [await self._kept(app_id, lines) for app_id, _, lines, _ in batch]
             await self._registry.append_logs(
                 [
-                    (app_id, seq, lines, data, keep)
-                    for (app_id, seq, lines, data), keep in zip(batch, kept, strict=True)
+                    (app_id, seq, lines, data, await self._kept(app_id, lines))
+                    for app_id, seq, lines, data in batch
                 ]
             )
             while self._passed < end:  # some were perhaps dropped meanwhile
@@ -221,7 +220,7 @@ class Logbook:
                     return list(found), last
                 if line.stream == "mark":
                     continue
-                for part in reversed(wanted.of_them(line) if wanted is not None else [line]):
+                for part in reversed(_of_them(line, wanted)):
                     found.appendleft(chunks.behind(part, part.seq - missing))
                     missing -= chunks.count(found[0])
                     if missing == 0:
@@ -257,7 +256,7 @@ class Logbook:
                         reader.position = line.seq
                         if first is not None and line.seq < first:
                             reader.left_out = max(0, reader.left_out - chunks.count(line))
-                        for part in wanted.of_them(line) if wanted is not None else (line,):
+                        for part in _of_them(line, wanted):
                             yield part
                     if len(stored) == _READ:
                         continue
@@ -268,7 +267,7 @@ class Logbook:
                     for one in _behind(book.recent, reader.position):
                         line = chunks.behind(one, reader.position)
                         reader.position = line.seq
-                        for part in wanted.of_them(line) if wanted is not None else (line,):
+                        for part in _of_them(line, wanted):
                             yield part
                     if book.recent and book.recent[-1].seq > reader.position:
                         continue  # came while these were sent
@@ -278,6 +277,11 @@ class Logbook:
         finally:
             if book is not None:
                 book.followers.discard(reader)
+
+
+def _of_them(line: pb.LogLine, wanted: LogFilter | None) -> list[pb.LogLine]:
+    """What is wanted of the lines of a message."""
+    return [line] if wanted is None else wanted.of_them(line)
 
 
 def _left_out(app_id: str, seq: int, count: int) -> pb.LogLine:

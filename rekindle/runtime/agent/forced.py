@@ -87,10 +87,9 @@ async def _ensure_snapshot(pool: Pool) -> None:
         await asyncio.wait(revision.background)
     if revision.tracker.snapshot is None:
         revision.tracker.not_before = 0.0
-        task = asyncio.create_task(freeze(starter.context, revision, starter.say))
-        revision.background.add(task)  # what is begun is made, also when the app closes
-        task.add_done_callback(revision.background.discard)
-        await asyncio.wait([task])
+        # What is begun is made, also when the app closes.
+        work = freeze(starter.context, revision, starter.say)
+        await asyncio.wait([revision.in_background(work)])
     if revision.tracker.snapshot is None:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
     if revision.gpu_tracker is not None:

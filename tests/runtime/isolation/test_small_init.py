@@ -69,29 +69,28 @@ def test_a_worker_sees_its_own_namespaces_and_descriptors_and_answers(tmp_path: 
     with_spawner(tmp_path, scenario)
 
 
-def test_what_a_worker_leaves_is_adopted_and_its_end_reported(tmp_path: Path) -> None:
+def ends_after(tmp_path: Path, order: str) -> list[tuple[int, int]]:
+    """Processes that a worker leaves which does as ordered, and how they ended."""
+    ended: list[tuple[int, int]] = []
+
     async def scenario(spawner: Spawner) -> None:
         sandbox = await worker_in(spawner, WORKER)
-        ended: list[tuple[int, int]] = []
         sandbox.on_adopted_exit(lambda pid, status: ended.append((pid, status)))
-        leave = "if os.fork() == 0:\n channel.recv(1)  # until the agent lets go\n os._exit(7)"
-        await answer_of(sandbox, leave)
+        await answer_of(sandbox, order)
         assert await sandbox.gone == 0
-        assert ended == [(3, 7)]
 
     with_spawner(tmp_path, scenario)
+    return ended
+
+
+def test_what_a_worker_leaves_is_adopted_and_its_end_reported(tmp_path: Path) -> None:
+    leave = "if os.fork() == 0:\n channel.recv(1)  # until the agent lets go\n os._exit(7)"
+    assert ends_after(tmp_path, leave) == [(3, 7)]
 
 
 def test_an_adopted_one_that_was_killed_is_reported_by_its_signal(tmp_path: Path) -> None:
-    async def scenario(spawner: Spawner) -> None:
-        sandbox = await worker_in(spawner, WORKER)
-        ended: list[tuple[int, int]] = []
-        sandbox.on_adopted_exit(lambda pid, status: ended.append((pid, status)))
-        await answer_of(sandbox, "import os\nif os.fork() == 0:\n os.kill(os.getpid(), 9)")
-        assert await sandbox.gone == 0
-        assert ended == [(3, -signal.SIGKILL)]
-
-    with_spawner(tmp_path, scenario)
+    order = "if os.fork() == 0:\n os.kill(os.getpid(), 9)"
+    assert ends_after(tmp_path, order) == [(3, -signal.SIGKILL)]
 
 
 def test_what_lies_over_run_is_seen_by_the_worker_alone(tmp_path: Path) -> None:

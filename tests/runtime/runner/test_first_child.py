@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from tests.pinning import needs_pinning
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PID namespaces are made as root here")
+pytestmark = pytest.mark.needs_root("makes PID namespaces of this one")
 
 #: A template that parks. Prints what it learned and how it was afterwards.
 _PROGRAM = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,9 +57,7 @@ class TemplateKeeper:
             if of_gpu
             else freeze(context, revision, say)
         )
-        task = asyncio.create_task(work)
-        revision.background.add(task)
-        task.add_done_callback(revision.background.discard)
+        task = revision.in_background(work)
         task.add_done_callback(lambda _task: self.publish(SnapshotEnded()))
 
     def keep_template_when_due(self, level: Level) -> None:

@@ -80,14 +80,18 @@ class UnixListener:
                 self._pause(error)
                 return
             sock.setblocking(False)
-            try:
-                hello = _hello_at_once(sock)
-                if hello is None:
-                    self._wait_for(sock)
-                else:
-                    self._take_in(sock, hello)
-            except (FrameError, ValueError, OSError) as error:
-                _refuse(sock, error)
+            self._look_at(sock, self._wait_for)
+
+    def _look_at(self, sock: socket.socket, otherwise: Callable[[socket.socket], object]) -> None:
+        """Take it in where it has said all of it; else do something else with it."""
+        try:
+            hello = _hello_at_once(sock)
+            if hello is None:
+                otherwise(sock)
+            else:
+                self._take_in(sock, hello)
+        except (FrameError, ValueError, OSError) as error:
+            _refuse(sock, error)
 
     def _pause(self, error: OSError) -> None:
         """No more descriptors, say: those that wait can wait a little longer."""
@@ -105,9 +109,9 @@ class UnixListener:
     def _wait_for(self, sock: socket.socket) -> None:
         """One that has not said all of it yet."""
         fd = sock.fileno()
+        readers.here().add(fd, lambda: self._listen_to(fd))
         late = deadlines.here().add(HELLO_TIMEOUT_S, lambda: self._says_nothing(fd))
         self._silent[fd] = sock, late
-        readers.here().add(fd, lambda: self._listen_to(fd))
 
     def _says_something(self, fd: int) -> socket.socket:
         readers.here().remove(fd)
@@ -119,16 +123,11 @@ class UnixListener:
         _refuse(self._says_something(fd), TimeoutError())
 
     def _listen_to(self, fd: int) -> None:
-        sock = self._says_something(fd)
-        try:
-            hello = _hello_at_once(sock)
-        except (FrameError, ValueError, OSError) as error:
-            _refuse(sock, error)
-            return
-        if hello is None:
-            self._tasks.spawn(self._greet(sock))  # it says it in pieces
-        else:
-            self._take_in(sock, hello)
+        self._look_at(self._says_something(fd), self._hear_out)
+
+    def _hear_out(self, sock: socket.socket) -> None:
+        """It says it in pieces."""
+        self._tasks.spawn(self._greet(sock))
 
     async def _greet(self, sock: socket.socket) -> None:
         """One that has said a part of it."""

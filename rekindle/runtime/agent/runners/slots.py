@@ -16,17 +16,11 @@ class Slots(Generic[OwnerT]):
     """See the module."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
         self._free = list(range(most - 1, -1, -1))
         self._owners: dict[int, OwnerT] = {}
 
     def __len__(self) -> int:
         return len(self._owners)
-
-    @property
-    def free(self) -> int:
-        """How many more there are."""
-        return len(self._free)
 
     def take(self, owner: OwnerT) -> int:
         """A free slot is the owner's from now on."""

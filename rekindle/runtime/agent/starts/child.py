@@ -9,8 +9,7 @@ import asyncio
 import os
 import signal
 import socket
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rekindle.exception import StartError
 from rekindle.linux.processes import pid_of
@@ -37,8 +36,6 @@ class ForkedChild:
     answer: asyncio.Future[Header] | None = None
     #: What it will get with its start, where that is made already.
     outfit: Outfit | None = None
-    #: Monotonic seconds.
-    made_at: float = field(default_factory=time.monotonic)
     _pidfd: int = -1
     _doomed: bool = False
 

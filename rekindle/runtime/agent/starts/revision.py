@@ -12,8 +12,10 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rekindle.forkserver import thread_pools
 from rekindle.runtime.agent.starts import environment, in_image
@@ -93,6 +95,13 @@ class Revision:
     def label(self) -> str:
         """How messages name it."""
         return f"{self.spec.app_name}.{self.spec.name}"
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something for it that goes on when its pools close (``background``)."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+        return task
 
     @property
     def snapshots_enabled(self) -> bool:

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import secrets
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rekindle.exception import StartError
@@ -58,8 +58,9 @@ class LiveTemplate:
     last_used: float = 0.0
     #: Set once it was asked to go, or is to go when the forks under way are done.
     retired: bool = False
-    #: Children by name that are being forked, and those that live, by process id in the namespace.
-    _forking: dict[str, ForkedChild] = field(default_factory=dict)
+    #: Children by name that are being forked, and until when they may be; and those that live, by
+    #: process id in the namespace.
+    _forking: dict[str, tuple[ForkedChild, Deadline]] = field(default_factory=dict)
     _children: dict[int, ForkedChild] = field(default_factory=dict)
     #: What is to be forked by the next order, and whether that is given in this turn of the loop:
     #: for starts, and for spares.
@@ -73,8 +74,6 @@ class LiveTemplate:
     root: Root | None = None
     _sources: Sequence[Sequence[str]] = ()
     _parking: bool = False
-    #: Where something is being forked.
-    _late: Deadline | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -133,7 +132,8 @@ class LiveTemplate:
         if self.gone.is_set():
             raise StartError(f"template {self.id} is gone")
         child = ForkedChild.make(new_id("ru"))
-        self._forking[child.name] = child
+        late = deadlines.here().add(FORK_TIMEOUT_S, partial(self._too_late, child.name))
+        self._forking[child.name] = child, late
         if not self._ordering[spare]:
             self._ordering[spare] = True
             asyncio.get_running_loop().call_soon(self._order_the_others, spare)
@@ -174,8 +174,6 @@ class LiveTemplate:
         else:
             for at in range(0, len(children), MAX_FDS):
                 self._order_some(children[at : at + MAX_FDS], spare, [])
-        if self._forking and self._late is None:
-            self._late = deadlines.here().add(FORK_TIMEOUT_S, self._look_for_late)
 
     def _order_some(self, children: list[ForkedChild], spare: bool, roots: list[int]) -> None:
         """``roots``: descriptors of theirs, in the same order, where they have some."""
@@ -191,26 +189,25 @@ class LiveTemplate:
         for child in some:
             child.handed_over()
 
-    def _look_for_late(self) -> None:
-        """One that is being forked may have been for too long."""
-        self._late = None
-        now = time.monotonic()
-        for child in list(self._forking.values()):
-            if child.made_at + FORK_TIMEOUT_S <= now:
-                self._fork_failed(child.name, self._too_slow("fork"))
-        if self._forking and self._late is None:
-            left_s = min(child.made_at for child in self._forking.values()) + FORK_TIMEOUT_S - now
-            self._late = deadlines.here().add(left_s, self._look_for_late)
+    def _too_late(self, name: str) -> None:
+        self._fork_failed(name, self._too_slow("fork"))
+
+    def _take_forking(self, name: str) -> ForkedChild | None:
+        """A child that is not being forked any more; None where it was given up before."""
+        child, late = self._forking.pop(name, (None, None))
+        if late is not None:
+            late.cancel()
+        return child
 
     def _fork_failed(self, name: str, reason: str) -> None:
-        child = self._forking.pop(name, None)
+        child = self._take_forking(name)
         if child is not None:
             child.failed(StartError(reason))
         self._retire_when_due()
 
     def _forked(self, children: list[tuple[int, str]]) -> None:
         for pid, name in children:
-            child = self._forking.pop(name, None)
+            child = self._take_forking(name)
             pidfd = self.channel.fds.popleft()
             if child is None:
                 ForkedChild.kill_unknown(pidfd)  # given up: it took too long
@@ -252,9 +249,6 @@ class LiveTemplate:
         self._retire_when_due()
 
     def _retire_when_due(self) -> None:
-        if not self._forking and self._late is not None:
-            self._late.cancel()
-            self._late = None
         if self.retired and not self._forking and not self.gone.is_set():
             try:
                 self.channel.send({"op": "exit"})
