@@ -50,6 +50,7 @@ _INTERNAL = {
     *("Function.undecorated", "Cls.undecorated"),
     *("FunctionCall.of", "Image.spec", "Image.secrets", "Image.is_host", "Cron.message"),
     *("Period.message", "CloudBucketMount.options", "CloudBucketMount.url", "Secret.is_named"),
+    "FilePatternMatcher.may_take_back",
     *("Volume.objects", "Secret.objects", "Dict.objects", "Queue.objects"),
 }
 #: Classes whose objects only decorators and methods make: their constructors are not called.

@@ -6,7 +6,8 @@ Knows nothing of what is kept there. fsspec is an optional package, loaded when 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -46,15 +47,12 @@ def is_folder(url: str) -> bool:
 
 
 def check_installed(url: str, what: str) -> None:
-    """Raises SetupError, with what to install, where a package is missing; connects nowhere."""
-    try:
+    """Raises SetupError, with what to install, where a package is missing, and InvalidError where
+    fsspec knows none; connects nowhere."""
+    with _usable(url, what):
         from fsspec import get_filesystem_class
-    except ImportError:
-        raise SetupError(f"{what} {url} needs fsspec: pip install 'rekindle[blobs]'") from None
-    try:
+
         get_filesystem_class(url.partition("://")[0])
-    except ImportError as error:  # fsspec has it, but not what it needs
-        raise SetupError(f"{what} {url} cannot be opened: {error}") from error
 
 
 def _is_known(scheme: str) -> bool:
@@ -75,14 +73,23 @@ def open_url(
     """
     if (scheme := _WITHOUT_SLASHES.match(url)) is not None:  # it would be taken for a folder here
         raise InvalidError(f"{what} {url} cannot be used: write {scheme[1]}://")
-    try:
+    with _usable(url, what):
         from fsspec.core import url_to_fs
+
+        filesystem, path = url_to_fs(url, **options)
+    return filesystem, str(path).rstrip("/")
+
+
+@contextmanager
+def _usable(url: str, what: str) -> Iterator[None]:
+    """What fsspec says of a URL within, as errors of ours."""
+    try:
+        import fsspec.core  # noqa: F401
     except ImportError:
         raise SetupError(f"{what} {url} needs fsspec: pip install 'rekindle[blobs]'") from None
     try:
-        filesystem, path = url_to_fs(url, **options)
+        yield
     except ImportError as error:  # fsspec has it, but not what it needs
         raise SetupError(f"{what} {url} cannot be opened: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:  # the last two where a part is missing
         raise InvalidError(f"{what} {url} cannot be used: {error}") from error
-    return filesystem, str(path).rstrip("/")

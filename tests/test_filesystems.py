@@ -27,6 +27,11 @@ def test_a_package_that_is_missing_is_named_before_anything_is_opened(
         filesystems.check_installed("sftp://x/y", "the store")
 
 
+def test_what_fsspec_writes_otherwise_is_refused_before_anything_is_opened() -> None:
+    with pytest.raises(InvalidError, match=r"the store S3://x cannot be used: .*not known: S3"):
+        filesystems.check_installed("S3://x", "the store")
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

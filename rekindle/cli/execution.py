@@ -21,7 +21,6 @@ from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.local import lingering
-from rekindle.wire.exceptions import remote_traceback
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +116,8 @@ def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id
         elif not (result is None or options.quiet or isinstance(target.what, LocalEntrypoint)):
             notes.write(sys.stdout, result if isinstance(result, str) else repr(result), True)
     except BrokenPipeError as error:  # its own writing
+        from rekindle.wire.exceptions import remote_traceback
+
         if remote_traceback(error) is None and lost_output.reader_went():
             lost_output.forget_unwritten()  # the program has not come to its end
         else:

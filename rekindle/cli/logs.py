@@ -80,6 +80,8 @@ def logs(
     """
     if follow and until:
         raise click.UsageError("--follow goes on with what comes, --until ends before: give one")
+    if runner_id and not runner_id.startswith("ru-"):
+        raise InvalidError(f"--runner {runner_id!r}: runners are called ru-...")
     request = pb.LogsRequest(
         app=app_named(app),
         follow=follow,
@@ -94,9 +96,6 @@ def logs(
     )
     printer = _Printer(timestamps, as_json)
     client = operator.connect()
-
-    if runner_id and not runner_id.startswith("ru-"):
-        raise InvalidError(f"--runner {runner_id!r}: runners are called ru-...")
 
     async def show() -> None:
         async for line in client.logs(request):

@@ -46,7 +46,7 @@ def check(raw: Any) -> None:
             f"called; give a function without yield, which may go through this one"
         )
     if not inspect.isfunction(raw):
-        kind = "a class" if isinstance(raw, type) else f"{a_or_an(type(raw))}"
+        kind = "a class" if isinstance(raw, type) else a_or_an(type(raw))
         raise InvalidError(
             f"Image.run_function({raw!r}): it is {kind}; give a function that is written with def, "
             f"which calls it, and what it is called with as args= and kwargs="

@@ -54,21 +54,29 @@ def test_a_version_replaces_one_whose_child_ends_just_then(
         served.close()
 
 
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """To set what a child does; it finds an app without a file, and deploys it nowhere."""
+    app = SimpleNamespace(name="app", deployed=object())
+    made = Deployed("app-dev", "ap-1", 1, unchanged=False)
+    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
+    monkeypatch.setattr(serving.deploying, "deploy", lambda _app, _name, serves: made)
+    monkeypatch.setattr(serving, "_files", lambda _reference: ())
+    return monkeypatch
+
+
 def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
-    monkeypatch: pytest.MonkeyPatch,
+    child: pytest.MonkeyPatch,
 ) -> None:
     made = Deployed("app-dev", "ap-1", 1, unchanged=True)
-    app = SimpleNamespace(name="app", deployed=object())
     shown, shows = os.pipe()
 
     def stay(_app: object, hears: int) -> None:
         os.write(shows, b"shows\n")
         os.read(hears, 1)
 
-    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
-    monkeypatch.setattr(serving.deploying, "deploy", lambda _app, _name, serves: made)
-    monkeypatch.setattr(serving, "_files", lambda _reference: ())
-    monkeypatch.setattr(serving, "_stay", stay)
+    child.setattr(serving.deploying, "deploy", lambda _app, _name, serves: made)
+    child.setattr(serving, "_stay", stay)
     served = Serving("app.py", False, None)
     try:
         assert served.load().unchanged
@@ -85,10 +93,8 @@ def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
 
 
 def test_a_version_that_is_deployed_when_its_first_load_is_interrupted_is_stopped(
-    monkeypatch: pytest.MonkeyPatch,
+    child: pytest.MonkeyPatch,
 ) -> None:
-    made = Deployed("app-dev", "ap-1", 1, unchanged=False)
-    app = SimpleNamespace(name="app", deployed=object())
     stopped, stops = os.pipe()
 
     def interrupted(_reference: str) -> tuple[str, ...]:
@@ -102,10 +108,8 @@ def test_a_version_that_is_deployed_when_its_first_load_is_interrupted_is_stoppe
         if not os.read(hears, 1):
             os.write(stops, b"stopped")
 
-    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
-    monkeypatch.setattr(serving.deploying, "deploy", lambda _app, _name, serves: made)
-    monkeypatch.setattr(serving, "_files", interrupted)
-    monkeypatch.setattr(serving, "_stay", stop)
+    child.setattr(serving, "_files", interrupted)
+    child.setattr(serving, "_stay", stop)
     served = Serving("app.py", False, None)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -117,9 +121,8 @@ def test_a_version_that_is_deployed_when_its_first_load_is_interrupted_is_stoppe
 
 
 def test_what_was_being_deployed_when_the_command_was_killed_is_stopped(
-    monkeypatch: pytest.MonkeyPatch,
+    child: pytest.MonkeyPatch,
 ) -> None:
-    app = SimpleNamespace(name="app", deployed=object())
     hears, says = os.pipe()
 
     def deploy(_app: object, _name: str, serves: bool) -> Deployed:
@@ -131,11 +134,9 @@ def test_what_was_being_deployed_when_the_command_was_killed_is_stopped(
     def stay(_app: object, life: int) -> None:
         os.write(says, b"the parent says " + repr(os.read(life, 1)).encode())
 
-    monkeypatch.setattr(serving.app_refs, "resolve", lambda _reference, is_module: app)
-    monkeypatch.setattr(serving.deploying, "deploy", deploy)
-    monkeypatch.setattr(serving, "_files", lambda _reference: ())
-    monkeypatch.setattr(serving, "_take", lambda _name, _held: [])
-    monkeypatch.setattr(serving, "_stay", stay)
+    child.setattr(serving.deploying, "deploy", deploy)
+    child.setattr(serving, "_take", lambda _name, _held: [])
+    child.setattr(serving, "_stay", stay)
     command = os.fork()
     if command == 0:
         Serving("app.py", False, None).load()
