@@ -325,7 +325,6 @@ class Node:
             self.scheduler.reconcile_all()
             self.idle_levels.reconcile(self.inventory.pools.values())
             self.context.activity.changed.set()  # plans, levels and memory change, too
-            upkeep.freeze_what_is_left(self.inventory, self.context)
             upkeep.let_templates_go(self.inventory, self.context.settings)
 
     async def keep_spares_forever(self) -> None:

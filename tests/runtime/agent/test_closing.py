@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from rekindle.runtime.agent.leases import leases
-from rekindle.runtime.agent.scheduling import upkeep
+from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.leases.clients import Client, Worker
+
+
+class Forkable:
+    """Its template can be forked."""
+
+    def load(self) -> None:
+        self.value = 41
+
+    def more(self) -> int:
+        return self.value + 1
+
+
+class Threaded(Forkable):
+    """Its template cannot: it is booted once more to be frozen."""
+
+    def load(self) -> None:
+        self.value = 41
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def more(self) -> int:
+        return self.value + 1
 
 
 @pytest.mark.criu
@@ -18,7 +41,6 @@ def test_a_snapshot_is_begun_where_the_app_closes_before_its_first_answer_was_se
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "LOOK_S", 3600)
-    monkeypatch.setattr(upkeep, "_LEFT_LOOKS", 3600)  # an instance that ends looks no more
 
     async def scenario(h: Harness) -> None:
         function_id = h.add(Worker, enable_memory_snapshot=True)
@@ -30,5 +52,40 @@ def test_a_snapshot_is_begun_where_the_app_closes_before_its_first_answer_was_se
         h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
         await h.uplink.until(lambda: revision.tracker.snapshot)
         held.close()
+
+    run(home, scenario)
+
+
+def never(self: TemplateKeeper, *, waiting: bool) -> None:
+    """As where the app closes before the agent has seen the first call's end."""
+
+
+@pytest.mark.parametrize("code", [Forkable, Threaded])
+def test_what_was_called_has_its_snapshot_though_its_app_closed_before_that_was_begun(
+    home: Path, monkeypatch: pytest.MonkeyPatch, code: type
+) -> None:
+    async def scenario(h: Harness) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(TemplateKeeper, "freeze_when_due", never)
+            function = h.add(code, enable_memory_snapshot=True, digest="same")
+            assert (await h.call(function, "more")).value == 42
+            revision = h.revision(function)
+            assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
+
+    run(home, scenario)
+
+
+def test_what_only_was_tried_leaves_no_snapshot(home: Path) -> None:
+    """A version that was not switched to, say."""
+
+    async def scenario(h: Harness) -> None:
+        function = h.add(Forkable, enable_memory_snapshot=True)
+        assert (await h.prepare(function, "warm", ends=True)).ok
+        revision = h.revision(function)
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: not h.node.inventory.pools)
+        assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
 
     run(home, scenario)

@@ -257,7 +257,7 @@ class Pool:
                 client.failed(error)
         else:
             if strategy is None:
-                self._used = self.revision.started = True
+                self._used = True
                 self.backoff.started()
                 self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
                 self._ramp.started(began_ns, runner.marks)

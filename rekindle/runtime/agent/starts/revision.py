@@ -56,10 +56,6 @@ class Revision:
     booting: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Set when an input of it was answered: background work may begin.
     served: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Whether a runner of it was started for somebody: what no one has started is not frozen.
-    started: bool = False
-    #: Looks in a row (scheduling/upkeep.py) at which no open app had it.
-    unused_looks: int = 0
     #: What the first calls touch of the snapshot, once it is known.
     working_set: WorkingSet | None = None
     #: Runners whose working set was recorded.
