@@ -54,6 +54,8 @@ _PROGRAM = """
     def main():
         found = {"first": Model().look.remote()}
         strategies = os.environ.get("ASKED", "").split()
+        if "fork" in strategies:
+            Model().look.prepare("fork")  # a template is restored in the background
         for strategy in strategies:
             with ask_strategy(strategy):
                 found[strategy] = Model().look.remote()
