@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -24,10 +25,19 @@ def stored(shared: Instance) -> redis.Redis:
 
 
 @pytest.fixture
-def scripts_run(stored: redis.Redis) -> Callable[[], int]:
-    """How many operations have reached Redis so far."""
+def scripts_run(stored: redis.Redis) -> Iterator[Callable[[str], int]]:
+    """How many operations on an object have reached Redis so far; what else the instance does there
+    does not count."""
+    seen: list[str] = []
 
-    def count() -> int:
-        return int(stored.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
+    with stored.monitor() as monitor:
 
-    return count
+        def count(object_id: str) -> int:
+            end = secrets.token_hex()
+            stored.echo(end)
+            while end not in (command := monitor.next_command()["command"]):
+                if command.lower().startswith("evalsha"):
+                    seen.append(command)
+            return sum(object_id in one for one in seen)
+
+        yield count

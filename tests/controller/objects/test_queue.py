@@ -67,40 +67,40 @@ def test_partitions_know_nothing_of_one_another(q: Queue) -> None:
 
 
 def test_who_waits_is_woken_and_nothing_is_polled(
-    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[], int]
+    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[str], int]
 ) -> None:
-    before = scripts_run()
+    before = scripts_run(q.object_id)
     got = pool.submit(q.get)
-    wait_until(lambda: scripts_run() == before + IN_LINE, "the get has found nothing")
+    wait_until(lambda: scripts_run(q.object_id) == before + IN_LINE, "the get has found nothing")
     q.put("woken")
     assert got.result(LONG_S) == "woken"
-    assert scripts_run() == before + IN_LINE + 2  # the put, and the get once more
+    assert scripts_run(q.object_id) == before + IN_LINE + 2  # the put, and the get once more
 
 
 def test_those_who_wait_are_served_in_their_order(
-    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[], int]
+    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[str], int]
 ) -> None:
     waits = []
     for _ in range(3):
-        before = scripts_run()
+        before = scripts_run(q.object_id)
         waits.append(pool.submit(q.get, timeout=LONG_S))
-        wait_until(lambda at=before: scripts_run() == at + IN_LINE, "it waits")
+        wait_until(lambda at=before: scripts_run(q.object_id) == at + IN_LINE, "it waits")
     for number in range(3):
         q.put(number)
     assert [wait.result(LONG_S) for wait in waits] == [0, 1, 2]
 
 
 def test_a_full_partition_makes_puts_wait_or_fail(
-    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[], int]
+    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[str], int]
 ) -> None:
     q.put_many(range(5000))
     for put in (lambda: q.put(1, block=False), lambda: q.put_many([1, 2], timeout=0.01)):
         with pytest.raises(queue.Full):
             put()
     q.put("elsewhere", block=False, partition="other")
-    before = scripts_run()
+    before = scripts_run(q.object_id)
     waiting = pool.submit(q.put, "last")
-    wait_until(lambda: scripts_run() == before + IN_LINE, "the put has found no room")
+    wait_until(lambda: scripts_run(q.object_id) == before + IN_LINE, "the put has found no room")
     assert q.get() == 0
     waiting.result(LONG_S)
     assert q.get_many(5000) == [*range(1, 5000), "last"]
@@ -140,21 +140,21 @@ def test_a_partition_goes_when_its_time_is_over(q: Queue, stored: redis.Redis) -
 
 
 def test_to_look_at_values_takes_none_and_goes_on_with_what_comes(
-    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[], int]
+    q: Queue, pool: ThreadPoolExecutor, scripts_run: Callable[[str], int]
 ) -> None:
     q.put_many(range(250))
     seen = q.iterate(item_poll_timeout=LONG_S)
     assert [next(seen) for _ in range(250)] == list(range(250))
     q.get_many(200)
-    before = scripts_run()
+    before = scripts_run(q.object_id)
     coming = pool.submit(next, seen)
-    wait_until(lambda: scripts_run() == before + IN_LINE, "it waits for more")
+    wait_until(lambda: scripts_run(q.object_id) == before + IN_LINE, "it waits for more")
     q.put("more")
     assert coming.result(LONG_S) == "more" and q.len() == 51
 
 
 def test_every_method_has_its_asyncio_form_and_a_cancelled_get_takes_nothing(
-    q: Queue, scripts_run: Callable[[], int]
+    q: Queue, scripts_run: Callable[[str], int]
 ) -> None:
     async def use() -> None:
         await q.put.aio(1)
@@ -163,9 +163,9 @@ def test_every_method_has_its_asyncio_form_and_a_cancelled_get_takes_nothing(
         assert await q.get.aio() == 1 and await q.get_many.aio(9) == [2, 3]
         with pytest.raises(queue.Empty):
             await q.get.aio(timeout=0.01)
-        before = scripts_run()
+        before = scripts_run(q.object_id)
         waiting = asyncio.create_task(q.get.aio())
-        while scripts_run() < before + IN_LINE:
+        while scripts_run(q.object_id) < before + IN_LINE:
             await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -191,13 +191,13 @@ def test_every_method_has_its_asyncio_form_and_a_cancelled_get_takes_nothing(
 
 
 def test_who_waits_at_a_queue_that_is_deleted_is_told(
-    pool: ThreadPoolExecutor, scripts_run: Callable[[], int]
+    pool: ThreadPoolExecutor, scripts_run: Callable[[str], int]
 ) -> None:
     made = Queue.from_name("to.be-deleted", create_if_missing=True)
     made.hydrate()
-    before = scripts_run()
+    before = scripts_run(made.object_id)
     waiting = pool.submit(made.get)
-    wait_until(lambda: scripts_run() == before + IN_LINE, "it waits")
+    wait_until(lambda: scripts_run(made.object_id) == before + IN_LINE, "it waits")
     Queue.objects.delete("to.be-deleted")
     with pytest.raises(NotFoundError):
         waiting.result(LONG_S)
