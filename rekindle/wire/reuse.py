@@ -63,7 +63,7 @@ class MemoryFiles:
             else:
                 file = MemoryFile(next(self._numbers))
         if fit:
-            file.map()
+            file.reuse()
         return file
 
     def unused(self, file: MemoryFile) -> None:

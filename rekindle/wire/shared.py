@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rekindle.wire.memory import MemoryFile, copy_bytes, map_private
+from rekindle.wire.copying import read_bytes
+from rekindle.wire.memory import MemoryFile, map_private
 from rekindle.wire.pickling import NotPlainError, PlainPickler, rich_pickler
 from rekindle.wire.reuse import MemoryFiles, is_waste
 
@@ -148,12 +149,12 @@ def unpack(data: bytes | memoryview, fd: int = -1, gone: deque[int] | None = Non
         table = list(_ENTRY.iter_unpack(memoryview(data)[_HEAD.size :]))
         end = max(size, *(begin + length for begin, length, _ in table), 0)
         view = map_private(fd, end, None if gone is None else partial(gone.append, number))
+        buffers = [
+            read_bytes(fd, begin, length) if is_bytes else view[begin : begin + length]
+            for begin, length, is_bytes in table
+        ]
     finally:
         os.close(fd)
-    buffers: list[memoryview | bytes] = []
-    for begin, length, is_bytes in table:
-        part = view[begin : begin + length]
-        buffers.append(copy_bytes(part) if is_bytes else part)
     return pickle.loads(view[:size], buffers=buffers)
 
 
@@ -220,8 +221,7 @@ class _Sink:
         file = self._file
         if file is None or not file.takes(end) or is_waste(file, end):
             file = self._move(end)
-        for view, begin in places:
-            file.write(view, begin)
+        file.finish(places)
         file.seal()
         self._file = None
         return Packed(_HEAD.pack(file.number, self._size) + table, file, self._files)

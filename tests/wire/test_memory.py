@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rekindle.wire.memory import MemoryFile, copy_bytes, map_private
+from rekindle.wire.memory import MemoryFile, map_private
 
 SIZE = 20 << 20
 
@@ -28,7 +27,7 @@ def test_it_grows_until_it_is_sealed_and_is_written_in_place_then() -> None:
     assert file.size == 6 and file.takes(1000)
     file.seal()
     assert file.takes(6) and not file.takes(7)
-    file.map()
+    file.reuse()
     file.write(b"xy", 2)
     assert os.pread(file.fd, 10, 0) == b"abxyef"
     with pytest.raises(PermissionError):
@@ -40,28 +39,48 @@ def test_it_grows_until_it_is_sealed_and_is_written_in_place_then() -> None:
 def test_large_pieces_are_written_whole(mapped: bool) -> None:
     file = filled(b"\0")
     if mapped:
-        file.map()
+        file.reuse()
     data = os.urandom(SIZE - 77)
     file.write(data, 77)
     assert os.pread(file.fd, SIZE, 77) == data
     file.close()
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, lambda data: memoryview(b"-" + data)[1:]])
-def test_what_is_copied_whole_lies_where_it_belongs_and_the_file_can_be_closed(kind: Any) -> None:
-    data = os.urandom(33 << 20)
-    file = filled(b"\0", len(data) + 100)
-    file.map()
-    file.write(kind(data), 77)
-    assert os.pread(file.fd, len(data) + 100, 0) == bytes(77) + data + bytes(23)
+@pytest.mark.parametrize("again", [False, True])
+def test_many_parts_are_written_where_they_belong_and_the_file_can_be_closed(again: bool) -> None:
+    parts = [os.urandom(size) for size in (17 << 20, 3, 16 << 20, 100_000)]
+    places, end = [], 77
+    for part in parts:
+        places.append((memoryview(part), end))
+        end += len(part) + 10
+    file = filled(b"\0", end) if again else MemoryFile()
+    if again:
+        file.reuse()
+    file.finish(places)
+    assert os.pread(file.fd, end, 0) == bytes(77) + bytes(10).join(parts) + bytes(10 * again)
+    file.seal()
     with pytest.raises(ValueError, match="longer than its memory file"):
-        file.write(bytes(data), 101)
+        file.finish([(memoryview(parts[0]), end - 100)])
+    file.close()
+
+
+def test_what_is_written_again_and_again_stays_whole_in_huge_pages_and_for_its_readers() -> None:
+    size = (5 << 20) + 123
+    file = filled(b"a", size)
+    reader = map_private(file.fd, size)
+    reader[7] = 0  # a page of its own
+    for turn in range(6):
+        file.reuse()
+        data = os.urandom(size)
+        file.write(data, 0)
+        assert bytes(map_private(file.fd, size)) == data, turn
+        assert bytes(reader[4096:]) == data[4096:] and reader[7] == 0
     file.close()
 
 
 def test_a_file_that_nobody_closed_closes_itself() -> None:
     before = os.listdir("/proc/self/fd")
-    filled(b"x").map()
+    filled(b"x").reuse()
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -98,15 +117,4 @@ def test_what_a_forked_child_sees_is_never_told_to_be_gone() -> None:
     assert told == ["came after the fork"]
     for fd in (*asked, *answer):
         os.close(fd)
-    file.close()
-
-
-@pytest.mark.parametrize("size", [1, 1 << 20, 4 << 20, (4 << 20) + 1, SIZE])
-def test_bytes_are_copied_whole(size: int) -> None:
-    file, data = MemoryFile(), os.urandom(size)
-    file.write(data, 0)
-    file.seal()
-    view = map_private(file.fd, size)
-    assert copy_bytes(view) == data
-    assert copy_bytes(view[size // 2 :]) == data[size // 2 :]
     file.close()
