@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from rekindle.wire.copying import LARGE_BYTES, copy, threads
-from rekindle.wire.memory_maps import gather, map_file, unmap
+from rekindle.wire.memory_maps import map_file, unmap
 
 #: What a reader asks for: that what it maps cannot be cut off under it, which would kill it.
 _NEEDED_SEALS = fcntl.F_SEAL_SHRINK
@@ -28,7 +28,7 @@ class MemoryNotWholeError(Exception):
 class MemoryFile:
     """A memfd in the process that writes it. ``number`` names it between two processes."""
 
-    __slots__ = ("_at", "_gathered", "fd", "number", "sealed", "size")
+    __slots__ = ("_at", "fd", "number", "sealed", "size")
 
     def __init__(self, number: int = 0) -> None:
         self.fd = -1
@@ -38,8 +38,6 @@ class MemoryFile:
         self.sealed = False
         #: Where it is mapped; 0 where it is not.
         self._at = 0
-        #: Up to where its pages are huge ones, or are to stay as they are; None while it is new.
-        self._gathered: int | None = None
         self.fd = os.memfd_create("rekindle-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
     def takes(self, size: int) -> bool:
@@ -83,10 +81,6 @@ class MemoryFile:
         if not self._at:
             # All pages are there: one call puts them into the page table, not one fault for each.
             self._map(mmap.MAP_SHARED | mmap.MAP_POPULATE)
-        if self._gathered is None:
-            self._gathered = 0  # who sends but two of them is not to wait for that
-        elif self._gathered < self.size:
-            self._gathered = gather(self._at, self.size, self._gathered)
 
     def close(self) -> None:
         """Let go of it; the memory stays for as long as a process has it mapped."""
