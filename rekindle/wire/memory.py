@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rekindle.wire.copying import LARGE_BYTES, copy, threads
 from rekindle.wire.memory_maps import map_file, unmap
@@ -125,26 +126,45 @@ def map_private(fd: int, size: int, gone: Callable[[], object] | None = None) ->
 
     Raises OSError, MemoryNotWholeError.
     """
+    whole_size(fd, size)
+
+    def unseen(alone: bool, at: int) -> None:
+        unmap(at, size)
+        if gone is not None and alone:
+            gone()
+
+    at = map_file(fd, size, mmap.MAP_PRIVATE)
+    return view_until(at, size, unseen, at)
+
+
+def whole_size(fd: int, size: int) -> int:
+    """The size of a memfd, of which so much is to be read. Raises MemoryNotWholeError, OSError."""
     if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _NEEDED_SEALS != _NEEDED_SEALS:
         raise MemoryNotWholeError("shared memory is not sealed")
-    if not 0 < size <= os.fstat(fd).st_size:
+    whole = os.fstat(fd).st_size
+    if not 0 < size <= whole:
         raise MemoryNotWholeError("shared memory is not whole")
+    return whole
+
+
+def view_until(at: int, size: int, unseen: Callable[..., object], *args: Any) -> memoryview:
+    """A view of memory that is mapped at ``at``.
+
+    Once it and all views of it are gone ``unseen(alone, *args)`` is called, on any thread and not
+    at the interpreter's end; ``alone``: no child that was forked meanwhile may see the memory.
+    """
     import ctypes
     import weakref
 
-    forks = _forks
-    address = map_file(fd, size, mmap.MAP_PRIVATE)
-    memory = (ctypes.c_ubyte * size).from_address(address)
-    weakref.finalize(memory, _unmap, address, size, forks, gone).atexit = False
+    memory = (ctypes.c_ubyte * size).from_address(at)
+    weakref.finalize(memory, _unseen, _forks, unseen, *args).atexit = False
     return memoryview(memory).cast("B")
 
 
-def _unmap(address: int, size: int, forks: int, gone: Callable[[], object] | None) -> None:
-    unmap(address, size)
+def _unseen(forks: int, unseen: Callable[..., object], *args: Any) -> None:
     # A child that was forked meanwhile has this mapping too, and what it has not written to there
     # is still the file's.
-    if gone is not None and forks == _forks and not _forking:
-        gone()
+    unseen(forks == _forks and not _forking, *args)
 
 
 def _fork_begins() -> None:

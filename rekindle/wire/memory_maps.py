@@ -7,11 +7,14 @@ who maps what.
 
 from __future__ import annotations
 
+import mmap
 import os
 from functools import cache
 from types import SimpleNamespace
 
 _PROT_READ_WRITE = 3
+#: Of an entry of pagemap, little-endian; in its highest byte: there, swapped out, of a file.
+_ENTRY_BYTES, _KINDS, _NOT_THERE, _OF_FILE = 8, 0b1110_0000, 0, 0b1010_0000
 
 
 def map_file(fd: int, size: int, flags: int) -> int:
@@ -30,6 +33,27 @@ def map_file(fd: int, size: int, flags: int) -> int:
 def unmap(address: int, size: int) -> None:
     """End a mapping."""
     _libc().munmap(address, size)
+
+
+def is_as_in_file(address: int, size: int) -> bool:
+    """Whether no page of a private mapping was written to by this process, as far as can be told.
+
+    A page that was written to is memory of its own; the kernel shows for each whether it is the
+    file's (proc(5), ``/proc/PID/pagemap``, bit 61), or not there at all.
+    """
+    first, count = address // mmap.PAGESIZE, -(-size // mmap.PAGESIZE)
+    try:
+        pages = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        seen = os.pread(pages, count * _ENTRY_BYTES, first * _ENTRY_BYTES)
+    except OSError:
+        return False
+    finally:
+        os.close(pages)
+    highest = {byte & _KINDS for byte in set(seen[_ENTRY_BYTES - 1 :: _ENTRY_BYTES])}
+    return len(seen) == count * _ENTRY_BYTES and highest <= {_NOT_THERE, _OF_FILE}
 
 
 @cache

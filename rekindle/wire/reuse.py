@@ -1,4 +1,4 @@
-"""Memory files that are written again: those of one end of a direct connection.
+"""Memory files that are used again: those of one end of a direct connection.
 
 The end that writes a value into one keeps it, sends its number with the value, and writes it again
 once the other end has said that nothing sees the memory any more. Each connection has its own, as
@@ -13,8 +13,10 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable
 
+from rekindle.wire.kept_maps import KeptMaps
 from rekindle.wire.memory import MemoryFile
 
 #: One connection keeps so many: a caller that holds the last result while it asks for the next one
@@ -32,12 +34,23 @@ _WASTE = 4
 
 
 class MemoryFiles:
-    """The files of one end: with the other one, or back from there.
+    """The files of one end: those that it writes, with the other one or back from there, and those
+    that it reads.
 
     One thread at a time writes; another may drop what is idle. ``any`` and ``idle_s`` say when.
     """
 
-    __slots__ = ("__weakref__", "_back", "_closed", "_lock", "_numbers", "_out", "_used", "bytes")
+    __slots__ = (
+        "__weakref__",
+        "_back",
+        "_closed",
+        "_lock",
+        "_maps",
+        "_numbers",
+        "_out",
+        "_used",
+        "bytes",
+    )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,6 +59,7 @@ class MemoryFiles:
         self._back: list[MemoryFile] = []
         self._closed = False
         self._used = 0.0
+        self._maps = KeptMaps(IDLE_S)
         #: What is kept.
         self.bytes = 0
 
@@ -85,26 +99,41 @@ class MemoryFiles:
                 if file is not None:
                     self._back.append(file)
 
+    def view(self, fd: int, number: int, size: int) -> memoryview:
+        """The first ``size`` bytes of a file of the other end, as ``memory.map_private``.
+
+        Raises OSError, MemoryNotWholeError.
+        """
+        _ends[id(self)] = self
+        return self._maps.view(fd, number, size)
+
+    @property
+    def gone(self) -> deque[int]:
+        """Numbers of files of the other end that nothing here sees any more, to be told there."""
+        return self._maps.gone
+
     @property
     def any(self) -> bool:
-        """Whether something is kept."""
-        return self.bytes > 0
+        """Whether something is kept, or may be soon."""
+        return self.bytes > 0 or self._maps.any
 
     @property
     def idle_s(self) -> float:
-        """How long nothing was sent."""
-        return time.monotonic() - self._used
+        """How long nothing was sent, and nothing came."""
+        return min(time.monotonic() - self._used, self._maps.idle_s)
 
     def drop(self) -> None:
         """Keep nothing; what the other end still has is never written again."""
         with self._lock:
             self._drop()
+        self._maps.drop()
 
     def close(self) -> None:
         """The connection has ended."""
         with self._lock:
             self._closed = True
             self._drop()
+        self._maps.close()
 
     def abandon(self) -> None:
         """In a forked child: the parent's thread that had the lock is not here."""

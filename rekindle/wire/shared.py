@@ -13,9 +13,7 @@ import os
 import pickle
 import struct
 import sys
-from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from rekindle.wire.copying import read_bytes
@@ -137,10 +135,10 @@ def _pack(
         raise
 
 
-def unpack(data: bytes | memoryview, fd: int = -1, gone: deque[int] | None = None) -> Any:
+def unpack(data: bytes | memoryview, fd: int = -1, files: MemoryFiles | None = None) -> Any:
     """The value of what ``pack`` made; closes ``fd``. Raises OSError or what unpickling raises.
 
-    ``gone`` gets the number of the memory file once nothing here sees what is in it.
+    ``files``: of the connection that it came by; they get to know once nothing here sees it.
     """
     if fd < 0:
         return pickle.loads(data)
@@ -148,7 +146,7 @@ def unpack(data: bytes | memoryview, fd: int = -1, gone: deque[int] | None = Non
         number, size = _HEAD.unpack_from(data)
         table = list(_ENTRY.iter_unpack(memoryview(data)[_HEAD.size :]))
         end = max(size, *(begin + length for begin, length, _ in table), 0)
-        view = map_private(fd, end, None if gone is None else partial(gone.append, number))
+        view = map_private(fd, end) if files is None else files.view(fd, number, end)
         buffers = [
             read_bytes(fd, begin, length) if is_bytes else view[begin : begin + length]
             for begin, length, is_bytes in table

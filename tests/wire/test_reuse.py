@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,25 +23,29 @@ class Connection:
     """One end sends values; the other keeps them or not, and tells what is gone when asked to."""
 
     def __init__(self) -> None:
-        self.files = MemoryFiles()
-        self.gone: deque[int] = deque()
+        self.files, self.other = MemoryFiles(), MemoryFiles()
 
     def send(self, value: Any) -> Any:
         packed = pack(value, files=self.files)
         fd = -1 if packed.file is None else os.dup(packed.file.fd)
         packed.close()
-        return unpack(packed.data, fd, self.gone)
+        return unpack(packed.data, fd, self.other)
 
     def tell(self) -> None:
         """As the next frame does."""
-        self.files.came_back([self.gone.popleft() for _ in range(len(self.gone))])
+        gone = self.other.gone
+        self.files.came_back([gone.popleft() for _ in range(len(gone))])
+
+    def close(self) -> None:
+        self.files.close()
+        self.other.close()
 
 
 @pytest.fixture
 def connection() -> Iterator[Connection]:
     made = Connection()
     yield made
-    made.files.close()
+    made.close()
 
 
 def inode_of_next(files: MemoryFiles, size: int) -> int:

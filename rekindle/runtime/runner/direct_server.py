@@ -11,7 +11,6 @@ import os
 import pickle
 import socket
 import sys
-from collections import deque
 from functools import partial
 from time import perf_counter_ns
 from typing import Any
@@ -48,10 +47,8 @@ class DirectCalls:
         self._limit_bytes = sys.maxsize  # of values, the same as through the queue
         self._written = -1  # by all calls up to now; -1: not known
         self._before = b""  # to be read before the next answer
-        # Of the client that is served: what its results are written to, and which of its own memory
-        # files nothing here sees any more.
+        # Of the client that is served: what results are written to and arguments read from.
         self._files: MemoryFiles
-        self._gone: deque[int]
 
     def serve_first(self, fd: int, lease: Header) -> None:
         """Serve the client that this process was started for: what it was granted it reads before
@@ -71,7 +68,7 @@ class DirectCalls:
 
     def _serve(self, fd: int, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._files, self._gone = MemoryFiles(), deque()
+        self._files = MemoryFiles()
         arrivals = Arrivals(fd)
         with socket.socket(fileno=fd) as sock:
             try:
@@ -117,7 +114,7 @@ class DirectCalls:
         def load() -> Any:
             fd, call.fd = call.fd, -1
             try:
-                return unpack(call.data, fd, self._gone)
+                return unpack(call.data, fd, self._files)
             except BaseException as error:
                 what = self._inputs.what(call.method)
                 raise unpickling_error(f"the arguments of {what}", error) from error
@@ -156,7 +153,8 @@ class DirectCalls:
         try:
             times = (received_ns, done.loaded_ns, done.ended_ns)
             before, self._before = self._before, b""
-            wire.send_reply(sock, status, times, packed, self._gone, printed=printed, before=before)
+            gone = self._files.gone
+            wire.send_reply(sock, status, times, packed, gone, printed=printed, before=before)
         finally:
             packed.close()
 

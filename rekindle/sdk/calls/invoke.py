@@ -31,7 +31,7 @@ from rekindle.wire.callid import is_traced, new_call_id
 from rekindle.wire.granted import Began
 from rekindle.wire.phases import Strategy, now_ns
 from rekindle.wire.serialization import unpickling_error
-from rekindle.wire.shared import Packed, pack_input, unpack
+from rekindle.wire.shared import Packed, pack_input
 from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class Invocation:
         ok = False
         try:
             try:
-                value = unpack(reply.data, reply.take_fd(), lease.gone)
+                value = lease.value(reply)
             except BaseException as error:
                 raise unpickling_error(f"the result of {self.target.name}", error) from error
             if reply.status != direct_frames.OK:

@@ -12,10 +12,9 @@ import os
 import socket
 import sys
 import weakref
-from collections import deque
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rekindle import lazily
 from rekindle.linux.arrivals import Arrivals
@@ -27,7 +26,7 @@ from rekindle.wire import reuse
 from rekindle.wire.direct_stream import ItemReader
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import Began, Granted
-from rekindle.wire.shared import Packed
+from rekindle.wire.shared import Packed, unpack
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,10 +76,8 @@ class Lease:
         self.once = granted.once
         #: What arguments may have: more goes through the controller, which has the error.
         self.limit_bytes = granted.max_payload_bytes or sys.maxsize
-        #: What arguments for this runner are packed into.
+        #: What arguments for this runner are packed into, and its results come in.
         self.files = reuse.MemoryFiles()
-        #: Memory files of its results that nothing here sees any more.
-        self.gone: deque[int] = deque()
 
     @classmethod
     def of(cls, sock: socket.socket, granted: Granted, arrivals: Arrivals | None = None) -> Lease:
@@ -168,6 +165,14 @@ class Lease:
             raise
         return ItemReader(self._sock)
 
+    def value(self, reply: wire.ReplyFrame) -> Any:
+        """What an answer brings. Raises OSError or what unpickling raises."""
+        fd = reply.take_fd()
+        value = unpack(reply.data, fd, self.files)
+        if fd >= 0:
+            _look_for_idle()
+        return value
+
     async def until_readable(self) -> None:
         """Return when something has come from the runner, or its end."""
         await readable(self._sock.fileno())
@@ -182,7 +187,8 @@ class Lease:
         self, call_id: str, method: str, packed: Packed, depth: int, *, stream: bool = False
     ) -> None:
         try:
-            wire.send_call(self._sock, call_id, method, packed, self.gone, depth, stream=stream)
+            gone = self.files.gone
+            wire.send_call(self._sock, call_id, method, packed, gone, depth, stream=stream)
         except OSError as error:
             raise NotRunError from error
         if packed.file is not None:

@@ -10,7 +10,6 @@ import os
 import pickle
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +46,6 @@ class Connection:
         self._limit_bytes = limit_bytes
         self._reports = reports
         self._files = MemoryFiles()
-        self._gone: deque[int] = deque()
         self._frame = bytearray()
         self._frame_fd = -1
         self._lock = threading.Lock()
@@ -93,7 +91,7 @@ class Connection:
         """The arguments of a call."""
         fd, call.fd = call.fd, -1
         try:
-            return unpack(call.data, fd, self._gone)
+            return unpack(call.data, fd, self._files)
         except BaseException as error:
             what = f"the arguments of {self._reports.what(call.method)}"
             raise unpickling_error(what, error) from error
@@ -123,7 +121,8 @@ class Connection:
             self.run = None
             times = (run.received_ns, run.loaded_ns, run.ended_ns)
             with contextlib.suppress(OSError):  # its client is gone
-                wire.send_reply(self._sock, status, times, packed, self._gone, printed=printed)
+                gone = self._files.gone
+                wire.send_reply(self._sock, status, times, packed, gone, printed=printed)
             over = self.over
         packed.close()
         if over:
