@@ -24,8 +24,9 @@ app = rekindle.App("direct-memory")
 held = []
 
 def memory_files():
-    # Descriptors of memory files in this process; a mapping that is written by has one of its own.
-    found = 0
+    # Descriptors of memory files in this process, and mappings.
+    with open("/proc/self/maps") as areas:
+        found = sum("rekindle-value" in one for one in areas)
     for fd in os.listdir("/proc/self/fd"):
         try:
             found += "rekindle-value" in os.readlink(f"/proc/self/fd/{fd}")
@@ -145,8 +146,8 @@ for i in range(200):
         seen.append([one.has.remote(), [memory_files(), descriptors()]])
 print(json.dumps([seen[0] == seen[-1], seen[-1][0][0], seen[-1][1][0], sorted(numbers)]))
 """
-    # On each side one file and its mapping.
-    assert shared.run(shared.script(program(body))).value == [True, 2, 2, [1]]
+    # On each side one file and its mapping, and the mapping of the other side's file.
+    assert shared.run(shared.script(program(body))).value == [True, 3, 3, [1]]
 
 
 def test_a_call_that_raises_lets_its_arguments_go(shared: Home) -> None:
@@ -187,14 +188,13 @@ print(json.dumps([before, memory_files(), one.has.remote()[0]]))
 def test_another_client_never_sees_what_a_former_one_got(shared: Home) -> None:
     body = """
 from rekindle.sdk.calls import records
-from rekindle.wire import shared
 looked = []
 collecting = records.collect()
 made = collecting.__enter__()
-def look(fd, size, gone=None, real=shared.map_private):
+def look(files, fd, number, size, real=reuse.MemoryFiles.view):
     whole = os.pread(fd, 1 << 30, 0)
     looked.append([made[-1].runner_id, len(whole) - size, whole.count(0xA5)])
-    return real(fd, size, gone)
+    return real(files, fd, number, size)
 
 warm_up(filled, 0, 1)
 for _ in range(4):
@@ -206,7 +206,7 @@ for cache in leases._caches.values():
     cache.idle.clear()
 warm_up(filled, 0, 1)
 assert lease not in every_lease.values()
-shared.map_private = look
+reuse.MemoryFiles.view = look
 for _ in range(3):
     assert (filled.remote(0x11, 3_000_000) == 0x11).all()
 print(json.dumps([[one == runner, *rest] for one, *rest in looked]))
@@ -260,4 +260,5 @@ print("kept", (kept == array + 1).all(), memory_files(), flush=True)
     started.until("waiting", times=2)
     shared_gate.open()
     ended = started.end()
-    assert "got True\n" in ended.out and "kept True 2\n" in ended.out, str(ended)
+    # What is kept; the file of the last argument and its mapping; that of the last result.
+    assert "got True\n" in ended.out and "kept True 4\n" in ended.out, str(ended)
