@@ -166,9 +166,9 @@ class Pool:
 
         ``asking``: clients that wait for a runner.
         """
-        if self._used and self.keeper.is_due():
+        if self._used and (due := self.keeper.due()) is not None:
             works = bool(self.waiting or asking or self.runners.busy())
-            self.keeper.freeze_when_due(waiting=works)
+            self.keeper.begin_snapshot(due, waiting=works)
 
     def _runner_ended(self, event: RunnerEnded) -> None:
         runner = event.runner
@@ -198,8 +198,7 @@ class Pool:
         """
         if self.closed or self.taken() >= self.runners.limit:
             return None
-        waits = self.waiting or asking
-        if waits and self._need.missing(self.depth(), returning, asking) > 0:
+        if self._need.missing(self.depth(), returning, asking) > 0:
             return Lack.INPUT
         busy, runners = self.runners.busy(), self.runners
         missing = self.sizing.wanted(busy) - busy - runners.starting
