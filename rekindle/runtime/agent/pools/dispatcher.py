@@ -19,12 +19,12 @@ from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
+from rekindle.runtime.agent.polling import Polling
 from rekindle.runtime.agent.pools import line, runner_monitor, slices
 from rekindle.runtime.agent.pools.alone import Alone
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
-from rekindle.runtime.agent.pools.runner_watch import Watch
 from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -59,7 +59,11 @@ class InputDispatcher:
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     def __post_init__(self) -> None:
-        self._watch = Watch(self._runners, self._look)
+        self._polling = Polling(
+            runner_monitor.LOOK_S,
+            lambda: [one for one in self._runners.with_inputs() if one.slices],
+            self._look,
+        )
         self._shares = Shares(self._runners, self.pace)
 
     # ---- from the node -------------------------------------------------------------------------
@@ -104,14 +108,14 @@ class InputDispatcher:
         # What has not begun comes back, and is dropped here; it must not begin meanwhile.
         runner.page.recall(runner.handed)
         self._look_at(runner, time.monotonic())
-        self._watch.soon()
+        self._polling.soon()
 
     def retire(self, runner: Runner, reason: str) -> None:
         """A runner gets no more inputs, and what it has not begun waits again."""
         runner.private, runner.preempted = True, reason
         if runner.state is RunnerState.BUSY:
             runner.page.recall(runner.handed)
-            self._watch.soon()
+            self._polling.soon()
 
     def interrupt(self, runner: Runner) -> None:
         """What a runner runs gets InputCancellation, and goes back to the controller."""
@@ -248,7 +252,7 @@ class InputDispatcher:
 
     def _send(self, runner: Runner, inputs: list[Assignment], more: Header) -> None:
         slices.send(runner, inputs, more)
-        self._watch.soon()
+        self._polling.soon()
 
     # ---- what comes back -------------------------------------------------------------------
 

@@ -1,32 +1,28 @@
-"""Runners that have inputs are looked at again and again. Runners are played."""
+"""What goes on is looked at again and again. It is played."""
 
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
-from rekindle.runtime.agent.pools.runner_watch import Watch
+from rekindle.runtime.agent.polling import Polling
 
 
 class Played:
-    """Runners of a pool; what looks at them says how often, and ends their work at the last."""
+    """One thing goes on, until it has been looked at so often."""
 
     def __init__(self, looks: int, error_at: int = 0) -> None:
-        self.busy: list[Any] = [SimpleNamespace(slices=["one"])]
+        self.busy = ["one"]
         self.left, self.error_at = looks, error_at
         self.done = asyncio.get_running_loop().create_future()
 
-    def with_inputs(self) -> list[Any]:
-        return self.busy
-
-    def look(self, busy: list[Any], _now: float) -> None:
+    def look(self, busy: list[str], _now: float) -> None:
         self.left -= 1
         if not self.left:
             self.busy = []
             self.done.set_result(len(busy))
         elif self.left == self.error_at:
-            raise ValueError("what a runner wrote is nonsense")
+            raise ValueError("what it shows is nonsense")
 
 
 def watched(looks: int, error_at: int = 0) -> tuple[int, list[dict[str, Any]]]:
@@ -35,8 +31,8 @@ def watched(looks: int, error_at: int = 0) -> tuple[int, list[dict[str, Any]]]:
 
     async def scenario() -> int:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, about: told.append(about))
-        played: Any = Played(looks, error_at)
-        Watch(played, played.look).soon()
+        played = Played(looks, error_at)
+        Polling(0.001, lambda: played.busy, played.look).soon()
         async with asyncio.timeout(60):
             count: int = await played.done
         return count
@@ -44,11 +40,11 @@ def watched(looks: int, error_at: int = 0) -> tuple[int, list[dict[str, Any]]]:
     return asyncio.run(scenario()), told
 
 
-def test_runners_with_inputs_are_looked_at_again_after_each_look() -> None:
+def test_what_goes_on_is_looked_at_again_after_each_look() -> None:
     assert watched(3) == (1, [])
 
 
 def test_an_error_in_one_look_does_not_end_the_looking() -> None:
     count, told = watched(3, error_at=2)
     assert count == 1
-    assert [str(one["exception"]) for one in told] == ["what a runner wrote is nonsense"]
+    assert [str(one["exception"]) for one in told] == ["what it shows is nonsense"]
