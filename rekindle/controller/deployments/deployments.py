@@ -15,23 +15,25 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, records
-from rekindle.controller.deployments.finding import Finding, until_put_away
+from rekindle.controller.deployments.contents import Contents
+from rekindle.controller.deployments.finding import Finding
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retiring import Retiring
+from rekindle.controller.deployments.turns import Turns
 from rekindle.controller.deployments.unfinished import Asked, Unfinished
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.registry import Registry
-from rekindle.exception import ExecutionError, InvalidError, StartError
+from rekindle.exception import InvalidError, StartError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.logs import kv
@@ -56,7 +58,10 @@ class Deployments:
     _retiring: Retiring
     _unfinished: Unfinished
     _clock: Callable[[], float] = time.time
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._turns = Turns(self._core.tasks)
+        self._contents = Contents(self._core, self._registry)
 
     @property
     def _known(self) -> dict[str, Deployment]:
@@ -79,7 +84,7 @@ class Deployments:
         elif deployment.stopped or deployment.present is not version:
             self._retiring.begin(app)
             if not version.kept:
-                self._core.tasks.spawn(self._forget(version), f"forget {app.app_id}")
+                self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
 
     async def _drop_later(self, app: App) -> None:
         """End it, unless its program asks for it again soon."""
@@ -89,12 +94,12 @@ class Deployments:
             if not self._unfinished.is_asked(app.app_id):  # else it is that one's to end it
                 await self._drop(app.name, app.app_id)
 
-        await self._in_turn(app.name, drop)  # or it would be made a version while it ends
+        await self._turns.take(app.name, drop)  # or it would be made a version while it ends
 
     async def _drop(self, name: str, app_id: str) -> None:
         """End what was registered, unless it was made a version. In its name's turn."""
         deployment = self._known.get(name)
-        if deployment is None or deployment.of_app(app_id) is None:
+        if deployment is None or not deployment.is_version(app_id):
             await self._apps.close(app_id, "it was not made a version")
 
     def all(self) -> list[Deployment]:
@@ -140,7 +145,7 @@ class Deployments:
         async def switch(asked: Asked) -> pb.DeployReply:
             deployment = self._known.get(wanted.name)
             if deployment is not None:
-                if deployment.of_app(wanted.app_id) is not None:  # sent again
+                if deployment.is_version(wanted.app_id):  # sent again
                     return pb.DeployReply(app=self.message(deployment))
                 present = deployment.present
                 same = present.digest == digest and present.tags == dict(wanted.tags)
@@ -173,10 +178,10 @@ class Deployments:
 
         async def switch(asked: Asked) -> pb.DeployReply:
             deployment = self.find(name)  # it may be gone since
-            if deployment.of_app(request.app_id) is not None:  # sent again
+            if deployment.is_version(request.app_id):  # sent again
                 return pb.DeployReply(app=self.message(deployment))
             source = choosing.source(deployment, request)
-            wanted = await self._content(name, source, request.app_id)
+            wanted = await self._contents.read(name, source, request.app_id)
             version = dataclasses.replace(
                 source,
                 version=deployment.present.version + 1,
@@ -211,11 +216,11 @@ class Deployments:
                 self._core.publish(AppDeployed(name))
             reason = f"the app {name!r} was stopped"
             for app in self._open_versions(name):
-                is_version = deployment.of_app(app.app_id) is not None
-                await self._apps.close(app.app_id, reason, put_away=is_version)
+                put_away = deployment.is_version(app.app_id)
+                await self._apps.close(app.app_id, reason, put_away=put_away)
             return self.message(deployment)
 
-        return await self._in_turn(name, end)
+        return await self._turns.take(name, end)
 
     async def set_tags(self, wanted: str, tags: dict[str, str]) -> pb.DeployedApp:
         """Have the present version have these. Raises NotFoundError."""
@@ -224,7 +229,7 @@ class Deployments:
         async def change() -> pb.DeployedApp:
             return self.message(await self._change(self.find(name), tags=tags))
 
-        return await self._in_turn(name, change)
+        return await self._turns.take(name, change)
 
     # ---- environments
 
@@ -247,7 +252,7 @@ class Deployments:
             for app in self._open_versions(name):
                 app.name = new_name
 
-        await self._in_turn(name, move)
+        await self._turns.take(name, move)
 
     async def roll_over(self, name: str) -> None:
         """Make the present version of an app the next one, whether it starts or not."""
@@ -266,9 +271,9 @@ class Deployments:
             await self._store.forget(name)
             for version in deployment.versions:
                 if version.kept:
-                    await self._forget(version)
+                    await self._contents.forget(version)
 
-        await self._in_turn(name, remove)
+        await self._turns.take(name, remove)
 
     async def _asked(
         self, name: str, app_id: str, switch: Callable[[Asked], Coroutine[Any, Any, T]]
@@ -291,19 +296,9 @@ class Deployments:
                 await self._drop(name, app_id)  # nothing was new, and a crash had left it
                 return value
 
-            return await self._in_turn(name, step)
+            return await self._turns.take(name, step)
 
         return await self._unfinished.make(app_id, made)
-
-    async def _in_turn(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """One after the other for each name, and to its end, also when the client goes."""
-        lock = self._locks.setdefault(name, asyncio.Lock())
-
-        async def run() -> T:
-            async with lock:
-                return await step()
-
-        return await self._core.tasks.to_its_end(run(), f"deploy {name}")
 
     async def _unchanged(self, deployment: Deployment, tag: str) -> pb.DeployReply:
         if tag and tag != deployment.present.tag:
@@ -348,12 +343,12 @@ class Deployments:
             if self._unfinished.is_asked(app.app_id):
                 continue  # this one; another has its turn after it
             if not app.retired:
-                put_away = deployment.of_app(app.app_id) is not None
+                put_away = deployment.is_version(app.app_id)
                 self._retiring.begin(app, recreate=recreate, put_away=put_away)
         self._core.publish(AppDeployed(name))
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:
-            forget = self._forget(one)
+            forget = self._contents.forget(one)
             if one.app_id in self._core.state.apps:  # it may take long to end
                 self._core.tasks.spawn(forget, f"forget {one.app_id}")
             else:
@@ -382,25 +377,3 @@ class Deployments:
 
     def _open_versions(self, name: str) -> list[App]:
         return [app for app in self._core.state.apps.values() if app.version and app.name == name]
-
-    async def _forget(self, version: Version) -> None:
-        """Let one go that is not kept any more, once it has ended."""
-        while (app := self._core.state.apps.get(version.app_id)) is not None:
-            await until_put_away(app)
-        ttl_s = self._core.settings.result_ttl_s
-        await self._registry.forget_version(version.app_id, ttl_s)
-
-    async def _content(self, name: str, source: Version, app_id: str) -> pb.RegisterAppRequest:
-        """What was deployed as a version, to be deployed again under another id."""
-        wanted = pb.RegisterAppRequest(app_id=app_id, name=name, tags=source.tags)
-        for function, function_id in source.functions.items():
-            code = await self._registry.load_code(function_id, own=True)
-            if code is None:
-                raise ExecutionError(f"the code of {function} in version {source.version} is gone")
-            definition = code.function
-            if (schedule := source.schedule(function)) is not None:
-                definition.schedule.CopyFrom(schedule)
-            wanted.functions.append(definition)
-            if code.source.digest:
-                wanted.source.CopyFrom(code.source)
-        return wanted

@@ -46,7 +46,7 @@ class Finding:
         if wanted in self.known:
             return self.known[wanted]
         for deployment in self.known.values():
-            if deployment.of_app(wanted) is not None:
+            if deployment.is_version(wanted):
                 return deployment
         hint = names.nearest(wanted, self.known, "no app is deployed here (`rekindle deploy`)")
         raise NotFoundError(f"no app {wanted!r} is deployed here; {hint}")
