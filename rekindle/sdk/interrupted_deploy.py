@@ -32,6 +32,9 @@ R = TypeVar("R")
 #: An interrupted program waits so long for a controller that is to say what came of it.
 _GIVE_UP_S = 3.0
 
+#: What a program is told that is interrupted before it has asked for a version.
+NOTHING_DEPLOYED = "Interrupted: nothing was deployed"
+
 
 class Making:
     """One version that is being made, for who interrupts it: another thread, a signal's handler."""
@@ -48,7 +51,7 @@ class Making:
         """Ask for it. Raises ExecutionError where it was interrupted before."""
         with self._lock:
             if self.interrupted:
-                raise ExecutionError("Interrupted: nothing was deployed")
+                raise ExecutionError(NOTHING_DEPLOYED)
             self._begins = True
             self._asked = start()
             if self.interrupted:
@@ -117,11 +120,12 @@ def _given_up(making: Making, client: Client, app_id: str, name: str) -> str:
         )
     making.is_live = reply.live
     if reply.live:
-        return _live(name, reply.version)
+        return live_by_then(name, reply.version)
     return f"Interrupted: {name} was not deployed. What there was of it before goes on"
 
 
-def _live(name: str, version: int) -> str:
+def live_by_then(name: str, version: int) -> str:
+    """What a program is told that is interrupted when its version has been made."""
     return (
         f"Interrupted, but {name}, version {version}, was live by then: "
         f"`rekindle app rollback {split_name(name)[1]}` takes it back"
@@ -145,11 +149,11 @@ async def in_thread(
             await asyncio.wait([thread])
             interrupt.add_note(_came_to(thread))
         else:
-            interrupt.add_note("Interrupted: nothing was deployed")
+            interrupt.add_note(NOTHING_DEPLOYED)
         raise
 
 
 def _came_to(thread: asyncio.Task[Any]) -> str:
     if (error := thread.exception()) is not None:
         return str(error)
-    return _live(thread.result().name, thread.result().version)
+    return live_by_then(thread.result().name, thread.result().version)
