@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
-from rekindle.controller.deployments.finding import until_put_away
+from rekindle.controller.deployments.function_finder import until_put_away
 from rekindle.controller.deployments.records import Version
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError

@@ -3,7 +3,7 @@
 A version is an app of the controller, with an id, functions and queues of its own. To deploy is to
 register it and then to write one field in Redis: before that all calls go to the former version,
 after it to the new one. What is not switched to yet, and whose program has gone, is dropped
-(unfinished.py). The former version is retired: it ends what it has, or gives it back to be
+(pending_deploys.py). The former version is retired: it ends what it has, or gives it back to be
 run by the new code ("recreate"), and is put away; its definition stays, so that it can be called by
 its number and rolled back to.
 """
@@ -23,12 +23,12 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, records
 from rekindle.controller.deployments.contents import Contents
-from rekindle.controller.deployments.finding import Finding
 from rekindle.controller.deployments.first_start import FirstStart
+from rekindle.controller.deployments.function_finder import FunctionFinder
+from rekindle.controller.deployments.pending_deploys import PendingDeploy, PendingDeploys
 from rekindle.controller.deployments.records import Deployment, Version
-from rekindle.controller.deployments.retiring import Retiring
+from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.deployments.turns import Turns
-from rekindle.controller.deployments.unfinished import Asked, Unfinished
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
@@ -53,10 +53,10 @@ class Deployments:
     _apps: Apps
     _registry: Registry
     _store: DeploymentStore
-    _finding: Finding
+    _finder: FunctionFinder
     _first_start: FirstStart
-    _retiring: Retiring
-    _unfinished: Unfinished
+    _retirement: Retirement
+    _pending: PendingDeploys
     _clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Deployments:
 
     @property
     def _known(self) -> dict[str, Deployment]:
-        return self._finding.known
+        return self._finder.known
 
     async def load(self) -> None:
         """What the controller before this one had; before its apps are restored."""
@@ -82,7 +82,7 @@ class Deployments:
         if deployment is None or version is None:  # it was not switched to
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
-            self._retiring.begin(app)
+            self._retirement.begin(app)
             if not version.kept:
                 self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
 
@@ -91,7 +91,7 @@ class Deployments:
         await asyncio.sleep(self._core.settings.hold_grace_s)
 
         async def drop() -> None:
-            if not self._unfinished.is_asked(app.app_id):  # else it is that one's to end it
+            if not self._pending.is_pending(app.app_id):  # else it is that one's to end it
                 await self._drop(app.name, app.app_id)
 
         await self._turns.take(app.name, drop)  # or it would be made a version while it ends
@@ -117,7 +117,7 @@ class Deployments:
 
     def find(self, wanted: str) -> Deployment:
         """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
-        return self._finding.deployment(wanted)
+        return self._finder.deployment(wanted)
 
     def message(self, deployment: Deployment) -> pb.DeployedApp:
         """As clients see it."""
@@ -142,7 +142,7 @@ class Deployments:
         wanted.ephemeral = wanted.detached = False
         digest = records.digest_of(wanted)
 
-        async def switch(asked: Asked) -> pb.DeployReply:
+        async def switch(pending: PendingDeploy) -> pb.DeployReply:
             deployment = self._known.get(wanted.name)
             if deployment is not None:
                 if deployment.is_version(wanted.app_id):  # sent again
@@ -161,9 +161,9 @@ class Deployments:
                 schedules=records.schedules_of(wanted),
                 tags=dict(wanted.tags),
             )
-            return await self._switch(wanted, version, asked)
+            return await self._switch(wanted, version, pending)
 
-        return await self._asked(wanted.name, wanted.app_id, switch)
+        return await self._made_once(wanted.name, wanted.app_id, switch)
 
     async def rollback(
         self, request: pb.RollbackRequest, *, first_start: bool = True
@@ -176,7 +176,7 @@ class Deployments:
         names.check_app_id(request.app_id)
         name = self.find(request.app).name
 
-        async def switch(asked: Asked) -> pb.DeployReply:
+        async def switch(pending: PendingDeploy) -> pb.DeployReply:
             deployment = self.find(name)  # it may be gone since
             if deployment.is_version(request.app_id):  # sent again
                 return pb.DeployReply(app=self.message(deployment))
@@ -192,13 +192,13 @@ class Deployments:
                 rolled_back_to=source.version,
                 kept=True,
             )
-            return await self._switch(wanted, version, asked, first_start=first_start)
+            return await self._switch(wanted, version, pending, first_start=first_start)
 
-        return await self._asked(name, request.app_id, switch)
+        return await self._made_once(name, request.app_id, switch)
 
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
         """Its program does not want this version to be made any more: whether it was, before."""
-        await self._unfinished.give_up(app_id)
+        await self._pending.give_up(app_id)
         for deployment in self._known.values():
             if (version := deployment.of_app(app_id)) is not None:
                 return pb.GiveUpDeployReply(live=True, version=version.version)
@@ -275,19 +275,19 @@ class Deployments:
 
         await self._turns.take(name, remove)
 
-    async def _asked(
-        self, name: str, app_id: str, switch: Callable[[Asked], Coroutine[Any, Any, T]]
+    async def _made_once(
+        self, name: str, app_id: str, switch: Callable[[PendingDeploy], Coroutine[Any, Any, T]]
     ) -> T:
         """A switch, once for each id, for as long as its program waits for it.
 
         Of what is made no version of, nothing is left.
         """
 
-        async def made(asked: Asked) -> T:
+        async def made(pending: PendingDeploy) -> T:
             async def step() -> T:
                 try:
-                    asked.check()
-                    value = await switch(asked)
+                    pending.check()
+                    value = await switch(pending)
                 except Exception as error:
                     why = kv(app=name, id=app_id, error=repr(error))
                     log.info("no version was made", extra=why)
@@ -298,7 +298,7 @@ class Deployments:
 
             return await self._turns.take(name, step)
 
-        return await self._unfinished.make(app_id, made)
+        return await self._pending.make(app_id, made)
 
     async def _unchanged(self, deployment: Deployment, tag: str) -> pb.DeployReply:
         if tag and tag != deployment.present.tag:
@@ -316,7 +316,7 @@ class Deployments:
         self,
         wanted: pb.RegisterAppRequest,
         version: Version,
-        asked: Asked,
+        pending: PendingDeploy,
         *,
         first_start: bool = True,
     ) -> pb.DeployReply:
@@ -331,8 +331,8 @@ class Deployments:
         notes: list[str] = []
         rolls = first_start and version.strategy == "rolling"
         if rolls and before is not None and not before.stopped:
-            notes = await asked.while_wanted(self._started(version, before.present))
-        await asked.go_live()
+            notes = await pending.while_wanted(self._started(version, before.present))
+        await pending.go_live()
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
@@ -340,11 +340,11 @@ class Deployments:
         # No wait from here to the end of the switch.
         recreate = functions if version.strategy == "recreate" else None
         for app in self._open_versions(name):
-            if self._unfinished.is_asked(app.app_id):
+            if self._pending.is_pending(app.app_id):
                 continue  # this one; another has its turn after it
             if not app.retired:
                 put_away = deployment.is_version(app.app_id)
-                self._retiring.begin(app, recreate=recreate, put_away=put_away)
+                self._retirement.begin(app, recreate=recreate, put_away=put_away)
         self._core.publish(AppDeployed(name))
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:

@@ -47,7 +47,7 @@ async def prepare(
     Raises Error, UserCodeFailed or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
-        await pool.asides.run(_ensure(pool, leases, trials, strategy))
+        await pool.unscheduled.run(_ensure(pool, leases, trials, strategy))
 
 
 async def _ensure(pool: Pool, leases: Leases, trials: Trials, strategy: Strategy) -> None:

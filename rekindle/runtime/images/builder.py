@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle.exception import ImageError, LayerLostError
 from rekindle.runtime.images import bases, collecting, places, sharing, steps, tools
-from rekindle.runtime.images.build_output import Following, explained, without_secrets
+from rekindle.runtime.images.build_output import BuildFollower, explained, without_secrets
 from rekindle.runtime.images.built import BuiltImage, identity
 from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
@@ -215,7 +215,7 @@ class _Chain:
                 f"the layer of {step.title} is to be built, which needs root: run the instance "
                 f"(`rekindle up`) or `rekindle image build` as root"
             )
-        following = Following(self.store.log(name), lambda line: self.watch(step.title, line))
+        following = BuildFollower(self.store.log(name), lambda line: self.watch(step.title, line))
         with self.store.building(name, following.more):
             found = _standing_on(parent, self.store.get(name))
             # Who forces a build wants one that began after it was asked for.

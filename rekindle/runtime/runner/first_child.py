@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import NoReturn
 
-from rekindle.forkserver import child_deaths, forking, own_pages
+from rekindle.forkserver import forking, own_pages, sigchld
 from rekindle.forkserver.own_pages import Area
 from rekindle.forkserver.template import Template
 from rekindle.linux import processes
@@ -42,7 +42,7 @@ def learn(template: Template, user_threads: dict[str, str] | None) -> None:
     pages = template.forker.pages
     if not rehearsal.can_rehearse() or template.things.timers:
         pages.reason = "user code has its own sockets, signals, timers or output"
-    elif child_deaths.are_heard():
+    elif sigchld.reaches_user_code():
         pages.reason = "user code would hear of the end of processes that are not its own"
     elif sys.gettrace() is not None or sys.getprofile() is not None:
         pages.reason = "user code is traced or profiled"

@@ -118,7 +118,7 @@ class Leases:
     async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
         """An idle runner, by exactly this strategy. Raises Error or UserCodeFailed."""
         if strategy is not Strategy.WARM:
-            runner = await pool.asides.run(pool.start(strategy, now_ns()))
+            runner = await pool.unscheduled.run(pool.start(strategy, now_ns()))
             runner.private = True
             pool.welcome(runner)
             return runner

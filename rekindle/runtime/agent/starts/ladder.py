@@ -18,7 +18,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
-from rekindle.runtime.agent.starts.booting import Booting, close_with
+from rekindle.runtime.agent.starts.booter import Booter, close_with
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Starter(Booting):
+class Starter(Booter):
     """Starts runners of one pool."""
 
     _first: bool = True

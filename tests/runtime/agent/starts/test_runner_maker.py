@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rekindle.runtime.agent.starts.becoming import _by_call
+from rekindle.runtime.agent.starts.runner_maker import _by_call
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import tagged
 

@@ -1,6 +1,7 @@
-"""What a killed agent left in the store of snapshots, when no other comes that removes it.
+"""Removes snapshots that a killed agent had begun to write.
 
-For the supervisor and for ``rekindle down``; nothing in a runner imports it.
+The next agent does that, too: this is for the supervisor and for ``rekindle down``, after which
+none may come. Runners never import it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ log = logging.getLogger("rekindle.supervisor")
 
 
 def remove() -> None:
-    """Remove it; what is left is logged."""
+    """Remove them; what cannot be removed is logged."""
     place = paths.home_place() / "snapshots"
-    if not any(place.glob(".*-sn-*")):  # whoever finds none loads nothing for it
+    if not any(place.glob(".*-sn-*")):  # where there are none, nothing is loaded
         return
     from rekindle.snapshot.store import SnapshotStore
 
     try:
         SnapshotStore(place).sweep()
     except (Error, OSError) as error:
-        log.warning("half snapshots left", extra=logs.kv(reason=error))
+        log.warning("unfinished snapshots left", extra=logs.kv(reason=error))

@@ -1,4 +1,4 @@
-"""Functions of deployed apps: of the present version, of a numbered one, or of one that ended.
+"""Finds functions of deployed apps: of the present version, of a numbered one, of one that ended.
 
 A client may know a function by the id that it had in a former version. Its new calls are those of
 the present version (``routed``), unless they are pinned or began there.
@@ -17,7 +17,7 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, records
 from rekindle.controller.deployments.records import Deployment
-from rekindle.controller.deployments.retiring import Retiring
+from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.state import App, Function
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.store import QueueStore
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class Finding:
+class FunctionFinder:
     """Finds functions, and opens the versions that they are of."""
 
     _core: Core
     _apps: Apps
     _registry: Registry
     _calls: QueueStore
-    _retiring: Retiring
+    _retirement: Retirement
     #: What is deployed, by name.
     known: dict[str, Deployment] = field(default_factory=dict)
     _reopening: dict[str, asyncio.Task[App]] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Finding:
         while app_id in closed:
             closed.remove(app_id)
         app = await self._apps.restore(stored, retired=True)
-        self._retiring.begin(app, used=True)
+        self._retirement.begin(app, used=True)
         log.info("former version opened", extra=kv(app=app.name, version=app.version))
         return app
 

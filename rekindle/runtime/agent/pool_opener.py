@@ -1,6 +1,6 @@
-"""Pools are opened when something is first asked of them: with their revision, and what it has.
+"""Finds the pool that an order is for, and opens it, with its revision, at the first one.
 
-Knows nothing of the controller's orders, and starts nothing.
+Knows nothing of the orders themselves, and starts no process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rekindle.wire.spec import params_digest
 
 
 @dataclass(eq=False)
-class Opening:
+class PoolOpener:
     """Finds the pools of a node, and opens those that are not there."""
 
     _context: NodeContext

@@ -1,4 +1,4 @@
-"""How a version ends that is not the present one: it ends what it has, and is put away.
+"""Retires versions that are no longer the present one: each ends what it has, and is put away.
 
 Its runners stay as long as inputs are running or calls are open; agents take back what is leased
 as soon as it is not called. Nothing of it is cancelled.
@@ -28,7 +28,7 @@ _USED_S = 60.0
 
 
 @dataclass(eq=False)
-class Retiring:
+class Retirement:
     """Ends versions in the background."""
 
     _core: Core

@@ -1,7 +1,7 @@
-"""What is started of a pool besides the scheduler: by a strategy's name, or to be tried.
+"""Starts of a pool that the scheduler does not order: by a strategy's name, or to try a version.
 
-It ends with the pool, and before the pool's end is over: of a revision that is dropped then nothing
-is to be left that a start has kept there late. Nothing here knows how anything is started.
+They end before the pool does, so that none of them can keep a process of a revision that has been
+dropped. Knows nothing of how runners are started.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from rekindle.exception import ExecutionError
 T = TypeVar("T")
 
 
-class Asides:
-    """Those of one pool."""
+class UnscheduledStarts:
+    """Those of one pool, as tasks."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -27,7 +27,7 @@ class Asides:
         return bool(self._tasks)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Its value. Raises ExecutionError where the pool ends before."""
+        """The value of ``work``. Raises ExecutionError where the pool ends before it does."""
         if self._over:
             work.close()
             raise self._error()
@@ -44,13 +44,13 @@ class Asides:
             self._tasks.discard(task)
 
     def end(self) -> None:
-        """Begin the end of all of it; nothing is begun any more."""
+        """Cancel all of them, and refuse others from now on."""
         self._over = True
         for task in self._tasks:
             task.cancel()
 
     async def finish(self) -> None:
-        """Return when all of it has ended."""
+        """Wait until all of them have ended."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await asyncio.sleep(0)  # whoever waits for it has its turn

@@ -27,8 +27,8 @@ class GivenUpError(Exception):
     """Nobody waits for a deployment; clients get an ExecutionError."""
 
 
-class Asked:
-    """One deployment, from its request to its end."""
+class PendingDeploy:
+    """One deployment, from its request until it is made or given up."""
 
     def __init__(self) -> None:
         self._clients = 0
@@ -95,54 +95,57 @@ class Asked:
 
 
 @dataclass(eq=False)
-class Unfinished:
-    """Those of a controller, by the id of the version to be."""
+class PendingDeploys:
+    """All pending deployments of a controller, by the id of the version to be."""
 
     _tasks: BackgroundTasks
     _grace_s: float
-    _asked: dict[str, Asked] = field(default_factory=dict)
+    _pending: dict[str, PendingDeploy] = field(default_factory=dict)
     _given_up: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
-    def is_asked(self, app_id: str) -> bool:
+    def is_pending(self, app_id: str) -> bool:
         """Whether it is being made."""
-        return app_id in self._asked
+        return app_id in self._pending
 
-    async def make(self, app_id: str, work: Callable[[Asked], Coroutine[Any, Any, T]]) -> T:
+    async def make(self, app_id: str, work: Callable[[PendingDeploy], Coroutine[Any, Any, T]]) -> T:
         """Its value, for one client; of a request that was sent again, what the first comes to.
 
         Raises ExecutionError where it was given up.
         """
         if app_id in self._given_up:
             raise ExecutionError("this deployment was given up by its program")
-        asked = self._asked.get(app_id)
-        if asked is None:
-            asked = self._asked[app_id] = Asked()
-            made = self._to_its_end(app_id, asked, work)
+        pending = self._pending.get(app_id)
+        if pending is None:
+            pending = self._pending[app_id] = PendingDeploy()
+            made = self._to_its_end(app_id, pending, work)
             name, given_up = f"deploy {app_id}", (GivenUpError,)
-            asked.task = self._tasks.begin(made, name, foreseen=given_up)
-        asked.joined()
-        assert asked.task is not None
+            pending.task = self._tasks.begin(made, name, foreseen=given_up)
+        pending.joined()
+        assert pending.task is not None
         try:
-            value: T = await self._tasks.value_of(asked.task)
+            value: T = await self._tasks.value_of(pending.task)
             return value
         except GivenUpError as error:
             raise ExecutionError(str(error)) from None
         finally:
-            asked.left(self._grace_s)
+            pending.left(self._grace_s)
 
     async def give_up(self, app_id: str) -> None:
         """Drop it; where it is too late, return once it is live."""
         self._given_up.append(app_id)
-        asked = self._asked.get(app_id)
-        if asked is None or asked.give_up() or asked.task is None:
+        pending = self._pending.get(app_id)
+        if pending is None or pending.give_up() or pending.task is None:
             return
         with contextlib.suppress(Exception):  # its client's
-            await asyncio.shield(asked.task)
+            await asyncio.shield(pending.task)
 
     async def _to_its_end(
-        self, app_id: str, asked: Asked, work: Callable[[Asked], Coroutine[Any, Any, T]]
+        self,
+        app_id: str,
+        pending: PendingDeploy,
+        work: Callable[[PendingDeploy], Coroutine[Any, Any, T]],
     ) -> T:
         try:
-            return await work(asked)
+            return await work(pending)
         finally:
-            del self._asked[app_id]
+            del self._pending[app_id]

@@ -1,6 +1,6 @@
-"""Cold boots of one pool: a runner, or a template, out of a process that boots (boot.py).
+"""Cold boots of one pool: makes a runner, or a template, of a process that boots (boot.py).
 
-With the output, the secrets and the GPUs of such a process. When one boots, the ladder says.
+Brings the output, the secrets and the GPUs of such a process together. The ladder says when.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from types import MappingProxyType
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import PendingStart
+from rekindle.runtime.agent.starts.runner_maker import RunnerMaker
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
 from rekindle.wire.logs import kv
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Booting(Becoming):
-    """See the module."""
+class Booter(RunnerMaker):
+    """Makes runners of one pool by booting them."""
 
     async def boot_process(
         self,
@@ -37,7 +37,9 @@ class Booting(Becoming):
         env: Mapping[str, str] = MappingProxyType({}),
         whole: bool = False,
     ) -> tuple[str, Output, Booted]:
-        """A process that has loaded its code; ``whole``: not of one that has booted already.
+        """A process that has loaded its code: its runner id, its output, and itself.
+
+        ``whole``: boot it from nothing, and take none that has booted ahead.
 
         Raises as ``boot`` does.
         """
@@ -67,7 +69,8 @@ class Booting(Becoming):
         return runner_id, output, booted
 
     def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
-        """What waits, where it can be this function's: an image, volumes, GPUs come with a boot."""
+        """A process that has booted ahead, where this function can have it: one with an image,
+        volumes or GPUs needs them from its boot on."""
         revision = self.revision
         if revision.spec.image or revision.spec.volumes or revision.spec.gpu:
             return None
@@ -94,7 +97,7 @@ class Booting(Becoming):
         pending: PendingStart,
         claim: Claim | None = None,
     ) -> Runner:
-        """A runner of such a process, with what it prints."""
+        """Make a process that has booted a runner; ``output`` is what it prints."""
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
         try:
             outfit = Outfit.around(output)
@@ -104,7 +107,8 @@ class Booting(Becoming):
         return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
 
     def template_of_booted(self, booted: Booted) -> LiveTemplate:
-        """A template of such a process; its revision knows from now on what it is not safe for."""
+        """Make a process that has booted a template, and note in its revision whether that can be
+        forked and frozen."""
         template = template_of(booted)
         self.revision.fork_unsafe = template.fork_unsafe
         self.revision.dump_unsafe = template.dump_unsafe

@@ -8,14 +8,14 @@ from types import FrameType
 
 import pytest
 
-from rekindle.forkserver import child_deaths
+from rekindle.forkserver import sigchld
 
 
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     before = signal.getsignal(signal.SIGCHLD)
     yield
-    child_deaths.give_back()
+    sigchld.give_back()
     signal.signal(signal.SIGCHLD, before)
 
 
@@ -26,19 +26,19 @@ def _heard(_number: int, _frame: FrameType | None) -> None:
 @pytest.mark.parametrize("handler", [_heard, signal.SIG_IGN])
 def test_what_user_code_has_set_is_put_aside_and_given_back_once(handler: signal.Handlers) -> None:
     signal.signal(signal.SIGCHLD, handler)
-    child_deaths.put_aside()
+    sigchld.set_aside()
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
-    child_deaths.give_back()
+    sigchld.give_back()
     assert signal.getsignal(signal.SIGCHLD) == handler
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    child_deaths.give_back()
+    sigchld.give_back()
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
 
 
 def test_a_blocked_signal_would_be_heard_of_later() -> None:
-    assert not child_deaths.are_heard()
+    assert not sigchld.reaches_user_code()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     try:
-        assert child_deaths.are_heard()
+        assert sigchld.reaches_user_code()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])

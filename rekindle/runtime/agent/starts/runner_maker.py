@@ -1,7 +1,6 @@
-"""How a process becomes a runner of one pool: its start, its GPUs, its output, until it is ready.
+"""Makes a process the runner of a pool: its start frame, its GPUs, its output, until it is ready.
 
-Whatever the process was: a forked child, a restored copy, one that has booted. Which of them, the
-ladder says.
+The process may be a forked child, a restored copy or one that has booted: the ladder chooses.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from rekindle.wire.phases import Strategy, now_ns
 
 
 @dataclass
-class Becoming:
+class RunnerMaker:
     """Makes runners of one pool out of processes."""
 
     context: NodeContext
