@@ -33,7 +33,7 @@ def image() -> None:
 @image.command("build")
 @click.argument("reference", metavar="FILE[::APP]")
 @module_option
-@click.option("--force", is_flag=True, help="Build every layer anew.")
+@click.option("--force", is_flag=True, help="Build every layer again.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not show what the steps print.")
 def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:
     """Build the images of an app's functions, without running the app.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
 
-#: Build every step anew, as ``force_build=True`` on each does.
+#: Build every step again, as ``force_build=True`` on each does.
 FORCE_VARIABLE = "REKINDLE_FORCE_BUILD"
 MAX_TIMEOUT_S = 24 * 3600
 
@@ -238,7 +238,7 @@ def checked_volumes(
 
 
 def forces_all() -> bool:
-    """Whether the environment asks for every step to be built anew. Raises InvalidError."""
+    """Whether the environment asks for every step to be built again. Raises InvalidError."""
     return switches.is_on(FORCE_VARIABLE, unset=False)
 
 

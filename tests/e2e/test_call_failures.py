@@ -3,20 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.harness import Home
-
-NUMBERS = """
-    import json, rekindle
-    app = rekindle.App("numbers")
-
-    @app.function(max_containers=2)
-    def invert(n: int) -> float:
-        return 1 / n
-
-    @app.function()
-    def add(a, b=0, *, c=0):
-        return a + b + c
-
-"""
+from tests.e2e.programs import NUMBERS
 
 
 def test_a_users_exception_comes_home_as_itself_with_the_remote_traceback(shared: Home) -> None:

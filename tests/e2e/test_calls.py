@@ -8,20 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import Home
-
-NUMBERS = """
-    import json, rekindle
-    app = rekindle.App("numbers")
-
-    @app.function(max_containers=2)
-    def invert(n: int) -> float:
-        return 1 / n
-
-    @app.function()
-    def add(a, b=0, *, c=0):
-        return a + b + c
-
-"""
+from tests.e2e.programs import NUMBERS
 
 
 def entrypoint(shared: Home, body: str, *, above: str = NUMBERS) -> object:

@@ -8,21 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import COMMAND, Home, phases
-
-PLAIN = """
-    import rekindle
-
-    app = rekindle.App("plain")
-
-    @app.function()
-    def double(n: int) -> int:
-        print("doubling", n)
-        return 2 * n
-
-    @app.local_entrypoint()
-    def main(n: int = 4):
-        print("it is", double.remote(n))
-"""
+from tests.e2e.programs import PLAIN
 
 CLASS = """
     import rekindle

@@ -3,22 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.harness import Gate, Home, wait_until
-
-PLAIN = """
-    import rekindle
-
-    app = rekindle.App("plain")
-
-    @app.function()
-    def double(n: int) -> int:
-        print("doubling", n)
-        return 2 * n
-
-    @app.local_entrypoint()
-    def main(n: int = 4):
-        print("it is", double.remote(n))
-"""
-
+from tests.e2e.programs import PLAIN
 
 HELD = (
     Gate.SOURCE

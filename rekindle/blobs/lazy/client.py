@@ -219,7 +219,7 @@ class LazyFiles:
     def _gone(self) -> BlobError:
         return BlobError(
             f"the process that serves lazy files from {self.settings.url} has ended; what was not "
-            "here yet can be read again when the agent starts anew"
+            "here yet can be read again when the agent starts again"
         )
 
     def _follow(self) -> None:

@@ -152,8 +152,9 @@ class Lines:
         """Try up to ``most`` of those that wait for it again."""
         self._lines[kind].wake(place, most)
 
-    def told(self, object_id: bytes, message: bytes) -> None:
-        """What a script has published: what there is, how much, and in which partition."""
+    def notify(self, object_id: bytes, message: bytes) -> None:
+        """Wake those that a script's message is for: it says what there is (items or room), how
+        much, and in which partition."""
         what, _, partition = message.partition(b":")
         kind, number = what[:1].decode(errors="replace"), what[1:]
         if kind in _KINDS and number.isdigit():

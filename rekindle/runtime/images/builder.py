@@ -192,7 +192,7 @@ class _Chain:
             if not found or now is None or now.build != layer.build:
                 raise ImageError(
                     f"{layer.title} (layer {layer.name[:12]}), or what is beside it, was removed "
-                    f"or built anew at this moment; try it again"
+                    f"or built again at this moment; try it again"
                 )
         return found
 

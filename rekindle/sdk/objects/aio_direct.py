@@ -95,10 +95,10 @@ class AioDirect:
         """Note what was done."""
         words = way.count(request, reply)
         if words:
-            self._told(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
+            self._send_unanswered(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
 
-    def _told(self, exchange: Exchange) -> None:
-        """Send what nobody waits for the reply of."""
+    def _send_unanswered(self, exchange: Exchange) -> None:
+        """Send something for whose reply no one waits."""
         if self.connection is None:
             return
         with contextlib.suppress(OSError, Gone):  # who asks next finds out
@@ -110,7 +110,7 @@ class AioDirect:
         items = taken(said)
         if items:
             back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
-            self._told(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
+            self._send_unanswered(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
 
     # ---- the connection ------------------------------------------------------------------------
 

@@ -363,7 +363,7 @@ class Leases:
         """For the heartbeat, see counting.py."""
         for lease in self._leases.values():
             self._count(lease)
-        return self._counted.told(self._leases.values())
+        return self._counted.messages(self._leases.values())
 
     async def close(self) -> None:
         """No more leases; those that stood have ended with their pools."""

@@ -80,7 +80,7 @@ async def boot(
     gpus = context.gpus.expected(revision.spec.gpu) if park else {}
     env = {**revision.boot_environment(), **gpus, **secrets}
     if waiting is not None:
-        return await _told(context, revision, clock, waiting, env, park=park)
+        return await _given_to_waiting(context, revision, clock, waiting, env, park=park)
     await provide(context, revision)
     binds = await volumes.binds_of(revision.spec)
     sandbox, root = await _spawn(context, revision, hostname, clock)
@@ -149,7 +149,7 @@ async def enter(
     return sandbox
 
 
-async def _told(
+async def _given_to_waiting(
     context: NodeContext,
     revision: Revision,
     clock: PhaseClock,
@@ -158,7 +158,7 @@ async def _told(
     *,
     park: bool,
 ) -> Booted:
-    """Tell one that has booted already what it is; otherwise as ``boot``."""
+    """Give a process that has booted already its environment and code; otherwise as ``boot``."""
     try:
         order: Header = {"op": "told", "env": dict(env), "cwd": revision.working_directory()}
         clock.mark(Phase.ISOLATE)  # before it: what it marks next is when it was told

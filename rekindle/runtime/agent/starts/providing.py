@@ -35,7 +35,7 @@ async def provide(
         if _is_there(context, revision):
             return True
         before = revision.image
-        if before is not None:  # its layers were removed, built anew, or are not served any more
+        if before is not None:  # its layers were removed, built again, or are not served any more
             revision.forget_image()
         spec = ImageSpec.from_json(revision.spec.image)
         # Each of its layers may turn out to be lost, once: then it is built.
@@ -47,7 +47,7 @@ async def provide(
                 if not left:
                     raise StartError(f"the image of {revision.label}: {error}") from error
                 say(f"{revision.label}: {error}")
-                log.warning("image is found anew", extra=kv(of=revision.label, reason=error))
+                log.warning("image is found again", extra=kv(of=revision.label, reason=error))
         if found is not None:
             revision.is_in(*found)
         revision.image_is_known = True
@@ -91,7 +91,7 @@ def _is_there(context: NodeContext, revision: Revision) -> bool:
     if not revision.image_is_known or image is None:
         return revision.image_is_known
     if not all(os.path.exists(source) for source, _target in image.mounts):
-        return False  # copies of local files that were removed: who finds it anew says so
+        return False  # copies of local files that were removed: who finds it again says so
     return image.is_there() and context.layers.serves(image)
 
 

@@ -151,7 +151,7 @@ class Revision:
             tracker.image, tracker.env = image, self.environment()
 
     def forget_image(self) -> None:
-        """It has to be found anew, and what was made of it is of no use."""
+        """It has to be found again, and what was made of it is of no use."""
         self.shut()
         self.image = self.roots = self.restores = None
         self.image_is_known = False

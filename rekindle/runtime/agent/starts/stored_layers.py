@@ -63,12 +63,12 @@ class StoredLayers:
     let_go: Callable[[list[str]], Awaitable[None]]
     #: Blob -> the layer that it is.
     _layers: dict[str, Layer] = field(default_factory=dict)
-    #: Layers and the builds of them that were looked after: another build is put there anew.
+    #: Layers and the builds of them that were looked after: another build is put there again.
     _pushed: set[tuple[str, str]] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Nor is what the store has damaged put there anew any longer.
+    #: Nor is what the store has damaged put there again any longer.
     _cut: bool = False
     _watching: bool = False
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -215,7 +215,7 @@ class StoredLayers:
         return self.packed.why_lost(map(str, image.packed)) if image is not None else ""
 
     def is_lost(self, image: BuiltImage | None) -> bool:
-        """Whether the store has lost or damaged a part of an image, which is to be found anew."""
+        """Whether the store has lost or damaged a part of an image, which is to be found again."""
         return image is not None and self.packed.is_lost(map(str, image.packed))
 
     def serves(self, image: BuiltImage) -> bool:
