@@ -31,7 +31,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.starts import layer_users
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
 from rekindle.runtime.agent.starts.stored_snapshots import MEND_S
-from rekindle.runtime.images import collecting, sharing
+from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
@@ -171,7 +171,7 @@ class StoredLayers:
         with contextlib.suppress(BlobError):
             await asyncio.to_thread(self.lazy.give_up, blob)
         log.info("layer has arrived", extra=kv(layer=layer.name, bytes=opened.size))
-        await asyncio.to_thread(collecting.collect, local)
+        await asyncio.to_thread(layer_gc.collect, local)
 
     async def _record(self, layer: Layer, blob: str, touched: list[int]) -> None:
         assert self.blobs is not None

@@ -1,4 +1,6 @@
-"""The image of a revision, before anything of it starts: built or found, and fit for its code."""
+"""Has the image of a revision there before anything of it starts: built or found, and fit for its
+code.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,13 @@ def _nobody(_line: str) -> None:
     """Is told."""
 
 
-async def provide(
+async def ensure_image(
     context: NodeContext, revision: Revision, say: Callable[[str], None] = _nobody
 ) -> bool:
-    """Have the image of a revision, and a source of roots for it, where it has one; whether it was
-    waited for. ``say`` is told what takes long. Raises StartError."""
+    """Have the image of a revision, where it has one, and a source of roots for it.
+
+    True where that was waited for. ``say`` gets notes on what takes long. Raises StartError.
+    """
     if not revision.spec.image or _is_there(context, revision):
         return False
     async with revision.providing:

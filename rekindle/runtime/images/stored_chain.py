@@ -1,7 +1,7 @@
-"""The layers of one chain that may come from the nodes' store, asked for when the first is missing.
+"""Which layers of one chain the nodes' store has, asked once, when the first of them is missing.
 
-A store that does not answer, or has not all of a layer, is no reason not to build it: what happened
-is said where the build says what it does.
+A store that does not answer, or lacks a part of a layer, does not keep it from being built: the
+build's output says what happened.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Elsewhere:
-    """See the module."""
+class StoredChain:
+    """Brings layers of one chain from the store."""
 
     local: LayerStore
     wanted: Sequence[str]
-    #: Told that the store is waited for.
+    #: Gets a note when the store is waited for.
     say: Callable[[str], None]
     _asked: bool = False
     _store: BlobStore | None = None

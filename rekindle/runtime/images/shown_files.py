@@ -1,8 +1,8 @@
-"""Where the local files that an image shows go: over the image's own, in the order in which they
-were given, as copies would lie.
+"""Places for the local files that an image shows: over the image's own, in the order in which they
+were given, where copies of them would be.
 
 A folder that is alone at its place is shown whole. One that the image has, or that something else
-goes into, is shown file by file, so that what is beside them stays to be seen. Standard library
+goes into, is shown file by file, so that what else is there can still be seen. Standard library
 only. Knows nothing of mounts.
 """
 
@@ -18,8 +18,8 @@ from rekindle.linux.stacked import Kind, kind_of
 
 
 @dataclass
-class Laid:
-    """What comes of it; all places are absolute paths in the root."""
+class ShownFiles:
+    """What a root shows, and where; all places are absolute paths in the root."""
 
     #: Files and whole folders, by place.
     shown: dict[str, str] = field(default_factory=dict)
@@ -36,17 +36,19 @@ class _Given:
     target: str
 
 
-def lay(files: Iterable[tuple[str, str]], others: Collection[str], layers: Sequence[str]) -> Laid:
-    """Lay sources at targets over an image's layers, the topmost first.
+def arrange(
+    files: Iterable[tuple[str, str]], others: Collection[str], layers: Sequence[str]
+) -> ShownFiles:
+    """Places for ``files`` (source, target) over an image's layers, the topmost first.
 
     ``others``: what else is to have a place in the root. Raises OSError where a file and a folder
     meet at one place.
     """
-    found = Laid()
+    found = ShownFiles()
     given = [_Given(rank, *one) for rank, one in enumerate(files)]
     for target in sorted({one.target for one in given}):
         if not any(_below(target, one.target) for one in given):
-            _lay_at(target, given, others, layers, found)
+            _arrange_at(target, given, others, layers, found)
     return found
 
 
@@ -54,12 +56,12 @@ def _below(target: str, folder: str) -> bool:
     return target != folder and target.startswith(f"{folder.rstrip('/')}/")
 
 
-def _lay_at(
+def _arrange_at(
     place: str,
     given: Sequence[_Given],
     others: Collection[str],
     layers: Sequence[str],
-    found: Laid,
+    found: ShownFiles,
 ) -> None:
     here = sorted((o for o in given if o.target == place), key=lambda one: one.rank)
     below = [one for one in given if _below(one.target, place)]
@@ -96,4 +98,4 @@ def _lay_at(
     for name in sorted({one.target[start:].partition("/")[0] for one in below}):
         child = posixpath.join(place, name)
         inside = [one for one in below if one.target == child or _below(one.target, child)]
-        _lay_at(child, inside, others, layers, found)
+        _arrange_at(child, inside, others, layers, found)

@@ -1,4 +1,7 @@
-"""A process of user code that was just started: its number, and waiting until it reports."""
+"""Waits until a process of user code that was just started reports to its agent.
+
+Knows nothing of how it was started.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,14 @@ FIRST_PID = 100
 CONNECT_TIMEOUT_S = 60.0
 
 
-async def arrives(
+async def reported(
     arrival: asyncio.Future[Channel], job: asyncio.Future[JobExit], timeout_s: float, what: str
 ) -> Channel:
-    """The channel of a process that was just started. Raises StartError when it ends instead."""
+    """The channel of a process that was just started, once it reports.
+
+    ``arrival``: its channel; ``job``: its end; ``what`` names it in errors. Raises StartError when
+    it ends instead, StartupTimeoutError after ``timeout_s``.
+    """
     either: set[asyncio.Future[Any]] = {arrival, job}
     await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     if arrival.done():

@@ -1,5 +1,8 @@
-"""Which layers go so that the rest fits, and removing them. Least recently used goes first, and
-none before what stands on it. Copies of local files go with them where that is asked for."""
+"""Removes layers so that the rest fits into its budget of disk.
+
+The least recently used go first, and none before those that stand on it. Copies of local files go
+with them where that is asked for. Knows nothing of builds.
+"""
 
 from __future__ import annotations
 
