@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rekindle.wire.version import PROTOCOL
-from tests.e2e.harness import Home, phases, wait_until
+from tests.e2e.harness import Home, wait_until
+from tests.e2e.shown_phases import phases
 
 COUNTER = """
     import rekindle

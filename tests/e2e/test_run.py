@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import COMMAND, Home, phases
+from tests.e2e.harness import COMMAND, Home
 from tests.e2e.programs import PLAIN
+from tests.e2e.shown_phases import phases
 
 CLASS = """
     import rekindle
