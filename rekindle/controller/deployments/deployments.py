@@ -103,7 +103,7 @@ class Deployments:
             await self._apps.close(app_id, "it was not made a version")
 
     def all(self) -> list[Deployment]:
-        """Those that there are, by name."""
+        """All deployed apps, by name."""
         return [self._known[name] for name in sorted(self._known)]
 
     def kept_apps(self) -> list[str]:
@@ -197,7 +197,7 @@ class Deployments:
         return await self._made_once(name, request.app_id, switch)
 
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
-        """Its program does not want this version to be made any more: whether it was, before."""
+        """Make a version no more, as its program gives it up; whether it was made before that."""
         await self._pending.give_up(app_id)
         for deployment in self._known.values():
             if (version := deployment.of_app(app_id)) is not None:

@@ -70,7 +70,8 @@ class PendingDeploy:
             raise GivenUpError("nobody waits for this deployment any more, so it was not made")
 
     async def while_wanted(self, work: Coroutine[Any, Any, T]) -> T:
-        """Its value; it is cancelled when the deployment is given up. Raises GivenUpError."""
+        """The value of ``work``, which is cancelled when the deployment is given up. Raises
+        GivenUpError."""
         self._starting = starting = asyncio.ensure_future(work)
         try:
             if self._given_up:

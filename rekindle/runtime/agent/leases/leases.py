@@ -83,7 +83,7 @@ class Leases:
             pool.changed()
 
     def find(self, lease_id: str) -> Lease | None:
-        """One that stands."""
+        """A lease that has not ended; None where there is none."""
         return self._leases.get(lease_id)
 
     def serve_requests(self, pool: Pool) -> None:
@@ -144,7 +144,7 @@ class Leases:
         )
 
     def refuse_requests(self, pool: Pool, coming: int) -> None:
-        """Those that no start is on its way for are refused."""
+        """Refuse the requests beyond ``coming``, the places that starts under way will give."""
         if self.requests.refuse_beyond(pool.key, coming, "no runner is idle"):
             self.recalls.recall_stale(pool)
 
@@ -199,7 +199,7 @@ class Leases:
         return True
 
     def hold(self, lease: Lease) -> None:
-        """Its runner has its client's connection, and reads from it."""
+        """Note that its runner has its client's connection, and reads from it."""
         assert lease.sock is not None
         lease.move(LeaseState.HELD)
         lease.used = time.monotonic()
@@ -215,7 +215,7 @@ class Leases:
     # ---- the end ---------------------------------------------------------------------------
 
     def end(self, lease: Lease) -> None:
-        """Over: the runner is its pool's again, where it is alive."""
+        """End a lease: its runner is its pool's again, where it is alive."""
         if lease.state is LeaseState.ENDED:
             return
         self._count(lease)
@@ -267,7 +267,7 @@ class Leases:
             self.hangups.shut_for_reading(lease.sock)
 
     def withdraw(self, lease: Lease) -> None:
-        """Its runner is not to run what its client has sent."""
+        """End a lease whose runner is not to run what its client has sent."""
         sock = lease.sock
         assert sock is not None
         lease.fate = ("lost", "its app was closed")

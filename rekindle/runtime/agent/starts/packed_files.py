@@ -84,5 +84,5 @@ class PackedFiles:
         return [p for p, at in self._used_at.items() if p not in busy and now - at > for_s]
 
     def forget(self, place: str) -> None:
-        """It is not mounted any more."""
+        """Drop a place that is not mounted any more."""
         self._used_at.pop(place, None)
