@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -300,6 +301,8 @@ def _module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> Modul
     monkeypatch.syspath_prepend(tmp_path)
     name = f"declares_{uuid.uuid4().hex}"
     (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))  # so that it goes with the test
+    del sys.modules[name]
     return importlib.import_module(name)
 
 
