@@ -50,7 +50,8 @@ class BackgroundTasks:
         return task
 
     async def value_of(self, task: asyncio.Task[T]) -> T:
-        """Its value; it goes on in the background where whoever waits for that is cancelled."""
+        """The value of a task, which goes on in the background where whoever waits for it is
+        cancelled."""
         self._awaited[task] += 1
         try:
             return await asyncio.shield(task)
@@ -60,7 +61,8 @@ class BackgroundTasks:
                 del self._awaited[task]
 
     async def to_its_end(self, work: Coroutine[Any, Any, T], name: str | None = None) -> T:
-        """Its value; it goes on in the background where whoever waits for that is cancelled."""
+        """The value of ``work``, which goes on in the background where whoever waits for it is
+        cancelled."""
         return await self.value_of(self.begin(work, name))
 
     async def finish(self) -> None:

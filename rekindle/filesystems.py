@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from rekindle.exception import InvalidError, SetupError
 
@@ -44,6 +46,20 @@ def is_folder(url: str) -> bool:
     """Whether a URL that may be used is a folder of this machine."""
     begins = _SCHEME.match(url)
     return begins is None or begins[1].lower() == "file"
+
+
+def folder_at(url: str, what: str) -> Path | None:
+    """The folder that a path or ``file://`` URL names; None for what is fsspec's to open.
+
+    ``what`` names it in messages. Raises InvalidError for a path that is not absolute.
+    """
+    if not is_folder(url):
+        return None
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path) if parts.scheme else url)
+    if parts.netloc not in ("", "localhost") or not path.is_absolute():
+        raise InvalidError(f"{what} {url!r} is not an absolute path: write file:///where/it/is")
+    return path
 
 
 def check_installed(url: str, what: str) -> None:

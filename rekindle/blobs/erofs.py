@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from rekindle.exception import LayerError, SetupError
-from rekindle.linux import mounts
+from rekindle.linux import mounts, programs
 
 SET_UP = "run `rekindle setup lazy`, or install the package erofs-utils"
 _TIMEOUT_S = 1800.0
@@ -120,15 +120,7 @@ def unmount(directory: Path) -> None:
 
 def _run(argv: list[str], problem: str) -> None:
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = programs.run(argv, _TIMEOUT_S)
     except OSError as error:
         raise LayerError(f"{problem}: {argv[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired:

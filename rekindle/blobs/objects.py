@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from rekindle import filesystems
 from rekindle.exception import BlobError, BlobStoreError, InvalidError, SetupError
@@ -64,15 +64,8 @@ def open_objects(url: str) -> Objects:
 
     Raises SetupError, with what to install, and InvalidError for a URL that is none.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        path = Path(unquote(parts.path) if parts.scheme else url)
-        if parts.netloc not in ("", "localhost") or not path.is_absolute():
-            raise InvalidError(
-                f"the store {url!r} is not an absolute path: write file:///where/it/is"
-            )
-        return FolderObjects(path)
-    return FsspecObjects(url)
+    folder = filesystems.folder_at(url, "the store")
+    return FolderObjects(folder) if folder is not None else FsspecObjects(url)
 
 
 class FolderObjects:

@@ -1,6 +1,6 @@
 """Files put into a store by a process of its own, which gets what no other work wants.
 
-``python -m rekindle.blobs.pushing [--anew] URL FILE...`` prints what it put as JSON.
+``python -m rekindle.blobs.pushing [--overwrite] URL FILE...`` prints what it put as JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
 
 _NICENESS = 19
-_ANEW = "--anew"
+_OVERWRITE = "--overwrite"
 #: Requests at a time: it is in no hurry.
 _AT_ONCE = 4
 _LOOK_S = 0.5
@@ -32,17 +32,17 @@ def push_apart(
     paths: Sequence[Path],
     stopped: Callable[[], bool] = lambda: False,
     *,
-    anew: bool = False,
+    overwrite: bool = False,
 ) -> list[Pushed]:
     """Put files into the store at a URL, in a process that ends with this one.
 
-    ``anew``: all of them, in place of what is there, which may be damaged.
+    ``overwrite``: all of them, in place of what is there, which may be damaged.
     Blocks; ends early when ``stopped`` says so. Raises BlobStoreError, saying what went wrong.
     """
     process = subprocess.Popen(
         [
             *(sys.executable, "-P", "-m", "rekindle.blobs.pushing"),
-            *((_ANEW,) if anew else ()),
+            *((_OVERWRITE,) if overwrite else ()),
             *(url, *map(str, paths)),
         ],
         stdin=subprocess.PIPE,  # closes with this process, however that ends
@@ -65,14 +65,17 @@ def push_apart(
 
 def main() -> int:
     """See the module."""
-    anew = sys.argv[1] == _ANEW
-    url, *names = sys.argv[1 + anew :]
+    overwrite = sys.argv[1] == _OVERWRITE
+    url, *names = sys.argv[1 + overwrite :]
     os.nice(_NICENESS)
     done_it = threading.Event()
     threading.Thread(target=_end_with_owner, args=(done_it,), daemon=True).start()
     try:
         store = open_store(url)
-        done = [transfer.push(store, Path(name), at_once=_AT_ONCE, anew=anew) for name in names]
+        done = [
+            transfer.push(store, Path(name), at_once=_AT_ONCE, overwrite=overwrite)
+            for name in names
+        ]
     except (Error, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -77,16 +77,16 @@ class BlobStore:
 
     # ---- chunks and indexes --------------------------------------------------------------------
 
-    def put_chunk(self, data: bytes | memoryview, *, anew: bool = False) -> tuple[str, int]:
+    def put_chunk(self, data: bytes | memoryview, *, overwrite: bool = False) -> tuple[str, int]:
         """Keep a chunk, unless it is there; its hash, and the bytes sent.
 
-        ``anew``: also where it is there, as that may be damaged. Raises BlobStoreError.
+        ``overwrite``: also where it is there, as that may be damaged. Raises BlobStoreError.
         """
         name = index_room.digest(data)
         if name == index_room.hash_of_zeros(len(data)):
             return name, 0
         place = _chunk(name)
-        age_s = None if anew else self._trying(lambda: self.objects.age_s(place))
+        age_s = None if overwrite else self._trying(lambda: self.objects.age_s(place))
         if age_s is not None and age_s < REFRESH_S:
             return name, 0
         packed: bytes = self._codec()[0].compress(data)

@@ -45,11 +45,11 @@ def push(
     chunk_bytes: int = CHUNK_BYTES,
     at_once: int = AT_ONCE,
     progress: Progress = lambda _done, _total: None,
-    anew: bool = False,
+    overwrite: bool = False,
 ) -> Pushed:
     """Put a file into the store. It must not change meanwhile.
 
-    ``anew``: all of it, in place of what is there, which may be damaged.
+    ``overwrite``: all of it, in place of what is there, which may be damaged.
 
     Raises BlobError, BlobStoreError, OSError. What was sent before a break is not sent again.
     """
@@ -64,7 +64,7 @@ def push(
             data = os.pread(file.fileno(), length, number * chunk_bytes)
             if len(data) != length:
                 raise BlobError(f"{path} became shorter while it was put into {store.url}")
-            name, packed = store.put_chunk(data, anew=anew)
+            name, packed = store.put_chunk(data, overwrite=overwrite)
             return number, name, packed, length
 
         for number, name, packed, length in _several(send, range(count), at_once):

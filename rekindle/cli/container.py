@@ -148,7 +148,7 @@ def run_in(instance: Path, found: Found, command: Sequence[str]) -> int:
     secrets = asked_secrets.of_function(instance, found.runner.function_id, found.name)
     entering = [sys.executable, "-P", "-m", "rekindle.linux.entering", str(found.runner.pid)]
     with open(os.memfd_create("variables"), "w+") as variables:
-        json.dump(secrets | _told(found), variables)
+        json.dump(secrets | _identity(found), variables)
         variables.flush()
         variables.seek(0)
         number = variables.fileno()
@@ -161,8 +161,8 @@ def run_in(instance: Path, found: Found, command: Sequence[str]) -> int:
                 continue
 
 
-def _told(found: Found) -> dict[str, str]:
-    """What a runner is told of itself once it has started: its process began without it."""
+def _identity(found: Found) -> dict[str, str]:
+    """The variables by which a runner knows itself: its process has not begun with them."""
     runner = found.runner
     app = found.name.removesuffix(f".{runner.function}")
     told = runner_variables.of_function(app, runner.app_id, runner.function)

@@ -9,7 +9,7 @@ import click
 from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
 from rekindle.cli.options import OfProgram, environment_option, module_option
-from rekindle.sdk import deploying, progress
+from rekindle.sdk import deploying, interrupted_deploy, progress
 from rekindle.wire.environment import in_environment
 
 
@@ -49,9 +49,9 @@ def deploy(
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             if made is not None:
-                error.add_note(f"Interrupted, but {made.name}, version {made.version}, is live")
+                error.add_note(interrupted_deploy.live_by_then(made.name, made.version))
             elif not getattr(error, "__notes__", ()):
-                error.add_note("Nothing was deployed")
+                error.add_note(interrupted_deploy.NOTHING_DEPLOYED)
             raise
         if isinstance(error, click.ClickException):
             raise

@@ -70,7 +70,7 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
             notes.on_terminal(f"{made.name} is up: {', '.join(target.app.registered)}.")
             status = _called(target, options, call, made.app_id)
     except KeyboardInterrupt:  # while it came up or was taken down
-        if not lost_output.reader_has_gone():
+        if not lost_output.interrupted_program():
             notes.write_note("Stopping.")
         status = INTERRUPTED
     status = lost_output.status(status)
@@ -97,7 +97,7 @@ def _enter(stack: contextlib.ExitStack, options: RunOptions) -> list[records.Cal
     stack.enter_context(shown.waits(quiet=options.quiet))
     finished = stack.enter_context(records.collect()) if options.phases else []
     stack.enter_context(running.enable_output())
-    stack.enter_context(lost_output.noticed())
+    stack.enter_context(lost_output.watched())
     if options.strategy:
         stack.enter_context(running.ask_strategy(options.strategy))
     if options.timestamps:
@@ -118,13 +118,13 @@ def _called(target: Target, options: RunOptions, call: Callable[[], Any], app_id
     except BrokenPipeError as error:  # its own writing
         from rekindle.wire.exceptions import remote_traceback
 
-        if remote_traceback(error) is None and lost_output.reader_went():
+        if remote_traceback(error) is None and lost_output.has_no_reader():
             lost_output.forget_unwritten()  # the program has not come to its end
         else:
             show_failure(error)
         return 1
     except KeyboardInterrupt:
-        if lost_output.reader_has_gone():
+        if lost_output.interrupted_program():
             return INTERRUPTED
         notes.write_note(
             f"Spawned calls and inputs of maps go on without this program; `rekindle logs "

@@ -16,7 +16,7 @@ from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, module_option, yes_option
 from rekindle.cli.tables import console, duration, print_json, size, table
 from rekindle.exception import Error, ImageError, NotFoundError
-from rekindle.runtime.images import collecting, sharing
+from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
 from rekindle.snapshot.budget import parse_size
@@ -33,7 +33,7 @@ def image() -> None:
 @image.command("build")
 @click.argument("reference", metavar="FILE[::APP]")
 @module_option
-@click.option("--force", is_flag=True, help="Build every layer anew.")
+@click.option("--force", is_flag=True, help="Build every layer again.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not show what the steps print.")
 def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:
     """Build the images of an app's functions, without running the app.
@@ -182,14 +182,14 @@ def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         confirm("Remove every layer, and every copy of local files, that is not in use?", yes=yes)
     layers = store.all()
     roots = layers if everything else [store.resolve(name) for name in names]
-    chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]
+    chosen = [one for root in roots for one in (*layer_gc.standing_on(layers, root.name), root)]
     wanted = list({one.name: one for one in chosen}.values())
     in_use = mounted([one.name for one in wanted])
     staying = {
         one.name
         for one in wanted
         if one.name in in_use
-        or any(above.name in in_use for above in collecting.standing_on(layers, one.name))
+        or any(above.name in in_use for above in layer_gc.standing_on(layers, one.name))
     }
     if staying and not everything:
         used = ", ".join(f"{n[:_SHORT]}" for n in sorted(in_use))
@@ -201,7 +201,7 @@ def remove_layers(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         if layer.name not in staying:
             store.remove(layer.name)
             click.echo(f"removed {layer.name[:_SHORT]} {_shortened(layer.title)}")
-    for files in collecting.remove_files(store) if everything else ():
+    for files in layer_gc.remove_files(store) if everything else ():
         click.echo(f"removed {files.name[:_SHORT]} {files.title} ({size(files.size_bytes)})")
 
 
@@ -218,10 +218,10 @@ def collect_layers(budget: str | None, dry_run: bool) -> None:
     """
     store = LayerStore()
     limit = parse_size(budget) if budget else None
-    for one in collecting.collect(store, limit, dry_run=dry_run):
+    for one in layer_gc.collect(store, limit, dry_run=dry_run):
         word = "would remove" if dry_run else "removed"
         click.echo(f"{word} {one.name[:_SHORT]} {_shortened(one.title)} ({size(one.size_bytes)})")
-    found = collecting.usage(store)
+    found = layer_gc.usage(store)
     limit = found.budget_bytes if limit is None else limit
     if budget and found.files_bytes:
         taken = found.size_bytes + found.files_bytes
@@ -230,7 +230,7 @@ def collect_layers(budget: str | None, dry_run: bool) -> None:
         taken, what = found.size_bytes, f"{found.layers} layers, {size(found.size_bytes)}"
     click.echo(f"{what} of {size(limit)}")
     if taken > limit and not dry_run:
-        minutes = collecting.LATELY_S / 60
+        minutes = layer_gc.LATELY_S / 60
         lately = f"what was used in the last {minutes:.0f} minutes (--budget SIZE spares none), "
         click.echo(
             f"What is beyond that stays: {'' if budget else lately}what a runner has, and the "
@@ -243,7 +243,7 @@ def collect_layers(budget: str | None, dry_run: bool) -> None:
 def disk_usage(as_json: bool) -> None:
     """Print what layers, local files and caches of builds take, the budget, and what is free."""
     store = LayerStore()
-    found = collecting.usage(store)
+    found = layer_gc.usage(store)
     layers = store.all()
     arriving_bytes = sum(_arrived_bytes(store, layer) for layer in layers)
     stored = sum(store.stored(layer.name) is not None for layer in layers)

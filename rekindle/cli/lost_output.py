@@ -1,8 +1,8 @@
-"""Standard output that cannot be written to while a program runs: ends it as Python programs end.
+"""What happens when standard output can no longer be written to while a program runs.
 
 What runners print is written by another thread than the program's. Where the reader of our output
-has gone (``| head``), the program is interrupted, without a word; a full disk is an error that is
-said, once, when the call has ended: what it does is not undone by that.
+has gone (``| head``), the program is interrupted without a message, as Python programs end. A full
+disk is an error, reported once when the call has ended, as the call's work is done all the same.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _lost: OSError | None = None
 
 
 @contextlib.contextmanager
-def noticed() -> Iterator[None]:
-    """Within, output that is lost is noticed."""
+def watched() -> Iterator[None]:
+    """Notice output that is lost, within."""
     global _lost
     _lost = None
     notes.on_lost = _note
@@ -35,13 +35,13 @@ def noticed() -> Iterator[None]:
         notes.on_lost = None
 
 
-def reader_has_gone() -> bool:
-    """Whether who read our output has gone, and the program was interrupted for it."""
+def interrupted_program() -> bool:
+    """Whether the program was interrupted because the reader of our output had gone."""
     return isinstance(_lost, BrokenPipeError)
 
 
-def reader_went() -> bool:
-    """Whether nobody reads our output any more, by a look at it."""
+def has_no_reader() -> bool:
+    """Whether nobody reads our output any more, as a poll of it says now."""
     import select
 
     looking = select.poll()
@@ -55,7 +55,7 @@ def status(before: int) -> int:
     if _lost is None:
         return before
     forget_unwritten()
-    if not reader_has_gone():
+    if not interrupted_program():
         raise ServiceError(
             f"what was printed could not all be written to standard output: {_lost.strerror}; "
             f"the call itself has ended; `rekindle logs` shows the last lines of its app"
@@ -63,9 +63,9 @@ def status(before: int) -> int:
     return 1
 
 
-def is_of_it(error: OSError) -> bool:
-    """Whether an error is of writing to standard output."""
-    if reader_went():
+def is_lost(error: OSError) -> bool:
+    """Whether an error comes from writing to standard output."""
+    if has_no_reader():
         return isinstance(error, BrokenPipeError)
     if error.errno not in _LOST or error.filename is not None:
         return False
@@ -76,10 +76,10 @@ def is_of_it(error: OSError) -> bool:
     return False
 
 
-def said(lost: OSError) -> int:
-    """End a command whose output is lost: its exit status.
+def report(lost: OSError) -> int:
+    """Show the error of a command whose output is lost; its exit status.
 
-    Who reads no more has what it wanted, and is told nothing.
+    None is shown where the reader has gone: it has what it wanted.
     """
     forget_unwritten()
     if isinstance(lost, BrokenPipeError):
@@ -92,7 +92,7 @@ def said(lost: OSError) -> int:
 
 
 def forget_unwritten() -> None:
-    """Nothing is to be written at exit either."""
+    """Have nothing written at exit either: what is still buffered goes to the null device."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
@@ -103,7 +103,7 @@ def _note(error: OSError) -> None:
     if _lost is not None:
         return
     _lost = error
-    if reader_has_gone():
+    if interrupted_program():
         main = threading.main_thread().ident
         assert main is not None
         signal.pthread_kill(main, signal.SIGINT)  # as Ctrl-C does: the app is closed in good order

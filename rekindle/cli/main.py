@@ -45,8 +45,8 @@ def _of_surroundings(error: OSError) -> int:
     from rekindle import paths
     from rekindle.cli import failure, lost_output
 
-    if lost_output.is_of_it(error):
-        return lost_output.said(error)
+    if lost_output.is_lost(error):
+        return lost_output.report(error)
     if isinstance(error, FileNotFoundError):
         try:
             paths.working_directory()

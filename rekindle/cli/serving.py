@@ -206,8 +206,8 @@ def _serve(
 ) -> int:
     app: App | None = None
     taken: list[int] = []
-    making = interrupted_deploy.Making()
-    signal.signal(signal.SIGINT, functools.partial(_interrupted, making))
+    attempt = interrupted_deploy.DeployAttempt()
+    signal.signal(signal.SIGINT, functools.partial(_interrupted, attempt))
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         app = app_refs.resolve(reference, is_module=is_module)
@@ -216,14 +216,16 @@ def _serve(
         name = name or f"{app.name}-dev"
         taken = _take(environments.app_in(None, name), held)
         processes.outlive_parent()  # what is deployed is stopped by this process, if it must be
-        with interrupted_deploy.interruptible(making):
+        with interrupted_deploy.interruptible(attempt):
             made = deploying.deploy(app, name, serves=True)
         files = _files(reference)
         served = Served(files, False, made.name, made.version, made.unchanged, made.functions)
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raised
-        if not making.interrupted or making.is_live is None:  # else the parent knows, or it is here
+        if (
+            not attempt.interrupted or attempt.is_live is None
+        ):  # else the parent knows, or it is here
             show_failure(error)
-        if making.is_live and name is not None:
+        if attempt.is_live and name is not None:
             here, _ = deploying.look_up(environments.app_in(None, name), create_if_missing=False)
             _stop(here)
         is_taken = isinstance(error.__cause__, served_names.TakenError)
@@ -239,9 +241,9 @@ def _serve(
     return 0
 
 
-def _interrupted(making: interrupted_deploy.Making, *_signal: object) -> None:
+def _interrupted(attempt: interrupted_deploy.DeployAttempt, *_signal: object) -> None:
     """The parent ends. Of a version that is being made it is awaited what it comes to."""
-    if not making.interrupt():
+    if not attempt.interrupt():
         raise KeyboardInterrupt
 
 

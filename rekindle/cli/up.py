@@ -12,7 +12,7 @@ import click
 from rekindle import paths
 from rekindle.controller.settings import parse_address
 from rekindle.exception import SetupError
-from rekindle.sdk.local import choosing, daemon, half_snapshots
+from rekindle.sdk.local import choosing, daemon, leftover_snapshots
 from rekindle.sdk.local import directory as instance
 
 
@@ -77,7 +77,7 @@ def down() -> None:
     one; what other programs run, and what the other instances had, goes.
     """
     ended = daemon.stop_all()
-    half_snapshots.remove()
+    leftover_snapshots.remove()
     click.echo("The instance is down." if ended else "No instance is up.")
 
 

@@ -69,7 +69,7 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
         if request.app:
-            function = await self._parts.finding.handle(request)
+            function = await self._parts.finder.handle(request)
         else:
             function = self._parts.apps.lookup(request.app_id, request.name)
         return self._handle(function)
@@ -112,7 +112,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
     def _routed(self, request: pb.SubmitRequest) -> AbstractAsyncContextManager[Function]:
-        return self._parts.finding.routed(
+        return self._parts.finder.routed(
             request.function_id, pinned=request.pinned, call_id=request.call_id
         )
 
@@ -178,8 +178,8 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         _check_strategy(request.strategy)
-        finding = self._parts.finding
-        async with finding.routed(request.function_id, pinned=request.pinned) as function:
+        finder = self._parts.finder
+        async with finder.routed(request.function_id, pinned=request.pinned) as function:
             reply = await self._parts.orders.leasing.lease(function, request)
             if function.function_id != request.function_id:
                 reply.moved.CopyFrom(self._handle(function))

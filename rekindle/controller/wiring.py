@@ -9,10 +9,10 @@ from typing import assert_never
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments.deployments import Deployments
-from rekindle.controller.deployments.finding import Finding
 from rekindle.controller.deployments.first_start import FirstStart
-from rekindle.controller.deployments.retiring import Retiring
-from rekindle.controller.deployments.unfinished import Unfinished
+from rekindle.controller.deployments.function_finder import FunctionFinder
+from rekindle.controller.deployments.pending_deploys import PendingDeploys
+from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.environments import Environments
 from rekindle.controller.events import (
     AgentJoined,
@@ -142,16 +142,16 @@ class Parts:
             *(self.canceller, self.retention, self.secrets),
         )
         self.variants = Variants(self.apps, self.registry)
-        retiring = Retiring(core, self.apps, orders, self.registry, store)
+        retirement = Retirement(core, self.apps, orders, self.registry, store)
         deployment_store = DeploymentStore(link, config.instance_id)
-        finding = self.finding = Finding(core, self.apps, self.registry, store, retiring)
+        finder = self.finder = FunctionFinder(core, self.apps, self.registry, store, retirement)
         self.deployments = Deployments(
             *(core, self.apps, self.registry, deployment_store),
-            *(finding, FirstStart(core, orders), retiring),
-            Unfinished(core.tasks, settings.deploy_grace_s),
+            *(finder, FirstStart(core, orders), retirement),
+            PendingDeploys(core.tasks, settings.deploy_grace_s),
         )
         schedule_store = ScheduleStore(link, config.instance_id)
-        self.schedules = Scheduler(core, schedule_store, finding, self.intake)
+        self.schedules = Scheduler(core, schedule_store, finder, self.intake)
         self.schedule_report = ScheduleReport(state, self.schedules, store)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.nested = NestedCallBook(core, link)

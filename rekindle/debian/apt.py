@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rekindle.exception import SetupError
+from rekindle.linux import programs
 
 #: ``progress(step, done, total)``: ``step`` in words, then a count or bytes (0, 0 where unknown).
 Progress = Callable[[str, int, int], None]
@@ -123,17 +124,8 @@ def run(
 ) -> str:
     """What a program prints. Raises SetupError with what it was ``doing``, and what it said."""
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C", **(extra_environment or {})},
-            cwd=cwd,
-        )
+        env = {**os.environ, "LC_ALL": "C", **(extra_environment or {})}
+        done = programs.run(argv, _TIMEOUT_S, env=env, cwd=cwd)
     except subprocess.TimeoutExpired:
         raise SetupError(f"{doing}: no end after {_TIMEOUT_S:g} s; try again") from None
     except OSError as error:

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import child_deaths, park, wiped
+from rekindle.forkserver import park, sigchld, wiped
 from rekindle.forkserver.forking import Forker
 from rekindle.forkserver.open_things import OpenThings
 from rekindle.linux import namespaces
@@ -84,7 +84,7 @@ class Template:
                 self._close_children()
                 self.forker.close()
                 self.things.become_runner()
-                child_deaths.give_back()
+                sigchld.give_back()
                 return Become(self.channel, order, fds, self._marks)
             if operation == "fork":
                 names = order["names"]
@@ -96,7 +96,7 @@ class Template:
             elif operation == "gpu":
                 # No thread can be begun while the namespace of a next child is kept ready.
                 self.forker.close()
-                child_deaths.give_back()
+                sigchld.give_back()
                 self.channel.send(self.use_gpu(order))
             elif operation == "park":
                 self.channel.send({"op": "parking"})

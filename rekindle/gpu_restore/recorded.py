@@ -147,7 +147,7 @@ class _Sample:
 
 
 class RecordedNvml:
-    """See the module. The recording is read anew for each question, so tests may change it."""
+    """See the module. The recording is read again for each question, so tests may change it."""
 
     NVMLError = RecordedError
 

@@ -63,7 +63,7 @@ class Arrivals:
             _one.release()
 
     def slept(self, began_ns: int) -> None:
-        """It has come, to who slept."""
+        """Note that what was waited for has come to whoever slept."""
         self._soon = not self._alone and perf_counter_ns() - began_ns < LOOK_NS
 
     def likely(self) -> None:

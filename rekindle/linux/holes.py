@@ -43,7 +43,7 @@ def _next_data(fd: int, at: int, size: int) -> tuple[int, int] | None:
 
 
 def copy(source: str | Path, target: str | Path) -> None:
-    """The same with the file's mode, times and attributes; a link is made anew."""
+    """The same with the file's mode, times and attributes; a link is made again."""
     if os.path.islink(source):
         shutil.copy2(source, target, follow_symlinks=False)
         return

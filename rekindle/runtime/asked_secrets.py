@@ -1,7 +1,7 @@
-"""Values of secrets, from the controller of a node's instance: for who does on it what agents do.
+"""Values of secrets, asked of the controller by processes of this machine other than its agent.
 
-That is who builds a step of an image (images/step_secrets.py), and who runs a command where a
-runner is. Programs are given none. Nothing here keeps them.
+Those build a step of an image (images/step_secrets.py), or run a command beside a runner. Programs
+get no values. Keeps none of them.
 """
 
 from __future__ import annotations

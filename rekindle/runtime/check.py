@@ -1,11 +1,11 @@
-"""What is found where a machine is looked at. Standard library only."""
+"""A finding of ``rekindle doctor``: one check of the machine. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: A program that is asked takes no longer.
+#: A program that is run for a check is given so long.
 PROBE_TIMEOUT_S = 30.0
 
 

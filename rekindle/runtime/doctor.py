@@ -18,11 +18,11 @@ from rekindle.exception import (
     CriuNotFoundError,
 )
 from rekindle.gpu_restore import inventory as gpus
-from rekindle.linux import capabilities
+from rekindle.linux import capabilities, programs
 from rekindle.runtime import node_checks
 from rekindle.runtime.check import PROBE_TIMEOUT_S, Check, Status
 from rekindle.runtime.isolation import privilege
-from rekindle.snapshot import criu, programs, pycriu
+from rekindle.snapshot import criu, pycriu
 
 #: What CRIU was seen to fail without, when it restores a plain Python process.
 NEEDED_CAPABILITIES = {

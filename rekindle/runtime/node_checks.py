@@ -14,10 +14,9 @@ from rekindle.blobs import machine as blobs
 from rekindle.exception import BlobStoreError, Error, InvalidError, SetupError
 from rekindle.forkserver import own_pages
 from rekindle.gpu_restore import inventory as gpus
-from rekindle.linux import pinned
+from rekindle.linux import pinned, programs
 from rekindle.runtime.check import PROBE_TIMEOUT_S, Check, Status
 from rekindle.runtime.images import machine
-from rekindle.snapshot import programs
 
 _LOW_DISK_BYTES = 5 << 30
 

@@ -391,5 +391,5 @@ def _in_child() -> str:
         return ""
     return (
         ". This is a subprocess that multiprocessing has started, which has imported the program "
-        "anew: an app runs in the process that started it, so make the call there"
+        "again: an app runs in the process that started it, so make the call there"
     )

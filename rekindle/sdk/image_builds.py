@@ -102,7 +102,7 @@ def _have(
         named = any(step.named_secrets for step in spec.steps)
         place = str(instance().absolute()) if named else ""
         _build(spec, image.secret_values(), place, watch or _note)
-    # It was built anew just now, where that was asked for.
+    # It was built again just now, where that was asked for.
     return dataclasses.replace(
         spec, steps=tuple(dataclasses.replace(step, force=False) for step in spec.steps)
     )

@@ -20,7 +20,7 @@ from rekindle.sdk.ignore_patterns import Ignore, ignored_by
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.user_frames import trims
 from rekindle.wire import switches
-from rekindle.wire.images import INPUTS, OURS, ImageSpec, Step, StepKind, StepSecret
+from rekindle.wire.images import INPUTS, TAKEN, ImageSpec, Step, StepKind, StepSecret
 from rekindle.wire.volumes import VolumeMount
 
 if TYPE_CHECKING:
@@ -28,13 +28,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
 
-#: Build every step anew, as ``force_build=True`` on each does.
+#: Build every step again, as ``force_build=True`` on each does.
 FORCE_VARIABLE = "REKINDLE_FORCE_BUILD"
-#: Where no file of a user's can be, and why.
-_TAKEN = {
-    **dict.fromkeys(("/dev", "/proc", "/sys"), "the kernel's in every process"),
-    OURS: "where a runner has what is rekindle's own",
-}
 MAX_TIMEOUT_S = 24 * 3600
 
 
@@ -243,7 +238,7 @@ def checked_volumes(
 
 
 def forces_all() -> bool:
-    """Whether the environment asks for every step to be built anew. Raises InvalidError."""
+    """Whether the environment asks for every step to be built again. Raises InvalidError."""
     return switches.is_on(FORCE_VARIABLE, unset=False)
 
 
@@ -252,7 +247,7 @@ def refuse_place(what: str, target: str, *, copied: bool) -> None:
 
     ``copied``: into a layer, which has none of what is empty at each start.
     """
-    taken = {**_TAKEN, "/run": "empty at each start"} if copied else _TAKEN
+    taken = {**TAKEN, "/run": "empty at each start"} if copied else TAKEN
     top = next((one for one in taken if f"{target}/".startswith(f"{one}/")), None)
     if top is not None:
         raise InvalidError(f"{what}: {top} is {taken[top]}: give another place")

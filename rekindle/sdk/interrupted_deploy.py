@@ -32,23 +32,27 @@ R = TypeVar("R")
 #: An interrupted program waits so long for a controller that is to say what came of it.
 _GIVE_UP_S = 3.0
 
+#: What a program is told that is interrupted before it has asked for a version.
+NOTHING_DEPLOYED = "Interrupted: nothing was deployed"
 
-class Making:
-    """One version that is being made, for who interrupts it: another thread, a signal's handler."""
+
+class DeployAttempt:
+    """One deployment under way, as seen by whoever may interrupt it: another thread, or the handler
+    of a signal."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a handler runs in the thread that may have it
         self._begins = False
         self._asked: Future[pb.DeployReply] | None = None
         self.interrupted = False
-        #: What it came to when it was given up; None: not known.
+        #: Whether its version was live when it was given up; None: not known.
         self.is_live: bool | None = False
 
     def begin(self, start: Callable[[], Future[pb.DeployReply]]) -> Future[pb.DeployReply]:
         """Ask for it. Raises ExecutionError where it was interrupted before."""
         with self._lock:
             if self.interrupted:
-                raise ExecutionError("Interrupted: nothing was deployed")
+                raise ExecutionError(NOTHING_DEPLOYED)
             self._begins = True
             self._asked = start()
             if self.interrupted:
@@ -56,7 +60,8 @@ class Making:
             return self._asked
 
     def interrupt(self) -> bool:
-        """Have it given up by who waits for it; False: it had not begun, and never does."""
+        """Have the thread that waits for it give it up. False where it had not begun: then it never
+        does."""
         with self._lock:
             self.interrupted = True
             if self._asked is not None:
@@ -64,13 +69,13 @@ class Making:
             return self._begins
 
 
-_current: ContextVar[Making | None] = ContextVar("rekindle_making", default=None)
+_current: ContextVar[DeployAttempt | None] = ContextVar("rekindle_deploy_attempt", default=None)
 
 
 @contextmanager
-def interruptible(making: Making) -> Iterator[None]:
+def interruptible(attempt: DeployAttempt) -> Iterator[None]:
     """What is made within can be interrupted by ``making``."""
-    token = _current.set(making)
+    token = _current.set(attempt)
     try:
         yield
     finally:
@@ -85,29 +90,32 @@ def have_made(
     name: str,
     patience_s: float | None = None,
 ) -> pb.DeployReply:
-    """Have a version made, whose id is ``app_id``. An interrupt gives it up, where that is not too
-    late, and its notes say what came of it; ExecutionError says so where ``Making`` interrupts."""
-    making = _current.get() or Making()
-    asked = making.begin(
+    """Have a version made, whose id is ``app_id``.
+
+    An interrupt gives it up, where that is not too late, and its notes say what came of it. Raises
+    ExecutionError, which says the same, where a ``DeployAttempt`` interrupts.
+    """
+    attempt = _current.get() or DeployAttempt()
+    asked = attempt.begin(
         lambda: background().start(client.request(method, request, pb.DeployReply, patience_s))
     )
     try:
         return asked.result()
     except (KeyboardInterrupt, SystemExit) as interrupt:
         asked.cancel()
-        interrupt.add_note(_given_up(making, client, app_id, name))
+        interrupt.add_note(_given_up(attempt, client, app_id, name))
         raise
     except concurrent.futures.CancelledError:
-        if not making.interrupted:
+        if not attempt.interrupted:
             raise
-        raise ExecutionError(_given_up(making, client, app_id, name)) from None
+        raise ExecutionError(_given_up(attempt, client, app_id, name)) from None
 
 
-def _given_up(making: Making, client: Client, app_id: str, name: str) -> str:
+def _given_up(attempt: DeployAttempt, client: Client, app_id: str, name: str) -> str:
     own_name = split_name(name)[1]
     request = pb.GiveUpDeployRequest(app_id=app_id)
     asked = client.request("GiveUpDeploy", request, pb.GiveUpDeployReply, _GIVE_UP_S)
-    making.is_live = None
+    attempt.is_live = None
     try:
         reply = background().run(asked)
     except Error as error:
@@ -115,13 +123,14 @@ def _given_up(making: Making, client: Client, app_id: str, name: str) -> str:
             f"Interrupted; whether {name} was deployed is not known ({error}): "
             f"`rekindle app history {own_name}` shows it"
         )
-    making.is_live = reply.live
+    attempt.is_live = reply.live
     if reply.live:
-        return _live(name, reply.version)
+        return live_by_then(name, reply.version)
     return f"Interrupted: {name} was not deployed. What there was of it before goes on"
 
 
-def _live(name: str, version: int) -> str:
+def live_by_then(name: str, version: int) -> str:
+    """What a program is told that is interrupted when its version has been made."""
     return (
         f"Interrupted, but {name}, version {version}, was live by then: "
         f"`rekindle app rollback {split_name(name)[1]}` takes it back"
@@ -135,21 +144,21 @@ async def in_thread(
 
     The CancelledError has a note of what came of it.
     """
-    making = Making()
-    with interruptible(making):
+    attempt = DeployAttempt()
+    with interruptible(attempt):
         thread = asyncio.ensure_future(asyncio.to_thread(blocking, *args, **kwargs))
     try:
         return await asyncio.shield(thread)
     except asyncio.CancelledError as interrupt:
-        if making.interrupt():
+        if attempt.interrupt():
             await asyncio.wait([thread])
             interrupt.add_note(_came_to(thread))
         else:
-            interrupt.add_note("Interrupted: nothing was deployed")
+            interrupt.add_note(NOTHING_DEPLOYED)
         raise
 
 
 def _came_to(thread: asyncio.Task[Any]) -> str:
     if (error := thread.exception()) is not None:
         return str(error)
-    return _live(thread.result().name, thread.result().version)
+    return live_by_then(thread.result().name, thread.result().version)

@@ -12,12 +12,10 @@ from rekindle.sdk import checks
 from rekindle.sdk.environments import meant_by
 from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume import Volume
-from rekindle.wire.images import OURS
+from rekindle.wire.images import TAKEN
 
-#: Each is the system's, or rekindle's own in a runner.
-_TAKEN = ("/", "/run", "/tmp", "/etc", "/usr", "/bin", "/lib", "/lib64")
-#: Nor can anything be in these.
-_TAKEN_WHOLE = ("/dev", "/proc", "/sys", OURS)
+#: Programs need what is here of the system; a volume can be below them.
+_OF_SYSTEM = ("/", "/run", "/tmp", "/etc", "/usr", "/bin", "/lib", "/lib64")
 _STORES = "s3://, gs://, abfs:// and others of fsspec"
 
 
@@ -125,6 +123,6 @@ def _checked_path(parameter: str, path: object) -> str:
     if not text.startswith("/") or "\0" in text or ".." in text.split("/"):
         raise InvalidError(f"{parameter}: {text!r} must be an absolute path without `..`")
     place = f"/{plain.lstrip('/')}"
-    if place in _TAKEN or any(f"{place}/".startswith(f"{one}/") for one in _TAKEN_WHOLE):
+    if place in _OF_SYSTEM or any(f"{place}/".startswith(f"{one}/") for one in TAKEN):
         raise InvalidError(f"{parameter}: nothing can be mounted at {text!r}; name another path")
     return place

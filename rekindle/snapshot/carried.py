@@ -1,7 +1,7 @@
 """A snapshot taken apart to be carried to another machine, and put together there.
 
 Its page files travel by themselves, as they are large and may be read before they have arrived;
-all else is one archive. Mapped images name the page files by path, so these are written anew where
+all else is one archive. Mapped images name the page files by path, so these are written again where
 they are put together. Knows nothing of how and where anything is carried.
 """
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
-from rekindle.linux import capabilities
-from rekindle.snapshot import files, programs
+from rekindle.linux import capabilities, programs
+from rekindle.snapshot import files
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rekindle.snapshot import programs
+from rekindle.linux import programs
 from rekindle.snapshot.criu import Criu
 from rekindle.wire.logs import kv
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import xxhash
 
 from rekindle.exception import SnapshotError
-from rekindle.snapshot import programs
+from rekindle.linux import programs
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import psutil
 
 from rekindle.exception import SnapshotError, SnapshotInvalidError
-from rekindle.snapshot import programs, stamp, validate
+from rekindle.linux import programs
+from rekindle.snapshot import stamp, validate
 from rekindle.snapshot.store import SnapshotStore
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
@@ -77,15 +76,8 @@ def open_store(url: str) -> BlobStore:
 
     Raises SetupError, with what to install, and InvalidError for a URL that is none.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        path = Path(unquote(parts.path) if parts.scheme else url)
-        if parts.netloc not in ("", "localhost") or not path.is_absolute():
-            raise InvalidError(
-                f"the blob store {url!r} is not an absolute path: write file:///where/it/is"
-            )
-        return FolderStore(path)
-    return FsspecStore(url)
+    folder = filesystems.folder_at(url, "the blob store")
+    return FolderStore(folder) if folder is not None else FsspecStore(url)
 
 
 # ---- keys --------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ FUNCTION_FILE, CALL_FILE = f"{INPUTS}/function.pkl", f"{INPUTS}/call.pkl"
 SOURCE_FILE = f"{INPUTS}/source.zip"
 #: Where what rekindle shows of its own lies in a runner.
 OURS = "/.rekindle"
+#: In these nothing of a user's can be, neither of an image nor of a volume; and why.
+TAKEN = {
+    **dict.fromkeys(("/dev", "/proc", "/sys"), "the kernel's in every process"),
+    OURS: "where a runner has what is rekindle's own",
+}
 #: Where local modules are, in each image; it is on the import path.
 MODULES = "/root"
 #: Python versions that a Debian release has; others come by uv.

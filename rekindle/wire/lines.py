@@ -17,17 +17,17 @@ MOST_LINES, MOST_BYTES = 500, 1 << 14
 
 
 def count(line: pb.LogLine) -> int:
-    """How many lines it has."""
+    """How many lines a message has."""
     return line.text.count("\n") + 1
 
 
 def first_seq(line: pb.LogLine) -> int:
-    """The number of the first of them."""
+    """The number of the first line of a message."""
     return line.seq - line.text.count("\n")
 
 
 def each(line: pb.LogLine) -> Iterator[pb.LogLine]:
-    """Each by itself."""
+    """Each line of a message as a message of its own."""
     texts = line.text.split("\n")
     if len(texts) == 1:
         yield line
@@ -37,7 +37,7 @@ def each(line: pb.LogLine) -> Iterator[pb.LogLine]:
 
 
 def behind(line: pb.LogLine, seq: int) -> pb.LogLine:
-    """Those with higher numbers, of which there is one at least."""
+    """The lines of a message with numbers above ``seq``; there must be one at least."""
     passed = seq - first_seq(line) + 1
     if passed <= 0:
         return line
@@ -46,7 +46,7 @@ def behind(line: pb.LogLine, seq: int) -> pb.LogLine:
 
 
 def with_text(line: pb.LogLine, lowered: str) -> list[pb.LogLine]:
-    """Those that contain a text, in any case of letters; neighbours stay together."""
+    """The lines that contain ``lowered``, in any case of letters; neighbours stay together."""
     if lowered not in line.text.lower():
         return []
     texts = line.text.split("\n")

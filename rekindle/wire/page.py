@@ -85,20 +85,20 @@ class RunnerPage:
         self._words[_SLICE] = number
 
     def begin(self, index: int, at_ns: int) -> None:
-        """An input begins (CLOCK_REALTIME)."""
+        """Note that an input begins, at a time in ns of CLOCK_REALTIME."""
         words = self._words
         words[_INDEX] = index
         words[_BEGAN_NS] = at_ns
 
     def end(self, began_ns: int, at_ns: int) -> None:
-        """It has ended."""
+        """Note that the input has ended, and add how long it ran."""
         words = self._words
         words[_BEGAN_NS] = 0
         words[_DONE] += 1
         words[_BUSY_NS] += at_ns - began_ns
 
     def fail(self) -> None:
-        """The input that runs now has failed; said before its end."""
+        """Note that the input that runs has failed; to be called before ``end``."""
         self._words[_FAILED] += 1
 
     def wait(self, depth: int) -> None:
@@ -106,7 +106,7 @@ class RunnerPage:
         self._words[_WAITS] = depth + 1
 
     def interact(self, now: bool) -> None:
-        """It has the user's terminal, or waits for it; or not any more."""
+        """Note whether the input has the user's terminal, or waits for it."""
         self._words[_AT_TERMINAL] = int(now)
 
     def keep(self, *pieces: bytes) -> bool:
@@ -126,7 +126,7 @@ class RunnerPage:
         return self._area[: self._words[_FILLED]]
 
     def sent(self) -> None:
-        """They have gone to the agent in another way."""
+        """Forget the kept records: they have gone to the agent in another way."""
         self._words[_EPOCH] += 1
         self._words[_FILLED] = 0
 
@@ -137,7 +137,7 @@ class RunnerPage:
         self._words[_SLOTS_AT + 2 * slot] = at_ns
 
     def end_slot(self, slot: int) -> None:
-        """It has ended."""
+        """Note that the input in a slot has ended."""
         at = _SLOTS_AT + 2 * slot
         self._words[at] = 0
         self._words[at + 1] += 1
@@ -202,7 +202,7 @@ class RunnerPage:
 
     @property
     def failed(self) -> int:
-        """Those of them that failed."""
+        """How many of them failed."""
         return self._words[_FAILED]
 
     @property

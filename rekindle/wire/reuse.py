@@ -81,14 +81,14 @@ class MemoryFiles:
         return file
 
     def unused(self, file: MemoryFile) -> None:
-        """It was not sent."""
+        """Take a file back that was not sent."""
         if file.sealed:
             self._keep(file, out=False)
         else:
             file.close()  # a new one, of a value that was too large or could not be pickled
 
     def sent(self, file: MemoryFile) -> None:
-        """The other end has it."""
+        """Note that the other end has a file."""
         self._keep(file, out=True)
 
     def came_back(self, numbers: Iterable[int]) -> None:

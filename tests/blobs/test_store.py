@@ -290,7 +290,7 @@ def test_what_the_store_has_damaged_is_put_there_anew_where_that_is_asked_for(
     assert transfer.push(store, tmp_path / "file").sent_bytes == 0
     with pytest.raises(BlobDamagedError):
         transfer.fetch(store, pushed.blob, tmp_path / "back")
-    assert transfer.push(store, tmp_path / "file", anew=True).blob == pushed.blob
+    assert transfer.push(store, tmp_path / "file", overwrite=True).blob == pushed.blob
     transfer.fetch(store, pushed.blob, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
 

@@ -1,14 +1,15 @@
-"""Fixtures of the command line's tests: a real controller and Redis, and a fake controller."""
+"""Fixtures of the command line's tests: a controller, real or fake, and commands run here."""
 
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.cli.run_here import run, script
 from tests.controller.conftest import instance, shared
 from tests.sdk.conftest import controller
 
-__all__ = ["controller", "instance", "shared"]
+__all__ = ["controller", "instance", "run", "script", "shared"]
 
 
 @pytest.fixture(autouse=True)

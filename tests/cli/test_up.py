@@ -17,8 +17,7 @@ import pytest
 
 from rekindle.cli.up import check_store
 from rekindle.exception import InvalidError
-from tests.sdk.local.test_session import left_over
-from tests.sdk.local.test_supervisor import until
+from tests.sdk.local.waiting import left_over, until
 
 
 @pytest.fixture

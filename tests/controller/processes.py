@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -83,3 +85,14 @@ def _become(
     stdout.close()
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
     sys.exit(importlib.import_module(name).main(argv))
+
+
+@contextmanager
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for an agent's."""
+    made = subprocess.Popen(["sleep", "600"])
+    try:
+        yield made
+    finally:
+        made.kill()
+        made.wait()

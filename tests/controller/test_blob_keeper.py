@@ -19,7 +19,7 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
-from tests.controller.queue.test_calls import refused
+from tests.controller.refusals import refused
 
 
 def there(instance: Instance) -> set[str]:

@@ -13,7 +13,7 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
-from tests.controller.deployments.test_deployments import Deployer, by_function
+from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.harness import FakeAgent, Instance, in_loop
 
 

@@ -13,7 +13,7 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
-from tests.controller.test_faults import process
+from tests.controller.processes import process
 
 
 async def lose(agent: FakeAgent, assign: pb.Assign) -> None:

@@ -6,11 +6,9 @@ else runs on the machine is neither seen nor touched.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +26,7 @@ from typing import IO, Any
 import psutil
 
 import rekindle
+from tests.e2e.leftovers import adopt_orphans, no_processes, nothing_but_what_is_kept
 from tests.processes import descendants, shared_instances
 
 #: Generous: a hang is a failure, a slow machine is not.
@@ -294,39 +293,6 @@ def service(supervisor: psutil.Process, module: str) -> psutil.Process:
     return found
 
 
-def redis_of(supervisor: psutil.Process) -> psutil.Process:
-    """The Redis server of an instance."""
-
-    def find() -> psutil.Process | None:
-        for child in supervisor.children(recursive=True):
-            with suppress(psutil.Error):
-                if any(
-                    "redis-server" in word or "valkey-server" in word
-                    for word in [child.name(), *child.cmdline()[:1]]
-                ):
-                    return child
-        return None
-
-    found: psutil.Process = wait_until(find, "a Redis server")
-    return found
-
-
-def holder_of(above: psutil.Process, file: Path) -> psutil.Process:
-    """The descendant that has ``file`` open."""
-
-    def find() -> psutil.Process | None:
-        for child in above.children(recursive=True):
-            with suppress(psutil.Error, OSError):
-                for fd in os.listdir(f"/proc/{child.pid}/fd"):
-                    with suppress(OSError):
-                        if os.readlink(f"/proc/{child.pid}/fd/{fd}") == str(file):
-                            return child
-        return None
-
-    found: psutil.Process = wait_until(find, f"a process that has {file.name} open")
-    return found
-
-
 # ---- a gate ------------------------------------------------------------------------------------
 
 
@@ -367,60 +333,7 @@ def wait_at(path):
             os.close(self._fd)
 
 
-# ---- what is printed ---------------------------------------------------------------------------
-
-
-def phases(out: str, function: str) -> list[tuple[str, float, dict[str, float]]]:
-    """Strategy, total and phases of a function's rows in the table of ``--phases``."""
-    table = re.sub(r"\n +", " ", out.replace("\u00a0", "="))  # a long cell goes on below
-    row = re.compile(rf"^{re.escape(function)} +(\w+) +([\d.]+) +(.*)$", re.M)
-    found = []
-    for strategy, total, text in row.findall(table):
-        parts = re.findall(r"([a-z_]+)=([\d.]+)", text)
-        found.append((strategy, float(total), {name: float(ms) for name, ms in parts}))
-    return found
-
-
-# ---- what is left ------------------------------------------------------------------------------
-
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def adopt_orphans() -> None:
-    """Become the parent of whatever our descendants leave without one."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def _no_processes(before: set[psutil.Process], timeout_s: float = PATIENCE_S) -> None:
-    left = list(descendants() - before)
-    _gone, left = psutil.wait_procs(left, timeout=timeout_s)
-    described = []
-    for process in left:
-        with suppress(psutil.Error):
-            described.append((process.pid, process.status(), process.cmdline()[:6]))
-            process.kill()
-    psutil.wait_procs(left, timeout=timeout_s)
-    assert not described, f"processes left: {described}"
-
-
-def nothing_but_what_is_kept(home: Home) -> None:
-    """Files, sockets and mounts: what is left is what the documentation says is kept."""
-    left = [str(path) for path in home.temporary.rglob("*")]
-    run = home.path / "run"
-    left += [str(path) for path in (run.iterdir() if run.exists() else ())]
-    left += home.half_made()
-    if home.daemon.exists():
-        left += [str(path) for path in home.daemon.glob("agent-*")]
-        left += [str(path) for path in home.daemon.glob("*.sock")]
-    assert not left, f"files left: {left}"
-    root = str(home.root)
-    for table in ("/proc/self/mountinfo", "/proc/net/unix"):
-        lines = [line for line in Path(table).read_text().splitlines() if root in line]
-        assert not lines, f"{table}: {lines}"
-    for base, names, _files in os.walk("/sys/fs/cgroup"):
-        assert not [name for name in names if name.startswith(("ru-", "te-", "rekindle"))], base
+# ---- homes -------------------------------------------------------------------------------------
 
 
 def plain_user(uid: int) -> tuple[str, ...]:
@@ -465,12 +378,12 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
     try:
         yield home
         home.close()
-        _no_processes(before)
+        no_processes(before)
         nothing_but_what_is_kept(home)
     finally:
         home.close()
         with suppress(AssertionError):
-            _no_processes(before)  # the test failed; its processes must not outlive it
+            no_processes(before)  # the test failed; its processes must not outlive it
         shutil.rmtree(root, ignore_errors=True)
 
 

@@ -9,15 +9,8 @@ import psutil
 import pytest
 
 from tests.e2e import direct_program
-from tests.e2e.harness import (
-    Gate,
-    Home,
-    Program,
-    a_shared_home,
-    holder_of,
-    service,
-    wait_until,
-)
+from tests.e2e.harness import Gate, Home, Program, a_shared_home, service, wait_until
+from tests.e2e.processes import holder_of
 
 APP = (
     Gate.SOURCE

@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from tests.e2e import direct_program
-from tests.e2e.harness import Gate, Home, holder_of
+from tests.e2e.harness import Gate, Home
+from tests.e2e.processes import holder_of
 
 APP = (
     Gate.SOURCE

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.harness import PATIENCE_S, Gate, Home, phases, service, wait_until
+from tests.e2e.harness import PATIENCE_S, Gate, Home, service, wait_until
+from tests.e2e.shown_phases import phases
 
 _STAYS = {"REKINDLE_LINGER": "10m", "CI": ""}
 

@@ -7,22 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import COMMAND, Gate, Home, phases, wait_until
-
-PLAIN = """
-    import rekindle
-
-    app = rekindle.App("plain")
-
-    @app.function()
-    def double(n: int) -> int:
-        print("doubling", n)
-        return 2 * n
-
-    @app.local_entrypoint()
-    def main(n: int = 4):
-        print("it is", double.remote(n))
-"""
+from tests.e2e.harness import COMMAND, Home
+from tests.e2e.programs import PLAIN
+from tests.e2e.shown_phases import phases
 
 CLASS = """
     import rekindle
@@ -257,101 +244,6 @@ def test_raw_words_reach_an_entrypoint_that_takes_them(shared: Home) -> None:
         """
     )
     assert shared.run(script, "--a", "b", "c=d").value == [["--a", "b", "c=d"], 3]
-
-
-HELD = (
-    Gate.SOURCE
-    + """
-import rekindle
-app = rekindle.App("held")
-
-@app.function()
-def hold(path):
-    try:
-        wait_at(path)
-    finally:
-        print("cleaned up")
-
-@app.function()
-def hold_twice(path, again):
-    try:
-        wait_at(path)
-    finally:
-        wait_at(again)
-
-@app.cls()
-class Queued:
-    @rekindle.method()
-    def hold(self, path):
-        hold.local(path)
-
-    @rekindle.exit()
-    def leave(self):
-        print("left")
-
-@app.local_entrypoint()
-def main(path: str):
-    hold.remote(path)
-
-@app.local_entrypoint()
-def spawned(path: str):
-    Queued().hold.spawn(path).get()
-
-@app.local_entrypoint()
-def twice(path: str, again: str):
-    hold_twice.remote(path, again)
-"""
-)
-
-
-def interrupted(home: Home, entrypoint: str = "main") -> list[str]:
-    """Interrupt a run whose call is in flight; what it printed."""
-    gate = Gate(home.scripts / f"gate-{entrypoint}")
-    script = home.script(HELD)
-    program = home.start_rekindle("run", f"{script}::{entrypoint}", "--path", gate.directory)
-    program.until("waiting")
-    program.interrupt()
-    ended = program.end()
-    assert ended.status == 130, str(ended)
-    assert "Stopping." in ended.err
-    assert "Traceback" not in ended.err
-    return ended.out.split("\n")
-
-
-def test_ctrl_c_ends_a_run_with_130_and_leaves_nothing(home: Home) -> None:
-    interrupted(home)
-
-
-def test_what_ctrl_c_interrupts_cleans_up_and_is_heard(shared: Home) -> None:
-    assert interrupted(shared) == ["waiting", "cleaned up", ""]
-    assert interrupted(shared, "spawned") == ["waiting", "cleaned up", "left", ""]
-
-
-def test_after_ctrl_c_nothing_of_a_run_is_left_in_what_is_up(shared: Home) -> None:
-    interrupted(shared)
-    assert "held" not in [app["name"] for app in shared.status()["apps"]]
-    # Of other tests' programs that were killed, inputs may go on for a moment.
-    wait_until(lambda: shared.status()["agents"][0]["in_flight"] == 0, "the agent to have none")
-    assert shared.run(shared.script(PLAIN, "after.py")).out.endswith("it is 8\n")
-
-
-def test_a_second_ctrl_c_ends_the_program_at_once_and_the_app_all_the_same(shared: Home) -> None:
-    first, again = Gate(shared.scripts / "gate-first"), Gate(shared.scripts / "gate-again")
-    script = shared.script(HELD)
-    program = shared.start_rekindle(
-        *("run", f"{script}::twice", "--path", first.directory, "--again", again.directory)
-    )
-    program.until("waiting")
-    program.interrupt()
-    program.until("waiting", times=2)  # its app is being closed, which waits for it
-    program.interrupt()
-    assert program.end().status == 130
-    with again:
-        again.open()
-        wait_until(
-            lambda: "held" not in [app["name"] for app in shared.status()["apps"]],
-            "the end of an app whose program is gone",
-        )
 
 
 def test_a_help_page_names_the_options_of_the_entrypoint(shared: Home) -> None:

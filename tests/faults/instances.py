@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from tests.e2e.harness import Gate, Home, Program, holder_of, service, wait_until
+from tests.e2e.harness import Gate, Home, Program, service, wait_until
+from tests.e2e.processes import holder_of
 
 SCRIPT = (
     Gate.SOURCE

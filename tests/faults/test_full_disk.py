@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import redis
 
-from tests.e2e.harness import COMMAND, SMALL_DISK, Gate, Home, holder_of, wait_until
+from tests.e2e.harness import COMMAND, SMALL_DISK, Gate, Home, wait_until
+from tests.e2e.processes import holder_of
 from tests.faults.instances import NEXT, SCRIPT
 
 

@@ -10,7 +10,8 @@ import sys
 import psutil
 import pytest
 
-from tests.e2e.harness import PATIENCE_S, Gate, Home, holder_of, wait_until
+from tests.e2e.harness import PATIENCE_S, Gate, Home, wait_until
+from tests.e2e.processes import holder_of
 
 APP = (
     Gate.SOURCE

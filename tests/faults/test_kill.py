@@ -8,7 +8,8 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from tests.e2e.harness import Gate, Home, redis_of, wait_until
+from tests.e2e.harness import Gate, Home, wait_until
+from tests.e2e.processes import redis_of
 from tests.faults.instances import NEXT, in_flight, kill
 
 #: So long an agent whose connection broke may come back; these do not.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.harness import Gate, Home, redis_of
+from tests.e2e.harness import Gate, Home
+from tests.e2e.processes import redis_of
 from tests.faults.instances import NEXT, in_flight, kill
 
 

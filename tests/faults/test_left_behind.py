@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.harness import Gate, Home, nothing_but_what_is_kept
+from tests.e2e.harness import Gate, Home
+from tests.e2e.leftovers import nothing_but_what_is_kept
 from tests.faults.instances import InFlight, in_flight
 
 SCRIPT = "import rekindle\napp = rekindle.App()\n@app.function()\ndef f():\n    return 1\n"

@@ -8,7 +8,8 @@ from collections import Counter
 import psutil
 import pytest
 
-from tests.e2e.harness import Home, redis_of, service, wait_until
+from tests.e2e.harness import Home, service, wait_until
+from tests.e2e.processes import redis_of
 from tests.faults.instances import kill
 
 SCRIPT = """

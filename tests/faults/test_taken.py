@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import psutil
 
-from tests.e2e.harness import Home, redis_of, service, wait_until
+from tests.e2e.harness import Home, service, wait_until
+from tests.e2e.processes import redis_of
 
 SCRIPT = """
     import rekindle

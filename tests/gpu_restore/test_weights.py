@@ -16,6 +16,7 @@ from rekindle.exception import GpuError, InvalidError
 from rekindle.gpu_restore import layout
 
 torch = pytest.importorskip("torch")
+from tests.gpu_restore.weights import Everything, copy_of, save  # noqa: E402 - needs torch
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -27,38 +28,9 @@ def _same(one: Any, other: Any) -> bool:
     )
 
 
-def _copy_of(module: Any) -> dict[str, Any]:
-    """Values, types, strides and gradients before it moves; at other addresses."""
-    return {
-        name: torch.empty_strided(one.shape, one.stride(), dtype=one.dtype)
-        .copy_(one.detach())
-        .requires_grad_(one.requires_grad)
-        for name, one in [*module.named_parameters(), *module.named_buffers()]
-    }
-
-
-class Everything(torch.nn.Module):  # type: ignore[misc]
-    """What weights come as."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = torch.nn.Embedding(50, 16)
-        self.head = torch.nn.Linear(16, 50, bias=False)
-        self.head.weight = self.embedding.weight  # tied: one Parameter
-        self.norm = torch.nn.BatchNorm1d(16)
-        self.frozen = torch.nn.Parameter(torch.randn(7), requires_grad=False)
-        self.small = torch.nn.Parameter(torch.randn(5, 3).to(torch.bfloat16))
-        self.register_buffer("turned", torch.arange(12).reshape(3, 4).t())
-        self.register_buffer("empty", torch.empty(0, 4))
-        self.register_buffer("passing", torch.ones(3), persistent=False)
-        self.register_buffer("flags", torch.tensor([True, False]))
-        self.register_buffer("complex", torch.randn(3, dtype=torch.complex64))
-        torch.nn.utils.parametrizations.weight_norm(self.head)
-
-
 def test_a_module_has_the_same_values_types_strides_and_gradients() -> None:
     module = Everything()
-    before = _copy_of(module)
+    before = copy_of(module)
     was = [one.data_ptr() for one in module.parameters()]
     assert rekindle.gpu.to_device(module, "cpu") is module
     after = dict([*module.named_parameters(), *module.named_buffers()])
@@ -139,22 +111,6 @@ def test_a_build_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- safetensors -----------------------------------------------------------------------------
 
 
-def _save(path: Path, tensors: dict[str, Any], head: int = 0) -> None:
-    table: dict[str, Any] = {"__metadata__": {"made": "by a test"}}
-    data = b""
-    names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
-    for name, one in tensors.items():
-        raw = bytes(one.contiguous().reshape(-1).view(torch.uint8).tolist()) if one.numel() else b""
-        table[name] = {
-            "dtype": names[one.dtype],
-            "shape": list(one.shape),
-            "data_offsets": [len(data), len(data) + len(raw)],
-        }
-        data += raw
-    text = json.dumps(table).encode()
-    path.write_bytes((len(text) + head).to_bytes(8, "little") + text + data)
-
-
 def test_tensors_of_safetensors_files_are_loaded_by_name(tmp_path: Path) -> None:
     tensors = {
         "a": torch.randn(30, 7),
@@ -163,8 +119,8 @@ def test_tensors_of_safetensors_files_are_loaded_by_name(tmp_path: Path) -> None
         "d": torch.tensor([True, False, True]),
         "e": torch.empty(0, 2),
     }
-    _save(tmp_path / "one.safetensors", {name: tensors[name] for name in "abc"})
-    _save(tmp_path / "two.safetensors", {name: tensors[name] for name in "de"})
+    save(tmp_path / "one.safetensors", {name: tensors[name] for name in "abc"})
+    save(tmp_path / "two.safetensors", {name: tensors[name] for name in "de"})
     found = rekindle.gpu.load_safetensors(
         [tmp_path / "one.safetensors", tmp_path / "two.safetensors"], "cpu"
     )
@@ -175,7 +131,7 @@ def test_tensors_of_safetensors_files_are_loaded_by_name(tmp_path: Path) -> None
 
 def test_a_module_takes_what_was_loaded(tmp_path: Path) -> None:
     module = torch.nn.Linear(3, 4)
-    _save(tmp_path / "w", dict(module.state_dict()))
+    save(tmp_path / "w", dict(module.state_dict()))
     other = torch.nn.Linear(3, 4, device="meta")
     other.load_state_dict(rekindle.gpu.load_safetensors(tmp_path / "w", "cpu"), assign=True)
     given = torch.ones(3)
@@ -184,7 +140,7 @@ def test_a_module_takes_what_was_loaded(tmp_path: Path) -> None:
 
 def test_a_truncated_file_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
     path = tmp_path / "w"
-    _save(path, {"a": torch.ones(100)})
+    save(path, {"a": torch.ones(100)})
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(GpuError, match=r"tensor 'a' .* truncated or damaged"):
         rekindle.gpu.load_safetensors(path, "cpu")
@@ -225,7 +181,7 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, entry: Any, says: 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     for name in "ab":
-        _save(tmp_path / name, {"same": torch.ones(1)})
+        save(tmp_path / name, {"same": torch.ones(1)})
     with pytest.raises(GpuError, match="'same' is there twice"):
         rekindle.gpu.load_safetensors([tmp_path / "a", tmp_path / "b"], "cpu")
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import subprocess
 import sys
-import textwrap
-import threading
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +12,7 @@ from typing import Any
 import pytest
 
 import rekindle
-from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk.declaration import Declaration
+from rekindle.exception import InvalidError
 from rekindle.sdk.program import registration
 
 
@@ -306,6 +301,8 @@ def _module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> Modul
     monkeypatch.syspath_prepend(tmp_path)
     name = f"declares_{uuid.uuid4().hex}"
     (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))  # so that it goes with the test
+    del sys.modules[name]
     return importlib.import_module(name)
 
 
@@ -376,62 +373,6 @@ def test_a_snapshot_hook_needs_snapshots() -> None:
             def load(self) -> None: ...
 
 
-def test_calling_a_function_is_a_type_error() -> None:
-    @make().function()
-    def f(x: int) -> int:
-        return x
-
-    with pytest.raises(TypeError, match=r"f\.remote\(\.\.\.\).*f\.local\(\.\.\.\)"):
-        f(1)  # type: ignore[operator]
-    assert f.local(1) == 1
-
-
-def test_remote_without_a_running_app_says_how_to_run_it() -> None:
-    @make().function()
-    def f() -> None: ...
-
-    with pytest.raises(
-        ExecutionError, match=r"app 'demo' is not running.*app\.run\(\).*rekindle run"
-    ):
-        f.remote()
-
-
-def test_a_class_without_a_running_app_is_called_here_by_its_method() -> None:
-    @make().cls()
-    class Thing:
-        @rekindle.method()
-        def grow(self) -> None: ...
-
-    with pytest.raises(ExecutionError, match=r"`Thing\(\.\.\.\)\.grow\.local\(\.\.\.\)` calls it"):
-        Thing().grow.remote()
-
-
-def test_async_functions_run_locally_as_coroutines() -> None:
-    import asyncio
-
-    @make().function()
-    async def f(x: int) -> int:
-        return x + 1
-
-    assert asyncio.run(f.local(1)) == 2
-
-
-def test_hydrate_looks_up_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    looking: list[threading.Thread] = []
-
-    def resolve(_self: Declaration) -> None:
-        looking.append(threading.current_thread())
-
-    monkeypatch.setattr(Declaration, "resolve", resolve)
-    function = rekindle.Function.from_name("shop", "price")
-
-    async def look_up() -> None:
-        assert await function.hydrate.aio() is function
-
-    asyncio.run(look_up())
-    assert len(looking) == 1 and threading.current_thread() not in looking
-
-
 def test_what_an_app_gives_its_functions_goes_to_those_that_it_includes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,40 +385,6 @@ def test_what_an_app_gives_its_functions_goes_to_those_that_it_includes(
     (made,) = registration.request_for(whole, "whole", "ap-1", None, lambda: tmp_path).functions
     assert made.secrets == {"A": "1"} and list(made.spec.secrets_in_snapshot) == ["A"]
     assert [mount.path for mount in made.spec.volumes] == [b"/shelf"]
-
-
-def _called_in_child(tmp_path: Path, method: str) -> str:
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import multiprocessing, rekindle
-            app = rekindle.App("parent")
-
-            @app.function()
-            def double(n): return 2 * n
-
-            def call(n): return double.remote(n)
-
-            if __name__ == "__main__":
-                with multiprocessing.get_context({method!r}).Pool(1) as pool:
-                    try:
-                        pool.apply(call, (1,))
-                    except rekindle.exception.ExecutionError as error:
-                        print(error)
-            """
-        )
-    )
-    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
-    return ended.stdout
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_a_call_in_a_subprocess_of_multiprocessing_says_that_it_is_one(
-    tmp_path: Path, method: str
-) -> None:
-    said = _called_in_child(tmp_path, method)
-    assert "is not running" in said and "a subprocess that multiprocessing has started" in said
 
 
 def test_a_name_with_other_letters_is_told_which_ones_it_may_have() -> None:

@@ -11,26 +11,26 @@ import pytest
 from rekindle.exception import ExecutionError
 from rekindle.sdk import interrupted_deploy
 from rekindle.sdk.deploying import Deployed
-from rekindle.sdk.interrupted_deploy import Making
+from rekindle.sdk.interrupted_deploy import DeployAttempt
 from rekindle.wire import rekindle_pb2 as pb
 
 
 def test_what_was_interrupted_before_it_began_is_never_asked_for() -> None:
-    making = Making()
-    assert not making.interrupt()
+    attempt = DeployAttempt()
+    assert not attempt.interrupt()
     with pytest.raises(ExecutionError, match="nothing was deployed"):
-        making.begin(lambda: pytest.fail("it was asked for"))
+        attempt.begin(lambda: pytest.fail("it was asked for"))
 
 
 def test_an_interrupt_by_a_signal_while_it_is_asked_for_cancels_the_request() -> None:
-    making = Making()
+    attempt = DeployAttempt()
     asked: Future[pb.DeployReply] = Future()
 
     def start() -> Future[pb.DeployReply]:
-        assert making.interrupt()
+        assert attempt.interrupt()
         return asked
 
-    assert making.begin(start) is asked and asked.cancelled()
+    assert attempt.begin(start) is asked and asked.cancelled()
 
 
 def test_a_task_that_is_cancelled_before_its_thread_asks_waits_for_nothing() -> None:
@@ -40,9 +40,9 @@ def test_a_task_that_is_cancelled_before_its_thread_asks_waits_for_nothing() -> 
         begun.set()
         assert goes_on.wait(30)
         try:
-            making = interrupted_deploy._current.get()
-            assert making is not None
-            making.begin(lambda: pytest.fail("it was asked for"))
+            attempt = interrupted_deploy._current.get()
+            assert attempt is not None
+            attempt.begin(lambda: pytest.fail("it was asked for"))
         except ExecutionError:
             came.set()
             raise
@@ -66,9 +66,9 @@ def test_a_task_that_is_cancelled_too_late_is_told_which_version_is_live() -> No
     begun = threading.Event()
 
     def blocking() -> Deployed:
-        making = interrupted_deploy._current.get()
-        assert making is not None
-        making.begin(lambda: asked)
+        attempt = interrupted_deploy._current.get()
+        assert attempt is not None
+        attempt.begin(lambda: asked)
         begun.set()
         asked.result(30)
         return Deployed("app", "ap-1", 4, unchanged=False)

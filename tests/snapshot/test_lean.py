@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.linux import programs
 from rekindle.snapshot import criu as criu_room
-from rekindle.snapshot import lean, programs
+from rekindle.snapshot import lean
 from rekindle.snapshot.criu import Criu
 
 

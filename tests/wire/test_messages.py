@@ -23,7 +23,7 @@ from rekindle.wire.messages import (
 )
 from rekindle.wire.pools import PoolPlan
 from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
-from tests.wire.test_pools import PLANS
+from tests.wire.plans import PLANS
 
 
 @given(PLANS)

@@ -171,7 +171,8 @@ class LazyFiles:
         self._ask("place", blob=blob, target=str(target))
 
     def give_up(self, blob: str) -> None:
-        """It is needed no longer: what has arrived may be removed once nobody has it open."""
+        """Give a file up that is needed no longer: what has arrived may be removed once nobody has
+        it open."""
         self._ask("give_up", blob=blob)
 
     def disk_bytes(self) -> int:
@@ -219,7 +220,7 @@ class LazyFiles:
     def _gone(self) -> BlobError:
         return BlobError(
             f"the process that serves lazy files from {self.settings.url} has ended; what was not "
-            "here yet can be read again when the agent starts anew"
+            "here yet can be read again when the agent starts again"
         )
 
     def _follow(self) -> None:

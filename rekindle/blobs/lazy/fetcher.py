@@ -55,7 +55,7 @@ class Wanted(Protocol):
         """Keep a chunk. Raises OSError."""
 
     def failed(self, number: int, error: Exception) -> None:
-        """It could not be fetched, or not be kept."""
+        """Take in that a chunk could not be fetched, or not be kept."""
 
 
 class Fetcher:

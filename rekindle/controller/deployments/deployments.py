@@ -3,7 +3,7 @@
 A version is an app of the controller, with an id, functions and queues of its own. To deploy is to
 register it and then to write one field in Redis: before that all calls go to the former version,
 after it to the new one. What is not switched to yet, and whose program has gone, is dropped
-(unfinished.py). The former version is retired: it ends what it has, or gives it back to be
+(pending_deploys.py). The former version is retired: it ends what it has, or gives it back to be
 run by the new code ("recreate"), and is put away; its definition stays, so that it can be called by
 its number and rolled back to.
 """
@@ -15,23 +15,25 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, records
-from rekindle.controller.deployments.finding import Finding, until_put_away
+from rekindle.controller.deployments.contents import Contents
 from rekindle.controller.deployments.first_start import FirstStart
+from rekindle.controller.deployments.function_finder import FunctionFinder
+from rekindle.controller.deployments.pending_deploys import PendingDeploy, PendingDeploys
 from rekindle.controller.deployments.records import Deployment, Version
-from rekindle.controller.deployments.retiring import Retiring
-from rekindle.controller.deployments.unfinished import Asked, Unfinished
+from rekindle.controller.deployments.retirement import Retirement
+from rekindle.controller.deployments.turns import Turns
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.registry import Registry
-from rekindle.exception import ExecutionError, InvalidError, StartError
+from rekindle.exception import InvalidError, StartError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.logs import kv
@@ -51,16 +53,19 @@ class Deployments:
     _apps: Apps
     _registry: Registry
     _store: DeploymentStore
-    _finding: Finding
+    _finder: FunctionFinder
     _first_start: FirstStart
-    _retiring: Retiring
-    _unfinished: Unfinished
+    _retirement: Retirement
+    _pending: PendingDeploys
     _clock: Callable[[], float] = time.time
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._turns = Turns(self._core.tasks)
+        self._contents = Contents(self._core, self._registry)
 
     @property
     def _known(self) -> dict[str, Deployment]:
-        return self._finding.known
+        return self._finder.known
 
     async def load(self) -> None:
         """What the controller before this one had; before its apps are restored."""
@@ -77,28 +82,28 @@ class Deployments:
         if deployment is None or version is None:  # it was not switched to
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
-            self._retiring.begin(app)
+            self._retirement.begin(app)
             if not version.kept:
-                self._core.tasks.spawn(self._forget(version), f"forget {app.app_id}")
+                self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
 
     async def _drop_later(self, app: App) -> None:
         """End it, unless its program asks for it again soon."""
         await asyncio.sleep(self._core.settings.hold_grace_s)
 
         async def drop() -> None:
-            if not self._unfinished.is_asked(app.app_id):  # else it is that one's to end it
+            if not self._pending.is_pending(app.app_id):  # else it is that one's to end it
                 await self._drop(app.name, app.app_id)
 
-        await self._in_turn(app.name, drop)  # or it would be made a version while it ends
+        await self._turns.take(app.name, drop)  # or it would be made a version while it ends
 
     async def _drop(self, name: str, app_id: str) -> None:
         """End what was registered, unless it was made a version. In its name's turn."""
         deployment = self._known.get(name)
-        if deployment is None or deployment.of_app(app_id) is None:
+        if deployment is None or not deployment.is_version(app_id):
             await self._apps.close(app_id, "it was not made a version")
 
     def all(self) -> list[Deployment]:
-        """Those that there are, by name."""
+        """All deployed apps, by name."""
         return [self._known[name] for name in sorted(self._known)]
 
     def kept_apps(self) -> list[str]:
@@ -112,7 +117,7 @@ class Deployments:
 
     def find(self, wanted: str) -> Deployment:
         """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
-        return self._finding.deployment(wanted)
+        return self._finder.deployment(wanted)
 
     def message(self, deployment: Deployment) -> pb.DeployedApp:
         """As clients see it."""
@@ -137,10 +142,10 @@ class Deployments:
         wanted.ephemeral = wanted.detached = False
         digest = records.digest_of(wanted)
 
-        async def switch(asked: Asked) -> pb.DeployReply:
+        async def switch(pending: PendingDeploy) -> pb.DeployReply:
             deployment = self._known.get(wanted.name)
             if deployment is not None:
-                if deployment.of_app(wanted.app_id) is not None:  # sent again
+                if deployment.is_version(wanted.app_id):  # sent again
                     return pb.DeployReply(app=self.message(deployment))
                 present = deployment.present
                 same = present.digest == digest and present.tags == dict(wanted.tags)
@@ -156,9 +161,9 @@ class Deployments:
                 schedules=records.schedules_of(wanted),
                 tags=dict(wanted.tags),
             )
-            return await self._switch(wanted, version, asked)
+            return await self._switch(wanted, version, pending)
 
-        return await self._asked(wanted.name, wanted.app_id, switch)
+        return await self._made_once(wanted.name, wanted.app_id, switch)
 
     async def rollback(
         self, request: pb.RollbackRequest, *, first_start: bool = True
@@ -171,12 +176,12 @@ class Deployments:
         names.check_app_id(request.app_id)
         name = self.find(request.app).name
 
-        async def switch(asked: Asked) -> pb.DeployReply:
+        async def switch(pending: PendingDeploy) -> pb.DeployReply:
             deployment = self.find(name)  # it may be gone since
-            if deployment.of_app(request.app_id) is not None:  # sent again
+            if deployment.is_version(request.app_id):  # sent again
                 return pb.DeployReply(app=self.message(deployment))
             source = choosing.source(deployment, request)
-            wanted = await self._content(name, source, request.app_id)
+            wanted = await self._contents.read(name, source, request.app_id)
             version = dataclasses.replace(
                 source,
                 version=deployment.present.version + 1,
@@ -187,13 +192,13 @@ class Deployments:
                 rolled_back_to=source.version,
                 kept=True,
             )
-            return await self._switch(wanted, version, asked, first_start=first_start)
+            return await self._switch(wanted, version, pending, first_start=first_start)
 
-        return await self._asked(name, request.app_id, switch)
+        return await self._made_once(name, request.app_id, switch)
 
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
-        """Its program does not want this version to be made any more: whether it was, before."""
-        await self._unfinished.give_up(app_id)
+        """Make a version no more, as its program gives it up; whether it was made before that."""
+        await self._pending.give_up(app_id)
         for deployment in self._known.values():
             if (version := deployment.of_app(app_id)) is not None:
                 return pb.GiveUpDeployReply(live=True, version=version.version)
@@ -211,11 +216,11 @@ class Deployments:
                 self._core.publish(AppDeployed(name))
             reason = f"the app {name!r} was stopped"
             for app in self._open_versions(name):
-                is_version = deployment.of_app(app.app_id) is not None
-                await self._apps.close(app.app_id, reason, put_away=is_version)
+                put_away = deployment.is_version(app.app_id)
+                await self._apps.close(app.app_id, reason, put_away=put_away)
             return self.message(deployment)
 
-        return await self._in_turn(name, end)
+        return await self._turns.take(name, end)
 
     async def set_tags(self, wanted: str, tags: dict[str, str]) -> pb.DeployedApp:
         """Have the present version have these. Raises NotFoundError."""
@@ -224,7 +229,7 @@ class Deployments:
         async def change() -> pb.DeployedApp:
             return self.message(await self._change(self.find(name), tags=tags))
 
-        return await self._in_turn(name, change)
+        return await self._turns.take(name, change)
 
     # ---- environments
 
@@ -247,7 +252,7 @@ class Deployments:
             for app in self._open_versions(name):
                 app.name = new_name
 
-        await self._in_turn(name, move)
+        await self._turns.take(name, move)
 
     async def roll_over(self, name: str) -> None:
         """Make the present version of an app the next one, whether it starts or not."""
@@ -266,23 +271,23 @@ class Deployments:
             await self._store.forget(name)
             for version in deployment.versions:
                 if version.kept:
-                    await self._forget(version)
+                    await self._contents.forget(version)
 
-        await self._in_turn(name, remove)
+        await self._turns.take(name, remove)
 
-    async def _asked(
-        self, name: str, app_id: str, switch: Callable[[Asked], Coroutine[Any, Any, T]]
+    async def _made_once(
+        self, name: str, app_id: str, switch: Callable[[PendingDeploy], Coroutine[Any, Any, T]]
     ) -> T:
         """A switch, once for each id, for as long as its program waits for it.
 
         Of what is made no version of, nothing is left.
         """
 
-        async def made(asked: Asked) -> T:
+        async def made(pending: PendingDeploy) -> T:
             async def step() -> T:
                 try:
-                    asked.check()
-                    value = await switch(asked)
+                    pending.check()
+                    value = await switch(pending)
                 except Exception as error:
                     why = kv(app=name, id=app_id, error=repr(error))
                     log.info("no version was made", extra=why)
@@ -291,19 +296,9 @@ class Deployments:
                 await self._drop(name, app_id)  # nothing was new, and a crash had left it
                 return value
 
-            return await self._in_turn(name, step)
+            return await self._turns.take(name, step)
 
-        return await self._unfinished.make(app_id, made)
-
-    async def _in_turn(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """One after the other for each name, and to its end, also when the client goes."""
-        lock = self._locks.setdefault(name, asyncio.Lock())
-
-        async def run() -> T:
-            async with lock:
-                return await step()
-
-        return await self._core.tasks.to_its_end(run(), f"deploy {name}")
+        return await self._pending.make(app_id, made)
 
     async def _unchanged(self, deployment: Deployment, tag: str) -> pb.DeployReply:
         if tag and tag != deployment.present.tag:
@@ -321,7 +316,7 @@ class Deployments:
         self,
         wanted: pb.RegisterAppRequest,
         version: Version,
-        asked: Asked,
+        pending: PendingDeploy,
         *,
         first_start: bool = True,
     ) -> pb.DeployReply:
@@ -336,8 +331,8 @@ class Deployments:
         notes: list[str] = []
         rolls = first_start and version.strategy == "rolling"
         if rolls and before is not None and not before.stopped:
-            notes = await asked.while_wanted(self._started(version, before.present))
-        await asked.go_live()
+            notes = await pending.while_wanted(self._started(version, before.present))
+        await pending.go_live()
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
@@ -345,15 +340,15 @@ class Deployments:
         # No wait from here to the end of the switch.
         recreate = functions if version.strategy == "recreate" else None
         for app in self._open_versions(name):
-            if self._unfinished.is_asked(app.app_id):
+            if self._pending.is_pending(app.app_id):
                 continue  # this one; another has its turn after it
             if not app.retired:
-                put_away = deployment.of_app(app.app_id) is not None
-                self._retiring.begin(app, recreate=recreate, put_away=put_away)
+                put_away = deployment.is_version(app.app_id)
+                self._retirement.begin(app, recreate=recreate, put_away=put_away)
         self._core.publish(AppDeployed(name))
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:
-            forget = self._forget(one)
+            forget = self._contents.forget(one)
             if one.app_id in self._core.state.apps:  # it may take long to end
                 self._core.tasks.spawn(forget, f"forget {one.app_id}")
             else:
@@ -382,25 +377,3 @@ class Deployments:
 
     def _open_versions(self, name: str) -> list[App]:
         return [app for app in self._core.state.apps.values() if app.version and app.name == name]
-
-    async def _forget(self, version: Version) -> None:
-        """Let one go that is not kept any more, once it has ended."""
-        while (app := self._core.state.apps.get(version.app_id)) is not None:
-            await until_put_away(app)
-        ttl_s = self._core.settings.result_ttl_s
-        await self._registry.forget_version(version.app_id, ttl_s)
-
-    async def _content(self, name: str, source: Version, app_id: str) -> pb.RegisterAppRequest:
-        """What was deployed as a version, to be deployed again under another id."""
-        wanted = pb.RegisterAppRequest(app_id=app_id, name=name, tags=source.tags)
-        for function, function_id in source.functions.items():
-            code = await self._registry.load_code(function_id, own=True)
-            if code is None:
-                raise ExecutionError(f"the code of {function} in version {source.version} is gone")
-            definition = code.function
-            if (schedule := source.schedule(function)) is not None:
-                definition.schedule.CopyFrom(schedule)
-            wanted.functions.append(definition)
-            if code.source.digest:
-                wanted.source.CopyFrom(code.source)
-        return wanted

@@ -61,6 +61,10 @@ class Deployment:
         """The version of an app id."""
         return next((one for one in self.versions if one.app_id == app_id), None)
 
+    def is_version(self, app_id: str) -> bool:
+        """Whether an app is one of its versions: of one that is none, nothing is kept."""
+        return self.of_app(app_id) is not None
+
     def numbered(self, version: int) -> Version | None:
         """The version of a number."""
         return next((one for one in self.versions if one.version == version), None)

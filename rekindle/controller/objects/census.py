@@ -50,7 +50,7 @@ class Census:
     _done: dict[str, Counter[str]] = field(default_factory=dict)
 
     def counting(self, one: Shared, request: Request, answer: Answer) -> Answer:
-        """``answer``, and what was done is counted."""
+        """``answer``, which also counts what was done."""
 
         def told(status: int, body: bytes | Error) -> None:
             if status == Status.DONE and isinstance(body, bytes):
@@ -62,7 +62,7 @@ class Census:
         return told
 
     def forget(self, one: Shared) -> None:
-        """It is gone."""
+        """Drop the counts of an object that is gone."""
         self._done.pop(one.object_id, None)
 
     async def take(self, patience_s: float) -> pb.ObjectsStatus | None:

@@ -158,7 +158,7 @@ class ObjectService:
         attempt.try_it()
 
     def _published(self, channel: bytes, message: bytes) -> None:
-        self.lines.told(channel[self._channels :], message)
+        self.lines.notify(channel[self._channels :], message)
 
     def _nobody_waits(self, kind: str, place: Place) -> None:
         object_id, partition = place

@@ -32,7 +32,7 @@ class Waiting:
     over: bool = field(default=False, compare=False)
 
     def end(self) -> None:
-        """It is answered, or no one waits for it any more."""
+        """Have it tried no more: it is answered, or no one waits for it."""
         self.over = True
         for timer in (self.timer, self.room):
             if timer is not None:
@@ -47,7 +47,7 @@ class Waitings:
         self._at: dict[Place, list[Waiting]] = {}
 
     def add(self, place: Place, one: Waiting) -> None:
-        """It waits (again); its place in the line is that of its ticket."""
+        """Put a request in line, again where it was tried; its ticket gives its place."""
         heapq.heappush(self._at.setdefault(place, []), one)
 
     def wake(self, place: Place, most: int) -> None:
@@ -77,7 +77,7 @@ class Waitings:
                 one.attempt()
 
     def forget(self, place: Place, one: Waiting) -> None:
-        """It waits no longer."""
+        """Take a request out of the line."""
         line = self._at.get(place, [])
         if one in line:
             line.remove(one)
@@ -124,23 +124,23 @@ class Lines:
         return next(self._tickets)
 
     def arrives(self, kind: str, place: Place) -> None:
-        """A request that may wait."""
+        """Count a request that may come to wait."""
         self._present[kind, place] += 1
 
     def noted(self, kind: str, place: Place) -> None:
-        """Redis has noted that it waits."""
+        """Remember that Redis has a note of somebody who waits there."""
         self._noted.add((kind, place))
 
     def waits(self, kind: str, place: Place, one: Waiting) -> None:
-        """It does."""
+        """Put a request in line that has found nothing."""
         self._lines[kind].add(place, one)
 
     def forget(self, kind: str, place: Place, one: Waiting) -> None:
-        """It is not to be tried again."""
+        """Take a request out of its line: it is not to be tried again."""
         self._lines[kind].forget(place, one)
 
     def leaves(self, kind: str, place: Place) -> None:
-        """It is answered."""
+        """Count an answered request no more; with the last one Redis's note is taken away."""
         self._present[kind, place] -= 1
         if not self._present[kind, place]:
             del self._present[kind, place]
@@ -152,8 +152,9 @@ class Lines:
         """Try up to ``most`` of those that wait for it again."""
         self._lines[kind].wake(place, most)
 
-    def told(self, object_id: bytes, message: bytes) -> None:
-        """What a script has published: what there is, how much, and in which partition."""
+    def notify(self, object_id: bytes, message: bytes) -> None:
+        """Wake those that a script's message is for: it says what there is (items or room), how
+        much, and in which partition."""
         what, _, partition = message.partition(b":")
         kind, number = what[:1].decode(errors="replace"), what[1:]
         if kind in _KINDS and number.isdigit():

@@ -171,6 +171,6 @@ class SettingsBook:
             }
 
     async def forget(self, function_id: str) -> None:
-        """Its app is closed."""
+        """Drop the settings of a function whose app is closed."""
         if self._of.pop(function_id, None) is not None:
             await self._link.command("UNLINK", keys.pool(function_id))

@@ -141,7 +141,7 @@ class Turns(Generic[FunctionT]):
         return heapq.heappop(self._waiting)[-1] if self._waiting else None
 
     def again(self, function: FunctionT) -> None:
-        """It was served, and has more."""
+        """Give a function another turn: it was served, and has more."""
         heapq.heappush(self._waiting, _turn(function))
 
 

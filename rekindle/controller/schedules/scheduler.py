@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rekindle.controller.core import Core
-from rekindle.controller.deployments.finding import Finding
+from rekindle.controller.deployments.function_finder import FunctionFinder
 from rekindle.controller.deployments.records import Deployment
 from rekindle.controller.queue.intake import Intake
 from rekindle.controller.schedules.records import Run, Scheduled
@@ -46,7 +46,7 @@ class Scheduler:
 
     _core: Core
     _store: ScheduleStore
-    _finding: Finding
+    _finder: FunctionFinder
     _intake: Intake
     clock: Callable[[], float] = time.time
     known: dict[str, Scheduled] = field(default_factory=dict)
@@ -59,9 +59,9 @@ class Scheduler:
         """What the controller before this one had; once the deployments are known."""
         for text in (await self._store.load()).values():
             self._keep(Scheduled.from_json(text))
-        for one in [one for one in self.known.values() if one.app not in self._finding.known]:
+        for one in [one for one in self.known.values() if one.app not in self._finder.known]:
             await self._drop(one)  # its app was being removed, or called otherwise
-        for deployment in list(self._finding.known.values()):
+        for deployment in list(self._finder.known.values()):
             await self.follow(deployment.name)
 
     def deployed(self, name: str) -> None:
@@ -71,7 +71,7 @@ class Scheduler:
     async def follow(self, name: str) -> None:
         """Take over the schedules of an app's present version."""
         async with self._turn:
-            deployment = self._finding.known.get(name)
+            deployment = self._finder.known.get(name)
             if deployment is None:  # gone since, or called otherwise
                 return
             wanted = {} if deployment.stopped else deployment.present.schedules
@@ -162,7 +162,7 @@ class Scheduler:
 
     async def _run_due(self, due: list[Scheduled], now: float) -> bool:
         """Run each for its latest due time; False where one is to be tried again."""
-        here = [one for one in due if one.app in self._finding.known]  # else just called otherwise
+        here = [one for one in due if one.app in self._finder.known]  # else just called otherwise
         ours = [one for one in here if one.claimed is not None]
         function_ids = {one.name: self._function_id(one) for one in here}
 
@@ -212,7 +212,7 @@ class Scheduler:
         return made
 
     def _function_id(self, one: Scheduled) -> str:
-        return self._finding.deployment(one.app).present.functions.get(one.function, "")
+        return self._finder.deployment(one.app).present.functions.get(one.function, "")
 
     async def _submit(self, one: Scheduled, run: Run) -> Run | None:
         """Put its call into the queue, where it is not there already; None: not now."""
@@ -224,7 +224,7 @@ class Scheduler:
             submitted_ns=int(self.clock() * 1e9),
         )
         try:
-            async with self._finding.routed(
+            async with self._finder.routed(
                 run.function_id, pinned=False, call_id=run.call_id
             ) as function:
                 request.function_id = function.function_id
@@ -240,7 +240,7 @@ class Scheduler:
 
     async def run_now(self, app: str, function: str, call_id: str) -> Run:
         """Run one by hand, besides its times. Raises NotFoundError, and why it cannot be run."""
-        deployment = self._finding.deployment(app)
+        deployment = self._finder.deployment(app)
         one = self.known.get(f"{deployment.name}/{function}")
         if one is None or not one.active:
             mine = [o.function for o in self.known.values() if o.app == app and o.active]

@@ -37,11 +37,11 @@ class Line:
     _waiting: dict[str, Waiting] = field(default_factory=dict)
 
     def add(self, key: str, wanted: Sequence[GpuRequest], priority: int, now: float) -> None:
-        """It waits from now on; nothing changes for one that waits already."""
+        """Put a request in the line; one that waits already keeps its place."""
         self._waiting.setdefault(key, Waiting(key, tuple(wanted), priority, now))
 
     def remove(self, key: str) -> None:
-        """It was served, or has gone."""
+        """Take a request out of the line: it was served, or has gone."""
         self._waiting.pop(key, None)
 
     def __contains__(self, key: str) -> bool:
@@ -51,7 +51,7 @@ class Line:
         return len(self._waiting)
 
     def in_order(self) -> list[Waiting]:
-        """Whose turn is first."""
+        """All that wait, the one whose turn is first first."""
         return sorted(self._waiting.values(), key=_turn)
 
     def barred(self, fleet: Fleet, key: str, priority: int, now: float) -> frozenset[str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from rekindle.runtime.agent.leases.leases import CANCEL_GRACE_S, Leases
+from rekindle.runtime.agent.leases.lease_monitor import CANCEL_GRACE_S
+from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.runner_watch import LOOK_S
+from rekindle.runtime.agent.pools.runner_monitor import LOOK_S
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.revision import Revision
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 @dataclass(eq=False, slots=True)
 class Deadline:
-    """Something that may take until then."""
+    """Something that may take until ``at``, in seconds of the loop's time."""
 
     at: float
     call: Callable[[], object]
     _all: dict[Deadline, None]
 
     def cancel(self) -> None:
-        """It was in time, or does not count any more."""
+        """Call it off: it was in time, or does not count any more."""
         self._all.pop(self, None)
 
 

@@ -51,7 +51,7 @@ class Draining:
     def _is_used(self, pools: list[Pool]) -> bool:
         lent = self._leases.recalls.drain(pools)
         return lent or any(
-            pool.waiting or pool.runners.with_inputs() or pool.runners.starting or pool.asides
+            pool.waiting or pool.runners.with_inputs() or pool.runners.starting or pool.unscheduled
             for pool in pools
         )
 

@@ -15,7 +15,7 @@ from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.runtime.agent.scheduling.trials import Trials
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.freezing import freeze
-from rekindle.runtime.agent.starts.providing import provide
+from rekindle.runtime.agent.starts.revision_image import ensure_image
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.wire.phases import Strategy, now_ns
 
@@ -47,7 +47,7 @@ async def prepare(
     Raises Error, UserCodeFailed or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
-        await pool.asides.run(_ensure(pool, leases, trials, strategy))
+        await pool.unscheduled.run(_ensure(pool, leases, trials, strategy))
 
 
 async def _ensure(pool: Pool, leases: Leases, trials: Trials, strategy: Strategy) -> None:
@@ -81,7 +81,7 @@ async def _ensure_snapshot(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
-    await provide(starter.context, revision, starter.say)
+    await ensure_image(starter.context, revision, starter.say)
     await revision.tracker.look()
     while revision.background:
         await asyncio.wait(revision.background)
@@ -111,7 +111,7 @@ async def _ensure_template(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled or revision.fork_unsafe:
         raise StrategyUnavailableError(f"fork: {revision.why_no_fork()}")
-    await provide(starter.context, revision, starter.say)
+    await ensure_image(starter.context, revision, starter.say)
     await revision.tracker.look()
     if revision.has_best_template():
         return

@@ -49,11 +49,11 @@ class Lending:
 
     @property
     def leaving(self) -> set[str]:
-        """Those whose holders were told to end."""
+        """Names of loans whose holders were ordered to end."""
         return {owner for owner in self.loans if self._is(owner, LoanState.LEAVING)}
 
     def add(self, owner: str, loan: Loan) -> None:
-        """They are lent."""
+        """Note that devices are lent."""
         self.loans[owner] = loan
 
     def keep(self, owner: str) -> bool:

@@ -61,7 +61,7 @@ class GpuUse:
             return _AGAIN_S
         self._take_in(usage, runners)
         if not usage.devices:
-            self.close()  # opened anew, it may see them
+            self.close()  # opened again, it may see them
         return PERIOD_S
 
     def close(self) -> None:

@@ -98,7 +98,7 @@ class Gpus:
         return [owner for owner in self.fleet.holdings if owner in self._taken]
 
     def runners_but(self, others: Collection[str]) -> set[str]:
-        """The same without some."""
+        """Ids of the others that have devices and are started."""
         return set(self.runners()) - set(others)
 
     # ---- for a pool's starts ----------------------------------------------------------------
@@ -129,7 +129,10 @@ class Gpus:
         return any(self.fleet.foreign.values()) and bool(options(alone, shares))
 
     async def reserve_or_wait(self, pool: Asking, timeout_s: float) -> str:
-        """The same for a start that nobody has reserved for. Raises GpuUnavailableError."""
+        """Take devices for a start, and wait for them where there are none.
+
+        Raises GpuUnavailableError after ``timeout_s``.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 while (owner := self.reserve(pool)) is None:

@@ -16,7 +16,7 @@ from rekindle.wire.phases import Mark, Strategy, durations_ms
 #: Starts that are kept.
 _KEPT = 256
 #: Starts that one heartbeat reports at most; the rest follow with the next ones.
-_TOLD = 64
+_REPORTED_AT_ONCE = 64
 
 
 @dataclass(slots=True)
@@ -38,8 +38,8 @@ class Start:
     #: Its number among all of this agent.
     seq: int = 0
 
-    def told(self) -> pb.RunnerStart:
-        """As the controller gets it."""
+    def message(self) -> pb.RunnerStart:
+        """As its heartbeat reports it to the controller."""
         made = pb.RunnerStart(
             seq=self.seq,
             at_ns=self.at_ns,
@@ -69,7 +69,7 @@ class History:
     lost: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Runner id -> its share of memory, bytes, after a call that asked for a strategy by name.
     measured_pss: Recent[str, int] = field(default_factory=lambda: Recent(_KEPT))
-    _told: int = 0
+    _reported: int = 0
 
     def note(self, start: Start) -> None:
         """One more start."""
@@ -90,13 +90,13 @@ class History:
     def news(self) -> list[pb.RunnerStart]:
         """Starts since the last time this was asked, oldest first."""
         first = self.count - len(self.starts)  # number of the oldest that is kept
-        begin = max(self._told, first)
-        self._told = min(self.count, begin + _TOLD)
-        return [one.told() for one in list(self.starts)[begin - first : self._told - first]]
+        begin = max(self._reported, first)
+        self._reported = min(self.count, begin + _REPORTED_AT_ONCE)
+        return [one.message() for one in list(self.starts)[begin - first : self._reported - first]]
 
-    def tell_again(self) -> None:
+    def report_again(self) -> None:
         """The last heartbeats may not have arrived: report what is kept once more."""
-        self._told = 0
+        self._reported = 0
 
     def runners_lost(self) -> dict[str, pb.LostRunners]:
         """By function id."""

@@ -28,7 +28,7 @@ from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.local_clients import LocalClients
 from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.leases.requests import LeaseRequest
-from rekindle.runtime.agent.opening import Opening
+from rekindle.runtime.agent.pool_opener import PoolOpener
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import upkeep
@@ -81,12 +81,12 @@ class Node:
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
-        self.opening = Opening(
+        self.opener = PoolOpener(
             *(context, self.inventory, self.functions, self.plans, self.scheduler.agenda),
             *(self.results, self.history),
         )
         self.local_clients = LocalClients(
-            *(self.leases, first_clients, self.inventory.pool_of, self.opening.pool),
+            *(self.leases, first_clients, self.inventory.pool_of, self.opener.pool),
             settings.instance_dir,
             self.functions.retired,
             self.passed_on.take,
@@ -161,7 +161,7 @@ class Node:
             return [one for one in inputs if one.state is AssignmentState.WAITING]
 
         try:
-            pool = await self.opening.pool(order.function_id, order.params)
+            pool = await self.opener.pool(order.function_id, order.params)
         except Error as error:
             for one in left():
                 self.results.one(one, outcome.start_failed(one, error))
@@ -196,7 +196,7 @@ class Node:
     async def _open(self, function_id: str, *, deployed: bool) -> None:
         try:
             opened = await self.functions.get(function_id)
-            pool = await self.opening.pool(function_id, b"")
+            pool = await self.opener.pool(function_id, b"")
         except Error as error:
             log.warning("open failed", extra=kv(function=function_id, reason=error))
             return
@@ -223,7 +223,7 @@ class Node:
 
     async def _open_planned(self, function_id: str, params: bytes) -> None:
         try:
-            self.scheduler.reconcile(await self.opening.pool(function_id, params))
+            self.scheduler.reconcile(await self.opener.pool(function_id, params))
         except Error as error:
             log.warning("plan not followed", extra=kv(function=function_id, reason=error))
 
@@ -263,7 +263,7 @@ class Node:
         reason, late = "", False
         pool: Pool | None = None
         try:
-            pool = await self.opening.pool(order.function_id, order.params)
+            pool = await self.opener.pool(order.function_id, order.params)
             strategy, limit_s = Strategy(order.strategy), order.timeout_s or 300.0
             await forced.prepare(pool, self.leases, self.trials, strategy, limit_s)
             if strategy is Strategy.WARM and (order.ends or self.scheduler.is_over()):
@@ -310,7 +310,7 @@ class Node:
     async def lend(self, function_id: str, params: bytes, request: LeaseRequest) -> None:
         """Serve a request; its answer comes with a pass of the pool."""
         try:
-            pool = await self.opening.pool(function_id, params)
+            pool = await self.opener.pool(function_id, params)
         except Error as error:
             request.refuse(str(error))
             return

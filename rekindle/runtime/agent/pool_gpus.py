@@ -69,15 +69,15 @@ class PoolGpus(Asking):
         )
 
     def lent_until_end(self, claim: Claim, pid: int) -> None:
-        """See Gpus."""
+        """Have a loan last until a process has ended; see Gpus."""
         self._gpus.lent_until_end(claim.owner, pid)
 
     def end_loan(self, claim: Claim) -> None:
-        """The work is done, or its process will end: then they are free."""
+        """End a loan: its work is done, or its process will end, and the devices are free then."""
         self._gpus.end_loan(claim.owner)
 
     def has_context(self, claim: Claim) -> None:
-        """A spare has its context on what was lent to it: a start may have both."""
+        """Note that a spare has its context on what was lent to it: a start may have both."""
         self._contexts.append(claim.owner)
 
     def _take_context(self) -> str | None:
@@ -90,7 +90,7 @@ class PoolGpus(Asking):
         return None
 
     def unreserve(self) -> None:
-        """The start that was reserved for last does not come to be."""
+        """Free what was reserved last: its start does not come to be."""
         if self._reserved:
             self._gpus.let_go(self._reserved.pop())
 
@@ -110,7 +110,7 @@ class PoolGpus(Asking):
         return self.key in self._gpus.line
 
     def leave(self) -> None:
-        """It waits for none any more."""
+        """Leave the line of those that wait for devices."""
         if self.waits:
             self._gpus.line.remove(self.key)
 
@@ -140,22 +140,23 @@ class PoolGpus(Asking):
         return Claim(kept[0], replace(self._gpus.given(kept[0]), hidden=()))
 
     def put_back(self, claim: Claim) -> None:
-        """The next step of the same start takes it."""
+        """Put a claim back for the next step of the same start."""
         if claim.owner:
             self._reserved.appendleft(claim.owner)
 
     def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
-        """It is this runner's, until its process ends. Raises OSError: its process is gone, say."""
+        """Give a claim to a runner until its process ends. Raises OSError where the process is
+        gone, say."""
         if claim.owner:
             self._gpus.hand_over(claim.owner, runner_id, pid)
             self._owners.append(runner_id)
 
     def drop(self, claim: Claim) -> None:
-        """No runner came of it; nothing where one has taken it over."""
+        """Free a claim of which no runner came; does nothing where one has taken it over."""
         self._gpus.let_go(claim.owner)
 
     def give_back(self) -> None:
-        """Nothing is started any more: what no start has taken is free."""
+        """Free what no start has taken: nothing is started any more."""
         self.leave()
         while (owner := self._take_context()) is not None:
             self._gpus.let_go(owner)
@@ -163,6 +164,6 @@ class PoolGpus(Asking):
             self._gpus.let_go(self._reserved.popleft())
 
     def start_failed(self, starting: int) -> None:
-        """So many starts are under way: what is reserved beyond them is free."""
+        """Free what is reserved beyond ``starting``, the starts that are still under way."""
         while len(self._reserved) > starting:
             self._gpus.let_go(self._reserved.pop())

@@ -1,6 +1,7 @@
-"""What a build prints: without secrets, that of another process, and the end of it in an error.
+"""What a build prints: with secrets left out, as read from another process's log, and its last
+lines in an error.
 
-Knows nothing of layers but their names, and builds nothing.
+Knows of layers only their names, and builds nothing.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ def without_secrets(values: Mapping[str, str], line: str) -> str:
 
 
 @dataclass
-class Following:
-    """Says what another process's build prints."""
+class BuildFollower:
+    """Shows what a build of the same layer prints that another process has begun."""
 
     log: Path
     say: Callable[[str], None]
     _offset: int = -1
 
     def more(self) -> None:
-        """What came since."""
+        """Show what was printed since the last time."""
         if self._offset < 0:
             self.say("another process builds it; waiting for it")
             self._offset = 0

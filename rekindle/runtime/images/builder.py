@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import ImageError, LayerLostError
-from rekindle.runtime.images import bases, collecting, places, sharing, steps, tools
-from rekindle.runtime.images.build_output import Following, explained, without_secrets
+from rekindle.runtime.images import bases, layer_gc, places, sharing, steps, tools
+from rekindle.runtime.images.build_output import BuildFollower, explained, without_secrets
 from rekindle.runtime.images.built import BuiltImage, identity
-from rekindle.runtime.images.elsewhere import Elsewhere
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
+from rekindle.runtime.images.stored_chain import StoredChain
 from rekindle.runtime.isolation import privilege
 from rekindle.wire.images import (
     VARIABLE,
@@ -75,13 +75,13 @@ def ensure(
     """
     if spec.base.kind is StepKind.HOST:
         return None
-    collecting.asked_budget()  # refused before anything is built, not after it
+    layer_gc.asked_budget()  # refused before anything is built, not after it
     local = store or LayerStore()
     wanted = [name for step, name in layers(spec.steps) if not step.force]
     title, lost = spec.base.title, 0
     while True:
-        elsewhere = Elsewhere(local, wanted, lambda line: watch(title, line))
-        chain = _Chain(local, elsewhere, dict(secret_values or {}), watch, ask_secrets)
+        stored_chain = StoredChain(local, wanted, lambda line: watch(title, line))
+        chain = _Chain(local, stored_chain, dict(secret_values or {}), watch, ask_secrets)
         try:
             built = chain.build(spec)
         except LayerLostError as error:
@@ -91,7 +91,7 @@ def ensure(
             watch(title, str(error))
             continue
         if lost or chain.made:
-            collecting.collect(local)
+            layer_gc.collect(local)
         return built
 
 
@@ -118,7 +118,7 @@ def _standing_on(parent: Layer | None, layer: Layer | None) -> Layer | None:
 @dataclass
 class _Chain:
     store: LayerStore
-    elsewhere: Elsewhere
+    stored_chain: StoredChain
     secret_values: dict[str, str]
     watch: Watch
     ask_secrets: AskSecrets
@@ -192,7 +192,7 @@ class _Chain:
             if not found or now is None or now.build != layer.build:
                 raise ImageError(
                     f"{layer.title} (layer {layer.name[:12]}), or what is beside it, was removed "
-                    f"or built anew at this moment; try it again"
+                    f"or built again at this moment; try it again"
                 )
         return found
 
@@ -210,18 +210,18 @@ class _Chain:
             return found
         began_s = time.time()
         may_build = privilege.is_root_like()
-        if not may_build and not self.elsewhere.may_have(name, parent):
+        if not may_build and not self.stored_chain.may_have(name, parent):
             raise ImageError(
                 f"the layer of {step.title} is to be built, which needs root: run the instance "
                 f"(`rekindle up`) or `rekindle image build` as root"
             )
-        following = Following(self.store.log(name), lambda line: self.watch(step.title, line))
+        following = BuildFollower(self.store.log(name), lambda line: self.watch(step.title, line))
         with self.store.building(name, following.more):
             found = _standing_on(parent, self.store.get(name))
             # Who forces a build wants one that began after it was asked for.
             if found is not None and (not step.force or found.created_s >= began_s):
                 return found
-            if (brought := self.elsewhere.bring(name, parent, following.say)) is not None:
+            if (brought := self.stored_chain.bring(name, parent, following.say)) is not None:
                 self.made = True
                 return brought
             if not may_build:

@@ -35,7 +35,7 @@ class BuiltImage:
 
     def is_there(self) -> bool:
         """Whether its layers are where they were, and the same: one may have been removed since, or
-        built anew."""
+        built again."""
         try:
             return tuple(map(identity, self.lowers)) == self.layers
         except OSError:

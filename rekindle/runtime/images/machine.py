@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.linux import programs
 from rekindle.linux.ability import Ability
 from rekindle.runtime.images import tools
 from rekindle.runtime.isolation import privilege
@@ -46,14 +47,8 @@ def overlayfs() -> Ability:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     try:
         with tempfile.TemporaryDirectory(prefix=".overlay-", dir=folder) as scratch:
-            done = subprocess.run(
-                [sys.executable, "-P", "-c", _PROBE, scratch],
-                capture_output=True,
-                text=True,
-                env=env,
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
+            probe = [sys.executable, "-P", "-c", _PROBE, scratch]
+            done = programs.run(probe, _TIMEOUT_S, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
         return _no_overlay(str(error))
     if done.returncode != 0:

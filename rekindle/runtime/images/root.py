@@ -21,8 +21,8 @@ from typing import Any
 
 from rekindle.exception import LayerError
 from rekindle.linux import device_files, mount_points, mounts, namespaces, overlay
-from rekindle.runtime.images import laying
-from rekindle.runtime.images.laying import Laid
+from rekindle.runtime.images import shown_files
+from rekindle.runtime.images.shown_files import ShownFiles
 from rekindle.wire.images import OURS
 
 #: The file system of the machine that names and addresses come from; runners share its network.
@@ -41,7 +41,7 @@ class Shown:
     source: str  # real path: no link in it
     target: str
     read_only: bool = True
-    #: A local file or folder of the image's: laid over what is there (laying.py).
+    #: A local file or folder of the image's: laid over what is there (shown_files.py).
     laid: bool = False
 
 
@@ -114,7 +114,7 @@ class RootMaker:
         self._prepare()
         for file, place in request.packed:
             self._mount_packed(file, place)
-        laid = self._laid(request)
+        laid = self._shown_files(request)
         more = tuple(Shown(source, target, laid=True) for target, source in laid.shown.items())
         request = replace(
             request,
@@ -183,12 +183,12 @@ class RootMaker:
         self._devices = os.path.realpath(devices)
         self._own = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
 
-    def _laid(self, request: RootRequest) -> Laid:
+    def _shown_files(self, request: RootRequest) -> ShownFiles:
         files = [(one.source, one.target) for one in request.shown if one.laid]
         if not files:
-            return Laid()
+            return ShownFiles()
         others = {one.target for one in request.shown if not one.laid}
-        return laying.lay(
+        return shown_files.arrange(
             files, others | {*request.directories, *_NETWORK_FILES}, self._image(request)
         )
 

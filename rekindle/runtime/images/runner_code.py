@@ -21,7 +21,7 @@ from rekindle.wire import plain_contract
 _ABSENT = ("bench", "blobs", "cli", "controller", "debian", "runtime", "snapshot")
 _LEFT_OUT = (
     # Nobody starts an instance from inside one, nor ends one.
-    *("sdk/local/supervisor.py", "sdk/local/half_snapshots.py"),
+    *("sdk/local/supervisor.py", "sdk/local/leftover_snapshots.py"),
     # Requests go by the agent there (sdk/connection/framed.py).
     *("sdk/connection/over_grpc.py", "sdk/connection/channel.py", "sdk/connection/relay.py"),
     "wire/rekindle_pb2_grpc.py",

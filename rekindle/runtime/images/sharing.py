@@ -184,7 +184,7 @@ def have_whole(local: LayerStore, layer: Layer) -> Path:
     if stored is None:
         raise ImageError(
             f"layer {layer.name[:12]} ({layer.title}) is not whole on this machine, and it is not "
-            f"known where else it is; `rekindle image rm {layer.name[:12]}` has it built anew"
+            f"known where else it is; `rekindle image rm {layer.name[:12]}` has it built again"
         )
     try:
         transfer.fetch(open_store(stored.url), stored.blob, file, mode=0o400)
@@ -238,7 +238,7 @@ def push(
     newer = layer.forced and there is not None and layer.created_s > there.layer.created_s
     if usable and not newer and not again:
         return False  # another node was first
-    stored = _put(store, local, layer, scratch, stopped, anew=again)
+    stored = _put(store, local, layer, scratch, stopped, overwrite=again)
     if stored is not None:
         local.is_mended(name)
         local.note_stored(name, stored)
@@ -252,7 +252,7 @@ def _put(
     scratch: Path,
     stopped: Callable[[], bool],
     *,
-    anew: bool,
+    overwrite: bool,
 ) -> StoredLayer | None:
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = scratch / f"{layer.name}.layer"
@@ -263,7 +263,7 @@ def _put(
         opaque = tuple(_opaque_directories(root))
         if (now := local.get(layer.name)) is None or now.build != layer.build:
             return None  # removed meanwhile: what was packed may be a part of it
-        (pushed,) = push_apart(store.url, [file], stopped, anew=anew)
+        (pushed,) = push_apart(store.url, [file], stopped, overwrite=overwrite)
     finally:
         file.unlink(missing_ok=True)
     stored = StoredLayer(

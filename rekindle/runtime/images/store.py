@@ -127,7 +127,7 @@ class LayerStore:
         return (self.root / _DAMAGED / name).exists()
 
     def is_mended(self, name: str) -> None:
-        """What the store has of a layer was put there anew."""
+        """What the store has of a layer was put there again."""
         (self.root / _DAMAGED / name).unlink(missing_ok=True)
 
     def local_bytes(self, layer: Layer) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from rekindle.debian import mmdebstrap
 from rekindle.debian.prefix import command, replace, unpacked
 from rekindle.exception import ImageError, SetupError
+from rekindle.linux import programs
 
 _TOOLS = "tools"
 _RELEASE = "trixie"
@@ -81,14 +82,7 @@ def find_uv(store: Path, say: Callable[[str], None]) -> Path:
     try:
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
         argv += ["--disable-pip-version-check", "--target", str(draft), "uv"]
-        done = subprocess.run(
-            *(argv,),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PIP_TIMEOUT_S,
-            check=False,
-        )
+        done = programs.run(argv, _PIP_TIMEOUT_S)
         if done.returncode != 0 or not (draft / "bin" / "uv").exists():
             said = (done.stderr.strip().splitlines() or ["pip put no bin/uv there"])[-1]
             raise ImageError(

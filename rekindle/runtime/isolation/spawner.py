@@ -33,7 +33,7 @@ from rekindle.linux import mounts, namespaces, processes
 from rekindle.runtime.isolation import privilege
 from rekindle.runtime.isolation.init import ended_children, run_init, watch
 from rekindle.runtime.isolation.last_line import say
-from rekindle.runtime.isolation.workers import Begun, Workers
+from rekindle.runtime.isolation.workers import PendingInit, Workers
 
 #: Largest request; a packet socket delivers a request whole or not at all.
 MAX_REQUEST_BYTES = 1 << 16
@@ -104,10 +104,10 @@ class Making:
 
     def __init__(self, agent: socket.socket, poll: select.poll) -> None:
         self._agent, self._poll = agent, poll
-        self._begun: dict[int, tuple[int, Begun]] = {}
+        self._begun: dict[int, tuple[int, PendingInit]] = {}
         self._failed: set[int] = set()
 
-    def add(self, number: int, begun: Begun) -> None:
+    def add(self, number: int, begun: PendingInit) -> None:
         """``number`` is that of the request."""
         self._begun[begun.fileno()] = (number, begun)
         self._poll.register(begun, select.POLLIN)

@@ -24,21 +24,22 @@ _SMALL_INIT = "init"
 _MAX_REASON_BYTES = 1 << 12
 
 
-class Begun:
-    """An init that a child of this process is about to be."""
+class PendingInit:
+    """A child of this process that is about to become an init."""
 
     def __init__(self, pid: int, said: int) -> None:
-        """``said`` is a pipe that ends when it is what it is to be, or has why it will not be."""
+        """``said``: a pipe, which ends without a byte when the child has become the init, and
+        carries the reason where it cannot."""
         self.pid, self._said = pid, said
         # While its number is its own for sure.
         self.pidfd = os.pidfd_open(pid)
 
     def fileno(self) -> int:
-        """For a poll: can be read once it is known what has become of it."""
+        """For a poll: ready once the child has become the init or has failed."""
         return self._said
 
     def why_not(self) -> str:
-        """Once that is known: why it is none; "" where it is."""
+        """Why the child has not become the init; "" where it has. Blocks until that is known."""
         return os.read(self._said, _MAX_REASON_BYTES).decode(errors="replace")
 
     def close(self) -> None:
@@ -79,7 +80,9 @@ class Workers:
         finally:
             self._come_back()
 
-    def begin(self, request: dict[str, Any], fds: list[int], let_go: Callable[[], None]) -> Begun:
+    def begin(
+        self, request: dict[str, Any], fds: list[int], let_go: Callable[[], None]
+    ) -> PendingInit:
         """The same in a child, which also binds; it must let go of what is its parent's. Raises
         OSError."""
         self._write()
@@ -89,7 +92,7 @@ class Workers:
             if pid == 0:
                 os.close(said)
                 self._become(request, fds, saying, let_go)
-            return Begun(pid, said)
+            return PendingInit(pid, said)
         except BaseException:
             os.close(said)
             raise

@@ -1,8 +1,8 @@
-"""The first child of a template that parks, by which is seen what memory runners write to.
+"""The first child of a template that parks: it shows which memory runners write to.
 
 It goes the way of every runner, from its fork to its end, with a function that does nothing in
-place of the user's: no user code runs. What it has written to by then, forks copy at once from now
-on (``forkserver/own_pages.py``), in the template and in all that is restored from it.
+place of the user's: no user code runs. What it has written to by then is copied by each fork at
+once from now on (``forkserver/own_pages.py``), in the template and in all that is restored from it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import NoReturn
 
-from rekindle.forkserver import child_deaths, forking, own_pages
+from rekindle.forkserver import forking, own_pages, sigchld
 from rekindle.forkserver.own_pages import Area
 from rekindle.forkserver.template import Template
 from rekindle.linux import processes
@@ -37,12 +37,12 @@ _MOST_BYTES = 1 << 30
 
 
 def learn(template: Template, user_threads: dict[str, str] | None) -> None:
-    """Have one forked, wait for its end, and take over what it found; or the reason why that cannot
-    be. Of the template nothing else changes."""
+    """Fork one, wait for its end, and note in the template's ``OwnPages`` what it wrote to, or why
+    that is not known. Nothing else of the template changes."""
     pages = template.forker.pages
     if not rehearsal.can_rehearse() or template.things.timers:
         pages.reason = "user code has its own sockets, signals, timers or output"
-    elif child_deaths.are_heard():
+    elif sigchld.reaches_user_code():
         pages.reason = "user code would hear of the end of processes that are not its own"
     elif sys.gettrace() is not None or sys.getprofile() is not None:
         pages.reason = "user code is traced or profiled"
@@ -62,69 +62,75 @@ def learn(template: Template, user_threads: dict[str, str] | None) -> None:
 def _ask(template: Template, user_threads: dict[str, str] | None) -> tuple[list[Area], str]:
     """What a first child has written to, or why that is not known. Raises OSError.
 
-    An observer looks at both, a copy of the template as well: to look is to write.
+    An observer, another copy of the template, looks at it and the child: looking writes to memory.
     """
     areas = own_pages.writable()
     pids: list[int] = []
-    with _life() as theirs, _pipe() as (told, telling), _pipe() as (heard, saying):
+    with (
+        _start_and_call() as channel,
+        _pipe() as (reports, reporting),
+        _pipe() as (answer, answering),
+    ):
         try:
             if (pid := forking.fork(alone=True, handlers=False)) == 0:
-                _observe(areas, told, telling, saying)
+                _observe(areas, reports, reporting, answering)
             pids.append(pid)
-            saying.close()
+            answering.close()
             if (pid := template.forker.fork_isolated(handlers=False)) == 0:
-                _be_first(template, user_threads, theirs, telling)
+                _be_first(template, user_threads, channel, reporting)
             pids.append(pid)
-            telling.write(b"%d\n" % pid)
-            telling.close()
-            return _answer(heard)
+            reporting.write(b"%d\n" % pid)
+            reporting.close()
+            return _answered(answer)
         finally:
             for pid in pids:
-                with contextlib.suppress(
-                    ProcessLookupError, ChildProcessError
-                ):  # one after another
+                # One after the other.
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
 
 
 @contextlib.contextmanager
-def _life() -> Iterator[socket.socket]:
-    """The channel of a child: it finds there what an agent orders a runner, and a call of a client.
+def _start_and_call() -> Iterator[socket.socket]:
+    """The channel of a child, with its start on it, as from an agent, and a call, as from a client.
 
-    Made here and not in the child, which has its own from others.
+    Made here and not in the child: a runner has these from others, too.
     """
     with contextlib.ExitStack() as stack:
         pairs = [*socket.socketpair(), *socket.socketpair()]
-        agent, theirs, client, ours = map(stack.enter_context, pairs)
-        stated = RunnerPage.create()
-        stack.callback(stated.close)
-        rehearsal.order_life(agent, [1, 2, stated.fd, ours.fileno()])
+        agent, channel, client, lent = map(stack.enter_context, pairs)
+        page = RunnerPage.create()
+        stack.callback(page.close)
+        rehearsal.order_life(agent, [1, 2, page.fd, lent.fileno()])
         direct_frames.send_call(client, "", "", pack_input((), {}))
         client.shutdown(socket.SHUT_WR)
-        yield theirs
+        yield channel
 
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
     reading, writing = os.pipe()
-    with FileIO(reading) as told, FileIO(writing, "w") as telling:
-        yield told, telling
+    with FileIO(reading) as source, FileIO(writing, "w") as sink:
+        yield source, sink
 
 
 def _be_first(
-    template: Template, user_threads: dict[str, str] | None, theirs: socket.socket, telling: FileIO
+    template: Template,
+    user_threads: dict[str, str] | None,
+    channel: socket.socket,
+    reporting: FileIO,
 ) -> NoReturn:
-    """In the child, until it is ended: what it has not done by then it says."""
+    """In the child, until it is killed: it reports when it has come to its end, or why not."""
     failed = ""
     try:
         try:
             processes.die_with_parent()
             unique.forget_on_restore()  # that is user code
-            template.become_child("", False, theirs.detach(), [])
+            template.become_child("", False, channel.detach(), [])
             serve.run(Service("", {"": _nothing}), template.serve(), user_threads)
         except BaseException as error:  # noqa: BLE001 - goes to the template, whatever it is
             failed = "".join(traceback.format_exception_only(error)).strip()
-        telling.write(json.dumps(failed).encode() + b"\n")
+        reporting.write(json.dumps(failed).encode() + b"\n")
         while True:
             signal.pause()
     finally:
@@ -135,34 +141,39 @@ def _nothing() -> None:
     """What is called."""
 
 
-def _observe(areas: list[Mapping], told: FileIO, telling: FileIO, saying: FileIO) -> NoReturn:
-    """In the observer: once the child has told, say what it and the template have written to."""
+def _observe(
+    areas: list[Mapping], reports: FileIO, reporting: FileIO, answering: FileIO
+) -> NoReturn:
+    """In the observer: once the child has reported, answer what it and the template wrote to.
+
+    ``reports``: two lines, the child's process id from the template, and the child's own.
+    """
     try:
         processes.die_with_parent()
-        telling.close()  # so that the end is seen of those who do
-        said = b""
-        while said.count(b"\n") < 2 and (piece := told.read(4096)):
-            said += piece
-        lines = [json.loads(line) for line in said.splitlines()]
+        reporting.close()  # so that the end of the others is seen
+        text = b""
+        while text.count(b"\n") < 2 and (piece := reports.read(4096)):
+            text += piece
+        lines = [json.loads(line) for line in text.splitlines()]
         child = next(one for one in lines if isinstance(one, int))
         failed = next(one for one in lines if isinstance(one, str))
         found = [] if failed else own_pages.find(areas, (child, os.getppid()))
-        with saying:
+        with answering:
             data = memoryview(json.dumps([found, failed]).encode())
             while data:
-                data = data[saying.write(data) :]
+                data = data[answering.write(data) :]
     finally:
         os._exit(0)
 
 
-def _answer(heard: FileIO) -> tuple[list[Area], str]:
-    """What the observer says."""
+def _answered(answer: FileIO) -> tuple[list[Area], str]:
+    """What the observer answers."""
     poll, data = select.poll(), b""
-    poll.register(heard, select.POLLIN)
+    poll.register(answer, select.POLLIN)
     while True:
         if not poll.poll(_PATIENCE_MS):
             return [], f"the first child did not come to its end in {_PATIENCE_MS / 1000:g} s"
-        if not (piece := heard.read(1 << 16)):
+        if not (piece := answer.read(1 << 16)):
             break
         data += piece
     try:

@@ -19,11 +19,11 @@ _STARTED_NS = now_ns()
 
 from rekindle.execution import context, interaction  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
-    child_deaths,
     forking,
     interrupts,
     park,
     process_state,
+    sigchld,
     sockets,
     thread_pools,
 )
@@ -93,7 +93,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
             capabilities.take_up()  # no user code runs here any more
         park.keep_from_collecting()
         rehearsal.learn()
-        child_deaths.put_aside()  # a rehearsal gives it back, as each start does
+        sigchld.set_aside()  # a rehearsal gives it back, as each start does
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)

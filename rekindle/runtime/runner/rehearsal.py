@@ -27,7 +27,7 @@ from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage
 from rekindle.wire.runner_variables import RUNNER_ID
 from rekindle.wire.shared import pack_input
 
-#: Python 3.11 and later look at code anew once it has run eight times, and then at what it meets.
+#: Python 3.11 and later look at code again once it has run eight times, and then at what it meets.
 _TIMES = 12
 
 

@@ -1,4 +1,4 @@
-"""Entry of a process that is booted before anybody needs it: ``main``, told late what it is.
+"""Entry of a process that is booted before anybody needs it: ``main``, whose function comes later.
 
 It loads what nearly every program of rekindle imports first, so that nobody waits for that. Then
 it waits for its environment and its directory, as if it had been started with them.
@@ -15,17 +15,20 @@ from rekindle.wire.frames import FrameSocket
 from rekindle.wire.phases import now_ns
 
 
-def be_told(channel: FrameSocket) -> int:
-    """Wait to be told; the time at which it was. Raises FrameError, OSError."""
-    told, _body, _fds = channel.receive()
-    told_ns = now_ns()
+def be_identified(channel: FrameSocket) -> int:
+    """Wait for the environment and the directory; the time, in ns, at which they came.
+
+    Raises FrameError, OSError.
+    """
+    order, _body, _fds = channel.receive()
+    came_ns = now_ns()
     os.environ.clear()
-    os.environ.update(told["env"])
+    os.environ.update(order["env"])
     environment.show(os.environ.items())  # to who looks from outside, as `rekindle container exec`
-    os.chdir(told["cwd"])
-    return told_ns
+    os.chdir(order["cwd"])
+    return came_ns
 
 
 if __name__ == "__main__":
     _ = importlib.import_module("rekindle").App  # what a program begins with
-    main.run(be_told)
+    main.run(be_identified)

@@ -58,7 +58,11 @@ class Connection:
         return self._transport_now
 
     def token(self) -> str:
-        """The instance's; read once: of what has ended, that is told, also without its files."""
+        """The instance's token. Raises ConnectionError where it cannot be read.
+
+        Read once: a request to an instance that has ended, and whose files are gone, is to say that
+        it has ended.
+        """
         if self._known_token:
             return self._known_token
         file = paths.token_file(self.instance)

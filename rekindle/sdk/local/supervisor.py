@@ -29,7 +29,7 @@ from rekindle import paths
 from rekindle.exception import Error, InvalidError
 from rekindle.linux import inotify
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import half_snapshots, keeper, lingering, remains
+from rekindle.sdk.local import keeper, leftover_snapshots, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
 from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
@@ -134,7 +134,7 @@ class Supervisor:
                 self._end(child)
             remains.clear(self._directory)  # of what was killed and is not yet back
             if any(one.was_killed for one in self._children if one.service.name == "agent"):
-                half_snapshots.remove()
+                leftover_snapshots.remove()
         return 1 if self._failed else 0
 
     # ---- events --------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def main(argv: list[str] | None = None) -> int:
 def _remove(directory: Path) -> None:
     """All that a lingering instance has left, if its supervisor was killed."""
     if directory.exists():
-        half_snapshots.remove()
+        leftover_snapshots.remove()
         with lingering.turn():  # nobody puts another link there meanwhile
             lingering.remove(directory)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import weakref
 from collections import deque
 from typing import Any
 
+from rekindle.sdk.objects.aio_socket import READ_BYTES, AioSocket
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.exchange import Exchange, Plainly, Way, refused, some, taken
 from rekindle.wire.object_frames import Op, Reply, Request, pack_list
 from rekindle.wire.resp import Incomplete, Refusal, parsed
 
-_READ_BYTES = 1 << 18
 _CONNECT_S = 2.0
 #: Of what is put back: no request has it.
 _SLOT_BACK = (1 << 32) - 1
@@ -25,17 +24,12 @@ class AioDirect:
 
     def __init__(self, session: bytes) -> None:
         self._session = session
-        self._sock: socket.socket | None = None
+        #: The one that there is.
+        self.connection: AioSocket | None = None
         self._opening = asyncio.Lock()
         self._buffer = bytearray()
-        self._unsent: deque[memoryview] = deque()
         #: In the order of the requests.
         self._waiting: deque[tuple[asyncio.Future[Any], Exchange]] = deque()
-
-    @property
-    def connection(self) -> socket.socket | None:
-        """The one that there is."""
-        return self._sock
 
     @property
     def is_idle(self) -> bool:
@@ -45,7 +39,7 @@ class AioDirect:
     async def open(self, way: Way) -> None:
         """Connect. Raises OSError, Gone, Stranger."""
         async with self._opening:
-            if self._sock is not None:
+            if self.connection is not None:
                 return
             loop = asyncio.get_running_loop()
             sock, address = way.socket()
@@ -59,10 +53,8 @@ class AioDirect:
             except BaseException:
                 sock.close()
                 raise
-            self._sock, self._buffer = sock, bytearray()
-            self._unsent.clear()
-            loop.add_reader(sock.fileno(), self._readable)
-            weakref.finalize(loop, sock.close)
+            self._buffer = bytearray()
+            self.connection = AioSocket(sock, self._received, self._ended)
         self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
 
     async def ask(self, way: Way, request: Request, slot: int, number: int) -> Any:
@@ -103,11 +95,11 @@ class AioDirect:
         """Note what was done."""
         words = way.count(request, reply)
         if words:
-            self._told(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
+            self._send_unanswered(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
 
-    def _told(self, exchange: Exchange) -> None:
-        """Send what nobody waits for the reply of."""
-        if self._sock is None:
+    def _send_unanswered(self, exchange: Exchange) -> None:
+        """Send something for whose reply no one waits."""
+        if self.connection is None:
             return
         with contextlib.suppress(OSError, Gone):  # who asks next finds out
             said = self._queued(exchange)
@@ -118,66 +110,24 @@ class AioDirect:
         items = taken(said)
         if items:
             back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
-            self._told(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
+            self._send_unanswered(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
 
     # ---- the connection ------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
-        sock = self._sock
-        if sock is None:
+        if self.connection is None:
             raise Gone("Redis closed the connection")
-        if self._unsent:
-            self._unsent.append(memoryview(data))
-            return
-        try:
-            sent = sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self.broke(error)
-            raise
-        if sent < len(data):
-            asyncio.get_running_loop().add_writer(sock.fileno(), self._writable)
-            self._unsent.append(memoryview(data)[sent:])
+        self.connection.send(data)
 
-    def _writable(self) -> None:
-        sock = self._sock
-        if sock is None:
-            return
-        try:
-            while self._unsent:
-                piece = self._unsent[0]
-                sent = sock.send(piece)
-                if sent < len(piece):
-                    self._unsent[0] = piece[sent:]
-                    return
-                self._unsent.popleft()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self.broke(error)
-            return
-        asyncio.get_running_loop().remove_writer(sock.fileno())
-
-    def _readable(self) -> None:
-        sock = self._sock
-        if sock is None:
-            return
-        try:
-            data = sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self.broke(error)
-            return
-        if not data:
-            self.broke(Gone("Redis closed the connection"))
-            return
+    def _received(self, data: bytes) -> None:
         self._buffer += data
         try:
             self._replies()
         except ValueError as error:
             self.broke(error)
+
+    def _ended(self, error: OSError | None) -> None:
+        self.broke(error or Gone("Redis closed the connection"))
 
     def _replies(self) -> None:
         buffer, at = self._buffer, 0
@@ -199,20 +149,17 @@ class AioDirect:
                 future.set_result(finish(came))
         del buffer[:at]
 
-    def hang_up(self, connection: socket.socket | None) -> None:
+    def hang_up(self, connection: AioSocket | None) -> None:
         """Close it, unless it was replaced by another one meanwhile."""
-        if connection is self._sock:
+        if connection is self.connection:
             self.broke(Gone("it was closed here"))
 
     def broke(self, error: Exception) -> None:
         """Close the connection; who waits for a reply asks again."""
-        sock, self._sock = self._sock, None
-        if sock is None:
+        connection, self.connection = self.connection, None
+        if connection is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(sock.fileno())
-        loop.remove_writer(sock.fileno())
-        sock.close()
+        connection.close()
         waiting, self._waiting = self._waiting, deque()
         for future, _ in waiting:
             if not future.done():
@@ -226,7 +173,7 @@ def _ignored(_: object) -> object:
 async def _welcomed(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
     data = bytearray()
     while True:
-        piece = await loop.sock_recv(sock, _READ_BYTES)
+        piece = await loop.sock_recv(sock, READ_BYTES)
         if not piece:
             raise Gone("Redis closed the connection")
         data += piece

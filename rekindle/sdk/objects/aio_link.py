@@ -13,10 +13,10 @@ import os
 import socket
 import time
 import weakref
-from collections import deque
 
 from rekindle import paths
 from rekindle.sdk.objects.aio_direct import AioDirect
+from rekindle.sdk.objects.aio_socket import READ_BYTES, AioSocket
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, heard, later
@@ -24,7 +24,6 @@ from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status
 from rekindle.wire.resp import Refusal
 
-_READ_BYTES = 1 << 18
 _DELAY_S = 0.05
 
 
@@ -39,10 +38,9 @@ class AioLink:
         self._numbers: list[int] = []
         self._free: list[int] = []
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
-        self._sock: socket.socket | None = None
+        self._connection: AioSocket | None = None
         self._opening = asyncio.Lock()
         self._buffer = bytearray()
-        self._unsent: deque[memoryview] = deque()
 
     async def ask(self, object_id: bytes, request: Request) -> Reply:
         """Have a request done. Raises what the controller raises."""
@@ -134,11 +132,12 @@ class AioLink:
             was_open = False
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             try:
-                if self._sock is None:
+                if self._connection is None:
                     await self._open()
                 was_open, sent = True, time.monotonic()
                 self._waiting[slot] = future
-                self._send(again.pack(object_id, slot, self._numbers[slot]))
+                assert self._connection is not None
+                self._connection.send(again.pack(object_id, slot, self._numbers[slot]))
                 reply = await future
             except (OSError, Gone) as error:
                 if was_open and time.monotonic() - sent > CONTACT_S:
@@ -178,8 +177,8 @@ class AioLink:
             self._free.append(slot)
 
         left.add_done_callback(answered)
-        if self._sock is not None:
-            self._send(Request(Op.CANCEL).pack(object_id, slot, self._numbers[slot]))
+        if self._connection is not None:
+            self._connection.send(Request(Op.CANCEL).pack(object_id, slot, self._numbers[slot]))
 
     def _put_back(self, object_id: bytes, request: Request, future: asyncio.Future[Reply]) -> None:
         if future.cancelled() or future.exception() is not None or request.op != Op.QUEUE_GET:
@@ -195,11 +194,11 @@ class AioLink:
     # ---- the connection ------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        while self._sock is None:
+        while self._connection is None:
             opening = self._opening
             async with opening:
                 # Who waited for a lock that was replaced waits for the one that there is now.
-                if opening is self._opening and self._sock is None:
+                if opening is self._opening and self._connection is None:
                     await self._connect()
                     self._opening = asyncio.Lock()  # one that was waited for keeps its loop alive
 
@@ -215,71 +214,20 @@ class AioLink:
         except BaseException:
             sock.close()
             raise
-        self._sock, self._buffer = sock, bytearray()
-        self._unsent.clear()
-        loop.add_reader(sock.fileno(), self._readable)
-        weakref.finalize(loop, sock.close)
+        self._buffer = bytearray()
+        self._connection = AioSocket(sock, self._received, self._ended)
 
     async def _welcomed(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         data = bytearray()
         while not (size := wire.frame_bytes(data)) or len(data) < size:
-            piece = await loop.sock_recv(sock, _READ_BYTES)
+            piece = await loop.sock_recv(sock, READ_BYTES)
             if not piece:
                 raise Gone("it closed the connection")
             data += piece
         wire.result_of(wire.parse_reply(data)[1])
 
-    def _send(self, frame: bytes) -> None:
-        sock = self._sock
-        assert sock is not None
-        if not self._unsent:
-            try:
-                sent = sock.send(frame)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                self._broke(error)
-                raise
-            if sent == len(frame):
-                return
-            asyncio.get_running_loop().add_writer(sock.fileno(), self._writable)
-            self._unsent.append(memoryview(frame)[sent:])
-        else:
-            self._unsent.append(memoryview(frame))
-
-    def _writable(self) -> None:
-        sock = self._sock
-        if sock is None:
-            return
-        try:
-            while self._unsent:
-                piece = self._unsent[0]
-                sent = sock.send(piece)
-                if sent < len(piece):
-                    self._unsent[0] = piece[sent:]
-                    return
-                self._unsent.popleft()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._broke(error)
-            return
-        asyncio.get_running_loop().remove_writer(sock.fileno())
-
-    def _readable(self) -> None:
-        sock, buffer = self._sock, self._buffer
-        if sock is None:
-            return
-        try:
-            data = sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._broke(error)
-            return
-        if not data:
-            self._broke(Gone("it closed the connection"))
-            return
+    def _received(self, data: bytes) -> None:
+        buffer = self._buffer
         buffer += data
         at = 0
         while (size := wire.frame_bytes(buffer, at)) and len(buffer) - at >= size:
@@ -291,18 +239,16 @@ class AioLink:
                 future.set_result(reply)
         del buffer[:at]
 
-    def _broke(self, error: Exception) -> None:
-        sock, self._sock = self._sock, None
-        if sock is None:
+    def _ended(self, error: OSError | None) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(sock.fileno())
-        loop.remove_writer(sock.fileno())
-        sock.close()
+        connection.close()
+        why = str(error or "it closed the connection")
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
-                future.set_exception(Gone(str(error)))
+                future.set_exception(Gone(why))
 
 
 #: Items on their way back; a loop itself forgets what no one holds.

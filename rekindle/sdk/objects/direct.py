@@ -187,11 +187,11 @@ class Ways:
         self._known.pop(object_id, None)
 
     def reached(self) -> None:
-        """The server answers."""
+        """Note that the server answers."""
         self._not_before, self._pause_s = 0.0, _FIRST_PAUSE_S
 
     def failed(self, reason: object) -> None:
-        """It could not be reached: the controller is asked for a while."""
+        """Note that the server could not be reached: the controller is asked for a while."""
         if self._pause_s > _FIRST_PAUSE_S:  # not for the moment alone
             self.unsaid = f"{type(reason).__name__}: {reason}"
         self._not_before = time.monotonic() + self._pause_s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -14,12 +13,10 @@ from rekindle import exception
 from rekindle.controller.deployments.records import KEPT_VERSIONS
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_socket
-from rekindle.wire import class_parameters
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.errors import from_rpc_error
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, new_id, spec
+from tests.controller.harness import FakeAgent, Instance, in_loop, new_id
 
 
 @in_loop
@@ -173,104 +170,6 @@ async def test_versions_are_rolled_back_to_and_a_stopped_app_comes_back(
 
 def _rollback(**more: Any) -> pb.RollbackRequest:
     return pb.RollbackRequest(app="app", app_id=new_id("ap"), **more)
-
-
-@in_loop
-async def test_a_version_that_does_not_start_does_not_replace_one_that_works(
-    instance: Instance,
-) -> None:
-    async with Deployer(instance) as client, FakeAgent(instance) as agent:
-        agent.answer(by_function)
-        await client.deploy("a")  # nothing to replace: it is not started first
-        await client.deploy("b")
-        works = await client.find()
-        tried = await agent.prepares.get()
-        assert (tried.function_id, tried.strategy) == (works, "warm") and agent.prepares.empty()
-        agent.starts = "ModuleNotFoundError: No module named 'nope'"
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await client.deploy("c")
-        error = from_rpc_error(caught.value)
-        assert isinstance(error, exception.StartError)
-        assert "version 3, does not start, so version 2 stays: f: ModuleNotFound" in str(error)
-        with pytest.raises(grpc.aio.AioRpcError, match="version 2 stays"):
-            request = pb.RollbackRequest(app="app", app_id=new_id("ap"))
-            await client.call("Rollback", request)
-        assert (await client.app()).version == 2 and await client.find() == works
-        assert (await client.send(works)).data == works.encode()
-        report = await client.call("Status", pb.StatusRequest())
-        assert [one.version for one in report.apps if not one.draining] == [2]
-        # What is to be replaced at any price is.
-        reply = await client.deploy("c", strategy="recreate")
-        assert reply.app.version == 3 and not reply.notes
-
-
-@in_loop
-async def test_what_nothing_runs_of_is_started_first_all_the_same(instance: Instance) -> None:
-    """Each class by its defaults, and one function of those that start alike."""
-    size = ClassParameter("size", "int", "3")
-    functions = (
-        *(spec("f", module="m"), spec("g", module="m"), spec("h", module="other")),
-        *(spec("Plain", kind="cls", module="m"), spec("Sized", kind="cls", parameters=(size,))),
-        spec("Named", kind="cls", parameters=(ClassParameter("name", "str"),)),
-    )
-    async with Deployer(instance) as client, FakeAgent(instance) as agent:
-        await client.deploy("a", functions=functions)
-        await client.deploy("b", functions=functions)
-        ids = {await client.find(one.name): one.name for one in functions}
-        tried = [agent.prepares.get_nowait() for _ in range(agent.prepares.qsize())]
-        assert {ids[one.function_id]: one.params for one in tried} == {
-            "h": b"",
-            "Plain": b"",
-            "Sized": class_parameters.pack("Sized", {"size": 3}),
-        }
-        agent.starts = "ZeroDivisionError: division by zero"
-        with pytest.raises(grpc.aio.AioRpcError, match=r"Plain: Zero.+; Sized: Zero"):
-            await client.deploy("c", functions=functions)
-        assert (await client.app()).version == 2
-
-
-@in_loop
-async def test_an_instance_that_was_called_a_moment_ago_is_started_first(
-    instance: Instance,
-) -> None:
-    """By a call of which the controller hears with the next heartbeat alone."""
-    named = spec("Named", kind="cls", parameters=(ClassParameter("name", "str"),))
-    params = class_parameters.pack("Named", {"name": "x"})
-    async with Deployer(instance) as client, FakeAgent(instance) as agent:
-        await client.deploy("a", functions=(named,))
-        of, agent.starts = await client.find("Named"), None
-        deploying = asyncio.ensure_future(client.deploy("b", functions=(named,)))
-        present = (await client.app()).app_id
-        while {one.app_id for one in (await client.call("Status", pb.StatusRequest())).apps} == {
-            present
-        }:
-            await asyncio.sleep(0.02)  # until it is registered, which gives no event
-        direct = pb.DirectCalls(function_id=of, params=params, leases=1)
-        await agent.send(heartbeat=pb.Heartbeat(stats=pb.NodeStats(direct=[direct])))
-        tried = await agent.prepares.get()
-        assert tried.params == params
-        await agent.send(prepared=pb.PrepareDone(request_id=tried.request_id, ok=True))
-        assert (await deploying).app.version == 2
-        # One that has other parameters is not made of what a former one had.
-        again = replace(named, parameters=(ClassParameter("label", "str"),))
-        await client.deploy("c", functions=(again,))
-        assert agent.prepares.empty()
-
-
-@in_loop
-async def test_a_first_start_goes_to_another_node_and_needs_none(instance: Instance) -> None:
-    async with Deployer(instance) as client:
-        await client.deploy("a")
-        reply = await client.deploy("b")
-        assert "no node is connected" in reply.notes[0] and reply.app.version == 2
-        async with FakeAgent(instance) as lost:
-            lost.starts = None
-            deploying = asyncio.ensure_future(client.deploy("c"))
-            await lost.prepares.get()
-            async with FakeAgent(instance) as other:
-                await lost.disconnect()
-                assert (await deploying).app.version == 3
-                assert other.prepares.qsize() == 1
 
 
 @in_loop

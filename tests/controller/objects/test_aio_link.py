@@ -25,7 +25,7 @@ def test_a_connection_that_breaks_while_tasks_wait_for_it_is_opened_once_more_al
         finally:
             opening -= 1
         if opened == 1:  # at once, before those that waited have had their turn
-            self._broke(OSError("cut"))
+            self._ended(OSError("cut"))
 
     monkeypatch.setattr(aio_link.AioLink, "_connect", counted)
 

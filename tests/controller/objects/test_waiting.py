@@ -46,7 +46,7 @@ def test_a_put_that_had_to_wait_for_room_leaves_no_timer(monkeypatch: pytest.Mon
         attempt.try_it()
         for _ in range(3):  # full, and full again for those who were quicker
             sent.pop()(b"F%d" % _DAY_MS)
-            lines.told(b"qu-1", b"r1:")
+            lines.notify(b"qu-1", b"r1:")
         assert left == [] and lines.waiting_for(b"qu-1") == 1
         sent.pop()(b"1")
         assert told == [(Status.DONE, b"1")] and len(timers) == 4
@@ -64,9 +64,9 @@ def test_the_note_that_somebody_waits_goes_with_the_last_who_does() -> None:
         lines.arrives(ITEM, _PLACE)
         lines.noted(ITEM, _PLACE)
         lines.waits(ITEM, _PLACE, Waiting(lines.ticket(), lambda name=name: tried.append(name)))
-    lines.told(b"qu-1", b"i1:")
-    lines.told(b"qu-1", b"nonsense")
-    lines.told(b"qu-1", b"i1:another partition")
+    lines.notify(b"qu-1", b"i1:")
+    lines.notify(b"qu-1", b"nonsense")
+    lines.notify(b"qu-1", b"i1:another partition")
     assert tried == ["first"]
     lines.leaves(ITEM, _PLACE)
     assert left == []

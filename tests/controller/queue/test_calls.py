@@ -9,7 +9,6 @@ import pytest
 
 from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.errors import from_rpc_error
 from tests.controller.harness import (
     Client,
     FakeAgent,
@@ -21,6 +20,7 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
+from tests.controller.refusals import refused
 
 
 @in_loop
@@ -162,13 +162,6 @@ async def test_more_inputs_than_memory_may_hold_wait_on_the_stream_in_order() ->
             results = await client.results(call_id)
             assert {r.index: r.data for r in results} == payloads
             assert order == sorted(order)
-
-
-async def refused(call: object) -> exception.Error:
-    """The error that an awaitable call raises."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call  # type: ignore[misc]
-    return from_rpc_error(caught.value)
 
 
 @in_loop

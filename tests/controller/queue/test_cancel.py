@@ -14,7 +14,7 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
-from tests.controller.queue.test_calls import refused
+from tests.controller.refusals import refused
 
 
 async def cancel(client: Client, call_id: str, *, terminate: bool = False) -> pb.CancelCallReply:

@@ -16,7 +16,7 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
-from tests.controller.queue.test_calls import refused
+from tests.controller.refusals import refused
 
 
 def together(assigns: list[pb.Assign], data: bytes = b"") -> pb.Done:

@@ -16,7 +16,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
 from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, new_id, spec
-from tests.controller.queue.test_calls import refused
+from tests.controller.refusals import refused
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.runtime.agent.leases import leases
-from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
+from rekindle.runtime.agent.pools.template_keeper import Due, TemplateKeeper
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
@@ -56,7 +56,7 @@ def test_a_snapshot_is_begun_where_the_app_closes_before_its_first_answer_was_se
     run(home, scenario)
 
 
-def never(self: TemplateKeeper, *, waiting: bool) -> None:
+def never(self: TemplateKeeper, due: Due, *, waiting: bool) -> None:
     """As where the app closes before the agent has seen the first call's end."""
 
 
@@ -66,7 +66,7 @@ def test_what_was_called_has_its_snapshot_though_its_app_closed_before_that_was_
 ) -> None:
     async def scenario(h: Harness) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(TemplateKeeper, "freeze_when_due", never)
+            patched.setattr(TemplateKeeper, "begin_snapshot", never)
             function = h.add(code, enable_memory_snapshot=True, digest="same")
             assert (await h.call(function, "more")).value == 42
             revision = h.revision(function)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import ImageBuildError, ImageError, LayerLostError
-from rekindle.runtime.images.build_output import Following, explained, without_secrets
+from rekindle.runtime.images.build_output import BuildFollower, explained, without_secrets
 from rekindle.wire.images import Step, StepKind
 
 STEP = Step(kind=StepKind.RUN, title="run('make')")
@@ -25,7 +25,7 @@ def test_a_secret_that_holds_another_is_hidden_whole_and_one_of_several_lines_in
 
 def test_lines_of_another_build_are_said_once_and_whole(tmp_path: Path) -> None:
     said: list[str] = []
-    following = Following(tmp_path / "log", said.append)
+    following = BuildFollower(tmp_path / "log", said.append)
     following.more()
     assert said == ["another process builds it; waiting for it"], "it has printed nothing yet"
     with open(tmp_path / "log", "w", encoding="utf-8") as log:

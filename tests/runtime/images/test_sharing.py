@@ -13,10 +13,10 @@ import pytest
 from rekindle.blobs import erofs, transfer
 from rekindle.blobs.store import BlobStore, open_store
 from rekindle.exception import ImageError, SetupError
-from rekindle.runtime.images import collecting, sharing
-from rekindle.runtime.images.elsewhere import Elsewhere
+from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
+from rekindle.runtime.images.stored_chain import StoredChain
 from tests import images
 
 pytestmark = images.needs_root
@@ -108,9 +108,9 @@ def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mou
     if found.stored.packing != "erofs" or sharing.why_not_mounted():
         pytest.skip("this machine has no EROFS")
     layer = sharing.adopt(store, other, found, lambda _line: None)
-    assert collecting.usage(other).size_bytes == other.local_bytes(layer) == 0
+    assert layer_gc.usage(other).size_bytes == other.local_bytes(layer) == 0
     file = sharing.have_whole(other, layer)
-    assert collecting.usage(other).size_bytes == file.stat().st_blocks * 512 > 0
+    assert layer_gc.usage(other).size_bytes == file.stat().st_blocks * 512 > 0
     # In a mount namespace of its own: no process that a test beside this one starts has it, too.
     with subprocess.Popen(
         [sys.executable, "-c", _MOUNT, str(file), str(other.place(_BASE))],
@@ -121,11 +121,11 @@ def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mou
         assert holder.stdout is not None
         assert holder.stdout.readline() == "mounted\n"
         assert mounted([_BASE]) == {_BASE}
-        assert collecting.collect(other, 0) == []
+        assert layer_gc.collect(other, 0) == []
         with pytest.raises(ImageError, match="in use"):
             other.remove(_BASE)
         holder.communicate()
-    assert [gone.name for gone in collecting.collect(other, 0)] == [_BASE]
+    assert [gone.name for gone in layer_gc.collect(other, 0)] == [_BASE]
     assert other.get(_BASE) is None
 
 
@@ -150,7 +150,7 @@ def test_a_layer_that_the_store_has_damaged_is_not_taken_from_there_again_and_is
     (found,) = sharing.look(store, [_BASE]).values()
     _flip(store, found.stored.blob)
     said: list[str] = []
-    brought = Elsewhere(other, [_BASE], said.append).bring(_BASE, None, said.append)
+    brought = StoredChain(other, [_BASE], said.append).bring(_BASE, None, said.append)
     if brought is not None:  # mounted later, where this machine can
         with pytest.raises(ImageError, match=r"is damaged in .* built here the next time"):
             sharing.have_whole(other, brought)
@@ -158,12 +158,12 @@ def test_a_layer_that_the_store_has_damaged_is_not_taken_from_there_again_and_is
     # Another process, later: the store still has it.
     assert set(sharing.look(store, [_BASE])) == {_BASE}
     said.clear()
-    assert Elsewhere(other, [_BASE], said.append).bring(_BASE, None, said.append) is None
+    assert StoredChain(other, [_BASE], said.append).bring(_BASE, None, said.append) is None
     assert len(said) == 1 and "lost or damaged" in said[0] and store.url in said[0]
     _with(other, _base("2"))
     assert sharing.push(store, other, _BASE, scratch)
     third = LayerStore(tmp_path / "third")
-    layer = Elsewhere(third, [_BASE], said.append).bring(_BASE, None, said.append)
+    layer = StoredChain(third, [_BASE], said.append).bring(_BASE, None, said.append)
     assert layer is not None and layer.build == "2"
     assert said[-1].startswith(f"the base (layer {_BASE[:12]}) is in the store")
     # Also what both builds have in common is whole again.
@@ -181,7 +181,7 @@ def test_why_a_layer_of_the_store_is_passed_over_is_said_where_it_is_built(
     (tmp_path / "store" / "refs" / "layers" / _BASE).write_text("{")
     said: list[str] = []
     local = LayerStore(tmp_path / "other")
-    assert Elsewhere(local, [_BASE], said.append).bring(_BASE, None, said.append) is None
+    assert StoredChain(local, [_BASE], said.append).bring(_BASE, None, said.append) is None
     assert len(said) == 1 and f"refs/layers/{_BASE}" in said[0] and "cannot be read" in said[0]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import ImageError, NotFoundError
-from rekindle.runtime.images import collecting
+from rekindle.runtime.images import layer_gc
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import LayerStore, mounted
 
@@ -121,7 +121,7 @@ def test_the_least_recently_used_goes_first_and_none_before_what_stands_on_it(
     used = {_name(1): 1.0, _name(2): 5.0, _name(3): 3.0, _name(4): 4.0}
 
     def gone(budget: int, staying: set[str] = frozenset()) -> list[int]:  # type: ignore[assignment]
-        chosen = collecting.to_remove(layers, used, staying, budget)
+        chosen = layer_gc.to_remove(layers, used, staying, budget)
         return [int(layer.name, 16) for layer in chosen]
 
     assert gone(400) == []
@@ -135,11 +135,11 @@ def test_collecting_spares_what_was_used_just_now_unless_a_size_is_asked_for(
 ) -> None:
     _published(store, 1)
     _published(store, 2)
-    monkeypatch.setenv(collecting.VARIABLE, "0")
+    monkeypatch.setenv(layer_gc.VARIABLE, "0")
     os.utime(store.place(_name(1)).parent, (1, 1))
-    assert [one.name for one in collecting.collect(store, dry_run=True)] == [_name(1)]
-    assert [one.name for one in collecting.collect(store)] == [_name(1)]
-    assert [one.name for one in collecting.collect(store, 0)] == [_name(2)]
+    assert [one.name for one in layer_gc.collect(store, dry_run=True)] == [_name(1)]
+    assert [one.name for one in layer_gc.collect(store)] == [_name(1)]
+    assert [one.name for one in layer_gc.collect(store, 0)] == [_name(2)]
     assert store.all() == []
 
 
@@ -154,11 +154,11 @@ def test_local_files_go_when_nothing_has_used_them_for_long_wherever_they_are_ke
         os.utime(folder / "old", (0, 0))
     # Of another store than this machine's, what is in it alone.
     monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "others"))
-    collecting.collect(store)
+    layer_gc.collect(store)
     assert sorted(tmp_path.rglob("old")) == [tmp_path / "home/images/files/old"]
     monkeypatch.setenv("REKINDLE_IMAGES", str(store.root))
-    assert collecting.usage(store).files_bytes > 0
-    collecting.collect(store)
+    assert layer_gc.usage(store).files_bytes > 0
+    layer_gc.collect(store)
     assert not list(tmp_path.rglob("old")) and len(list(tmp_path.rglob("new"))) == 2
 
 

@@ -73,20 +73,20 @@ print(json.dumps(found))
 _CHILDREN = """
 import resource
 def faults():
-    heard, saying = os.pipe()
-    with first_child._life() as channel:
+    reading, writing = os.pipe()
+    with first_child._start_and_call() as channel:
         pid = template.forker.fork_isolated()
         if pid == 0:
             template.become_child("", False, channel.detach(), [])
             service = first_child.Service("", {"": first_child._nothing})
             serve.run(service, template.serve(), None)
             count = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            os.write(saying, str(count).encode())
+            os.write(writing, str(count).encode())
             os._exit(0)
         os.waitpid(pid, 0)
-    os.close(saying)
-    with open(heard) as told:
-        return int(told.read())
+    os.close(writing)
+    with open(reading) as count:
+        return int(count.read())
 unique.forget_on_restore()
 found["without"] = faults()
 template.forker.pages.pin()

@@ -18,7 +18,7 @@ from rekindle.exception import InvalidError
 from rekindle.sdk.local import session
 from rekindle.sdk.local.directory import supervisor_pid
 from tests.processes import descendants
-from tests.sdk.local.test_supervisor import until
+from tests.sdk.local.waiting import left_over, until
 
 
 @pytest.fixture
@@ -33,19 +33,6 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # here (``adopt_orphans`` in its harness).
     _gone, left = psutil.wait_procs(descendants() - before, timeout=60)
     assert not left
-
-
-def left_over(home: Path) -> list[str]:
-    """Private directories, and processes that belong to this home."""
-    found = [str(path) for path in (home / "run").glob("*")]
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes()
-        except OSError:
-            continue
-        if str(home).encode() in command:
-            found.append(command.replace(b"\0", b" ").decode())
-    return found
 
 
 def test_a_private_instance_comes_up_and_leaves_nothing(home: Path) -> None:

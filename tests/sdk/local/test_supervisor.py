@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ import pytest
 from rekindle.exception import SetupError
 from rekindle.sdk.local import directory as instance
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS
+from tests.sdk.local.waiting import until
 
 _HARNESS = """
 import os, sys
@@ -93,14 +93,6 @@ class Harness:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(30)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for what gives no event."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:

@@ -68,7 +68,7 @@ class Blobs:
             raise
 
     def release(self, one: Assignment) -> None:
-        """Its payload is not needed any more."""
+        """Free the memory of an input's payload, which is not needed any more."""
         self._bytes -= self._fetched.pop(one, 0)
         self._let_in()
 

@@ -78,7 +78,7 @@ class Results:
         self._uplink.send(message, more=self._in_flight.has_undone(order.call_id))
 
     def returned(self, one: Assignment, reason: str, *, counts: bool = True) -> None:
-        """Its runner died under it; the controller may give it to a runner again.
+        """Give an input back whose runner died under it: the controller may have it run again.
 
         ``counts``: as a delivery that was lost, which the input may be to blame for.
         """

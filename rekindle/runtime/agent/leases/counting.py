@@ -20,10 +20,10 @@ class DirectCounts:
         """What was called since the lease was counted last; whether anything was."""
         return lease.count(self._counts.setdefault(lease.pool, Counts()))
 
-    def told(self, leases: Iterable[Lease]) -> list[pb.DirectCalls]:
-        """Of each pool, with those of the leases that stand.
+    def messages(self, leases: Iterable[Lease]) -> list[pb.DirectCalls]:
+        """Of each pool, with the number of its leases.
 
-        Those of a pool that is closed are told once more.
+        A pool that is closed is reported once more.
         """
         held = Counter(lease.pool for lease in leases)
         made = [

@@ -1,10 +1,9 @@
 """Leases: runners of this node that clients call directly.
 
 The agent lends an idle runner, passes the client's connection on to it, and from then on only looks
-at the runner's page: for inputs that run too long, for callers that are gone, for runners that
-no one calls. To take a runner back it shuts the runner's side of the connection for reading: what
-the client had sent until then is served, whatever it sends later is refused by the kernel, so the
-client knows that it was not run. Knows nothing of what is called.
+at the runner's page (lease_monitor.py). To take a runner back it shuts the runner's side of the
+connection for reading: what the client had sent until then is served, whatever it sends later is
+refused by the kernel, so the client knows that it was not run. Knows nothing of what is called.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import socket
 import time
@@ -22,31 +20,32 @@ from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
+from rekindle.runtime.agent.leases import lease_monitor
+from rekindle.runtime.agent.leases.beside import fate_beside
 from rekindle.runtime.agent.leases.counting import DirectCounts
 from rekindle.runtime.agent.leases.hangups import Hangups
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
+from rekindle.runtime.agent.leases.lease_monitor import (
+    CANCEL_GRACE_S,
+    LOOK_S,
+    OFFER_S,
+    Kill,
+    Verdict,
+)
 from rekindle.runtime.agent.leases.measuring import measure
-from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
+from rekindle.runtime.agent.leases.recalls import Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
+from rekindle.runtime.agent.polling import Polling
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.slice_outcomes import over_time
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
-from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 from rekindle.wire.phases import Strategy, now_ns
 
 log = logging.getLogger(__name__)
 
-#: A runner that its client does not call is taken back after this; sooner where the plan says so.
-IDLE_S = 5.0
-#: A call whose caller is gone is cancelled; its runner is ended when that does not end it.
-CANCEL_GRACE_S = 5.0
-#: A runner that was asked back and runs nothing returns at once, or something is wrong with it.
-RETURN_S = 30.0
 #: What became of so many leases is remembered for clients that ask.
 _FATES = 1000
 
@@ -69,8 +68,7 @@ class Leases:
         #: What results may have at most, as the controller says.
         self.max_payload_bytes = 0
         self._tasks = BackgroundTasks()
-        #: When lent runners are looked at the next time; None while none is lent.
-        self._looks: asyncio.TimerHandle | None = None
+        self._polling = Polling(LOOK_S, lambda: list(self._leases.values()), self._look_at_all)
 
     # ---- granting --------------------------------------------------------------------------
 
@@ -85,7 +83,7 @@ class Leases:
             pool.changed()
 
     def find(self, lease_id: str) -> Lease | None:
-        """One that stands."""
+        """A lease that has not ended; None where there is none."""
         return self._leases.get(lease_id)
 
     def serve_requests(self, pool: Pool) -> None:
@@ -120,7 +118,7 @@ class Leases:
     async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
         """An idle runner, by exactly this strategy. Raises Error or UserCodeFailed."""
         if strategy is not Strategy.WARM:
-            runner = await pool.asides.run(pool.start(strategy, now_ns()))
+            runner = await pool.unscheduled.run(pool.start(strategy, now_ns()))
             runner.private = True
             pool.welcome(runner)
             return runner
@@ -146,7 +144,7 @@ class Leases:
         )
 
     def refuse_requests(self, pool: Pool, coming: int) -> None:
-        """Those that no start is on its way for are refused."""
+        """Refuse the requests beyond ``coming``, the places that starts under way will give."""
         if self.requests.refuse_beyond(pool.key, coming, "no runner is idle"):
             self.recalls.recall_stale(pool)
 
@@ -178,8 +176,7 @@ class Leases:
 
         runner.handlers["returned"] = returned
         runner.on_gone[lease.gone_key] = gone
-        if self._looks is None:
-            self._look_soon()
+        self._polling.soon()
         return lease
 
     # ---- handing over ----------------------------------------------------------------------
@@ -202,21 +199,23 @@ class Leases:
         return True
 
     def hold(self, lease: Lease) -> None:
-        """Its runner has its client's connection, and reads from it."""
+        """Note that its runner has its client's connection, and reads from it."""
         assert lease.sock is not None
         lease.move(LeaseState.HELD)
         lease.used = time.monotonic()
 
         def hung_up() -> None:
             lease.client_gone = True
-            self._look(lease)  # its first call may have been answered: a snapshot is due then
+            self._look_at(
+                lease, time.monotonic()
+            )  # its first call may have been answered: a snapshot is due then
 
         self.hangups.watch(lease.sock, hung_up)
 
     # ---- the end ---------------------------------------------------------------------------
 
     def end(self, lease: Lease) -> None:
-        """Over: the runner is its pool's again, where it is alive."""
+        """End a lease: its runner is its pool's again, where it is alive."""
         if lease.state is LeaseState.ENDED:
             return
         self._count(lease)
@@ -268,7 +267,7 @@ class Leases:
             self.hangups.shut_for_reading(lease.sock)
 
     def withdraw(self, lease: Lease) -> None:
-        """Its runner is not to run what its client has sent."""
+        """End a lease whose runner is not to run what its client has sent."""
         sock = lease.sock
         assert sock is not None
         lease.fate = ("lost", "its app was closed")
@@ -309,7 +308,7 @@ class Leases:
         self.lost[lease.id] = lease
         lease.client_gone = True
         if lease.slot < 0:  # else its runner sees by the connection that no one waits
-            self._cancel(lease, time.monotonic())
+            self._act(lease, lease_monitor.cancel(lease, time.monotonic()))
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
@@ -321,60 +320,31 @@ class Leases:
 
     # ---- looking on ------------------------------------------------------------------------
 
-    def _look_soon(self) -> None:
-        self._looks = asyncio.get_running_loop().call_later(LOOK_S, self._look_while_lent)
-
-    def _look_while_lent(self) -> None:
-        self._looks = None
-        if not self._leases:
-            return
-        self._look_soon()  # before this one: an error in it does not end it
-        pools = {lease.pool for lease in self._leases.values()}
+    def _look_at_all(self, leases: list[Lease], now: float) -> None:
+        pools = {lease.pool for lease in leases}
         for pool in pools:
             self.recalls.even_out(pool)
-        for lease in list(self._leases.values()):
-            self._look(lease)
+        for lease in leases:
+            self._look_at(lease, now)
         for pool in pools:
             if pool.waiting or self.requests.of(pool.key):
                 pool.changed()
 
-    def _look(self, lease: Lease) -> None:
+    def _look_at(self, lease: Lease, now: float) -> None:
         if not lease.is_live:
             return
-        now = time.monotonic()
         began_ns = lease.began_ns
         if self._count(lease) or began_ns:
             lease.used = now
-        spec = lease.pool.revision.spec
-        ran_s = lease.ran_s(now_ns())
-        if ran_s > spec.timeout_s:
-            if not is_over_time(lease, began_ns, ran_s):
-                return
-            self._kill(lease, "timeout", over_time(spec))
-        elif began_ns and lease.client_gone:
-            if lease.slot < 0:  # else its runner sees that for itself
-                self._cancel(lease, now)
-        elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
-            self.end(lease)
-        elif lease.state is LeaseState.HELD and self.recalls.is_surplus(lease.pool):
-            self.recall(lease)
-        elif lease.state is LeaseState.HELD and not began_ns:
-            if now - lease.used > min(IDLE_S, lease.pool.sizing.plan.keep_s):
-                self.recall(lease)
-        elif lease.state is LeaseState.RECALLED and not began_ns and now - lease.used > RETURN_S:
-            self._kill(lease, "lost", "it did not let go of a connection")
+        self._act(lease, lease_monitor.look_at(lease, began_ns, now, self.recalls.is_surplus))
 
-    def _cancel(self, lease: Lease, now: float) -> None:
-        """No one waits for what it runs."""
-        number, since = lease.cancelled
-        page = lease.runner.page
-        if number != page.index:
-            lease.cancelled = (page.index, now)
-            page.cancel(cancel_token(0, page.index))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(lease.runner.channel.pid, CANCEL_SIGNAL)
-        elif now - since > CANCEL_GRACE_S:
-            self._kill(lease, "lost", "its caller was gone, and it did not end")
+    def _act(self, lease: Lease, verdict: Verdict | Kill) -> None:
+        if isinstance(verdict, Kill):
+            self._kill(lease, *verdict)
+        elif verdict is Verdict.ENDS:
+            self.end(lease)
+        elif verdict is Verdict.RECALLED:
+            self.recall(lease)
 
     def _count(self, lease: Lease) -> bool:
         first = not lease.runner.inputs_done
@@ -393,14 +363,13 @@ class Leases:
         """For the heartbeat, see counting.py."""
         for lease in self._leases.values():
             self._count(lease)
-        return self._counted.told(self._leases.values())
+        return self._counted.messages(self._leases.values())
 
     async def close(self) -> None:
         """No more leases; those that stood have ended with their pools."""
         for lease in list(self._leases.values()):
             self.end(lease)
         self.requests.refuse_all("the agent is stopping")
-        if self._looks is not None:
-            self._looks.cancel()
+        self._polling.stop()
         await self._tasks.cancel()
         self.hangups.close()

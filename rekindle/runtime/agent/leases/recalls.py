@@ -12,15 +12,12 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
+from rekindle.runtime.agent.leases.lease_monitor import LOOK_S, OFFER_S
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner
 
-#: A client that was given a lease connects within this.
-OFFER_S = 5.0
 #: One that was not called for this long goes to another client that asks for a lease.
 STALE_S = 1.0
-#: How often the pages of lent runners are looked at.
-LOOK_S = 0.05
 
 
 @dataclass(eq=False)

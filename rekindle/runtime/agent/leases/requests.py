@@ -47,17 +47,17 @@ class LeaseRequest:
 
 
 class Requests:
-    """Those that wait, by pool, oldest first."""
+    """Requests that wait, by pool, oldest first."""
 
     def __init__(self) -> None:
         self._waiting: dict[PoolKey, deque[LeaseRequest]] = {}
 
     def add(self, key: PoolKey, request: LeaseRequest) -> None:
-        """One more."""
+        """Have a request wait."""
         self._waiting.setdefault(key, deque()).append(request)
 
     def of(self, key: PoolKey) -> deque[LeaseRequest]:
-        """Those of a pool."""
+        """The requests of a pool."""
         return self._waiting.get(key) or deque()
 
     def refuse_beyond(self, key: PoolKey, most: int, reason: str) -> int:
@@ -75,7 +75,7 @@ class Requests:
             one.refuse(reason)
 
     def remove(self, key: PoolKey, request: LeaseRequest) -> None:
-        """It does not wait any more."""
+        """Have a request wait no more."""
         waiting = self.of(key)
         if request in waiting:
             waiting.remove(request)
@@ -83,7 +83,7 @@ class Requests:
             self._waiting.pop(key, None)
 
     def patient(self, key: PoolKey) -> list[LeaseRequest]:
-        """Those of a pool that wait until they have a runner."""
+        """The requests of a pool that wait until they have a runner."""
         waiting = self._waiting.get(key)
         return [one for one in waiting if one.patient] if waiting else []
 

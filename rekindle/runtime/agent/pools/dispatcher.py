@@ -19,13 +19,13 @@ from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
+from rekindle.runtime.agent.polling import Polling
 from rekindle.runtime.agent.pools import line, runner_monitor, slices
-from rekindle.runtime.agent.pools.alone import Alone
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
-from rekindle.runtime.agent.pools.runner_watch import Watch
 from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
+from rekindle.runtime.agent.pools.single_runs import SingleRuns
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
@@ -55,11 +55,15 @@ class InputDispatcher:
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
     _suspects: set[Assignment] = field(default_factory=set)
-    _alone: Alone = field(default_factory=Alone)
+    _single_runs: SingleRuns = field(default_factory=SingleRuns)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     def __post_init__(self) -> None:
-        self._watch = Watch(self._runners, self._look)
+        self._polling = Polling(
+            runner_monitor.LOOK_S,
+            lambda: [one for one in self._runners.with_inputs() if one.slices],
+            self._look,
+        )
         self._shares = Shares(self._runners, self.pace)
 
     # ---- from the node -------------------------------------------------------------------------
@@ -104,14 +108,14 @@ class InputDispatcher:
         # What has not begun comes back, and is dropped here; it must not begin meanwhile.
         runner.page.recall(runner.handed)
         self._look_at(runner, time.monotonic())
-        self._watch.soon()
+        self._polling.soon()
 
     def retire(self, runner: Runner, reason: str) -> None:
         """A runner gets no more inputs, and what it has not begun waits again."""
         runner.private, runner.preempted = True, reason
         if runner.state is RunnerState.BUSY:
             runner.page.recall(runner.handed)
-            self._watch.soon()
+            self._polling.soon()
 
     def interrupt(self, runner: Runner) -> None:
         """What a runner runs gets InputCancellation, and goes back to the controller."""
@@ -234,7 +238,7 @@ class InputDispatcher:
         if runner.state is not RunnerState.IDLE:
             self._results.returned(one, f"runner {runner.id}: it ended before it had the input")
             return
-        ended = self._alone.begins(runner.id)
+        ended = self._single_runs.begins(runner.id)
         self._hand(runner, [one])
         await ended.wait()
 
@@ -248,7 +252,7 @@ class InputDispatcher:
 
     def _send(self, runner: Runner, inputs: list[Assignment], more: Header) -> None:
         slices.send(runner, inputs, more)
-        self._watch.soon()
+        self._polling.soon()
 
     # ---- what comes back -------------------------------------------------------------------
 
@@ -270,7 +274,7 @@ class InputDispatcher:
         if not runner.slices and not runner.dying:
             runner.recalled_at = 0.0
             runner.move(RunnerState.IDLE)
-        ended = not runner.slices and not self._alone.ended(runner.id)
+        ended = not runner.slices and not self._single_runs.ended(runner.id)
         if ended and self._spec.single_use_containers:
             runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
@@ -345,7 +349,7 @@ class InputDispatcher:
     def _forget(self, runner: Runner, with_input: bool) -> None:
         runner.slices.clear()
         was_there = self._runners.pop(runner.id, None) is not None
-        self._alone.ended(runner.id)
+        self._single_runs.ended(runner.id)
         if was_there or not runner.kill_reason:  # else its pool has stopped it, and counts it out
             self._publish(RunnerEnded(runner, with_input))
 

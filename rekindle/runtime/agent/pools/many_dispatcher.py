@@ -157,7 +157,7 @@ class ManyDispatcher(InputDispatcher):
             runner.slices.remove(piece)
         runner.settle()
         if not runner.slices:
-            self._alone.ended(runner.id)
+            self._single_runs.ended(runner.id)
 
     # ---- runners that end ----------------------------------------------------------------------
 

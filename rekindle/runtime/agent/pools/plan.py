@@ -155,6 +155,6 @@ class Plans:
         return self._of.get((key[0], EVERY)) if plan is None else plan
 
     def forget(self, function_id: str) -> None:
-        """Its app is closed."""
+        """Drop the plans of a function whose app is closed."""
         for key in [key for key in self._of if key[0] == function_id]:
             del self._of[key]

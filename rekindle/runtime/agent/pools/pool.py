@@ -24,7 +24,6 @@ from rekindle.runtime.agent.inputs.outcome import StartFailure, UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
-from rekindle.runtime.agent.pools.asides import Asides
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
@@ -34,6 +33,7 @@ from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.ramp import Ramp
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
+from rekindle.runtime.agent.pools.unscheduled_starts import UnscheduledStarts
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.pending import FirstClient
@@ -81,7 +81,7 @@ class Pool:
         self._tasks = BackgroundTasks()
         #: Runners that are not its own any more, and run their exit hooks.
         self._stopping: set[Runner] = set()
-        self.asides = Asides(self.revision.label)
+        self.unscheduled = UnscheduledStarts(self.revision.label)
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
         #: Whether it has had a runner: what no one has started is not frozen.
@@ -166,9 +166,9 @@ class Pool:
 
         ``asking``: clients that wait for a runner.
         """
-        if self._used and self.keeper.is_due():
+        if self._used and (due := self.keeper.due()) is not None:
             works = bool(self.waiting or asking or self.runners.busy())
-            self.keeper.freeze_when_due(waiting=works)
+            self.keeper.begin_snapshot(due, waiting=works)
 
     def _runner_ended(self, event: RunnerEnded) -> None:
         runner = event.runner
@@ -198,8 +198,7 @@ class Pool:
         """
         if self.closed or self.taken() >= self.runners.limit:
             return None
-        waits = self.waiting or asking
-        if waits and self._need.missing(self.depth(), returning, asking) > 0:
+        if self._need.missing(self.depth(), returning, asking) > 0:
             return Lack.INPUT
         busy, runners = self.runners.busy(), self.runners
         missing = self.sizing.wanted(busy) - busy - runners.starting
@@ -373,12 +372,12 @@ class Pool:
         """Its app is closed: nothing is started any more, and what waits is cancelled."""
         self.agenda.remove(self.key)
         self.dispatcher.close()
-        self.asides.end()
+        self.unscheduled.end()
         self.gpus.give_back()
 
     async def end_runners(self) -> None:
         """Let exit hooks run in idle runners, kill the others, and wait for all of it."""
-        await self.asides.finish()
+        await self.unscheduled.finish()
         await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
         await asyncio.gather(*(one.until_gone() for one in self._stopping))

@@ -33,18 +33,18 @@ class Ramp:
     _young: list[float] = field(default_factory=list)
 
     def begun(self) -> float:
-        """A start begins; what ``ended`` is told."""
+        """Note that a start begins; what it returns is for ``ended``."""
         began = time.monotonic()
         self._young.append(began)
         return began
 
     def ended(self, began: float) -> None:
-        """It is over, well or not."""
+        """Note that a start is over, well or not."""
         if began in self._young:
             self._young.remove(began)
 
     def started(self, began_ns: int, marks: Sequence[Mark]) -> None:
-        """One has become a runner, with these marks."""
+        """Note the marks of a start that has become a runner."""
         self._last = began_ns, marks
 
     def room(self) -> int:
@@ -57,5 +57,5 @@ class Ramp:
         return max(0, self.places - len(self._young))
 
     def room_in_s(self) -> float:
-        """Where there is no room: when there is in any case."""
+        """In how many seconds there is room in any case, where there is none now."""
         return max(0.0, self._young[0] + YOUNG_S - time.monotonic()) if self._young else 0.0

@@ -21,6 +21,8 @@ from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 
 log = logging.getLogger(__name__)
 
+#: How often the pages of runners that have inputs are looked at.
+LOOK_S = 0.02
 #: A cancelled input that goes on for this long is ended with its runner.
 CANCEL_GRACE_S = 10.0
 #: A runner that has not begun an input by its timeout and this is stuck.

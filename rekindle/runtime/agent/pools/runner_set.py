@@ -58,7 +58,7 @@ class RunnerSet(dict[str, Runner]):
 
     @property
     def unclaimed(self) -> int:
-        """Those on their way that are no client's yet."""
+        """How many are being started that are no client's yet."""
         return self.starting - self.promised
 
     # ---- places --------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ class RunnerSet(dict[str, Runner]):
         return self._sizing.limit + self.beyond
 
     def counting(self, depth: int) -> Iterator[Runner]:
-        """Those that count against the places of an input at ``depth``."""
+        """The runners that count against the places of an input at ``depth``."""
         for runner in self.values():
             if not depth or not 0 <= runner.waits_at < depth:
                 yield runner

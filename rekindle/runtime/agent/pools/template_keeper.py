@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import psutil
 
@@ -24,6 +25,13 @@ log = logging.getLogger(__name__)
 _SPARE_MEMORY = 0.15
 
 
+class Due(Enum):
+    """Which snapshot is to be made next."""
+
+    OF_TEMPLATE = "of the template"
+    OF_GPU = "of what it has on the GPU"  # once the template's is there
+
+
 @dataclass
 class TemplateKeeper:
     """Makes snapshots and keeps templates of one pool's revision, off the critical path."""
@@ -33,30 +41,32 @@ class TemplateKeeper:
     tasks: BackgroundTasks
     publish: Callable[[Event], None]
 
-    def is_due(self) -> bool:
-        """Whether a snapshot is to be made, as far as nothing else is in its way."""
+    def due(self) -> Due | None:
+        """The snapshot that is to be made next, as far as nothing else is in its way."""
         revision = self.revision
         if not revision.snapshots_enabled or revision.background:
-            return False
-        return revision.tracker.wanted() or gpu_freezing.due(revision)
+            return None
+        if gpu_freezing.due(revision):
+            return Due.OF_GPU
+        return Due.OF_TEMPLATE if revision.tracker.wanted() else None
 
-    def freeze_when_due(self, *, waiting: bool) -> None:
-        """Begin the snapshot once an input has been answered, so that it delays none; then the one
-        of the GPU, where there is to be one."""
+    def begin_snapshot(self, due: Due, *, waiting: bool) -> None:
+        """Begin a snapshot that is due, once an input has been answered, so that it delays none.
+
+        ``waiting``: whether inputs or clients wait, or are served.
+        """
         revision, starter = self.revision, self.starter
-        if not self.is_due():
-            return
-        of_gpu = gpu_freezing.due(revision)
         if not revision.served.is_set() and waiting:
             return
-        if of_gpu and not starter.gpus.may_lend():
-            return
         context, say = starter.context, starter.say
-        work = (
-            gpu_freezing.freeze(context, revision, starter.gpus, say, starter.on_loading_line)
-            if of_gpu
-            else freeze(context, revision, say)
-        )
+        if due is Due.OF_TEMPLATE:
+            work = freeze(context, revision, say)
+        elif starter.gpus.may_lend():
+            work = gpu_freezing.freeze(
+                *(context, revision, starter.gpus, say), starter.on_loading_line
+            )
+        else:
+            return
         task = revision.in_background(work)
         task.add_done_callback(lambda _task: self.publish(SnapshotEnded()))
 

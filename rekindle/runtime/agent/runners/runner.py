@@ -246,7 +246,7 @@ class Runner:
             self.kill("stopped")
 
     async def stop(self, grace_s: float) -> None:
-        """The same; returns when it is gone."""
+        """End it in order, as ``begin_stop``, and wait until it is gone."""
         self.begin_stop(grace_s)
         await self.until_gone()
 
@@ -267,7 +267,7 @@ class Runner:
         self._end()
 
     def lost(self) -> None:
-        """Its process ended by itself, or is about to."""
+        """Take in that its process ended by itself, or is about to."""
         if self.dying:
             return
         # What is left of its namespaces ends once it is known how it ended.

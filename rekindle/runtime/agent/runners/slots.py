@@ -29,16 +29,16 @@ class Slots(Generic[OwnerT]):
         return slot
 
     def release(self, slot: int) -> OwnerT | None:
-        """Its owner is done with it; None where it had none."""
+        """Free a slot; the owner that it had, None for none."""
         owner = self._owners.pop(slot, None)
         if owner is not None:
             self._free.append(slot)
         return owner
 
     def owner(self, slot: int) -> OwnerT | None:
-        """What is in it."""
+        """What is in a slot; None for nothing."""
         return self._owners.get(slot)
 
     def items(self) -> Iterator[tuple[int, OwnerT]]:
-        """Those that are taken."""
+        """The slots that are taken, with their owners."""
         return iter(list(self._owners.items()))

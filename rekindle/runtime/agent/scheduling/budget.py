@@ -112,7 +112,7 @@ class Budget:
         return False
 
     def _available(self) -> tuple[int, int]:
-        """What the machine has, and has in all; asked anew for a start only now and then."""
+        """What the machine has, and has in all; asked again for a start only now and then."""
         now = time.monotonic()
         if now - self._asked_at > _ASKED_EVERY_S:
             self._asked_at, self._since_asked = now, self._since

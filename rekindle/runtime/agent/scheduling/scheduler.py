@@ -128,7 +128,7 @@ class Scheduler:
         self._serve(pool)
 
     def reconcile_all(self) -> None:
-        """The same for all of them, called now and then; and help those that are stuck."""
+        """Reconcile all pools, now and then, and help those that are stuck."""
         self._occupied = None
         for pool in list(self._pools.values()):
             self._reconcile(pool)

@@ -213,7 +213,7 @@ class Link:
         self._outbox.connected()
         for done in node.in_flight.unconfirmed_results():
             self._outbox.put(pb.AgentMessage(done=done))
-        node.history.tell_again()
+        node.history.report_again()
         if self._leaving:
             self._outbox.put(_leaves(self._leaving))
 

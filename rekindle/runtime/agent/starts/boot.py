@@ -16,11 +16,11 @@ from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import volumes
-from rekindle.runtime.agent.starts.arriving import CONNECT_TIMEOUT_S, FIRST_PID, arrives
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
+from rekindle.runtime.agent.starts.first_report import CONNECT_TIMEOUT_S, FIRST_PID, reported
 from rekindle.runtime.agent.starts.node_context import NodeContext
-from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.revision_image import ensure_image
 from rekindle.runtime.agent.starts.roots import Root, RootSource
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
@@ -80,8 +80,8 @@ async def boot(
     gpus = context.gpus.expected(revision.spec.gpu) if park else {}
     env = {**revision.boot_environment(), **gpus, **secrets}
     if waiting is not None:
-        return await _told(context, revision, clock, waiting, env, park=park)
-    await provide(context, revision)
+        return await _given_to_waiting(context, revision, clock, waiting, env, park=park)
+    await ensure_image(context, revision)
     binds = await volumes.binds_of(revision.spec)
     sandbox, root = await _spawn(context, revision, hostname, clock)
     control_pipe = ControlPipe()
@@ -105,7 +105,7 @@ async def boot(
         output.handed_over()
         clock.mark(Phase.ISOLATE)
         try:
-            channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, revision.process())
+            channel = await reported(arrival, job, CONNECT_TIMEOUT_S, revision.process())
         except (StartError, StartupTimeoutError) as error:
             output.drain()
             if said := output.said_last():
@@ -149,7 +149,7 @@ async def enter(
     return sandbox
 
 
-async def _told(
+async def _given_to_waiting(
     context: NodeContext,
     revision: Revision,
     clock: PhaseClock,
@@ -158,7 +158,7 @@ async def _told(
     *,
     park: bool,
 ) -> Booted:
-    """Tell one that has booted already what it is; otherwise as ``boot``."""
+    """Give a process that has booted already its environment and code; otherwise as ``boot``."""
     try:
         order: Header = {"op": "told", "env": dict(env), "cwd": revision.working_directory()}
         clock.mark(Phase.ISOLATE)  # before it: what it marks next is when it was told

@@ -39,7 +39,7 @@ class BrokenSnapshots:
             return False
 
     def is_mended(self, key: str) -> None:
-        """It was put into the store anew."""
+        """It was put into the store again."""
         self._place(key).unlink(missing_ok=True)
 
     def _place(self, key: str) -> Path:

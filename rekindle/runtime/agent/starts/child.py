@@ -52,13 +52,13 @@ class ForkedChild:
         )
 
     def handed_over(self) -> None:
-        """Its template has its end of the connection."""
+        """Close our copy of its end of the connection: its template has it."""
         if self.their_fd >= 0:
             os.close(self.their_fd)
             self.their_fd = -1
 
     def is_there(self, pidfd: int) -> None:
-        """Its process is known; takes ``pidfd``."""
+        """Note its process; takes over ``pidfd``."""
         self._pidfd = pidfd
         self.channel.pid = pid_of(pidfd)
         if not self.forked.done():
@@ -67,7 +67,7 @@ class ForkedChild:
             self.kill()
 
     def failed(self, error: StartError) -> None:
-        """It could not be forked."""
+        """Note that it could not be forked: who waits for it gets ``error``."""
         self.handed_over()
         if not self.forked.done():
             self.forked.set_exception(error)
@@ -77,7 +77,7 @@ class ForkedChild:
         self.channel.close()
 
     def ended(self, status: int) -> None:
-        """Its process has ended."""
+        """Note how its process has ended."""
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -85,7 +85,7 @@ class ForkedChild:
             self.exit_status.set_result(status)
 
     def answered(self, message: Header) -> None:
-        """It says something while it waits for its start."""
+        """Take what it says while it waits for its start."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(message)
 
@@ -95,7 +95,8 @@ class ForkedChild:
         return outfit or Outfit.make()
 
     def let_go(self) -> None:
-        """No start takes it. One that is not forked yet finds its connection closed, and goes."""
+        """End it, as no start takes it. One that is not forked yet finds its connection closed, and
+        ends."""
         self.kill()
         self.channel.close()
         if self.outfit is not None:

@@ -19,8 +19,8 @@ from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import criu_in_image, in_image
-from rekindle.runtime.agent.starts.arriving import FIRST_PID
 from rekindle.runtime.agent.starts.boot import boot, template_of
+from rekindle.runtime.agent.starts.first_report import FIRST_PID
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker

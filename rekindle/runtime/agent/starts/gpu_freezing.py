@@ -21,7 +21,7 @@ from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import freezing
-from rekindle.runtime.agent.starts.arriving import FIRST_PID
+from rekindle.runtime.agent.starts.first_report import FIRST_PID
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker

@@ -18,12 +18,12 @@ from rekindle.exception import (
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
-from rekindle.runtime.agent.starts.booting import Booting, close_with
+from rekindle.runtime.agent.starts.booter import Booter, close_with
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
-from rekindle.runtime.agent.starts.providing import provide
 from rekindle.runtime.agent.starts.restoring import bring_back
+from rekindle.runtime.agent.starts.revision_image import ensure_image
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.wire.logs import kv
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Starter(Booting):
+class Starter(Booter):
     """Starts runners of one pool."""
 
     _first: bool = True
@@ -67,7 +67,7 @@ class Starter(Booting):
 
     async def _start(self, forced: Strategy | None, pending: PendingStart) -> Runner:
         self.gpus.check()
-        if await provide(self.context, self.revision, self.say):
+        if await ensure_image(self.context, self.revision, self.say):
             pending.clock.mark(Phase.IMAGE)
         if forced is not None:
             return await self._start_forced(forced, pending)
@@ -255,7 +255,7 @@ class Starter(Booting):
 
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
-        await provide(self.context, self.revision)
+        await ensure_image(self.context, self.revision)
         snapshot = await self.revision.tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")

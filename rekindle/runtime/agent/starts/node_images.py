@@ -193,7 +193,7 @@ class NodeImages:
     # ---- the runner's own code ---------------------------------------------------------------
 
     async def _compile(self, source: RootSource, image: BuiltImage) -> None:
-        """Have it compiled for the image's Python: else each start would compile it anew."""
+        """Have it compiled for the image's Python: else each start would compile it again."""
         library = await self._provide_library()
         async with self._compiling:
             if runner_code.is_compiled(library, image.python_version):

@@ -47,13 +47,13 @@ class Outfit:
         return [*(() if self.output.is_handed_over else self.output.write_fds), self.page.fd]
 
     def handed_over(self) -> None:
-        """The process has it."""
+        """Close our copies of what the process has by now."""
         if not self.output.is_handed_over:
             self.output.handed_over()
         self.page.handed_over()
 
     def close(self) -> None:
-        """It goes to no process."""
+        """Close all of it: it goes to no process."""
         self.output.close()
         self.page.close()
 

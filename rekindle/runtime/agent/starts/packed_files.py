@@ -27,7 +27,7 @@ class PackedFiles:
     arriving: dict[str, Path] = field(default_factory=dict)
     #: Why a layer could not be read, and when that was.
     _reasons: dict[str, tuple[str, float]] = field(default_factory=dict)
-    #: Those of which a part will not come, ever, until they are there anew.
+    #: Those of which a part will not come, ever, until they are there again.
     _lost: set[str] = field(default_factory=set)
     #: The directory of a root -> places of which it is made.
     _roots: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class PackedFiles:
             self._lost.add(place)
 
     def is_lost(self, lowers: Iterable[str]) -> bool:
-        """Whether one of these is to be there anew before anything can be started from it."""
+        """Whether one of these is to be there again before anything can be started from it."""
         return not self._lost.isdisjoint(lowers)
 
     def are_there(self, lowers: Iterable[str]) -> None:
@@ -84,5 +84,5 @@ class PackedFiles:
         return [p for p, at in self._used_at.items() if p not in busy and now - at > for_s]
 
     def forget(self, place: str) -> None:
-        """It is not mounted any more."""
+        """Drop a place that is not mounted any more."""
         self._used_at.pop(place, None)

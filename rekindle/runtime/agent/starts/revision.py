@@ -145,13 +145,13 @@ class Revision:
         return {name: env[name] for name in thread_pools.LIMITED if name in env}
 
     def is_in(self, image: BuiltImage, roots: RootSource) -> None:
-        """Its image is known."""
+        """Note its image, and where roots of that come from."""
         self.image, self.roots = image, roots
         for tracker in filter(None, (self.tracker, self.gpu_tracker)):
             tracker.image, tracker.env = image, self.environment()
 
     def forget_image(self) -> None:
-        """It has to be found anew, and what was made of it is of no use."""
+        """Have the image found again, and drop what was made of it: templates, waiting restores."""
         self.shut()
         self.image = self.roots = self.restores = None
         self.image_is_known = False

@@ -55,23 +55,26 @@ class Root:
         return Path(upper_of(str(self.place)))
 
     def entered(self) -> None:
-        """Its process has it, or never will: the mounts end with the last one inside."""
+        """Close its descriptor: its process is inside, or never will be.
+
+        The mounts end with the last process inside.
+        """
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
     def keep(self) -> None:
-        """What was written to it stays until ``let_go``."""
+        """Keep what was written to it until ``let_go``."""
         self._kept = True
 
     def let_go(self) -> None:
-        """The same is not needed any more."""
+        """Keep what was written to it no longer."""
         self._kept = False
         if self._left:
             self._remove()
 
     def remove(self) -> None:
-        """No process is in it any more, or ever will be."""
+        """Remove it: no process is in it any more, or ever will be."""
         self.entered()
         if not self._left:
             self._left = True
@@ -170,7 +173,7 @@ class RootSource:
     def with_more(
         self, written: Sequence[Path], more: Sequence[Shown], run_files: tuple[str, ...]
     ) -> RootSource:
-        """The same with what was written before, and more to be seen."""
+        """A source of the same roots, with what was written before and more to be seen in them."""
 
         async def shown() -> Sequence[Shown]:
             return [*await self.shown(), *more]

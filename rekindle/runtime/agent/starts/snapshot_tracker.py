@@ -185,7 +185,7 @@ class SnapshotTracker:
         return self.snapshot
 
     def refuse(self, reason: str) -> None:
-        """It is not used again; another one is to be made."""
+        """Use the snapshot no more, for this reason: another one is to be made."""
         self.snapshot = None
         if self.state is SnapshotState.READY:
             self._move(SnapshotState.ABSENT, reason)
@@ -204,28 +204,28 @@ class SnapshotTracker:
         )
 
     def begin(self) -> None:
-        """One is being made."""
+        """Note that a snapshot is being made."""
         self.attempts += 1
         self.making_step, self.making_dir = "loading", None
         self.making_since = time.monotonic()
         self._move(SnapshotState.MAKING)
 
     def made(self, snapshot: Snapshot) -> None:
-        """It is there."""
+        """Note that the snapshot is made, and can be used."""
         self.snapshot = snapshot
         self.mapping_failed = ""
         self.attempts = 0
         self._move(SnapshotState.READY)
 
     def failed(self, reason: str, *, for_good: bool) -> None:
-        """It could not be made; ``for_good`` when trying again would end the same."""
+        """Note why none could be made; ``for_good``: trying again would end the same."""
         self.not_before = time.monotonic() + 30.0
         if self.state is SnapshotState.ABSENT:
             self._move(SnapshotState.MAKING)
         self._move(SnapshotState.IMPOSSIBLE if for_good else SnapshotState.ABSENT, reason)
 
     def put_off(self, reason: str) -> None:
-        """Something more urgent came; it is tried again, soon."""
+        """Have it tried again soon: something more urgent came."""
         self.attempts -= 1
         self.not_before = time.monotonic() + PUT_OFF_S
         self._move(SnapshotState.ABSENT, reason)

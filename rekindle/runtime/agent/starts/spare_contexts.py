@@ -13,8 +13,8 @@ import time
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.gpu_lending import Loan
-from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.runner_maker import RunnerMaker
 from rekindle.runtime.agent.starts.spares import NOT_AGAIN_S, Spares
 from rekindle.wire.logs import kv
 
@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 60.0
 
 
-def bring_up(starter: Becoming, spares: Spares, child: ForkedChild, tasks: BackgroundTasks) -> bool:
+def bring_up(
+    starter: RunnerMaker, spares: Spares, child: ForkedChild, tasks: BackgroundTasks
+) -> bool:
     """Begin it, in the background; False where no GPU is to be had now."""
     if time.monotonic() < spares.no_context_before:
         return False
@@ -37,7 +39,7 @@ def bring_up(starter: Becoming, spares: Spares, child: ForkedChild, tasks: Backg
     return True
 
 
-async def _bring_up(starter: Becoming, spares: Spares, child: ForkedChild, claim: Claim) -> None:
+async def _bring_up(starter: RunnerMaker, spares: Spares, child: ForkedChild, claim: Claim) -> None:
     gpus = starter.gpus
     try:
         gpus.lent_until_end(claim, child.channel.pid)

@@ -31,7 +31,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.starts import layer_users
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
 from rekindle.runtime.agent.starts.stored_snapshots import MEND_S
-from rekindle.runtime.images import collecting, sharing
+from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
@@ -63,12 +63,12 @@ class StoredLayers:
     let_go: Callable[[list[str]], Awaitable[None]]
     #: Blob -> the layer that it is.
     _layers: dict[str, Layer] = field(default_factory=dict)
-    #: Layers and the builds of them that were looked after: another build is put there anew.
+    #: Layers and the builds of them that were looked after: another build is put there again.
     _pushed: set[tuple[str, str]] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Nor is what the store has damaged put there anew any longer.
+    #: Nor is what the store has damaged put there again any longer.
     _cut: bool = False
     _watching: bool = False
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -171,7 +171,7 @@ class StoredLayers:
         with contextlib.suppress(BlobError):
             await asyncio.to_thread(self.lazy.give_up, blob)
         log.info("layer has arrived", extra=kv(layer=layer.name, bytes=opened.size))
-        await asyncio.to_thread(collecting.collect, local)
+        await asyncio.to_thread(layer_gc.collect, local)
 
     async def _record(self, layer: Layer, blob: str, touched: list[int]) -> None:
         assert self.blobs is not None
@@ -215,7 +215,7 @@ class StoredLayers:
         return self.packed.why_lost(map(str, image.packed)) if image is not None else ""
 
     def is_lost(self, image: BuiltImage | None) -> bool:
-        """Whether the store has lost or damaged a part of an image, which is to be found anew."""
+        """Whether the store has lost or damaged a part of an image, which is to be found again."""
         return image is not None and self.packed.is_lost(map(str, image.packed))
 
     def serves(self, image: BuiltImage) -> bool:

@@ -94,7 +94,7 @@ class StoredSnapshots:
     _finding: dict[str, threading.Lock] = field(default_factory=dict)
     _closed: bool = False
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Nor is what the store has damaged put there anew any longer.
+    #: Nor is what the store has damaged put there again any longer.
     _cut: bool = False
 
     @property
@@ -314,7 +314,7 @@ class StoredSnapshots:
             pushed = push_apart(
                 *(self.blobs.url, [*large.values(), bundle]),
                 lambda: self._cut if mends else self._closed,
-                anew=mends,  # its chunks may be those that are damaged there
+                overwrite=mends,  # its chunks may be those that are damaged there
             )
             files = {name: one.blob for name, one in zip(large, pushed, strict=False)}
             about: dict[str, Any] = {

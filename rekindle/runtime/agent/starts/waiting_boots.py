@@ -20,8 +20,8 @@ from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import environment
 from rekindle.runtime.agent.starts.activity import StartActivity
-from rekindle.runtime.agent.starts.arriving import CONNECT_TIMEOUT_S, FIRST_PID, arrives
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
+from rekindle.runtime.agent.starts.first_report import CONNECT_TIMEOUT_S, FIRST_PID, reported
 from rekindle.runtime.agent.starts.template import new_id
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.runtime.isolation.spawner_client import Spawner
@@ -119,7 +119,7 @@ class WaitingBoots:
             )
             control_pipe.handed_over()
             output.handed_over()
-            channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, "a process in advance")
+            channel = await reported(arrival, job, CONNECT_TIMEOUT_S, "a process in advance")
         except BaseException:
             sandbox.kill()
             output.close()

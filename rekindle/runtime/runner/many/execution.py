@@ -34,7 +34,7 @@ class Running:
         return nesting.begin_beside(run.depth)
 
     def end(self, run: Run, nested: nesting.Beside) -> None:
-        """It has ended, and is answered."""
+        """Note that an input has ended, and answer it."""
         run.ended_ns = now_ns()
         nesting.end_beside(nested)
         run.called = nested.called

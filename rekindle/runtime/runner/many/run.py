@@ -68,6 +68,7 @@ class Run:
         return isinstance(self.cause, InputCancellation)
 
     def settle(self) -> None:
-        """It has ended; one that was to be ended has failed, whatever it made of that."""
+        """Settle its outcome at its end: one that was to be ended has failed, whatever it made of
+        that."""
         if self.cause is not None:
             self.value, self.failure = None, self.cause

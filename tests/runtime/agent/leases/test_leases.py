@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rekindle.runtime.agent.leases import lease_monitor
 from rekindle.runtime.agent.leases import leases as leases_room
 from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.sdk.calls.lease import Lease
@@ -129,7 +130,7 @@ def test_a_token_is_good_for_one_connection_of_one_lease(home: Path) -> None:
 
 
 def test_a_lease_that_nobody_takes_up_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases_room, "OFFER_S", 0.2)
+    monkeypatch.setattr(lease_monitor, "OFFER_S", 0.2)
 
     async def scenario(h: Harness) -> None:
         function_id, client = await warm(h, max_containers=1)

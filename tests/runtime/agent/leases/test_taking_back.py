@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.runtime.agent.leases import leases as leases_room
+from rekindle.runtime.agent.leases import lease_monitor
 from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.sdk.calls.lease import Lease, NotRunError
 from rekindle.wire import rekindle_pb2 as pb
@@ -120,7 +120,7 @@ def test_an_app_that_closes_gets_its_runners_back_for_their_exit_hooks(home: Pat
 def test_a_runner_that_its_client_forgets_is_taken_back_and_ends_in_its_time(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases_room, "IDLE_S", 0.3)
+    monkeypatch.setattr(lease_monitor, "IDLE_S", 0.3)
 
     async def scenario(h: Harness) -> None:
         function_id, client = await warm(h, scaledown_window_s=1)

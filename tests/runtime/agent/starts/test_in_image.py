@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from rekindle.exception import ImageBuildError, StartError
-from rekindle.runtime.agent.starts import in_image, providing
+from rekindle.runtime.agent.starts import in_image, revision_image
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.images import builder
@@ -140,7 +140,7 @@ def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) 
         settings=SimpleNamespace(instance_dir=Path("/instance")),
         layers=layers,
     )
-    provided = providing.provide(cast(NodeContext, context), cast(Revision, revision))
+    provided = revision_image.ensure_image(cast(NodeContext, context), cast(Revision, revision))
     return asyncio.run(provided)
 
 

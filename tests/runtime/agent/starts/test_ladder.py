@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +14,12 @@ import pytest
 
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
-from rekindle.snapshot.entry import Snapshot
-from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 from tests.runtime.agent.harness import Harness, run
-from tests.sealed import unsealed
+from tests.runtime.agent.starts.counter import Counter
 
 pytestmark = pytest.mark.criu
-
-
-class Counter:
-    """State that the snap=True hook makes and that each copy must have on its own."""
-
-    def load(self) -> None:
-        self.loaded_by = os.getpid()
-        self.table = list(range(1000))
-
-    def enter(self) -> None:
-        self.entered = getattr(self, "entered", 0) + 1
-
-    def total(self, extra: int = 0) -> int:
-        self.table.append(extra)
-        return sum(self.table)
-
-    def entries(self) -> int:
-        return self.entered
 
 
 def test_each_strategy_is_really_taken_and_computes_the_same(home: Path) -> None:
@@ -139,19 +117,6 @@ def test_a_criu_that_dies_without_an_answer_gives_way_to_the_plain_one(home: Pat
     run(home, scenario)
 
 
-def test_restores_at_the_same_time_do_not_get_into_each_others_way(home: Path) -> None:
-    async def scenario(h: Harness) -> None:
-        counter = h.add(Counter, enable_memory_snapshot=True)
-        assert (await h.prepare(counter, "restore")).ok
-        for _ in range(2):
-            keys = [h.submit(counter, "total", strategy="restore") for _ in range(12)]
-            for key in keys:
-                assert (await h.result(key)).strategy == "restore"
-        assert not h.revision(counter).tracker.mapping_failed
-
-    run(home, scenario)
-
-
 def test_hooks_with_snap_false_run_once_in_each_runner(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         counter = h.add(Counter, enable_memory_snapshot=True)
@@ -218,76 +183,6 @@ def test_a_booted_template_gives_way_to_one_that_is_mapped_from_its_snapshot(hom
         await h.uplink.until(booted.gone.is_set)
         assert (await h.call(counter, "total", strategy="fork")).value == 499500
         assert (await h.call(counter, "total")).strategy == "warm"
-
-    run(home, scenario)
-
-
-@pytest.mark.parametrize("mode", ["auto", "mapped"])
-def test_a_snapshot_that_cannot_be_mapped_is_copied_or_refused_with_its_reason(
-    home: Path, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Snapshot, "why_not_mapped", "the store was moved since")
-
-    async def scenario(h: Harness) -> None:
-        counter = h.add(Counter, enable_memory_snapshot=True)
-        prepared = await h.prepare(counter, "restore")
-        assert prepared.ok, prepared.reason
-        h.revision(counter).drop_template()
-        if mode == "auto":
-            assert (await h.call(counter, "total", strategy="restore")).value == 499500
-            return
-        result = (await h.call(counter, "total", strategy="restore")).result
-        assert "cannot be mapped (the store was moved since)" in result.message
-
-    run(home, scenario, restore_mode=mode)
-
-
-def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) -> None:
-    async def first(h: Harness) -> None:
-        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
-        await h.call(counter, "total")
-        assert (await h.prepare(counter, "restore")).ok
-
-    def corrupt() -> None:
-        pages = unsealed(next((home / "snapshots").glob("sn-*/images/pages-*.img")))
-        with pages.open("r+b") as file:
-            file.seek(pages.stat().st_size // 2)
-            byte = file.read(1)
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([byte[0] ^ 0xFF]))
-
-    async def second(h: Harness) -> None:
-        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
-        outcome = await h.call(counter, "total")
-        assert (outcome.strategy, outcome.value) == ("cold", 499500)
-        assert (await h.prepare(counter, "restore")).ok
-        snapshot = h.revision(counter).tracker.snapshot
-        assert "corrupt" in snapshot.manifest.made_because[0]
-        assert "pages-" in snapshot.manifest.made_because[0]
-        assert (await h.call(counter, "total", strategy="restore")).value == 499500
-
-    run(home, first)
-    corrupt()
-    run(home, second)
-
-
-def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: Path) -> None:
-    async def scenario(h: Harness) -> None:
-        counter = h.add(Counter, enable_memory_snapshot=True)
-        await h.call(counter, "total")
-        assert (await h.prepare(counter, "restore")).ok
-        h.revision(counter).drop_template()
-        for runner in h.runners(counter):
-            runner.kill("test")
-        h.node.inventory.pools[(counter, "")].runners.clear()
-        core = next((home / "snapshots").glob("sn-*/images/core-*.img"))
-        unsealed(core).write_bytes(b"junk")
-        outcome = await h.call(counter, "total")
-        assert (outcome.strategy, outcome.value) == ("cold", 499500)
-        assert any(
-            "restore passed over" in note and "core-" in note for note in outcome.result.notes
-        )
-        assert any("restore passed over" in text for text in h.uplink.printed("system"))
 
     run(home, scenario)
 
@@ -374,93 +269,5 @@ def test_a_strategy_that_cannot_be_taken_is_an_error_not_another_strategy(home: 
             assert outcome.result.status == pb.START_FAILURE
             assert outcome.result.error_type == "rekindle.exception.StrategyUnavailableError"
             assert outcome.result.message.startswith(strategy)
-
-    run(home, scenario)
-
-
-def test_a_snapshot_in_use_is_not_removed_to_make_room_and_one_that_is_not_is(home: Path) -> None:
-    async def make(h: Harness) -> None:
-        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
-        assert (await h.prepare(counter, "restore")).ok
-
-    async def use(h: Harness) -> None:
-        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
-        assert (await h.call(counter, "total")).strategy == "restore"
-        store = h.node.context.store
-        store.gc(budget_bytes=0)
-        assert [entry.problem for entry in store.list()] == [""]
-
-    run(home, make)
-    run(home, use)
-    store = SnapshotStore(home / "snapshots")
-    assert len(store.list()) == 1
-    store.gc(budget_bytes=0)
-    assert store.list() == []
-
-
-def test_many_forks_while_templates_change_all_succeed(home: Path) -> None:
-    async def scenario(h: Harness) -> None:
-        counter = h.add(Counter, enable_memory_snapshot=True)
-        assert (await h.prepare(counter, "fork")).ok
-        assert (await h.prepare(counter, "restore")).ok
-        for _round in range(5):
-            keys = [h.submit(counter, "total", n, strategy="fork") for n in range(4)]
-            assert (await h.prepare(counter, "fork")).ok
-            await h.node.inventory.pools[(counter, "")].starter.restore_template()
-            for n, key in enumerate(keys):
-                assert (await h.result(key)).value == 499500 + n
-
-    run(home, scenario)
-
-
-class HasSemaphore:
-    """multiprocessing keeps its semaphores as deleted files in /dev/shm."""
-
-    def load(self) -> None:
-        import multiprocessing
-
-        self.lock = multiprocessing.Lock()
-
-    def hold(self, seconds: float) -> bool:
-        with self.lock:
-            time.sleep(seconds)
-            return os.path.exists("/dev/shm")
-
-
-def test_copies_with_shared_semaphores_are_restored_at_once_and_do_not_share_them(
-    home: Path,
-) -> None:
-    async def scenario(h: Harness) -> None:
-        holder = h.add(HasSemaphore, enable_memory_snapshot=True)
-        assert (await h.prepare(holder, "restore")).ok
-        for _round in range(3):
-            keys = [h.submit(holder, "hold", 0.05, strategy="restore") for _ in range(6)]
-            assert all([(await h.result(key)).value for key in keys])
-        # Other tests have files of their own there, for a while.
-        await h.uplink.until(lambda: set(os.listdir("/dev/shm")) <= before)
-
-    before = set(os.listdir("/dev/shm"))
-    run(home, scenario)
-
-
-def test_two_hundred_restores_in_a_row_all_work(home: Path) -> None:
-    async def scenario(h: Harness) -> None:
-        counter = h.add(Counter, enable_memory_snapshot=True)
-        assert (await h.prepare(counter, "restore")).ok
-        for number in range(200):
-            outcome = await h.call(counter, "total", number, strategy="restore")
-            assert outcome.value == 499500 + number
-
-    run(home, scenario)
-
-
-def test_eight_restores_at_once_all_work_again_and_again(home: Path) -> None:
-    async def scenario(h: Harness) -> None:
-        counter = h.add(Counter, enable_memory_snapshot=True)
-        assert (await h.prepare(counter, "restore")).ok
-        for _round in range(5):
-            keys = [h.submit(counter, "total", n, strategy="restore") for n in range(8)]
-            outcomes = await asyncio.gather(*(h.result(key) for key in keys))
-            assert [o.value for o in outcomes] == [499500 + n for n in range(8)]
 
     run(home, scenario)

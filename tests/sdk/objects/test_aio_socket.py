@@ -1,0 +1,72 @@
+"""Bytes in the order in which they were sent, also where the other side takes them late."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from rekindle.sdk.objects.aio_socket import AioSocket
+
+LARGE = b"large" * (1 << 20)
+
+
+class Ends:
+    """One side is an AioSocket, the other a plain socket that is read by hand."""
+
+    def __init__(self) -> None:
+        ours, self.other = socket.socketpair()
+        ours.setblocking(False)
+        self.came = bytearray()
+        self.ended: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
+        self.socket = AioSocket(ours, self.came.extend, self._ended)
+
+    def _ended(self, error: OSError | None) -> None:
+        self.socket.close()
+        self.ended.set_result(error)
+
+
+def test_what_is_sent_while_the_other_side_takes_nothing_follows_in_its_order() -> None:
+    async def scenario() -> None:
+        ends = Ends()
+        for piece in (b"first", LARGE, b"last"):
+            ends.socket.send(piece)
+        wanted = len(b"first" + LARGE + b"last")
+        ends.other.setblocking(False)
+        got = bytearray()
+        async with asyncio.timeout(60):
+            while len(got) < wanted:
+                got += await asyncio.get_running_loop().sock_recv(ends.other, 1 << 16)
+        assert bytes(got) == b"first" + LARGE + b"last"
+        ends.socket.send(b"again")
+        async with asyncio.timeout(60):
+            assert await asyncio.get_running_loop().sock_recv(ends.other, 100) == b"again"
+        ends.other.close()
+        async with asyncio.timeout(60):
+            await ends.ended
+
+    asyncio.run(scenario())
+
+
+def test_what_came_before_the_other_side_closed_is_received() -> None:
+    async def scenario() -> None:
+        ends = Ends()
+        ends.other.sendall(b"goodbye")
+        ends.other.close()
+        async with asyncio.timeout(60):
+            assert await ends.ended is None
+        assert ends.came == b"goodbye"
+
+    asyncio.run(scenario())
+
+
+def test_sending_to_a_side_that_has_closed_is_an_error_that_ends_it() -> None:
+    async def scenario() -> None:
+        ends = Ends()
+        ends.other.close()
+        with pytest.raises(BrokenPipeError):
+            ends.socket.send(b"too late")
+        assert isinstance(ends.ended.result(), BrokenPipeError)
+
+    asyncio.run(scenario())
