@@ -133,12 +133,9 @@ class NodeImages:
             shown.append(Shown(os.path.realpath(source_dir), SOURCE))
         shown += [Shown(os.path.realpath(at), target, laid=True) for at, target in image.mounts]
         binds = await volumes.binds_of(spec)
-        for mount in spec.volumes:
-            if not mount.url:  # by name: the same files, and what names them
-                place = Registry.default().find(mount.name, mount.environment).place
-                there = volume_place(mount)
-                shown.append(Shown(os.path.realpath(place), there, mount.read_only))
-        return [*shown, *map(_of_volume, binds)]
+        if spec.volumes:
+            shown += await volumes.apart(lambda: _of_volumes(spec, binds))
+        return shown
 
     async def _driver(self) -> list[Shown]:
         """The node's NVIDIA driver, which no image can have. Raises StartError."""
@@ -232,6 +229,17 @@ class NodeImages:
         """No more roots are made."""
         if self._client is not None:
             self._client.close()
+
+
+def _of_volumes(spec: FunctionSpec, binds: list[volumes.Bind]) -> list[Shown]:
+    """Raises StartError, and as Registry.find does."""
+    shown = []
+    for mount in spec.volumes:
+        if not mount.url:  # by name: the same files, and what names them
+            place = Registry.default().find(mount.name, mount.environment).place
+            there = volume_place(mount)
+            shown.append(Shown(os.path.realpath(place), there, mount.read_only))
+    return [*shown, *map(_of_volume, binds)]
 
 
 def _of_volume(bind: volumes.Bind) -> Shown:
