@@ -238,7 +238,7 @@ def _of_volumes(spec: FunctionSpec, binds: list[volumes.Bind]) -> list[Shown]:
         if not mount.url:  # by name: the same files, and what names them
             place = Registry.default().find(mount.name, mount.environment).place
             there = volume_place(mount)
-            shown.append(Shown(os.path.realpath(place), there, mount.read_only))
+            shown.append(Shown(os.path.realpath(place), there, mount.read_only, may_hang=True))
     return [*shown, *map(_of_volume, binds)]
 
 
@@ -247,4 +247,4 @@ def _of_volume(bind: volumes.Bind) -> Shown:
     root, source = os.path.realpath(bind["root"]), os.path.realpath(bind["source"])
     if source != root and not source.startswith(f"{root}/"):
         raise StartError(f"what is to be at {bind['target']} leaves its volume by a link")
-    return Shown(source, bind["target"], bind["read_only"])
+    return Shown(source, bind["target"], bind["read_only"], may_hang=True)
