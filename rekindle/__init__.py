@@ -78,10 +78,10 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         if importlib.import_module("importlib.util").find_spec(f"rekindle.{name}") is not None:
             raise AttributeError(name)  # `from rekindle import name`: a module, which is loaded now
-        error = importlib.import_module("rekindle.sdk.absent").missing_of_package(name)
+        error = importlib.import_module("rekindle.sdk.absent").missing_of_package(name, __all__)
         try:
             raise error
-        except AttributeError:  # raised once more, it shows no frame of ours
+        except (AttributeError, ImportError):  # raised once more, it shows no frame of ours
             importlib.import_module("rekindle.sdk.user_frames").only(error)
             raise
     value = getattr(importlib.import_module(_HOME_OF[name]), name)

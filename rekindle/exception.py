@@ -6,7 +6,12 @@ import it. Names follow Modal's where the meaning is the same.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType
 
 E = TypeVar("E", bound=BaseException)
 
@@ -299,17 +304,49 @@ _NEVER = {
 def __getattr__(name: str) -> Any:
     if name in _SAME:
         return _SAME[name]
+    error = _absent(name, sys._getframe(1))
+    try:
+        raise error
+    except (AttributeError, ImportError):
+        error.__traceback__ = None  # raised once more, it shows no frame of ours
+        raise
+
+
+def _absent(name: str, asks: FrameType) -> AttributeError | ImportError:
+    """For a name that is not here, which this code asks for."""
+    error: AttributeError | ImportError
+    text = ""
     if name == "simulate_preemption":
-        unknown = UnknownNameError(
+        text = (
             "there is no simulate_preemption: nobody takes a machine away; "
             "`rekindle container stop` ends a runner"
         )
-        unknown.name = name
-        raise unknown
-    if name in _NEVER:
-        unknown = UnknownNameError(
-            f"rekindle raises no {name}: leave it out, or catch {_NEVER[name]}"
-        )
-        unknown.name = name
-        raise unknown
-    raise AttributeError(f"module 'rekindle.exception' has no attribute {name!r}", name=name)
+    elif name in _NEVER:
+        text = f"rekindle raises no {name}: leave it out, or catch {_NEVER[name]}"
+    if is_import(asks):
+        names = [one for one in globals() if one[0].isupper()]
+        error = ImportError(why_not_imported(__name__, name, text, names))
+    else:
+        plain = f"module 'rekindle.exception' has no attribute {name!r}"
+        error = UnknownNameError(text) if text else AttributeError(plain)
+        error.name, error.obj = name, None if text else sys.modules[__name__]
+    return of_the_program(error)
+
+
+def is_import(asks: FrameType) -> bool:
+    """Whether this code asks for a name by ``from ... import``, where Python would put an error of
+    its own, without what ours says, in place of an AttributeError."""
+    from opcode import opmap
+
+    return asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == opmap["IMPORT_FROM"]
+
+
+def why_not_imported(module: str, name: str, text: str, names: Iterable[str]) -> str:
+    """What an ImportError says: ``text`` where there is any, else which of ``names`` is near."""
+    if text:
+        return f"cannot import name {name!r} from {module!r}: {text}"
+    import difflib
+
+    near = difflib.get_close_matches(name, list(names), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"cannot import name {name!r} from {module!r}{hint}"

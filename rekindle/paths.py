@@ -69,12 +69,22 @@ def named(variable: str) -> Path | None:
     Raises InvalidError for a relative one, as an instance works in another directory than programs,
     and for one that can never be, as it lies in a file.
     """
+    place = named_unseen(variable)
+    if place is not None:
+        refuse_in_file(place, f"{variable}=")
+    return place
+
+
+def named_unseen(variable: str) -> Path | None:
+    """The same without a look at the place, which may be where nothing answers.
+
+    Raises InvalidError for a relative one.
+    """
     text = os.environ.get(variable)
     if not text:
         return None
     if not os.path.isabs(text):
         raise InvalidError(f"{variable}={text!r} must be an absolute path")
-    refuse_in_file(Path(text), f"{variable}=")
     return Path(text)
 
 

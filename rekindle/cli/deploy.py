@@ -18,7 +18,7 @@ from rekindle.wire.environment import in_environment
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
 @module_option
 @click.option("-n", "--name", help="Deploy under this name, and not the app's own.")
-@click.option("--tag", default="", help="A word that the history shows, such as a commit.")
+@click.option("--tag", default=None, help="A word that the history shows, such as a commit.")
 @click.option(
     "--strategy",
     type=click.Choice(deploying.STRATEGIES),
@@ -28,7 +28,7 @@ from rekindle.wire.environment import in_environment
 )
 @click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes and results.")
 def deploy(
-    reference: str, is_module: bool, name: str | None, tag: str, strategy: str, quiet: bool
+    reference: str, is_module: bool, name: str | None, tag: str | None, strategy: str, quiet: bool
 ) -> int:
     """Have the app of FILE stay: its functions can be called until `rekindle app stop`.
 
@@ -40,12 +40,16 @@ def deploy(
     \b
     rekindle deploy service.py --tag v12
     """
+    if tag is not None and not tag.strip():
+        raise click.BadParameter(
+            "a tag has a word at least, or leave --tag out", param_hint="--tag"
+        )
     shown.show_notes(quiet=quiet)
     began, made = time.monotonic(), None
     try:
         app = app_refs.resolve(reference, is_module=is_module)
         with shown.waits(quiet=quiet), progress.step(f"Deploying {name or app.name}"):
-            made = app.deploy(name=name, tag=tag, strategy=strategy)
+            made = app.deploy(name=name, tag=tag or "", strategy=strategy)
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             if made is not None:

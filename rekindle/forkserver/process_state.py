@@ -17,10 +17,13 @@ from typing import Any
 from rekindle.forkserver.kinds import INNER_SOCKETS
 from rekindle.forkserver.open_files import OpenFile
 from rekindle.forkserver.wiped import areas_with
-from rekindle.linux import capabilities, processes
+from rekindle.linux import capabilities, limits, processes
 
 #: Libraries with such sockets (``monkey.patch_all()``, ``monkey_patch()``).
 _LOOPS = ("gevent", "eventlet")
+
+#: A template has one for each of its runners, and those that it passes on.
+FEWEST_FILES = 256
 
 _FASYNC = 0o20000
 #: Options of Unix sockets that a new pair does not have, with their number and what is usual.
@@ -80,6 +83,15 @@ def given_up_privileges() -> str:
     if effective >> capabilities.CAP_SYS_ADMIN & 1:
         return ""
     return f"it gave up its privileges (uid {os.geteuid()})"
+
+
+def few_files(given: int) -> list[str]:
+    """Why this process cannot look after copies: user code has taken too many descriptors from it.
+    ``given``: how many it might have when it booted."""
+    now = limits.open_files()
+    if now >= min(given, FEWEST_FILES):
+        return []
+    return [f"it may have {now} open files at most (RLIMIT_NOFILE), a template {FEWEST_FILES}"]
 
 
 def lost_by_fork(files: list[OpenFile]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 
 from rekindle.linux.libc import check, libc
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
 def die_with_parent(expected_parent: int | None = None) -> None:
@@ -29,6 +30,14 @@ def outlive_parent() -> None:
 def adopt_orphans() -> None:
     """Become the parent of whatever this process's descendants leave without one."""
     check(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def adopts_orphans() -> bool:
+    """Whether this process has asked for that (PID 1 of a namespace does it in any case)."""
+    answer = ctypes.c_int()
+    asked = libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    check(asked, "prctl(PR_GET_CHILD_SUBREAPER)")
+    return bool(answer.value)
 
 
 def status(pid: int | str = "self") -> dict[str, str]:

@@ -6,17 +6,28 @@ Standard library only.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rekindle.exception import UnknownNameError, of_the_program
+from rekindle.exception import (
+    UnknownNameError,
+    is_import,
+    of_the_program,
+    why_not_imported,
+)
 from rekindle.sdk import unsupported
 from rekindle.sdk.user_frames import trimmed, trims
 
 
-def missing_of_package(name: str) -> AttributeError:
-    """For ``rekindle.name``."""
-    error: AttributeError
-    if text := unsupported.attribute(name):
+def missing_of_package(name: str, names: Sequence[str]) -> AttributeError | ImportError:
+    """For ``rekindle.name``, whose own names are ``names``; to be asked by what the program's code
+    asks. An ImportError for ``from rekindle import name``."""
+    error: AttributeError | ImportError
+    text = unsupported.attribute(name)
+    if is_import(sys._getframe(2)):
+        text = why_not_imported("rekindle", name, text or "", names)
+        return of_the_program(ImportError(text))
+    if text:
         error = UnknownNameError(text)
     else:
         error = AttributeError(f"module 'rekindle' has no attribute {name!r}")

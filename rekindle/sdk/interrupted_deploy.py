@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,7 +77,7 @@ _current: ContextVar[DeployAttempt | None] = ContextVar("rekindle_deploy_attempt
 
 @contextmanager
 def interruptible(attempt: DeployAttempt) -> Iterator[None]:
-    """What is made within can be interrupted by ``making``."""
+    """What is made within can be interrupted by ``attempt``."""
     token = _current.set(attempt)
     try:
         yield
@@ -100,15 +103,59 @@ def have_made(
         lambda: background().start(client.request(method, request, pb.DeployReply, patience_s))
     )
     try:
-        return asked.result()
+        with _terminable():
+            return asked.result()
     except (KeyboardInterrupt, SystemExit) as interrupt:
         asked.cancel()
-        interrupt.add_note(_given_up(attempt, client, app_id, name))
+        came_to = _given_up(attempt, client, app_id, name)
+        if isinstance(interrupt, _Terminated):
+            _end(came_to)
+        interrupt.add_note(came_to)
         raise
     except concurrent.futures.CancelledError:
         if not attempt.interrupted:
             raise
         raise ExecutionError(_given_up(attempt, client, app_id, name)) from None
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, to a program that does nothing about it. Its status is a shell's, where a second one
+    or a program's own code keeps it from its end by the signal."""
+
+    def __init__(self, *_signal: object) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+def _ends_by_sigterm() -> bool:
+    """Whether SIGTERM would end this program without a word, and this thread can change that."""
+    in_main = threading.current_thread() is threading.main_thread()
+    return in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within, SIGTERM is as Ctrl-C is, once, where it would end the program without a word."""
+    if not _ends_by_sigterm():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(came_to: str) -> None:
+    """Say what came of it, and end by the signal, as the program would have."""
+    with suppress(OSError, ValueError):  # nobody reads that
+        sys.stderr.write(f"{came_to}\n")
+        sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _given_up(attempt: DeployAttempt, client: Client, app_id: str, name: str) -> str:
@@ -147,15 +194,40 @@ async def in_thread(
     attempt = DeployAttempt()
     with interruptible(attempt):
         thread = asyncio.ensure_future(asyncio.to_thread(blocking, *args, **kwargs))
+    terminated = asyncio.Event()
     try:
-        return await asyncio.shield(thread)
+        with _terminates(terminated):
+            return await asyncio.shield(thread)
     except asyncio.CancelledError as interrupt:
+        came_to = NOTHING_DEPLOYED
         if attempt.interrupt():
             await asyncio.wait([thread])
-            interrupt.add_note(_came_to(thread))
-        else:
-            interrupt.add_note(NOTHING_DEPLOYED)
+            came_to = _came_to(thread)
+        if terminated.is_set():
+            _end(came_to)
+        interrupt.add_note(came_to)
         raise
+
+
+@contextmanager
+def _terminates(terminated: asyncio.Event) -> Iterator[None]:
+    """As ``_terminable``: it sets ``terminated``, and cancels the task that is within."""
+    task = asyncio.current_task()
+    if task is None or not _ends_by_sigterm():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+        terminated.set()
+        loop.call_soon_threadsafe(task.cancel)
+
+    loop = asyncio.get_running_loop()
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _came_to(thread: asyncio.Task[Any]) -> str:

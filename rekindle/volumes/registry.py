@@ -41,6 +41,11 @@ def url_of_all() -> str:
     return os.environ.get(URL_VARIABLE, "").strip()
 
 
+def place() -> Path:
+    """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory. Nothing looks there."""
+    return paths.named_unseen(VARIABLE) or paths.home() / "volumes"
+
+
 @dataclass(frozen=True)
 class VolumeRecord:
     """One volume."""
@@ -66,8 +71,9 @@ class Registry:
 
     @classmethod
     def default(cls) -> Registry:
-        """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory."""
-        return cls(paths.named(VARIABLE) or paths.home() / "volumes")
+        """Those of this machine. Raises InvalidError for a place that can never be."""
+        paths.named(VARIABLE)
+        return cls(place())
 
     def find(self, name: str, environment: str) -> VolumeRecord:
         """Raises NotFoundError with the nearest name, InvalidError for what cannot be one."""

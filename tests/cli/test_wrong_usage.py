@@ -17,6 +17,8 @@ from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
         (["logs", "app", "--tail", "abc"], 2, "'abc' is no whole number."),
         (["top", "--interval", "abc"], 2, "'abc' is no number."),
         (["up", "--wait", "abc"], 2, "'abc' is no number."),
+        (["deploy", "no.py", "--tag", ""], 2, "--tag: a tag has a word at least"),
+        (["deploy", "no.py", "--tag", " "], 2, "--tag: a tag has a word at least"),
         (["inputs", "dead", "drop"], 2, "give ids, --function NAME or --all"),
         (["inputs", "cancel", "abc"], 1, "'abc' is not a call id: these start with 'fc-'"),
         (["volume", "create", "v", "--url", "bogus://x"], 1, "Protocol not known: bogus"),

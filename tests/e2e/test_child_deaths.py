@@ -73,3 +73,97 @@ def test_user_code_hears_of_the_ends_of_its_own_children_and_of_no_others(home: 
     for first in ("cold", "restore"):
         assert home.run(script).out == "True True True True\n" * 4, first
         assert len(home.snapshots()) == 4
+
+
+ORPHANS = """
+import multiprocessing, os, subprocess, sys, time
+import rekindle
+
+app = rekindle.App("orphans")
+MANY = 20
+
+def ended():
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with open(f"/proc/{name}/stat") as file:
+            if file.read().rpartition(") ")[2].startswith("Z"):
+                found.add(int(name))
+    return found
+
+def daemon():
+    between = os.fork()
+    if between == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(0.01)
+        os._exit(0)
+    os.waitpid(between, 0)
+
+class Leaves:
+    def work(self, what):
+        if what == "leave":
+            for _ in range(MANY - 1):
+                daemon()
+            subprocess.run("true &", shell=True, start_new_session=True)
+            forked = os.fork()
+            if forked == 0:
+                os._exit(4)
+            self.forked = forked
+            self.child = subprocess.Popen(["sh", "-c", "exit 5"])
+            self.leader = subprocess.Popen(["sh", "-c", "exit 6"], start_new_session=True)
+            self.other = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
+            self.other.start()
+            while len(ended()) < MANY + 4:
+                time.sleep(0.01)
+            return os.getpid()
+        if what == "left":
+            return len(ended())
+        self.other.join()
+        status = os.waitstatus_to_exitcode(os.waitpid(self.forked, 0)[1])
+        return [status, self.child.wait(), self.leader.wait(), self.other.exitcode]
+
+options = {"enable_memory_snapshot": True}
+
+@app.cls(**options)
+class OneByOne(Leaves):
+    @rekindle.method()
+    def do(self, what):
+        return self.work(what)
+
+@app.cls(**options)
+@rekindle.concurrent(max_inputs=2)
+class InThreads(Leaves):
+    @rekindle.method()
+    def do(self, what):
+        return self.work(what)
+
+@app.cls(**options)
+@rekindle.concurrent(max_inputs=2)
+class OnALoop(Leaves):
+    @rekindle.method()
+    async def do(self, what):
+        return self.work(what)
+
+@app.cls(**options)
+class InBatches(Leaves):
+    @rekindle.batched(max_batch_size=2, wait_ms=1)
+    def do(self, whats):
+        return [self.work(what) for what in whats]
+
+@app.local_entrypoint()
+def main(queued: bool = False):
+    for made in (OneByOne(), InThreads(), OnALoop(), InBatches()):
+        ask = (lambda what: made.do.spawn(what).get()) if queued else made.do.remote
+        before = ask("leave")
+        while (left := ask("left")) > 4:
+            time.sleep(0.05)
+        print("PID", before, "left", left, "own", ask("ends"))
+"""
+
+
+@pytest.mark.parametrize("way", [(), ("--queued",)], ids=["leased", "queued"])
+def test_daemons_that_have_ended_are_collected_and_no_child_of_user_code_is(
+    home: Home, way: tuple[str, ...]
+) -> None:
+    ended = home.rekindle("run", home.script(ORPHANS), *way)
+    assert ended.out == "PID 1 left 4 own [4, 5, 6, 7]\n" * 4, str(ended)

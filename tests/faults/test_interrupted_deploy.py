@@ -71,6 +71,11 @@ def test_a_version_whose_deploy_is_ended_while_it_starts_is_not_live_and_leaves_
     shared.rekindle("app", "stop", name, "--yes")
 
 
+SYNC = """
+    import interrupted_by
+
+    interrupted_by.app.deploy()
+"""
 AIO = """
     import asyncio
     import interrupted_by
@@ -79,18 +84,22 @@ AIO = """
 """
 
 
-def test_an_awaited_deploy_that_is_interrupted_says_what_came_of_it(
-    shared: Home, shared_gate: Gate
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program", [SYNC, AIO], ids=["waits", "awaits"])
+def test_a_program_that_is_ended_in_its_deploy_says_what_came_of_it(
+    shared: Home, shared_gate: Gate, program: str, number: signal.Signals
 ) -> None:
-    name, gate = "interrupted-aio", str(shared_gate.directory)
+    way = "awaits" if program == AIO else "waits"
+    name, gate = f"interrupted-{way}-{int(number)}", str(shared_gate.directory)
     script = shared.script(APP.format(name=name, waits=False, gate=gate), "interrupted_by.py")
     shared.rekindle("deploy", script)
     script.write_text(APP.format(name=name, waits=True, gate=gate))
-    deploy = shared.start(sys.executable, shared.script(AIO, "awaits_deploy.py"))
+    deploy = shared.start(sys.executable, shared.script(program, "deploys.py"))
     wait_until(shared_gate.held.exists, "the new version to start")
-    os.killpg(deploy.process.pid, signal.SIGINT)
+    os.killpg(deploy.process.pid, number)
     ended = deploy.end()
-    assert "KeyboardInterrupt" in ended.err and ended.status == -signal.SIGINT, str(ended)
+    assert ended.status == -number, str(ended)
+    assert ("KeyboardInterrupt" in ended.err) == (number == signal.SIGINT), str(ended)
     told = f"Interrupted: {name} was not deployed. What there was of it before goes on"
     assert told in ended.err, str(ended)
     history = json.loads(shared.rekindle("app", "history", name, "--json").out)

@@ -5,10 +5,13 @@ Nothing may be left behind by any of it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 
-from tests.e2e.harness import Gate, Home, wait_until
+from rekindle import paths
+from tests.e2e.harness import Gate, Home, service, wait_until
 from tests.e2e.processes import redis_of
 from tests.faults.instances import NEXT, in_flight, kill
 
@@ -99,6 +102,61 @@ def test_the_inputs_of_a_killed_spawner_run_again(shared: Home, shared_gate: Gat
         shared_gate.open()
         ended = flight.program.end()
     assert (ended.status, ended.out) == (0, "waiting\nwaiting\ngot held\n" + NEXT), str(ended)
+
+
+NO_RUNNER_YET = (
+    Gate.SOURCE
+    + """
+from concurrent.futures import ThreadPoolExecutor
+import rekindle
+
+app = rekindle.App("late")
+
+@app.function()
+def one(n):
+    return n + 1
+
+@app.function()
+def two(n):
+    return n + 2
+
+@app.local_entrypoint()
+def main(path: str):
+    wait_at(path)
+    with ThreadPoolExecutor() as threads:
+        spawned = one.spawn(1)
+        print("spawned", flush=True)
+        waited_for = threads.submit(two.remote, 1)
+        print("got", spawned.get(), waited_for.result(), flush=True)
+"""
+)
+
+
+def connections_to(path: Path) -> int:
+    """How many sockets of this machine have this path: the listening one, and each connection."""
+    return Path("/proc/net/unix").read_text().count(f" {path}\n")
+
+
+def test_calls_that_meet_a_killed_spawner_are_served(shared: Home, shared_gate: Gate) -> None:
+    """They reach the agent, stopped until then, together with the news."""
+    script = shared.script(NO_RUNNER_YET)
+    program = shared.start_rekindle("run", script, "--path", shared_gate.directory)
+    program.until("waiting")
+    agent = service(shared.supervisor(), "rekindle.runtime.agent")
+    socket = paths.direct_socket(shared.daemon)
+    agent.suspend()
+    try:
+        before = connections_to(socket)
+        shared_gate.open()
+        program.until("spawned")
+        wait_until(lambda: connections_to(socket) > before, "a program that asks for a runner")
+        spawner = service(agent, "rekindle.runtime.isolation.spawner")
+        spawner.kill()
+        wait_until(lambda: spawner.status() == psutil.STATUS_ZOMBIE, "the spawner's end")
+    finally:
+        agent.resume()
+    ended = program.end()
+    assert (ended.status, ended.out) == (0, "waiting\nspawned\ngot 2 3\n"), str(ended)
 
 
 # ---- everything --------------------------------------------------------------------------------

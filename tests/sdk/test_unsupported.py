@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -118,3 +119,28 @@ def test_the_former_lookup_of_a_class_says_from_name(kind: str) -> None:
         getattr(rekindle, kind).lookup  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         getattr(rekindle, kind).nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("asks", "kind", "said"),
+    [
+        ("from rekindle import Stub", ImportError, "'rekindle': there is no rekindle.Stub: use"),
+        ("from rekindle import Fucntion", ImportError, "'rekindle'; did you mean 'Function'?"),
+        ("from rekindle import nothing_near", ImportError, "'nothing_near' from 'rekindle'"),
+        ("from rekindle.exception import ClientClosed", ImportError, "raises no ClientClosed"),
+        ("from rekindle.exception import StatrError", ImportError, "did you mean 'StartError'?"),
+        ("rekindle.Stub", AttributeError, "there is no rekindle.Stub: use rekindle.App"),
+        ("rekindle.Fucntion", AttributeError, "no attribute 'Fucntion'"),
+        ("rekindle.exception.ClientClosed", AttributeError, "raises no ClientClosed"),
+        ("rekindle.exception.StatrError", AttributeError, "no attribute 'StatrError'"),
+    ],
+    ids=lambda given: given if isinstance(given, str) and "." in given else "",
+)
+def test_a_name_that_is_not_here_is_told_at_the_programs_own_line(
+    asks: str, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        exec(compile(asks, "program.py", "exec"), {"rekindle": rekindle})
+    assert said in str(caught.value)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert [frame.filename for frame in frames] == [__file__, "program.py"]

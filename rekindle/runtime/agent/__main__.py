@@ -82,13 +82,19 @@ async def _run(settings: AgentSettings) -> int:
         announce = asyncio.create_task(_announce(link))
         done, _pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         announce.cancel()
+        if waiting[1] not in done:
+            if background[0] in done:
+                background[0].result()  # raises why the controller refused this agent
+            closing = asyncio.create_task(node.close())
+            background.append(closing)
+            done, _pending = await asyncio.wait(
+                [closing, waiting[1]], return_when=asyncio.FIRST_COMPLETED
+            )
         if waiting[1] in done:
             # Every template and runner went with it; a fresh agent is quicker than a repair.
             log.error("spawner gone")
             return 1
-        if background[0] in done:
-            background[0].result()  # raises why the controller refused this agent
-        await node.close()
+        closing.result()
         await link.close(node.in_flight)
         return 0
     finally:

@@ -117,7 +117,7 @@ class Functions:
             **runner_variables.of_function(spec.app_name, function.app_id, spec.name),
             "REKINDLE_DIR": str(self._context.settings.instance_dir),
             calldepth.VARIABLE: str(self._context.settings.max_call_depth),
-            volume_registry.VARIABLE: str(volume_registry.Registry.default().root),
+            volume_registry.VARIABLE: str(volume_registry.place()),
         }
         key = (function.function_id, params_digest(revision.params))
         gpus = PoolGpus(str(key), spec.gpu, spec.gpu_priority, self._context.gpus)

@@ -279,6 +279,8 @@ class Node:
         finally:
             if pool is not None:
                 self.trials.tried(pool)
+        if reason:
+            await self.context.outlives_failure()
         self.uplink.send(
             pb.AgentMessage(
                 prepared=pb.PrepareDone(

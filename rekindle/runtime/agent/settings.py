@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +20,14 @@ from rekindle.runtime.images import driver
 from rekindle.snapshot import budget, criu, seal
 from rekindle.volumes import registry as volumes
 from rekindle.wire.calldepth import max_depth
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 #: Of a node: each is a process at least, of which Linux has four million.
 MOST_RUNNERS = 1_000_000
+#: An agent waits so long for a look at where volumes are to lie.
+_LOOK_S = 1.0
 
 
 def default_max_runners() -> int:
@@ -134,6 +141,25 @@ def _memory_limit() -> int:
     return min(total, int(text)) if text.isdecimal() else total
 
 
+def _check_volumes() -> None:
+    """As ``paths.named`` does. Where volumes lie may not answer: that is for those who want one."""
+    raised: list[InvalidError] = []
+
+    def look() -> None:
+        try:
+            paths.named(volumes.VARIABLE)
+        except InvalidError as error:
+            raised.append(error)
+
+    looking = threading.Thread(target=look, name="volumes", daemon=True)
+    looking.start()
+    looking.join(_LOOK_S)
+    if raised:
+        raise raised[0]
+    if looking.is_alive():
+        log.warning("volumes do not answer", extra=kv(path=volumes.place()))
+
+
 @dataclass(frozen=True)
 class AgentSettings:
     """One agent's settings."""
@@ -171,8 +197,9 @@ class AgentSettings:
         seal.map_huge_pages()
         filesystems.check_shared(self.store_url, "REKINDLE_STORE_URL:")
         filesystems.check_shared(volumes.url_of_all(), f"{volumes.URL_VARIABLE}:")
-        for variable in (paths.IMAGES, volumes.VARIABLE, criu.VARIABLE):
+        for variable in (paths.IMAGES, criu.VARIABLE):
             paths.named(variable)
+        _check_volumes()
         if (recording := paths.named(RECORDING)) is not None and not recording.exists():
             raise InvalidError(f"{RECORDING}={recording} is not there")
         driver.check()

@@ -43,6 +43,8 @@ class Shown:
     read_only: bool = True
     #: A local file or folder of the image's: laid over what is there (shown_files.py).
     laid: bool = False
+    #: Of a volume, which may lie where nothing answers.
+    may_hang: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +113,7 @@ class RootMaker:
 
     def make(self, request: RootRequest) -> int:
         """A descriptor of the root's mount namespace. Raises OSError, in words."""
-        self._prepare()
-        for file, place in request.packed:
-            self._mount_packed(file, place)
+        self.prepare(request)
         laid = self._shown_files(request)
         more = tuple(Shown(source, target, laid=True) for target, source in laid.shown.items())
         request = replace(
@@ -146,6 +146,13 @@ class RootMaker:
                 return os.open(_OWN_MOUNTS.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC)
         finally:
             namespaces.setns(self._own, namespaces.CLONE_NEWNS)
+
+    def prepare(self, request: RootRequest) -> None:
+        """What all roots share: to be had in a process before a copy of it makes one. Raises
+        OSError."""
+        self._prepare()
+        for file, place in request.packed:
+            self._mount_packed(file, place)
 
     def let_go(self, places: Sequence[str]) -> None:
         """Layers that are one file each need not be mounted any more; roots keep what they have.
@@ -181,6 +188,9 @@ class RootMaker:
         os.makedirs(devices, exist_ok=True)
         device_files.make_devices(devices, may_make=not self._in_user_namespace)
         self._devices = os.path.realpath(devices)
+        if self._in_user_namespace and not os.path.isdir(home := f"{self.scratch}/home{_HOME}"):
+            os.makedirs(home, mode=0o755)
+            os.setxattr(home, overlay.OPAQUE_OF_A_USER, b"y")
         self._own = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
 
     def _shown_files(self, request: RootRequest) -> ShownFiles:
@@ -200,11 +210,7 @@ class RootMaker:
             return request.lowers
         # Root's home is this user's there: no directory of the image's is, but for /tmp. The mark
         # hides what the image has in it, as this user may not look at it.
-        home = f"{self.scratch}/home"
-        if not os.path.isdir(home + _HOME):
-            os.makedirs(home + _HOME, mode=0o755)
-            os.setxattr(home + _HOME, overlay.OPAQUE_OF_A_USER, b"y")
-        return (home, *request.lowers)
+        return (f"{self.scratch}/home", *request.lowers)
 
     def _skeleton(self, request: RootRequest, links: Mapping[str, str]) -> str:
         """A layer below all others that has the places where something is mounted.
@@ -218,7 +224,7 @@ class RootMaker:
         name = hashlib.sha256(repr(all_of_it).encode()).hexdigest()[:16]
         layer = f"{self.scratch}/places-{name}"
         if not os.path.isdir(layer):
-            draft = f"{layer}.draft"
+            draft = f"{layer}.draft-{os.getpid()}"
             for target in wanted - files:
                 os.makedirs(draft + target, exist_ok=True)
             for target in files:
@@ -226,7 +232,12 @@ class RootMaker:
             for target, text in links.items():
                 _make_link(draft + target, text)
             os.chmod(f"{draft}/tmp", 0o1777)
-            os.rename(draft, layer)
+            try:
+                os.rename(draft, layer)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(draft)  # another copy of this process was quicker
         return layer
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -42,6 +43,15 @@ class Spawner:
     def pid(self) -> int:
         """Of the spawner process."""
         return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended, also where ``gone`` does not say so yet."""
+        if self.gone.done() or self._channel.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._channel, 0)  # of a connection's end a poll tells in any case
+        return bool(poll.poll(0))
 
     @property
     def feature_cache_here(self) -> Path:

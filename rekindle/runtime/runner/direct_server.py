@@ -22,6 +22,7 @@ from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.descriptors import bytes_waiting, has_hung_up
 from rekindle.runtime.runner import generators
 from rekindle.runtime.runner.inputs import Inputs, report_nested
+from rekindle.runtime.runner.orphans import Orphans
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
@@ -39,10 +40,13 @@ _NO_SLICE = 0
 class DirectCalls:
     """Serves leases, one after the other."""
 
-    def __init__(self, inputs: Inputs, channel: FrameSocket, page: RunnerPage) -> None:
+    def __init__(
+        self, inputs: Inputs, channel: FrameSocket, page: RunnerPage, orphans: Orphans
+    ) -> None:
         self._inputs = inputs
         self._channel = channel
         self._page = page
+        self._orphans = orphans
         self._number = 0
         self._limit_bytes = sys.maxsize  # of values, the same as through the queue
         self._written = -1  # by all calls up to now; -1: not known
@@ -90,6 +94,7 @@ class DirectCalls:
 
     def _next(self, sock: socket.socket, arrivals: Arrivals) -> wire.CallFrame | None:
         files, since_ns = self._files, perf_counter_ns()
+        self._orphans.look(since_ns)
         # A loop of the user's has the time between two calls.
         if not self._inputs.service.has_loop and arrivals.look(since_ns):
             call = wire.receive_call(sock)

@@ -29,7 +29,7 @@ from rekindle.forkserver import (  # noqa: E402 - after the time stamp
 )
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
-from rekindle.linux import capabilities  # noqa: E402
+from rekindle.linux import capabilities, limits  # noqa: E402
 from rekindle.runtime.runner import (  # noqa: E402
     clients,
     early_gpu,
@@ -62,7 +62,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
     started_ns = there_ns(channel)
-    given = process_state.standard_streams()
+    given, given_files = process_state.standard_streams(), limits.open_files()
     boot, code, _fds = channel.receive()
     if os.geteuid() != 0:
         # What making namespaces takes is for our own code; user code gets none of it.
@@ -92,13 +92,17 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
         park.keep_from_collecting()
-        rehearsal.learn()
+        few_files = process_state.few_files(given_files)
+        if not few_files:
+            rehearsal.learn()
         sigchld.set_aside()  # a rehearsal gives it back, as each start does
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)
         found.fork_unsafe += repeating
         found.dump_unsafe += repeating
+        for text in few_files:
+            found.add_both(text, "set the limit in @enter(snap=False)")
         gpus.inspect(found)
         template.forker.alone = not found.threads
         if template.forker.alone and not found.fork_unsafe:

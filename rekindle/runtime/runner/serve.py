@@ -14,6 +14,7 @@ from rekindle.linux import capabilities
 from rekindle.runtime.runner import clients, devices, gpus, mounted, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
+from rekindle.runtime.runner.orphans import Orphans
 from rekindle.runtime.runner.service import Service
 from rekindle.wire import granted
 from rekindle.wire.exceptions import record_exception
@@ -47,6 +48,7 @@ class _Outfit:
 
     page: RunnerPage
     inputs: Inputs
+    orphans: Orphans
     direct: DirectCalls
 
     @classmethod
@@ -58,7 +60,8 @@ class _Outfit:
             park.take_output(output[0], output[1])
         nesting.attach(page)
         inputs = Inputs(service, channel, page)
-        return cls(page, inputs, DirectCalls(inputs, channel, page))
+        orphans = Orphans()
+        return cls(page, inputs, orphans, DirectCalls(inputs, channel, page, orphans))
 
 
 _outfit: _Outfit | None = None
@@ -132,6 +135,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
 
 def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> int:
     while True:
+        outfit.orphans.look(time.perf_counter_ns())
         service.wait(channel.fileno())
         header, body, fds = channel.receive()
         if header["op"] == "inputs":

@@ -18,7 +18,8 @@ from rekindle.runtime.images.root import RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
 from rekindle.runtime.isolation.spawner_client import Spawner
 from rekindle.wire.images import OURS
-from tests.blobs.machine import needs_erofs
+from tests.blobs.machine import needs_erofs, needs_fuse
+from tests.hung import hung
 
 Scenario = Callable[[Spawner, RootClient], Awaitable[None]]
 
@@ -235,6 +236,43 @@ def test_a_root_that_cannot_be_made_says_why_and_the_next_one_is_made(
             await client.make(good)
 
     with_maker(tmp_path, scenario)
+
+
+@needs_fuse
+@pytest.mark.needs_root("mounts in this namespace")
+def test_a_volume_that_does_not_answer_keeps_no_other_root_from_being_made(
+    tmp_path: Path, layers: tuple[Path, Path]
+) -> None:
+    volume, sound = tmp_path / "volume", tmp_path / "sound"
+    sound.mkdir()
+
+    def request(name: str, source: Path) -> RootRequest:
+        shown = (Shown(str(source), "/mnt/data", may_hang=True), *_programs())
+        lowers = tuple(map(str, layers))
+        return RootRequest(lowers=lowers, place=str(tmp_path / name), shown=shown)
+
+    async def scenario(spawner: Spawner, client: RootClient) -> None:
+        os.close(await client.make(request("first", sound)))
+        waits = [asyncio.create_task(client.make(request(f"w{n}", volume))) for n in range(2)]
+        maker = psutil.Process(spawner.pid).children()[0]
+        while len(maker.children()) < len(waits):
+            await asyncio.sleep(0.01)
+        made = await client.make(request("second", sound))
+        assert await _look(spawner, made, "cat /etc/both; ls /mnt") == "abovedata"
+        os.close(made)
+        assert not any(one.done() for one in waits)
+        give_up()
+        for one in waits:
+            with pytest.raises(StartError, match="no root for a process"):
+                await one
+        os.close(await client.make(request("third", sound)))
+        number = 0
+        while len(maker.children()) > 1:  # it waits for those that have ended before the next
+            number += 1
+            os.close(await client.make(request(f"more-{number}", sound)))
+
+    with hung(volume) as give_up:
+        with_maker(tmp_path, scenario)
 
 
 @needs_erofs

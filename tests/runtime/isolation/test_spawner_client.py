@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 from rekindle.runtime.isolation.spawner_client import Spawner
+from tests.runtime.isolation.spawning import with_spawner
 
 
 class Played:
@@ -65,3 +68,16 @@ def test_an_init_is_not_taken_for_one_that_had_its_number_and_that_nobody_waited
             asyncio.get_running_loop().remove_reader(ours)
 
     asyncio.run(main())
+
+
+def test_that_a_spawner_has_ended_is_known_before_it_is_heard(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        assert not spawner.has_ended
+        os.kill(spawner.pid, signal.SIGKILL)
+        # The loop is not to run meanwhile.
+        os.waitid(os.P_PID, spawner.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+        assert spawner.has_ended and not spawner.gone.done()
+        await spawner.gone
+        assert spawner.has_ended
+
+    with_spawner(tmp_path, scenario)

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from rekindle.exception import (
+    Error,
     RunnerLostError,
     SnapshotError,
     SnapshotRestoreError,
@@ -54,9 +55,11 @@ class Starter(Booter):
             while True:
                 try:
                     return await self._start(forced, pending)
-                except (StartError, RunnerLostError) as error:
+                except Error as error:
+                    await self.context.outlives_failure()
                     image, lost = self.revision.image, lost + 1
-                    if image is None or not self.context.layers.is_lost(image):
+                    may_lack = isinstance(error, StartError | RunnerLostError)
+                    if image is None or not may_lack or not self.context.layers.is_lost(image):
                         raise
                     if lost > len(image.lowers):  # each of them is lost once
                         raise

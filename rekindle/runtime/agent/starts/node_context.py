@@ -153,6 +153,15 @@ class NodeContext:
             stored=stored,
         )
 
+    async def outlives_failure(self) -> None:
+        """To be awaited before a start's failure is told to anybody.
+
+        Where the spawner has ended, all starts fail, and the agent is about to end, too. Then this
+        does not return: who waits for the start sees the agent's end, and asks the next one.
+        """
+        if self.spawner.has_ended:
+            await asyncio.get_running_loop().create_future()
+
     async def warm_feature_cache(self) -> None:
         """Give CRIU its feature cache, so that the first restore need not look for features.
 

@@ -133,12 +133,9 @@ class NodeImages:
             shown.append(Shown(os.path.realpath(source_dir), SOURCE))
         shown += [Shown(os.path.realpath(at), target, laid=True) for at, target in image.mounts]
         binds = await volumes.binds_of(spec)
-        for mount in spec.volumes:
-            if not mount.url:  # by name: the same files, and what names them
-                place = Registry.default().find(mount.name, mount.environment).place
-                there = volume_place(mount)
-                shown.append(Shown(os.path.realpath(place), there, mount.read_only))
-        return [*shown, *map(_of_volume, binds)]
+        if spec.volumes:
+            shown += await volumes.apart(lambda: _of_volumes(spec, binds))
+        return shown
 
     async def _driver(self) -> list[Shown]:
         """The node's NVIDIA driver, which no image can have. Raises StartError."""
@@ -234,9 +231,20 @@ class NodeImages:
             self._client.close()
 
 
+def _of_volumes(spec: FunctionSpec, binds: list[volumes.Bind]) -> list[Shown]:
+    """Raises StartError, and as Registry.find does."""
+    shown = []
+    for mount in spec.volumes:
+        if not mount.url:  # by name: the same files, and what names them
+            place = Registry.default().find(mount.name, mount.environment).place
+            there = volume_place(mount)
+            shown.append(Shown(os.path.realpath(place), there, mount.read_only, may_hang=True))
+    return [*shown, *map(_of_volume, binds)]
+
+
 def _of_volume(bind: volumes.Bind) -> Shown:
     """Raises StartError for one whose folder leads out of its volume."""
     root, source = os.path.realpath(bind["root"]), os.path.realpath(bind["source"])
     if source != root and not source.startswith(f"{root}/"):
         raise StartError(f"what is to be at {bind['target']} leaves its volume by a link")
-    return Shown(source, bind["target"], bind["read_only"])
+    return Shown(source, bind["target"], bind["read_only"], may_hang=True)

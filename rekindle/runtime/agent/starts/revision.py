@@ -130,7 +130,7 @@ class Revision:
             return {}
         if self.image is not None:
             return {volumes.VARIABLE: in_image.VOLUMES}
-        return {volumes.VARIABLE: str(volumes.Registry.default().root)}
+        return {volumes.VARIABLE: str(volumes.place())}
 
     def boot_environment(self) -> dict[str, str]:
         """As a process boots: with thread pools limited where it may become a template."""

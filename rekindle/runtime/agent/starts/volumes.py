@@ -15,7 +15,7 @@ from typing import TypedDict, TypeVar
 
 from rekindle.exception import Error, StartError
 from rekindle.volumes import remote
-from rekindle.volumes.registry import Registry
+from rekindle.volumes.registry import Registry, place
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
 
@@ -38,12 +38,13 @@ async def binds_of(spec: FunctionSpec) -> list[Bind]:
     if not spec.volumes:
         return []
     try:
-        return await _apart(lambda: [_bind(mount) for mount in spec.volumes])
+        return await apart(lambda: [_bind(mount) for mount in spec.volumes])
     except (Error, OSError) as error:
         raise StartError(f"{spec.app_name}.{spec.name} cannot have its volumes: {error}") from error
 
 
-async def _apart(look: Callable[[], T]) -> T:
+async def apart(look: Callable[[], T]) -> T:
+    """What a look at files of a volume gives or raises."""
     found: Future[T] = Future()
     found.set_running_or_notify_cancel()  # who waits may be cancelled, the look cannot be
 
@@ -79,7 +80,7 @@ _known: dict[tuple[str, str, str], tuple[int, remote.Folder]] = {}
 def _folder(mount: VolumeMount) -> remote.Folder:
     if mount.url:
         return _url_folder(mount)
-    root = Registry.default().root
+    root = place()
     which = (str(root), mount.environment, mount.name)
     inode, folder = _known.get(which, (0, None))
     if folder is not None:
@@ -94,7 +95,7 @@ def _folder(mount: VolumeMount) -> remote.Folder:
 
 
 def _url_folder(mount: VolumeMount) -> remote.Folder:
-    return remote.of_url(Registry.default().root, mount.url, mount.options)
+    return remote.of_url(place(), mount.url, mount.options)
 
 
 async def written(spec: FunctionSpec) -> list[remote.Folder]:
@@ -102,7 +103,7 @@ async def written(spec: FunctionSpec) -> list[remote.Folder]:
     wanted = [mount for mount in spec.volumes if not mount.read_only]
     if not wanted:
         return []
-    folders = await _apart(lambda: [_folder(mount) for mount in wanted])
+    folders = await apart(lambda: [_folder(mount) for mount in wanted])
     return [folder for folder in folders if folder.url]
 
 

@@ -11,6 +11,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Sequence
+from time import perf_counter_ns
 from typing import Any
 
 from rekindle.exception import InvalidError, NotFoundError
@@ -20,6 +21,7 @@ from rekindle.runtime.runner.many import prints
 from rekindle.runtime.runner.many.execution import answer
 from rekindle.runtime.runner.many.intake import Intake
 from rekindle.runtime.runner.many.run import Run
+from rekindle.runtime.runner.orphans import Orphans
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, drop_idle
@@ -48,8 +50,9 @@ class Batches:
 
     def serve(self) -> None:
         """Until the agent ends it. Raises FrameError: the agent is gone."""
-        comes = False
+        comes, orphans = False, Orphans()
         while not self._intake.stopped:
+            orphans.look(perf_counter_ns())
             left_s, before = self._left_s(), len(self._waiting)
             if left_s and comes:
                 # Others are on their way: to be woken for each costs both ends more than the call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rekindle.execution import nesting
@@ -11,6 +12,7 @@ from rekindle.runtime.runner.many.batches import Batches
 from rekindle.runtime.runner.many.concurrent import Concurrent
 from rekindle.runtime.runner.many.execution import Running
 from rekindle.runtime.runner.many.intake import Intake
+from rekindle.runtime.runner.orphans import Orphans
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage
@@ -40,7 +42,9 @@ def serve(
         engine.loop = service.event_loop()
         _serve_on_loop(engine.loop, intake)
         return
+    orphans = Orphans()
     while not intake.stopped:
+        orphans.look(perf_counter_ns())
         if not service.wait(intake.fileno(), IDLE_S):
             drop_idle()
         intake.pump()
@@ -48,6 +52,7 @@ def serve(
 
 def _serve_on_loop(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
     over: asyncio.Future[None] = loop.create_future()
+    orphans = Orphans()
 
     def pump() -> None:
         try:
@@ -61,6 +66,7 @@ def _serve_on_loop(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
 
     def tidy() -> None:
         drop_idle()
+        orphans.look(perf_counter_ns())
         loop.call_later(IDLE_S, tidy)
 
     loop.add_reader(intake.fileno(), pump)

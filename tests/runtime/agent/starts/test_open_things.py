@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -94,6 +95,23 @@ def test_what_a_fork_or_a_snapshot_cannot_have_keeps_that_one_from_being_made(
     home: Path, tmp_path: Path, those: tuple[str, ...]
 ) -> None:
     _run_copies(home, [[name, "file", "pipe"] for name in those], tmp_path)
+
+
+def test_a_template_that_may_open_nothing_more_is_none_and_says_so(home: Path) -> None:
+    class LeavesNothing:
+        def load(self) -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))
+
+        def limit(self) -> tuple[int, int]:
+            return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def scenario(h: Harness) -> None:
+        limited = h.add(LeavesNothing, enable_memory_snapshot=True)
+        for strategy in ("fork", "restore"):
+            assert "RLIMIT_NOFILE" in (await h.prepare(limited, strategy)).reason
+        assert (await h.call(limited, "limit")).value == (9, 9)
+
+    run(home, scenario)
 
 
 @pytest.mark.parametrize("name", things.OF_LIBRARIES)

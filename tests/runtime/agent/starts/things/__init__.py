@@ -40,6 +40,7 @@ REFUSED = (
     "System V memory",
     "System V semaphore",
     "message queue",
+    "limit of open files",
 )
 #: Of all others, every copy has its own, forked or restored.
 RENEWED = tuple(name for name in ALL if name not in {*FORKED, *RESTORED, *REFUSED})

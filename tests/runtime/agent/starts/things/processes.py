@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -64,10 +65,19 @@ def _probe_posix_timer(timer: Any) -> Any:
     return interval, 3000 < left <= 3600
 
 
+def _few_files(_n: int) -> Any:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+def _probe_few_files(_nothing: Any) -> Any:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
 THINGS: dict[str, tuple[Make, Probe]] = {
     "alarm": (_alarm, _probe_alarm),
     "thread": (_thread, _probe_thread),
     "POSIX timer": (_posix_timer, _probe_posix_timer),
     "child": (_child, _probe_child),
+    "limit of open files": (_few_files, _probe_few_files),
     "pidfd": (lambda _n: os.pidfd_open(os.getpid()), lambda fd: os.fstat(fd).st_size),
 }
