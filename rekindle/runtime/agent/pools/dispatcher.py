@@ -28,6 +28,7 @@ from rekindle.runtime.agent.pools.runner_watch import Watch
 from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.uplink import GATHER_S
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.finished import Ending
@@ -54,6 +55,8 @@ class InputDispatcher:
     waiting: deque[Assignment] = field(default_factory=deque)
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
+    #: Whether the controller has more inputs than it has given us, as its last order says.
+    _others_wait: bool = False
     _suspects: set[Assignment] = field(default_factory=set)
     _alone: Alone = field(default_factory=Alone)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
@@ -70,6 +73,7 @@ class InputDispatcher:
             for one in inputs:
                 self._results.one(one, outcome.cancelled(one, _NOT_RUN))
             return
+        self._others_wait = inputs[0].order.others_wait
         if inputs[0].order.suspect:
             self._suspects.update(inputs)
         line.add(self.waiting, inputs)
@@ -172,7 +176,7 @@ class InputDispatcher:
                 return
             self._hand(runner, self._cut(runner))
         if self.waiting and self._goes_ahead(runner) and not self._runners.idle():
-            self._hand(runner, self._cut(runner))
+            self._hand_ahead(runner)
 
     def dispatch(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
@@ -186,8 +190,8 @@ class InputDispatcher:
         if self.waiting and self.pace.ahead and self._results.may_run():
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
-                    self._hand(runner, self._cut(runner))
-        if self.pace.ahead and not (self.waiting or self.closed):
+                    self._hand_ahead(runner)
+        if self.pace.ahead and not (self.waiting or self._others_wait or self.closed):
             call_back_for_idle(self._runners, self.pace)
 
     def _interleave(self) -> None:
@@ -198,6 +202,13 @@ class InputDispatcher:
         if takers:
             size = self._shares.size(takers[0], len(self.waiting), self.depth())
             line.interleave(self.waiting, len(takers), size)
+
+    def _runs_dry(self) -> bool:
+        """Whether runners will have nothing to run before the controller gives more, where it hears
+        of results as late as it does otherwise."""
+        return self._others_wait and not self.pace.lasts(
+            GATHER_S, len(self.waiting), len(self._runners)
+        )
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""
@@ -221,11 +232,11 @@ class InputDispatcher:
         )
 
     def _cut(self, runner: Runner) -> list[Assignment]:
-        """The next slice of a runner."""
+        """The next slice of a runner; nothing for a busy one that has its share before it."""
         if self._spec.single_use_containers:
             return line.take_out(self.waiting, 1)
-        size = self._shares.size(runner, len(self.waiting), self.depth())
-        return line.take_out(self.waiting, size)
+        size = self._shares.take(runner, len(self.waiting), self.depth())
+        return line.take_out(self.waiting, size) if size else []
 
     async def run_alone(self, runner: Runner, one: Assignment) -> None:
         """Have a runner run one input and nothing else; returns when that has ended."""
@@ -237,6 +248,10 @@ class InputDispatcher:
         ended = self._alone.begins(runner.id)
         self._hand(runner, [one])
         await ended.wait()
+
+    def _hand_ahead(self, runner: Runner) -> None:
+        if inputs := self._cut(runner):
+            self._hand(runner, inputs)
 
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         """Give a runner a slice."""
@@ -302,7 +317,7 @@ class InputDispatcher:
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
         if outcomes is not None:
-            self._results.done(outcomes)
+            self._results.done(outcomes, soon=self._runs_dry())
 
     def put_back(self, inputs: Iterable[Assignment]) -> None:
         """Inputs that did not begin wait again, in their order; cancelled ones have ended."""
