@@ -23,7 +23,8 @@ class Uplink(Protocol):
         """Send; kept and sent again after a lost connection where it matters.
 
         ``more``: these are results, and their call has more to come, with which they may travel;
-        ``soon``: but not with many, as runners are idle and the controller has inputs for them.
+        ``soon``: but not with many, as runners wait for what the controller gives in return, or
+        these are among the last.
         """
 
     def leave(self, reason: str) -> None:

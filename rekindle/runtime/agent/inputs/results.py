@@ -42,8 +42,7 @@ class Results:
         return not self._in_flight.full
 
     def done(self, outcomes: Outcomes, *, soon: bool = False) -> None:
-        """Inputs of one call have their results; ``soon``: runners wait for what the controller
-        gives in return."""
+        """Inputs of one call have their results; ``soon``: see Uplink."""
         if self._blobs.large(outcomes):
             self._tasks.spawn(self._put_aside(outcomes, soon))
         else:

@@ -23,12 +23,12 @@ from rekindle.runtime.agent.pools import line, runner_monitor, slices
 from rekindle.runtime.agent.pools.alone import Alone
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
+from rekindle.runtime.agent.pools.reporting import Reporting
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.runner_watch import Watch
 from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.uplink import GATHER_S
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.finished import Ending
@@ -55,8 +55,6 @@ class InputDispatcher:
     waiting: deque[Assignment] = field(default_factory=deque)
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
-    #: Whether the controller has more inputs than it has given us, as its last order says.
-    _others_wait: bool = False
     _suspects: set[Assignment] = field(default_factory=set)
     _alone: Alone = field(default_factory=Alone)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
@@ -64,6 +62,7 @@ class InputDispatcher:
     def __post_init__(self) -> None:
         self._watch = Watch(self._runners, self._look)
         self._shares = Shares(self._runners, self.pace)
+        self._reporting = Reporting(self._runners, self.pace)
 
     # ---- from the node -------------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ class InputDispatcher:
             for one in inputs:
                 self._results.one(one, outcome.cancelled(one, _NOT_RUN))
             return
-        self._others_wait = inputs[0].order.others_wait
+        self._reporting.came(inputs[0].order)
         if inputs[0].order.suspect:
             self._suspects.update(inputs)
         line.add(self.waiting, inputs)
@@ -191,7 +190,7 @@ class InputDispatcher:
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
                     self._hand_ahead(runner)
-        if self.pace.ahead and not (self.waiting or self._others_wait or self.closed):
+        if self.pace.ahead and not (self.waiting or self._reporting.others_wait or self.closed):
             call_back_for_idle(self._runners, self.pace)
 
     def _interleave(self) -> None:
@@ -202,13 +201,6 @@ class InputDispatcher:
         if takers:
             size = self._shares.size(takers[0], len(self.waiting), self.depth())
             line.interleave(self.waiting, len(takers), size)
-
-    def _runs_dry(self) -> bool:
-        """Whether runners will have nothing to run before the controller gives more, where it hears
-        of results as late as it does otherwise."""
-        return self._others_wait and not self.pace.lasts(
-            GATHER_S, len(self.waiting), len(self._runners)
-        )
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""
@@ -317,7 +309,7 @@ class InputDispatcher:
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
         if outcomes is not None:
-            self._results.done(outcomes, soon=self._runs_dry())
+            self._results.done(outcomes, soon=self._reporting.is_soon(len(self.waiting)))
 
     def put_back(self, inputs: Iterable[Assignment]) -> None:
         """Inputs that did not begin wait again, in their order; cancelled ones have ended."""

@@ -4,7 +4,8 @@ A message of its own for each result would cost more than running the input. Whi
 being written, results of a call are joined to those of the same call that wait already, unless a
 line that the call printed came between: lines go before the results that they belong to. Where a
 call has more to come, its results go ``GATHER_S`` apart at least; what comes meanwhile is gathered.
-Where runners have nothing to run before the controller has heard of results, ``SOON_S`` apart.
+Where runners have nothing to run before the controller has heard of results, and where these are
+among the last, ``SOON_S`` apart.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from rekindle.wire import rekindle_pb2 as pb
 #: Results are joined up to so many in a message, and so many bytes.
 _MAX_RESULTS = 4096
 _MAX_BYTES = 4 << 20
-#: So far apart in place of GATHER_S, where runners wait for what the controller gives in return.
-SOON_S = 0.002
+#: So far apart in place of GATHER_S, where somebody waits for them or for what they bring.
+SOON_S = 0.004
 #: Lines and other messages kept while there is no connection; older ones are dropped.
 MAX_BUFFERED = 10_000
 
@@ -53,7 +54,7 @@ class Outbox:
 
     def put(self, message: pb.AgentMessage, *, more: bool = False, soon: bool = False) -> None:
         """Send, or keep for the next connection; ``more``: more results of that call are to come,
-        ``soon``: and runners wait for what the controller gives in return.
+        ``soon``: and these are not to wait for many others.
 
         Results are not kept here: the node has them until they are confirmed.
         """

@@ -6,12 +6,13 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order, Slice
 from rekindle.runtime.agent.inputs.outcome import Outcomes
-from rekindle.runtime.agent.pools import line
+from rekindle.runtime.agent.pools import line, reporting
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
@@ -329,6 +330,30 @@ def test_results_go_soon_where_the_controller_has_more_and_runners_will_have_not
     assert is_soon(more, 0.01, left=0)
     assert is_soon(more, 0.01, left=3)  # 15 ms for two runners: the next message goes later
     assert is_soon(more, 10.0, left=0)
+
+
+def test_the_last_results_go_soon_once_runners_are_idle_and_nothing_has_come_of_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "GATHER_S", 3600.0)
+    made, said = dispatcher(), list[bool]()
+    played: Any = made._results
+    played.done = lambda outcomes, *, soon: said.append(soon)
+    one = order()
+    busy = runner_of(made, "busy", inputs(one, *range(4), handed=True))
+    idle = runner_of(made, "idle", [])
+
+    def ends(index: int) -> bool:
+        made._take(busy, 1, finished.head(index, finished.Ending.RETURNED, 1, 2, 3, 0))
+        return said.pop()
+
+    assert not ends(0)  # the other runner had none of them
+    idle.handed = 1
+    assert ends(1)
+    made.take_in(inputs(one, 9))
+    assert not ends(2)
+    made.waiting.clear()
+    assert not ends(3)  # an input came just now, so more may come
 
 
 def test_results_are_gathered_where_runners_have_enough_or_the_controller_has_no_more() -> None:
