@@ -27,8 +27,9 @@ from rekindle.wire.spec import FunctionSpec
 
 InputKey = tuple[str, int]
 
-#: Weight of the newest input in what inputs take.
-_NEWEST = 1 / 32
+#: Weight of the newest input in what inputs take: of what was known before, a tenth is left after
+#: eight others. An agent gets few of inputs that are taken for long ones.
+_NEWEST = 1 / 4
 
 
 @dataclass(slots=True, eq=False)

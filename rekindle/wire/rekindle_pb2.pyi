@@ -2258,7 +2258,7 @@ class NestedCall(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., call_id: _Optional[str] = ..., index: _Optional[int] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., status: _Optional[_Union[ResultStatus, str]] = ..., runner_id: _Optional[str] = ..., module: _Optional[str] = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth", "suspect")
+    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth", "suspect", "others_wait")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -2269,6 +2269,7 @@ class Assign(_message.Message):
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     SUSPECT_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_WAIT_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
     function_id: str
@@ -2279,7 +2280,8 @@ class Assign(_message.Message):
     app_id: str
     depth: int
     suspect: bool
-    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ..., depth: _Optional[int] = ..., suspect: bool = ...) -> None: ...
+    others_wait: bool
+    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ..., depth: _Optional[int] = ..., suspect: bool = ..., others_wait: bool = ...) -> None: ...
 
 class AckDone(_message.Message):
     __slots__ = ("call_id", "indexes")

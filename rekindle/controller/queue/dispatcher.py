@@ -115,13 +115,34 @@ class Dispatcher:
             else:
                 function.ready.popleft()
                 table.assign_detached(work, agent)
-                _send(agent, work, [work.input], work.delivery)
+                self._send(agent, work, [work.input], work.delivery)
             rooms.changed()
             turns.again(function)
             if function.backlog and not function.loading:
                 self._core.publish(RoomFreed(function))
         for (agent, _), part in messages.items():
-            _send(agent, part, list(part.out.values()), 1)
+            self._send(agent, part, list(part.out.values()), 1)
+
+    def _send(self, agent: Agent, holding: Holding, inputs: list[pb.Input], delivery: int) -> None:
+        call = holding.entry.call
+        function = call.function
+        agent.send(
+            pb.ControllerMessage(
+                assign=pb.Assign(
+                    call_id=call.call_id,
+                    inputs=inputs,
+                    function_id=function.function_id,
+                    params=call.params,
+                    strategy=call.strategy,
+                    submitted_ns=call.submitted_ns,
+                    delivery=delivery,
+                    app_id=function.app.app_id,
+                    depth=call.depth,
+                    suspect=isinstance(holding, DetachedInput) and holding.killed > 0,
+                    others_wait=function.backlog or self._table.next_ready(function) is not None,
+                )
+            )
+        )
 
 
 class Rooms:
@@ -143,26 +164,6 @@ class Rooms:
     def changed(self) -> None:
         """An agent has got something."""
         self._any.clear()
-
-
-def _send(agent: Agent, holding: Holding, inputs: list[pb.Input], delivery: int) -> None:
-    call = holding.entry.call
-    agent.send(
-        pb.ControllerMessage(
-            assign=pb.Assign(
-                call_id=call.call_id,
-                inputs=inputs,
-                function_id=call.function.function_id,
-                params=call.params,
-                strategy=call.strategy,
-                submitted_ns=call.submitted_ns,
-                delivery=delivery,
-                app_id=call.function.app.app_id,
-                depth=call.depth,
-                suspect=isinstance(holding, DetachedInput) and holding.killed > 0,
-            )
-        )
-    )
 
 
 def _takes(agent: Agent, function: Function, depth: int, filling: set[tuple[str, str]]) -> bool:

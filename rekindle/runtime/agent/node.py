@@ -119,6 +119,7 @@ class Node:
             delivery=message.delivery,
             depth=message.depth,
             suspect=message.suspect,
+            others_wait=message.others_wait,
         )
         inputs = self.in_flight.add(order, message.inputs)
         if not inputs:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 #: In one turn of the loop.
-_AT_ONCE = 64
+_AT_ONCE = 8
 
 
 class Readers:

@@ -74,6 +74,20 @@ async def test_an_agent_gets_many_inputs_once_they_are_known_to_be_short(shared:
 
 
 @in_loop
+async def test_an_agent_is_told_whether_others_wait_for_its_results(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared, max_runners=2) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {i: b"%d" % i for i in range(25)})
+        first = [await agent.assigned.get() for _ in range(10)]
+        assert [order.others_wait for order in agent.orders] == [True]
+        await agent.send(done=together(first))
+        rest = [await agent.assigned.get() for _ in range(15)]
+        assert not agent.orders[-1].others_wait
+        await agent.send(done=together(rest))
+        assert len(await client.results(call_id)) == 25
+
+
+@in_loop
 async def test_a_request_that_is_larger_than_a_chunk_is_split(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         agent.answer(echo)

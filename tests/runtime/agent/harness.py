@@ -74,9 +74,9 @@ class RecordingUplink:
     #: Gets everything in its place, where a test has a controller.
     link: Uplink | None = None
 
-    def send(self, message: pb.AgentMessage, *, more: bool = False) -> None:
+    def send(self, message: pb.AgentMessage, *, more: bool = False, soon: bool = False) -> None:
         if self.link is not None:
-            self.link.send(message, more=more)
+            self.link.send(message, more=more, soon=soon)
             return
         kind = message.WhichOneof("kind")
         if kind == "done":

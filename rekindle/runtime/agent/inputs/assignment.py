@@ -25,6 +25,8 @@ class Order:
     depth: int = 0
     #: A runner died while it had this input, here or elsewhere: it may kill the next one, too.
     suspect: bool = False
+    #: Others of the function waited at the controller: they come when it has results of these.
+    others_wait: bool = False
 
 
 class AssignmentState(enum.Enum):

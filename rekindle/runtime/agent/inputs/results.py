@@ -41,12 +41,12 @@ class Results:
         """Whether inputs may be run: no, while too many results are unconfirmed."""
         return not self._in_flight.full
 
-    def done(self, outcomes: Outcomes) -> None:
-        """Inputs of one call have their results."""
+    def done(self, outcomes: Outcomes, *, soon: bool = False) -> None:
+        """Inputs of one call have their results; ``soon``: see Uplink."""
         if self._blobs.large(outcomes):
-            self._tasks.spawn(self._put_aside(outcomes))
+            self._tasks.spawn(self._put_aside(outcomes, soon))
         else:
-            self._send(outcomes)
+            self._send(outcomes, soon)
 
     def one(self, assignment: Assignment, result: pb.Result) -> None:
         """An input has a result that none of its code made: cancelled, or not to be started."""
@@ -55,11 +55,11 @@ class Results:
             return
         self.done(of_one(assignment, result))
 
-    async def _put_aside(self, outcomes: Outcomes) -> None:
+    async def _put_aside(self, outcomes: Outcomes, soon: bool) -> None:
         await self._blobs.put_aside(outcomes)
-        self._send(outcomes)
+        self._send(outcomes, soon)
 
-    def _send(self, outcomes: Outcomes) -> None:
+    def _send(self, outcomes: Outcomes, soon: bool) -> None:
         message = pb.AgentMessage()
         done = message.done
         settle = self._in_flight.settle
@@ -75,7 +75,8 @@ class Results:
         order = outcomes.order
         done.call_id, done.function_id, done.app_id = order.call_id, order.function_id, order.app_id
         done.execute_ns = outcomes.execute_ns
-        self._uplink.send(message, more=self._in_flight.has_undone(order.call_id))
+        more = self._in_flight.has_undone(order.call_id)
+        self._uplink.send(message, more=more, soon=soon)
 
     def returned(self, one: Assignment, reason: str, *, counts: bool = True) -> None:
         """Give an input back whose runner died under it: the controller may have it run again.

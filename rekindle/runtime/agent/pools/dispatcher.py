@@ -23,6 +23,7 @@ from rekindle.runtime.agent.polling import Polling
 from rekindle.runtime.agent.pools import line, runner_monitor, slices
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
+from rekindle.runtime.agent.pools.reporting import Reporting
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.sharing_out import Shares, call_back_for_idle
 from rekindle.runtime.agent.pools.single_runs import SingleRuns
@@ -65,6 +66,7 @@ class InputDispatcher:
             self._look,
         )
         self._shares = Shares(self._runners, self.pace)
+        self._reporting = Reporting(self._runners, self.pace)
 
     # ---- from the node -------------------------------------------------------------------------
 
@@ -74,6 +76,7 @@ class InputDispatcher:
             for one in inputs:
                 self._results.one(one, outcome.cancelled(one, _NOT_RUN))
             return
+        self._reporting.came(inputs[0].order)
         if inputs[0].order.suspect:
             self._suspects.update(inputs)
         line.add(self.waiting, inputs)
@@ -176,7 +179,7 @@ class InputDispatcher:
                 return
             self._hand(runner, self._cut(runner))
         if self.waiting and self._goes_ahead(runner) and not self._runners.idle():
-            self._hand(runner, self._cut(runner))
+            self._hand_ahead(runner)
 
     def dispatch(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
@@ -190,8 +193,8 @@ class InputDispatcher:
         if self.waiting and self.pace.ahead and self._results.may_run():
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
-                    self._hand(runner, self._cut(runner))
-        if self.pace.ahead and not (self.waiting or self.closed):
+                    self._hand_ahead(runner)
+        if self.pace.ahead and not (self.waiting or self._reporting.others_wait or self.closed):
             call_back_for_idle(self._runners, self.pace)
 
     def _interleave(self) -> None:
@@ -225,11 +228,11 @@ class InputDispatcher:
         )
 
     def _cut(self, runner: Runner) -> list[Assignment]:
-        """The next slice of a runner."""
+        """The next slice of a runner; nothing for a busy one that has its share before it."""
         if self._spec.single_use_containers:
             return line.take_out(self.waiting, 1)
-        size = self._shares.size(runner, len(self.waiting), self.depth())
-        return line.take_out(self.waiting, size)
+        size = self._shares.take(runner, len(self.waiting), self.depth())
+        return line.take_out(self.waiting, size) if size else []
 
     async def run_alone(self, runner: Runner, one: Assignment) -> None:
         """Have a runner run one input and nothing else; returns when that has ended."""
@@ -241,6 +244,10 @@ class InputDispatcher:
         ended = self._single_runs.begins(runner.id)
         self._hand(runner, [one])
         await ended.wait()
+
+    def _hand_ahead(self, runner: Runner) -> None:
+        if inputs := self._cut(runner):
+            self._hand(runner, inputs)
 
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         """Give a runner a slice."""
@@ -306,7 +313,7 @@ class InputDispatcher:
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
         if outcomes is not None:
-            self._results.done(outcomes)
+            self._results.done(outcomes, soon=self._reporting.is_soon(len(self.waiting)))
 
     def put_back(self, inputs: Iterable[Assignment]) -> None:
         """Inputs that did not begin wait again, in their order; cancelled ones have ended."""

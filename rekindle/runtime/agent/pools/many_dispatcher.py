@@ -129,7 +129,7 @@ class ManyDispatcher(InputDispatcher):
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
         for outcomes in found.values():
-            self._results.done(outcomes)
+            self._results.done(outcomes, soon=self._reporting.is_soon(len(self.waiting)))
         first = runner.inputs_done == count
         self._tidy(runner)
         self._publish(SliceEnded(runner, first, spent=False))

@@ -5,7 +5,6 @@ Pure arithmetic on what was measured. Knows nothing of runners or of inputs.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 #: A slice is so many inputs as take about this long...
@@ -55,13 +54,11 @@ class Pace:
         """A start took so long."""
         self.start_s = seconds
 
-    def slice_size(self, waiting: int, takers: int, held: int = 0, has: int = 0) -> int:
-        """Inputs to hand to one runner that ``has`` some before it, where so many others could take
-        some too, and have ``held``, its own included, before them."""
+    def slice_size(self, share: int) -> int:
+        """Inputs to hand to one runner whose share of what is to be run is so many."""
         if self.service_s is None:
             return 1
         each_s = max(self.service_s, OVERHEAD_S)
-        share = math.ceil((waiting + held) / max(1, takers)) - has
         most = int((DEEP_SLICE_S if self.ahead else SLICE_S) / each_s)
         return max(1, min(most, MAX_SLICE, share))
 
@@ -70,6 +67,10 @@ class Pace:
         if self.service_s is None or behind < 2:
             return False
         return behind * max(self.service_s, OVERHEAD_S) >= EVEN_OUT_S
+
+    def lasts(self, seconds: float, waiting: int, takers: int) -> bool:
+        """Whether what waits gives so many runners something to run for so long."""
+        return waiting * max(self.service_s or 0.0, OVERHEAD_S) >= seconds * takers
 
     @property
     def ahead(self) -> bool:

@@ -23,22 +23,39 @@ class Shares:
     #: What runners have before them, and when that was counted (monotonic seconds).
     _held: int = 0
     _counted_at: float = 0.0
+    #: What was left of an input when the last share was cut: the next one has it.
+    _rest: float = 0.0
+
+    def take(self, runner: Runner, waiting: int, depth: int) -> int:
+        """Of so many inputs that wait, the next of which is at this depth; they are handed to it.
+
+        0 for a busy one that has its share before it.
+        """
+        size, self._rest = self._share(runner, waiting, depth)
+        self._held += min(size, waiting)
+        return size
 
     def size(self, runner: Runner, waiting: int, depth: int) -> int:
-        """Of so many inputs that wait, the next of which is at this depth."""
+        """The same, and nothing is handed to it."""
+        return self._share(runner, waiting, depth)[0]
+
+    def _share(self, runner: Runner, waiting: int, depth: int) -> tuple[int, float]:
+        """Its size, and the rest for the next one."""
         # All runners that are here, or soon: those that are busy will want their share, too.
         coming = self._runners.coming(depth, self._pace.runners_for(waiting))
         takers = len(self._runners) + coming
         if not self._pace.ahead:
-            return self._pace.slice_size(waiting, takers)
+            return self._pace.slice_size(math.ceil(waiting / max(1, takers))), self._rest
+        # What each is to have before it; some have one more than others, so that it is all of it.
+        # Were all shares rounded up, nothing would be left for the last ones.
+        exact = (waiting + self._before_all()) / max(1, takers) + self._rest
+        share, rest = int(exact), exact % 1
         if runner.slices:
-            size = self._pace.slice_size(waiting, takers, self._before_all(), runner.not_begun)
-        else:  # others that have nothing have a share of what waits, too
-            idle = max(1, len(self._runners.idle()))
-            even = self._pace.slice_size(waiting, takers, self._before_all())
-            size = min(even, math.ceil(waiting / idle))
-        self._held += min(size, waiting)
-        return size
+            share -= runner.not_begun
+            return (self._pace.slice_size(share) if share > 0 else 0), rest
+        # Others that have nothing have a share of what waits, too.
+        share = min(share, math.ceil(waiting / max(1, len(self._runners.idle()))))
+        return self._pace.slice_size(share), rest
 
     def _before_all(self) -> int:
         """Inputs that runners have before them, as of a moment ago."""

@@ -68,13 +68,13 @@ class Link:
 
     # ---- the node's Uplink -----------------------------------------------------------------
 
-    def send(self, message: pb.AgentMessage, *, more: bool = False) -> None:
+    def send(self, message: pb.AgentMessage, *, more: bool = False, soon: bool = False) -> None:
         """Send now, a moment later together with more of a call, or after the next connection.
 
         Results are not kept for it here: the node has them until they are confirmed, and
         ``_resume`` sends them all.
         """
-        self._outbox.put(message, more=more)
+        self._outbox.put(message, more=more, soon=soon)
 
     def leave(self, reason: str) -> None:
         """As Uplink says; once the controller ends the stream, there is no other."""

@@ -4,24 +4,35 @@ A message of its own for each result would cost more than running the input. Whi
 being written, results of a call are joined to those of the same call that wait already, unless a
 line that the call printed came between: lines go before the results that they belong to. Where a
 call has more to come, its results go ``GATHER_S`` apart at least; what comes meanwhile is gathered.
+Where runners have nothing to run before the controller has heard of results, and where these are
+among the last, ``SOON_S`` apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
+from rekindle.runtime.agent.uplink import GATHER_S
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 
 #: Results are joined up to so many in a message, and so many bytes.
 _MAX_RESULTS = 4096
 _MAX_BYTES = 4 << 20
-#: Results of a call that go on coming are sent so far apart. Each message costs the agent, the
-#: controller, Redis and the client about a millisecond together, however much is in it.
-GATHER_S = 0.02
+#: So far apart in place of GATHER_S, where somebody waits for them or for what they bring.
+SOON_S = 0.004
 #: Lines and other messages kept while there is no connection; older ones are dropped.
 MAX_BUFFERED = 10_000
+
+
+@dataclass(slots=True)
+class _Pause:
+    """Results of a call have gone, and the next ones are gathered."""
+
+    since: float  # by the loop's clock
+    end: asyncio.TimerHandle
 
 
 class Outbox:
@@ -34,15 +45,16 @@ class Outbox:
         self._joinable: dict[str, tuple[pb.AgentMessage, int]] = {}
         #: Call -> results that are gathered, and their size.
         self._gathered: dict[str, tuple[pb.AgentMessage, int]] = {}
-        #: Call -> when more of it may go, for calls of which something has gone just now.
-        self._pauses: dict[str, asyncio.TimerHandle] = {}
+        #: Of calls of which something has gone just now.
+        self._pauses: dict[str, _Pause] = {}
         self._kept: deque[pb.AgentMessage] = deque()
         self._kept_lines = 0
         self._left_out: dict[str, tuple[pb.LogLine, int]] = {}  # app -> a line, how many
         self._some = asyncio.Event()
 
-    def put(self, message: pb.AgentMessage, *, more: bool = False) -> None:
-        """Send, or keep for the next connection; ``more``: more results of that call are to come.
+    def put(self, message: pb.AgentMessage, *, more: bool = False, soon: bool = False) -> None:
+        """Send, or keep for the next connection; ``more``: more results of that call are to come,
+        ``soon``: and these are not to wait for many others.
 
         Results are not kept here: the node has them until they are confirmed.
         """
@@ -52,7 +64,7 @@ class Outbox:
                 self._keep(message)
             return
         if kind == "done":
-            self._gather(message, more)
+            self._gather(message, more, soon)
             return
         if kind == "log":
             if message.log.call_id:
@@ -72,27 +84,38 @@ class Outbox:
                 before = self._left_out.get(app_id, (None, 0))[1]
                 self._left_out[app_id] = (oldest.log, before + _weight(oldest))
 
-    def _gather(self, message: pb.AgentMessage, more: bool) -> None:
+    def _gather(self, message: pb.AgentMessage, more: bool, soon: bool) -> None:
         call_id, size = message.done.call_id, sum(map(len, message.done.results))
         if self._join(self._gathered, message, size):
             message, size = self._gathered[call_id]
         else:
             self._send_gathered(call_id)
-        pausing = call_id in self._pauses
-        if more and pausing and size < _MAX_BYTES:
+        pause = self._pauses.get(call_id)
+        if more and pause is not None and size < _MAX_BYTES:
             self._gathered[call_id] = message, size
+            if soon:
+                self._end_soon(pause, call_id)
             return
         self._gathered.pop(call_id, None)
         self._put_results(message, size)
-        if more and not pausing:
-            loop = asyncio.get_running_loop()
-            self._pauses[call_id] = loop.call_later(GATHER_S, self._pause_ends, call_id)
+        if more and pause is None:
+            self._begin_pause(call_id)
+
+    def _begin_pause(self, call_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.call_later(GATHER_S, self._pause_ends, call_id)
+        self._pauses[call_id] = _Pause(loop.time(), end)
+
+    def _end_soon(self, pause: _Pause, call_id: str) -> None:
+        at = pause.since + SOON_S
+        if at < pause.end.when():
+            pause.end.cancel()
+            pause.end = asyncio.get_running_loop().call_at(at, self._pause_ends, call_id)
 
     def _pause_ends(self, call_id: str) -> None:
         del self._pauses[call_id]
         if self._send_gathered(call_id):
-            loop = asyncio.get_running_loop()
-            self._pauses[call_id] = loop.call_later(GATHER_S, self._pause_ends, call_id)
+            self._begin_pause(call_id)
 
     def _send_gathered(self, call_id: str) -> bool:
         """Whether there was something."""
@@ -149,7 +172,7 @@ class Outbox:
         self._joinable.clear()
         self._gathered.clear()
         for pause in self._pauses.values():
-            pause.cancel()
+            pause.end.cancel()
         self._pauses.clear()
         for message in left:
             self.put(message)

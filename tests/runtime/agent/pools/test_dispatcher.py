@@ -6,12 +6,13 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order, Slice
 from rekindle.runtime.agent.inputs.outcome import Outcomes
-from rekindle.runtime.agent.pools import line
+from rekindle.runtime.agent.pools import line, reporting
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
@@ -23,11 +24,16 @@ from rekindle.wire.spec import FunctionSpec
 
 
 def order(
-    call_id: str = "fc-1", submitted_ns: int = 1, *, depth: int = 0, suspect: bool = False
+    call_id: str = "fc-1",
+    submitted_ns: int = 1,
+    *,
+    depth: int = 0,
+    suspect: bool = False,
+    others_wait: bool = False,
 ) -> Order:
     """An order of a call."""
     at = submitted_ns
-    return Order(call_id, "fu-1", "ap-1", b"", None, at, at, 1, depth, suspect)
+    return Order(call_id, "fu-1", "ap-1", b"", None, at, at, 1, depth, suspect, others_wait)
 
 
 def inputs(of: Order, *indexes: int, handed: bool = False) -> list[Assignment]:
@@ -181,7 +187,7 @@ def test_what_was_called_back_goes_to_who_is_idle_and_not_all_to_who_gave_it() -
         runner_of(made, f"busy-{n}", inputs(one, *range(8 * n, 8 * n + 8), handed=True))
     giver, other = runner_of(made, "giver", []), runner_of(made, "other", [])
     made.waiting.extend(inputs(one, *range(100, 108)))
-    assert [len(made._cut(runner)) for runner in (giver, other)] == [4, 2]
+    assert [len(made._cut(runner)) for runner in (giver, other)] == [3, 3]
 
 
 def test_a_runner_that_has_less_before_it_than_others_gets_more() -> None:
@@ -193,6 +199,30 @@ def test_a_runner_that_has_less_before_it_than_others_gets_more() -> None:
     assert len(made._cut(little)) == 8  # of ten before each when all is dealt
     made.waiting.extend(inputs(one, *range(100, 108)))
     assert len(made._cut(much)) == 4  # of fourteen
+
+
+def test_all_that_waits_is_shared_out_and_no_runner_is_left_without() -> None:
+    made, one = dispatcher(most=8), order()
+    made.pace.note(100, 1.0)
+    runners = [runner_of(made, f"idle-{n}", []) for n in range(8)]
+    made.waiting.extend(inputs(one, *range(100)))
+    sent: list[int] = []
+    for runner in runners:
+        sent.append(len(piece := made._cut(runner)))
+        for each in piece:
+            each.move(AssignmentState.HANDED)
+        runner.hand(Slice(1, one, 0, {each.index: each for each in piece}, to_idle=True))
+    assert sum(sent) == 100 and set(sent) == {12, 13}
+
+
+def test_a_busy_runner_that_has_its_share_before_it_is_handed_nothing() -> None:
+    made, one = dispatcher(most=2), order()
+    made.pace.note(100, 1.0)
+    runner_of(made, "much", inputs(one, *range(11), handed=True))
+    little = runner_of(made, "little", inputs(one, *range(20, 23), handed=True))
+    made.waiting.extend(inputs(one, *range(100, 102)))
+    assert made._cut(made._runners["much"]) == []
+    assert len(made._cut(little)) == 2
 
 
 def test_what_comes_back_soon_is_counted_for_those_that_are_idle() -> None:
@@ -219,6 +249,21 @@ def test_what_a_runner_would_be_done_with_soon_itself_stays_with_it() -> None:
     assert recalled(made) == ["busy"]
 
 
+def test_nothing_is_called_back_where_the_controller_has_more_for_who_is_idle() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 1.0)
+    runner_of(made, "busy", inputs(one, *range(8), handed=True))
+    runner_of(made, "idle", [])
+    made.take_in(inputs(order(others_wait=True), 9))
+    made.waiting.clear()
+    made.dispatch()
+    assert recalled(made) == []
+    made.take_in(inputs(order(), 10))
+    made.waiting.clear()
+    made.dispatch()
+    assert recalled(made) == ["busy"]
+
+
 def test_nothing_is_called_back_while_inputs_wait_or_where_each_is_handed_alone() -> None:
     made, one = dispatcher(), order()
     made.pace.note(100, 100.0)  # a second each
@@ -241,7 +286,7 @@ def test_what_a_runner_has_sent_and_not_said_so_is_no_result_of_its_next_slice()
     made = dispatcher()
     results: dict[str, bytes] = {}
 
-    def done(outcomes: Outcomes) -> None:
+    def done(outcomes: Outcomes, *, soon: bool) -> None:
         for one, raw in zip(outcomes.inputs, outcomes.results, strict=True):
             results[one.order.call_id] = pb.Result.FromString(raw).data
 
@@ -259,3 +304,60 @@ def test_what_a_runner_has_sent_and_not_said_so_is_no_result_of_its_next_slice()
     assert runner.slices[0].left == {0: second}
     made._take(runner, 2, record(b"of the second"))
     assert results == {"fc-1": b"of the first", "fc-2": b"of the second"}
+
+
+# ---- how soon the controller is to hear of results -----------------------------------------------
+
+
+def is_soon(of: Order, service_s: float, left: int) -> bool:
+    """Whether a result goes soon where so many inputs of that time wait for two runners."""
+    made, said = dispatcher(), list[bool]()
+    played: Any = made._results
+    played.done = lambda outcomes, *, soon: said.append(soon)
+    made.pace.note(1, service_s)
+    runner = runner_of(made, "ru-1", inputs(of, 0, handed=True))
+    runner_of(made, "ru-2", inputs(of, 1, handed=True))
+    made.take_in(inputs(of, *range(2, 2 + max(1, left))))
+    if not left:
+        made.waiting.clear()
+    made._take(runner, 1, finished.head(0, finished.Ending.RETURNED, 1, 2, int(service_s * 1e9), 0))
+    assert len(said) == 1
+    return said[0]
+
+
+def test_results_go_soon_where_the_controller_has_more_and_runners_will_have_nothing() -> None:
+    more = order(others_wait=True)
+    assert is_soon(more, 0.01, left=0)
+    assert is_soon(more, 0.01, left=3)  # 15 ms for two runners: the next message goes later
+    assert is_soon(more, 10.0, left=0)
+
+
+def test_the_last_results_go_soon_once_runners_are_idle_and_nothing_has_come_of_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "GATHER_S", 3600.0)
+    made, said = dispatcher(), list[bool]()
+    played: Any = made._results
+    played.done = lambda outcomes, *, soon: said.append(soon)
+    one = order()
+    busy = runner_of(made, "busy", inputs(one, *range(4), handed=True))
+    idle = runner_of(made, "idle", [])
+
+    def ends(index: int) -> bool:
+        made._take(busy, 1, finished.head(index, finished.Ending.RETURNED, 1, 2, 3, 0))
+        return said.pop()
+
+    assert not ends(0)  # the other runner had none of them
+    idle.handed = 1
+    assert ends(1)
+    made.take_in(inputs(one, 9))
+    assert not ends(2)
+    made.waiting.clear()
+    assert not ends(3)  # an input came just now, so more may come
+
+
+def test_results_are_gathered_where_runners_have_enough_or_the_controller_has_no_more() -> None:
+    more = order(others_wait=True)
+    assert not is_soon(more, 0.01, left=5)
+    assert not is_soon(more, 10.0, left=1)
+    assert not is_soon(order(), 0.01, left=0)

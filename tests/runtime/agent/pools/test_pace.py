@@ -16,30 +16,35 @@ def measured(service_s: float, start_s: float = 0.03) -> Pace:
 
 
 def test_the_first_slice_is_one_input_because_nothing_is_known() -> None:
-    assert Pace().slice_size(10_000, 1) == 1
+    assert Pace().slice_size(10_000) == 1
     assert not Pace().ahead
 
 
 @pytest.mark.parametrize(
-    ("service_s", "waiting", "takers", "size"),
+    ("service_s", "share", "size"),
     [
-        (5e-6, 10_000, 1, MAX_SLICE),
-        (1e-3, 10_000, 1, MAX_SLICE),
-        (1e-3, 6, 1, 6),
-        (10e-3, 64, 64, 1),
-        (10e-3, 1000, 64, 16),  # a backlog: fewer wake-ups
-        (10e-3, 10_000, 64, 25),
-        (30e-3, 10_000, 64, 1),
-        (60.0, 1000, 2, 1),
-        (5e-6, 100, 8, 13),  # the others have their share
-        (5e-6, 3, 8, 1),
-        (5e-6, 0, 8, 1),
+        (5e-6, 10_000, MAX_SLICE),
+        (1e-3, 10_000, MAX_SLICE),
+        (1e-3, 6, 6),
+        (10e-3, 16, 16),  # a backlog: fewer wake-ups
+        (10e-3, 157, 25),
+        (30e-3, 157, 1),
+        (60.0, 500, 1),
+        (5e-6, 13, 13),
+        (5e-6, 0, 1),  # at least what it is for
     ],
 )
 def test_a_slice_is_a_share_of_the_backlog_of_a_quarter_of_a_second_at_most(
-    service_s: float, waiting: int, takers: int, size: int
+    service_s: float, share: int, size: int
 ) -> None:
-    assert measured(service_s).slice_size(waiting, takers) == size
+    assert measured(service_s).slice_size(share) == size
+
+
+def test_what_waits_lasts_as_long_as_it_takes_for_all_runners_together() -> None:
+    assert measured(10e-3).lasts(0.02, waiting=4, takers=2)
+    assert not measured(10e-3).lasts(0.02, waiting=3, takers=2)
+    assert not measured(10.0).lasts(0.02, waiting=0, takers=2)
+    assert not Pace().lasts(0.02, waiting=1000, takers=2)  # nothing is known
 
 
 def test_what_a_runner_has_before_it_is_shared_where_that_pays() -> None:
@@ -101,10 +106,3 @@ def test_runners_that_die_one_after_the_other_are_a_loop_until_one_serves() -> N
     assert backoff.deaths == 22
     backoff.served()
     assert backoff.left_s() == 0 and not backoff.is_loop
-
-
-def test_a_slice_fills_what_its_runner_has_up_to_an_equal_share_of_all() -> None:
-    pace = measured(10e-3)
-    assert pace.slice_size(waiting=128, takers=64, held=64, has=1) == 2
-    assert pace.slice_size(waiting=128, takers=64, held=64, has=0) == 3
-    assert pace.slice_size(waiting=10, takers=64, held=640, has=11) == 1  # at least what it is for

@@ -96,6 +96,26 @@ def test_gathered_results_go_a_moment_later_whatever_comes() -> None:
     asyncio.run(scenario())
 
 
+def test_results_that_runners_wait_for_an_answer_to_are_not_gathered_for_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "GATHER_S", 3600.0)
+
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        outbox.put(done("a", 0), more=True)
+        assert list((await outbox.next()).done.indexes) == [0]
+        outbox.put(done("a", 1), more=True)
+        outbox.put(done("a", 2), more=True, soon=True)
+        assert list((await outbox.next()).done.indexes) == [1, 2]
+        outbox.put(done("a", 3), more=True, soon=True)
+        outbox.put(done("a", 4), more=True)
+        assert list((await outbox.next()).done.indexes) == [3, 4]
+
+    asyncio.run(scenario())
+
+
 def test_gathered_results_are_not_kept_over_a_lost_connection() -> None:
     async def scenario() -> list[list[int]]:
         outbox = Outbox()
