@@ -29,7 +29,7 @@ async def provide(
 ) -> bool:
     """Have the image of a revision, and a source of roots for it, where it has one; whether it was
     waited for. ``say`` is told what takes long. Raises StartError."""
-    if not revision.spec.image or _is_there(context, revision):
+    if is_provided(context, revision):
         return False
     async with revision.providing:
         if _is_there(context, revision):
@@ -54,6 +54,11 @@ async def provide(
         if before is not None:
             await revision.tracker.refresh()
         return True
+
+
+def is_provided(context: NodeContext, revision: Revision) -> bool:
+    """Whether nothing is to be done for it."""
+    return not revision.spec.image or _is_there(context, revision)
 
 
 async def _found(
