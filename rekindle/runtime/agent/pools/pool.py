@@ -266,7 +266,8 @@ class Pool:
             if strategy is None:
                 self._used = True
                 self.backoff.started()
-                self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
+                ready_ns = runner.marks[-1][1] if runner.marks else runner.ready_ns
+                self.dispatcher.pace.started((ready_ns - began_ns) / 1e9)
                 self._ramp.started(began_ns, runner.marks)
             if self.closed:
                 if client is not None:

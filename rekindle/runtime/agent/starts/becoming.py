@@ -34,6 +34,10 @@ from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
 from rekindle.wire.phases import Strategy, now_ns
 
+#: A runner that a client waits for says that it is ready in less, where the machine is not busy:
+#: until then it, and its client, have the processors for themselves.
+_REST_S = {Strategy.SPARE: 0.003, Strategy.FORK: 0.008}
+
 
 @dataclass
 class Becoming:
@@ -202,6 +206,7 @@ class Becoming:
             order: Header = {"hidden": nothing.given.hidden, "holder": False}
             env = {**self.known_secrets, **nothing.given.env}
             self._tell(runner, order, env, pending, outfit, [])
+            runner.channel.rest(_REST_S[strategy])  # its client is told by it, not by us
         except BaseException as error:
             self._failed(runner, error)
             raise
