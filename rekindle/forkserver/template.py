@@ -58,7 +58,7 @@ class Template:
     #: What a spare does before it waits, so that less is left to do once its start has come.
     rehearse: Callable[[], object] = bool
     #: What it does with what it will need as a runner, which comes while it waits.
-    dress: Callable[[FrameSocket, list[int]], object] = print
+    dress: Callable[[FrameSocket, Header, list[int]], object] = print
     things: OpenThings = field(default_factory=OpenThings)
     forker: Forker = field(default_factory=Forker)
     #: pidfd -> process id.
@@ -102,7 +102,7 @@ class Template:
                 self.channel.send({"op": "parking"})
                 self._park()
             elif operation == "outfit":
-                self.dress(self.channel, fds)
+                self.dress(self.channel, order, fds)
             elif operation == "exit":
                 raise SystemExit(0)
             else:

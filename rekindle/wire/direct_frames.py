@@ -190,6 +190,16 @@ def receive_reply(sock: socket.socket) -> ReplyFrame | None:
     return None if got is None else parse_reply(*got)
 
 
+def rest_of_reply(sock: socket.socket, first: bytes, fd: int) -> ReplyFrame | None:
+    """As ``receive_reply``, where ``first`` of it has been read already, and the descriptor that
+    came with that, or -1."""
+    size = reply_bytes(first)
+    if size and len(first) == size:
+        return parse_reply(first, fd)
+    got = _receive_rest(sock, REPLY.size, first, fd)
+    return None if got is None else parse_reply(*got)
+
+
 def parse_reply(data: bytes | bytearray | memoryview, fd: int) -> ReplyFrame:
     """A whole reply frame."""
     _size, status, flags, count, received_ns, loaded_ns, executed_ns = REPLY.unpack_from(data)

@@ -7,10 +7,13 @@ only: runners import this.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rekindle.wire.frames import Header
+from rekindle.wire.direct_frames import read_some
+from rekindle.wire.frames import PREFIX_BYTES, FrameError, Header, decode_header, frame_prefix
 from rekindle.wire.phases import Mark
 
 
@@ -62,6 +65,30 @@ def add_start(header: Header, marks: Sequence[Mark], notes: Sequence[str]) -> No
     """Add what a runner knows of its own start."""
     header["marks"] = [*header["marks"], *marks]
     header["notes"] = [*header["notes"], *notes]
+
+
+def read_granted(sock: socket.socket) -> tuple[Header, bytes, bytes, int]:
+    """The frame, header and body; and what has come of the first answer with it: bytes, and its
+    descriptor or -1. Most often all of that is one read. Raises OSError."""
+    came, fd = b"", -1
+    try:
+        while True:
+            more, with_it = read_some(sock)
+            if not more:
+                raise FrameError("the connection has ended")
+            fd = max(fd, with_it)  # an answer has one at most
+            came += more
+            if len(came) >= PREFIX_BYTES:
+                header_bytes, body_bytes = frame_prefix(came)
+                body_at = PREFIX_BYTES + header_bytes
+                end = body_at + body_bytes
+                if len(came) >= end:
+                    header = decode_header(came[PREFIX_BYTES:body_at])
+                    return header, came[body_at:end], came[end:], fd
+    except BaseException:
+        if fd >= 0:
+            os.close(fd)
+        raise
 
 
 def granted(header: Header) -> Granted:

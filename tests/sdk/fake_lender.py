@@ -47,6 +47,7 @@ class Lender(FakeController):
         self.ended = threading.Event()
         self.serve: Serve = answer
         self.connections: list[socket.socket] = []
+        self.connected = threading.Event()
         super().__init__()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.directory / "direct.sock"))
@@ -70,6 +71,11 @@ class Lender(FakeController):
             once=self.once,
         )
 
+    def agent_ends(self) -> None:
+        """No one listens there any more."""
+        (self.directory / "direct.sock").unlink()
+        self.refusal = "its agent is gone"
+
     def close(self) -> None:
         self._listener.close()
         for one in self.connections:
@@ -83,6 +89,7 @@ class Lender(FakeController):
             except OSError:
                 return
             self.connections.append(sock)
+            self.connected.set()
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:

@@ -69,6 +69,45 @@ def test_the_first_call_has_the_start_of_its_runner_in_its_record(lender: Lender
     assert sum(made[0].phases.values()) == pytest.approx(made[0].total_ms)
 
 
+def know_agent() -> None:
+    """The app's client may ask its agent by itself."""
+    made = app.running
+    assert made is not None
+    made.client.node_tokens = dict.fromkeys(made.function_ids.values(), "token")
+
+
+class HungUpOn:
+    """Its agent waits no longer for a client that has not said anything, while it is pickled."""
+
+    def __init__(self, lender: Lender) -> None:
+        self.lender = lender
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert self.lender.connected.wait(20)
+        if len(self.lender.connections) == 1:
+            self.lender.connections[0].shutdown(socket.SHUT_RDWR)
+        return int, (3,)
+
+
+def test_a_client_is_connected_before_its_arguments_are_pickled_and_asks_again_if_that_took_long(
+    lender: Lender,
+) -> None:
+    lender.all_ask = threading.Barrier(1)
+    with app.run():
+        know_agent()
+        assert add.remote(HungUpOn(lender), 1) == 4
+    assert len(lender.connections) == 2
+    assert len(lender.calls) == 1 and not lender.lease_requests and not lender.submitted
+
+
+def test_a_client_whose_agent_is_gone_asks_the_controller(lender: Lender) -> None:
+    with app.run():
+        know_agent()
+        lender.agent_ends()
+        assert add.remote(1, 2) == 3
+    assert not lender.calls and len(lender.submitted) == 1
+
+
 def test_any_number_of_tasks_wait_for_their_runners_at_the_same_time(lender: Lender) -> None:
     count = 40  # more than the threads of a loop's executor
     lender.all_ask = threading.Barrier(count)
@@ -77,9 +116,7 @@ def test_any_number_of_tasks_wait_for_their_runners_at_the_same_time(lender: Len
         return await asyncio.gather(*(_await(add.remote.aio(i)) for i in range(count)))
 
     with app.run():
-        made = app.running
-        assert made is not None
-        made.client.node_tokens = dict.fromkeys(made.function_ids.values(), "token")
+        know_agent()
         assert asyncio.run(all_at_once()) == list(range(count))
     assert len(lender.calls) == count and not lender.lease_requests and not lender.submitted
 

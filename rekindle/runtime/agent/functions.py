@@ -127,7 +127,8 @@ class Functions:
                 return function.secrets
             return await self._uplink.fetch_secrets(function.function_id)
 
-        return Starter(self._context, revision, runner_env, secrets, on_line, say, gpus)
+        known = None if function.has_named else function.secrets
+        return Starter(self._context, revision, runner_env, secrets, on_line, say, gpus, known)
 
 
 def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:

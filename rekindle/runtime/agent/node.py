@@ -90,6 +90,7 @@ class Node:
             settings.instance_dir,
             self.functions.retired,
             self.passed_on.take,
+            self.scheduler.agenda.act,
         )
         self.trials = Trials(self.scheduler.has_place)
         self.stopping = Stopping(self.inventory, self.leases, self._tasks)

@@ -117,8 +117,8 @@ class PoolGpus(Asking):
     async def claim(self, timeout_s: float) -> Claim:
         """What one start gets; it is to be taken over by a runner, or dropped. Raises
         GpuUnavailableError."""
-        if not self.wanted:
-            return Claim("", self._gpus.nothing)
+        if (nothing := self.claim_nothing()) is not None:
+            return nothing
         while self._reserved:
             owner = self._reserved.popleft()
             if self._gpus.lending.is_kept(owner):
@@ -127,6 +127,10 @@ class PoolGpus(Asking):
                 return Claim(owner, self._gpus.given(owner))
         owner = await self._gpus.reserve_or_wait(self, timeout_s)
         return Claim(owner, self._gpus.given(owner))
+
+    def claim_nothing(self) -> Claim | None:
+        """What a start gets of a pool that asks for no GPU; None of one that does."""
+        return None if self.wanted else Claim("", self._gpus.nothing)
 
     def claim_context(self) -> Claim | None:
         """What a spare with its context holds, for a start by that spare; None: there is none."""

@@ -67,10 +67,18 @@ class _Outfit:
 _outfit: _Outfit | None = None
 
 
-def dress(service: Service, channel: FrameSocket, fds: list[int]) -> None:
+def dress(service: Service, channel: FrameSocket, order: Header, fds: list[int]) -> None:
     """In a spare that waits: what it needs as a runner, and knows nothing of its start."""
     global _outfit
+    _set_variables(order["env"])
     _outfit = _Outfit.of(service, channel, fds)
+
+
+def _set_variables(env: dict[str, str]) -> None:
+    for name, value in env.items():  # ``update`` runs ten functions more
+        os.environ[name] = value
+    if "TZ" in env:
+        time.tzset()  # the C library reads it once
 
 
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
@@ -91,10 +99,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
             mounted.see(order["volumes"])
         if os.geteuid() != 0 and real:
             capabilities.drop()
-        for name, value in order["env"].items():  # ``update`` runs ten functions more
-            os.environ[name] = value
-        if "TZ" in order["env"]:
-            time.tzset()  # the C library reads it once
+        _set_variables(order["env"])
         notes: list[str] = []
         if real:
             if not _renewed:

@@ -111,16 +111,15 @@ async def _by_new_lease(
     caller: Caller, call: Invocation, cache: leases.LeaseCache
 ) -> Callable[[], Any]:
     """Ask for a lease, and send the call along where it is small. Raises NotRunError: none."""
-    frame = call.frame()
     try:
         with nesting.waiting():
-            lease = await cache.ask_node(call.depth, call.strategy, frame, blocks=caller.blocks)
+            asked = (call.depth, call.strategy, call.frame)
+            lease = await cache.ask_node(*asked, blocks=caller.blocks)
             if lease is None and cache.may_ask():
-                frame = b""
                 lease = await caller.run(cache.ask(call.depth, call.strategy))
             if lease is None:
                 raise NotRunError
-            if not frame:
+            if not lease.has_call:
                 return await _through(caller, call, cache, lease)
             began, lease.began = lease.began, None
             reply = await lease.answer(blocks=caller.blocks)

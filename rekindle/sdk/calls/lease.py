@@ -62,9 +62,16 @@ class Lease:
     """A lease that this process holds."""
 
     def __init__(
-        self, sock: socket.socket, granted: Granted, arrivals: Arrivals | None = None
+        self,
+        sock: socket.socket,
+        granted: Granted,
+        arrivals: Arrivals | None = None,
+        came: bytes = b"",
+        fd: int = -1,
     ) -> None:
         self._sock = sock
+        #: What has been read of the first answer already, and its descriptor.
+        self._came, self._came_fd = came, fd
         self._arrivals = arrivals or Arrivals(sock.fileno())
         self._path = granted.socket
         self._token = granted.token
@@ -72,6 +79,8 @@ class Lease:
         self.runner_id = granted.runner_id
         #: The start of its runner, for the record of the first call: that waited for it.
         self.began = granted.began
+        #: Whether its runner has a call already, which was sent with the request.
+        self.has_call = False
         #: For one call alone: its runner ends with it.
         self.once = granted.once
         #: What arguments may have: more goes through the controller, which has the error.
@@ -80,9 +89,19 @@ class Lease:
         self.files = reuse.MemoryFiles()
 
     @classmethod
-    def of(cls, sock: socket.socket, granted: Granted, arrivals: Arrivals | None = None) -> Lease:
-        """A lease whose connection is its runner's already; ``arrivals``: of that connection."""
-        lease = cls(sock, granted, arrivals)
+    def of(
+        cls,
+        sock: socket.socket,
+        granted: Granted,
+        arrivals: Arrivals | None = None,
+        came: bytes = b"",
+        fd: int = -1,
+    ) -> Lease:
+        """A lease whose connection is its runner's already.
+
+        ``arrivals``: of that connection; ``came``, ``fd``: what of an answer was read from it.
+        """
+        lease = cls(sock, granted, arrivals, came, fd)
         held[id(lease)] = lease
         return lease
 
@@ -128,12 +147,16 @@ class Lease:
         ``blocks``: the thread waits, otherwise its event loop. None where the runner is gone.
         """
         try:
+            came, fd, self._came, self._came_fd = self._came, self._came_fd, b"", -1
             if blocks:
-                self._arrivals.wait(perf_counter_ns())
-                reply = _receive(self._sock)
+                if came:
+                    reply = _receive_rest(self._sock, came, fd)
+                else:
+                    self._arrivals.wait(perf_counter_ns())
+                    reply = _receive(self._sock)
                 self._arrivals.likely()
             else:
-                reply = await _receive_aio(self._sock)
+                reply = await _receive_aio(self._sock, came, fd)
         except BaseException:
             self.close()
             raise
@@ -217,6 +240,9 @@ class Lease:
 
     def abandon(self) -> None:
         """Let go of the descriptors alone: the lease is another process's."""
+        if self._came_fd >= 0:
+            os.close(self._came_fd)
+            self._came_fd = -1
         self._sock.close()
         self.files.close()
         held.pop(id(self), None)
@@ -256,19 +282,29 @@ def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
         return None  # its end was closed under what it had not read
 
 
-async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
-    frame, fds, size = bytearray(), list[int](), 0
+def _receive_rest(sock: socket.socket, came: bytes, fd: int) -> wire.ReplyFrame | None:
+    """As ``_receive``, of an answer of which something was read already."""
+    try:
+        return wire.rest_of_reply(sock, came, fd)
+    except OSError:
+        return None
+
+
+async def _receive_aio(
+    sock: socket.socket, came: bytes = b"", fd: int = -1
+) -> wire.ReplyFrame | None:
+    frame, fds, size = bytearray(came), [fd] if fd >= 0 else [], wire.reply_bytes(came)
     try:
         while not size or len(frame) < size:
             await readable(sock.fileno())
             try:
-                piece, came = wire.read_some(sock, wire.DONTWAIT)
+                piece, with_it = wire.read_some(sock, wire.DONTWAIT)
             except BlockingIOError:
                 continue
             except OSError:
                 return None
-            if came >= 0:
-                fds.append(came)
+            if with_it >= 0:
+                fds.append(with_it)
             if not piece:
                 return None
             frame += piece

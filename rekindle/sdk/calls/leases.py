@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,8 @@ from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
 from rekindle.sdk.calls.lease import Fate, Lease, fate_of
 from rekindle.sdk.calls.readable import readable
-from rekindle.wire.frames import FrameSocket, pack_frame
-from rekindle.wire.granted import granted
+from rekindle.wire.frames import pack_frame
+from rekindle.wire.granted import granted, read_granted
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -109,19 +110,19 @@ class LeaseCache:
         self,
         depth: int = 0,
         strategy: str = "",
-        call: bytes = b"",
+        call: Callable[[], bytes] = bytes,
         *,
         blocks: bool = True,
         patient: bool = False,
     ) -> Lease | None:
         """Ask the agent of this machine; the connection becomes that to the runner.
 
-        ``call``: the frame of a call that is sent along; where a lease is returned the runner has
-        it, and its answer is there. ``blocks``: the thread waits for the answer, which can take as
-        long as a start; otherwise its event loop does. ``patient``: it waits for a runner however
-        long others have them all. None where there is no agent that knows the function: the
-        controller is to be asked. Raises NoRunnerError as ``ask``, and LostError where a runner may
-        have begun the call that was sent along.
+        ``call``: gives the frame of a call that is sent along, or nothing; where it gave one, and a
+        lease is returned, the runner has it, and its answer is there. ``blocks``: the thread waits
+        for the answer, which can take as long as a start; otherwise its event loop does.
+        ``patient``: it waits for a runner however long others have them all. None where there is no
+        agent that knows the function: the controller is to be asked. Raises NoRunnerError as
+        ``ask``, and LostError where a runner may have begun the call that was sent along.
         """
         asked_id = self._asked_id or self.function_id
         token = self.client.node_tokens.get(asked_id, "")
@@ -134,47 +135,53 @@ class LeaseCache:
         if not self._path:
             self._path = str(paths.direct_socket(self.client.instance))
         path = self._path
-        lease_id = f"le-{os.urandom(8).hex()}"
-        ask = {
-            "ask": asked_id,
-            "lease": lease_id,
-            "params": self.params.hex(),
-            "depth": depth,
-            "token": token,
-            "strategy": strategy,
-            "measure": _to_measure(strategy),
-            "sent": bool(call),
-            "patient": patient,
-        }
-        frame = pack_frame(ask) + call  # ready: its agent looks for it as soon as we connect
-        sent = False
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock, sent, lease_id = None, False, ""
+        _asking.append(None)
         try:
-            sock.connect(path)
-            sock.sendall(frame, socket.MSG_NOSIGNAL)
-            sent = bool(call)
-            frames = FrameSocket(sock)
+            if len(_asking) == 1:  # of many at once it would have to wait for all their words
+                sock = _connected(path)  # its agent wakes up while the rest is made
+            lease_id = f"le-{os.urandom(8).hex()}"
+            frame = call()
+            ask = {
+                "ask": asked_id,
+                "lease": lease_id,
+                "params": self.params.hex(),
+                "depth": depth,
+                "token": token,
+                "strategy": strategy,
+                "measure": _to_measure(strategy),
+                "sent": bool(frame),
+                "patient": patient,
+            }
+            sock = _say(sock, path, pack_frame(ask) + frame)
+            sent = bool(frame)
             arrivals = None
             if blocks:
                 arrivals = Arrivals(sock.fileno())
                 arrivals.wait(perf_counter_ns())  # a start may take minutes
             else:
                 await readable(sock.fileno())
-            header, body, _fds = frames.receive()
+            header, body, came, came_fd = read_granted(sock)
             failure = pb.Result.FromString(body) if body else None
         except OSError:  # a FrameError is one too
-            sock.close()
+            if sock is not None:
+                sock.close()
             fate = fate_of(lease_id, token, path) if sent else None
             if fate is not None and fate.kind != "unknown":
                 raise LostError(fate) from None
             self._ask_node_at = time.monotonic() + _NEVER_S
             return None
         except BaseException:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise
+        finally:
+            _asking.pop()
         if header["ok"]:
             self._pause_s = _PAUSE_S
-            return Lease.of(sock, granted(header), arrivals)
+            lease = Lease.of(sock, granted(header), arrivals, came, came_fd)
+            lease.has_call = sent
+            return lease
         sock.close()
         if failure is not None:
             raise NoRunnerError(failure)
@@ -231,6 +238,38 @@ def _to_measure(strategy: str) -> bool:
     return bool(strategy) and records.collecting()
 
 
+#: As many as there are requests of this process that agents are asked now, in all threads.
+_asking: list[None] = []
+
+
+def _connected(path: str) -> socket.socket:
+    """A connection to the agent there. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _say(sock: socket.socket | None, path: str, frame: bytes) -> socket.socket:
+    """Say it at once on a new connection, or on one that waits for it already. Raises OSError."""
+    if sock is not None:
+        try:
+            sock.sendall(frame, socket.MSG_NOSIGNAL)
+            return sock
+        except OSError:
+            sock.close()  # its agent waits only so long for a word: arguments took long to pickle
+    sock = _connected(path)
+    try:
+        sock.sendall(frame, socket.MSG_NOSIGNAL)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 _caches: dict[tuple[Any, ...], LeaseCache] = {}
 
 
@@ -256,3 +295,4 @@ def give_back_of(app: RunningApp) -> None:
 
 
 os.register_at_fork(after_in_child=_caches.clear)
+os.register_at_fork(after_in_child=_asking.clear)

@@ -54,9 +54,11 @@ class LocalClients:
         instance: Path,
         retired: Container[str],
         pass_on: Callable[[socket.socket, str], None],
+        act: Callable[[], object],
     ) -> None:
         """``retired``: ids of apps whose runners no client gets without the controller's word.
-        ``pass_on``: takes a connection for requests to the controller, and its token."""
+        ``pass_on``: takes a connection for requests to the controller, and its token.
+        ``act``: has pools act on what they were asked for."""
         self._retired = retired
         self._pass_on = pass_on
         self._leases = leases
@@ -67,7 +69,7 @@ class LocalClients:
         self._token = ""
         #: App id -> what its clients show, of the newest apps.
         self._tokens: Recent[str, str] = Recent(_APPS)
-        self._listener = UnixListener(leases.path, self._greet)
+        self._listener = UnixListener(leases.path, self._greet, act)
         self._tasks = BackgroundTasks()
 
     def listen(self) -> None:

@@ -33,6 +33,11 @@ class Agenda:
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(delay_s, self._add_now, key)
 
+    def act(self) -> None:
+        """Have the pass now, and not in the next turn, where one is due; not from within a pass."""
+        if self._due:
+            self._pass()
+
     def remove(self, key: PoolKey) -> None:
         """This pool is closed: its time does not come any more."""
         if (timer := self._timers.pop(key, None)) is not None:
@@ -44,4 +49,5 @@ class Agenda:
 
     def _pass(self) -> None:
         due, self._due = self._due, {}
-        self._run(due)
+        if due:  # else ``act`` was before
+            self._run(due)

@@ -35,7 +35,7 @@ from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
 from rekindle.runtime.agent.pools.unscheduled_starts import UnscheduledStarts
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.starts.ladder import Begun, Starter
 from rekindle.runtime.agent.starts.pending import FirstClient
 from rekindle.runtime.agent.starts.restoring import record_working_set
 from rekindle.runtime.agent.starts.revision import Revision
@@ -241,14 +241,21 @@ class Pool:
         self.runners.starting += 1
         self.runners.promised += client is not None
         young = self._ramp.begun() if client is None else 0.0
-        self._tasks.spawn(self._start_one(client, strategy, young))
+        began_ns, begun = now_ns(), None
+        if client is not None and strategy is None:
+            begun = self.starter.begin(client, began_ns)
+        self._tasks.spawn(self._start_one(client, strategy, young, began_ns, begun))
 
     async def _start_one(
-        self, client: FirstClient | None, strategy: Strategy | None, young: float
+        self,
+        client: FirstClient | None,
+        strategy: Strategy | None,
+        young: float,
+        began_ns: int,
+        begun: Begun | None,
     ) -> None:
-        began_ns = now_ns()
         try:
-            runner = await self.start(strategy, began_ns, client)
+            runner = await self.start(strategy, began_ns, client, begun)
         except (Error, UserCodeFailed) as error:
             if strategy is None:
                 self._start_failed(error, claimed=client is not None)
@@ -258,7 +265,8 @@ class Pool:
             if strategy is None:
                 self._used = True
                 self.backoff.started()
-                self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
+                ready_ns = runner.marks[-1][1] if runner.marks else runner.ready_ns
+                self.dispatcher.pace.started((ready_ns - began_ns) / 1e9)
                 self._ramp.started(began_ns, runner.marks)
             if self.closed:
                 if client is not None:
@@ -277,15 +285,20 @@ class Pool:
         self.changed()
 
     async def start(
-        self, strategy: Strategy | None, began_ns: int, client: FirstClient | None = None
+        self,
+        strategy: Strategy | None,
+        began_ns: int,
+        client: FirstClient | None = None,
+        begun: Begun | None = None,
     ) -> Runner:
         """A runner, by this strategy or by the first that succeeds; the start is recorded.
 
-        ``client``: whose connection goes to it. Raises Error or UserCodeFailed.
+        ``client``: whose connection goes to it; ``begun``: it has been told already. Raises Error
+        or UserCodeFailed.
         """
         runner, failure = None, ""
         try:
-            runner = await self.starter.start(strategy, began_ns, client)
+            runner = await self.starter.start(strategy, began_ns, client, begun)
             return runner
         except (Error, UserCodeFailed) as error:
             failure = str(error)

@@ -13,6 +13,7 @@ from functools import partial
 
 from rekindle.linux.descriptors import close_all, copies
 from rekindle.runtime.agent import deadlines, readers
+from rekindle.runtime.agent.deadlines import Deadline
 from rekindle.wire.frames import (
     MAX_FDS,
     MAX_HEADER_BYTES,
@@ -68,6 +69,8 @@ class Channel:
         self._needed = PREFIX_BYTES
         self._arrived: deque[tuple[Header, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        #: Until when nothing is taken in, where that is so now.
+        self._rest: Deadline | None = None
         self._on_frame: Callable[[Header, bytes], None] | None = None
         self._on_end: Callable[[], None] | None = None
 
@@ -80,6 +83,23 @@ class Channel:
         self._takes_fds = takes_fds
         self._open = True
         self._readers.add(self._fd, self._readable)
+
+    def rest(self, seconds: float) -> None:
+        """Take nothing in for so long: what is said meanwhile does not wake this process, which
+        would take a processor from who says it."""
+        if self._open and self._rest is None:
+            self._readers.remove(self._fd)
+            self._rest = deadlines.here().add(seconds, self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._rest = None
+        self._readers.add(self._fd, self._readable)
+
+    def _unwatch(self) -> None:
+        self._readers.remove(self._fd)
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     @property
     def is_open(self) -> bool:
@@ -171,7 +191,7 @@ class Channel:
         self._on_frame = self._on_end = None
         if self._open:
             self._open = False
-            self._readers.remove(self._fd)
+            self._unwatch()
             self._wake()
         while self.fds:
             os.close(self.fds.popleft())
@@ -283,7 +303,7 @@ class Channel:
         if not self._open:
             return
         self._open = False
-        self._readers.remove(self._fd)  # now: who takes in the rest may close this channel
+        self._unwatch()  # now: who takes in the rest may close this channel
         if read:
             self.drain()  # a write failed, and something was not read yet
         if self._ended or self._sock.fileno() < 0:

@@ -36,8 +36,15 @@ class UnixListener:
     once: no task waits for those.
     """
 
-    def __init__(self, path: Path, on_hello: Callable[[socket.socket, Header], bool]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_hello: Callable[[socket.socket, Header], bool],
+        then: Callable[[], object] = bool,
+    ) -> None:
+        """``then``: is called after those that have said who they are at the same time."""
         self.path = path
+        self._then = then
         self._on_hello = on_hello
         self._listener: socket.socket | None = None
         self._tasks = BackgroundTasks()
@@ -68,6 +75,10 @@ class UnixListener:
             self.path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
+        self._accept_some()
+        self._then()
+
+    def _accept_some(self) -> None:
         """Take in those that wait; not without end, as the loop has other things to do."""
         for _ in range(_AT_ONCE):
             if self._listener is None:
@@ -124,6 +135,7 @@ class UnixListener:
 
     def _listen_to(self, fd: int) -> None:
         self._look_at(self._says_something(fd), self._hear_out)
+        self._then()
 
     def _hear_out(self, sock: socket.socket) -> None:
         """It says it in pieces."""

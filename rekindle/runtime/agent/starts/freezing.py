@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rekindle.exception import Error, SnapshotCreateError
-from rekindle.linux import processes
+from rekindle.linux import niceness, processes
 from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
@@ -114,8 +114,13 @@ def _memory_of(template: LiveTemplate) -> int:
 
 
 async def boot_parked(context: NodeContext, revision: Revision, output: Output) -> LiveTemplate:
-    """A template that is booted only to be frozen. Raises as ``boot`` does."""
-    return template_of(
+    """A template that is booted only to be frozen. Raises as ``boot`` does, and OSError.
+
+    It gives way while it boots, where it can be made to give way no more before it is frozen: what
+    is restored is as nice as it was then, and what is forked of that, and the user code in it.
+    """
+    gives_way = niceness.may_lower()
+    template = template_of(
         await boot(
             context,
             revision,
@@ -123,9 +128,16 @@ async def boot_parked(context: NodeContext, revision: Revision, output: Output) 
             PhaseClock(),
             hostname="rekindle",
             park=True,
-            nice=NICENESS,
+            nice=NICENESS if gives_way else 0,
         )
     )
+    if gives_way:
+        try:
+            niceness.as_this_process(template.channel.pid)
+        except OSError:
+            template.sandbox.kill()
+            raise
+    return template
 
 
 def ignore_line(_line: pb.LogLine) -> None:

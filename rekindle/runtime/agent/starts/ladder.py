@@ -6,7 +6,9 @@ A step that fails falls to the next one, and says why. Warm runners are the pool
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rekindle.exception import (
     Error,
@@ -24,13 +26,25 @@ from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restoring import bring_back
-from rekindle.runtime.agent.starts.revision_image import ensure_image
+from rekindle.runtime.agent.starts.revision_image import ensure_image, image_is_ready
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Begun:
+    """A start whose process has been told to become a runner already."""
+
+    pending: PendingStart
+    strategy: Strategy
+    child: ForkedChild
+    runner: Runner
 
 
 @dataclass
@@ -41,17 +55,69 @@ class Starter(Booter):
     #: Why a strategy was passed over the last time.
     _last: str = ""
 
+    def begin(self, client: FirstClient, began_ns: int) -> Begun | None:
+        """Have a spare or a fork become a runner for a client at once, where nothing is to be
+        waited for and nothing speaks against it; else the ladder does that, and says why."""
+        revision = self.revision
+        if (
+            not self.may_begin()
+            or revision.tracker.state is SnapshotState.UNKNOWN
+            or (self._first and revision.tracker.state is not SnapshotState.READY)  # to be told
+            or revision.gpu_tracker is not None
+            or (template := revision.live_template()) is None
+            or not image_is_ready(self.context, revision)
+        ):
+            return None
+        pending = PendingStart(PhaseClock(began_ns), client)
+        try:
+            child = template.spares.take()
+            strategy = Strategy.FORK if child is None else Strategy.SPARE
+            child = child or template.fork()
+            return self._begin_by(child, pending, strategy)
+        except (StartError, RunnerLostError) as error:
+            log.warning("start not begun", extra=kv(of=revision.label, reason=error))
+            return None
+
+    def _begin_by(self, child: ForkedChild, pending: PendingStart, strategy: Strategy) -> Begun:
+        try:
+            process, outfit = _process_of(child), child.take_outfit()
+            runner = self.tell(child.name, process, pending, strategy, outfit)
+        except BaseException:
+            child.kill()
+            raise
+        return Begun(pending, strategy, child, runner)
+
+    async def _end_begun(self, begun: Begun) -> Runner | None:
+        """Its runner, once it is ready; None where the ladder is to go on with the start."""
+        try:
+            await self._until_child(begun.child, self.begun(begun.runner))
+        except (StartError, RunnerLostError) as error:
+            self._last = str(error)
+            self._passed_over(begun.pending, begun.strategy, self._last, again=False)
+            return None
+        begun.runner.notes = [*begun.pending.notes, *begun.runner.notes]
+        return begun.runner
+
     async def start(
-        self, forced: Strategy | None, began_ns: int, client: FirstClient | None = None
+        self,
+        forced: Strategy | None,
+        began_ns: int,
+        client: FirstClient | None = None,
+        begun: Begun | None = None,
     ) -> Runner:
-        """A runner that is ready, by the first step of the ladder that succeeds.
+        """A runner that is ready, by the first step of the ladder that succeeds; ``begun``: one has
+        been told already.
 
         With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
         UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails. Where a layer
         of its image turns out to be lost meanwhile, it begins again, on one that is built.
         """
         with self.context.activity.start():
+            if begun is not None and (runner := await self._end_begun(begun)) is not None:
+                return runner
             pending, lost = PendingStart(PhaseClock(began_ns), client), 0
+            if begun is not None:
+                pending = begun.pending
             while True:
                 try:
                     return await self._start(forced, pending)
@@ -180,10 +246,18 @@ class Starter(Booter):
         claim: Claim | None = None,
     ) -> Runner:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
-        process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
             outfit = child.take_outfit()
-            runner = await self.become(child.name, process, pending, strategy, outfit, claim)
+        except StartError:
+            child.kill()
+            raise
+        became = self.become(child.name, _process_of(child), pending, strategy, outfit, claim)
+        return await self._until_child(child, became)
+
+    async def _until_child(self, child: ForkedChild, ready: Awaitable[T]) -> T:
+        """Wait until a child is a runner."""
+        try:
+            done = await ready
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
@@ -193,7 +267,7 @@ class Starter(Booter):
         except BaseException:
             child.kill()
             raise
-        return runner
+        return done
 
     # ---- restore ---------------------------------------------------------------------------
 
@@ -285,7 +359,7 @@ class Starter(Booter):
             template.lives_in(back.root, back.roots)
         template.listen()
         self.revision.fork_unsafe = []
-        self.revision.keep(template)
+        self.keep(template)
         self.context.activity.changed.set()
         return template
 
@@ -318,7 +392,7 @@ class Starter(Booter):
                 self.note_unsafe(template)
                 template.sandbox.kill()
                 raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-            self.revision.keep(template)
+            self.keep(template)
             self.context.activity.changed.set()
             return template
 
@@ -328,9 +402,13 @@ class Starter(Booter):
         runner_id, output, booted = await self.boot_process(pending.clock, park=True)
         template = self.template_of_booted(booted)
         if not template.fork_unsafe:
-            self.revision.keep(template)
+            self.keep(template)
             close_with(template, output)
             return await self._become_child(template.fork(), pending, Strategy.COLD)
         self.note_unsafe(template)
         template.hand_over()
         return await self.become_booted(runner_id, output, booted, pending)
+
+
+def _process_of(child: ForkedChild) -> Process:
+    return Process(child.channel, child.exit_status, child.kill, child.forked)

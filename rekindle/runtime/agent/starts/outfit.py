@@ -1,11 +1,12 @@
-"""What a process gets with its start besides orders: pipes for its output, and its page.
+"""What a process gets with its start besides orders: pipes for its output, its page, variables.
 
-Spares are given theirs while they wait.
+Spares are given theirs while they wait: of their variables those that no start changes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.output import Output
@@ -19,6 +20,8 @@ class Outfit:
 
     output: Output
     page: RunnerPage
+    #: Variables that the process has been given already.
+    env: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def make(cls) -> Outfit:

@@ -33,7 +33,7 @@ async def ensure_image(
 
     True where that was waited for. ``say`` gets notes on what takes long. Raises StartError.
     """
-    if not revision.spec.image or _is_there(context, revision):
+    if image_is_ready(context, revision):
         return False
     async with revision.providing:
         if _is_there(context, revision):
@@ -58,6 +58,11 @@ async def ensure_image(
         if before is not None:
             await revision.tracker.refresh()
         return True
+
+
+def image_is_ready(context: NodeContext, revision: Revision) -> bool:
+    """Whether ``ensure_image`` has nothing to do for it."""
+    return not revision.spec.image or _is_there(context, revision)
 
 
 async def _found(

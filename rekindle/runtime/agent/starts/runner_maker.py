@@ -23,7 +23,7 @@ from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.restoring import follow_adopted, restore_steps
 from rekindle.runtime.agent.starts.revision import Revision
-from rekindle.runtime.agent.starts.template import Process
+from rekindle.runtime.agent.starts.template import LiveTemplate, Process
 from rekindle.runtime.agent.starts.volumes import binds_of, written
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
@@ -32,6 +32,10 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
 from rekindle.wire.phases import Strategy, now_ns
+
+#: A runner that a client waits for says that it is ready in less, where the machine is not busy:
+#: until then it, and its client, have the processors for themselves.
+_REST_S = {Strategy.SPARE: 0.003, Strategy.FORK: 0.008}
 
 
 @dataclass
@@ -51,6 +55,8 @@ class RunnerMaker:
     say: Callable[[str], None]
     #: What its runners need of GPUs, and what is reserved for them.
     gpus: PoolGpus
+    #: Its secrets where they never change; None: they are asked for.
+    known_secrets: Mapping[str, str] | None = None
 
     async def secrets_now(self) -> Mapping[str, str]:
         """Its secrets. Raises StartError."""
@@ -141,7 +147,93 @@ class RunnerMaker:
         Its output goes to it with the order, unless it has had that since it booted. ``claim``: its
         GPUs, where it has known of them since then.
         """
+        runner = self._made(runner_id, process, pending, strategy, outfit)
         held: list[int] = []
+        try:
+            timeout_s = self.revision.spec.startup_timeout_s
+            if claim is None:
+                claim = await self.claim_gpus()
+            if claim.owner and process.there is not None:
+                await process.there  # its devices are held by its process id
+            self.gpus.take_over(claim, runner_id, process.channel.pid)
+            runner.gpus = claim.given.uuids
+            env = {**await self.secrets_now(), **claim.given.env}
+            held = self._connect_holder(runner, claim, env)
+            order: Header = {"hidden": claim.given.hidden, "holder": bool(held)}
+            if runner.slots is not None:
+                spec = self.revision.spec
+                order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
+            if self.revision.spec.volumes:
+                binds = await binds_of(self.revision.spec)
+                if self.revision.image is not None:
+                    binds = in_image.seen_there(binds, self.revision.spec.volumes)
+                order["volumes"] = binds
+            self._tell(runner, order, env, pending, outfit, held)
+            close_all(held)
+            held = []
+            await runner.become_ready(timeout_s)
+            if self.revision.spec.volumes:
+                gone = self.context.volume_pushes.use(await written(self.revision.spec))
+                runner.on_gone["volumes"] = gone
+        except BaseException as error:
+            close_all(held)
+            if claim is not None:
+                self.gpus.drop(claim)
+            self._failed(runner, error)
+            raise
+        return runner
+
+    def may_begin(self) -> bool:
+        """Whether all that a start tells a runner is at hand: then ``tell`` can be called."""
+        spec = self.revision.spec
+        return self.known_secrets is not None and not (spec.gpu or spec.volumes or spec.takes_many)
+
+    def tell(
+        self,
+        runner_id: str,
+        process: Process,
+        pending: PendingStart,
+        strategy: Strategy,
+        outfit: Outfit,
+    ) -> Runner:
+        """Tell a process to become a runner, without waiting for anything: ``begun`` does, for its
+        being ready. Raises StartError."""
+        nothing = self.gpus.claim_nothing()
+        assert nothing is not None and self.known_secrets is not None
+        runner = self._made(runner_id, process, pending, strategy, outfit)
+        try:
+            order: Header = {"hidden": nothing.given.hidden, "holder": False}
+            env = {**self.known_secrets, **nothing.given.env}
+            self._tell(runner, order, env, pending, outfit, [])
+            runner.channel.rest(_REST_S[strategy])  # its client is told by it, not by us
+        except BaseException as error:
+            self._failed(runner, error)
+            raise
+        return runner
+
+    async def begun(self, runner: Runner) -> None:
+        """Wait until a runner that ``tell`` has told is ready. Raises as ``become``."""
+        try:
+            await runner.become_ready(self.revision.spec.startup_timeout_s)
+        except BaseException as error:
+            self._failed(runner, error)
+            raise
+
+    def _failed(self, runner: Runner, error: BaseException) -> None:
+        """A start has: end its process. Raises StartError for an error of the connection."""
+        runner.kill("start failed")
+        if isinstance(error, OSError):
+            raise StartError(f"a new runner closed its connection: {error}") from error
+
+    def _made(
+        self,
+        runner_id: str,
+        process: Process,
+        pending: PendingStart,
+        strategy: Strategy,
+        outfit: Outfit,
+    ) -> Runner:
+        """The runner that a process is to become."""
         output, page = outfit.output, outfit.page
         runner = Runner(
             *(runner_id, strategy, process.channel, output, page, process.exit_status),
@@ -161,63 +253,41 @@ class RunnerMaker:
 
         output.redirect(on_line)
         runner.handlers["mark"] = lambda header, _body: self.mark(runner, str(header["call_id"]))
-        try:
-            timeout_s = self.revision.spec.startup_timeout_s
-            if claim is None:
-                claim = await self.claim_gpus()
-            if claim.owner and process.there is not None:
-                await process.there  # its devices are held by its process id
-            self.gpus.take_over(claim, runner_id, process.channel.pid)
-            runner.gpus = claim.given.uuids
-            env = {
-                **(
-                    self.runner_env
-                    if self.revision.image is None
-                    else in_image.own(self.runner_env)
-                ),
-                **await self.secrets_now(),
-                **claim.given.env,
-                runner_variables.RUNNER_ID: runner_id,
-            }
-            held = self._connect_holder(runner, claim, env)
-            order: Header = {
-                "op": "start",
-                "env": env,
-                "hidden": claim.given.hidden,
-                "holder": bool(held),
-            }
-            if runner.slots is not None:
-                spec = self.revision.spec
-                order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
-            if self.revision.spec.volumes:
-                binds = await binds_of(self.revision.spec)
-                if self.revision.image is not None:
-                    binds = in_image.seen_there(binds, self.revision.spec.volumes)
-                order["volumes"] = binds
-            fds = [*outfit.descriptors, *held]
-            if (client := pending.client) is not None:
-                order["lease"] = client.offer(runner, pending.notes)
-                fds.append(client.sock.fileno())
-            if runner.channel.is_open:
-                runner.channel.send_with_fds(order, fds)
-            else:
-                runner.channel.open(order, fds)
-            outfit.handed_over()
-            close_all(held)
-            held = []
-            await runner.become_ready(timeout_s)
-            if self.revision.spec.volumes:
-                gone = self.context.volume_pushes.use(await written(self.revision.spec))
-                runner.on_gone["volumes"] = gone
-        except BaseException as error:
-            runner.kill("start failed")
-            close_all(held)
-            if claim is not None:
-                self.gpus.drop(claim)
-            if isinstance(error, OSError):
-                raise StartError(f"a new runner closed its connection: {error}") from error
-            raise
         return runner
+
+    def _tell(
+        self,
+        runner: Runner,
+        order: Header,
+        env: Mapping[str, str],
+        pending: PendingStart,
+        outfit: Outfit,
+        held: list[int],
+    ) -> None:
+        """Give the order to start: with the variables of this start, ``env``, and those of all that
+        the process does not have yet. Raises OSError."""
+        env = {**self.own_env(), **env, runner_variables.RUNNER_ID: runner.id}
+        has = outfit.env
+        order["op"] = "start"
+        order["env"] = {name: value for name, value in env.items() if has.get(name) != value}
+        fds = [*outfit.descriptors, *held]
+        if (client := pending.client) is not None:
+            order["lease"] = client.offer(runner, pending.notes)
+            fds.append(client.sock.fileno())
+        if runner.channel.is_open:
+            runner.channel.send_with_fds(order, fds)
+        else:
+            runner.channel.open(order, fds)
+        outfit.handed_over()
+
+    def own_env(self) -> Mapping[str, str]:
+        """What all of its runners have in their environment."""
+        return self.runner_env if self.revision.image is None else in_image.own(self.runner_env)
+
+    def keep(self, template: LiveTemplate) -> None:
+        """Keep a template for later forks: its spares are given what runners have."""
+        template.spares.env = self.own_env()
+        self.revision.keep(template)
 
 
 def _by_call(line: pb.LogLine) -> Iterator[tuple[str, pb.LogLine]]:

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.outfit import Outfit
+from rekindle.wire import runner_variables
 from rekindle.wire.frames import FrameError
 from rekindle.wire.logs import kv
 
@@ -37,6 +38,8 @@ class Spares:
     _fork: Callable[..., ForkedChild]
     #: How many there are to be, as far as there is room.
     wanted: int = 0
+    #: What their runners will have in their environment, as far as it is no start's own.
+    env: Mapping[str, str] = field(default_factory=dict)
     #: One was asked for by name: it stays until a start takes it, whatever the plan wants.
     _asked_for: bool = False
     #: After a context that could not be made, none is before this, in monotonic seconds.
@@ -181,8 +184,10 @@ class Spares:
         """Give it what it needs as a runner; where that cannot be, it has it with its start."""
         try:
             outfit = Outfit.make()
+            outfit.env = {**self.env, runner_variables.RUNNER_ID: child.name}
             try:
-                child.channel.send_with_fds({"op": "outfit"}, outfit.descriptors)
+                order = {"op": "outfit", "env": outfit.env}
+                child.channel.send_with_fds(order, outfit.descriptors)
             except OSError:  # a FrameError is one too
                 outfit.close()
                 raise

@@ -203,6 +203,89 @@ def test_one_that_sends_its_call_later_is_told_as_soon_as_its_runner_is_ready(ho
     run(home, scenario)
 
 
+class Model:
+    """Has a template and spares, and says what its runner has around it."""
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def environment(self) -> dict[str, str | None]:
+        names = ("MY_SECRET", "REKINDLE_RUNNER_ID", "REKINDLE_DIR", "REKINDLE_APP_ID")
+        return {name: os.environ.get(name) for name in names}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_spare_or_a_fork_is_told_in_the_moment_in_which_a_client_asks(
+    home: Path, count: int
+) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, count, secrets={"MY_SECRET": "of this start"})
+        pool = h.node.inventory.pools[(model, "")]
+        tasks: list[Any] = []
+        tell = pool.starter._tell
+
+        def telling(*told: Any) -> None:
+            tasks.append(asyncio.current_task())
+            tell(*told)
+
+        pool.starter._tell = telling
+        asking = Asking(h, model, "environment")
+        told, _body = await asking.told()
+        assert told["began"][0] == ("spare" if count else "fork")
+        assert tasks == [None]  # by what took the client in, and not by a task of a later turn
+        assert await asking.value() == {
+            "MY_SECRET": "of this start",
+            "REKINDLE_RUNNER_ID": told["runner"],
+            "REKINDLE_DIR": str(h.node.context.settings.instance_dir),
+            "REKINDLE_APP_ID": "ap-test",
+        }
+        asking.sock.close()
+
+    run(home, scenario)
+
+
+def test_what_a_spare_was_given_ahead_is_not_told_again_and_another_pool_s_is_put_right(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, 1)
+        template = h.revision(model).template
+        (spare,) = template.spares.waiting
+        orders: list[Header] = []
+        send = spare.channel.send_with_fds
+
+        def noting(order: Header, fds: list[int]) -> None:
+            orders.append(order)
+            send(order, fds)
+
+        spare.channel.send_with_fds = noting
+        template.spares.env = {**template.spares.env, "REKINDLE_APP_ID": "ap-another"}
+        first = Asking(h, model, "environment")
+        first_told, _body = await first.told()
+        assert [order["env"] for order in orders] == [{}]
+        assert (await first.value())["REKINDLE_RUNNER_ID"] == first_told["runner"]
+        await h.uplink.until(lambda: template.spares.waiting)
+        second = Asking(h, model, "environment", lease=ID[:-1] + "b")
+        second_told, _body = await second.told()
+        assert second_told["began"][0] == "spare"
+        assert (await second.value())["REKINDLE_APP_ID"] == "ap-test"
+        first.sock.close()
+        second.sock.close()
+
+    run(home, scenario)
+
+
+async def with_template(h: Harness, spares: int, **options: Any) -> str:
+    """A function without a runner, whose template stays as it is, with so many spares."""
+    options["spare_containers"] = spares
+    model = h.add(Model, enable_memory_snapshot=True, **options)
+    for strategy in ("restore", "fork"):
+        assert (await h.prepare(model, strategy)).ok
+    template = h.revision(model).template
+    await h.uplink.until(lambda: len(template.spares.waiting) == spares)
+    return model
+
+
 def test_lines_of_the_start_are_marked_with_those_of_the_first_call(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         asking = Asking(h, h.add(Prints), "who")

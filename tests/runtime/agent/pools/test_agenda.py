@@ -43,6 +43,24 @@ def test_changes_of_one_turn_are_one_pass_and_what_a_pass_changes_is_for_the_nex
     asyncio.run(scenario())
 
 
+def test_a_pass_that_is_had_at_once_is_not_had_again_in_the_next_turn() -> None:
+    async def scenario() -> None:
+        passes = Passes()
+        passes.agenda.act()
+        assert not passes.seen  # nothing is due
+        passes.agenda.add(OTHER)
+        passes.agenda.act()
+        assert passes.seen == [[OTHER]]
+        passes.agenda.add(LAST)
+        await asyncio.sleep(0)
+        assert passes.seen == [[OTHER], [ONE, LAST]]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(passes.seen) == 2
+
+    asyncio.run(scenario())
+
+
 def test_a_pool_is_looked_at_later_once_and_not_when_it_is_closed() -> None:
     async def scenario() -> None:
         passes = Passes()

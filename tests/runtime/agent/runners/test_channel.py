@@ -9,6 +9,7 @@ import socket
 import psutil
 import pytest
 
+from rekindle.runtime.agent import deadlines
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.wire.frames import FrameError, FrameSocket, Header
 
@@ -52,6 +53,42 @@ def test_frames_with_descriptors_wait_for_room_and_come_whole_and_in_order() -> 
         os.close(read)
         channel.close()
         reader.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_said_while_a_channel_rests_is_taken_in_after_that_and_orders_go_out() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel, process = Channel(ours, os.getpid()), FrameSocket(theirs)
+        channel.open()
+        channel.rest(0.02)
+        process.send({"at": 1})
+        channel.send({"at": 2})
+        await two_turns()
+        assert not channel._arrived
+        assert process.receive()[0] == {"at": 2}
+        assert (await channel.receive())[0] == {"at": 1}
+        process.send({"at": 3})
+        assert (await channel.receive())[0] == {"at": 3}
+        channel.rest(0.02)
+        process.close()
+        with pytest.raises(FrameError):
+            await channel.receive()
+
+    asyncio.run(scenario())
+
+
+def test_a_channel_that_is_closed_while_it_rests_is_not_watched_again() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = Channel(ours, os.getpid())
+        channel.open()
+        channel.rest(600)
+        assert deadlines.here()._all
+        channel.close()
+        assert not deadlines.here()._all and theirs.recv(1) == b""
+        theirs.close()
 
     asyncio.run(scenario())
 

@@ -23,7 +23,10 @@ class Listening:
     def __init__(self, path: Path) -> None:
         self.said: asyncio.Queue[Header] = asyncio.Queue()
         self.socks: list[socket.socket] = []
-        self.listener = UnixListener(path, self._take)
+        #: How many had said who they are when those of one moment had been taken in.
+        self.after: list[int] = []
+        then = lambda: self.after.append(self.said.qsize())  # noqa: E731
+        self.listener = UnixListener(path, self._take, then)
         self.listener.open()
 
     def _take(self, sock: socket.socket, hello: Header) -> bool:
@@ -125,5 +128,23 @@ def test_who_has_not_said_anything_yet_is_hung_up_on_at_the_end(tmp_path: Path) 
             await accepted(listening)
             await listening.listener.close()
             assert await asyncio.get_running_loop().sock_recv(sock, 1) == b""
+
+    run(tmp_path, scenario)
+
+
+def test_what_is_to_follow_follows_once_all_of_one_moment_are_taken_in(tmp_path: Path) -> None:
+    async def scenario(listening: Listening) -> None:
+        with listening.connect() as one, listening.connect() as another:
+            for sock in (one, another):
+                sock.send(pack_frame(HELLO))
+            while listening.said.qsize() < 2:
+                await asyncio.sleep(0)
+            assert listening.after == [2]
+            with listening.connect() as late:
+                await accepted(listening)
+                late.send(pack_frame(HELLO))
+                while listening.said.qsize() < 3:
+                    await asyncio.sleep(0)
+            assert listening.after[-1] == 3
 
     run(tmp_path, scenario)

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from rekindle.linux import niceness
 from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.starts.freezing import NICENESS
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
@@ -35,6 +37,50 @@ def test_each_strategy_is_really_taken_and_computes_the_same(home: Path) -> None
             assert outcome.value == 499500
             pids.add(outcome.result.runner_id)
         assert len(pids) == 4
+
+    run(home, scenario)
+
+
+class Nice:
+    """How nice it is, with a thread of its own."""
+
+    def load(self) -> None:
+        self.niceness = self.of_all()
+
+    def of_all(self) -> list[int]:
+        threads = os.listdir("/proc/self/task")
+        return [os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in threads]
+
+    def then_and_now(self) -> tuple[list[int], list[int]]:
+        return self.niceness, self.of_all()
+
+
+def test_a_template_that_is_booted_to_be_frozen_gives_way_and_its_copies_do_not(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        nice = h.add(Nice, enable_memory_snapshot=True)
+        assert (await h.prepare(nice, "restore")).ok
+        outcome = await h.call(nice, "then_and_now", strategy="restore")
+        assert outcome.value == ([own + NICENESS], [own])
+        assert (await h.prepare(nice, "fork")).ok
+        assert h.revision(nice).template.mapped
+        outcome = await h.call(nice, "then_and_now", strategy="fork")
+        assert outcome.value == ([own + NICENESS], [own])
+
+    run(home, scenario)
+
+
+def test_where_niceness_cannot_be_lowered_again_it_is_not_raised(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(niceness, "may_lower", lambda: False)
+
+    async def scenario(h: Harness) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        nice = h.add(Nice, enable_memory_snapshot=True)
+        assert (await h.prepare(nice, "restore")).ok
+        outcome = await h.call(nice, "then_and_now", strategy="restore")
+        assert outcome.value == ([own], [own])
 
     run(home, scenario)
 
