@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.dev.test_debian_root import PART
+
 ROOT = Path(__file__).resolve().parent.parent
 SPECIFICATION = ROOT / "SPECIFICATION.md"
 
@@ -81,6 +83,13 @@ def test_what_a_promise_names_exists(number: str) -> None:
             function = part.rpartition("::")[2]
             text = path.read_text(encoding="utf-8")
             assert re.search(rf"def {re.escape(function)}\b", text), f"{number}: {name}{part}"
+
+
+@pytest.mark.parametrize("name", PART)
+def test_what_runs_on_the_other_debian_exists(name: str) -> None:
+    file, _, function = name.partition("::")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert re.search(rf"def {function}\b" if function else "def test_", text)
 
 
 def test_what_the_benchmarks_check_is_what_is_promised() -> None:

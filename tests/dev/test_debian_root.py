@@ -28,7 +28,7 @@ make --silent base
 """
 #: What depends on the C library and on Python: the randomness of copies, what they have open, real
 #: snapshots, tasks that end, exceptions and pickles on their way. All others run there in the soak.
-_PART = (
+PART = (
     "tests/runtime/agent/starts/test_unique.py",
     "tests/runtime/agent/starts/test_unique_libraries.py",
     "tests/runtime/agent/starts/test_wiped.py",
@@ -60,10 +60,15 @@ _PART = (
         f"tests/e2e/test_calls.py::{name}"
         for name in (
             "test_a_map_keeps_the_order_of_its_inputs",
+            "test_large_values_travel_both_ways",
+        )
+    ),
+    *(
+        f"tests/e2e/test_call_failures.py::{name}"
+        for name in (
             "test_a_users_exception_comes_home_as_itself_with_the_remote_traceback",
             "test_an_argument_that_cannot_be_pickled_is_named_with_its_path",
             "test_a_result_that_cannot_be_unpickled_at_home_is_named",
-            "test_large_values_travel_both_ways",
         )
     ),
     "tests/e2e/test_run.py::test_a_second_run_restores_the_snapshot_of_the_first",
@@ -94,7 +99,7 @@ def _run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # the first time it makes the root, and loads and installs packages
 def test_copies_are_unique_and_snapshots_and_calls_work_on_the_other_debian() -> None:
-    ended = _run("--after", _SET_UP, _other(), *_PYTEST, *_PART)
+    ended = _run("--after", _SET_UP, _other(), *_PYTEST, *PART)
     assert ended.returncode == 0, ended.stdout[-6000:]
 
 
