@@ -5,6 +5,7 @@ Not loaded by templates: each module of theirs is memory that every fork pays.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 
@@ -29,4 +30,5 @@ def as_this_process(pid: int) -> None:
     """Give all threads of a process this one's niceness. Raises OSError."""
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     for thread in os.listdir(f"/proc/{pid}/task"):
-        os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.setpriority(os.PRIO_PROCESS, int(thread), niceness)

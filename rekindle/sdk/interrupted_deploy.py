@@ -103,7 +103,7 @@ def have_made(
         lambda: background().start(client.request(method, request, pb.DeployReply, patience_s))
     )
     try:
-        with _terminable():
+        with _sigterm(_terminate):
             return asked.result()
     except (KeyboardInterrupt, SystemExit) as interrupt:
         asked.cancel()
@@ -126,28 +126,36 @@ class _Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
-def _ends_by_sigterm() -> bool:
-    """Whether SIGTERM would end this program without a word, and this thread can change that."""
-    in_main = threading.current_thread() is threading.main_thread()
-    return in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+#: What SIGTERM does while versions are being made.
+_on_sigterm: list[Callable[[], object]] = []
+
+
+def _handle_sigterm(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+    for act in tuple(_on_sigterm):
+        act()
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Within, SIGTERM is as Ctrl-C is, once, where it would end the program without a word."""
-    if not _ends_by_sigterm():
+def _sigterm(act: Callable[[], object]) -> Iterator[None]:
+    """Within, SIGTERM does this, once, where it would end the program without a word. A handler of
+    the program's own is left alone."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, _handle_sigterm):
         yield
         return
-
-    def terminate(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
-        raise _Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+    _on_sigterm.append(act)
+    signal.signal(signal.SIGTERM, _handle_sigterm)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _on_sigterm.remove(act)
+        if not _on_sigterm and signal.getsignal(signal.SIGTERM) is _handle_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate() -> None:
+    raise _Terminated
 
 
 def _end(came_to: str) -> None:
@@ -194,9 +202,15 @@ async def in_thread(
     attempt = DeployAttempt()
     with interruptible(attempt):
         thread = asyncio.ensure_future(asyncio.to_thread(blocking, *args, **kwargs))
-    terminated = asyncio.Event()
+    terminated, task, loop = asyncio.Event(), asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def terminate() -> None:
+        terminated.set()
+        loop.call_soon_threadsafe(task.cancel)
+
     try:
-        with _terminates(terminated):
+        with _sigterm(terminate):
             return await asyncio.shield(thread)
     except asyncio.CancelledError as interrupt:
         came_to = NOTHING_DEPLOYED
@@ -207,27 +221,6 @@ async def in_thread(
             _end(came_to)
         interrupt.add_note(came_to)
         raise
-
-
-@contextmanager
-def _terminates(terminated: asyncio.Event) -> Iterator[None]:
-    """As ``_terminable``: it sets ``terminated``, and cancels the task that is within."""
-    task = asyncio.current_task()
-    if task is None or not _ends_by_sigterm():
-        yield
-        return
-
-    def terminate(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
-        terminated.set()
-        loop.call_soon_threadsafe(task.cancel)
-
-    loop = asyncio.get_running_loop()
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _came_to(thread: asyncio.Task[Any]) -> str:

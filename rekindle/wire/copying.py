@@ -7,8 +7,10 @@ before it is needed: runners import this. Knows nothing of files' lives, nor of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
+import time
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,9 @@ _PIECE_BYTES = 4 << 20
 #: From here on bytes are worth huge pages, as NumPy has it: a hundred megabytes of small ones take
 #: twice as long to make as to copy.
 _HUGE_FROM_BYTES = 4 << 20
-_MADV_HUGEPAGE = 14
+_MADV_HUGEPAGE, _MADV_POPULATE_WRITE = 14, 23
+#: How often it is looked whether other threads have ended.
+_LOOK_S = 0.0001
 
 
 def threads() -> int:
@@ -34,12 +38,24 @@ def threads() -> int:
     return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
-def copy(parts: Iterable[tuple[Any, int]], to: int) -> None:
+def copy(parts: Iterable[tuple[Any, int]], to: int, *, new: bool = False) -> None:
     """Copy each part, contiguous memory, to as many bytes behind the address ``to`` as is said.
 
-    Who calls this sees to it that so much is mapped there.
+    Who calls this sees to it that so much is mapped there. ``new``: no page of a file that is
+    mapped there may be there yet. Raises OSError where the machine has no memory for them.
     """
-    move = _c().ctypes.memmove
+    c = _c()
+    move, page = c.ctypes.memmove, c.page_bytes
+
+    def fill(place: int, source: int, size: int) -> None:
+        begin = place // page * page
+        # Without that a page that cannot be had would be SIGBUS, which ends the process.
+        if c.madvise(begin, place + size - begin, _MADV_POPULATE_WRITE) != 0:
+            number = c.ctypes.get_errno()
+            if number != errno.EINVAL:  # a kernel before 5.14 knows no such call
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        move(place, source, size)
+
     with contextlib.ExitStack() as held:
         pieces = []
         for data, at in parts:
@@ -47,7 +63,7 @@ def copy(parts: Iterable[tuple[Any, int]], to: int) -> None:
             pieces += [
                 (to + at + done, begin + done, size) for done, size in _cut(memoryview(data).nbytes)
             ]
-        _each(pieces, move)
+        _each(pieces, fill if new else move)
 
 
 def read_bytes(fd: int, at: int, size: int) -> bytes:
@@ -85,34 +101,45 @@ def _cut(size: int) -> Iterator[tuple[int, int]]:
 def _each(pieces: list[Any], work: Callable[..., object]) -> None:
     """Do it with each piece, its last item being its size; where it is much, on several threads.
 
-    All have ended when this returns or raises: what they write to may be gone after that.
+    All have ended when this returns or raises, whatever interrupts it: what they write to may be
+    gone after that. Not by ``join``, which holds a thread for ended once it was interrupted.
     """
     left = iter(pieces)
     errors: list[BaseException] = []
+    working: set[int] = set()  # threads beside this one
+    over: list[bool] = []
 
     def go() -> None:
+        for piece in left:  # the next one is whose thread comes first
+            work(*piece)
+
+    def go_beside(number: int) -> None:
+        working.add(number)
         try:
-            for piece in left:  # the next one is whose thread comes first
-                work(*piece)
+            if not over:  # it may have begun late
+                go()
         except BaseException as error:  # noqa: BLE001 - raised below, on the caller's thread
             errors.append(error)
+        finally:
+            working.discard(number)
 
     count = threads() if sum(piece[-1] for piece in pieces) >= LARGE_BYTES else 1
-    others = [threading.Thread(target=go, daemon=True) for _ in range(count - 1)]
     try:
-        for other in others:
-            other.start()
-    except RuntimeError:
-        pass  # there may be no more threads: those that are here do it all
-    except BaseException as error:  # noqa: BLE001 - an interrupt: raised below, others write
+        try:
+            for number in range(1, count):
+                threading.Thread(target=go_beside, args=(number,), daemon=True).start()
+        except RuntimeError:
+            pass  # there may be no more threads: those that are here do it all
+        go()
+    except BaseException as error:  # noqa: BLE001 - raised below: others may still write
         errors.append(error)
-    go()
-    for other in others:
-        while other.is_alive():
-            try:
-                other.join()
-            except BaseException as error:  # noqa: BLE001 - the same
-                errors.append(error)
+    while not over or working:
+        try:
+            over.append(True)
+            while working:
+                time.sleep(_LOOK_S)  # for no longer than one piece takes
+        except BaseException as error:  # noqa: BLE001 - the same
+            errors.append(error)
     if errors:
         raise errors[0]
 

@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rekindle.wire.direct_frames import read_some
-from rekindle.wire.frames import PREFIX_BYTES, FrameError, Header, decode_header, frame_prefix
+from rekindle.wire.frames import (
+    MAX_HEADER_BYTES,
+    PREFIX_BYTES,
+    FrameError,
+    Header,
+    decode_header,
+    frame_prefix,
+)
 from rekindle.wire.phases import Mark
 
 
@@ -70,7 +77,7 @@ def add_start(header: Header, marks: Sequence[Mark], notes: Sequence[str]) -> No
 def read_granted(sock: socket.socket) -> tuple[Header, bytes, bytes, int]:
     """The frame, header and body; and what has come of the first answer with it: bytes, and its
     descriptor or -1. Most often all of that is one read. Raises OSError."""
-    came, fd = b"", -1
+    came, fd = bytearray(), -1
     try:
         while True:
             more, with_it = read_some(sock)
@@ -80,11 +87,13 @@ def read_granted(sock: socket.socket) -> tuple[Header, bytes, bytes, int]:
             came += more
             if len(came) >= PREFIX_BYTES:
                 header_bytes, body_bytes = frame_prefix(came)
+                if header_bytes > MAX_HEADER_BYTES:
+                    raise FrameError(f"a frame header of {header_bytes} bytes")
                 body_at = PREFIX_BYTES + header_bytes
                 end = body_at + body_bytes
                 if len(came) >= end:
-                    header = decode_header(came[PREFIX_BYTES:body_at])
-                    return header, came[body_at:end], came[end:], fd
+                    header = decode_header(bytes(came[PREFIX_BYTES:body_at]))
+                    return header, bytes(came[body_at:end]), bytes(came[end:]), fd
     except BaseException:
         if fd >= 0:
             os.close(fd)

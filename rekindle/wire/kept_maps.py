@@ -8,17 +8,18 @@ file has now. Standard library only: runners import this. Knows nothing of value
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rekindle.wire import memory
 from rekindle.wire.memory_maps import is_as_in_file, map_file, unmap
 
-#: As many as the other end keeps files of a connection (wire/reuse.py).
-_MOST = 4
+#: As many as the other end keeps files of a connection, and as much (wire/reuse.py).
+_MOST, _MOST_BYTES = 4, 256 << 20
 #: Smaller ones are mapped as quickly as they are looked at.
 _FROM_BYTES = 1 << 20
 
@@ -28,6 +29,9 @@ class _Map:
     at: int
     size: int
     inode: int
+    #: When its last value went (monotonic seconds), and how often the collector had run by then.
+    since: float = 0.0
+    collected: int = 0
 
 
 class KeptMaps:
@@ -57,12 +61,12 @@ class KeptMaps:
         inode = os.fstat(fd).st_ino
         self._used = time.monotonic()
         one = self._kept.pop(number, None)
-        if one is not None and (one.inode, one.size) != (inode, whole):
+        if one is not None and not _is_good(one, inode, whole):
             unmap(one.at, one.size)
             one = None
+        self._drop_others(self._used - self._idle_after_s)
         if one is None:
             one = _Map(map_file(fd, whole, mmap.MAP_PRIVATE), whole, inode)
-            self._drop(_MOST - 1)  # it is one more, later
         return memory.view_until(one.at, size, self._unseen, one, number)
 
     @property
@@ -87,22 +91,46 @@ class KeptMaps:
     def __del__(self) -> None:
         self.close()
 
-    def _drop(self, left: int) -> None:
-        while len(self._kept) > left:
-            try:
-                one = self._kept.pop(next(iter(self._kept)))
-            except (KeyError, StopIteration, RuntimeError):
-                continue  # another thread changed it just now
+    def _drop(self, left: int, left_bytes: int = _MOST_BYTES) -> None:
+        while (kept := list(self._kept.items())) and (
+            len(kept) > left or sum(one.size for _, one in kept) > left_bytes
+        ):
+            self._drop_one(kept[0][0])
+
+    def _drop_others(self, until: float) -> None:
+        """Of files that nothing has come in since then: the other end may have dropped them."""
+        for number, one in list(self._kept.items()):
+            if one.since < until:
+                self._drop_one(number)
+
+    def _drop_one(self, number: int) -> None:
+        if (one := self._kept.pop(number, None)) is not None:  # else another thread has it
             unmap(one.at, one.size)
 
     def _unseen(self, alone: bool, one: _Map, number: int) -> None:
         """``alone``: no forked child may see it."""
-        keeps = self._open and alone and one.size >= _FROM_BYTES
+        keeps = self._open and alone and _FROM_BYTES <= one.size <= _MOST_BYTES
         if keeps and self.idle_s < self._idle_after_s and is_as_in_file(one.at, one.size):
-            self._kept[number] = one
+            self._drop(_MOST - 1, _MOST_BYTES - one.size)
+            self._kept[number] = replace(one, since=time.monotonic(), collected=_collections())
             if not self._open:
                 self._drop(0)  # it was closed meanwhile
         else:
             unmap(one.at, one.size)
         if alone:
             self.gone.append(number)
+
+
+def _is_good(one: _Map, inode: int, size: int) -> bool:
+    """Whether it shows such a file, and nothing else.
+
+    Of what the collector found in a cycle the end is told before ``__del__`` runs, which may still
+    write: then it is looked at once more.
+    """
+    if (one.inode, one.size) != (inode, size):
+        return False
+    return one.collected == _collections() or is_as_in_file(one.at, one.size)
+
+
+def _collections() -> int:
+    return sum(generation["collections"] for generation in gc.get_stats())

@@ -58,7 +58,9 @@ class MemoryFile:
             os.ftruncate(self.fd, end)
             self.size = end
             self._map(mmap.MAP_SHARED)
-        self._write(parts)
+            copy(parts, self._at, new=True)
+        else:
+            self._write(parts)
 
     def _write(self, parts: Sequence[tuple[bytes | bytearray | memoryview, int]]) -> None:
         end = _end(parts)

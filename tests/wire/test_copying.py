@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 
 from rekindle.wire import copying
 from rekindle.wire.copying import LARGE_BYTES, copy, read_bytes
+from rekindle.wire.memory_maps import map_file, unmap
 
 MB = 1 << 20
 
@@ -68,3 +72,49 @@ def test_all_is_copied_where_no_more_threads_may_be(monkeypatch: pytest.MonkeyPa
     data, to = os.urandom(LARGE_BYTES), np.zeros(LARGE_BYTES, dtype=np.uint8)
     copy([(data, 0)], to.ctypes.data)
     assert to.tobytes() == data
+
+
+_INTERRUPTED = """
+import os, signal, sys
+from rekindle.wire import copying
+from rekindle.wire.memory import MemoryFile
+
+copying.threads = lambda: 4
+data = memoryview(bytearray(48 << 20))
+interrupts = 0
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+for turn in range(60):
+    file = MemoryFile()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 * (1 + turn % 40))
+        file.finish([(data, 0)])
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupts += 1
+    file.close()  # what a thread still wrote to would end the process
+print(interrupts)
+"""
+
+
+def test_who_is_interrupted_while_threads_copy_waits_for_them() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) > 10
+
+
+def test_memory_that_cannot_be_had_is_an_error_and_not_the_end(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    fd = os.memfd_create("short")
+    os.ftruncate(fd, mmap.PAGESIZE)
+    at = map_file(fd, LARGE_BYTES, mmap.MAP_SHARED)  # but for one page there is none
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        copy([(bytes(LARGE_BYTES), 0)], at, new=True)
+    unmap(at, LARGE_BYTES)
+    os.close(fd)

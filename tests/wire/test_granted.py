@@ -101,6 +101,13 @@ def test_a_connection_that_ends_before_all_of_it_has_come_is_an_error(
         read_granted(client)
 
 
+def test_what_is_no_frame_is_refused_and_not_waited_for(ends: Ends) -> None:
+    client, runner = ends
+    runner.sendall(b"\xff" * 100)
+    with pytest.raises(FrameError, match="a frame header of"):
+        read_granted(client)
+
+
 def test_an_answer_that_is_cut_short_is_none(ends: Ends) -> None:
     client, runner = ends
     runner.sendall(pack_frame(GRANTED.header()) + answer()[:-1])

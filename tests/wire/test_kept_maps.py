@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -91,6 +92,62 @@ def test_no_more_are_kept_than_the_other_end_keeps(maps: KeptMaps) -> None:
             assert mapped() <= kept_maps._MOST
     for file in files:
         file.close()
+
+
+def test_no_more_are_kept_when_many_values_go_at_once(maps: KeptMaps) -> None:
+    files = [filled(b"%d" % number) for number in range(7)]
+    views = [maps.view(file.fd, number, SIZE) for number, file in enumerate(files)]
+    assert mapped() == 7
+    views.clear()
+    assert mapped() == kept_maps._MOST and list(maps.gone) == [*range(6, -1, -1)]
+    for file in files:
+        file.close()
+
+
+def test_no_more_bytes_are_kept_than_the_other_end_keeps(
+    maps: KeptMaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_maps, "_MOST_BYTES", 2 * SIZE)
+    monkeypatch.setattr(KeptMaps._drop, "__defaults__", (2 * SIZE,))
+    files = [filled(b"a"), filled(b"b"), filled(b"c"), filled(b"d", 3 * SIZE)]
+    for number, file in enumerate(files):
+        assert maps.view(file.fd, number, file.size)[0]
+    assert mapped() == 2
+    for file in files:
+        file.close()
+
+
+def test_a_file_that_nothing_came_in_for_long_is_let_go_though_others_are_in_use() -> None:
+    maps, files = KeptMaps(0.05), [filled(b"a"), filled(b"b")]
+    assert maps.view(files[0].fd, 0, SIZE)[0]
+    until = time.monotonic() + LONG_S
+    while 0 in maps._kept and time.monotonic() < until:
+        assert maps.view(files[1].fd, 1, SIZE)[0] == ord("b")
+    assert mapped() == 1
+    maps.close()
+    for file in files:
+        file.close()
+
+
+class Writes:
+    """Writes to its value as it is collected."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.view, self.itself = view, self
+
+    def __del__(self) -> None:
+        self.view[100:104] = b"DEAD"
+
+
+def test_what_a_cycle_writes_as_it_is_collected_is_not_in_the_next_value(maps: KeptMaps) -> None:
+    file = filled(b"a")
+    gc.collect()
+    Writes(maps.view(file.fd, 1, SIZE))
+    gc.collect()
+    file.reuse()
+    file.write(b"b" * SIZE, 0)
+    assert bytes(maps.view(file.fd, 1, SIZE)) == b"b" * SIZE
+    file.close()
 
 
 def test_small_ones_and_those_that_were_seen_for_long_are_not_kept() -> None:

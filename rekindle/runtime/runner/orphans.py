@@ -49,7 +49,8 @@ class Orphans:
 
 
 def _collect() -> None:
-    with suppress(ChildProcessError):  # there is none, or user code has waited for it meanwhile
+    # There is none, or user code has waited for it, or has left no descriptor, or no /proc.
+    with suppress(OSError):
         # One system call, where nothing has ended, and where user code adopts orphans itself two.
         if os.waitid(os.P_ALL, 0, _HAS_ENDED) is None or processes.adopts_orphans():
             return

@@ -202,9 +202,12 @@ class InputDispatcher:
         if self._spec.single_use_containers:
             return
         takers = [*self._runners.idle(), *filter(self._goes_ahead, self._runners.with_inputs())]
-        if takers:
-            size = self._shares.size(takers[0], len(self.waiting), self.depth())
-            line.interleave(self.waiting, len(takers), size)
+        waiting, depth = len(self.waiting), self.depth()
+        for taker in takers:
+            # One that is busy and has its share is handed nothing.
+            if size := self._shares.size(taker, waiting, depth):
+                line.interleave(self.waiting, len(takers), size)
+                return
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""

@@ -11,6 +11,9 @@ from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.uplink import GATHER_S
 
+#: What an order said of others counts for so long.
+_COUNTS_S = 0.1
+
 
 @dataclass(eq=False)
 class Reporting:
@@ -18,14 +21,20 @@ class Reporting:
 
     _runners: RunnerSet
     _pace: Pace
-    #: Whether the controller has more inputs than it has given us, as its last order says.
-    others_wait: bool = False
+    #: Whether the controller had more inputs than it gave us, as its last order says.
+    _others_waited: bool = False
     #: When that order came (monotonic seconds).
     _came_at: float = -math.inf
 
+    @property
+    def others_wait(self) -> bool:
+        """Whether the controller has more for us, as far as we know: nothing takes back what an
+        order said, so it counts no longer than the next one would take."""
+        return self._others_waited and time.monotonic() - self._came_at < _COUNTS_S
+
     def came(self, order: Order) -> None:
         """Inputs of an order have come."""
-        self.others_wait = order.others_wait
+        self._others_waited = order.others_wait
         self._came_at = time.monotonic()
 
     def is_soon(self, waiting: int) -> bool:

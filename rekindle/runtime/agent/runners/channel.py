@@ -91,6 +91,12 @@ class Channel:
             self._readers.remove(self._fd)
             self._rest = deadlines.here().add(seconds, self._end_rest)
 
+    def end_rest(self) -> None:
+        """Take in what comes again, now, where that is not so."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._end_rest()
+
     def _end_rest(self) -> None:
         self._rest = None
         self._readers.add(self._fd, self._readable)

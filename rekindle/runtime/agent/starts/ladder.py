@@ -77,6 +77,9 @@ class Starter(Booter):
         except (StartError, RunnerLostError) as error:
             log.warning("start not begun", extra=kv(of=revision.label, reason=error))
             return None
+        except Exception:  # the ladder answers for it, and its client is answered
+            log.exception("start not begun", extra=kv(of=revision.label))
+            return None
 
     def _begin_by(self, child: ForkedChild, pending: PendingStart, strategy: Strategy) -> Begun:
         try:

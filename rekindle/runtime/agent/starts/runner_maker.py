@@ -245,6 +245,7 @@ class RunnerMaker:
             runner.slots = Slots(self.revision.spec.slots)
 
         def on_line(line: pb.LogLine) -> None:
+            process.channel.end_rest()  # who waits for the call waits for what it prints, too
             if runner.slots is None:
                 self.on_line(line, runner_id, runner.current_call())
             else:

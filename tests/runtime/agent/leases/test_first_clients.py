@@ -286,6 +286,27 @@ async def with_template(h: Harness, spares: int, **options: Any) -> str:
     return model
 
 
+def test_a_start_that_could_not_be_told_at_once_is_the_ladders_and_holds_no_place(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, 1)
+        pool = h.node.inventory.pools[(model, "")]
+        with monkeypatch.context() as patched:
+
+            def fails(*_args: object) -> None:
+                patched.undo()
+                raise RuntimeError("of no kind that is known")
+
+            patched.setattr(pool.starter, "_tell", fails)
+            asking = Asking(h, model, "environment")
+            granted, _body = await asking.told()
+        assert granted["ok"] and await asking.answer() is not None
+        await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
+
+    run(home, scenario)
+
+
 def test_lines_of_the_start_are_marked_with_those_of_the_first_call(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         asking = Asking(h, h.add(Prints), "who")

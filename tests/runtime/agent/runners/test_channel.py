@@ -79,6 +79,27 @@ def test_what_is_said_while_a_channel_rests_is_taken_in_after_that_and_orders_go
     asyncio.run(scenario())
 
 
+def test_a_rest_that_is_ended_is_over_and_one_that_is_not_on_ends_as_well() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel, process = Channel(ours, os.getpid()), FrameSocket(theirs)
+        channel.open()
+        channel.end_rest()
+        channel.rest(600)
+        process.send({"at": 1})
+        await two_turns()
+        assert not channel._arrived
+        channel.end_rest()
+        assert not deadlines.here()._all
+        assert (await channel.receive())[0] == {"at": 1}
+        channel.rest(600)
+        channel.close()
+        channel.end_rest()
+        theirs.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_channel_that_is_closed_while_it_rests_is_not_watched_again() -> None:
     async def scenario() -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
