@@ -10,6 +10,7 @@ one that is ordered for a start finds it there, a **spare** waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -225,7 +226,8 @@ class Template:
         self._is_spare = spare
         if spare:
             self.rehearse()
-            self.channel.send({"op": "waiting"})
+            with contextlib.suppress(OSError):  # it is not wanted any more, as is found next
+                self.channel.send({"op": "waiting"})
 
     def _fork_copy(self) -> None:
         """Make a copy that waits on the control pipe, and report its pid once it does."""

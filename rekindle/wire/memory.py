@@ -87,12 +87,13 @@ class MemoryFile:
 
     def close(self) -> None:
         """Let go of it; the memory stays for as long as a process has it mapped."""
-        if self._at:
-            unmap(self._at, self.size)
-            self._at = 0
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        # Taken out first: an interrupt must not have it closed again, when it is another's by then.
+        at, self._at = self._at, 0
+        if at:
+            unmap(at, self.size)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _map(self, flags: int) -> None:
         self._at = map_file(self.fd, self.size, flags)

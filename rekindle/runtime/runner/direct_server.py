@@ -7,6 +7,7 @@ by signals. It goes back to the agent's orders when the connection is at its end
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -62,7 +63,8 @@ class DirectCalls:
         if lease["sent"]:
             self._before = frame
         else:
-            os.write(fd, frame)
+            with contextlib.suppress(OSError):  # its client is gone, as is found below
+                os.write(fd, frame)
         self._serve(fd, lease["max_result_bytes"] or sys.maxsize)
 
     def serve(self, fd: int, limit_bytes: int) -> None:

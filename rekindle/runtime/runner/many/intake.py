@@ -40,6 +40,7 @@ class Intake:
         self._epoll = select.epoll()
         self._epoll.register(channel.fileno(), select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
+        self._ending = threading.Lock()  # of which of them there are, and their descriptors
         self._reports = Reports(what, self.send, self._called, self._end)
         #: By slot, what the agent gave and has no result yet.
         self._given: dict[int, Run] = {}
@@ -59,7 +60,6 @@ class Intake:
         ordered = False
         for fd, events in self._epoll.poll(0):
             if fd == self._channel.fileno():
-                self._order()
                 ordered = True
                 continue
             connection = self._connections.get(fd)
@@ -69,6 +69,8 @@ class Intake:
                 self._hung_up(connection)
             else:
                 self._readable(connection)
+        if ordered:  # last: a connection that it brings may have the number of one that has ended
+            self._order()
         return ordered
 
     # ---- the agent
@@ -158,7 +160,7 @@ class Intake:
     def _readable(self, connection: Connection) -> None:
         if connection.is_running(then_over=True):
             # The agent takes it back, and what it has sent is served; or its client is about to go.
-            self._epoll.modify(connection.fileno(), 0)
+            self._watch(connection, 0)
             return
         try:
             call = connection.read()
@@ -183,17 +185,25 @@ class Intake:
         """No one waits for what it runs any more."""
         run = connection.run
         if run is not None and connection.is_running(then_over=True):
-            self._epoll.modify(connection.fileno(), select.EPOLLET)  # it has said all it has to say
+            self._watch(connection, select.EPOLLET)  # it has said all it has to say
             end_run(run, None)
         else:
             self._end(connection)
 
+    def _watch(self, connection: Connection, events: int) -> None:
+        """For these events, where it has not been ended by the thread of its call meanwhile."""
+        with self._ending:
+            if self._connections.get(connection.fileno()) is connection:
+                self._epoll.modify(connection.fileno(), events)
+
     def _end(self, connection: Connection) -> None:
         """A connection is over, and no call runs on it; from any thread."""
-        if self._connections.pop(connection.fileno(), None) is None:
-            return
-        self._epoll.unregister(connection.fileno())
-        connection.close()
+        with self._ending:
+            if self._connections.get(connection.fileno()) is not connection:
+                return
+            del self._connections[connection.fileno()]
+            self._epoll.unregister(connection.fileno())
+            connection.close()
         self.send({"op": "returned", "slot": connection.slot})
 
 
