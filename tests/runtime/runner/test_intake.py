@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from rekindle.runtime.runner.many.connection import Connection
 from rekindle.runtime.runner.many.intake import Intake
 from rekindle.runtime.runner.many.run import Run
 from rekindle.wire.direct_frames import call_frame
@@ -88,3 +90,35 @@ def test_an_agent_that_is_gone_is_an_error(node: Node) -> None:
     with pytest.raises(FrameError):
         node.intake.pump()
     assert len(node.taken) == 1
+
+
+@pytest.mark.parametrize("says_more", [False, True])
+def test_a_call_that_ends_just_as_its_client_goes_ends_its_connection_once(
+    node: Node, says_more: bool
+) -> None:
+    node.client(0)
+    node.intake.pump()
+    (run,) = node.taken
+    connection = run.answerer
+    assert isinstance(connection, Connection)
+    seen = connection.is_running
+
+    def ends_then(*, then_over: bool) -> bool:
+        """As where the thread of the call ends it right after it was seen to run."""
+        found = seen(then_over=then_over)
+        connection.answer([run])
+        return found
+
+    connection.is_running = ends_then  # type: ignore[method-assign]
+    if says_more:
+        node.clients[0].sendall(b"more")
+    else:
+        node.clients[0].close()
+    node.intake.pump()
+    node.intake.pump()
+    node._channel.close()
+    found = []
+    with contextlib.suppress(FrameError):
+        while True:
+            found.append(node.agent.receive()[0])
+    assert [one for one in found if one["op"] == "returned"] == [{"op": "returned", "slot": 0}]
