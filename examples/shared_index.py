@@ -1,5 +1,6 @@
 """A search index that is built once and then started from on every node.
 
+pip install 'rekindle[blobs]'                            # and s3fs for s3://, ...
 export REKINDLE_STORE_URL=file:///mnt/shared/rekindle    # or s3://bucket/rekindle, ...
 rekindle run examples/shared_index.py --words "white whale"
 

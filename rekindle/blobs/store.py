@@ -149,12 +149,7 @@ class BlobStore:
     def _codec(self) -> Any:
         """A compressor, a decompressor and their error; each thread has its own."""
         if not hasattr(self._local, "codec"):
-            try:
-                import zstandard
-            except ImportError:
-                raise SetupError(
-                    "blobs need the package zstandard: pip install 'rekindle[blobs]'"
-                ) from None
+            zstandard = _zstandard()
             self._local.codec = (
                 zstandard.ZstdCompressor(level=_LEVEL),
                 zstandard.ZstdDecompressor(),
@@ -236,7 +231,19 @@ class BlobStore:
 def open_store(url: str) -> BlobStore:
     """The store at a URL. Raises SetupError, InvalidError, BlobStoreError."""
     filesystems.check_shared(url, "the store")
-    return BlobStore(open_objects(url))
+    store = BlobStore(open_objects(url))
+    _zstandard()  # who opens it is told, not who pushes to it in the background
+    return store
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise SetupError(
+            "a store of blobs needs the package zstandard: pip install 'rekindle[blobs]'"
+        ) from None
+    return zstandard
 
 
 def _chunk(name: str) -> str:

@@ -26,6 +26,7 @@ class AppDeployed:
     """A deployed app has another version, or was stopped."""
 
     name: str
+    app_id: str  # of the version that is called from now on; "": it was stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,8 +229,9 @@ class Parts:
             case FunctionOpened(function):
                 self.orders.open_function(function)
                 scaler.opened(function)
-            case AppDeployed(name):
+            case AppDeployed(name, app_id):
                 self.schedules.deployed(name)
+                self.orders.live(app_id)
             case AppForgotten():
                 if self.shrinking is not None:
                     self.shrinking.soon()

@@ -73,7 +73,10 @@ def check_shared_store(url: str) -> list[Check]:
     name = "shared store"
     try:
         reach.keep(open_store(url))
-    except (InvalidError, SetupError) as error:
+    except SetupError as error:
+        remedy = "install it into this environment, or unset REKINDLE_STORE_URL; see docs/lazy.md"
+        return [Check(name, Status.WARN, str(error), remedy)]
+    except InvalidError as error:
         return [Check(name, Status.WARN, str(error), "set REKINDLE_STORE_URL; see docs/lazy.md")]
     except BlobStoreError as error:
         remedy = "see that it is up and may be written to; until then nothing is shared"

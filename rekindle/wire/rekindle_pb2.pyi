@@ -2400,6 +2400,12 @@ class OpenFunction(_message.Message):
     deployed: bool
     def __init__(self, function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., deployed: bool = ...) -> None: ...
 
+class AppIsLive(_message.Message):
+    __slots__ = ("app_id",)
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    app_id: str
+    def __init__(self, app_id: _Optional[str] = ...) -> None: ...
+
 class PrepareOnAgent(_message.Message):
     __slots__ = ("request_id", "function_id", "params", "strategy", "timeout_s", "ends")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -2427,7 +2433,7 @@ class Welcome(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., protocol: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan", "stop_runner")
+    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan", "stop_runner", "live")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -2438,6 +2444,7 @@ class ControllerMessage(_message.Message):
     LEASE_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STOP_RUNNER_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assign: Assign
     ack: AckDone
@@ -2448,4 +2455,5 @@ class ControllerMessage(_message.Message):
     lease: GrantLease
     plan: FollowPlan
     stop_runner: StopRunnerRequest
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ..., stop_runner: _Optional[_Union[StopRunnerRequest, _Mapping]] = ...) -> None: ...
+    live: AppIsLive
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ..., stop_runner: _Optional[_Union[StopRunnerRequest, _Mapping]] = ..., live: _Optional[_Union[AppIsLive, _Mapping]] = ...) -> None: ...

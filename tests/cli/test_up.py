@@ -119,6 +119,25 @@ def test_a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_told_of(h
         assert ran.stdout == "hello\n", ran.stderr
 
 
+def test_a_store_is_refused_where_the_package_that_packs_it_is_not_installed(home: Path) -> None:
+    hidden = home / "hidden"
+    hidden.mkdir()
+    (hidden / "zstandard.py").write_text("raise ModuleNotFoundError('not installed')\n")
+    script = home / "hello_unpacked.py"
+    script.write_text(
+        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+    )
+    (home / "store").mkdir()
+    url = (home / "store").as_uri()
+    for argv in (["up"], ["run", str(script)]):
+        refused = rekindle(home, *argv, PYTHONPATH=str(hidden), REKINDLE_STORE_URL=url)
+        assert refused.returncode == 1, refused.stdout
+        assert "zstandard: pip install 'rekindle[blobs]'" in refused.stderr
+    assert not (home / "daemon").exists(), "nothing was started"
+    ran = rekindle(home, "run", str(script), PYTHONPATH=str(hidden))
+    assert ran.stdout == "hello\n", "nothing else needs it"
+
+
 def test_a_store_that_keeps_nothing_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     check_store("file:///proc/no-store")  # it has nothing, as one has that is new
     said = capsys.readouterr().err

@@ -315,6 +315,7 @@ class FakeAgent:
         self.cancels: asyncio.Queue[pb.CancelInputs] = asyncio.Queue()
         self.closes: asyncio.Queue[str] = asyncio.Queue()
         self.opens: asyncio.Queue[str] = asyncio.Queue()
+        self.lives: asyncio.Queue[str] = asyncio.Queue()
         self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
         self.plans: asyncio.Queue[pb.FollowPlan] = asyncio.Queue()
         self.log_lines: list[str] = []
@@ -402,6 +403,8 @@ class FakeAgent:
                     await self.send(app_closed=pb.AppClosed(app_id=message.close_app.app_id))
             elif kind == "open":
                 self.opens.put_nowait(message.open.function_id)
+            elif kind == "live":
+                self.lives.put_nowait(message.live.app_id)
             elif kind == "prepare":
                 self.prepares.put_nowait(message.prepare)
                 if self.starts is not None and message.prepare.strategy == "warm":

@@ -168,6 +168,16 @@ def test_the_store_that_nodes_share_is_told_of_where_one_is_named(tmp_path: Path
         assert found.status is Status.WARN and why in found.detail and found.remedy, found
 
 
+def test_the_package_that_packs_what_nodes_share_is_told_of_where_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (found,) = node_checks.check_shared_store((tmp_path / "store").as_uri())
+    assert found.status is Status.WARN and "rekindle[blobs]" in found.detail
+    assert "install" in found.remedy
+    assert not (tmp_path / "store").exists()
+
+
 _AS_NOBODY = """
 import os
 from rekindle.linux import capabilities

@@ -213,7 +213,7 @@ class Deployments:
             if not deployment.stopped:
                 deployment = dataclasses.replace(deployment, stopped=True)
                 await self._keep(deployment)
-                self._core.publish(AppDeployed(name))
+                self._core.publish(AppDeployed(name, ""))
             reason = f"the app {name!r} was stopped"
             for app in self._open_versions(name):
                 put_away = deployment.is_version(app.app_id)
@@ -345,7 +345,7 @@ class Deployments:
             if not app.retired:
                 put_away = deployment.is_version(app.app_id)
                 self._retirement.begin(app, recreate=recreate, put_away=put_away)
-        self._core.publish(AppDeployed(name))
+        self._core.publish(AppDeployed(name, version.app_id))
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:
             forget = self._contents.forget(one)

@@ -115,6 +115,13 @@ class Orders:
             )
         )
 
+    def live(self, app_id: str) -> None:
+        """A version is called from now on: agents keep what its first start left; "": none is."""
+        if not app_id:
+            return
+        for agent in self._state.live_agents():
+            agent.send(pb.ControllerMessage(live=pb.AppIsLive(app_id=app_id)))
+
     async def prepare(
         self, function: Function, request: pb.PrepareRequest, *, ends: bool = False
     ) -> pb.PrepareReply:

@@ -211,6 +211,12 @@ class Node:
                 pool.keeper.keep_template()  # the next call of what stays may be long to come
         self.scheduler.reconcile(pool)
 
+    def live(self, order: pb.AppIsLive) -> None:
+        """A version that was tried is called from now on: its snapshots are due."""
+        for pool in self.inventory.pools.values():
+            if pool.app_id == order.app_id:
+                pool.went_live()
+
     def plan(self, order: pb.FollowPlan) -> None:
         """What to hold of a pool, or of all pools of a function, from now on."""
         plan = plan_of(order.plan)

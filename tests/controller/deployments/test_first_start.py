@@ -47,6 +47,24 @@ async def test_a_version_that_does_not_start_does_not_replace_one_that_works(
 
 
 @in_loop
+async def test_agents_are_told_which_version_is_live_and_of_none_that_does_not_start(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        first, second, fourth = new_id("ap"), new_id("ap"), new_id("ap")
+        await client.deploy("a", app_id=first)
+        await client.deploy("b", app_id=second)
+        agent.starts = "ZeroDivisionError: division by zero"
+        with pytest.raises(grpc.aio.AioRpcError, match="version 2 stays"):
+            await client.deploy("c")
+        agent.starts = ""
+        await client.deploy("d", app_id=fourth)
+        assert [await agent.lives.get() for _ in range(3)] == [first, second, fourth]
+        await client.call("StopApp", pb.StopAppRequest(app="app"))
+        assert agent.lives.empty()
+
+
+@in_loop
 async def test_what_nothing_runs_of_is_started_first_all_the_same(instance: Instance) -> None:
     """Each class by its defaults, and one function of those that start alike."""
     size = ClassParameter("size", "int", "3")

@@ -77,6 +77,39 @@ def test_what_was_called_has_its_snapshot_though_its_app_closed_before_that_was_
     run(home, scenario)
 
 
+@pytest.mark.criu
+@pytest.mark.parametrize("code", [Forkable, Threaded])
+def test_what_was_tried_and_is_kept_has_its_snapshot_once_it_is_live_though_nobody_called_it(
+    home: Path, code: type
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function = h.add(code, enable_memory_snapshot=True, min_containers=1)
+        assert (await h.prepare(function, "warm", ends=True)).ok
+        revision = h.revision(function)
+        assert len(h.runners(function)) == 1
+        h.node.scheduler.reconcile_all()
+        assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
+        h.node.live(pb.AppIsLive(app_id="ap-test"))
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
+        assert (await h.call(function, "more")).value == 42
+
+    run(home, scenario)
+
+
+def test_what_is_kept_of_a_version_that_is_not_switched_to_leaves_no_snapshot(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        function = h.add(Forkable, enable_memory_snapshot=True, min_containers=1)
+        assert (await h.prepare(function, "warm", ends=True)).ok
+        revision = h.revision(function)
+        assert len(h.runners(function)) == 1
+        h.node.live(pb.AppIsLive(app_id="ap-other"))
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: not h.node.inventory.pools)
+        assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
+
+    run(home, scenario)
+
+
 def test_what_only_was_tried_leaves_no_snapshot(home: Path) -> None:
     """A version that was not switched to, say."""
 

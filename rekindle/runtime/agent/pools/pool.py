@@ -84,7 +84,8 @@ class Pool:
         self.unscheduled = UnscheduledStarts(self.revision.label)
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
-        #: Whether it has had a runner: what no one has started is not frozen.
+        #: Whether it has had a runner: what no one has started is not frozen, nor what was only
+        #: tried, for a version that may never be called.
         self._used = False
         #: The error of a start that no input waited for: for a client that waits, if one does.
         self._unclaimed: StartFailure | None = None
@@ -160,6 +161,12 @@ class Pool:
     def answered_first_call(self, runner: Runner) -> None:
         """A lent runner has answered a call, its first."""
         self._publish(SliceEnded(runner, first=True, spent=False))
+
+    def went_live(self) -> None:
+        """Its version is called from now on: a runner that its trial left is one as any other."""
+        if self.runners and not self.closed:
+            self._used = True
+            self.changed()
 
     def freeze_when_due(self, asking: int) -> None:
         """Begin the snapshot, where the first call has been answered or none is there.

@@ -252,6 +252,7 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         "cancel": node.cancel,
         "close_app": node.close_app,
         "open": node.open,
+        "live": node.live,
         "prepare": node.prepare,
         "lease": node.lease,
         "plan": node.plan,
