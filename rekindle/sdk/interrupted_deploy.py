@@ -99,15 +99,16 @@ def have_made(
     ExecutionError, which says the same, where a ``DeployAttempt`` interrupts.
     """
     attempt = _current.get() or DeployAttempt()
-    asked = attempt.begin(
-        lambda: background().start(client.request(method, request, pb.DeployReply, patience_s))
-    )
+
+    def ask() -> Future[pb.DeployReply]:
+        return background().start(client.request(method, request, pb.DeployReply, patience_s))
+
     try:
         with _sigterm(_terminate):
-            return asked.result()
+            return attempt.begin(ask).result()
     except (KeyboardInterrupt, SystemExit) as interrupt:
-        asked.cancel()
-        came_to = _given_up(attempt, client, app_id, name)
+        begun = attempt.interrupt()
+        came_to = _given_up(attempt, client, app_id, name) if begun else NOTHING_DEPLOYED
         if isinstance(interrupt, _Terminated):
             _end(came_to)
         interrupt.add_note(came_to)

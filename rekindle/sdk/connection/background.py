@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 #: Closing what is open may take this long when the program ends.
 _CLOSE_S = 2.0
+#: One that is given up has so long to stop.
+_ABANDON_S = 1.0
 
 
 class Background:
@@ -96,9 +98,24 @@ class Background:
         try:
             future.result(_CLOSE_S)
         except TimeoutError:
-            future.cancel()  # the thread is a daemon: it ends with the process
+            self._abandon()
+            return
+        except KeyboardInterrupt:  # the program is done: it ends at once
+            self._abandon()
+            raise
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_CLOSE_S)
+
+    def _abandon(self) -> None:
+        """End the loop as it is: what goes on there ends with the process, without a word."""
+
+        def end() -> None:
+            for task in asyncio.all_tasks():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            self.loop.stop()
+
+        self.loop.call_soon_threadsafe(end)
+        self._thread.join(_ABANDON_S)
 
 
 _lock = threading.Lock()
