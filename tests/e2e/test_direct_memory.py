@@ -83,6 +83,11 @@ def cold(value):
 def alone(value):
     return [value[0], value[-1]]
 
+@app.function()
+def ends(value):
+    yield value[0]
+    yield value[-1]
+
 @app.function(max_containers=1)
 def busy(path, value):
     if path:
@@ -160,8 +165,12 @@ async def while_it_changes(call):
     value[:] = bytes(SIZE)
     return calls
 
+async def items(value):
+    return [item async for item in ends.remote_gen.aio(value)]
+
 async def calls():
-    seen = [await asyncio.gather(*await while_it_changes(f.remote.aio)) for f in (cold, alone)]
+    ways = (cold.remote.aio, alone.remote.aio, items)
+    seen = [await asyncio.gather(*await while_it_changes(way)) for way in ways]
     holding = asyncio.create_task(busy.remote.aio(path, value))
     while not os.path.exists(path + "/held"):
         await asyncio.sleep(0.01)
@@ -174,7 +183,7 @@ print(json.dumps(asyncio.run(calls())))
 """
     script = shared.script(program(body.replace("SIZE", str(size)), "path: str"))
     found = shared.run(script, "--path", shared_gate.directory).value
-    assert found == [[[k, k] for k in range(1, 5)]] * 3
+    assert found == [[[k, k] for k in range(1, 5)]] * 4
 
 
 def test_memory_is_used_again_and_descriptors_do_not_grow(shared: Home) -> None:

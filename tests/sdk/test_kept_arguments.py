@@ -179,12 +179,15 @@ def test_a_call_that_is_cancelled_before_it_has_a_runner_lets_its_arguments_go(
 
 
 def test_a_forked_child_has_none_of_what_its_parent_is_about_to_send(lender: Lender) -> None:
+    def status_of_child() -> int:
+        if (pid := os.fork()) == 0:
+            os._exit(memory_files())
+        return os.waitpid(pid, 0)[1]
+
     async def scenario() -> tuple[int, Any]:
         async with begun(bytearray(SHARED), b"x") as calling:
             assert memory_files()
-            if (pid := os.fork()) == 0:
-                os._exit(memory_files())
-            _, status = os.waitpid(pid, 0)
+            status = status_of_child()
         return status, await calling
 
     with app.run():

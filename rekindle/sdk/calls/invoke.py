@@ -114,7 +114,7 @@ async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:
 async def _by_new_lease(
     caller: Caller, call: Invocation, cache: leases.LeaseCache
 ) -> Callable[[], Any]:
-    """Ask for a lease, and send the call along where it is small. 
+    """Ask for a lease, and send the call along where it is small.
 
     Raises NotRunError where there is none, or nothing that can be sent to one.
     """
