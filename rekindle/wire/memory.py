@@ -31,15 +31,22 @@ class MemoryFile:
 
     __slots__ = ("_at", "fd", "number", "sealed", "size")
 
-    def __init__(self, number: int = 0) -> None:
-        self.fd = -1
+    def __init__(self, number: int = 0, fd: int = -1) -> None:
+        self.fd = fd
         self.number = number
         #: All of it: what was written up to ``seal``.
         self.size = 0
         self.sealed = False
         #: Where it is mapped; 0 where it is not.
         self._at = 0
-        self.fd = os.memfd_create("rekindle-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        if fd < 0:
+            self.fd = os.memfd_create("rekindle-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+    def again(self) -> MemoryFile:
+        """The same memory once more, of no connection; it was sealed. Raises OSError."""
+        other = MemoryFile(fd=os.dup(self.fd))
+        other.size, other.sealed = self.size, True
+        return other
 
     def takes(self, size: int) -> bool:
         """Whether so much can be written to it."""

@@ -9,6 +9,7 @@ runners import this. Knows nothing of calls and sockets.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import struct
@@ -58,6 +59,41 @@ class Packed:
     file: MemoryFile | None = None
     _files: MemoryFiles | None = None
 
+    @property
+    def size(self) -> int:
+        """What ``limit`` is for: all of the value, wherever it lies."""
+        if self.file is None:
+            return len(self.data)
+        size, table = _described(self.data)
+        return size + sum(length for _, length, _ in table)
+
+    def again(self) -> Packed:
+        """The same value once more, for any connection. Raises OSError."""
+        if self.file is None:
+            return Packed(self.data)
+        _, size = _HEAD.unpack_from(self.data)
+        # Numbers are of one connection: 0 is of none.
+        return Packed(_HEAD.pack(0, size) + self.data[_HEAD.size :], self.file.again())
+
+    def in_one(self) -> bytes:
+        """One pickle of the value, for where no memory goes along; nothing is unpickled for it.
+
+        Raises OSError.
+        """
+        if self.file is None:
+            return self.data
+        size, table = _described(self.data)
+        fd = self.file.fd
+        pickled = read_bytes(fd, 0, size)
+        if not table:
+            return pickled
+        buffers = [
+            part if is_bytes else bytearray(part)
+            for part, is_bytes in ((read_bytes(fd, at, n), is_bytes) for at, n, is_bytes in table)
+        ]
+        loads = functools.partial(pickle.loads, pickled, buffers=buffers)
+        return pickle.dumps(_Parts(loads), _PROTOCOL)
+
     def close(self) -> None:
         """Let go of the memory file once it was sent; a receiver has its own descriptor."""
         file, self.file = self.file, None
@@ -67,6 +103,22 @@ class Packed:
             file.close()
         else:
             self._files.sent(file)
+
+
+class _Parts:
+    """Is unpickled as what ``loads`` gives."""
+
+    def __init__(self, loads: functools.partial[Any]) -> None:
+        self._loads = loads
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._loads, ()
+
+
+def _described(data: bytes | memoryview) -> tuple[int, list[tuple[int, int, bool]]]:
+    """The size of a pickle in a memory file, and of each buffer: begin, size, whether bytes."""
+    _, size = _HEAD.unpack_from(data)
+    return size, list(_ENTRY.iter_unpack(memoryview(data)[_HEAD.size :]))
 
 
 def pack(value: Any, limit: int = sys.maxsize, files: MemoryFiles | None = None) -> Packed:

@@ -75,6 +75,25 @@ class One:
         gc.collect()
         return [memory_files(), descriptors()]
 
+@app.function()
+def cold(value):
+    return [value[0], value[-1]]
+
+@app.function(single_use_containers=True)
+def alone(value):
+    return [value[0], value[-1]]
+
+@app.function()
+def ends(value):
+    yield value[0]
+    yield value[-1]
+
+@app.function(max_containers=1)
+def busy(path, value):
+    if path:
+        wait_at(path)
+    return [value[0], value[-1]]
+
 @app.function(max_containers=1)
 def hold(path, value):
     if path:
@@ -128,6 +147,43 @@ print(json.dumps(right[-1]))
 """
     script = shared.script(program(body.replace("EVERY", str(every))))
     assert shared.run(script).value == [5, True]
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000, 1_000_000])
+def test_what_a_program_changes_while_its_calls_wait_is_not_in_their_arguments(
+    shared: Home, shared_gate: Gate, size: int
+) -> None:
+    body = """
+value = bytearray(SIZE)
+
+async def while_it_changes(call):
+    calls = []
+    for k in range(1, 5):
+        value[:] = bytes([k]) * SIZE
+        calls.append(asyncio.create_task(call(value)))
+        await asyncio.sleep(0)  # it begins
+    value[:] = bytes(SIZE)
+    return calls
+
+async def items(value):
+    return [item async for item in ends.remote_gen.aio(value)]
+
+async def calls():
+    ways = (cold.remote.aio, alone.remote.aio, items)
+    seen = [await asyncio.gather(*await while_it_changes(way)) for way in ways]
+    holding = asyncio.create_task(busy.remote.aio(path, value))
+    while not os.path.exists(path + "/held"):
+        await asyncio.sleep(0.01)
+    waiting = await while_it_changes(lambda value: busy.remote.aio("", value))
+    os.write(os.open(path + "/gate", os.O_RDWR), b".")
+    await holding
+    return [*seen, await asyncio.gather(*waiting)]
+
+print(json.dumps(asyncio.run(calls())))
+"""
+    script = shared.script(program(body.replace("SIZE", str(size)), "path: str"))
+    found = shared.run(script, "--path", shared_gate.directory).value
+    assert found == [[[k, k] for k in range(1, 5)]] * 4
 
 
 def test_memory_is_used_again_and_descriptors_do_not_grow(shared: Home) -> None:

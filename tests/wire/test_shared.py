@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,19 @@ def test_arguments_are_a_tuple_and_a_dict() -> None:
     for args, kwargs in (((), {}), ((1,), {}), ((), {"a": np.zeros(BIG).sum()})):
         packed = pack_input(args, kwargs)
         assert unpack(packed.data, arrived(packed)) == (args, kwargs)
+
+
+@pytest.mark.parametrize("size", [10, INLINE_BYTES + 1, 2_000_000])
+def test_what_is_packed_can_be_sent_again_and_as_one_pickle(size: int) -> None:
+    fixed = np.arange(size)
+    fixed.setflags(write=False)
+    packed = pack_input((b"b" * size, bytearray(size)), {"array": np.arange(size), "fixed": fixed})
+    other = packed.again()
+    assert packed.size == other.size and size * 18 <= packed.size <= size * 18 + 2000
+    one = packed.in_one()
+    packed.close()
+    assert other.in_one() == one
+    for args, kwargs in (pickle.loads(one), unpack(other.data, arrived(other))):
+        assert args == (b"b" * size, bytearray(size)) and [*map(type, args)] == [bytes, bytearray]
+        assert (kwargs["array"] == fixed).all() and (kwargs["fixed"] == fixed).all()
+        assert kwargs["array"].flags.writeable and not kwargs["fixed"].flags.writeable

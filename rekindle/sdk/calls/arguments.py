@@ -22,9 +22,14 @@ def packed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], index: int 
         return payload  # without a text that is for errors alone
     which = f", input {index}," if index >= 0 else ""
     payload = payload or serialize_input(args, kwargs, f"an argument of {name}(){which}")
+    return within_limit(payload, f"{name}(){which}")
+
+
+def within_limit(payload: bytes, which: str) -> bytes:
+    """The payload of ``which``. Raises RequestSizeError."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise RequestSizeError(
-            f"the arguments of {name}(){which} take {len(payload) / (1 << 20):.0f} MiB, "
+            f"the arguments of {which} take {len(payload) / (1 << 20):.0f} MiB, "
             f"more than {MAX_PAYLOAD_BYTES >> 20} MiB; write them to a file that the function "
             f"reads, or split them over several inputs"
         )

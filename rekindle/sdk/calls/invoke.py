@@ -19,8 +19,9 @@ from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
 from rekindle.execution import nested_calls, nesting
 from rekindle.sdk import progress
 from rekindle.sdk.calls import leases, records
-from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
+from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed, within_limit
 from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
+from rekindle.sdk.calls.kept_arguments import KeptArguments
 from rekindle.sdk.calls.lease import Fate, Lease, NotRunError
 from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.target import CallTarget
@@ -97,25 +98,32 @@ async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:
     By an idle lease, by one that is asked for, or through the controller.
     """
     cache = call.cache
-    if cache is not None:
-        while (lease := call.idle_lease()) is not None:
-            with contextlib.suppress(NotRunError):  # it was taken back meanwhile
-                return await _through(caller, call, cache, lease)
-        if cache.may_ask():
-            with contextlib.suppress(NotRunError):
-                return await _by_new_lease(caller, call, cache)
-    return await _queued(caller, call)
+    try:
+        if cache is not None:
+            while (lease := call.idle_lease()) is not None:
+                with contextlib.suppress(NotRunError):  # it was taken back meanwhile
+                    return await _through(caller, call, cache, lease)
+            if cache.may_ask():
+                with contextlib.suppress(NotRunError):
+                    return await _by_new_lease(caller, call, cache)
+        return await _queued(caller, call)
+    finally:
+        call.let_go()
 
 
 async def _by_new_lease(
     caller: Caller, call: Invocation, cache: leases.LeaseCache
 ) -> Callable[[], Any]:
-    """Ask for a lease, and send the call along where it is small. Raises NotRunError: none."""
+    """Ask for a lease, and send the call along where it is small.
+
+    Raises NotRunError where there is none, or nothing that can be sent to one.
+    """
     try:
         with nesting.waiting():
             asked = (call.depth, call.strategy, call.frame)
             lease = await cache.ask_node(*asked, blocks=caller.blocks)
             if lease is None and cache.may_ask():
+                call.keep()
                 lease = await caller.run(cache.ask(call.depth, call.strategy))
             if lease is None:
                 raise NotRunError
@@ -135,7 +143,7 @@ async def _through(
     caller: Caller, call: Invocation, cache: leases.LeaseCache, lease: Lease
 ) -> Callable[[], Any]:
     """Make the call by this lease. Raises NotRunError."""
-    packed = call.packed(lease)
+    packed = call.packed(lease, keeps=not caller.blocks)
     began, lease.began = lease.began, None
     if packed is None:
         cache.give_back(lease)
@@ -180,6 +188,7 @@ async def _ended(
 async def _queued(caller: Caller, call: Invocation) -> Callable[[], Any]:
     """As ``_answered``, through the controller."""
     request = call.request()
+    call.let_go()
     with nesting.waiting():
         result = await caller.run(_invoke(call.target, request))
     return partial(settle, result, call.target.name, call.submitted_ns)
@@ -224,6 +233,8 @@ class Invocation:
     cache: leases.LeaseCache | None
     #: Runners that were lost under it.
     lost_runners: int = 0
+    #: Its arguments as they were when it was made, once it may have to wait.
+    kept: KeptArguments | None = None
 
     @classmethod
     def begin(
@@ -256,7 +267,10 @@ class Invocation:
     def request(self) -> pb.SubmitRequest:
         """What the controller gets. Raises SerializationError, RequestSizeError."""
         target = self.target
-        payload = packed(target.name, self.args, self.kwargs)
+        if self.kept is None:
+            payload = packed(target.name, self.args, self.kwargs)
+        else:
+            payload = within_limit(self.kept.payload(), f"{target.name}()")
         return pb.SubmitRequest(
             call_id=self.call_id,
             function_id=target.function_id,
@@ -273,26 +287,55 @@ class Invocation:
 
     # ---- directly
 
+    def keep(self) -> KeptArguments:
+        """Have the arguments as they are now. Raises NotRunError: ``request`` says why."""
+        if self.kept is None:
+            try:
+                packed = pack_input(self.args, self.kwargs, MAX_PAYLOAD_BYTES)
+            except BaseException as error:
+                if came_by_signal(error):
+                    raise
+                raise NotRunError from error  # a user's __reduce__ may raise anything
+            self.kept = KeptArguments(packed)
+        return self.kept
+
+    def let_go(self) -> None:
+        """They are not sent any more."""
+        if self.kept is not None:
+            self.kept.close()
+            self.kept = None
+
     def frame(self) -> bytes:
-        """The call itself, to be sent with the request for a lease, where it is small; else empty,
-        and what is wrong with its arguments is found when they are packed for a runner."""
-        try:
-            packed = pack_input(self.args, self.kwargs, _ALONG_BYTES)
-        except BaseException as error:
-            if came_by_signal(error):
-                raise
+        """The call itself, to be sent with the request for a lease, where it is small; else empty.
+
+        Raises NotRunError, as ``keep``.
+        """
+        kept = self.keep()
+        if kept.size > _ALONG_BYTES:
             return b""
+        packed = kept.to_send()
         return direct_frames.call_frame(self.call_id, self.target.method, packed, None, self.depth)
 
-    def packed(self, lease: Lease) -> Packed | None:
-        """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
+    def packed(self, lease: Lease, *, keeps: bool = False) -> Packed | None:
+        """The arguments for a runner. None for those that cannot travel: ``request`` says why.
+
+        ``keeps``: they may change before it is known whether they have to be sent once more.
+        """
+        packed = None
         try:
             limit = min(MAX_PAYLOAD_BYTES, lease.limit_bytes - len(self.target.params))
-            return pack_input(self.args, self.kwargs, limit, lease.files)
+            if self.kept is not None:
+                return self.kept.to_send() if self.kept.size <= limit else None
+            packed = pack_input(self.args, self.kwargs, limit, lease.files)
+            if keeps:
+                self.kept = KeptArguments(packed.again())
+            return packed
         except BaseException as error:
+            if packed is not None:
+                packed.close()
             if came_by_signal(error):
                 raise
-            return None  # a user's __reduce__ may raise anything
+            return None
 
     def settle(
         self,

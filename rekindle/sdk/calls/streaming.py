@@ -125,18 +125,22 @@ async def _items(
     here: _Here,
 ) -> AsyncGenerator[Any, None]:
     call = Invocation.begin(await target(), args, kwargs)
-    while True:
-        run = here.run = await _Run.begin(caller, call)
-        try:
-            async with contextlib.aclosing(run.items()) as values:
-                async for value in values:
-                    yield value
-            return
-        except _LostError as lost:
-            if call.lost_runners >= _MOST_LOST:
-                raise RunnerLostError(lost.message) from None
-        finally:
-            here.run = None
+    try:
+        while True:
+            run = here.run = await _Run.begin(caller, call)
+            try:
+                async with contextlib.aclosing(run.items()) as values:
+                    async for value in values:
+                        call.let_go()  # it is not run again from here on
+                        yield value
+                return
+            except _LostError as lost:
+                if call.lost_runners >= _MOST_LOST:
+                    raise RunnerLostError(lost.message) from None
+            finally:
+                here.run = None
+    finally:
+        call.let_go()
 
 
 class _LostError(Exception):
@@ -157,6 +161,10 @@ async def _leased(caller: Caller, call: Invocation) -> Lease:
             if not lease.is_over():
                 return lease
             lease.close()
+        try:
+            call.keep()
+        except NotRunError:
+            call.request()  # says what cannot be pickled
         try:
             with nesting.waiting():
                 asked = (call.depth, call.strategy)
@@ -195,7 +203,7 @@ class _Run:
         """Have it run. Raises SerializationError, RequestSizeError, and what ``_leased`` does."""
         while True:
             lease = await _leased(caller, call)
-            packed = call.packed(lease)
+            packed = call.packed(lease, keeps=not caller.blocks)
             if packed is None:
                 assert call.cache is not None
                 call.cache.give_back(lease)
