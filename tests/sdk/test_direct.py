@@ -108,6 +108,22 @@ def test_a_client_whose_agent_is_gone_asks_the_controller(lender: Lender) -> Non
     assert not lender.calls and len(lender.submitted) == 1
 
 
+def test_more_calls_than_may_ask_their_agent_at_the_same_time_go_through_the_controller(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_MOST_ASKING", 5)
+    lender.all_ask = threading.Barrier(5)
+    lender.refusal = "it has none to lend"
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*(_await(add.remote.aio(i)) for i in range(20)))
+
+    with app.run():
+        know_agent()
+        assert asyncio.run(all_at_once()) == list(range(20))
+    assert len(lender.calls) == 5 and len(lender.submitted) == 15
+
+
 def test_any_number_of_tasks_wait_for_their_runners_at_the_same_time(lender: Lender) -> None:
     count = 40  # more than the threads of a loop's executor
     lender.all_ask = threading.Barrier(count)

@@ -11,6 +11,9 @@ import weakref
 
 from rekindle.wire.shared import Packed
 
+#: Each memory file takes a descriptor, and many calls may wait: the rest is kept as bytes.
+_MOST_FILES = 64
+
 
 class KeptArguments:
     """Those of one call. A forked child has no part in its parent's calls."""
@@ -22,7 +25,11 @@ class KeptArguments:
         #: What is compared with limits.
         self.size = packed.size
         if packed.file is not None:
-            _in_files.add(self)
+            if len(_in_files) < _MOST_FILES:
+                _in_files.add(self)
+            else:
+                self._packed = Packed(packed.in_one())
+                packed.file.close()
 
     def to_send(self) -> Packed:
         """Them, by any connection. Raises OSError."""
@@ -36,6 +43,7 @@ class KeptArguments:
         """Let go of them; to send them from then on raises OSError."""
         if self._packed.file is not None:
             self._packed.file.close()
+            _in_files.discard(self)
 
 
 _in_files: weakref.WeakSet[KeptArguments] = weakref.WeakSet()

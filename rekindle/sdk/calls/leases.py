@@ -36,6 +36,8 @@ _PAUSE_S, _PAUSE_MAX_S = 0.02, 1.0
 _NEVER_S = 30.0
 #: With more parameters than this it is the controller that is asked.
 _MOST_PARAMS_BYTES = 1024
+#: Each request takes a descriptor until it is served: more calls than this wait at the controller.
+_MOST_ASKING = 256
 
 
 class LostError(Exception):
@@ -130,6 +132,7 @@ class LeaseCache:
             not token
             or len(self.params) > _MOST_PARAMS_BYTES
             or time.monotonic() < self._ask_node_at
+            or len(_asking) >= _MOST_ASKING
         ):
             return None
         if not self._path:
