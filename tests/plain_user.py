@@ -37,6 +37,11 @@ def _make_reachable(directories: list[Path]) -> None:
 
 def main(argv: list[str]) -> None:
     """Never returns."""
+    if argv[1:] in (["-h"], ["--help"]):
+        print(__doc__)
+        sys.exit()
+    if "--" not in argv[2:-1] or not argv[1].isdecimal():
+        sys.exit(f"{__doc__}\nGive all three: a numeric UID, -- and a COMMAND.")
     at = argv.index("--")
     uid = int(argv[1])
     namespaces.unshare(namespaces.CLONE_NEWNS)

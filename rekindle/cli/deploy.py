@@ -8,7 +8,7 @@ import click
 
 from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
-from rekindle.cli.options import OfProgram, environment_option, module_option
+from rekindle.cli.options import OfProgram, checked_name, environment_option, module_option
 from rekindle.sdk import deploying, interrupted_deploy, progress
 from rekindle.wire.environment import in_environment
 
@@ -17,7 +17,9 @@ from rekindle.wire.environment import in_environment
 @environment_option
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
 @module_option
-@click.option("-n", "--name", help="Deploy under this name, and not the app's own.")
+@click.option(
+    *("-n", "--name"), callback=checked_name, help="Deploy under this name, and not the app's own."
+)
 @click.option("--tag", default=None, help="A word that the history shows, such as a commit.")
 @click.option(
     "--strategy",
@@ -49,7 +51,7 @@ def deploy(
     try:
         app = app_refs.resolve(reference, is_module=is_module)
         with shown.waits(quiet=quiet), progress.step(f"Deploying {name or app.name}"):
-            made = app.deploy(name=name, tag=tag or "", strategy=strategy)
+            made = app.deploy(name=name, tag=tag, strategy=strategy)
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             if made is not None:

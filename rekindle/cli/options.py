@@ -71,6 +71,18 @@ environment_option = click.option(
 )
 
 
+def checked_name(
+    _context: click.Context, _parameter: click.Parameter, name: str | None
+) -> str | None:
+    """The name that an app is given; refused before its program is loaded. Raises InvalidError.
+
+    An empty one, as of a variable that is not set, does not mean the app's own.
+    """
+    if name is not None:
+        checks.name("the app name", name)
+    return name
+
+
 def app_named(given: str) -> str:
     """An app, or APP.FUNCTION, as the instance knows it: of the chosen environment.
 

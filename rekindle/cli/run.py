@@ -10,7 +10,7 @@ import click
 
 from rekindle.cli import arguments, execution, refs
 from rekindle.cli.execution import RunOptions
-from rekindle.cli.options import OfProgram, environment_option, module_option
+from rekindle.cli.options import OfProgram, checked_name, environment_option, module_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
@@ -22,7 +22,11 @@ from rekindle.wire.phases import Strategy
 
 def _own_options() -> list[click.Option]:
     return [
-        click.Option(["-n", "--name"], help="Run under this name, and not the app's own."),
+        click.Option(
+            ["-n", "--name"],
+            callback=checked_name,
+            help="Run under this name, and not the app's own.",
+        ),
         click.Option(
             ["-w", "--write-result"],
             metavar="FILE",

@@ -15,7 +15,7 @@ import click
 from rekindle import paths
 from rekindle.cli import programs, refs, shown
 from rekindle.cli.exit_status import INTERRUPTED
-from rekindle.cli.options import OfProgram, environment_option, module_option
+from rekindle.cli.options import OfProgram, checked_name, environment_option, module_option
 from rekindle.cli.serving import Served, Serving
 from rekindle.exception import InvalidError
 from rekindle.sdk import notes
@@ -31,7 +31,9 @@ Stamp = tuple[int, int, int] | None
 @click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
 @module_option
 @click.option(
-    "-n", "--name", help="Serve under this name; by default the app's own with -dev behind."
+    *("-n", "--name"),
+    callback=checked_name,
+    help="Serve under this name; by default the app's own with -dev behind.",
 )
 @click.option("--timestamps", is_flag=True, help="Show when each line of a runner was written.")
 @click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes.")

@@ -211,9 +211,9 @@ def _serve(
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         app = app_refs.resolve(reference, is_module=is_module)
-        if not name and app.name is None:
+        if name is None and app.name is None:
             raise deploying.nameless()
-        name = name or f"{app.name}-dev"
+        name = f"{app.name}-dev" if name is None else name
         taken = _take(environments.app_in(None, name), held)
         processes.outlive_parent()  # what is deployed is stopped by this process, if it must be
         with interrupted_deploy.interruptible(attempt):

@@ -60,7 +60,7 @@ class AppLife(AppState):
 
     @property
     def deploy(self) -> Dual[..., Deployed, Awaitable[Deployed]]:
-        """``deploy(*, name=None, environment_name=None, tag="", strategy="rolling")``.
+        """``deploy(*, name=None, environment_name=None, tag=None, strategy="rolling")``.
 
         Have it stay, as its next version. ``name``: in place of its own; one of them is needed.
 
@@ -70,14 +70,15 @@ class AppLife(AppState):
         former one end what they have; "recreate" stops them, and what they had runs again by the
         new code. To interrupt it, or to cancel ``deploy.aio``, gives it up where it is not live
         yet; a note of the exception says what came of it. ``tag``: up to 50 characters that the
-        history shows. ``environment_name``: the name space that it lies in; without, that of this
-        process. Raises InvalidError, StartError, SerializationError, ConnectionError.
+        history shows; an empty one, or ``name``, is refused. ``environment_name``: the name
+        space that it lies in; without, that of this process. Raises InvalidError, StartError,
+        SerializationError, ConnectionError.
         """
 
         def blocking(
             *,
             name: str | None = None,
-            tag: str = "",
+            tag: str | None = None,
             strategy: str = "rolling",
             environment_name: str | None = None,
             client: None = None,

@@ -45,7 +45,7 @@ class Deployed:
 def deploy(
     app: AppState,
     name: str | None,
-    tag: str = "",
+    tag: str | None = None,
     strategy: str = "rolling",
     environment: str | None = None,
     *,
@@ -60,7 +60,8 @@ def deploy(
     if strategy not in STRATEGIES:
         near = checks.nearest(strategy, STRATEGIES)
         raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
-    name = name or app.name
+    check_tag(tag)
+    name = app.name if name is None else name  # an empty one is refused as any other wrong one
     if name is None:
         raise nameless()
     script = main_module.current()
@@ -79,10 +80,16 @@ def deploy(
     request.ephemeral = False
     client = client_for(instance())
     background().run(client.hello())
-    wanted = pb.DeployRequest(app=request, tag=tag, strategy=strategy)
+    wanted = pb.DeployRequest(app=request, tag=tag or "", strategy=strategy)
     reply = have_made(client, "Deploy", wanted, request.app_id, name)
     app.deployed = DeployedHere(name, client, reply.app.app_id, declared)
     return result_of(reply)
+
+
+def check_tag(tag: str | None) -> None:
+    """Raise InvalidError for a tag without a word: it comes of a variable that is not set."""
+    if tag is not None and not tag.strip():
+        raise InvalidError(f"tag={tag!r}: a tag has a word at least, or leave it out")
 
 
 def nameless() -> InvalidError:

@@ -22,6 +22,9 @@ NAMES = {
 #: What was renamed, or goes another way: attribute -> what to write.
 INSTEAD = {
     "Stub": "rekindle.App",
+    "Mount": "image.add_local_dir(...) or image.add_local_file(...) (local modules are sent by "
+    "themselves)",
+    "SharedVolume": "rekindle.Volume",
     "build": "rekindle.enter(snap=True) with @app.cls(enable_memory_snapshot=True)",
     "Client": "$REKINDLE_DIR, the instance that a program talks to",
     "Server": "rekindle.concurrent on a class that your own HTTP server calls",

@@ -66,6 +66,13 @@ def test_strategies_are_rolling_and_recreate() -> None:
         app.deploy(strategy="blue-green")
 
 
+@pytest.mark.parametrize("given", [{"name": ""}, {"tag": ""}, {"tag": " "}])
+def test_an_empty_name_or_tag_is_refused_and_does_not_mean_none(given: dict[str, str]) -> None:
+    # With an instance it would be deployed under the app's own name.
+    with pytest.raises(InvalidError, match=r"the app name ''|a tag has a word at least"):
+        rekindle.App("own").deploy(**given)  # type: ignore[arg-type]
+
+
 def test_an_app_that_was_not_deployed_here_is_not_stopped() -> None:
     with pytest.raises(InvalidError, match=r"rekindle.App.lookup\('never'\).stop\(\)"):
         rekindle.App("never").stop()

@@ -359,7 +359,7 @@ class TestNamesThatAreNotHere:
             *("Client", "Cluster", "NetworkFileSystem"),
             *("Probe", "Proxy", "Sandbox", "SandboxSnapshot", "SchedulerPlacement", "Server"),
             *("Tunnel", "Workspace", "clustered", "forward", "sessioned", "web_endpoint"),
-            *("billing", "experimental", "Stub", "build"),
+            *("billing", "experimental", "Stub", "Mount", "SharedVolume", "build"),
         ],
     )
     def test_a_name_of_the_package_says_what_to_do(self, name: str) -> None:

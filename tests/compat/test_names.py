@@ -23,7 +23,7 @@ NAMES = """
     SandboxSnapshot SchedulerPlacement Secret Server Tunnel Volume Workspace asgi_app batched
     clustered concurrent current_function_call_id current_input_id enable_output enter exit
     fastapi_endpoint forward interact is_local method parameter sessioned web_endpoint web_server
-    wsgi_app billing experimental types Stub
+    wsgi_app billing experimental types Stub Mount SharedVolume
 """
 
 MEMBERS = {

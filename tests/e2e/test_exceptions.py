@@ -405,3 +405,44 @@ def test_python_itself_shows_the_frames_of_the_program_alone(shared: Home) -> No
     assert str(script) in files and not [file for file in files if "/rekindle/sdk/" in file]
     everything = shared.python(script, REKINDLE_TRACEBACK="1").out
     assert "/rekindle/sdk/dual.py" in everything
+
+
+LARGE = """
+    import json, rekindle
+    app = rekindle.App("large-errors")
+
+    class Coded(Exception):
+        pass
+
+    @app.function(max_containers=1)
+    def f(size):
+        raise Coded("x" * size)
+
+    WAYS = {
+        "remote": lambda: f.remote(SIZE),
+        "get": lambda: f.spawn(SIZE).get(),
+        "map": lambda: list(f.map([SIZE])),
+        "starmap": lambda: list(f.starmap([(SIZE,)])),
+        "for_each": lambda: f.for_each([SIZE]),
+        "spawn_map": lambda: list(f.spawn_map([SIZE]).iter()),
+        "returned": lambda: next(iter(f.map([SIZE], return_exceptions=True))),
+    }
+    SIZE = 2_000_000  # more than goes without the blob store
+
+    @app.local_entrypoint()
+    def main():
+        found = {}
+        for name, call in WAYS.items():
+            try:
+                error = call()
+            except Exception as raised:
+                error = raised
+            found[name] = [type(error).__name__, len(str(error))]
+        print(json.dumps(found))
+"""
+
+
+def test_a_large_exception_comes_home_with_its_type_by_every_way(shared: Home) -> None:
+    found = shared.run(shared.script(LARGE)).value
+    ways = ("remote", "get", "map", "starmap", "for_each", "spawn_map", "returned")
+    assert found == {way: ["Coded", 2_000_000] for way in ways}

@@ -9,12 +9,15 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests import plain_user
 from tests.e2e.harness import COMMAND, Home, a_home, service
 
 _MODEL = """
@@ -282,3 +285,14 @@ def test_shared_memory_and_deleted_files_are_restored(plain: Home) -> None:
             + [count - 41, 0x10]  # F_SEAL_FUTURE_WRITE
             for count in counts
         ]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["--help"], 0), ([], 1), (["x", "--", "true"], 1), (["1", "--"], 1)]
+)
+def test_the_script_for_plain_users_says_what_it_takes(words: list[str], status: int) -> None:
+    argv = [sys.executable, str(plain_user.__file__), *words]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == status, ended
+    assert "UID DIRECTORY... -- COMMAND..." in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr

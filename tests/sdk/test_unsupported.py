@@ -125,6 +125,7 @@ def test_the_former_lookup_of_a_class_says_from_name(kind: str) -> None:
     ("asks", "kind", "said"),
     [
         ("from rekindle import Stub", ImportError, "'rekindle': there is no rekindle.Stub: use"),
+        ("from rekindle import Mount", ImportError, "no rekindle.Mount: use image.add_local_dir"),
         ("from rekindle import Fucntion", ImportError, "'rekindle'; did you mean 'Function'?"),
         ("from rekindle import nothing_near", ImportError, "'nothing_near' from 'rekindle'"),
         ("from rekindle.exception import ClientClosed", ImportError, "raises no ClientClosed"),

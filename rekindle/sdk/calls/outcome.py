@@ -56,7 +56,7 @@ def settle(
     ok = False
     try:
         if result.status != pb.SUCCESS:
-            raise error_of(result, function)
+            raise error_of(result, function, data)
         value = deserialize(data, f"the result of {function}")
         ok = True
         return value
@@ -89,18 +89,18 @@ def passable(error: Exception) -> Exception:
     )
 
 
-def error_of(result: pb.Result, function: str) -> BaseException:
-    """The exception of a result that is not a success."""
+def error_of(result: pb.Result, function: str, data: bytes) -> BaseException:
+    """The exception of a result that is not a success; ``data``: its pickle, as in ``settle``."""
     if result.status == pb.START_FAILURE:
         # What does not start may have what a former version takes: its name is looked up again.
         from rekindle.sdk import lookups
 
         lookups.forget_all()
-    if result.data and result.status in (pb.FAILURE, pb.START_FAILURE):
-        return exceptions.rebuild_exception(_record(result))
+    if data and result.status in (pb.FAILURE, pb.START_FAILURE):
+        return exceptions.rebuild_exception(_record(result, data))
     own = _own_type(result.error_type)
     if own is None and result.status == pb.FAILURE:
-        return exceptions.rebuild_exception(_record(result))
+        return exceptions.rebuild_exception(_record(result, data))
     kind = own or _type_of(result.status)
     error = kind(
         result.message or f"{function}: {_status_name(result.status)}, with no reason given"
@@ -117,10 +117,8 @@ def _status_name(status: int) -> str:
         return f"status {status}"
 
 
-def _record(result: pb.Result) -> exceptions.ExceptionRecord:
-    return exceptions.ExceptionRecord(
-        result.data, result.error_type, result.message, result.traceback
-    )
+def _record(result: pb.Result, data: bytes) -> exceptions.ExceptionRecord:
+    return exceptions.ExceptionRecord(data, result.error_type, result.message, result.traceback)
 
 
 def _own_type(name: str) -> type[BaseException] | None:
