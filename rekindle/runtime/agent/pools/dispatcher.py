@@ -55,6 +55,8 @@ class InputDispatcher:
     waiting: deque[Assignment] = field(default_factory=deque)
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
+    #: Runners to stop as soon as they have ended what they have: another pool gets their places.
+    giving: int = 0
     _suspects: set[Assignment] = field(default_factory=set)
     _single_runs: SingleRuns = field(default_factory=SingleRuns)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
@@ -119,6 +121,26 @@ class InputDispatcher:
         if runner.state is RunnerState.BUSY:
             runner.page.recall(runner.handed)
             self._polling.soon()
+
+    def give_one_up(self) -> None:
+        """One more runner is to end: the one that first has nothing to run.
+
+        Meanwhile none is handed anything ahead, and one gives back what it has not begun.
+        """
+        self.giving += 1
+        busy = [one for one in self._runners.with_inputs() if not (one.recalled_at or one.private)]
+        if busy:
+            runner = max(busy, key=lambda one: one.not_begun)
+            runner.page.recall(runner.handed)
+            runner.recalled_at = time.monotonic()
+            self._polling.soon()
+
+    def _gives_up(self, runner: Runner) -> bool:
+        """Whether a runner that has just ended what it had is to end."""
+        if not self.giving or runner.dying or runner.private:
+            return False
+        self.giving -= 1
+        return True
 
     def interrupt(self, runner: Runner) -> None:
         """What a runner runs gets InputCancellation, and goes back to the controller."""
@@ -218,6 +240,7 @@ class InputDispatcher:
         return (
             len(runner.slices) == 1
             and self.pace.ahead
+            and not self.giving
             and not (
                 self._spec.single_use_containers
                 or runner.private
@@ -285,7 +308,7 @@ class InputDispatcher:
             runner.recalled_at = 0.0
             runner.move(RunnerState.IDLE)
         ended = not runner.slices and not self._single_runs.ended(runner.id)
-        if ended and self._spec.single_use_containers:
+        if ended and (self._gives_up(runner) or self._spec.single_use_containers):
             runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
         self._dispatch_to(runner)

@@ -21,6 +21,7 @@ from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.pool import Lack, Pool
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.scheduling.budget import Budget
+from rekindle.runtime.agent.scheduling.fair_shares import FairShares
 from rekindle.runtime.agent.scheduling.gpu_room import GpuRoom
 from rekindle.runtime.agent.scheduling.stalls import Stalls
 from rekindle.runtime.agent.settings import AgentSettings
@@ -54,6 +55,7 @@ class Scheduler:
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
         self._gpus = gpus
         self._gpu_room = GpuRoom(inventory, leases, gpus, settings.gpu_grace_s)
+        self._shares = FairShares(self.agenda)
         #: Pools that have runners, or start one, as far as this pass has looked; None: not yet.
         self._occupied: dict[PoolKey, Pool] | None = None
         #: Pools without a runner that found no place, in their order.
@@ -77,6 +79,12 @@ class Scheduler:
                     self._line.pop(key, None)
         if self._line:
             self._call_up()
+        for key in self._shares.takers():
+            pool = self._pools.get(key)
+            if pool is None or pool.closed:
+                self._shares.waits_no_more(key)
+            elif self._places_taken(pool.depth()) < self._settings.max_runners:
+                self.agenda.add(key)  # what freed the place happened in another pool
 
     def _call_up(self) -> None:
         """The first in the line have their turns, as many as there are places, free or of idle
@@ -108,6 +116,7 @@ class Scheduler:
                 self._occupied[pool.key] = pool
         else:
             self._line.pop(pool.key, None)
+            self._shares.waits_no_more(pool.key)
             pool.gpus.leave()
         if asking:
             self._leases.refuse_requests(pool, pool.places_coming())
@@ -132,6 +141,7 @@ class Scheduler:
         self._occupied = None
         for pool in list(self._pools.values()):
             self._reconcile(pool)
+        self._shares.forget_all_but(self._pools)
         self._stalls.look()
         self._gpu_room.look()
 
@@ -144,7 +154,8 @@ class Scheduler:
         a runner that no plan keeps. The pool is looked at again when it may be worth it.
         """
         depth = 0 if ahead else pool.depth()
-        if self._places_taken(depth) >= self._settings.max_runners + pool.runners.beyond:
+        taken = self._places_taken(depth) + self._shares.kept_from(pool)
+        if taken >= self._settings.max_runners + pool.runners.beyond:
             if ahead and pool.runners.size() >= pool.sizing.plan.runners:
                 return False
             wait_s = make_room(self._with_runners(), pool, ahead=ahead)
@@ -153,12 +164,14 @@ class Scheduler:
                     self.agenda.add_later(pool.key, wait_s)
                 elif not ahead:
                     self._leases.recalls.make_room(pool)
+                    self._shares.ask(pool, self._with_runners())
                 if ahead or pool.runners.size():
                     self._line.pop(pool.key, None)
                 else:
                     self._line.setdefault(pool.key)
                 return False
         self._line.pop(pool.key, None)
+        self._shares.has_place(pool.key)
         if not self._gpu_room.has_room(pool, ahead=ahead):
             return False
         if self._budget.room_for(pool, ahead=ahead):
@@ -174,7 +187,7 @@ class Scheduler:
     def has_place(self, pool: Pool) -> bool:
         """Whether a runner fits that no input waits for and no plan asks for (trials.py)."""
         self._occupied = None
-        if self._places_taken(0) < self._settings.max_runners:
+        if self._places_taken(0) + self._shares.kept_from(pool) < self._settings.max_runners:
             return True
         return make_room(self._with_runners(), pool, ahead=True) == 0
 

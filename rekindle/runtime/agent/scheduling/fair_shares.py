@@ -1,0 +1,116 @@
+"""Places of a full node for pools that wait: one that has more than its share gives one up.
+
+Nothing is interrupted. Whichever of the giver's runners ends first what it has is stopped, and
+until the pool that waits has the place, no other gets it. What a runner had before it is given to
+the giver's others. A pool gives only to one that still has no more than it afterwards: so
+neither gives it back. Where there are more pools than places, those that have one runner take
+turns. Runners that a plan keeps do not go for this, nor those that clients have (recalls.py), nor
+those that have several inputs at a time, as these never end all of them while more wait. Knows
+nothing of how a runner is made to end (dispatcher.py), nor of memory or GPUs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner
+
+#: A pool waits so long for a place to become free by itself.
+PATIENCE_S = 0.2
+#: A pool keeps its only runner for so long at least, and for as long as this many of its starts.
+TURN_S, TURN_STARTS = 1.0, 5
+
+
+@dataclass(eq=False)
+class FairShares:
+    """Of the places of one node."""
+
+    _agenda: Agenda
+    #: Since when a pool has found no place (monotonic seconds).
+    _waits: dict[PoolKey, float] = field(default_factory=dict)
+    #: Pool that is to have a place -> the one that gives it up, in the order of their asking.
+    _gifts: dict[PoolKey, Pool] = field(default_factory=dict)
+    #: When a pool had its last place.
+    _had_at: dict[PoolKey, float] = field(default_factory=dict)
+
+    def ask(self, pool: Pool, pools: Iterable[Pool]) -> None:
+        """An input, or a client, of a pool waits for a runner, and there is no place for one."""
+        now = time.monotonic()
+        left_s = self._waits.setdefault(pool.key, now) + PATIENCE_S - now
+        if left_s > 0:
+            self._agenda.add_later(pool.key, left_s)
+            return  # later it is looked at as often as all are: there may be thousands that wait
+        giver = self._gifts.get(pool.key)
+        if giver is not None and (giver.closed or not giver.dispatcher.giving):
+            self._end_gift(pool.key)  # what it gave up is someone else's, or is not there
+            giver = None
+        if giver is None and (giver := self._giver(pool, pools, now)) is not None:
+            self._gifts[pool.key] = giver
+            giver.dispatcher.give_one_up()
+
+    def kept_from(self, pool: Pool) -> int:
+        """Places that are for others, which have been asking for longer."""
+        keys = list(self._gifts)
+        return keys.index(pool.key) if pool.key in self._gifts else len(keys)
+
+    def has_place(self, key: PoolKey) -> None:
+        """A pool starts a runner."""
+        self._had_at[key] = time.monotonic()
+        self.waits_no_more(key)
+
+    def waits_no_more(self, key: PoolKey) -> None:
+        """A pool lacks no runner, or has a place for it, or is closed."""
+        self._waits.pop(key, None)
+        self._end_gift(key)
+
+    def takers(self) -> list[PoolKey]:
+        """Pools that are to have the next places."""
+        return list(self._gifts)
+
+    def forget_all_but(self, keys: Iterable[PoolKey]) -> None:
+        """Of these pools alone there is something to know."""
+        there = set(keys)
+        for key in {*self._waits, *self._gifts, *self._had_at} - there:
+            self.waits_no_more(key)
+            self._had_at.pop(key, None)
+
+    def _end_gift(self, key: PoolKey) -> None:
+        giver = self._gifts.pop(key, None)
+        if giver is not None:
+            dispatcher = giver.dispatcher
+            dispatcher.giving = min(dispatcher.giving, self._given_by(giver))
+
+    def _given_by(self, giver: Pool) -> int:
+        return sum(1 for one in self._gifts.values() if one is giver)
+
+    def _giver(self, taker: Pool, pools: Iterable[Pool], now: float) -> Pool | None:
+        has = taker.runners.size()
+        found: list[tuple[int, float, PoolKey, Pool]] = []
+        for pool in pools:
+            size = pool.runners.size() - pool.dispatcher.giving
+            spec = pool.revision.spec
+            able = sum(1 for one in pool.runners.with_inputs() if _may_go(one))
+            if spec.single_use_containers:
+                able = pool.runners.size()  # those that start, too, end by themselves
+            if (
+                pool is taker
+                or pool.closed
+                or spec.takes_many
+                or size <= pool.sizing.plan.runners
+                or able <= pool.dispatcher.giving
+            ):
+                continue
+            had_s = now - self._had_at.get(pool.key, 0.0)
+            turn_s = max(TURN_S, TURN_STARTS * pool.dispatcher.pace.start_s)
+            if size >= has + 2 or (size == 1 and not has and had_s >= turn_s):
+                found.append((size, had_s, pool.key, pool))
+        return max(found)[-1] if found else None
+
+
+def _may_go(runner: Runner) -> bool:
+    """One that waits for calls that it made may wait for the very pool that wants its place."""
+    return not (runner.private or runner.dying) and runner.waits_at < 0

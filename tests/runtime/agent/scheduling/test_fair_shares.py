@@ -1,0 +1,147 @@
+"""Places of a full node go to pools that wait, with real processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from rekindle.runtime.agent.scheduling import fair_shares
+from tests.runtime.agent.harness import Gate, Harness, run
+
+
+def busy(i: int, seconds: float = 0.01) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def quick(i: int) -> int:
+    return os.getpid()
+
+
+def other(i: int) -> int:
+    return os.getpid()
+
+
+def hold(path: str) -> str:
+    with open(path, "rb"):
+        return path
+
+
+Keys = list[tuple[str, int]]
+
+
+def flood(h: Harness, function_id: str, count: int = 4000) -> Keys:
+    return h.submit_many(function_id, "", ((i,) for i in range(count)))
+
+
+def done(h: Harness, keys: Keys) -> int:
+    return sum(1 for key in keys if key in h.uplink.results)
+
+
+async def runs_everywhere(h: Harness, function_id: str, places: int) -> None:
+    """The node has runners of this function alone."""
+    await h.uplink.until(lambda: len(h.runners(function_id)) == places)
+
+
+async def end(h: Harness, *floods: Keys) -> None:
+    for keys in floods:
+        h.cancel(keys)
+        await h.results(keys)
+
+
+@pytest.mark.parametrize("single_use", [False, True])
+def test_a_function_with_a_long_queue_gives_a_place_to_one_that_waits(
+    home: Path, single_use: bool
+) -> None:
+    async def scenario(h: Harness) -> None:
+        a, b = h.add(busy, single_use_containers=single_use), h.add(quick)
+        keys = flood(h, a)
+        await h.uplink.until(lambda: (a, "") in h.node.inventory.pools)
+        runners = h.node.inventory.pools[a, ""].runners
+        await h.uplink.until(lambda: runners.size() == 2)
+        await h.call(b, "", 1)
+        at = done(h, keys)
+        assert at < len(keys)
+        await h.uplink.until(lambda: done(h, keys) > at)
+        await end(h, keys)
+
+    run(home, scenario, max_runners=2)
+
+
+def test_two_long_queues_have_equally_many_places_and_keep_their_runners(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        a, b = h.add(busy), h.add(busy)
+        first = flood(h, a)
+        await runs_everywhere(h, a, 4)
+        second = flood(h, b)
+        await h.uplink.until(lambda: len(h.runners(a)) == len(h.runners(b)) == 2)
+        there = {one.id for one in (*h.runners(a), *h.runners(b))}
+        at = done(h, first), done(h, second)
+        await h.uplink.until(
+            lambda: done(h, first) >= at[0] + 150 and done(h, second) >= at[1] + 150
+        )
+        assert {one.id for one in (*h.runners(a), *h.runners(b))} == there
+        assert done(h, first) < len(first) and done(h, second) < len(second)
+        await end(h, first, second)
+
+    run(home, scenario, max_runners=4)
+
+
+def test_more_functions_than_places_take_turns(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        a, b, c = h.add(busy), h.add(quick), h.add(other)
+        keys = flood(h, a)
+        await runs_everywhere(h, a, 1)
+        await h.results([h.submit(b, "", 1), h.submit(c, "", 1)])
+        at = done(h, keys)
+        assert at < len(keys)
+        await h.uplink.until(lambda: done(h, keys) > at)
+        await end(h, keys)
+
+    run(home, scenario, max_runners=1)
+
+
+def test_the_runner_that_ends_first_goes_and_none_is_interrupted(
+    home: Path, tmp_path: Path
+) -> None:
+    async def scenario(h: Harness) -> None:
+        a, b = h.add(hold), h.add(quick)
+        with Gate(tmp_path) as long, Gate(tmp_path) as short, Gate(tmp_path) as later:
+            # In one order: which of the two runners is asked to end is not the test's to know.
+            keys = h.submit_many(a, "", [(long.path,), (short.path,), (later.path,)])
+            await h.uplink.until(lambda: len(h.runners(a)) == 2)
+            asked = h.submit(b, "", 1)
+            pool = h.node.inventory.pools[a, ""]
+            await h.uplink.until(lambda: pool.dispatcher.giving)
+            short.open()
+            await h.result(asked)
+            assert keys[0] not in h.uplink.results and keys[2] not in h.uplink.results
+            long.open()
+            later.open()
+            assert [one.value for one in await h.results(keys)] == [
+                *(long.path, short.path, later.path)
+            ]
+            assert not h.uplink.returned
+
+    run(home, scenario, max_runners=2)
+
+
+def test_runners_that_a_plan_keeps_are_not_given_up(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        a, b = h.add(busy, min_containers=2), h.add(quick)
+        keys = flood(h, a, 300)
+        await runs_everywhere(h, a, 2)
+        there = {one.id for one in h.runners(a)}
+        last = h.submit(b, "", 1)
+        outcomes = await h.results(keys)
+        assert {one.result.runner_id for one in outcomes} == there
+        took_s = (outcomes[-1].done_ns - outcomes[0].done_ns) / 1e9
+        assert took_s > 3 * fair_shares.PATIENCE_S, "it was not long enough for a place to be asked"
+        # When nothing waits any more, those that are idle go as ever.
+        in_order = sorted(one.done_ns for one in outcomes)
+        assert (await h.result(last)).done_ns > in_order[-10]
+
+    run(home, scenario, max_runners=2)
