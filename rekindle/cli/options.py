@@ -79,7 +79,7 @@ def checked_name(
     An empty one, as of a variable that is not set, does not mean the app's own.
     """
     if name is not None:
-        checks.name("the app name", name)
+        checks.app_name(name)
     return name
 
 

@@ -68,7 +68,7 @@ class App(AppLife):
         known = ("name", "secrets", "volumes", "include_source", "tags", "image")
         checks.unknown_keywords("App()", unknown, known)
         if name is not None:
-            checks.name("the app name", name)
+            checks.app_name(name)
         checks.flag("include_source", include_source)
         super().__init__(
             *(name, check_secrets("secrets", secrets), include_source),

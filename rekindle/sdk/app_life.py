@@ -134,6 +134,6 @@ class AppLife(AppState):
 
         checks.of_this_instance("app.run", client=client)
         if name is not None:
-            checks.name("the app name", name)
+            checks.app_name(name)
         where = environments.environment_of(environment_name)
         return AppRun(self, name, where, detach=detach, interactive=interactive)

@@ -98,6 +98,13 @@ def name(what: str, value: Any) -> None:
         )
 
 
+def app_name(value: Any) -> None:
+    """The name that an app is given: a name that no command takes for an option."""
+    name("the app name", value)
+    if value.startswith("-"):
+        raise InvalidError(f"the app name {value!r} must not begin with -, as options do")
+
+
 def tags(given: Any) -> dict[str, str]:
     """Tags of an app: texts by name, each as a name may be. Raises InvalidError."""
     if given is None:

@@ -64,6 +64,7 @@ def deploy(
     name = app.name if name is None else name  # an empty one is refused as any other wrong one
     if name is None:
         raise nameless()
+    checks.app_name(name)
     script = main_module.current()
     name = environments.app_in(environment, name)
     if not serves and (process := served_names.holder(staying.place(), name)) is not None:

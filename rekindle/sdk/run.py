@@ -225,4 +225,4 @@ def _walk(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
 def name_from(script: Path) -> str:
     """The name of an app that was given none."""
     kept = [c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in script.stem]
-    return "".join(kept)[:64] or "app"
+    return "".join(kept).lstrip("-")[:64] or "app"

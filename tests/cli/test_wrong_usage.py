@@ -21,6 +21,7 @@ from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
         (["deploy", "no.py", "--tag", " "], 2, "--tag: a tag has a word at least"),
         (["deploy", "no.py", "--name", ""], 1, "the app name '' must be 1 to 64 characters"),
         (["serve", "no.py", "-n", ""], 1, "the app name '' must be 1 to 64 characters"),
+        (["deploy", "no.py", "--name=-q"], 1, "the app name '-q' must not begin with -"),
         (["run", "-n", "", "no.py"], 1, "the app name '' must be 1 to 64 characters"),
         (["deploy", "-e", "", "no.py"], 1, "the environment name '' must be 1 to 64 characters"),
         (["inputs", "dead", "drop"], 2, "give ids, --function NAME or --all"),

@@ -73,6 +73,21 @@ def test_an_empty_name_or_tag_is_refused_and_does_not_mean_none(given: dict[str,
         rekindle.App("own").deploy(**given)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "gives",
+    [
+        lambda: rekindle.App("-n"),
+        lambda: rekindle.App("own").deploy(name="-n"),
+        lambda: rekindle.App("own").run(name="-n"),
+    ],
+)
+def test_no_app_is_given_a_name_that_commands_take_for_an_option(
+    gives: Callable[[], object],
+) -> None:
+    with pytest.raises(InvalidError, match="the app name '-n' must not begin with -"):
+        gives()
+
+
 def test_an_app_that_was_not_deployed_here_is_not_stopped() -> None:
     with pytest.raises(InvalidError, match=r"rekindle.App.lookup\('never'\).stop\(\)"):
         rekindle.App("never").stop()
