@@ -38,6 +38,7 @@ class Spawner:
         #: Done when the spawner process ended; everything that it made is gone by then.
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.feature_cache_dir = ""
+        self._feature_cache_fd = -1
 
     @property
     def pid(self) -> int:
@@ -56,8 +57,12 @@ class Spawner:
     @property
     def feature_cache_here(self) -> Path:
         """What ``feature_cache_dir`` is: a tmpfs that this process does not see by that name, as it
-        is in the spawner's mount namespace alone."""
-        return Path(f"/proc/{self.pid}/root{self.feature_cache_dir}")
+        is in the spawner's mount namespace alone.
+
+        By a descriptor: the spawner's own root is an image's for as long as it starts a worker
+        there.
+        """
+        return Path(f"/proc/self/fd/{self._feature_cache_fd}")
 
     @classmethod
     async def start(cls, feature_cache_dir: Path) -> Spawner:
@@ -86,10 +91,19 @@ class Spawner:
         asyncio.get_running_loop().add_reader(ours, spawner._on_message)
         try:
             await spawner._ready
+            spawner._open_feature_cache()
         except Error:
             await spawner.stop()
             raise
         return spawner
+
+    def _open_feature_cache(self) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        place = f"/proc/{self.pid}/root{self.feature_cache_dir}"
+        try:
+            self._feature_cache_fd = os.open(place, flags)  # before it starts anything
+        except OSError as error:
+            raise StartError(f"the spawner's files cannot be opened: {error}") from error
 
     async def spawn(self, hostname: str, root_fd: int = -1) -> Sandbox:
         """New namespaces with an init in them; their mounts are those of ``root_fd``, where that is
@@ -162,6 +176,9 @@ class Spawner:
             self._orders.close()
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
+        fd, self._feature_cache_fd = self._feature_cache_fd, -1
+        if fd >= 0:
+            os.close(fd)
         self._process.kill()
         await asyncio.to_thread(self._process.wait)
         self._end()

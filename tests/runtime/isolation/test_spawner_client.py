@@ -81,3 +81,16 @@ def test_that_a_spawner_has_ended_is_known_before_it_is_heard(tmp_path: Path) ->
         assert spawner.has_ended
 
     with_spawner(tmp_path, scenario)
+
+
+def test_its_files_are_reached_whatever_root_it_is_in(tmp_path: Path) -> None:
+    """It is in an image's for as long as it starts a worker there; here it is in none any more."""
+
+    async def scenario(spawner: Spawner) -> None:
+        file = spawner.feature_cache_here / "written"
+        file.write_text("before")
+        os.kill(spawner.pid, signal.SIGKILL)
+        await spawner.gone
+        assert file.read_text() == "before"
+
+    with_spawner(tmp_path, scenario)
