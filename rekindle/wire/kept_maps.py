@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import mmap
-import os
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -57,8 +56,8 @@ class KeptMaps:
 
         Raises OSError, MemoryNotWholeError.
         """
-        whole = memory.whole_size(fd, size)
-        inode = os.fstat(fd).st_ino
+        status = memory.status(fd, size)
+        inode, whole = status.st_ino, status.st_size
         self._used = time.monotonic()
         one = self._kept.pop(number, None)
         if one is not None and not _is_good(one, inode, whole):

@@ -136,7 +136,7 @@ def map_private(fd: int, size: int, gone: Callable[[], object] | None = None) ->
 
     Raises OSError, MemoryNotWholeError.
     """
-    whole_size(fd, size)
+    status(fd, size)
 
     def unseen(alone: bool, at: int) -> None:
         unmap(at, size)
@@ -147,14 +147,14 @@ def map_private(fd: int, size: int, gone: Callable[[], object] | None = None) ->
     return view_until(at, size, unseen, at)
 
 
-def whole_size(fd: int, size: int) -> int:
-    """The size of a memfd, of which so much is to be read. Raises MemoryNotWholeError, OSError."""
+def status(fd: int, size: int) -> os.stat_result:
+    """Of a memfd, of which so much is to be read. Raises MemoryNotWholeError, OSError."""
     if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _NEEDED_SEALS != _NEEDED_SEALS:
         raise MemoryNotWholeError("shared memory is not sealed")
-    whole = os.fstat(fd).st_size
-    if not 0 < size <= whole:
+    found = os.fstat(fd)
+    if not 0 < size <= found.st_size:
         raise MemoryNotWholeError("shared memory is not whole")
-    return whole
+    return found
 
 
 def view_until(at: int, size: int, unseen: Callable[..., object], *args: Any) -> memoryview:

@@ -22,17 +22,17 @@ def map_file(fd: int, size: int, flags: int) -> int:
 
     ``flags``: of the mmap module. Raises OSError.
     """
-    libc = _libc()
-    found: int | None = libc.mmap(None, size, _PROT_READ_WRITE, flags, fd, 0)
-    if found is None or found == libc.failed:
-        number = libc.get_errno()
-        raise OSError(number, os.strerror(number))
+    c = _c()
+    found: int = c.libc.mmap(None, size, _PROT_READ_WRITE, flags, fd, 0)
+    if found == c.failed:
+        c.check(-1, f"mmap of {size} bytes")
     return found
 
 
 def unmap(address: int, size: int) -> None:
     """End a mapping."""
-    _libc().munmap(address, size)
+    c = _c()
+    c.libc.munmap(c.place(address), c.size(size))
 
 
 def is_as_in_file(address: int, size: int) -> bool:
@@ -57,18 +57,13 @@ def is_as_in_file(address: int, size: int) -> bool:
 
 
 @cache
-def _libc() -> SimpleNamespace:
-    """By a handle of our own: what others say of these functions' types is theirs."""
+def _c() -> SimpleNamespace:
+    """What is called of libc; loaded once: mappings end also while the interpreter does."""
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    place, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    libc.mmap.restype = place
-    libc.mmap.argtypes = [place, size, number, number, number, ctypes.c_int64]
-    libc.munmap.argtypes = [place, size]
+    from rekindle.linux.libc import check, libc
+
+    place = ctypes.c_void_p
     return SimpleNamespace(
-        mmap=libc.mmap,
-        munmap=libc.munmap,
-        get_errno=ctypes.get_errno,
-        failed=ctypes.c_void_p(-1).value,
+        check=check, libc=libc, failed=place(-1).value, place=place, size=ctypes.c_size_t
     )
