@@ -130,9 +130,7 @@ class InputDispatcher:
         self.giving += 1
         busy = [one for one in self._runners.with_inputs() if not (one.recalled_at or one.private)]
         if busy:
-            runner = max(busy, key=lambda one: one.not_begun)
-            runner.page.recall(runner.handed)
-            runner.recalled_at = time.monotonic()
+            max(busy, key=lambda one: one.not_begun).recall(time.monotonic())
             self._polling.soon()
 
     def _gives_up(self, runner: Runner) -> bool:

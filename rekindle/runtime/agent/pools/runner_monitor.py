@@ -63,8 +63,7 @@ def look_at(runner: Runner, now: float, timeout_s: float, slow_s: float) -> Look
             # Seen running before the call was written, and still running: see above.
             relieve = running
         else:
-            runner.page.recall(runner.handed)
-            runner.recalled_at = now
+            runner.recall(now)
     return Look(took if running is not None else 0.0, relieve)
 
 

@@ -85,6 +85,5 @@ def call_back_for_idle(runners: RunnerSet, pace: Pace) -> None:
     now = time.monotonic()
     while givers and back < idle:
         behind, runner = givers.pop()
-        runner.page.recall(runner.handed)
-        runner.recalled_at = now
+        runner.recall(now)
         back += behind

@@ -230,6 +230,11 @@ class Runner:
         page = self.page
         return self.given - (page.done - self._ended_before) - (1 if page.began_ns else 0)
 
+    def recall(self, now: float) -> None:
+        """Call back what it has not begun; ``now``: monotonic seconds."""
+        self.page.recall(self.handed)
+        self.recalled_at = now
+
     def begin_stop(self, grace_s: float) -> None:
         """Let the exit hooks run where it has nothing to do, then end it: ``on_gone`` is called."""
         if self.state is RunnerState.IDLE:
