@@ -59,7 +59,10 @@ class Fate:
 
 
 class Lease:
-    """A lease that this process holds."""
+    """A lease that this process holds, whose connection is its runner's.
+
+    ``arrivals``: of that connection; ``came``, ``fd``: what of an answer was read from it already.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,6 @@ class Lease:
         fd: int = -1,
     ) -> None:
         self._sock = sock
-        #: What has been read of the first answer already, and its descriptor.
         self._came, self._came_fd = came, fd
         self._arrivals = arrivals or Arrivals(sock.fileno())
         self._path = granted.socket
@@ -87,23 +89,7 @@ class Lease:
         self.limit_bytes = granted.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into, and its results come in.
         self.files = reuse.MemoryFiles()
-
-    @classmethod
-    def of(
-        cls,
-        sock: socket.socket,
-        granted: Granted,
-        arrivals: Arrivals | None = None,
-        came: bytes = b"",
-        fd: int = -1,
-    ) -> Lease:
-        """A lease whose connection is its runner's already.
-
-        ``arrivals``: of that connection; ``came``, ``fd``: what of an answer was read from it.
-        """
-        lease = cls(sock, granted, arrivals, came, fd)
-        held[id(lease)] = lease
-        return lease
+        held[id(self)] = self
 
     @classmethod
     async def take_up(cls, reply: pb.LeaseReply) -> Lease:
@@ -122,7 +108,7 @@ class Lease:
         except BaseException:
             sock.close()
             raise
-        return cls.of(sock, _granted(reply))
+        return cls(sock, _granted(reply))
 
     def call(
         self, call_id: str, method: str, packed: Packed, depth: int = 0

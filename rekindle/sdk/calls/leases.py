@@ -182,7 +182,7 @@ class LeaseCache:
             _asking.pop()
         if header["ok"]:
             self._pause_s = _PAUSE_S
-            lease = Lease.of(sock, granted(header), arrivals, came, came_fd)
+            lease = Lease(sock, granted(header), arrivals, came, came_fd)
             lease.has_call = sent
             return lease
         sock.close()
