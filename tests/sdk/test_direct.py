@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from rekindle.exception import (
     StartError,
 )
 from rekindle.sdk.calls import invoke, leases, records
-from rekindle.sdk.connection import client
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -33,15 +32,6 @@ from tests.sdk.fake_lender import Lender, add, answer, app, hang_up
 
 async def _await(call: Awaitable[Any]) -> Any:
     return await call
-
-
-@pytest.fixture
-def lender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lender]:
-    fake = Lender()
-    monkeypatch.setenv("REKINDLE_DIR", str(fake.directory))
-    yield fake
-    fake.close()
-    client.forget(fake.directory)
 
 
 def test_calls_go_directly_from_the_first_one_on(lender: Lender) -> None:

@@ -14,26 +14,15 @@ import rekindle
 from rekindle import Image, Secret
 from rekindle.exception import ImageError, InvalidError, RequestSizeError, SerializationError
 from rekindle.sdk import image_builds
-from rekindle.wire.images import VARIABLE, ImageSpec, Step, StepKind, StepSecret, names
+from rekindle.wire.images import VARIABLE, ImageSpec, StepKind, StepSecret, names
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
+from tests.sdk.declared_images import last_step, slim
+
+pytestmark = pytest.mark.usefixtures("own_images")
+
 
 FACTOR = 2
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copies of files are kept in a place of the test's."""
-    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
-    return tmp_path
-
-
-def _base() -> Image:
-    return Image.debian_slim("3.13")
-
-
-def _last(image: Image) -> Step:
-    return image.spec().steps[-1]
 
 
 def _name(image: Image) -> str:
@@ -44,7 +33,7 @@ def _name(image: Image) -> str:
 
 
 def test_each_step_gives_a_new_image_and_leaves_the_old_one() -> None:
-    base = _base()
+    base = slim()
     more = base.pip_install("numpy")
     assert [step.kind for step in base.spec().steps] == [StepKind.DEBIAN]
     assert [step.title for step in more.spec().steps] == [
@@ -54,25 +43,25 @@ def test_each_step_gives_a_new_image_and_leaves_the_old_one() -> None:
 
 
 def test_packages_are_installed_by_lines_that_quote_what_is_asked_for() -> None:
-    image = _base().pip_install(
+    image = slim().pip_install(
         "torch>=2", ["numpy"], index_url="https://i/", pre=True, extra_options="--no-deps"
     )
-    (line,) = _last(image).commands
+    (line,) = last_step(image).commands
     assert line == ("python -m pip install numpy 'torch>=2' --index-url https://i/ --pre --no-deps")
-    assert _last(_base().apt_install("jq", "curl")).commands[1].endswith("curl jq")
-    step = _last(_base().uv_pip_install("six"))
+    assert last_step(slim().apt_install("jq", "curl")).commands[1].endswith("curl jq")
+    step = last_step(slim().uv_pip_install("six"))
     assert (step.commands, step.tools) == (("uv pip install six",), ("uv",))
 
 
 def test_the_order_of_packages_does_not_count() -> None:
-    assert _name(_base().pip_install("a", "b")) == _name(_base().pip_install(["b", "a", "b"]))
-    assert _name(_base().run_commands("a", "b")) != _name(_base().run_commands("b", "a"))
+    assert _name(slim().pip_install("a", "b")) == _name(slim().pip_install(["b", "a", "b"]))
+    assert _name(slim().run_commands("a", "b")) != _name(slim().run_commands("b", "a"))
 
 
 def test_requirement_files_count_by_what_they_say(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     file.write_text("six==1.16\n")
-    image = _base().pip_install_from_requirements(file)
+    image = slim().pip_install_from_requirements(file)
     before = _name(image)
     file.touch()
     assert _name(image) == before
@@ -87,22 +76,22 @@ def test_the_dependencies_of_a_pyproject_are_installed_with_those_of_its_extras(
     file.write_text(
         "[project]\nname='x'\ndependencies=['six']\n[project.optional-dependencies]\nm=['idna']\n"
     )
-    (line,) = _last(_base().pip_install_from_pyproject(file, ["m"])).commands
+    (line,) = last_step(slim().pip_install_from_pyproject(file, ["m"])).commands
     assert line == "python -m pip install idna six"
     with pytest.raises(InvalidError, match=r"no optional dependencies 'mm'; did you mean 'm'"):
-        _base().pip_install_from_pyproject(file, ["mm"]).spec()
+        slim().pip_install_from_pyproject(file, ["mm"]).spec()
 
 
 def test_a_uv_lock_is_read_and_installed_into_the_images_own_python(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "uv.lock"):
         (tmp_path / name).write_text("")
-    step = _last(_base().uv_sync(tmp_path, groups=["dev"]))
+    step = last_step(slim().uv_sync(tmp_path, groups=["dev"]))
     assert "--frozen --group dev" in step.commands[0]
     assert [Path(one.target).name for one in step.files] == ["pyproject.toml", "uv.lock"]
 
 
 def test_what_debian_has_not_comes_by_uv() -> None:
-    assert [step.kind for step in _base().spec().steps] == [StepKind.DEBIAN]
+    assert [step.kind for step in slim().spec().steps] == [StepKind.DEBIAN]
     steps = Image.debian_slim("3.12").spec().steps
     assert steps[0].arguments == {"python": "3.13"}
     assert steps[1].title == "Python 3.12 by uv"
@@ -133,38 +122,47 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
 @pytest.mark.parametrize(
     ("declare", "said"),
     [
-        (lambda: _base().pip_install(), "pip_install"),
-        (lambda: _base().pip_install("a", 3), "give names as strings"),
-        (lambda: _base().run_commands(1), "give commands as strings"),
-        (lambda: _base().pip_install("a", pre="yes"), "pre='yes' must be True or False"),
-        (lambda: _base().env({"": "c"}), "Image.env"),
-        (lambda: _base().workdir("here"), "must be an absolute path"),
-        (lambda: _base().entrypoint("sh -c"), "give a list of words"),
-        (lambda: _base().add_local_dir(".", "../x"), "must be an absolute path"),
-        (lambda: _base().add_local_dir(".", "/x", ignore=1), "ignore=1 must be a list of patterns"),
-        (lambda: _base().add_local_dir(".", "/proc"), "/proc is the kernel's"),
-        (lambda: _base().add_local_file("f", "/sys/x"), "/sys is the kernel's"),
-        (lambda: _base().add_local_file("f", "/dev/x", copy=True), "/dev is the kernel's"),
-        (lambda: _base().add_local_file("f", "/."), "/ is a folder: name the file, too"),
-        (lambda: _base().add_local_dir(".", "/.rekindle"), "has what is rekindle's own"),
-        (lambda: _base().add_local_file("f", "/.rekindle/lib/", copy=True), "is rekindle's own"),
-        (lambda: _base().add_local_dir(".", "/run/x", copy=True), "/run is empty at each start"),
-        (lambda: _base().workdir("/.rekindle/x"), "is rekindle's own"),
-        (lambda: _base().shell([]), "give a list of words"),
-        (lambda: _base().cmd(5), "give a list of words"),
-        (lambda: _base().run_function(_fill, args=5), "args=5. must be a list"),
-        (lambda: _base().run_function(_fill, args="ab"), "args='ab'. must be a list"),
-        (lambda: _base().run_function(_fill, kwargs=[1]), "must be a dict of arguments"),
-        (lambda: _base().run_function(_fill, kwargs={1: 2}), "must be a dict of arguments"),
+        (lambda: slim().pip_install(), "pip_install"),
+        (lambda: slim().pip_install("a", 3), "give names as strings"),
+        (lambda: slim().run_commands(1), "give commands as strings"),
+        (lambda: slim().pip_install("a", pre="yes"), "pre='yes' must be True or False"),
+        (lambda: slim().env({"": "c"}), "Image.env"),
+        (lambda: slim().workdir("here"), "must be an absolute path"),
+        (lambda: slim().entrypoint("sh -c"), "give a list of words"),
+        (lambda: slim().add_local_dir(".", "../x"), "must be an absolute path"),
         (
-            lambda: _base().run_function(_fill, args=(1, 2, 3)),
+            lambda: slim().add_local_dir(".", "/x", ignore=1),
+            "ignore=1 must be a list of patterns",
+        ),
+        (lambda: slim().add_local_dir(".", "/proc"), "/proc is the kernel's"),
+        (lambda: slim().add_local_file("f", "/sys/x"), "/sys is the kernel's"),
+        (lambda: slim().add_local_file("f", "/dev/x", copy=True), "/dev is the kernel's"),
+        (lambda: slim().add_local_file("f", "/."), "/ is a folder: name the file, too"),
+        (lambda: slim().add_local_dir(".", "/.rekindle"), "has what is rekindle's own"),
+        (
+            lambda: slim().add_local_file("f", "/.rekindle/lib/", copy=True),
+            "is rekindle's own",
+        ),
+        (
+            lambda: slim().add_local_dir(".", "/run/x", copy=True),
+            "/run is empty at each start",
+        ),
+        (lambda: slim().workdir("/.rekindle/x"), "is rekindle's own"),
+        (lambda: slim().shell([]), "give a list of words"),
+        (lambda: slim().cmd(5), "give a list of words"),
+        (lambda: slim().run_function(_fill, args=5), "args=5. must be a list"),
+        (lambda: slim().run_function(_fill, args="ab"), "args='ab'. must be a list"),
+        (lambda: slim().run_function(_fill, kwargs=[1]), "must be a dict of arguments"),
+        (lambda: slim().run_function(_fill, kwargs={1: 2}), "must be a dict of arguments"),
+        (
+            lambda: slim().run_function(_fill, args=(1, 2, 3)),
             r"_fill\(count: .*: too many positional arguments",
         ),
-        (lambda: _base().run_function(_fill), "missing a required argument: 'count'"),
-        (lambda: _base().run_function(_fill, kwargs={"x": 1}), "these args= and kwargs=: "),
-        (lambda: _base().add_local_python_source("a.b"), "name modules at the top"),
-        (lambda: _base().run_function(lambda: None), "write a function with a name"),
-        (lambda: _base().run_function(3), "give a function"),
+        (lambda: slim().run_function(_fill), "missing a required argument: 'count'"),
+        (lambda: slim().run_function(_fill, kwargs={"x": 1}), "these args= and kwargs=: "),
+        (lambda: slim().add_local_python_source("a.b"), "name modules at the top"),
+        (lambda: slim().run_function(lambda: None), "write a function with a name"),
+        (lambda: slim().run_function(3), "give a function"),
         (lambda: Image.host().pip_install("a"), "are read-only"),
         (lambda: Image.host().add_local_dir(".", "/x"), "are read-only"),
         (lambda: Image.from_registry(""), "name an image"),
@@ -173,18 +171,24 @@ def test_a_python_that_functions_do_not_run_on_is_refused(version: str) -> None:
         (lambda: Image.from_registry("https://x/y"), "https is no source of images here"),
         (lambda: Image.from_registry("docker-daemon:x"), "docker-daemon is no source of images"),
         (
-            lambda: _base().add_local_dir(".", "/x").run_commands("ls"),
+            lambda: slim().add_local_dir(".", "/x").run_commands("ls"),
             "put it first, or give that one copy=True",
         ),
-        (lambda: _base().run_commands("a", secrets=["a-name"]), "Secret.from_name"),
-        (lambda: _base().run_commands("a", volumes={"/x": "a-name"}), "at /x is a str"),
-        (lambda: _base().run_commands("a", volumes={"x": "a-name"}), "must be an absolute path"),
-        (lambda: _base().run_function(_fill, args=(1,), volumes={"/x": 3}), "at /x is an int"),
-        (lambda: _base().run_function(functools.partial(_fill, 1)), "it is a partial; give a"),
-        (lambda: _base().run_function(print), "it is a builtin_function_or_method; give a"),
-        (lambda: _base().run_function("f".upper), "which calls it, and what it is called with"),
-        (lambda: _base().run_function(_never), "not async"),
-        (lambda: _base().run_function(_lazily), "a generator, of which nothing runs"),
+        (lambda: slim().run_commands("a", secrets=["a-name"]), "Secret.from_name"),
+        (lambda: slim().run_commands("a", volumes={"/x": "a-name"}), "at /x is a str"),
+        (
+            lambda: slim().run_commands("a", volumes={"x": "a-name"}),
+            "must be an absolute path",
+        ),
+        (lambda: slim().run_function(_fill, args=(1,), volumes={"/x": 3}), "at /x is an int"),
+        (lambda: slim().run_function(functools.partial(_fill, 1)), "it is a partial; give a"),
+        (lambda: slim().run_function(print), "it is a builtin_function_or_method; give a"),
+        (
+            lambda: slim().run_function("f".upper),
+            "which calls it, and what it is called with",
+        ),
+        (lambda: slim().run_function(_never), "not async"),
+        (lambda: slim().run_function(_lazily), "a generator, of which nothing runs"),
         (lambda: rekindle.App("a", image="debian"), "must be a rekindle.Image"),
         (lambda: rekindle.App("a").function(image="debian"), "must be a rekindle.Image"),
     ],
@@ -204,12 +208,12 @@ def _lazily() -> Iterator[None]:
 def test_apt_takes_no_option_of_pip() -> None:
     for option in ("pre", "find_links", "index_url", "extra_options"):
         with pytest.raises(TypeError, match=f"apt_install got an unexpected keyword .*{option}"):
-            _base().apt_install("a", **{option: True})  # type: ignore[arg-type]
+            slim().apt_install("a", **{option: True})  # type: ignore[arg-type]
 
 
 def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"unexpected keyword.*did you mean 'index_url'"):
-        _base().pip_install("a", indx_url="x")  # type: ignore[call-arg]
+        slim().pip_install("a", indx_url="x")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -256,33 +260,33 @@ def _fill(count: int) -> int:
 def test_a_function_counts_by_source_arguments_and_the_values_that_it_mentions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    step = _last(_base().run_function(_fill, args=(1,)))
+    step = last_step(slim().run_function(_fill, args=(1,)))
     assert step.kind is StepKind.CALL and step.files[0].target.endswith("function.pkl")
-    name = _name(_base().run_function(_fill, args=(1,)))
-    assert _name(_base().run_function(_fill, args=(1,))) == name
-    assert _name(_base().run_function(_fill, args=(2,))) != name
+    name = _name(slim().run_function(_fill, args=(1,)))
+    assert _name(slim().run_function(_fill, args=(1,))) == name
+    assert _name(slim().run_function(_fill, args=(2,))) != name
     monkeypatch.setattr(sys.modules[__name__], "FACTOR", 3)
-    assert _name(_base().run_function(_fill, args=(1,))) != name
+    assert _name(slim().run_function(_fill, args=(1,))) != name
 
 
 def test_a_function_that_cannot_travel_says_why() -> None:
     with pytest.raises(SerializationError, match="cannot be pickled"):
-        _base().run_function(_fill, args=(sys._getframe(),)).spec()
+        slim().run_function(_fill, args=(sys._getframe(),)).spec()
     with pytest.raises(RequestSizeError, match="add large data"):
-        _base().run_function(_fill, args=(b"x" * (3 << 20),)).spec()
+        slim().run_function(_fill, args=(b"x" * (3 << 20),)).spec()
 
 
 def test_values_of_secrets_are_in_nothing_that_travels() -> None:
     secret = Secret.from_dict({"TOKEN": "a-value"})
-    image = _base().run_commands("x", secrets=[secret])
+    image = slim().run_commands("x", secrets=[secret])
     assert "a-value" not in image.spec().to_json()
-    assert _last(image).secrets == ("TOKEN",)
+    assert last_step(image).secrets == ("TOKEN",)
 
 
 def test_steps_whose_secrets_have_other_values_by_one_name_are_refused() -> None:
     one, two = Secret.from_dict({"TOKEN": "1"}), Secret.from_dict({"TOKEN": "2"})
-    assert _base().run_commands("x", secrets=[one, two]).secret_values() == {"TOKEN": "2"}
-    image = _base().run_commands("x", secrets=[one]).run_commands("y", secrets=[two])
+    assert slim().run_commands("x", secrets=[one, two]).secret_values() == {"TOKEN": "2"}
+    image = slim().run_commands("x", secrets=[one]).run_commands("y", secrets=[two])
     with pytest.raises(InvalidError, match="another TOKEN than a step before"):
         image.secret_values()
 
@@ -292,20 +296,20 @@ def test_a_secret_by_name_is_in_the_name_of_its_step_and_its_values_are_the_buil
 ) -> None:
     named = Secret.from_name("index", required_keys=["PIP_INDEX_URL"])
     plain = Secret.from_dict({"LATER": "1"})
-    step = _last(_base().pip_install("six", secrets=[named, plain]))
+    step = last_step(slim().pip_install("six", secrets=[named, plain]))
     assert step.secrets == ("LATER",)
     assert step.named_secrets == (
         StepSecret(
             name="index", environment="main", required_keys=("PIP_INDEX_URL",), kept=("LATER",)
         ),
     )
-    spec = _base().pip_install("six", secrets=[named]).spec()
+    spec = slim().pip_install("six", secrets=[named]).spec()
     assert ImageSpec.from_json(spec.to_json()) == spec
-    name = _name(_base().pip_install("six", secrets=[named]))
-    assert name != _name(_base().pip_install("six"))
-    assert name != _name(_base().pip_install("six", secrets=[Secret.from_name("other")]))
+    name = _name(slim().pip_install("six", secrets=[named]))
+    assert name != _name(slim().pip_install("six"))
+    assert name != _name(slim().pip_install("six", secrets=[Secret.from_name("other")]))
     monkeypatch.setenv("REKINDLE_ENVIRONMENT", "other")
-    assert name != _name(_base().pip_install("six", secrets=[named]))
+    assert name != _name(slim().pip_install("six", secrets=[named]))
 
 
 # ---- in runners --------------------------------------------------------------------------------
@@ -321,33 +325,33 @@ def test_local_files_in_a_volume_are_refused_before_anything_is_built(
     volume = VolumeMount(path="/data", name="corpus")
     inside = FunctionSpec(app_name="a", name="reads", volumes=(volume,))
     for image in (
-        _base().add_local_file(folder / "f.txt", "/data/conf/f.txt"),
-        _base().add_local_dir(folder, "/data"),
+        slim().add_local_file(folder / "f.txt", "/data/conf/f.txt"),
+        slim().add_local_dir(folder, "/data"),
     ):
         with pytest.raises(InvalidError, match=r"^reads: add_local_.*/data.* the volume 'corpus'"):
             image_builds.placed([inside], [image], lambda: tmp_path)
-    beside = _base().add_local_file(folder / "f.txt", "/database/f.txt")
+    beside = slim().add_local_file(folder / "f.txt", "/database/f.txt")
     monkeypatch.setattr(image_builds, "all_there", lambda spec: True)
     (placed,) = image_builds.placed([inside], [beside], lambda: tmp_path)
     assert ImageSpec.from_json(placed.image).steps[-1].files[0].target == "/database/f.txt"
 
 
 def test_in_pickled_code_an_image_is_a_name() -> None:
-    image = _base().pip_install("six")
+    image = slim().pip_install("six")
     again = pickle.loads(pickle.dumps(image))
     assert again._declared == image._declared
-    assert image._declared == _base().pip_install("six")._declared
-    assert image._declared != _base().pip_install("seven")._declared
+    assert image._declared == slim().pip_install("six")._declared
+    assert image._declared != slim().pip_install("seven")._declared
 
 
 def test_imports_of_an_image_are_missed_in_its_own_runners_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    image = _base().pip_install("six")
+    image = slim().pip_install("six")
     with image.imports():
         import no_such_module
     monkeypatch.setattr("rekindle.execution.context.is_local", lambda: False)
-    monkeypatch.setenv(VARIABLE, _base()._declared)
+    monkeypatch.setenv(VARIABLE, slim()._declared)
     with image.imports():
         import no_such_module
     monkeypatch.setenv(VARIABLE, image._declared)
@@ -376,6 +380,6 @@ def test_a_build_that_ends_before_it_was_told_what_to_build_is_an_error_of_the_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(image_builds, "_MODULE", "rekindle.no_such_module")
-    image = _base().run_commands(": " + "x" * (1 << 20))  # more than a pipe holds
+    image = slim().run_commands(": " + "x" * (1 << 20))  # more than a pipe holds
     with pytest.raises(ImageError, match="ended with status 1"):
         image_builds.built(image, Path)

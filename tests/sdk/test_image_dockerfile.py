@@ -10,11 +10,7 @@ from rekindle import Image
 from rekindle.exception import InvalidError
 from rekindle.wire.images import Step, StepKind
 
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies of files are kept in a place of the test's."""
-    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
+pytestmark = pytest.mark.usefixtures("own_images")
 
 
 def _steps(folder: Path, text: str, **given: object) -> tuple[Step, ...]:

@@ -7,26 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rekindle import FilePatternMatcher, Image
+from rekindle import FilePatternMatcher
 from rekindle.exception import InvalidError
 from rekindle.sdk import image_files
 from rekindle.sdk.ignore_patterns import Ignore
-from rekindle.wire.images import Step, StepKind
+from rekindle.wire.images import StepKind
+from tests.sdk.declared_images import last_step, slim
 
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copies of files are kept in a place of the test's."""
-    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "images"))
-    return tmp_path
-
-
-def _base() -> Image:
-    return Image.debian_slim("3.13")
-
-
-def _last(image: Image) -> Step:
-    return image.spec().steps[-1]
+pytestmark = pytest.mark.usefixtures("own_images")
 
 
 def _tree(place: Path, names: list[str]) -> Path:
@@ -58,7 +46,7 @@ def test_a_folder_counts_by_its_content_and_not_by_the_order_or_time_of_its_file
 
 def test_what_is_added_is_kept_as_it_was(tmp_path: Path) -> None:
     source = _tree(tmp_path / "src", ["a.txt", "b.pyc"])
-    (file,) = _last(_base().add_local_dir(source, "/x", ignore=["*.pyc"])).files
+    (file,) = last_step(slim().add_local_dir(source, "/x", ignore=["*.pyc"])).files
     (source / "a.txt").write_text("edited")
     assert [one.name for one in Path(file.kept).iterdir()] == ["a.txt"]
     assert (Path(file.kept) / "a.txt").read_text() == "a.txt"
@@ -82,13 +70,13 @@ def test_patterns_leave_out_files_as_in_a_dockerignore(
     tmp_path: Path, patterns: Ignore, left: set[str]
 ) -> None:
     source = _tree(tmp_path / "src", ["a.py", "b.txt", "sub/c.py"])
-    (file,) = _last(_base().add_local_dir(source, "/x", ignore=patterns)).files
+    (file,) = last_step(slim().add_local_dir(source, "/x", ignore=patterns)).files
     found = {str(p.relative_to(file.kept)) for p in Path(file.kept).rglob("*") if p.is_file()}
     assert found == left
 
 
 def test_a_file_that_is_not_there_is_named_when_the_app_is_run(tmp_path: Path) -> None:
-    image = _base().add_local_file(tmp_path / "none", "/x/")
+    image = slim().add_local_file(tmp_path / "none", "/x/")
     with pytest.raises(InvalidError, match="none cannot be added to an image"):
         image.spec()
 
@@ -96,15 +84,21 @@ def test_a_file_that_is_not_there_is_named_when_the_app_is_run(tmp_path: Path) -
 def test_what_is_added_is_what_the_method_says(tmp_path: Path) -> None:
     file = _tree(tmp_path / "folder", ["a"]) / "a"
     for image, said in (
-        (_base().add_local_file(file.parent, "/x"), "is no file but a folder; .*add_local_dir"),
-        (_base().add_local_dir(file, "/x", copy=True), "is no folder but a file; .*add_local_file"),
+        (
+            slim().add_local_file(file.parent, "/x"),
+            "is no file but a folder; .*add_local_dir",
+        ),
+        (
+            slim().add_local_dir(file, "/x", copy=True),
+            "is no folder but a file; .*add_local_file",
+        ),
     ):
         with pytest.raises(InvalidError, match=said):
             image.spec()
     os.mkfifo(file.parent / "pipe")
     with pytest.raises(InvalidError, match=r"folder/pipe in it is a pipe, .* ignore=\['pipe'\]"):
-        _base().add_local_dir(file.parent, "/x").spec()
-    _base().add_local_dir(file.parent, "/x", ignore=["pipe"]).spec()
+        slim().add_local_dir(file.parent, "/x").spec()
+    slim().add_local_dir(file.parent, "/x", ignore=["pipe"]).spec()
 
 
 def test_modules_go_where_runners_import_them_from(
@@ -113,9 +107,9 @@ def test_modules_go_where_runners_import_them_from(
     _tree(tmp_path / "own_package", ["__init__.py", "data.bin"])
     (tmp_path / "own_module.py").write_text("x = 1")
     monkeypatch.syspath_prepend(tmp_path)
-    step = _last(_base().add_local_python_source("own_package", "own_module"))
+    step = last_step(slim().add_local_python_source("own_package", "own_module"))
     assert step.kind is StepKind.MOUNT
     assert [one.target for one in step.files] == ["/root/own_package", "/root/own_module.py"]
     assert [one.name for one in Path(step.files[0].kept).iterdir()] == ["__init__.py"]
     with pytest.raises(InvalidError, match="cannot import it"):
-        _base().add_local_python_source("no_such_module").spec()
+        slim().add_local_python_source("no_such_module").spec()

@@ -7,27 +7,17 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rekindle.exception import SerializationError
-from rekindle.sdk.connection import client
 from rekindle.wire import direct_frames as wire
 from tests.sdk.fake_lender import Lender, add, app, hang_up
 
 SMALL, LARGE, SHARED = 1000, 100_000, 1_000_000
-
-
-@pytest.fixture
-def lender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lender]:
-    fake = Lender()
-    monkeypatch.setenv("REKINDLE_DIR", str(fake.directory))
-    yield fake
-    fake.close()
-    client.forget(fake.directory)
 
 
 async def _await(call: Awaitable[Any]) -> Any:

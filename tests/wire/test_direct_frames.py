@@ -6,21 +6,12 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator
 
 import pytest
 
 from rekindle.wire import direct_frames
 from rekindle.wire.direct_frames import FAILED, OK
 from rekindle.wire.shared import Packed, pack, unpack
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    client, runner = socket.socketpair()
-    with client, runner:
-        yield client, runner
-
 
 Ends = tuple[socket.socket, socket.socket]
 

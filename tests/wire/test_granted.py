@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +14,6 @@ from rekindle.wire.granted import Granted, granted, read_granted
 from rekindle.wire.shared import Packed, pack, unpack
 
 GRANTED = Granted("le-1", "/socket", "token", "ru-1", 0, False)
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    client, runner = socket.socketpair()
-    with client, runner:
-        yield client, runner
 
 
 Ends = tuple[socket.socket, socket.socket]
