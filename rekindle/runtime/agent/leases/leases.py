@@ -206,9 +206,8 @@ class Leases:
 
         def hung_up() -> None:
             lease.client_gone = True
-            self._look_at(
-                lease, time.monotonic()
-            )  # its first call may have been answered: a snapshot is due then
+            # Its first call may have been answered: a snapshot is due then.
+            self._look_at(lease, time.monotonic())
 
         self.hangups.watch(lease.sock, hung_up)
 
