@@ -51,7 +51,8 @@ def main(argv: list[str]) -> int:
     agent.set_inheritable(False)  # not for what is started from here
     os.makedirs(feature_cache_dir, mode=0o700, exist_ok=True)
     try:
-        if (status := privilege.enter()) is not None:
+        # Who only waits keeps no copy of the connection: its end says that the spawner has ended.
+        if (status := privilege.enter(agent.close)) is not None:
             return status
         # CRIU caches its feature detection (22 ms a restore) only where /run is a tmpfs. This one
         # is seen in the spawner's and its inits' mount namespaces alone, and ends with them.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import socket
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from rekindle.runtime.isolation.spawner_client import Spawner
 from tests.runtime.isolation.spawning import with_spawner
@@ -73,9 +76,12 @@ def test_an_init_is_not_taken_for_one_that_had_its_number_and_that_nobody_waited
 def test_that_a_spawner_has_ended_is_known_before_it_is_heard(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
         assert not spawner.has_ended
-        os.kill(spawner.pid, signal.SIGKILL)
-        # The loop is not to run meanwhile.
-        os.waitid(os.P_PID, spawner.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+        started = psutil.Process(spawner.pid)
+        (itself,) = started.children() or [started]  # in a user namespace it is a child of that
+        ended = os.pidfd_open(itself.pid)
+        itself.kill()
+        select.select([ended], [], [])  # the loop is not to run meanwhile
+        os.close(ended)
         assert spawner.has_ended and not spawner.gone.done()
         await spawner.gone
         assert spawner.has_ended
