@@ -15,6 +15,7 @@ import pytest
 
 from rekindle.exception import SerializationError
 from rekindle.wire import direct_frames as wire
+from tests.e2e.harness import wait_until
 from tests.sdk.fake_lender import Lender, add, app, hang_up
 
 SMALL, LARGE, SHARED = 1000, 100_000, 1_000_000
@@ -92,7 +93,7 @@ def test_arguments_are_those_of_the_moment_of_the_call(
     if kind == "array":
         seen[0] = 1  # it can be written to, whichever way it took
     del seen
-    assert not memory_files()
+    wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
 
 
 class Counted:
@@ -136,7 +137,7 @@ def test_arguments_are_pickled_once_however_often_they_are_sent(
             got = asyncio.run(_await(add.remote.aio(value, b"")))
         assert got == b"x" * size and value.pickled == 1
     del got
-    assert not memory_files()
+    wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
 
 
 def test_what_cannot_travel_asks_for_no_runner(lender: Lender) -> None:
@@ -145,7 +146,7 @@ def test_what_cannot_travel_asks_for_no_runner(lender: Lender) -> None:
             add.remote([bytearray(SHARED), threading.Lock()])
         with pytest.raises(SerializationError, match=r"args\[0\]\[1\] is a _thread.lock"):
             asyncio.run(_await(add.remote.aio([bytearray(SHARED), threading.Lock()])))
-        assert not memory_files()
+        wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
     assert not lender.lease_requests and not lender.submitted
 
 
@@ -164,7 +165,7 @@ def test_a_call_that_is_cancelled_before_it_has_a_runner_lets_its_arguments_go(
         know_agent(lender)
         lender.all_ask = threading.Barrier(2)  # it has no answer yet
         assert asyncio.run(scenario()) == 1
-        assert not memory_files()
+        wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
         lender.all_ask.wait(20)
 
 
