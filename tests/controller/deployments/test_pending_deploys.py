@@ -12,7 +12,7 @@ from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from tests.controller.deployments.deployer import Deployer
-from tests.controller.harness import FakeAgent, Instance, in_loop, new_id, running_instance
+from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, running_instance
 
 
 @pytest.fixture
@@ -49,10 +49,11 @@ async def killed_in_making(instance: Instance, client: Deployer, agent: FakeAgen
     return app_id
 
 
-async def ended(task: asyncio.Task[pb.DeployReply]) -> None:
-    """Hang up."""
+async def ended(client: Client, task: asyncio.Task[pb.DeployReply]) -> None:
+    """Hang up, and wait until the controller has heard of it."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await open_apps(client)  # one connection is read in its order
 
 
 async def started(agent: FakeAgent, prepare: pb.PrepareOnAgent) -> None:
@@ -60,7 +61,7 @@ async def started(agent: FakeAgent, prepare: pb.PrepareOnAgent) -> None:
     await agent.send(prepared=pb.PrepareDone(request_id=prepare.request_id, ok=True))
 
 
-async def open_apps(client: Deployer) -> set[str]:
+async def open_apps(client: Client) -> set[str]:
     """Ids of all that the controller has."""
     return {one.app_id for one in (await client.call("Status", pb.StatusRequest())).apps}
 
@@ -71,7 +72,7 @@ async def test_a_version_whose_program_has_gone_is_dropped_while_it_starts(
 ) -> None:
     async with Deployer(impatient) as client, FakeAgent(impatient) as agent:
         app_id = new_id("ap")
-        await ended(await begin(client, agent, app_id))
+        await ended(client, await begin(client, agent, app_id))
         assert await agent.closes.get() == app_id
         found = await client.app()
         assert (found.version, found.draining) == (1, [])
@@ -92,7 +93,7 @@ async def test_a_version_that_has_started_goes_live_when_its_program_is_back(
         agent.starts, app_id = None, new_id("ap")
         task = asyncio.create_task(client.deploy("b", app_id=app_id))
         prepare = await agent.prepares.get()
-        await ended(task)
+        await ended(client, task)
         await started(agent, prepare)
         await agent.done(assign)  # what this agent sent before was acted on
         await called
@@ -139,7 +140,7 @@ async def test_a_rollback_whose_program_has_gone_is_dropped(impatient: Instance)
         request = pb.RollbackRequest(app="app", app_id=app_id)
         task: asyncio.Task[pb.DeployReply] = asyncio.create_task(_rolled_back(client, request))
         await agent.prepares.get()
-        await ended(task)
+        await ended(client, task)
         while await agent.closes.get() != app_id:
             pass
         assert (await client.app()).version == 2

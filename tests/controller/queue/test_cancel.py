@@ -128,7 +128,7 @@ async def test_a_call_whose_caller_hung_up_for_good_is_cancelled() -> None:
         async with Client(instance) as client, FakeAgent(instance, max_runners=1) as agent:
             _, [function_id] = await client.register("app", spec())
             back = new_id("fc")
-            for call_id in (back, new_id("fc")):
+            for call_id in (new_id("fc"), back):
                 call = client.invoke(function_id, call_id=call_id)
                 await agent.assigned.get()
                 call.cancel()
