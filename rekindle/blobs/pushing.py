@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from rekindle.blobs import transfer
 from rekindle.blobs.store import open_store
 from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
+from rekindle.linux.readable import readable
 
 _NICENESS = 19
 _OVERWRITE = "--overwrite"
@@ -52,7 +52,7 @@ def push_apart(
     )
     with process:
         assert process.stdout is not None
-        while not select.select([process.stdout], [], [], _LOOK_S)[0]:  # it prints once, at its end
+        while not readable([process.stdout.fileno()], _LOOK_S):  # it prints once, at its end
             if stopped():
                 process.kill()
                 raise BlobStoreError(f"putting files into {url} was given up")

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
 from rekindle.exception import InvalidError
 from rekindle.linux import processes
+from rekindle.linux.readable import readable
 from rekindle.sdk import deploying, environments, interrupted_deploy, logs, notes
 from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import imports, main_module
@@ -153,7 +153,7 @@ def _interrupt(pid: int, said: socket.socket) -> None:
     there = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(there, signal.SIGINT)
-        gives_up = bool(select.select([said.fileno(), there], [], [], _GIVE_UP_S)[0])
+        gives_up = bool(readable([said.fileno(), there], _GIVE_UP_S))
     except BaseException:  # a second Ctrl-C
         signal.pidfd_send_signal(there, signal.SIGKILL)
         raise
@@ -295,7 +295,7 @@ def _stay(app: DeployedHere, hears: int) -> None:
     following = background().start(follow())
     over, ends = os.pipe()
     following.add_done_callback(lambda _: os.close(ends))
-    heard, _, _ = select.select([hears, over], [], [])
+    heard = readable([hears, over])
     if hears not in heard:
         following.result()  # raises where the instance has ended
         _say_if_stopped(app)  # by somebody else: whoever is replaced is told so

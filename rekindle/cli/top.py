@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import sys
 import termios
 import time
@@ -20,6 +19,7 @@ from rekindle.cli.tables import Literal
 from rekindle.cli.top_frame import frame
 from rekindle.cli.top_model import Sort
 from rekindle.exception import ConnectionError, ServiceError
+from rekindle.linux.readable import readable
 from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -108,7 +108,7 @@ class _View:
                     self._fetch()
                     due = now + interval
                 screen.update(self._frame(), refresh=True)
-                ready, _, _ = select.select([keyboard], [], [], max(0.0, due - time.monotonic()))
+                ready = readable([keyboard], due - time.monotonic())
                 if ready and not self._key(os.read(keyboard, 16).decode("latin-1")):
                     return
 

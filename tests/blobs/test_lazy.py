@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from rekindle.blobs import erofs, transfer
 from rekindle.blobs.lazy.client import LazyFiles
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import BlobError, BlobNotFoundError, BlobRoomError, SetupError
+from rekindle.linux.readable import readable
 from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse, small_disk
 
@@ -241,7 +241,7 @@ def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
     with pytest.raises(BlobError, match="has ended"):
         files.open(blob)
     # Whose child it is now, and who reaps it, is another matter: it has ended.
-    assert select.select([unmounter], [], [], 30)[0]
+    assert readable([unmounter], 30)
     os.close(unmounter)
     assert str(files.mountpoint) not in Path("/proc/mounts").read_text()
     assert not files.mountpoint.exists()

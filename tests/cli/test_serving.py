@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import pytest
 
 from rekindle.cli import serving
 from rekindle.cli.serving import Served, Serving
+from rekindle.linux.readable import readable
 from rekindle.sdk.deploying import Deployed
 
 #: What a child is given: reference, whether it is a module, name, and the names that are held.
@@ -38,7 +38,7 @@ def test_a_version_replaces_one_whose_child_ends_just_then(
         (former,) = served._lives
         there = os.pidfd_open(former)
         signal.pidfd_send_signal(there, signal.SIGKILL)
-        select.select([there], [], [])
+        readable([there])
         _say(says, 2)
         os.read(hears, 1)
         os._exit(0)
@@ -84,7 +84,7 @@ def test_a_version_that_is_no_new_one_shows_nothing_where_another_does(
         assert served.load().unchanged
         _, second = served._lives
         ended = os.pidfd_open(second)
-        select.select([ended], [], [])
+        readable([ended])
         assert served.goes_on() and len(served._lives) == 1
     finally:
         served.close()
@@ -128,7 +128,7 @@ def test_what_was_being_deployed_when_the_command_was_killed_is_stopped(
     def deploy(_app: object, _name: str, serves: bool) -> Deployed:
         parent = os.pidfd_open(os.getppid())
         os.write(says, b"deploying\n")
-        select.select([parent], [], [])
+        readable([parent])
         return Deployed("app-dev", "ap-1", 1, unchanged=False)
 
     def stay(_app: object, life: int) -> None:

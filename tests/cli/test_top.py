@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import os
 import pty
-import select
 import signal
 import struct
 import subprocess
@@ -23,6 +22,7 @@ import pytest
 from rekindle.cli import top_model as model
 from rekindle.cli.top_frame import frame, phases_bar
 from rekindle.cli.top_model import Sort
+from rekindle.linux.readable import readable
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli import command
 from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, spec
@@ -221,7 +221,7 @@ class Screen:
         """Read until the screen has shown it."""
         deadline = time.monotonic() + command.PATIENCE_S
         while wanted not in self.seen:
-            ready, _, _ = select.select([self.terminal], [], [], deadline - time.monotonic())
+            ready = readable([self.terminal], deadline - time.monotonic())
             assert ready, f"never showed {wanted!r}: {self.seen[-2000:]!r}"
             self.seen += os.read(self.terminal, 65536)
 

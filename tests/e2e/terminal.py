@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rekindle.linux.readable import readable
 from tests.e2e.harness import COMMAND, PATIENCE_S, Home
 
 _TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|\r|\n|[^\x1b\r\n]+")
@@ -66,7 +66,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while not done(self.text):
             left_s = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self.leader], [], [], left_s)
+            ready = readable([self.leader], left_s)
             assert ready, f"did not come to be: {self.text!r}"
             assert self._read(), f"ended before: {self.text!r}"
 

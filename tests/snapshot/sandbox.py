@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rekindle.linux.readable import readable
 from rekindle.snapshot import command
 from rekindle.snapshot.criu import Criu
 from tests.snapshot.namespace_init import RESTORE_CONTROL, TEMPLATE_CONTROL
@@ -121,7 +122,7 @@ def namespaces(
         assert init.stdin and init.stdout
         init.stdin.close()
         ended = os.pidfd_open(init.pid)
-        in_time, _, _ = select.select([ended], [], [], _WAIT_S)
+        in_time = readable([ended], _WAIT_S)
         os.close(ended)
         init.kill()
         init.wait()

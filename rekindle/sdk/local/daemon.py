@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 from pathlib import Path
 
 from rekindle import paths
 from rekindle.linux import processes
+from rekindle.linux.readable import readable
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import lingering, session
 
@@ -74,4 +74,4 @@ def _watch(pid: int, opened: contextlib.ExitStack) -> int:
 
 
 def _ends(pidfd: int, timeout_s: float) -> bool:
-    return bool(select.select([pidfd], [], [], timeout_s)[0])
+    return bool(readable([pidfd], timeout_s))

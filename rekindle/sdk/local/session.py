@@ -6,7 +6,6 @@ What is up; else one that lingers, brought up where there is none yet; else a pr
 from __future__ import annotations
 
 import os
-import select
 import socket
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
+from rekindle.linux.readable import readable
 from rekindle.sdk.local import choosing, lingering
 from rekindle.sdk.local import directory as instance
 from rekindle.wire.ready import INVALID, REFUSED
@@ -299,9 +299,9 @@ def _hear_ready(said: int, directory: Path, timeout_s: float) -> bytes:
     deadline = time.monotonic() + timeout_s
     output = b""
     while b"ready\n" not in output:
-        readable, _, _ = select.select([said], [], [], max(0.0, deadline - time.monotonic()))
+        heard = readable([said], deadline - time.monotonic())
         try:
-            data = os.read(said, 65536) if readable else b""
+            data = os.read(said, 65536) if heard else b""
         except ConnectionResetError:
             data = b""
         output += data
@@ -314,9 +314,9 @@ def _hear_ready(said: int, directory: Path, timeout_s: float) -> bytes:
             raise IsolationError(text.removeprefix(REFUSED))
         just_ending = text.startswith(lingering.ENDED)
         reason = text.removeprefix(lingering.ENDED) or _log_ends(directory)
-        if not readable:
+        if not heard:
             reason = f"it is not ready after {timeout_s:g} s. {reason}"
-        silent = readable and (not text or just_ending)
+        silent = heard and (not text or just_ending)
         kind = _SaidNothingError if silent else ConnectionError
         raise kind(f"a rekindle instance could not be started: {reason}")
     return output

@@ -7,12 +7,12 @@ the other end. Knows nothing of runners. Standard library only.
 from __future__ import annotations
 
 import os
-import select
 import sys
 import termios
 from contextlib import suppress
 
 from rekindle.exception import InvalidError
+from rekindle.linux.readable import readable
 
 #: Ctrl-\, which is the program's own: its way out where the other end does not listen.
 LEAVE = b"\x1c"
@@ -144,6 +144,6 @@ class Copy:
     def rest(self) -> bytes:
         """What the other end wrote before it let go."""
         data = b""
-        while select.select([self.leader], [], [], _REST_S)[0] and (piece := self.read()):
+        while readable([self.leader], _REST_S) and (piece := self.read()):
             data += piece
         return data

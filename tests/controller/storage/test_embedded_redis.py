@@ -15,6 +15,7 @@ import redis
 from rekindle.controller.storage import embedded_redis
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.exception import ServiceError, SetupError
+from rekindle.linux.readable import readable
 from tests.controller.harness import running_instance
 
 
@@ -68,9 +69,7 @@ def test_it_dies_with_whoever_started_it() -> None:
         except ProcessLookupError:
             return
         with os.fdopen(pidfd):
-            import select
-
-            assert select.select([pidfd], [], [], 30)[0], "redis outlived its parent"
+            assert readable([pidfd], 30), "redis outlived its parent"
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:

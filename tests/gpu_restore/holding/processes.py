@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rekindle.linux import inotify
+from rekindle.linux.readable import readable
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def listening(path: Path, *options: str) -> Iterator[str]:
     try:
         while not path.exists():
             assert process.poll() is None, "the holder ended"
-            select.select([came, pidfd], [], [])
+            readable([came, pidfd])
             inotify.forget_events(came)
     finally:
         os.close(came)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
 import signal
 import socket
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from rekindle.linux.readable import readable
 from rekindle.runtime.isolation.spawner_client import Spawner
 from tests.runtime.isolation.spawning import with_spawner
 
@@ -80,7 +80,7 @@ def test_that_a_spawner_has_ended_is_known_before_it_is_heard(tmp_path: Path) ->
         (itself,) = started.children() or [started]  # in a user namespace it is a child of that
         ended = os.pidfd_open(itself.pid)
         itself.kill()
-        select.select([ended], [], [])  # the loop is not to run meanwhile
+        readable([ended])  # the loop is not to run meanwhile
         os.close(ended)
         assert spawner.has_ended and not spawner.gone.done()
         await spawner.gone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import SetupError
+from rekindle.linux.readable import readable
 from rekindle.sdk.local import directory as instance
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 from tests.sdk.local.waiting import until
@@ -79,8 +79,7 @@ class Harness:
     def line(self) -> str:
         assert self.process is not None
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], 30)
-        assert readable
+        assert readable([self.process.stdout.fileno()], 30)
         return self.process.stdout.readline().strip()
 
     def events(self) -> list[str]:
