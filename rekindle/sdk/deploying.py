@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk import checks, environments, running
+from rekindle.sdk import checks, environments, lookups, running
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
@@ -83,6 +83,7 @@ def deploy(
     background().run(client.hello())
     wanted = pb.DeployRequest(app=request, tag=tag or "", strategy=strategy)
     reply = have_made(client, "Deploy", wanted, request.app_id, name)
+    lookups.forget_all()  # the next call is of the new version, without asking for the former one
     app.deployed = DeployedHere(name, client, reply.app.app_id, declared)
     return result_of(reply)
 

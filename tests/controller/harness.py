@@ -316,10 +316,11 @@ class FakeAgent:
         self.closes: asyncio.Queue[str] = asyncio.Queue()
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.lives: asyncio.Queue[str] = asyncio.Queue()
+        self.retires: asyncio.Queue[pb.RetireApp] = asyncio.Queue()
         self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
         self.plans: asyncio.Queue[pb.FollowPlan] = asyncio.Queue()
         self.log_lines: list[str] = []
-        self.confirms_closing = True
+        self.confirms_closing = self.confirms_retiring = True
         #: Why no runner of a new version starts; "": it does, None: the test answers itself.
         self.starts: str | None = ""
 
@@ -403,6 +404,11 @@ class FakeAgent:
                     await self.send(app_closed=pb.AppClosed(app_id=message.close_app.app_id))
             elif kind == "open":
                 self.opens.put_nowait(message.open.function_id)
+            elif kind == "retire":
+                self.retires.put_nowait(message.retire)
+                if self.confirms_retiring:
+                    retired = pb.AppRetired(request_id=message.retire.request_id)
+                    await self.send(retired=retired)
             elif kind == "live":
                 self.lives.put_nowait(message.live.app_id)
             elif kind == "prepare":

@@ -339,13 +339,16 @@ class Deployments:
         await self._keep(deployment)
         # No wait from here to the end of the switch.
         recreate = functions if version.strategy == "recreate" else None
+        retired = []
         for app in self._open_versions(name):
             if self._pending.is_pending(app.app_id):
                 continue  # this one; another has its turn after it
             if not app.retired:
                 put_away = deployment.is_version(app.app_id)
                 self._retirement.begin(app, recreate=recreate, put_away=put_away)
+                retired.append(app)
         self._core.publish(AppDeployed(name, version.app_id))
+        await self._retirement.heard_of(retired)  # what is called after this is the new version
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:
             forget = self._contents.forget(one)

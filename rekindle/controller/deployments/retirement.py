@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rekindle.controller.apps import Apps
@@ -53,6 +53,10 @@ class Retirement:
         """
         app.retired = True
         self._core.tasks.spawn(self._end(app, recreate, used, put_away), f"end {app.app_id}")
+
+    async def heard_of(self, apps: Iterable[App]) -> None:
+        """Return when no client of any agent begins a call of retired versions any more."""
+        await asyncio.gather(*(self._orders.retire_app(app.app_id) for app in apps))
 
     async def _end(
         self, app: App, recreate: Mapping[str, str] | None, used: bool, put_away: bool

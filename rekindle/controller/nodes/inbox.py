@@ -60,6 +60,8 @@ class AgentInbox:
             self._nested.ended(message.nested.calls)
         elif kind == "leaves":
             self._agents.leaves(agent, message.leaves.reason, ended=message.leaves.ended)
+        elif kind == "retired":
+            self._orders.app_retired(message.retired.request_id)
         elif kind == "app_closed":
             self._orders.app_closed(message.app_closed.app_id, agent)
         else:

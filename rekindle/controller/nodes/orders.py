@@ -18,6 +18,9 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
+#: An agent that is well says within milliseconds that it has retired an app.
+_HEARD_S = 5.0
+
 
 @dataclass(eq=False)
 class Orders:
@@ -31,6 +34,8 @@ class Orders:
     #: (app, agent) -> set when the agent has closed the app.
     _closing: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     _prepares: Questions[pb.PrepareReply] = field(default_factory=Questions)
+    #: The answer: whether it has heard, or is gone.
+    _retires: Questions[bool] = field(default_factory=Questions)
 
     def joined(self) -> None:
         """An agent is there: functions that none has opened go to it."""
@@ -52,6 +57,7 @@ class Orders:
         """An agent is gone for good: no one waits for it any longer."""
         self.leasing.lost(agent)
         self._prepares.lost(agent, pb.PrepareReply(reason=reason, lost=True))
+        self._retires.lost(agent, False)
         for app_id, agent_id in self._closing:
             if agent_id == agent.agent_id:
                 self.app_closed(app_id, agent)
@@ -80,6 +86,26 @@ class Orders:
         finally:
             for key in waiting:
                 self._closing.pop(key, None)
+
+    async def retire_app(self, app_id: str) -> None:
+        """Return when no client begins a call of an app any more by the way of its agent alone.
+
+        Waits ``_HEARD_S`` at most: an agent that is stuck must not keep a deployment open.
+        """
+        asked = []
+        for agent in self._state.live_agents():
+            order = pb.RetireApp(app_id=app_id, request_id=os.urandom(8).hex())
+            message = pb.ControllerMessage(retire=order)
+            asked.append(self._retires.ask(agent, order.request_id, message))
+        try:
+            async with asyncio.timeout(_HEARD_S):
+                await asyncio.gather(*asked)
+        except TimeoutError:
+            log.warning("agents have not said that they retired an app", extra=kv(app=app_id))
+
+    def app_retired(self, request_id: str) -> None:
+        """An agent's answer."""
+        self._retires.answered(request_id, True)
 
     def app_closed(self, app_id: str, agent: Agent) -> None:
         event = self._closing.get((app_id, agent.agent_id))

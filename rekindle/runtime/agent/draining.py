@@ -29,9 +29,14 @@ class Draining:
     _leases: Leases
     _close_pool: Callable[[Pool], Awaitable[None]]
 
+    def begin(self, app_id: str) -> None:
+        """No client gets a runner of it any more, nor begins a call on one that it has."""
+        self._functions.retired.add(app_id)
+        self._leases.recalls.drain(self._pools(app_id))
+
     async def end(self, app_id: str, *, at_once: bool) -> None:
         """Return when the runners and the templates of an app are gone."""
-        self._functions.retired.add(app_id)
+        self.begin(app_id)
         while not at_once and self._is_used(self._pools(app_id)):
             await asyncio.sleep(_LOOK_S)
         # No wait until they are out of the inventory: what comes now must not meet a closed pool.

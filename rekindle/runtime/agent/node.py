@@ -235,6 +235,12 @@ class Node:
         except Error as error:
             log.warning("plan not followed", extra=kv(function=function_id, reason=error))
 
+    def retire(self, order: pb.RetireApp) -> None:
+        """No client begins a call of an app any more, but at the controller's word."""
+        self.draining.begin(order.app_id)
+        retired = pb.AppRetired(request_id=order.request_id)
+        self.uplink.send(pb.AgentMessage(retired=retired))
+
     def close_app(self, order: pb.CloseAppOnAgent) -> None:
         """An app is closed: its pools go; the controller hears of it when they are gone."""
         self._tasks.spawn(self._close_app(order))

@@ -79,6 +79,34 @@ async def test_a_former_version_ends_what_it_has(instance: Instance) -> None:
 
 
 @in_loop
+@pytest.mark.parametrize("strategy", ["rolling", "recreate"])
+async def test_a_version_is_deployed_once_no_agent_lends_the_former(
+    shared: Instance, strategy: str
+) -> None:
+    name = f"retires-{strategy}"
+    async with Deployer(shared) as client, FakeAgent(shared) as agent:
+        agent.confirms_retiring = False
+        former = (await client.deploy("a", name)).app.app_id
+        made = asyncio.ensure_future(client.deploy("b", name, strategy=strategy))
+        retire = await agent.retires.get()
+        assert retire.app_id == former
+        assert (await client.app(name)).version == 2 and not made.done()
+        await agent.send(retired=pb.AppRetired(request_id=retire.request_id))
+        assert (await made).app.version == 2
+
+
+@in_loop
+async def test_a_version_is_deployed_though_an_agent_is_lost_meanwhile(shared: Instance) -> None:
+    async with Deployer(shared) as client, FakeAgent(shared) as agent:
+        agent.confirms_retiring = False
+        await client.deploy("a", "lost")
+        made = asyncio.ensure_future(client.deploy("b", "lost"))
+        await agent.retires.get()
+        await agent.disconnect()
+        assert (await made).app.version == 2
+
+
+@in_loop
 async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance) -> None:
     async with Deployer(instance) as client, FakeAgent(instance) as agent:
         await client.deploy("a")

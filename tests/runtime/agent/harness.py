@@ -68,6 +68,7 @@ class RecordingUplink:
     prepared: dict[str, pb.PrepareDone] = field(default_factory=dict)
     leases: dict[str, pb.LeaseGranted] = field(default_factory=dict)
     closed_apps: list[str] = field(default_factory=list)
+    retired: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     done_messages: int = 0
     left: str = ""
@@ -96,6 +97,8 @@ class RecordingUplink:
             self.leases[message.lease.request_id] = message.lease
         elif kind == "app_closed":
             self.closed_apps.append(message.app_closed.app_id)
+        elif kind == "retired":
+            self.retired.append(message.retired.request_id)
         self.changed.set()
 
     def leave(self, reason: str) -> None:

@@ -59,6 +59,8 @@ class Lease:
     since: float = field(default_factory=time.monotonic)  # of its state
     used: float = field(default_factory=time.monotonic)
     client_gone: bool = False
+    #: It was to be taken back while its runner was being started.
+    recall_when_held: bool = False
     #: It came back before it was seen that its runner is ready.
     returned: bool = False
     #: The run that it was asked to cancel, and when.

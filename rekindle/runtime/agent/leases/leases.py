@@ -210,6 +210,8 @@ class Leases:
             self._look_at(lease, time.monotonic())
 
         self.hangups.watch(lease.sock, hung_up)
+        if lease.recall_when_held:
+            self.recall(lease)
 
     # ---- the end ---------------------------------------------------------------------------
 

@@ -74,11 +74,11 @@ class Recalls:
                 self._recall(lease)
 
     def drain(self, pools: Container[Pool]) -> bool:
-        """Take back what is not called of some pools; whether clients have runners of them."""
+        """Take back all of some pools, after the calls that run; whether clients have any yet."""
         mine = [lease for lease in self._leases.values() if lease.pool in pools]
         for lease in mine:
-            if not lease.runs:
-                self._recall(lease)
+            lease.recall_when_held = True
+            self._recall(lease)
         return any(lease.state is not LeaseState.ENDED for lease in mine)
 
     def is_surplus(self, pool: Pool) -> bool:

@@ -253,6 +253,7 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         "close_app": node.close_app,
         "open": node.open,
         "live": node.live,
+        "retire": node.retire,
         "prepare": node.prepare,
         "lease": node.lease,
         "plan": node.plan,

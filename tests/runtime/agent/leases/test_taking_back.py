@@ -56,6 +56,23 @@ def test_a_busy_client_does_not_starve_inputs_that_wait(home: Path) -> None:
     run(home, scenario)
 
 
+def test_a_client_begins_no_call_of_an_app_that_is_retired_while_it_calls(home: Path) -> None:
+    """It is busy whenever it is looked at, and idle for a moment between two calls alone."""
+
+    async def scenario(h: Harness) -> None:
+        _, client = await warm(h)
+        held, begun = await client.lease(), home / "begun"
+        called = asyncio.create_task(client.value(held, "sleep", str(begun), 0.2))
+        await until(begun.exists)
+        h.node.retire(pb.RetireApp(app_id="ap-test", request_id="asked"))
+        assert h.uplink.retired == ["asked"]
+        assert await called == "slept"
+        with pytest.raises(NotRunError):
+            await client.call(held, "who")
+
+    run(home, scenario)
+
+
 def test_nothing_runs_twice_when_runners_are_taken_back_under_load(home: Path) -> None:
     """Each call leaves one byte; hundreds of leases end while calls are on their way."""
 
