@@ -98,6 +98,16 @@ class Recalls:
         if idle:
             self._recall(min(idle, key=lambda lease: lease.used))
 
+    def give_one_up(self, pool: Pool) -> None:
+        """One more runner of this pool is to end: a client's comes back after the call that runs.
+
+        That which was called longest ago; none whose call waits for calls that it made.
+        """
+        for lease in self._least_used(pool):
+            if lease.state is LeaseState.HELD and lease.runner.waits_at < 0:
+                self._recall(lease)
+                return
+
     def has_idle(self, pool: Pool) -> bool:
         """Whether a client holds a runner that it does not call just now."""
         return any(not lease.runs for lease in self._least_used(pool))

@@ -133,7 +133,7 @@ class InputDispatcher:
             max(busy, key=lambda one: one.not_begun).recall(time.monotonic())
             self._polling.soon()
 
-    def _gives_up(self, runner: Runner) -> bool:
+    def gives_up(self, runner: Runner) -> bool:
         """Whether a runner that has just ended what it had is to end."""
         if not self.giving or runner.dying or runner.private:
             return False
@@ -306,7 +306,7 @@ class InputDispatcher:
             runner.recalled_at = 0.0
             runner.move(RunnerState.IDLE)
         ended = not runner.slices and not self._single_runs.ended(runner.id)
-        if ended and (self._gives_up(runner) or self._spec.single_use_containers):
+        if ended and (self.gives_up(runner) or self._spec.single_use_containers):
             runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
         self._dispatch_to(runner)

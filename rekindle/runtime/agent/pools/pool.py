@@ -230,6 +230,8 @@ class Pool:
             runner.settle()
         runner.idle_since = used
         self.sizing.called(used)
+        if runner.state is RunnerState.IDLE and self.dispatcher.gives_up(runner):
+            self.stop_runner(runner)
         self.changed()
 
     # ---- starting and stopping -----------------------------------------------------------------

@@ -2,22 +2,22 @@
 
 Nothing is interrupted. Whichever of the giver's runners ends first what it has is stopped, and
 until the pool that waits has the place, no other gets it. What a runner had before it is given to
-the giver's others. A pool gives only to one that still has no more than it afterwards: so
+the giver's others; one that a client calls all the time comes back after a call. A pool gives only to one that still has no more than it afterwards: so
 neither gives it back. Where there are more pools than places, those that have one runner take
-turns. Runners that a plan keeps do not go for this, nor those that clients have (recalls.py), nor
-those that have several inputs at a time, as these never end all of them while more wait. Knows
-nothing of how a runner is made to end (dispatcher.py), nor of memory or GPUs.
+turns. Runners that a plan keeps do not go for this, nor those that have several inputs at a time, as
+these never end all of them while more wait. Knows nothing of how a runner is made to end
+(dispatcher.py, recalls.py), nor of memory or GPUs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 
 #: A pool waits so long for a place to become free by itself.
 PATIENCE_S = 0.2
@@ -30,6 +30,8 @@ class FairShares:
     """Of the places of one node."""
 
     _agenda: Agenda
+    #: Has one runner more of a pool end, the first that has nothing to run.
+    _give_one_up: Callable[[Pool], None]
     #: Since when a pool has found no place (monotonic seconds).
     _waits: dict[PoolKey, float] = field(default_factory=dict)
     #: Pool that is to have a place -> the one that gives it up, in the order of their asking.
@@ -50,7 +52,7 @@ class FairShares:
             giver = None
         if giver is None and (giver := self._giver(pool, pools, now)) is not None:
             self._gifts[pool.key] = giver
-            giver.dispatcher.give_one_up()
+            self._give_one_up(giver)
 
     def kept_from(self, pool: Pool) -> int:
         """Places that are for others, which have been asking for longer."""
@@ -93,7 +95,7 @@ class FairShares:
         for pool in pools:
             size = pool.runners.size() - pool.dispatcher.giving
             spec = pool.revision.spec
-            able = sum(1 for one in pool.runners.with_inputs() if _may_go(one))
+            able = sum(1 for one in pool.runners.values() if _may_go(one))
             if spec.single_use_containers:
                 able = pool.runners.size()  # those that start, too, end by themselves
             if (
@@ -113,4 +115,5 @@ class FairShares:
 
 def _may_go(runner: Runner) -> bool:
     """One that waits for calls that it made may wait for the very pool that wants its place."""
-    return not (runner.private or runner.dying) and runner.waits_at < 0
+    runs = runner.state in (RunnerState.BUSY, RunnerState.LENT)
+    return runs and not (runner.private or runner.dying) and runner.waits_at < 0

@@ -55,7 +55,7 @@ class Scheduler:
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
         self._gpus = gpus
         self._gpu_room = GpuRoom(inventory, leases, gpus, settings.gpu_grace_s)
-        self._shares = FairShares(self.agenda)
+        self._shares = FairShares(self.agenda, self._give_one_up)
         #: Pools that have runners, or start one, as far as this pass has looked; None: not yet.
         self._occupied: dict[PoolKey, Pool] | None = None
         #: Pools without a runner that found no place, in their order.
@@ -178,6 +178,10 @@ class Scheduler:
             return True
         pool.gpus.unreserve()
         return False
+
+    def _give_one_up(self, pool: Pool) -> None:
+        pool.dispatcher.give_one_up()
+        self._leases.recalls.give_one_up(pool)
 
     def is_over(self) -> bool:
         """Whether there are more runners than the node is to have."""

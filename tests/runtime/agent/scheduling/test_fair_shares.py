@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from rekindle.runtime.agent.scheduling import fair_shares
+from rekindle.sdk.calls.lease import NotRunError
 from tests.runtime.agent.harness import Gate, Harness, run
+from tests.runtime.agent.leases.clients import until, warm
 
 
 def busy(i: int, seconds: float = 0.01) -> int:
@@ -69,6 +72,26 @@ def test_a_function_with_a_long_queue_gives_a_place_to_one_that_waits(
         await end(h, keys)
 
     run(home, scenario, max_runners=2)
+
+
+def test_a_function_that_clients_call_all_the_time_gives_a_place_to_one_that_waits(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        _, client = await warm(h)
+        held, begun = await client.lease(), home / "begun"
+
+        async def hammer() -> None:
+            with pytest.raises(NotRunError):
+                while True:
+                    await client.value(held, "sleep", str(begun), 0.05)
+
+        hammering = asyncio.create_task(hammer())
+        await until(begun.exists)
+        await h.call(h.add(quick), "", 1)
+        await hammering
+
+    run(home, scenario, max_runners=1)
 
 
 def test_two_long_queues_have_equally_many_places_and_keep_their_runners(home: Path) -> None:
