@@ -2,11 +2,11 @@
 
 Nothing is interrupted. Whichever of the giver's runners ends first what it has is stopped, and
 until the pool that waits has the place, no other gets it. What a runner had before it is given to
-the giver's others; one that a client calls all the time comes back after a call. A pool gives only to one that still has no more than it afterwards: so
-neither gives it back. Where there are more pools than places, those that have one runner take
-turns. Runners that a plan keeps do not go for this, nor those that have several inputs at a time, as
-these never end all of them while more wait. Knows nothing of how a runner is made to end
-(dispatcher.py, recalls.py), nor of memory or GPUs.
+the giver's others; one that a client calls all the time comes back after a call. A pool gives only
+to one that still has no more than it afterwards: so neither gives it back. Where there are more
+pools than places, those that have one runner take turns. Runners that a plan keeps do not go for
+this, nor those that have several inputs at a time, as these never end all of them while more wait.
+Knows nothing of how a runner is made to end (dispatcher.py, recalls.py), nor of memory or GPUs.
 """
 
 from __future__ import annotations
