@@ -127,8 +127,11 @@ class RecordingUplink:
                     continue
             return found
 
-    def printed(self, stream: str = "stdout") -> list[str]:
-        return [line.text for line in self.lines if line.stream == stream]
+    def printed(self, stream: str = "stdout", call_id: str = "") -> list[str]:
+        """The lines that came, of one call or of all: a message may have several."""
+        of_stream = [one for one in self.lines if one.stream == stream]
+        mine = [one.text for one in of_stream if not call_id or one.call_id == call_id]
+        return [line for text in mine for line in text.split("\n")]
 
 
 @dataclass

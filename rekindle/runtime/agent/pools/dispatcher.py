@@ -122,16 +122,22 @@ class InputDispatcher:
             runner.page.recall(runner.handed)
             self._polling.soon()
 
-    def give_one_up(self) -> None:
+    def give_one_up(self) -> Runner | None:
         """One more runner is to end: the one that first has nothing to run.
 
-        Meanwhile none is handed anything ahead, and one gives back what it has not begun.
+        Meanwhile none is handed anything ahead, and one gives back what it has not begun. Where it
+        is known already which one will end: that.
         """
         self.giving += 1
         busy = [one for one in self._runners.with_inputs() if not (one.recalled_at or one.private)]
         if busy:
             max(busy, key=lambda one: one.not_begun).recall(time.monotonic())
             self._polling.soon()
+        return None
+
+    def give_no_more_than(self, count: int) -> None:
+        """No more than so many runners are to end for others."""
+        self.giving = min(self.giving, count)
 
     def gives_up(self, runner: Runner) -> bool:
         """Whether a runner that has just ended what it had is to end."""

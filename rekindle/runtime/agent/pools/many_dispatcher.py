@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
 from rekindle.runtime.agent.pools import line, slices
@@ -28,8 +29,12 @@ _STUCK_S = 20.0
 _READY = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
 
 
+@dataclass(eq=False)
 class ManyDispatcher(InputDispatcher):
     """See the module."""
+
+    #: Runners that get nothing more, and end when they have nothing: others have their places.
+    _emptying: dict[str, None] = field(default_factory=dict)
 
     def listen_to(self, runner: Runner) -> None:
         """Results come from any of its slots."""
@@ -48,7 +53,7 @@ class ManyDispatcher(InputDispatcher):
         best: Runner | None = None
         best_rank: tuple[bool, int, float] | None = None
         for runner in self._runners.values():
-            if runner.state not in _READY or runner.private or runner.dying or runner.slots is None:
+            if not self._serves(runner) or runner.id in self._emptying or runner.slots is None:
                 continue
             load = len(runner.slots)
             if load >= most or (suspect and load) or self._has_suspect(runner):
@@ -61,6 +66,10 @@ class ManyDispatcher(InputDispatcher):
             if best_rank is None or rank < best_rank:
                 best, best_rank = runner, rank
         return best
+
+    @staticmethod
+    def _serves(runner: Runner) -> bool:
+        return runner.state in _READY and not runner.private and not runner.dying
 
     def _most(self) -> int:
         """What a runner may have: no more than its next batch, while there can be another one."""
@@ -132,7 +141,9 @@ class ManyDispatcher(InputDispatcher):
             self._results.done(outcomes, soon=self._reporting.is_soon(len(self.waiting)))
         first = runner.inputs_done == count
         self._tidy(runner)
-        self._publish(SliceEnded(runner, first, spent=False))
+        spent = runner.state is RunnerState.IDLE and self.gives_up(runner)
+        runner.private = runner.private or spent
+        self._publish(SliceEnded(runner, first, spent))
         self._dispatch_to(runner)
 
     def _end_one(
@@ -202,6 +213,30 @@ class ManyDispatcher(InputDispatcher):
     def retire(self, runner: Runner, reason: str) -> None:
         """A runner gets no more inputs."""
         runner.private, runner.preempted = True, reason
+
+    def give_one_up(self) -> Runner | None:
+        """The runner that has the least gets nothing more, and ends when it has nothing."""
+        able = [one for one in self._runners.values() if self._serves(one) and one.slots]
+        able = [one for one in able if one.id not in self._emptying]
+        if not able:
+            return None
+        self.giving += 1
+        chosen = min(able, key=lambda one: len(one.slots or ()))
+        self._emptying[chosen.id] = None
+        return chosen
+
+    def give_no_more_than(self, count: int) -> None:
+        """The others are given to again."""
+        super().give_no_more_than(count)
+        while len(self._emptying) > self.giving:
+            self._emptying.popitem()
+
+    def gives_up(self, runner: Runner) -> bool:
+        """Whether it was to get nothing more."""
+        if runner.id not in self._emptying or not super().gives_up(runner):
+            return False
+        del self._emptying[runner.id]
+        return True
 
     def _ask_to_end(self, runner: Runner, one: Assignment, timeout: str) -> None:
         if one.asked_at:

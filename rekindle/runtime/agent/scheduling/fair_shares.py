@@ -5,7 +5,7 @@ until the pool that waits has the place, no other gets it. What a runner had bef
 the giver's others; one that a client calls all the time comes back after a call. A pool gives only
 to one that still has no more than it afterwards: so neither gives it back. Where there are more
 pools than places, those that have one runner take turns. Runners that a plan keeps do not go for
-this, nor those that have several inputs at a time, as these never end all of them while more wait.
+this. One that has several inputs at a time is given no more, or it would never end all of them.
 Knows nothing of how a runner is made to end (dispatcher.py, recalls.py), nor of memory or GPUs.
 """
 
@@ -83,8 +83,7 @@ class FairShares:
     def _end_gift(self, key: PoolKey) -> None:
         giver = self._gifts.pop(key, None)
         if giver is not None:
-            dispatcher = giver.dispatcher
-            dispatcher.giving = min(dispatcher.giving, self._given_by(giver))
+            giver.dispatcher.give_no_more_than(self._given_by(giver))
 
     def _given_by(self, giver: Pool) -> int:
         return sum(1 for one in self._gifts.values() if one is giver)
@@ -101,7 +100,6 @@ class FairShares:
             if (
                 pool is taker
                 or pool.closed
-                or spec.takes_many
                 or size <= pool.sizing.plan.runners
                 or able <= pool.dispatcher.giving
             ):

@@ -180,8 +180,10 @@ class Scheduler:
         return False
 
     def _give_one_up(self, pool: Pool) -> None:
-        pool.dispatcher.give_one_up()
-        self._leases.recalls.give_one_up(pool)
+        if (chosen := pool.dispatcher.give_one_up()) is not None:
+            self._leases.recalls.take_back(chosen)
+        else:
+            self._leases.recalls.give_one_up(pool)
 
     def is_over(self) -> bool:
         """Whether there are more runners than the node is to have."""

@@ -178,8 +178,7 @@ def test_lines_of_a_slice_come_before_their_results_under_their_call(home: Path)
         for _ in range(3):
             keys = h.submit_many(crunch, "talk", ((i,) for i in range(200)))
             await h.results(keys)
-            told = [one.text for one in h.uplink.lines if one.call_id == keys[0][0]]
-            mine = [line for text in told for line in text.split("\n")]  # several go together
+            mine = h.uplink.printed(call_id=keys[0][0])
             assert mine == [f"input {i}" for i in range(200)]
 
     run(home, scenario)

@@ -22,6 +22,7 @@ def given(runners: int, **declared: Any) -> list[int]:
     for number in range(runners):
         slots: Slots[int] = Slots(spec.slots)
         played: Any = SimpleNamespace(
+            id=str(number),
             state=RunnerState.BUSY,
             private=False,
             dying="",

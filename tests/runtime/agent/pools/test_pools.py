@@ -309,12 +309,9 @@ def test_output_arrives_line_by_line_in_order_before_the_result(home: Path) -> N
         worker = h.add(Worker)
         outcome = await h.call(worker, "talk")
         assert outcome.value == "done"
-        lines = [line for line in h.uplink.lines if line.call_id == outcome.result.call_id]
-        assert [line.text for line in lines if line.stream == "stdout"] == [
-            "one",
-            "threefrom a child",
-        ]
-        assert [line.text for line in lines if line.stream == "stderr"] == ["two"]
+        call_id = outcome.result.call_id
+        assert h.uplink.printed("stdout", call_id) == ["one", "threefrom a child"]
+        assert h.uplink.printed("stderr", call_id) == ["two"]
 
     run(home, scenario)
 

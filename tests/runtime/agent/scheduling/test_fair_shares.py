@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,11 @@ from tests.runtime.agent.leases.clients import until, warm
 def busy(i: int, seconds: float = 0.01) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def busy_batch(numbers: list[int]) -> list[int]:
+    time.sleep(0.01)
+    return numbers
 
 
 def quick(i: int) -> int:
@@ -55,12 +61,17 @@ async def end(h: Harness, *floods: Keys) -> None:
         await h.results(keys)
 
 
-@pytest.mark.parametrize("single_use", [False, True])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"single_use_containers": True}, {"max_inputs": 4}, {"max_batch_size": 4, "wait_ms": 1}],
+    ids=["plain", "single-use", "concurrent", "batched"],
+)
 def test_a_function_with_a_long_queue_gives_a_place_to_one_that_waits(
-    home: Path, single_use: bool
+    home: Path, how: dict[str, Any]
 ) -> None:
     async def scenario(h: Harness) -> None:
-        a, b = h.add(busy, single_use_containers=single_use), h.add(quick)
+        code = busy_batch if "max_batch_size" in how else busy
+        a, b = h.add(code, **how), h.add(quick)
         keys = flood(h, a)
         await h.uplink.until(lambda: (a, "") in h.node.inventory.pools)
         runners = h.node.inventory.pools[a, ""].runners
@@ -74,11 +85,12 @@ def test_a_function_with_a_long_queue_gives_a_place_to_one_that_waits(
     run(home, scenario, max_runners=2)
 
 
+@pytest.mark.parametrize("max_inputs", [1, 4])
 def test_a_function_that_clients_call_all_the_time_gives_a_place_to_one_that_waits(
-    home: Path,
+    home: Path, max_inputs: int
 ) -> None:
     async def scenario(h: Harness) -> None:
-        _, client = await warm(h)
+        _, client = await warm(h, max_inputs=max_inputs)
         held, begun = await client.lease(), home / "begun"
 
         async def hammer() -> None:
@@ -123,6 +135,32 @@ def test_more_functions_than_places_take_turns(home: Path) -> None:
         assert at < len(keys)
         await h.uplink.until(lambda: done(h, keys) > at)
         await end(h, keys)
+
+    run(home, scenario, max_runners=1)
+
+
+def test_a_runner_with_several_inputs_gets_no_more_and_ends_when_it_has_ended_them(
+    home: Path, tmp_path: Path
+) -> None:
+    async def scenario(h: Harness) -> None:
+        a, b = h.add(hold, max_inputs=2), h.add(quick)
+        with Gate(tmp_path) as long, Gate(tmp_path) as short, Gate(tmp_path) as later:
+            keys = h.submit_many(a, "", [(long.path,), (short.path,), (later.path,)])
+            await h.uplink.until(lambda: (a, "") in h.node.inventory.pools)
+            pool = h.node.inventory.pools[a, ""]
+            await h.uplink.until(lambda: pool.runners.size() == 1 and not pool.runners.starting)
+            asked = h.submit(b, "", 1)
+            await h.uplink.until(lambda: pool.dispatcher.giving)
+            short.open()
+            await h.result(keys[1])
+            later.open()
+            assert asked not in h.uplink.results and keys[2] not in h.uplink.results
+            long.open()
+            await h.result(asked)
+            assert [one.value for one in await h.results(keys)] == [
+                *(long.path, short.path, later.path)
+            ]
+            assert not h.uplink.returned
 
     run(home, scenario, max_runners=1)
 
