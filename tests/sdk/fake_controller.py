@@ -6,6 +6,7 @@ It keeps calls over ``restart``, as a real one does through Redis.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import io
 import json
@@ -55,6 +56,15 @@ class _Call:
         self.changed = asyncio.Event()
 
 
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One for all controllers of the process: each takes descriptors, and gRPC's asyncio side trips
+    over one that is closed."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
 class FakeController(rekindle_pb2_grpc.ControllerServicer):
     """Serves in a thread of its own; ``directory`` is a whole instance directory."""
 
@@ -82,9 +92,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self._logs: dict[str, list[pb.LogLine]] = {}
         self._log_news = asyncio.Condition()
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="fake-runner")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._loop = _loop()
         self._server: Any = None
         self.start()
 
@@ -109,8 +117,6 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
 
     def close(self) -> None:
         self.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
         self._pool.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
