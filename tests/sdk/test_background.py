@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from rekindle.sdk.connection.background import Background
 
 PROGRAM = """
 import asyncio, os, signal
@@ -22,3 +28,18 @@ def test_ctrl_c_while_a_program_ends_is_not_a_word() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_ctrl_c_just_when_it_begins_to_close_ends_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Background()
+    start = one.start
+
+    def interrupted(coroutine: Coroutine[Any, Any, Any]) -> None:
+        start(coroutine)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.close()
+    assert not one.loop.is_running()
+    one.loop.close()

@@ -94,9 +94,8 @@ class Background:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        future = self.start(finish())
         try:
-            future.result(_CLOSE_S)
+            self.start(finish()).result(_CLOSE_S)
         except TimeoutError:
             self._abandon()
             return

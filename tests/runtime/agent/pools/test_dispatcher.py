@@ -196,7 +196,11 @@ def test_a_runner_that_has_less_before_it_than_others_gets_more() -> None:
     much = runner_of(made, "much", inputs(one, *range(11), handed=True))
     little = runner_of(made, "little", inputs(one, *range(20, 23), handed=True))
     made.waiting.extend(inputs(one, *range(100, 108)))
-    assert len(made._cut(little)) == 8  # of ten before each when all is dealt
+    piece = made._cut(little)
+    assert len(piece) == 8  # of ten before each when all is dealt
+    for each in piece:
+        each.move(AssignmentState.HANDED)
+    little.hand(Slice(2, one, 0, {each.index: each for each in piece}, to_idle=False))
     made.waiting.extend(inputs(one, *range(100, 108)))
     assert len(made._cut(much)) == 4  # of fourteen
 
