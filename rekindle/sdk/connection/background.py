@@ -111,7 +111,7 @@ class Background:
         def end() -> None:
             for task in asyncio.all_tasks():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-            self.loop.stop()
+            self.loop.call_soon(self.loop.stop)  # a coroutine that never begins is warned of
 
         self.loop.call_soon_threadsafe(end)
         self._thread.join(_ABANDON_S)
