@@ -213,6 +213,7 @@ class Node:
 
     def live(self, order: pb.AppIsLive) -> None:
         """A version that was tried is called from now on: its snapshots are due."""
+        self.functions.went_live(order.app_id)
         for pool in self.inventory.pools.values():
             if pool.app_id == order.app_id:
                 pool.went_live()
