@@ -10,7 +10,7 @@ from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, yes_option
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk import checks
+from rekindle.sdk import checks, volume_waits
 from rekindle.sdk.environment import Environment
 from rekindle.volumes.registry import Registry
 from rekindle.wire import rekindle_pb2 as pb
@@ -100,7 +100,8 @@ def _known() -> dict[str, pb.EnvironmentInfo]:
 
 def _rows(known: Mapping[str, pb.EnvironmentInfo]) -> dict[str, dict[str, object]]:
     """All that there are, with their volumes."""
-    volumes = Registry.default().environments()
+    with volume_waits.told():
+        volumes = Registry.default().environments()
     found: dict[str, dict[str, object]] = {}
     for name in (*known, *sorted(set(volumes) - set(known))):
         info = known.get(name, pb.EnvironmentInfo())

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from rekindle.cli import operator
+from rekindle.cli import operator, versions
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import app_named, environment_option
 from rekindle.cli.tables import console, json_option, print_json, table
@@ -22,7 +22,8 @@ from rekindle.wire.messages import as_dict, option_values
 #: Of starts, in the order of the table.
 _KINDS = ("spare", "fork", "restore", "restore_disk", "cold")
 
-Entry = tuple[str, pb.FunctionStatus]  # APP.FUNCTION, and what is known of it
+#: APP.FUNCTION, what is known of it, and what is to be said of its app.
+Entry = tuple[str, pb.FunctionStatus, str]
 
 
 @click.group(cls=CommandGroup)
@@ -38,13 +39,13 @@ def list_pools(name: str | None, as_json: bool) -> int:
     """List functions: settings, policy, runners, resting level, memory, measured start costs."""
     report = operator.report(operator.connect())
     entries = [
-        (f"{app.name}.{function.name}", function)
+        (f"{app.name}.{function.name}", function, versions.mark(app))
         for app in report.apps
         for function in app.functions
     ]
     if name is not None:
         name = app_named(name)
-        known = {label for label, _ in entries}
+        known = {label for label, _, _ in entries}
         if name not in known:
             near = nearest(name, known) or f"; there are: {', '.join(sorted(known)) or 'none'}"
             raise NotFoundError(f"no function {name!r} is running{near}")
@@ -52,7 +53,7 @@ def list_pools(name: str | None, as_json: bool) -> int:
     if as_json:
         whole = [
             {"function": label, "function_id": function.function_id, **as_dict(function.pool)}
-            for label, function in entries
+            for label, function, _ in entries
         ]
         print_json(whole)
     elif entries:
@@ -88,13 +89,13 @@ def _pools(entries: list[Entry]) -> Table:
         *("function", ">min", ">max", ">buffer", ">spare", ">window", "policy"),
         *(">busy", ">idle", ">starting", ">spares", "held", "why"),
     )
-    for label, function in entries:
+    for label, function, mark in entries:
         held, settings = function.pool, function.pool.settings
         changed = "*" if settings.HasField("changed") else ""
         rest = "disk" if held.costs.sizes.get("snapshot_bytes") else "none"
         for place, one in enumerate(held.pools or [pb.PoolStatus()]):
             made.add_row(
-                label + (f"({shown(one.instance.encode())})" if one.instance else ""),
+                label + (f"({shown(one.instance.encode())})" if one.instance else "") + mark,
                 str(settings.min_containers),
                 _most(settings, "-"),
                 str(settings.buffer_containers),
@@ -136,11 +137,11 @@ def _costs(entries: list[Entry]) -> Table:
         *("function", ">spare ms", ">fork ms", ">restore ms", ">from disk ms", ">cold ms"),
         *(">input ms", ">runner MiB", ">spare MiB", ">template MiB", ">snapshot MiB"),
     )
-    for label, function in entries:
+    for label, function, mark in entries:
         held = function.pool
         starts, sizes = held.costs.starts, held.costs.sizes
         made.add_row(
-            label,
+            label + mark,
             *(_start(starts.get(kind)) for kind in _KINDS),
             f"{held.service_ms:g}" if held.service_ms else "-",
             _mib(sizes.get("runner_bytes")),

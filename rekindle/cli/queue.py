@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rekindle.cli import operator
+from rekindle.cli import operator, versions
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
 from rekindle.cli.options import confirm, environment_option, yes_option
@@ -43,10 +43,11 @@ def ls(name: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    marks = {one.function_id: versions.mark(app) for app in report.apps for one in app.functions}
     made = table("function", ">queued", ">in flight", ">delayed", ">oldest", ">dead", "id")
     for row in rows:
         made.add_row(
-            f"{row['app']}.{row['function']}",
+            f"{row['app']}.{row['function']}{marks[row['function_id']]}",
             *(str(row[key]) for key in ("queued", "in_flight", "delayed")),
             age(row["oldest_s"]) if row["oldest_s"] else "-",
             str(row["dead"]),

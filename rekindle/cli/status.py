@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from rekindle.cli import operator, shared_objects
+from rekindle.cli import operator, shared_objects, versions
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
 from rekindle.wire import rekindle_pb2 as pb
@@ -152,7 +152,7 @@ def _functions(functions: list[tuple[pb.AppStatus, pb.FunctionStatus]]) -> Table
     made = table("app", "function", ">queued", ">in flight", ">delayed", "id")
     for app, function in functions:
         made.add_row(
-            app.name + (" (closing)" if app.closing else ""),
+            app.name + versions.mark(app),
             function.name,
             str(function.queued),
             str(function.in_flight),

@@ -12,7 +12,7 @@ import click
 from rekindle import paths
 from rekindle.controller.settings import parse_address
 from rekindle.exception import SetupError
-from rekindle.sdk.local import choosing, daemon, leftover_snapshots
+from rekindle.sdk.local import choosing, daemon, leftover_snapshots, unused_settings
 from rekindle.sdk.local import directory as instance
 
 
@@ -49,6 +49,8 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
         click.echo(f"An instance is up already: {directory} (pid {pid}).")
         if address:
             click.echo("What it serves is not changed: `rekindle down`, then `rekindle up` again.")
+        if note := unused_settings.note(directory):
+            click.echo(note)
         return
     if address:
         check_address(address)

@@ -63,6 +63,7 @@ class Apps:
         await self._registry.save_app(request, functions, version)
         app = await self._open(request.app_id, request.name, request.ephemeral)
         app.version, app.detached = version, request.detached
+        app.on_trial = version > 0  # until it is switched to (deployments/)
         for function_id, (spec, _) in functions.items():
             self._add(app, function_id, spec)
         self.start_grace(app)  # a client that dies before it holds its app

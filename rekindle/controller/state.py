@@ -286,6 +286,8 @@ class App:
     version: int = 0  # of a deployed app
     #: There is a newer version, or its app is stopped: it takes calls only of who asks for it.
     retired: bool = False
+    #: A version that is not switched to yet: agents make no snapshots of it.
+    on_trial: bool = False
     visits: int = 0  # requests for its functions that are being handled
     grace: asyncio.TimerHandle | None = None
     accepting: int = 0  # requests whose inputs are on their way to Redis

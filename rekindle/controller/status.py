@@ -151,6 +151,7 @@ def _app(app: App, functions: Sequence[pb.FunctionStatus]) -> pb.AppStatus:
         closing=app.closing,
         version=app.version,
         draining=app.retired,
+        on_trial=app.on_trial,
         functions=functions,
     )
 

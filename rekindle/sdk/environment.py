@@ -135,9 +135,11 @@ async def _names(caller: Caller) -> tuple[list[str], list[str]]:
 
 
 def _with_volumes() -> set[str]:
+    from rekindle.sdk import volume_waits
     from rekindle.volumes.registry import Registry
 
-    return set(Registry.default().environments())
+    with volume_waits.told():
+        return set(Registry.default().environments())
 
 
 def _delete_volumes(name: str) -> None:

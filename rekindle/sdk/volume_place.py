@@ -12,7 +12,7 @@ from typing import Any
 from rekindle.exception import NotFoundError, VolumeBusyError
 from rekindle.execution import volumes as here
 from rekindle.execution.context import is_local
-from rekindle.sdk import loop_warning
+from rekindle.sdk import loop_warning, volume_waits
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import meant_by
 from rekindle.sdk.user_frames import trims
@@ -21,6 +21,7 @@ from rekindle.volumes import remote
 from rekindle.volumes.registry import EPHEMERAL, Registry, VolumeRecord
 
 
+@volume_waits.told()
 def record(reference: VolumeReference) -> VolumeRecord:
     """Its record; made where it is missing and may be. Raises NotFoundError."""
     registry = Registry.default()
@@ -73,12 +74,14 @@ def _open_below(path: str) -> list[str]:
     return found
 
 
+@volume_waits.told()
 def create(name: str, environment: str, url: str, *, allow_existing: bool) -> VolumeInfo:
     """Raises AlreadyExistsError, InvalidError."""
     made = Registry.default().create(name, environment, url, allow_existing=allow_existing)
     return _info(made)
 
 
+@volume_waits.told()
 def listed(environment: str) -> list[VolumeInfo]:
     """Those of an environment."""
     registry = Registry.default()
@@ -88,9 +91,11 @@ def listed(environment: str) -> list[VolumeInfo]:
 
 def delete(name: str, environment: str, *, allow_missing: bool) -> None:
     """Raises NotFoundError."""
-    registry = Registry.default()
     try:
-        registry.delete(registry.find(name, environment))
+        with volume_waits.told():
+            registry = Registry.default()
+            found = registry.find(name, environment)
+        registry.delete(found)  # many files take long
     except NotFoundError:
         if not allow_missing:
             raise
@@ -98,7 +103,9 @@ def delete(name: str, environment: str, *, allow_missing: bool) -> None:
 
 def rename(reference: VolumeReference, name: str) -> None:
     """Raises NotFoundError, AlreadyExistsError."""
-    Registry.default().rename(record(reference), name)
+    found = record(reference)
+    with volume_waits.told():
+        Registry.default().rename(found, name)
 
 
 def info(reference: VolumeReference) -> VolumeInfo:
@@ -122,8 +129,9 @@ class EphemeralVolume(Block[Any]):
         if loop_warning.loop_runs():
             what = "with Volume.ephemeral():"
             loop_warning.warn_of_with(what, f"async {what}")
-        self._held = Registry.default().ephemeral()
-        made = self._held.__enter__()
+        with volume_waits.told():
+            self._held = Registry.default().ephemeral()
+            made = self._held.__enter__()
         return self._make(made.name, EPHEMERAL)
 
     def __exit__(

@@ -48,50 +48,68 @@ def _is_same(exc: BaseException, again: object) -> bool:
     )
 
 
-def pickle_parts(exc: BaseException, limit_bytes: int) -> bytes:
-    """A pickle of what makes it without its ``__init__``; empty where not even that can be."""
+def pickle_parts(exc: BaseException, limit_bytes: int, why: str) -> bytes:
+    """A pickle of what makes it without its ``__init__``; empty where not even that can be.
+
+    What is too large of it is left out, and a note of the exception says so; ``why`` begins it.
+    """
     try:
-        data = _pickle_parts(exc, limit_bytes)
-        if len(data) > limit_bytes:
-            data = _pickle_parts(exc, _PART_BYTES)
+        data = _Cut(exc, limit_bytes).pickled(why)
+        if len(data) > limit_bytes:  # of several parts
+            data = _Cut(exc, min(_PART_BYTES, limit_bytes)).pickled(why)
+            if len(data) > limit_bytes:
+                return b""
         pickle.loads(data).make(exc.exceptions if isinstance(exc, BaseExceptionGroup) else None)
     except BaseException:  # noqa: BLE001 (then only its text travels)
         return b""
     return data
 
 
-def _pickle_parts(exc: BaseException, part_bytes: int) -> bytes:
-    given = exc.args
-    if isinstance(exc, BaseExceptionGroup):
-        given = (exc.message, *given[2:])  # the members travel by themselves
-    args = tuple(_argument(arg, part_bytes) for arg in given)
-    state, slots = (_carried(part, part_bytes) for part in (vars(exc), _slots(exc)))
-    return dumps(Parts(type(exc), args, state, slots))
+class _Cut:
+    """Parts of an exception, none of them larger than ``part_bytes``."""
+
+    def __init__(self, exc: BaseException, part_bytes: int) -> None:
+        self._part_bytes = part_bytes
+        self._left_out: list[str] = []
+        given = exc.args
+        if isinstance(exc, BaseExceptionGroup):
+            given = (exc.message, *given[2:])  # the members travel by themselves
+        args = tuple(self._argument(arg, f"args[{at}]") for at, arg in enumerate(given))
+        state, slots = (self._carried(part) for part in (vars(exc), _slots(exc)))
+        self._parts = Parts(type(exc), args, state, slots)
+
+    def pickled(self, why: str) -> bytes:
+        """Their pickle; ``why``: see ``pickle_parts``."""
+        if self._left_out:
+            state = self._parts.state
+            note = f"{why}: {', '.join(self._left_out)}"
+            state["__notes__"] = [*state.get("__notes__", ()), note]
+        return dumps(self._parts)
+
+    def _carried(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in state.items() if self._travels(value, f".{name}")}
+
+    def _argument(self, arg: Any, name: str) -> Any:
+        return arg if self._travels(arg, name) else _as_short_text(arg)
+
+    def _travels(self, value: object, name: str) -> bool:
+        """Whether it can be pickled, unpickled again, and is not too large."""
+        try:
+            data = dumps(value)
+            if len(data) > self._part_bytes:
+                self._left_out.append(f"{name} ({type(value).__name__}, {len(data)} bytes)")
+                return False
+            pickle.loads(data)
+        except BaseException:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+            return False
+        return True
 
 
-def _carried(state: dict[str, Any], part_bytes: int) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if _travels(value, part_bytes)}
-
-
-def _argument(arg: Any, part_bytes: int) -> Any:
-    if _travels(arg, part_bytes):
-        return arg
+def _as_short_text(arg: Any) -> str:
     text = arg if isinstance(arg, str) else safe_repr(arg)
     if len(text) <= _KEPT_TEXT:
         return text
     return f"{text[:_KEPT_TEXT]} ... [{len(text) - _KEPT_TEXT} characters left out]"
-
-
-def _travels(value: object, part_bytes: int) -> bool:
-    """Whether it can be pickled, unpickled again, and is not too large."""
-    try:
-        data = dumps(value)
-        if len(data) > part_bytes:
-            return False
-        pickle.loads(data)
-    except BaseException:  # noqa: BLE001 (a user's __reduce__ may raise anything)
-        return False
-    return True
 
 
 def _slots(exc: BaseException) -> dict[str, Any]:

@@ -25,8 +25,10 @@ _MAX_LINKED = 500
 #: The texts of a record, in characters; what is beyond is left out of the middle, and it is said.
 MAX_MESSAGE = 64 * 1024
 MAX_TRACEBACK = 512 * 1024
-#: An exception whose pickle is larger travels with its long parts shortened.
+#: Of all pickles of a record, unless its maker has another limit: beyond, long parts are left out.
 MAX_PICKLE_BYTES = 16 << 20
+#: Around each pickle in a record.
+_NODE_BYTES = 256
 
 #: One exception in a record: its pickle (empty where there is none), its type, its text, the
 #: numbers of its members (None: no group), of its cause and of its context (-1: none), and whether
@@ -69,16 +71,20 @@ class RemoteTraceback(Exception):
 
 
 def record_exception(
-    exc: BaseException, *, skip_frames_in: tuple[str, ...] = ()
+    exc: BaseException,
+    *,
+    skip_frames_in: tuple[str, ...] = (),
+    limit_bytes: int = MAX_PICKLE_BYTES,
 ) -> ExceptionRecord:
     """Turn a raised exception into what travels. Raises nothing, whatever its code does.
 
     The traceback text leaves out rekindle's own leading frames, and leading frames of files whose
-    path starts with one of ``skip_frames_in``.
+    path starts with one of ``skip_frames_in``. ``limit_bytes`` is for ``data``: parts that it has
+    no room for are left out, and the exception says which.
     """
     name, message = type_name(type(exc)), _text_of(exc)
     try:
-        data = pickle.dumps([_node(one, linked) for one, linked in _linked_to(exc)], 5)
+        data = pickle.dumps(_nodes(exc, limit_bytes), 5)
     except BaseException:  # noqa: BLE001 (a user's code may raise anything; then only text travels)
         data = b""
     return ExceptionRecord(data, name, message, _format(exc, _MACHINERY + skip_frames_in))
@@ -109,18 +115,27 @@ def _linked_to(exc: BaseException) -> list[tuple[BaseException, tuple[list[int] 
     return out
 
 
-def _node(exc: BaseException, linked: tuple[list[int] | None, int, int]) -> _Node:
-    members, cause, context = linked
-    data = b"" if members is not None else pickle_whole(exc, MAX_PICKLE_BYTES)
-    data = data or pickle_parts(exc, MAX_PICKLE_BYTES)
-    name, text = type_name(type(exc)), _text_of(exc)
-    return data, name, text, members, cause, context, exc.__suppress_context__
+def _nodes(exc: BaseException, limit_bytes: int) -> list[_Node]:
+    """``exc`` and those that it leads to. What was raised has the first of the room."""
+    linked = _linked_to(exc)
+    longest = min(MAX_MESSAGE, limit_bytes // (8 * len(linked)))  # all texts: half of the room
+    texts = [_text_of(one, longest) for one, _ in linked]
+    left = limit_bytes - sum(len(text.encode("utf-8", "replace")) + _NODE_BYTES for text in texts)
+    why = f"rekindle: too large to come along, as an exception takes at most {limit_bytes} bytes"
+    found: list[_Node] = []
+    for (one, (members, cause, context)), text in zip(linked, texts, strict=True):
+        data = b"" if members is not None else pickle_whole(one, left)
+        data = data or pickle_parts(one, left, why)
+        left -= len(data)
+        name = type_name(type(one))
+        found.append((data, name, text, members, cause, context, one.__suppress_context__))
+    return found
 
 
-def _text_of(exc: BaseException) -> str:
+def _text_of(exc: BaseException, longest: int = MAX_MESSAGE) -> str:
     try:
         text = f"sys.exit({exc.code!r})" if isinstance(exc, SystemExit) else str(exc)
-        return _shortened(text, MAX_MESSAGE)
+        return _shortened(text, longest)
     except BaseException as error:  # noqa: BLE001 (a user's __str__ may raise anything)
         return f"<str() of it failed: {type(error).__name__}: {safe_repr(error)}>"
 

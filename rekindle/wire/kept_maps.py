@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from rekindle.wire import memory
-from rekindle.wire.memory_maps import is_as_in_file, map_file, unmap
+from rekindle.wire.memory_maps import allow_all, is_as_in_file, map_file, unmap
 
 #: As many as the other end keeps files of a connection, and as much (wire/reuse.py).
 _MOST, _MOST_BYTES = 4, 256 << 20
@@ -60,7 +60,8 @@ class KeptMaps:
         inode, whole = status.st_ino, status.st_size
         self._used = time.monotonic()
         one = self._kept.pop(number, None)
-        if one is not None and not _is_good(one, inode, whole):
+        # A program may have protected the value before (mprotect).
+        if one is not None and not (_is_good(one, inode, whole) and allow_all(one.at, one.size)):
             unmap(one.at, one.size)
             one = None
         self._drop_others(self._used - self._idle_after_s)

@@ -35,6 +35,15 @@ def unmap(address: int, size: int) -> None:
     c.libc.munmap(c.place(address), c.size(size))
 
 
+def allow_all(address: int, size: int) -> bool:
+    """Have a mapping be read and written again, whatever was allowed in between.
+
+    False where that fails: a part of it is not mapped any more, say.
+    """
+    c = _c()
+    return int(c.libc.mprotect(c.place(address), c.size(size), _PROT_READ_WRITE)) == 0
+
+
 def is_as_in_file(address: int, size: int) -> bool:
     """Whether no page of a private mapping was written to by this process, as far as can be told.
 

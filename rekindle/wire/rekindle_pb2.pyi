@@ -1387,7 +1387,7 @@ class ObjectStatus(_message.Message):
     def __init__(self, object_id: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., environment: _Optional[str] = ..., count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., partitions: _Optional[int] = ..., waiting: _Optional[int] = ..., operations: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class AppStatus(_message.Message):
-    __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions", "version", "draining")
+    __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions", "version", "draining", "on_trial")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
@@ -1396,6 +1396,7 @@ class AppStatus(_message.Message):
     FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    ON_TRIAL_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     name: str
     ephemeral: bool
@@ -1404,7 +1405,8 @@ class AppStatus(_message.Message):
     functions: _containers.RepeatedCompositeFieldContainer[FunctionStatus]
     version: int
     draining: bool
-    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., ephemeral: bool = ..., held: bool = ..., closing: bool = ..., functions: _Optional[_Iterable[_Union[FunctionStatus, _Mapping]]] = ..., version: _Optional[int] = ..., draining: bool = ...) -> None: ...
+    on_trial: bool
+    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., ephemeral: bool = ..., held: bool = ..., closing: bool = ..., functions: _Optional[_Iterable[_Union[FunctionStatus, _Mapping]]] = ..., version: _Optional[int] = ..., draining: bool = ..., on_trial: bool = ...) -> None: ...
 
 class FunctionStatus(_message.Message):
     __slots__ = ("function_id", "name", "undone", "queued", "in_flight", "delayed", "oldest_s", "dead", "mean_execute_ms", "last_minute", "pool")
@@ -1646,16 +1648,18 @@ class FetchFunctionRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ...) -> None: ...
 
 class FetchFunctionReply(_message.Message):
-    __slots__ = ("app_id", "function", "source", "retired")
+    __slots__ = ("app_id", "function", "source", "retired", "on_trial")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     RETIRED_FIELD_NUMBER: _ClassVar[int]
+    ON_TRIAL_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     function: FunctionDef
     source: SourceBundle
     retired: bool
-    def __init__(self, app_id: _Optional[str] = ..., function: _Optional[_Union[FunctionDef, _Mapping]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., retired: bool = ...) -> None: ...
+    on_trial: bool
+    def __init__(self, app_id: _Optional[str] = ..., function: _Optional[_Union[FunctionDef, _Mapping]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., retired: bool = ..., on_trial: bool = ...) -> None: ...
 
 class InFlight(_message.Message):
     __slots__ = ("call_id", "indexes")

@@ -371,3 +371,18 @@ def test_the_report_of_status_is_shaped_as_documented(shared: Home) -> None:
     agent = report["agents"][0]
     assert {"agent_id", "host", "connected", "max_runners", "in_flight", "stats"} <= agent.keys()
     assert json.dumps(report)
+
+
+def test_a_program_is_told_which_of_its_settings_the_instance_that_is_up_does_not_have(
+    home: Home,
+) -> None:
+    home.up(REKINDLE_MAX_RUNNERS="3")
+    script = home.script(COUNTER)
+    others = {"REKINDLE_STORE_URL": "file:///nowhere", "REKINDLE_MAX_RUNNERS": "4"}
+    ended = home.run(script, **others)
+    (told,) = [line for line in ended.err.splitlines() if "do nothing here" in line]
+    assert "REKINDLE_MAX_RUNNERS, REKINDLE_STORE_URL do nothing" in told and "rekindle up" in told
+    assert "does nothing" not in home.run(script, REKINDLE_MAX_RUNNERS="3").err
+    again = home.rekindle("up", REKINDLE_MAX_RUNNERS="4")
+    assert "REKINDLE_MAX_RUNNERS does nothing here" in again.out + again.err
+    assert "nothing here" not in home.rekindle("status", **others).err

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Home, a_home
+from tests.hung import hung
 
 _MODEL = """
     import io, json, mmap, os
@@ -243,3 +244,27 @@ def test_a_store_has_what_was_committed_and_what_a_killed_runner_wrote(home: Hom
     # The instance has ended: the last of it was sent.
     assert (store / "two").read_text() == "two"
     assert (store / "lower" / "new").read_text() == "written"
+
+
+@pytest.mark.needs_root("mounts a file system")
+@pytest.mark.parametrize("argv", [("volume", "list"), ("run",)])
+def test_a_program_that_waits_for_the_directory_of_volumes_says_so(
+    home: Home, argv: tuple[str, ...]
+) -> None:
+    script = home.script(
+        """
+        import rekindle
+        app = rekindle.App("waits")
+        shelf = rekindle.Volume.from_name("shelf", create_if_missing=True)
+
+        @app.function(volumes={"/tmp/shelf": shelf})
+        def f(): ...
+        """
+    )
+    files = (script,) if argv == ("run",) else ()
+    with hung(home.root / "gone") as end:
+        place = home.root / "gone" / "volumes"
+        program = home.start_rekindle(*argv, *files, REKINDLE_VOLUMES=str(place))
+        program.until(f"waiting for the directory of volumes, {place}", "err")
+        end()
+        assert program.end().status == 1

@@ -312,10 +312,48 @@ def test_a_recursion_error_comes_home() -> None:
 
 def test_a_long_message_is_whole_up_to_a_bound_that_is_said() -> None:
     assert str(home(ValueError("x" * 1_000_000))) == "x" * 1_000_000
-    shown = str(home(ValueError("x" * (MAX_PICKLE_BYTES + 1))))
+    back = home(ValueError("x" * (MAX_PICKLE_BYTES + 1)))
+    shown = str(back)
     assert shown.startswith("xxx") and shown.endswith("characters left out]")
+    (note,) = back.__notes__
+    assert str(MAX_PICKLE_BYTES) in note and "args[0] (str, " in note
     record = record_exception(raised(ValueError("x" * 1_000_000)))
     assert len(record.message) < 2 * MAX_MESSAGE and "characters left out" in record.message
+
+
+def test_all_of_it_arrives_up_to_the_limit_and_what_does_not_is_named() -> None:
+    exc = Refused(7, "p")
+    exc.add_note("mine")
+    exc.payload = b"x" * (20 << 20)  # type: ignore[attr-defined]
+    error = raised(exc)
+    whole = rebuild_exception(record_exception(error, limit_bytes=21 << 20))
+    assert vars(whole) == vars(exc)
+    record = record_exception(error, limit_bytes=20 << 20)
+    assert len(record.data) < 20 << 20
+    cut = rebuild_exception(record)
+    assert isinstance(cut, Refused) and (cut.code, cut.path) == (7, "p")
+    assert not hasattr(cut, "payload")
+    mine, note = cut.__notes__
+    assert mine == "mine" and ".payload (bytes, " in note and "args" not in note
+
+
+def test_a_record_keeps_to_its_limit_and_what_was_raised_has_the_first_of_the_room() -> None:
+    exc = ValueError(b"raised" + bytes(600_000))
+    for _ in range(20):
+        following = exc
+        while following.__cause__ is not None:
+            following = following.__cause__  # type: ignore[assignment]
+        following.__cause__ = KeyError(b"cause" + bytes(600_000))
+    record = record_exception(raised(exc), limit_bytes=1 << 20)
+    assert len(record.data) <= 1 << 20
+    back = rebuild_exception(record)
+    assert back.args == exc.args
+    causes = []
+    while not isinstance(back.__cause__, RemoteTraceback):
+        assert isinstance(back.__cause__, Exception)
+        back = back.__cause__
+        causes.append(back)
+    assert len(causes) == 20 and all("cause" in str(cause) for cause in causes)
 
 
 def test_text_that_is_no_unicode_can_be_sent() -> None:

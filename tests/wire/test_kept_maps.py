@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import mmap
 import os
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.linux.libc import libc
 from rekindle.wire import kept_maps
 from rekindle.wire.kept_maps import KeptMaps
 from rekindle.wire.memory import MemoryFile, MemoryNotWholeError
@@ -73,6 +76,23 @@ def test_what_was_written_to_is_not_kept_and_the_next_value_is_whole(
     file.reuse()
     file.write(b"b" * SIZE, 0)
     assert bytes(maps.view(file.fd, 1, SIZE)) == b"b" * SIZE
+    file.close()
+
+
+def test_what_a_program_made_read_only_can_be_written_again_when_it_is_the_next_value(
+    maps: KeptMaps,
+) -> None:
+    file = filled(b"a")
+    view = maps.view(file.fd, 1, SIZE)
+    place = ctypes.c_char.from_buffer(view)
+    page = ctypes.addressof(place) + mmap.PAGESIZE
+    libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ)
+    assert mapped() == 2, "the pages before and after it"
+    del view, place
+    assert list(maps.gone) == [1]
+    view = maps.view(file.fd, 1, SIZE)
+    assert mapped() == 1
+    view[mmap.PAGESIZE] = ord("z")
     file.close()
 
 

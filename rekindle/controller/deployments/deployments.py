@@ -80,6 +80,7 @@ class Deployments:
         deployment = self._known.get(app.name)
         version = deployment.of_app(app.app_id) if deployment is not None else None
         if deployment is None or version is None:  # it was not switched to
+            app.on_trial = True
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
             self._retirement.begin(app)
@@ -338,6 +339,7 @@ class Deployments:
         deployment, dropped = former.with_next(version)
         await self._keep(deployment)
         # No wait from here to the end of the switch.
+        self._core.state.apps[version.app_id].on_trial = False
         recreate = functions if version.strategy == "recreate" else None
         retired = []
         for app in self._open_versions(name):

@@ -82,6 +82,7 @@ class AgentGateway:
         if code is None:
             raise NotFoundError(f"the code of {request.function_id!r} is gone; run the app again")
         code.retired = function.app.retired
+        code.on_trial = function.app.on_trial
         for one in code.function.named_secrets:
             one.keys[:] = await self._secrets.keys_of(one)
         return code

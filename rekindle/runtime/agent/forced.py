@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.runtime.agent.inputs import outcome
@@ -12,7 +13,6 @@ from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import RunnerState
-from rekindle.runtime.agent.scheduling.trials import Trials
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.runtime.agent.starts.revision_image import ensure_image
@@ -40,19 +40,25 @@ async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -
 
 
 async def prepare(
-    pool: Pool, leases: Leases, trials: Trials, strategy: Strategy, timeout_s: float
+    pool: Pool,
+    leases: Leases,
+    place: AbstractAsyncContextManager[bool],
+    strategy: Strategy,
+    timeout_s: float,
 ) -> None:
     """Have what ``strategy`` needs: an idle runner, a snapshot, a live template.
 
-    Raises Error, UserCodeFailed or TimeoutError.
+    ``place``: that of a runner (trials.py). Raises Error, UserCodeFailed or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
-        await pool.unscheduled.run(_ensure(pool, leases, trials, strategy))
+        await pool.unscheduled.run(_ensure(pool, leases, place, strategy))
 
 
-async def _ensure(pool: Pool, leases: Leases, trials: Trials, strategy: Strategy) -> None:
+async def _ensure(
+    pool: Pool, leases: Leases, place: AbstractAsyncContextManager[bool], strategy: Strategy
+) -> None:
     if strategy is Strategy.WARM:
-        await _ensure_idle(pool, leases, trials)
+        await _ensure_idle(pool, leases, place)
     elif strategy is Strategy.RESTORE:
         await _ensure_snapshot(pool)
     elif strategy is Strategy.FORK:
@@ -69,10 +75,12 @@ def end_tried(pool: Pool, *, kept: bool) -> None:
         pool.stop_runner(runner)
 
 
-async def _ensure_idle(pool: Pool, leases: Leases, trials: Trials) -> None:
+async def _ensure_idle(
+    pool: Pool, leases: Leases, place: AbstractAsyncContextManager[bool]
+) -> None:
     if leases.recalls.has_idle(pool):
         return
-    async with trials.place(pool) as is_free:
+    async with place as is_free:
         if is_free:
             pool.welcome(await pool.starter.start(None, now_ns()))
 

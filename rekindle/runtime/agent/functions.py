@@ -51,6 +51,10 @@ class Functions:
     #: Ids of versions that are not the present one: their runners are lent at the controller's
     #: word alone.
     retired: set[str] = field(default_factory=set)
+    #: Ids of versions that were not called yet when they were fetched, and may never be.
+    on_trial: set[str] = field(default_factory=set)
+    #: Ids of those that are called since: what is being fetched may not know of it.
+    _live: set[str] = field(default_factory=set)
 
     async def get(self, function_id: str) -> OpenFunction:
         """A function, fetched when it is asked for first. Raises Error."""
@@ -68,6 +72,8 @@ class Functions:
         reply = await self._uplink.fetch(function_id)
         if reply.retired:
             self.retired.add(reply.app_id)
+        if reply.on_trial and reply.app_id not in self._live:
+            self.on_trial.add(reply.app_id)
         source_dir = None
         if reply.source.digest:
             source_dir = await asyncio.to_thread(
@@ -84,8 +90,15 @@ class Functions:
             frozenset(key for one in reply.function.named_secrets for key in one.keys),
         )
 
+    def went_live(self, app_id: str) -> None:
+        """A version is called from now on."""
+        self._live.add(app_id)
+        self.on_trial.discard(app_id)
+
     def forget(self, app_id: str) -> list[str]:
         """An app is closed: let go of its functions; their ids."""
+        self.on_trial.discard(app_id)
+        self._live.discard(app_id)
         gone = [
             function_id
             for function_id, task in self._opened.items()

@@ -213,6 +213,7 @@ class Node:
 
     def live(self, order: pb.AppIsLive) -> None:
         """A version that was tried is called from now on: its snapshots are due."""
+        self.functions.went_live(order.app_id)
         for pool in self.inventory.pools.values():
             if pool.app_id == order.app_id:
                 pool.went_live()
@@ -275,11 +276,11 @@ class Node:
 
     async def _prepare(self, order: pb.PrepareOnAgent) -> None:
         reason, late = "", False
-        pool: Pool | None = None
         try:
             pool = await self.opener.pool(order.function_id, order.params)
             strategy, limit_s = Strategy(order.strategy), order.timeout_s or 300.0
-            await forced.prepare(pool, self.leases, self.trials, strategy, limit_s)
+            place = self.trials.place(pool, order)
+            await forced.prepare(pool, self.leases, place, strategy, limit_s)
             if strategy is Strategy.WARM and (order.ends or self.scheduler.is_over()):
                 forced.end_tried(pool, kept=not self.scheduler.is_over())
         except (Error, UserCodeFailed) as error:
@@ -291,8 +292,7 @@ class Node:
             log.exception("internal error", extra=kv(function=order.function_id))
             reason = f"{type(error).__name__}: {error}"
         finally:
-            if pool is not None:
-                self.trials.tried(pool)
+            self.trials.tried(order)
         if reason:
             await self.context.outlives_failure()
         self.uplink.send(

@@ -54,6 +54,7 @@ class PoolOpener:
             *(key, function.app_id, revision, starter, self._agenda),
             *(self._results, self._history, self._context.settings.exit_grace_s),
         )
+        pool.on_trial = function.app_id in self._functions.on_trial
         if (plan := self._plans.find(key)) is not None:
             pool.sizing.order(plan)
         if revision.snapshots_enabled and (

@@ -147,7 +147,9 @@ class DirectCalls:
         done.value = None
         if failure is not None:
             status = wire.CANCELLED if done.cancelled else wire.FAILED
-            packed = Packed(pickle.dumps(tuple(record_exception(failure)), 5))
+            # Of a generator no file is written again (``_send_items``).
+            files = None if call.stream else self._files
+            packed = pack_failure(failure, self._limit_bytes, files)
             page.fail()
             # With it go the frames that hold the arguments: the answer says that they are gone.
             done.failure = failure = None
@@ -223,3 +225,12 @@ def pack_result(value: Any, what: str, limit_bytes: int, files: MemoryFiles | No
         raise
     except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
         return Packed(serialize(value, what))  # says what part of it cannot be pickled
+
+
+def pack_failure(error: BaseException, limit_bytes: int, files: MemoryFiles | None) -> Packed:
+    """The record of an exception for a client."""
+    record = tuple(record_exception(error, limit_bytes=limit_bytes))
+    try:
+        return pack(record, files=files)
+    except OSError:  # there can be no memory file: then it goes through the socket
+        return Packed(pickle.dumps(record, pickle.HIGHEST_PROTOCOL))

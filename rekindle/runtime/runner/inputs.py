@@ -76,7 +76,7 @@ class Inputs:
             load = partial(deserialize, payload, arguments)
             nesting.begin(header["depth"])
             done = self.attempt(f"{call_id}:{index}", call_id, method, (number, index), load)
-            self._keep(number, index, result, done)
+            self._keep(number, index, result, done, header["max_result_bytes"])
             ended_ns = done.ended_ns
         self._send(number, last=True)
 
@@ -125,10 +125,10 @@ class Inputs:
             done.failure = done.failure or InputCancellation("the input was cancelled")
         return done
 
-    def _keep(self, number: int, index: int, what: str, done: Attempt) -> None:
+    def _keep(self, number: int, index: int, what: str, done: Attempt, limit_bytes: int) -> None:
         """Pickle what came of an input, and keep it until it is sent; ``what`` names it."""
-        page = self._page
-        ending, data = pack_ending(done.value, done.failure, what, cancelled=done.cancelled)
+        page, cancelled = self._page, done.cancelled
+        ending, data = pack_ending(done.value, done.failure, what, limit_bytes, cancelled=cancelled)
         if ending is Ending.RAISED:
             page.fail()
         head = finished.head(index, ending, done.began_ns, done.loaded_ns, done.ended_ns, len(data))
@@ -156,24 +156,28 @@ def _results(number: int, *, last: bool) -> Header:
 
 
 def pack_ending(
-    value: Any, failure: BaseException | None, what: str, *, cancelled: bool
+    value: Any, failure: BaseException | None, what: str, limit_bytes: int, *, cancelled: bool
 ) -> tuple[Ending, bytes]:
-    """What came of an input, for its record; ``what`` is how errors name its value."""
+    """What came of an input, for its record.
+
+    ``what`` is how errors name its value, ``limit_bytes`` what an exception may take: the agent
+    refuses a value that is larger.
+    """
     if cancelled:
         return Ending.CANCELLED, b""
     if failure is None:
         try:
             return Ending.RETURNED, serialize(value, what)
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
-            return Ending.RAISED, _describe(error)
-    return Ending.RAISED, _describe(failure)
+            failure = error
+    return Ending.RAISED, _describe(failure, limit_bytes)
 
 
-def _describe(error: BaseException) -> bytes:
+def _describe(error: BaseException, limit_bytes: int) -> bytes:
     if isinstance(error, InputCancellation):
         # Raised by the user's own code; the type is not for callers to catch.
         error = ExecutionError(f"the function raised {type(error).__name__}: {error}")
-    record = record_exception(error)
+    record = record_exception(error, limit_bytes=limit_bytes)
     return finished.failure(record.description(), record.data)
 
 

@@ -33,7 +33,8 @@ DEFAULT_S = 600.0
 _NOT_ITS_OWN = frozenset(
     {
         *(VARIABLE, "REKINDLE_DIR", "REKINDLE_HOME", "REKINDLE_METRICS"),
-        *("REKINDLE_CONNECT_TIMEOUT_S", "REKINDLE_TRACEBACK", ENVIRONMENT_VARIABLE),
+        *("REKINDLE_CONNECT_TIMEOUT_S", "REKINDLE_TRACEBACK", "REKINDLE_FORCE_BUILD"),
+        ENVIRONMENT_VARIABLE,
     }
 )
 #: Of what runners get to see, what differs from one login to the next.
@@ -83,17 +84,22 @@ def shown(seconds: float) -> str:
 # ---- for whom ----------------------------------------------------------------------------------
 
 
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What an instance takes of the environment that it is started with."""
+    return {
+        key: value
+        for key, value in environ.items()
+        if key.startswith("REKINDLE_") and key not in _NOT_ITS_OWN
+    }
+
+
 def name() -> str:
     """The name of the instance that may serve this program: a digest of what must be the same.
 
     rekindle and its files, Python, the settings of the environment and what runners get of it, the
     user, the machine since it was started, and the namespaces: a container has its own.
     """
-    environ = {
-        key: value
-        for key, value in os.environ.items()
-        if key.startswith("REKINDLE_") and key not in _NOT_ITS_OWN
-    }
+    environ = settings(os.environ)
     environ |= {k: v for k, v in passed_on_environment().items() if k not in _OF_A_LOGIN}
     digest = hashlib.sha256()
     for part in (

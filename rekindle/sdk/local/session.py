@@ -175,9 +175,11 @@ def begin() -> Session:
     Raises ConnectionError, InvalidError for a wrong setting.
     """
     if (named := choosing.named()) is not None:
+        say_unused(named)
         return Session(named)
     if (kept := choosing.kept()) is not None:
         if instance.answers(kept):
+            say_unused(kept)
             return Session(kept)
         say("the instance of `rekindle up` does not answer; another one is used")
     stays_s = lingering.linger_s()
@@ -342,6 +344,15 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
         process.wait()
         if isinstance(error, KeyboardInterrupt):
             raise
+
+
+def say_unused(directory: Path) -> None:
+    """Say which settings of this program do nothing, as it uses this instance."""
+    if lingering.settings(os.environ):
+        from rekindle.sdk.local import unused_settings  # most programs do without
+
+        if note := unused_settings.note(directory):
+            say(note, stays=True)
 
 
 def say(text: str, *, stays: bool = False) -> None:

@@ -33,6 +33,7 @@ def begin() -> Session:
                 f"the instance in REKINDLE_DIR={named} ends after its last program, and what is "
                 f"to stay would end with it: unset it; `rekindle up` keeps an instance"
             )
+        session.say_unused(named)
         return Session(named)
     directory = paths.daemon_dir()
     if choosing.kept() is None:
@@ -44,4 +45,6 @@ def begin() -> Session:
         with lingering.turn():
             if instance.supervisor_pid(directory) is None:
                 daemon.start(directory, session.START_S)
+    else:
+        session.say_unused(directory)
     return Session(directory)

@@ -65,6 +65,29 @@ async def test_agents_are_told_which_version_is_live_and_of_none_that_does_not_s
 
 
 @in_loop
+async def test_agents_are_told_of_a_function_that_its_version_is_not_live_yet(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+
+        async def on_trial(function_id: str) -> bool:
+            request = pb.FetchFunctionRequest(function_id=function_id)
+            reply = await client.gateway.FetchFunction(request, metadata=client.metadata)
+            return bool(reply.on_trial)
+
+        await client.deploy("a")
+        first, agent.starts = await client.find(), None
+        deploying = asyncio.ensure_future(client.deploy("b"))
+        tried = await agent.prepares.get()
+        assert await on_trial(tried.function_id) and not await on_trial(first)
+        await agent.send(prepared=pb.PrepareDone(request_id=tried.request_id, ok=True))
+        assert (await deploying).app.version == 2
+        assert not await on_trial(tried.function_id)
+        _, [ephemeral] = await client.register("other", spec("g"))
+        assert not await on_trial(ephemeral)
+
+
+@in_loop
 async def test_what_nothing_runs_of_is_started_first_all_the_same(instance: Instance) -> None:
     """Each class by its defaults, and one function of those that start alike."""
     size = ClassParameter("size", "int", "3")

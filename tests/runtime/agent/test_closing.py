@@ -96,6 +96,49 @@ def test_what_was_tried_and_is_kept_has_its_snapshot_once_it_is_live_though_nobo
     run(home, scenario)
 
 
+@pytest.mark.criu
+def test_what_its_plan_starts_of_a_version_on_trial_has_its_snapshot_once_it_is_live(
+    home: Path,
+) -> None:
+    """Another function of it may be tried for long, and not start."""
+
+    async def scenario(h: Harness) -> None:
+        function = h.add(Forkable, enable_memory_snapshot=True, min_containers=1)
+        h.uplink.functions[function].on_trial = True
+        h.node.open(pb.OpenFunction(function_id=function, app_id="ap-test", deployed=True))
+        await h.uplink.until(lambda: h.runners(function))
+        revision = h.revision(function)
+        h.node.scheduler.reconcile_all()
+        assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
+        h.node.live(pb.AppIsLive(app_id="ap-test"))
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+def test_a_version_that_goes_live_while_it_is_fetched_has_its_snapshot(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function = h.add(Forkable, enable_memory_snapshot=True, min_containers=1)
+        h.uplink.functions[function].on_trial = True
+        fetch = h.uplink.fetch
+
+        async def fetch_late(function_id: str) -> pb.FetchFunctionReply:
+            reply = await fetch(function_id)
+            h.node.live(pb.AppIsLive(app_id="ap-test"))
+            return reply
+
+        monkeypatch.setattr(h.uplink, "fetch", fetch_late)
+        h.node.open(pb.OpenFunction(function_id=function, app_id="ap-test", deployed=True))
+        await h.uplink.until(lambda: h.runners(function))
+        revision = h.revision(function)
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
+
+    run(home, scenario)
+
+
 def test_what_is_kept_of_a_version_that_is_not_switched_to_leaves_no_snapshot(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         function = h.add(Forkable, enable_memory_snapshot=True, min_containers=1)

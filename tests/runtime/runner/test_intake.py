@@ -40,6 +40,7 @@ class Node:
             "depth": 0,
             "indexes": [0],
             "sizes": [len(payload)],
+            "max_result_bytes": 1 << 20,
             "slots": [slot],
             "alone": False,
         }

@@ -67,6 +67,7 @@ def test_a_time_is_said_without_exponents(seconds: float, text: str) -> None:
         ("PATH", "/nowhere", False),
         ("REKINDLE_LINGER", "5m", True),
         ("REKINDLE_TRACEBACK", "1", True),
+        ("REKINDLE_FORCE_BUILD", "1", True),
         ("REKINDLE_METRICS", "127.0.0.1:1", True),
         ("XDG_SESSION_ID", "c7", True),
         ("EDITOR", "vi", True),

@@ -37,6 +37,11 @@ class Results:
     #: Why the agent ends; what has not run to its end goes back to the controller from then on.
     leaving: str = ""
 
+    @property
+    def max_bytes(self) -> int:
+        """What a result may have."""
+        return self._blobs.limit
+
     def may_run(self) -> bool:
         """Whether inputs may be run: no, while too many results are unconfirmed."""
         return not self._in_flight.full

@@ -288,7 +288,7 @@ class InputDispatcher:
         self._send(runner, inputs, {"slice": piece.number})
 
     def _send(self, runner: Runner, inputs: list[Assignment], more: Header) -> None:
-        slices.send(runner, inputs, more)
+        slices.send(runner, inputs, self._results.max_bytes, more)
         self._polling.soon()
 
     # ---- what comes back -------------------------------------------------------------------

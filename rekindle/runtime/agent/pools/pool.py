@@ -84,9 +84,11 @@ class Pool:
         self.unscheduled = UnscheduledStarts(self.revision.label)
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
-        #: Whether it has had a runner: what no one has started is not frozen, nor what was only
-        #: tried, for a version that may never be called.
+        #: Whether it has had a runner: what no one has started is not frozen.
         self._used = False
+        #: Whether it is of a version that is not called yet, and may never be: nor is that frozen,
+        #: also where its plan has runners started.
+        self.on_trial = False
         #: The error of a start that no input waited for: for a client that waits, if one does.
         self._unclaimed: StartFailure | None = None
         #: How deep the calls are that clients wait for a runner for, as long as it takes.
@@ -149,7 +151,7 @@ class Pool:
 
     def _slice_ended(self, event: SliceEnded) -> None:
         runner = event.runner
-        self._used = True
+        self._used, self.on_trial = True, False
         self.backoff.served()
         self.revision.served.set()
         if event.first and runner.strategy is Strategy.RESTORE and not runner.dying:
@@ -164,6 +166,7 @@ class Pool:
 
     def went_live(self) -> None:
         """Its version is called from now on: a runner that its trial left is one as any other."""
+        self.on_trial = False
         if self.runners and not self.closed:
             self._used = True
             self.changed()
@@ -173,7 +176,7 @@ class Pool:
 
         ``asking``: clients that wait for a runner.
         """
-        if self._used and (due := self.keeper.due()) is not None:
+        if self._used and not self.on_trial and (due := self.keeper.due()) is not None:
             works = bool(self.waiting or asking or self.runners.busy())
             self.keeper.begin_snapshot(due, waiting=works)
 

@@ -24,7 +24,7 @@ def next_of(runner: Runner, inputs: list[Assignment], *, to_idle: bool) -> Slice
     return piece
 
 
-def send(runner: Runner, inputs: list[Assignment], more: Header) -> None:
+def send(runner: Runner, inputs: list[Assignment], max_result_bytes: int, more: Header) -> None:
     """Send the inputs of one; ``more`` names it, or their slots."""
     first = inputs[0]
     payloads = [one.payload for one in inputs]
@@ -35,6 +35,7 @@ def send(runner: Runner, inputs: list[Assignment], more: Header) -> None:
         "depth": first.order.depth,
         "indexes": [one.index for one in inputs],
         "sizes": [len(payload) for payload in payloads],
+        "max_result_bytes": max_result_bytes,
         **more,
     }
     with contextlib.suppress(FrameError):  # its end is reported next, and gives them back

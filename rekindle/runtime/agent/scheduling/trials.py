@@ -26,12 +26,14 @@ class Trials:
 
     #: Whether there is one for a runner of this pool.
     _has_place: Callable[[Pool], bool]
-    #: That of the runner which was started where there was none, until it has been tried.
-    _beyond: Pool | None = None
+    #: The trial whose runner was started where there was none, until it has been tried.
+    _beyond: object | None = None
 
     @asynccontextmanager
-    async def place(self, pool: Pool) -> AsyncIterator[bool]:
+    async def place(self, pool: Pool, trial: object) -> AsyncIterator[bool]:
         """A place, for as long as the start takes; False where a runner is idle by then.
+
+        ``trial`` is compared by identity: there may be several of one pool.
 
         Raises ExecutionError where its app is closed meanwhile.
         """
@@ -48,7 +50,7 @@ class Trials:
                     break
                 # However many there are: calls inside of calls may keep a node over its limit.
                 if loop.time() - since >= _PATIENCE_S and self._beyond is None:
-                    self._beyond = pool
+                    self._beyond = trial
                     break
             await asyncio.sleep(_LOOK_S)
         pool.runners.starting += 1
@@ -58,7 +60,7 @@ class Trials:
             pool.runners.starting -= 1
             pool.changed()
 
-    def tried(self, pool: Pool) -> None:
-        """What was started in a place has been tried, and ended if it is not kept."""
-        if self._beyond is pool:
+    def tried(self, trial: object) -> None:
+        """What was started in its place has been tried, and ended if it is not kept."""
+        if self._beyond is trial:
             self._beyond = None

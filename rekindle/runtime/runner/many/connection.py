@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import socket
 import threading
 from collections.abc import Callable
@@ -15,11 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rekindle.runtime.runner.direct_server import pack_result
+from rekindle.runtime.runner.direct_server import pack_failure, pack_result
 from rekindle.runtime.runner.many.run import Run, Stream
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
-from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import Header
 from rekindle.wire.reuse import MemoryFiles
 from rekindle.wire.serialization import unpickling_error
@@ -137,7 +135,11 @@ class Connection:
             except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
                 run.failure = error
         status = wire.CANCELLED if run.is_cancelled else wire.FAILED
-        packed = Packed(pickle.dumps(tuple(record_exception(run.failure)), 5))
+        packed = pack_failure(
+            run.failure,
+            self._limit_bytes,
+            None if run.stream is not None else self._files,  # as its items
+        )
         # With it go the frames that hold the arguments: the answer says that they are gone.
         run.failure = None
         return status, packed

@@ -44,6 +44,8 @@ class Intake:
         self._reports = Reports(what, self.send, self._called, self._end)
         #: By slot, what the agent gave and has no result yet.
         self._given: dict[int, Run] = {}
+        #: What the results of these may have.
+        self._most_bytes = sys.maxsize
 
     def fileno(self) -> int:
         """Readable while ``pump`` has something to do."""
@@ -92,6 +94,7 @@ class Intake:
     def _inputs(self, header: Header, body: bytes) -> None:
         call_id, method = header["call_id"], header["method"]
         arguments = f"the arguments of {self.what(method)}"
+        self._most_bytes = header["max_result_bytes"]
         at, received_ns = 0, now_ns()
         rows = zip(header["slots"], header["indexes"], header["sizes"], strict=True)
         for slot, index, size in rows:
@@ -136,7 +139,9 @@ class Intake:
 
     def _record(self, run: Run) -> tuple[bytes, bytes]:
         what = f"the result of {self.what(run.method)}"
-        ending, data = pack_ending(run.value, run.failure, what, cancelled=run.is_cancelled)
+        ending, data = pack_ending(
+            run.value, run.failure, what, self._most_bytes, cancelled=run.is_cancelled
+        )
         run.value = None
         times = (run.began_ns, run.loaded_ns, run.ended_ns)
         return finished.head(run.index, ending, *times, len(data)), data

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import trials
+from rekindle.runtime.agent.scheduling.trials import Trials
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import plan_message
@@ -137,3 +140,40 @@ def test_one_that_does_not_start_is_told_and_holds_no_place(home: Path) -> None:
         assert (await trial(h, h.add(Model))).ok
 
     run(home, scenario, max_runners=1)
+
+
+def test_another_trial_of_its_pool_that_ends_does_not_free_the_place_beyond_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trials, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(trials, "_LOOK_S", 0.0)
+    looks: asyncio.Queue[None] = asyncio.Queue()
+
+    def has_place(pool: Pool) -> bool:
+        looks.put_nowait(None)
+        return False
+
+    def pool() -> Any:
+        """One that has no runner, and may."""
+        runners = SimpleNamespace(limit=9, starting=0, last_used=lambda: None, size=lambda: 0)
+        return SimpleNamespace(closed=False, runners=runners, changed=lambda: None)
+
+    async def scenario() -> None:
+        made = Trials(has_place)
+        one, first, second, third = pool(), object(), object(), object()
+        async with made.place(one, first) as is_free:
+            assert is_free
+        made.tried(second)
+
+        async def another() -> bool:
+            async with made.place(pool(), third) as is_free:
+                return is_free
+
+        waits = asyncio.create_task(another())
+        for _ in range(4):  # that of the first, and some of its own
+            await looks.get()
+        assert not waits.done()
+        made.tried(first)
+        assert await waits
+
+    asyncio.run(scenario())
