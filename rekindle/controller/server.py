@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from rekindle import freed_memory
 from rekindle.controller import instance
 from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.listening import private_socket
@@ -76,6 +77,7 @@ class ControllerServer:
         """
         parts = self._parts
         parts.core.tasks.spawn(parts.metrics.lag.run(), "measure the loop's lag")
+        parts.core.tasks.spawn(freed_memory.give_back_forever(), "give freed memory back")
         if self._config.metrics_listen:
             await self._metrics_http.start(self._config.metrics_listen)
         await self._recover()

@@ -23,8 +23,15 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ADVICE = {"wf": 18, "dd": 16, "dc": 10, "hg": 14, "nh": 15, "mg": 12}
 
 
+def resident_bytes() -> int:
+    """What this process has in memory. Raises OSError."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * _PAGE_BYTES
+
+
 def return_freed_memory() -> None:
-    """Give the allocator's free pages back, so that they are not frozen into a snapshot."""
+    """Give the allocator's free pages back: so they are not frozen into a snapshot, or others have
+    them."""
     trim = getattr(libc, "malloc_trim", None)  # absent in musl
     if trim is not None:
         trim(0)

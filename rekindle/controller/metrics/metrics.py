@@ -119,7 +119,9 @@ class Metrics:
 
     def _started(self, agent_id: str, start: pb.RunnerStart, now: float) -> None:
         label = self._label(start.function_id) or start.function_id
-        self.recent_starts.append((agent_id, label, start))
+        kept = pb.RunnerStart()
+        kept.CopyFrom(start)  # the start itself would keep all of its heartbeat in memory
+        self.recent_starts.append((agent_id, label, kept))
         series = self.book.of(start.function_id)
         if series is None:
             return

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rekindle import freed_memory
 from rekindle.exception import Error, InvalidError, IsolationError
 from rekindle.linux import processes
 from rekindle.runtime.agent.node import Node
@@ -72,6 +73,7 @@ async def _run(settings: AgentSettings) -> int:
         asyncio.create_task(node.watch_gpus_forever()),
         asyncio.create_task(upkeep.verify_forever(node.inventory)),
         asyncio.create_task(context.warm_feature_cache()),
+        asyncio.create_task(freed_memory.give_back_forever()),
     ]
     waiting: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(stop.wait()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psutil
 import pytest
 
 from rekindle.controller.metrics import starts
@@ -154,6 +155,17 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
     }
     assert series.phases[("restore", "restore")].total == pytest.approx(0.040)
     assert [one.runner_id for _, _, one in metrics.recent_starts] == ["ru-1", "ru-2", "ru-3"]
+
+
+def test_starts_that_are_remembered_do_not_keep_their_heartbeats() -> None:
+    metrics = Metrics(state_with("f"), Settings())
+    agent = Agent("ag-1", "host", 1, True, 4, 12)
+    beat(metrics, agent, starts=[start(1)], criu="c" * (1 << 20))
+    before = psutil.Process().memory_info().rss
+    for number in range(2, 62):
+        beat(metrics, agent, starts=[start(number)], criu="c" * (1 << 20))
+    assert len(metrics.recent_starts) == 61
+    assert psutil.Process().memory_info().rss - before < 30 << 20
 
 
 def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:

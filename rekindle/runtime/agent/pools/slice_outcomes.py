@@ -12,8 +12,12 @@ from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.finished import Ending, Finished, read_failure
 from rekindle.wire.phases import Phase, Strategy, now_ns
+from rekindle.wire.plain_encoding import BYTES, varint
 from rekindle.wire.spec import FunctionSpec
 
+_DATA_TAG = varint(pb.Result.DATA_FIELD_NUMBER << 3 | BYTES)
+#: So many results are kept as forms: of the runners that have one call's inputs at a time.
+_FORMS = 128
 _QUEUE, _LOAD, _EXECUTE = Phase.QUEUE.value, Phase.LOAD_INPUT.value, Phase.EXECUTE.value
 
 
@@ -24,7 +28,7 @@ class SliceOutcomes(Outcomes):
         super().__init__(piece.order)
         self._runner = runner
         self._slice = piece
-        self._value = _form(piece.order.call_id, piece.order.function_id)
+        self._value = _form(piece.order.call_id, piece.order.function_id, runner.id)
         self._queue, self._load, self._execute = self._value.marks
 
     def take(self, one: Assignment, record: Finished) -> None:
@@ -41,14 +45,15 @@ class SliceOutcomes(Outcomes):
             self.add(one, self._in_full(one, queued_ns, record))
             return
         result = self._value
-        result.runner_id = self._runner.id
         result.submitted_ns = one.order.submitted_ns
         result.index = record.number
-        result.data = record.data
         self._queue.at_ns = queued_ns
         self._load.at_ns = record.loaded_ns
         self._execute.at_ns = record.ended_ns
-        self.add_serialized(one, pb.SUCCESS, result.SerializeToString())
+        head, data = result.SerializeToString(), record.data
+        # Fields may come in any order, so what is as large as users make it stays out of the form.
+        serialized = b"".join((head, _before_data(len(data)), data))
+        self.add_serialized(one, pb.SUCCESS, serialized)
 
     def _in_full(self, one: Assignment, queued_ns: int, record: Finished) -> pb.Result:
         """A value, or the user's exception, with the start of the runner where it waited for it."""
@@ -70,19 +75,27 @@ class SliceOutcomes(Outcomes):
         return result
 
 
-@lru_cache(maxsize=1)
-def _form(call_id: str, function_id: str) -> pb.Result:
-    """A value's result, to be filled in and serialized again and again.
+@lru_cache(maxsize=_FORMS)
+def _form(call_id: str, function_id: str, runner_id: str) -> pb.Result:
+    """A value's result, to be filled in and serialized again and again: with numbers alone, as a
+    message frees none of the strings and bytes that were ever set in it before it is freed itself.
 
     To make it takes longer than to fill it in, and slices of one call come one after the other.
     """
     return pb.Result(
         call_id=call_id,
         function_id=function_id,
+        runner_id=runner_id,
         status=pb.SUCCESS,
         strategy=Strategy.WARM.value,
         marks=[pb.PhaseMark(phase=phase) for phase in (_QUEUE, _LOAD, _EXECUTE)],
     )
+
+
+@lru_cache(maxsize=_FORMS)
+def _before_data(size: int) -> bytes:
+    """What stands before a result's data on the wire."""
+    return _DATA_TAG + varint(size)
 
 
 def over_time(spec: FunctionSpec) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -306,11 +305,18 @@ class Runner:
 
     async def _find_fate(self) -> str:
         words = "it closed its connection"
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_STATUS_WAIT_S):
                 status = await asyncio.shield(self.exit_status)
-                words = describe_exit(status)
-                if status in _OF_MEMORY and (why := self.why_lost()):
-                    words += f": {why}"
+            words = describe_exit(status)
+            if status in _OF_MEMORY and (why := self.why_lost()):
+                words += f": {why}"
+        except TimeoutError:
+            # Nobody waits for it any longer, but nothing is to be started from what it ended of.
+            self.exit_status.add_done_callback(self._ended_late)
         self.end_process()
         return words
+
+    def _ended_late(self, exit_status: asyncio.Future[int]) -> None:
+        if not exit_status.cancelled() and exit_status.result() in _OF_MEMORY:
+            self.why_lost()

@@ -1,0 +1,57 @@
+"""How a runner ended, and what follows from that, also where it becomes known late."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+import pytest
+
+from rekindle.runtime.agent.runners import runner as runners
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.phases import Strategy, now_ns
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_why_its_memory_could_not_be_read_is_asked_whenever_it_is_known_that_it_ended_of_that(
+    monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    if is_late:
+        monkeypatch.setattr(runners, "_STATUS_WAIT_S", 0.0)
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asked = asyncio.Event()
+
+        def why_lost() -> str:
+            asked.set()
+            return "the store has lost it"
+
+        runner = Runner(
+            id="ru-1",
+            strategy=Strategy.RESTORE,
+            channel=Channel(ours),
+            output=Output(lambda line: None),
+            page=RunnerPage.create(),
+            exit_status=exit_status,
+            end_process=lambda: None,
+            began_ns=now_ns(),
+            why_lost=why_lost,
+        )
+        with theirs:
+            runner.lost()
+            if is_late:
+                assert (await runner.fate()).endswith("it closed its connection")
+                assert not asked.is_set()
+            exit_status.set_result(-signal.SIGBUS)
+            async with asyncio.timeout(60):
+                await asked.wait()
+            if not is_late:
+                assert (await runner.fate()).endswith("the store has lost it")
+
+    asyncio.run(main())
