@@ -10,7 +10,6 @@ import platform
 import select
 import socket
 import struct
-import termios
 from collections.abc import Sequence
 
 from rekindle.linux.libc import check, libc
@@ -18,6 +17,8 @@ from rekindle.linux.libc import check, libc
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_FILE = 0
 _EPOLL_CTL_ADD = 1
+#: As the module termios has it; without that module, which is a library in each template.
+_FIONREAD = 0x541B
 _TFD_IOC_SET_TICKS = 0x40085400
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _UDIAG_SHOW_PEER, _UNIX_DIAG_PEER = 20, 1, 4, 2
 _NETLINK_SOCK_DIAG = 4
@@ -118,7 +119,7 @@ def bytes_waiting(fd: int) -> int:
     """How much could be read from a pipe or socket."""
     # Into an array: no other way to get the number takes less than the call itself.
     count = array.array("i", (0,))
-    fcntl.ioctl(fd, termios.FIONREAD, count)
+    fcntl.ioctl(fd, _FIONREAD, count)
     return count[0]
 
 

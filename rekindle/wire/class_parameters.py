@@ -9,8 +9,6 @@ decorators.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,16 +98,22 @@ def shown(data: bytes, most: int = 60) -> str:
 
 
 def _plain(value: Value) -> object:
-    return {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    import base64  # two libraries in each template otherwise
+
+    return {"bytes": base64.b64encode(value).decode()}
 
 
 def _value(plain: object) -> Value:
     if isinstance(plain, str | int):
         return plain
     if isinstance(plain, dict) and list(plain) == ["bytes"]:
+        import base64  # as above
+
         try:
             return base64.b64decode(plain["bytes"], validate=True)
-        except (binascii.Error, TypeError, ValueError):
+        except (TypeError, ValueError):
             pass
     raise _unreadable(plain)
 

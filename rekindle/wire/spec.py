@@ -6,7 +6,6 @@ Travels as JSON. Standard library only. Knows nothing of decorators: the SDK has
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -159,12 +158,18 @@ class FunctionSpec:
 
     def revision(self) -> str:
         """Content address of code and configuration: 16 hex digits."""
+        import hashlib  # and with it OpenSSL, which a template that reads a spec has no use for
+
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
 def params_digest(params: bytes) -> str:
     """What names the pool of an instance's packed parameters; "" where there are none."""
-    return hashlib.sha256(params).hexdigest() if params else ""
+    if not params:
+        return ""
+    import hashlib  # as above
+
+    return hashlib.sha256(params).hexdigest()
 
 
 def check_sharing(name: str, spec: FunctionSpec) -> None:

@@ -6,7 +6,6 @@ Boots as a template or straight as a runner, as the agent says. Whatever it is a
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 import sys
@@ -138,7 +137,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
         if boot["many"]:
             import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it
         service = load(
-            *(boot["name"], boot["place"], code, base64.b64decode(boot["params"])),
+            *(boot["name"], boot["place"], code, _bytes_of(boot["params"])),
             gpu_snapshots=boot["gpu_snapshots"],
         )
         if boot["many"] and service.is_async:
@@ -155,6 +154,14 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
     gpus.loaded()
     park.flush_output()
     return service
+
+
+def _bytes_of(text: str) -> bytes:
+    if not text:
+        return b""
+    import base64  # two libraries, which a template without parameters does not need
+
+    return base64.b64decode(text)
 
 
 def _stream_lines() -> None:

@@ -121,6 +121,25 @@ def test_a_generator_that_is_gone_is_not_mistaken_for_a_later_one(tracking: None
     assert _renewed(*later) == [False] * 200
 
 
+def test_generators_of_a_module_that_is_imported_later_are_seen() -> None:
+    script = (
+        "import sys\n"
+        "from rekindle.runtime.runner.unique import objects\n"
+        "objects.track()\n"
+        "assert 'random' not in sys.modules\n"
+        "import random\n"
+        "made = [random.Random(), random.Random(1)]\n"
+        "before = [one.getstate() for one in made]\n"
+        "for step in objects.steps(): step.run()\n"
+        "print([one.getstate() != state for one, state in zip(made, before)])\n"
+        "print(random.Random.seed.__module__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["[True, False]", "random"]
+
+
 def test_methods_of_the_standard_library_are_given_back() -> None:
     seed, setstate = random.Random.seed, random.Random.setstate
     objects.track()

@@ -18,22 +18,28 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
+from rekindle.runtime.runner.unique.once_imported import OnceImported
 from rekindle.runtime.runner.unique.step import Step
 
 #: Seeds of fewer bits are chosen by someone; one in four billion from the system is that small.
 _SYSTEM_ENTROPY_BITS = 96
 
-_originals: dict[str, Callable[..., Any]] = {}
+#: What undoes the tracking.
+_undo: list[Callable[[], object]] = []
 #: id -> a generator that was seeded by the system last.
 _unseeded: dict[int, weakref.ref[Any]] = {}
 
 
 def track() -> None:
     """See from now on which ``random.Random`` are seeded by the system, and which by someone."""
-    import random
+    # Without the module a template has three libraries less.
+    _undo.append(OnceImported("random", _track).cancel)
 
+
+def _track(random: ModuleType) -> None:
     seed, setstate = random.Random.seed, random.Random.setstate
 
     @functools.wraps(seed)
@@ -46,9 +52,10 @@ def track() -> None:
         setstate(self, state)
         _note(self, by_system=False)
 
-    _originals.update(seed=seed, setstate=setstate)
-    random.Random.seed = tracked_seed  # type: ignore[method-assign]
-    random.Random.setstate = tracked_setstate  # type: ignore[method-assign]
+    for name, original in (("seed", seed), ("setstate", setstate)):
+        _undo.append(functools.partial(setattr, random.Random, name, original))
+    random.Random.seed = tracked_seed
+    random.Random.setstate = tracked_setstate
 
 
 def _note(generator: Any, *, by_system: bool) -> None:
@@ -66,17 +73,13 @@ def _forget(key: int, gone: weakref.ref[Any]) -> None:
 
 
 def _untrack() -> None:
-    import random
-
-    for name, original in _originals.items():
-        setattr(random.Random, name, original)
-    _originals.clear()
+    while _undo:
+        _undo.pop()()
 
 
 def steps() -> Iterator[Step]:
     """A step for all unseeded generators of a kind, if there is one. Ends the tracking."""
-    if _originals:
-        _untrack()
+    _untrack()
     pythons = [found for one in _unseeded.values() if (found := one()) is not None]
     _unseeded.clear()
     if pythons:
