@@ -6,7 +6,6 @@ Travels as JSON. Standard library only. Knows nothing of decorators: the SDK has
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -159,11 +158,15 @@ class FunctionSpec:
 
     def revision(self) -> str:
         """Content address of code and configuration: 16 hex digits."""
+        import hashlib  # with OpenSSL, which who declares a function does without
+
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
 def params_digest(params: bytes) -> str:
     """What names the pool of an instance's packed parameters; "" where there are none."""
+    import hashlib
+
     return hashlib.sha256(params).hexdigest() if params else ""
 
 
