@@ -14,7 +14,7 @@ from collections import defaultdict
 from rekindle.forkserver import kinds
 from rekindle.forkserver.open_files import OpenFile, watches
 from rekindle.forkserver.shared_memory import put_in_place
-from rekindle.linux import descriptors
+from rekindle.linux import descriptors, plain_descriptors
 
 #: What an open of a file keeps of the flags that it was opened with.
 _FLAGS = (
@@ -104,7 +104,7 @@ def _renew_pipe(ends: list[OpenFile]) -> None:
         fcntl.fcntl(fresh[os.O_RDONLY], _F_SETPIPE_SZ, capacity)
     for end in ends:
         if end.flags & os.O_ACCMODE == os.O_RDONLY:
-            waiting = descriptors.bytes_waiting(end.fd)
+            waiting = plain_descriptors.bytes_waiting(end.fd)
             descriptors.copy_pipe_content(end.fd, fresh[os.O_WRONLY], waiting)
             break
     for end in ends:

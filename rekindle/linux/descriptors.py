@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import array
 import ctypes
 import fcntl
 import os
-import platform
-import select
 import socket
 import struct
-from collections.abc import Sequence
 
 from rekindle.linux.libc import check, libc
 
-_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
+_KCMP = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine)
 _KCMP_FILE = 0
 _EPOLL_CTL_ADD = 1
-#: As the module termios has it; without that module, which is a library in each template.
-_FIONREAD = 0x541B
 _TFD_IOC_SET_TICKS = 0x40085400
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _UDIAG_SHOW_PEER, _UNIX_DIAG_PEER = 20, 1, 4, 2
 _NETLINK_SOCK_DIAG = 4
@@ -42,34 +36,6 @@ def filesystem_type(fd: int) -> int:
     return int(struct.unpack_from("l", answer)[0]) & 0xFFFFFFFF
 
 
-def copies(fds: Sequence[int]) -> list[int]:
-    """Of each a copy. Raises OSError where no more are to be had; none is left open then."""
-    made: list[int] = []
-    try:
-        for fd in fds:
-            made.append(os.dup(fd))  # noqa: PERF401 - those made so far are closed
-    except OSError:
-        close_all(made)
-        raise
-    return made
-
-
-def has_hung_up(fd: int) -> bool:
-    """Whether the other end of a connected socket was closed.
-
-    That one direction is shut does not count (POLLRDHUP would say it of either end's doing).
-    """
-    poll = select.poll()
-    poll.register(fd, 0)  # a hang-up is told in any case
-    return bool(poll.poll(0))
-
-
-def close_all(fds: Sequence[int]) -> None:
-    """Close them."""
-    for fd in fds:
-        os.close(fd)
-
-
 def new_epoll() -> int:
     """An epoll that watches nothing."""
     return check(libc.epoll_create1(os.O_CLOEXEC), "epoll_create1")
@@ -77,7 +43,7 @@ def new_epoll() -> int:
 
 class _EpollEvent(ctypes.Structure):
     # The kernel packs it on x86-64 alone.
-    _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _pack_ = 1 if os.uname().machine == "x86_64" else 8
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 
@@ -113,14 +79,6 @@ def copy_pipe_content(read_fd: int, write_fd: int, size: int) -> None:
     """What waits in one pipe also into another, of the same capacity; nothing is taken out."""
     if size and check(libc.tee(read_fd, write_fd, ctypes.c_size_t(size), 0), "tee") != size:
         raise OSError("tee: a part of what is in the pipe was not copied")
-
-
-def bytes_waiting(fd: int) -> int:
-    """How much could be read from a pipe or socket."""
-    # Into an array: no other way to get the number takes less than the call itself.
-    count = array.array("i", (0,))
-    fcntl.ioctl(fd, _FIONREAD, count)
-    return count[0]
 
 
 def unix_peer(inode: int) -> int:

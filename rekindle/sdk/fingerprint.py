@@ -12,7 +12,6 @@ from __future__ import annotations
 import dis
 import enum
 import functools
-import hashlib
 from collections.abc import Callable
 from types import (
     BuiltinFunctionType,
@@ -25,6 +24,7 @@ from types import (
 )
 from typing import Any
 
+from rekindle.digests import blake2b
 from rekindle.exception import InvalidError
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.cls import Cls, Instance
@@ -130,7 +130,7 @@ class Walk:
     def __init__(self, budget: int | None = None) -> None:
         #: How many more values count; None for all.
         self._budget = budget
-        self._hash = hashlib.blake2b(digest_size=16)
+        self._hash = blake2b(digest_size=16)
         #: id -> (number of its first visit, the object: kept, so that ids stay unique).
         self._seen: dict[int, tuple[int, Any]] = {}
 

@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
-from rekindle.linux.descriptors import close_all, copies
+from rekindle.linux.plain_descriptors import close_all, copies
 
 
 class PacketSender:

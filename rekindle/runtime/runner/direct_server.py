@@ -20,7 +20,7 @@ from rekindle.exception import RequestSizeError
 from rekindle.execution import nesting
 from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
-from rekindle.linux.descriptors import bytes_waiting, has_hung_up
+from rekindle.linux.plain_descriptors import bytes_waiting, has_hung_up
 from rekindle.runtime.runner import generators
 from rekindle.runtime.runner.inputs import Inputs, report_nested
 from rekindle.runtime.runner.orphans import Orphans

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle import lazily
 from rekindle.linux.arrivals import Arrivals
-from rekindle.linux.descriptors import close_all
+from rekindle.linux.plain_descriptors import close_all
 from rekindle.sdk.calls.readable import readable
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import math
 import os
 import re
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.digests import blake2b
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import directory as instance
 from rekindle.wire.environment import ENVIRONMENT_VARIABLE, passed_on_environment
@@ -101,7 +101,7 @@ def name() -> str:
     """
     environ = settings(os.environ)
     environ |= {k: v for k, v in passed_on_environment().items() if k not in _OF_A_LOGIN}
-    digest = hashlib.sha256()
+    digest = blake2b(digest_size=6)
     for part in (
         *(__version__, str(PROTOCOL), *_files(Path(paths.__file__).parent)),
         *(sys.executable, sys.prefix, sys.version),
@@ -111,7 +111,7 @@ def name() -> str:
         Path("/proc/sys/kernel/random/boot_id").read_text(),
     ):
         digest.update(part.encode(errors="surrogateescape") + b"\0")
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()
 
 
 def _files(package: Path) -> tuple[str, ...]:

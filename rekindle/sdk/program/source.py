@@ -7,7 +7,6 @@ next to it; other files are read where they lie.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -17,6 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.digests import blake2b
 from rekindle.exception import InvalidError, RequestSizeError
 from rekindle.sdk.program.imports import LocalModule, foreign_dirs, local_modules
 from rekindle.sdk.program.main_module import Program
@@ -116,11 +116,11 @@ def _zip(found: dict[str, LocalModule], contents: dict[str, bytes]) -> Bundle:
         sent[name] = Sent(str(module.file), place, module.is_package)
     files = {sent[name].place: content for name, content in contents.items()}
     files[MANIFEST] = json.dumps({n: list(s) for n, s in sorted(sent.items())}).encode()
-    digest = hashlib.sha256()
+    digest = blake2b(digest_size=16)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for place, content in sorted(files.items()):
             digest.update(f"{place}\0{len(content)}\0".encode())
             digest.update(content)
             archive.writestr(zipfile.ZipInfo(place, _DATE), content, zipfile.ZIP_DEFLATED)
-    return Bundle(digest.hexdigest()[:32], buffer.getvalue(), tuple(sorted(found)))
+    return Bundle(digest.hexdigest(), buffer.getvalue(), tuple(sorted(found)))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rekindle.linux.descriptors import close_all, copies
+from rekindle.linux.plain_descriptors import close_all, copies
 from rekindle.runtime.agent import deadlines, readers
 from rekindle.runtime.agent.deadlines import Deadline
 from rekindle.wire.frames import (

@@ -45,7 +45,7 @@ class Booter(RunnerMaker):
         """
         late = {} if self.revision.snapshots_enabled else await self.secrets_now()
         secrets = {**late, **env}
-        waiting = None if whole else self._booted_ahead(secrets)
+        waiting = None if whole else await self._booted_ahead(secrets)
         if waiting is None:
             runner_id = new_id("ru")
             output = self.output_of(runner_id)
@@ -68,14 +68,14 @@ class Booter(RunnerMaker):
             raise
         return runner_id, output, booted
 
-    def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
+    async def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
         """A process that has booted ahead, where this function can have it: one with an image,
         volumes or GPUs needs them from its boot on."""
         revision = self.revision
         if revision.spec.image or revision.spec.volumes or revision.spec.gpu:
             return None
         env = {**revision.boot_environment(), **secrets}
-        return self.context.waiting_boots.take(revision.interpreter(), env)
+        return await self.context.waiting_boots.take(revision.interpreter(), env)
 
     async def boot_with_gpus(self, pending: PendingStart, *, whole: bool = False) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle.exception import Error, SnapshotCreateError
 from rekindle.linux import niceness, processes
-from rekindle.linux.descriptors import close_all
+from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import criu_in_image, in_image

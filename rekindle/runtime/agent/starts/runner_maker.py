@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rekindle.exception import ServiceError, StartError
-from rekindle.linux.descriptors import close_all
+from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rekindle.exception import Error, StartError
-from rekindle.linux.descriptors import close_all
+from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.roots import Root, RootSource

@@ -62,17 +62,28 @@ class WaitingBoots:
         self._environment = environment.of_node()
         self._ready: WaitingBoot | None = None
         self._refilling: asyncio.Task[None] | None = None
+        #: Of the one that boots just now: set once it is ready, or has failed.
+        self._booting: asyncio.Event | None = None
+        self._awaited = False
         self._closed = False
 
-    def take(self, interpreter: str, environ: Mapping[str, str]) -> WaitingBoot | None:
+    async def take(self, interpreter: str, environ: Mapping[str, str]) -> WaitingBoot | None:
         """The one that is ready, for a process that would be booted with this; None: boot one.
 
-        A variable that is read as a process starts must be as in the one that waits.
+        One that boots just now is waited for, by one start: what that start would boot in its
+        place would be ready later. A variable that is read as a process starts must be as in the
+        one that waits.
         """
         if interpreter != sys.executable or environment.read_at_start(
             environ
         ) != environment.read_at_start(self._environment):
             return None
+        if self._ready is None and self._booting is not None and not self._awaited:
+            self._awaited = True
+            try:
+                await self._booting.wait()
+            finally:
+                self._awaited = False
         ready, self._ready = self._ready, None
         self._refill()
         if ready is not None and ready.job.done():
@@ -85,13 +96,16 @@ class WaitingBoots:
             self._refilling = asyncio.create_task(self._make_ready())
 
     async def _make_ready(self) -> None:
+        booting = asyncio.Event()
         try:
             await self._activity.pause(_QUIET_S, _LATEST_S)
+            self._booting = booting
             self._ready = await self._make()
         except (Error, OSError) as error:
             log.warning("no process booted in advance", extra=kv(reason=error))
         finally:
-            self._refilling = None
+            self._refilling = self._booting = None
+            booting.set()
 
     async def _make(self) -> WaitingBoot:
         runner_id = new_id("ru")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from rekindle.exception import StartError
-from rekindle.linux.descriptors import close_all
+from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts import template as templates
 from rekindle.runtime.agent.starts.template import LiveTemplate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_a_start_takes_what_has_booted_and_its_function_sees_no_difference(home:
 
         zone = h.add(situation, env={"TZ": "Asia/Tokyo", "COLOUR": "red"})
         assert (await h.call(zone)).value["module"] == "main"  # read as a process starts
+
+    run(home, scenario)
+
+
+def test_one_that_boots_just_now_is_waited_for_by_one_start(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        boots = h.node.context.waiting_boots
+        await h.call(h.add(situation))
+        await h.uplink.until(lambda: boots._booting)
+        outcomes = await asyncio.gather(*(h.call(h.add(situation)) for _ in range(2)))
+        assert {one.value["module"] for one in outcomes} == {"waiting", "main"}
+        await _ready(h)  # and there is another one
 
     run(home, scenario)
 
