@@ -10,7 +10,7 @@ from rekindle.bench.records import Run
 from rekindle.bench.target import FunctionTarget
 from rekindle.exception import StrategyUnavailableError
 from rekindle.sdk.calls import records
-from rekindle.sdk.calls.records import CallRecord
+from rekindle.sdk.calls.call_record import CallRecord
 from rekindle.wire.phases import Strategy
 
 

@@ -10,8 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rekindle.cli import lost_output, result_file, shown
 from rekindle.cli.exit_status import INTERRUPTED
@@ -22,9 +21,11 @@ from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.local import lingering
 
+if TYPE_CHECKING:
+    from rekindle.sdk.calls.call_record import CallRecord
 
-@dataclass(frozen=True, eq=False)
-class RunOptions:
+
+class RunOptions(NamedTuple):
     """What is rekindle's own among the options."""
 
     phases: bool = False
@@ -55,7 +56,7 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
     """Run the app for a call; the exit status."""
     _take(options)
     shown.show_notes(quiet=options.quiet)
-    finished: list[records.CallRecord] = []
+    finished: list[CallRecord] = []
     try:
         with contextlib.ExitStack() as stack:
             finished = _enter(stack, options)
@@ -92,7 +93,7 @@ def _take(options: RunOptions) -> None:
         result_file.check(options.write_result)
 
 
-def _enter(stack: contextlib.ExitStack, options: RunOptions) -> list[records.CallRecord]:
+def _enter(stack: contextlib.ExitStack, options: RunOptions) -> list[CallRecord]:
     """What holds while the app runs; calls are noted in what is returned, where that is wanted."""
     stack.enter_context(shown.waits(quiet=options.quiet))
     finished = stack.enter_context(records.collect()) if options.phases else []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from rekindle.cli import tables
-from rekindle.sdk.calls.records import CallRecord
+from rekindle.sdk.calls.call_record import CallRecord
 from rekindle.wire.phases import Phase
 
 #: More calls than this are only summed up.

@@ -10,9 +10,9 @@ import importlib
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from rekindle import paths
 from rekindle.exception import InvalidError, NotFoundError
@@ -26,8 +26,7 @@ _DEVICE = "/dev/stdin"  # the same
 _KEPT_S = 24 * 3600.0
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
+class Loaded(NamedTuple):
     """A program as a module of this process. ``where``: what a user calls it; ``name``: what
     stood behind the two colons.
     """

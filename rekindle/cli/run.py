@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -148,7 +147,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             assert param.name is not None
             value = given.pop(param.name)
             if value not in (None, False):
-                chosen = replace(chosen, **{param.name: value})
+                chosen = chosen._replace(**{param.name: value})
         for_class = {str(one.name): given.pop(str(one.name)) for one in for_the_class}
         first = [given.pop(name) for name in by_place]
         return execution.execute(

@@ -219,8 +219,7 @@ class Apps:
             await self._canceller.function(function, reason)
         self._core.state.closed_apps.append(app_id)
         await self._orders.close_app(app_id)
-        await self._logbook.flush()
-        await self._app_names.closed(app)
+        await asyncio.gather(self._logbook.flush(), self._app_names.closed(app))
         app.closed.set()
         for call in list(self._core.state.calls.values()):  # streams end, also without a last input
             if call.function.app is app:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rekindle.exception import ExecutionError, NotFoundError
 from rekindle.execution import context
@@ -91,8 +91,7 @@ class AppState(SaysWhatToUse):
         return next((one.deployed for one in self.included_in if one.deployed is not None), None)
 
 
-@dataclass(frozen=True)
-class DeployedHere:
+class DeployedHere(NamedTuple):
     """A deployed app: its name, the instance, and the id that its version has or had."""
 
     name: str

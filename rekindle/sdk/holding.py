@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle import lazily
 from rekindle.exception import Error
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.connection.link import Link, LostError, Stream
+from rekindle.sdk.connection.link import Answer, Link, LostError, Stream
 from rekindle.wire.request_frames import MAX_FRAME_BYTES
 from rekindle.wire.version import PROTOCOL, __version__
 
@@ -31,17 +31,31 @@ _CLOSE_S = 40.0
 class Holding:
     """Of one app."""
 
-    def __init__(self, app: RunningApp) -> None:
-        self._app = app
+    _app: RunningApp
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._link: Link | None = None
+        self._hello: Answer | None = None
         self._hold: Future[Any] | None = None
         self._over = False
 
-    def begin(self, form: dict[str, Any]) -> None:
+    def greet(self) -> None:
+        """Ask the controller who it is, where it takes a link; ``begin`` reads its answer."""
+        self._link = link = Link.open(self._client.instance, self._client.token())
+        if link is None:
+            return
+        try:
+            self._hello = link.ask("Hello", {"protocol": PROTOCOL, "version": __version__})
+        except LostError:
+            self._leave_link()
+
+    def begin(self, app: RunningApp, form: dict[str, Any]) -> None:
         """Make it known and keep it open. Raises what the controller answers, ConnectionError.
 
         ``form``: the fields of its registration.
         """
+        self._app = app
         try:
             if not self._begin_by_link(form):
                 self._begin_by_grpc(form)
@@ -63,9 +77,7 @@ class Holding:
     def let_go(self) -> None:
         """Hold it no more: it ends by itself where it was not closed."""
         self._over = True
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        self._leave_link()
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
@@ -74,10 +86,20 @@ class Holding:
 
     def _begin_by_link(self, form: dict[str, Any]) -> bool:
         app = self._app
-        if _size(form) > MAX_FRAME_BYTES // 2 or (link := _linked(app.client)) is None:
+        if _size(form) > MAX_FRAME_BYTES // 2:
+            self._leave_link()
             return False
-        self._link = link
+        if self._link is None:
+            self.greet()
+        link, hello = self._link, self._hello
+        if link is None or hello is None:
+            return False
         try:
+            reply = hello.wait()
+            app.client.greeted(
+                *(int(reply.get("protocol", 0)), reply.get("version", "")),
+                *(reply.get("blob_url", ""), int(reply.get("blob_threshold_bytes", 0))),
+            )
             answer = link.ask("RegisterApp", form)
             _import_for_calls()
             handles = answer.wait().get("functions", ())
@@ -89,10 +111,14 @@ class Holding:
             link.on_lost = self._go_on_by_grpc
             link.follow("HoldApp", {"app_id": app.app_id}, Stream(_ignore, _ignore))
         except LostError:
-            link.close()
-            self._link = None
+            self._leave_link()
             return False  # a registration that is made again changes nothing
         return True
+
+    def _leave_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def _go_on_by_grpc(self) -> None:
         """The controller has gone: it comes back, or the client says why not."""
@@ -154,29 +180,6 @@ class Holding:
                     await app.logs.drain()
         except (Error, TimeoutError):
             return  # as above
-
-
-def _linked(client: Client) -> Link | None:
-    """A link to a controller that understands this program; None where it takes none.
-
-    Raises VersionError.
-    """
-    link = Link.open(client.instance, client.token())
-    if link is None:
-        return None
-    try:
-        reply = link.ask("Hello", {"protocol": PROTOCOL, "version": __version__}).wait()
-        client.greeted(
-            *(int(reply.get("protocol", 0)), reply.get("version", "")),
-            *(reply.get("blob_url", ""), int(reply.get("blob_threshold_bytes", 0))),
-        )
-    except LostError:
-        link.close()
-        return None
-    except BaseException:
-        link.close()
-        raise
-    return link
 
 
 def _import_for_calls() -> None:

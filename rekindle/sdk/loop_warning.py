@@ -10,9 +10,8 @@ import itertools
 import linecache
 import sys
 import warnings
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rekindle.exception import AsyncUsageWarning
 
@@ -46,13 +45,12 @@ def warn_at(frame: FrameType, what: str, instead: str) -> None:
     Place.of(frame).warn(text, AsyncUsageWarning)
 
 
-@dataclass(slots=True)
-class Place:
+class Place(NamedTuple):
     """A line of the user's program, which need not run any more."""
 
-    _file: str
-    _line: int
-    _globals: dict[str, Any]
+    file: str
+    line: int
+    globals: dict[str, Any]
 
     @classmethod
     def of(cls, frame: FrameType) -> Place:
@@ -69,10 +67,10 @@ class Place:
         warnings.warn_explicit(
             text,
             category,
-            self._file,
-            self._line,
-            self._globals.get("__name__", "?"),
-            self._globals.setdefault("__warningregistry__", {}),
+            self.file,
+            self.line,
+            self.globals.get("__name__", "?"),
+            self.globals.setdefault("__warningregistry__", {}),
         )
 
 

@@ -114,6 +114,9 @@ class AppRun(Block[A]):
         app_id = new_app_id()
         wait = functools.cache(self._session.wait)
         declared = dict(self._app.declarations)
+        if self._session.serves():  # the controller answers while we look at the code
+            self._holding = Holding(client_for(wait()))
+            self._holding.greet()
         form = registration.form_of(self._app, name, app_id, script, wait, detached=self._detach)
         instance = wait()
         client = client_for(instance)
@@ -124,8 +127,9 @@ class AppRun(Block[A]):
             from rekindle.sdk.logs import LogPrinter
 
             made.logs = LogPrinter(client, app_id)
-        self._holding = holding = Holding(made)
-        holding.begin(form)
+        if self._holding is None:
+            self._holding = Holding(client)
+        self._holding.begin(made, form)
         if self._interactive:
             from rekindle.sdk.terminal.server import TerminalServer
 

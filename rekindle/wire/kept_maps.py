@@ -12,7 +12,7 @@ import gc
 import mmap
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from rekindle.wire import memory
 from rekindle.wire.memory_maps import allow_all, is_as_in_file, map_file, unmap
@@ -23,8 +23,7 @@ _MOST, _MOST_BYTES = 4, 256 << 20
 _FROM_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Map:
+class _Map(NamedTuple):
     at: int
     size: int
     inode: int
@@ -112,7 +111,7 @@ class KeptMaps:
         keeps = self._open and alone and _FROM_BYTES <= one.size <= _MOST_BYTES
         if keeps and self.idle_s < self._idle_after_s and is_as_in_file(one.at, one.size):
             self._drop(_MOST - 1, _MOST_BYTES - one.size)
-            self._kept[number] = replace(one, since=time.monotonic(), collected=_collections())
+            self._kept[number] = one._replace(since=time.monotonic(), collected=_collections())
             if not self._open:
                 self._drop(0)  # it was closed meanwhile
         else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -51,12 +50,13 @@ now_ns = time.time_ns
 Mark = tuple[str, int]
 
 
-@dataclass
 class PhaseClock:
     """A chain of marks that starts at ``start_ns`` (CLOCK_REALTIME, nanoseconds)."""
 
-    start_ns: int = field(default_factory=now_ns)
-    marks: list[Mark] = field(default_factory=list)
+    def __init__(self, start_ns: int | None = None, marks: list[Mark] | None = None) -> None:
+        """``start_ns``: now, where none is given."""
+        self.start_ns = now_ns() if start_ns is None else start_ns
+        self.marks: list[Mark] = [] if marks is None else marks
 
     def mark(self, phase: Phase) -> None:
         """End ``phase`` now."""

@@ -16,7 +16,7 @@ import pytest
 from rekindle import cli
 from rekindle.cli import phases, snapshot
 from rekindle.cli.tables import console, listing, table
-from rekindle.sdk.calls.records import CallRecord
+from rekindle.sdk.calls.call_record import CallRecord
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import pack
 from tests.cli.command import rekindle

@@ -17,7 +17,7 @@ _SCRIPT = """
     @app.local_entrypoint()
     def main():
         heavy = ("asyncio", "click", "ctypes", "google.protobuf", "grpc", "hashlib", "logging",
-                 "platform", "rich", "traceback")
+                 "platform", "rich", "sysconfig", "traceback")
         first = [double.remote(1), double.remote(2)]
         loaded = [name for name in heavy if name in sys.modules]
         later = list(double.map([3, 4]))  # goes through the queue

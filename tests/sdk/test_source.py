@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import InvalidError, RequestSizeError
-from rekindle.sdk.program import imports, source
+from rekindle.sdk.program import imports, interpreter, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST
 
@@ -178,3 +179,11 @@ def test_a_late_import_out_of_nested_namespace_packages_is_found(project: Path) 
     put(project, outer_space__inner_space__leaf="")
     bundle = collect(project, "def f():\n    import outer_space.inner_space.leaf\n")
     assert "outer_space.inner_space.leaf" in bundle.modules
+
+
+def test_the_interpreter_lies_where_sysconfig_says() -> None:
+    of_build = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    assert set(interpreter.standard_library()) == of_build
+    assert sysconfig.get_path("scripts") in interpreter.programs()
+    installed = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    assert all(imports.is_local_file(f"{one}/m.py") is False for one in installed)

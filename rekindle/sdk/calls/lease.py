@@ -12,9 +12,8 @@ import os
 import socket
 import sys
 import weakref
-from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rekindle import lazily
 from rekindle.linux.arrivals import Arrivals
@@ -50,8 +49,7 @@ class NotRunError(Exception):
     """The call was not accepted by the runner: it has not run, and will not."""
 
 
-@dataclass(frozen=True)
-class Fate:
+class Fate(NamedTuple):
     """Why a runner gave no answer: ``timeout``, ``lost``, or ``unknown`` to its agent; in words."""
 
     kind: str

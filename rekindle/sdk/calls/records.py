@@ -7,36 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rekindle.wire.phases import Phase, Strategy, durations_ms, now_ns
 
 if TYPE_CHECKING:
+    from rekindle.sdk.calls.call_record import CallRecord
     from rekindle.wire import rekindle_pb2 as pb
     from rekindle.wire.granted import Began
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallRecord:
-    """One input of a call, from its submission to its value in the caller's hands.
-
-    Milliseconds by phase; their sum is ``total_ms``. ``strategy`` says how its runner came to be;
-    ``notes`` why others were passed over. ``pss_bytes`` is the runner's share of memory, where the
-    strategy was asked for.
-    """
-
-    call_id: str
-    index: int
-    function: str
-    strategy: str
-    runner_id: str
-    ok: bool
-    total_ms: float
-    phases: dict[str, float]
-    notes: tuple[str, ...] = ()
-    deliveries: int = 1
-    pss_bytes: int = 0
 
 
 _collectors: list[list[CallRecord]] = []
@@ -63,6 +41,8 @@ def add(result: pb.Result, function: str, *, ok: bool, submitted_ns: int = 0) ->
     """Record a result whose value has just been unpickled: this ends its last phase."""
     if not _collectors:
         return
+    from rekindle.sdk.calls.call_record import CallRecord
+
     marks = [(mark.phase, mark.at_ns) for mark in result.marks]
     marks.append((Phase.STORE_RESULT.value, now_ns()))
     phases = durations_ms(submitted_ns or result.submitted_ns, marks)
@@ -100,6 +80,8 @@ def add_direct(
     """
     if not _collectors:
         return
+    from rekindle.sdk.calls.call_record import CallRecord
+
     received_ns, loaded_ns, executed_ns = marks
     if began is None:
         way = [(Phase.QUEUE.value, received_ns)]

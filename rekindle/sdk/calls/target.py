@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.running import RunningApp
 
 
-@dataclass(frozen=True, slots=True)
-class CallTarget:
+class CallTarget(NamedTuple):
     """A function that can be called now, and where.
 
     ``params``: the parameters of the instance that it is a method of, packed; empty without any.

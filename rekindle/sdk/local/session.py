@@ -102,6 +102,12 @@ class Session:
                 pass
         return self._heard.decode(errors="replace").partition(lingering.ENDED)[2].strip()
 
+    def serves(self) -> bool:
+        """Whether ``wait`` has nothing to wait for: the instance was up already."""
+        if self._place is None:
+            return self._process is None
+        return bool(select.select([self._place.connection], [], [], 0)[0])
+
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
         deadline = time.monotonic() + timeout_s

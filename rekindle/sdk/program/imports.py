@@ -11,17 +11,17 @@ import importlib.machinery
 import os
 import site
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
+
+from rekindle.sdk.program import interpreter
 
 _DYNAMIC = frozenset({"import_module", "__import__"})
 
 
-@dataclass(frozen=True)
-class LocalModule:
+class LocalModule(NamedTuple):
     """A module of the user's, as source. ``file`` is as the import system names it."""
 
     name: str
@@ -68,9 +68,7 @@ def _with_imported(waiting: list[LocalModule]) -> dict[str, LocalModule]:
 @cache
 def foreign_dirs() -> tuple[str, ...]:
     """Directories whose modules the node has by itself, with a separator at the end."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    dirs = {sysconfig.get_path(name) for name in names}
-    dirs |= {*site.getsitepackages(), site.getusersitepackages()}
+    dirs = {*interpreter.standard_library(), *site.getsitepackages(), site.getusersitepackages()}
     dirs.add(str(Path(__file__).parents[2]))  # rekindle itself
     both = {os.path.realpath(d) for d in dirs} | {os.path.abspath(d) for d in dirs}
     return tuple(sorted(d.rstrip(os.sep) + os.sep for d in both))

@@ -13,15 +13,14 @@ import importlib.machinery
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from rekindle import paths
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """``name``: of its module in runners, dotted where it is in a package. ``here``: the name of
     the module in this process. ``file`` is absolute and as it was given: links are kept.
     """
@@ -106,8 +105,7 @@ def alias(program: Program) -> None:
 # ---- what a runner does not run of it ----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Guarded:
+class Guarded(NamedTuple):
     """What stands under ``if __name__ == "__main__":``."""
 
     lines: tuple[range, ...] = ()

@@ -11,13 +11,12 @@ import io
 import json
 import os
 import sys
-import sysconfig
 import zipfile
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from rekindle.digests import blake2b
 from rekindle.exception import InvalidError, RequestSizeError
+from rekindle.sdk.program import interpreter
 from rekindle.sdk.program.imports import LocalModule, foreign_dirs, local_modules
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST, Sent
@@ -28,8 +27,7 @@ MAX_BYTES = 32 * 1024 * 1024
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(NamedTuple):
     """A zip and the digest of what is in it; the names of its modules."""
 
     digest: str
@@ -64,8 +62,8 @@ def import_path(program: Program | None) -> tuple[tuple[str, ...], tuple[str, ..
     """
     known = {d.rstrip(os.sep) for d in foreign_dirs()}
     known |= {os.path.dirname(d) for d in known if d.endswith("rekindle")}
-    known |= {str(Path(sys.executable).parent), sysconfig.get_path("scripts")}
-    standard = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    known.update(interpreter.programs())
+    standard = interpreter.standard_library()
     first: list[str] = []
     last: list[str] = []
     behind = False
@@ -82,7 +80,7 @@ def import_path(program: Program | None) -> tuple[tuple[str, ...], tuple[str, ..
 
 def _is_of_interpreter(path: str) -> bool:
     """``python311.zip`` and ``lib-dynload``."""
-    lib = sysconfig.get_path("stdlib")
+    lib = interpreter.standard_library()[0]
     return path.startswith(lib + os.sep) or (
         path.endswith(".zip") and os.path.dirname(path) == os.path.dirname(lib)
     )

@@ -31,7 +31,7 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 #: The next one is booted when nothing was started for so long, or after the second in any case.
-_QUIET_S, _LATEST_S = 0.05, 1.0
+_QUIET_S, _LATEST_S = 0.01, 1.0
 
 
 @dataclass
