@@ -23,7 +23,7 @@ _MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
 #: Exceptions that travel with one; the text mentions those beyond.
 _MAX_LINKED = 500
 #: The texts of a record, in characters; what is beyond is left out of the middle, and it is said.
-MAX_MESSAGE = 64 * 1024
+MAX_MESSAGE, _LEAST_MESSAGE = 64 * 1024, 64
 MAX_TRACEBACK = 512 * 1024
 #: Of all pickles of a record, unless its maker has another limit: beyond, long parts are left out.
 MAX_PICKLE_BYTES = 16 << 20
@@ -118,7 +118,8 @@ def _linked_to(exc: BaseException) -> list[tuple[BaseException, tuple[list[int] 
 def _nodes(exc: BaseException, limit_bytes: int) -> list[_Node]:
     """``exc`` and those that it leads to. What was raised has the first of the room."""
     linked = _linked_to(exc)
-    longest = min(MAX_MESSAGE, limit_bytes // (8 * len(linked)))  # all texts: half of the room
+    # All texts together: half of the room.
+    longest = max(_LEAST_MESSAGE, min(MAX_MESSAGE, limit_bytes // (8 * len(linked))))
     texts = [_text_of(one, longest) for one, _ in linked]
     left = limit_bytes - sum(len(text.encode("utf-8", "replace")) + _NODE_BYTES for text in texts)
     why = f"rekindle: too large to come along, as an exception takes at most {limit_bytes} bytes"

@@ -474,6 +474,16 @@ VERY_LARGE = """
         yield 1
         refuse(size)
 
+    @app.cls()
+    class Hooked:
+        @rekindle.enter()
+        def load(self):
+            refuse(20_000_000)
+
+        @rekindle.method()
+        def never(self, size):
+            return size
+
     def came(call, *args):
         try:
             call(*args)
@@ -533,3 +543,20 @@ def test_an_exception_over_the_limit_arrives_with_what_it_has_room_for_and_says_
     for kind, length, code, rest, notes in found:
         assert (kind, code, rest, notes) == ("str", 7, 0, 1)
         assert 0 < length < 1_500_000
+
+
+def test_a_hook_s_exception_arrives_with_what_it_has_room_for_by_every_way(shared: Home) -> None:
+    found = shared.run(
+        shared.script(
+            VERY_LARGE
+            + """
+    @app.local_entrypoint()
+    def main():
+        print(json.dumps(all_ways(Hooked().never, 1)))
+"""
+        )
+    ).value
+    assert isinstance(found, list) and len(found) == 5
+    for kind, length, code, rest, notes in found:
+        assert (kind, code, rest, notes) == ("str", 7, 0, 1)
+        assert 0 < length < 20_000_000

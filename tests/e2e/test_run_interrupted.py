@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 from tests.e2e.harness import Gate, Home, wait_until
 from tests.e2e.programs import PLAIN
 
@@ -98,3 +101,57 @@ def test_a_second_ctrl_c_ends_the_program_at_once_and_the_app_all_the_same(share
             lambda: "held" not in [app["name"] for app in shared.status()["apps"]],
             "the end of an app whose program is gone",
         )
+
+
+THREADS = (
+    Gate.SOURCE
+    + """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import rekindle
+app = rekindle.App("threads")
+COUNT = 4
+
+@app.function()
+def hold(path):
+    wait_at(path)
+
+@app.function()
+def items(path):
+    wait_at(path)
+    yield 1
+
+def all_of_them(path):
+    pool = ThreadPoolExecutor(COUNT)
+    calls = [hold.remote] * (COUNT - 1) + [lambda path: list(items.remote_gen(path))]
+    for one in [pool.submit(call, path) for call in calls]:
+        one.result()
+
+@app.local_entrypoint()
+def main(path: str):
+    all_of_them(path)
+
+if __name__ == "__main__":
+    with rekindle.enable_output(), app.run():
+        all_of_them(sys.argv[1])
+"""
+)
+
+
+def test_ctrl_c_in_a_program_whose_threads_wait_for_calls_shows_itself_alone(shared: Home) -> None:
+    script = shared.script(THREADS)
+    for number, start in enumerate((shared.start, shared.start_rekindle)):
+        gate = Gate(shared.scripts / f"gate-{number}")
+        plain = start == shared.start
+        argv = (sys.executable, script) if plain else ("run", f"{script}::main", "--path")
+        program = start(*argv, gate.directory)
+        program.until("waiting", times=4)
+        program.interrupt()
+        ended = program.end()
+        if plain:
+            assert ended.status == -signal.SIGINT, str(ended)
+            assert ended.err.count("Traceback") == 1, ended.err
+            assert ended.err.endswith("KeyboardInterrupt\n") and "/rekindle/sdk/" not in ended.err
+        else:
+            assert ended.status == 130 and ended.err.endswith("Stopping.\n"), str(ended)
+        assert ended.out == "waiting\n" * 4

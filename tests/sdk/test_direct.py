@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 import rekindle
 from rekindle.exception import (
+    ExecutionError,
     FunctionTimeoutError,
     RequestSizeError,
     SerializationError,
@@ -363,3 +365,28 @@ def test_leases_that_are_over_are_let_go_when_fewer_are_used(lender: Lender) -> 
         for i in range(10):
             assert add.remote(i) == i
         assert len(cache.idle) == 1
+
+
+@pytest.mark.parametrize("ways", ["first", "on a lease"])
+def test_a_call_whose_app_ends_in_its_program_meanwhile_is_given_up_and_begun_nowhere_else(
+    lender: Lender, ways: str
+) -> None:
+    """A thread that waits while the program is interrupted: nothing may be begun as that ends."""
+    begun, over = threading.Event(), threading.Event()
+
+    def serve(sock: socket.socket, call: wire.CallFrame) -> None:
+        begun.set()
+        assert over.wait(60)
+        hang_up(sock, call)
+
+    with ThreadPoolExecutor(1) as pool:
+        with app.run():
+            if ways == "on a lease":
+                assert add.remote(1, 1) == 2
+            lender.serve = serve
+            waits = pool.submit(add.remote, 1, 2)
+            assert begun.wait(60)
+        over.set()
+        with pytest.raises(ExecutionError, match="its app has ended in this program"):
+            waits.result(60)
+    assert not lender.submitted

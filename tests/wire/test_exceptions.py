@@ -356,6 +356,12 @@ def test_a_record_keeps_to_its_limit_and_what_was_raised_has_the_first_of_the_ro
     assert len(causes) == 20 and all("cause" in str(cause) for cause in causes)
 
 
+def test_where_there_is_room_for_nothing_the_type_and_the_beginning_of_its_text_arrive() -> None:
+    record = record_exception(raised(ValueError("x" * 100_000)), limit_bytes=0)
+    assert len(record.data) < 1000
+    assert str(rebuild_exception(record)).startswith("ValueError: xxx")
+
+
 def test_text_that_is_no_unicode_can_be_sent() -> None:
     record = record_exception(raised(ValueError("lone \udcff")))
     record.message.encode()

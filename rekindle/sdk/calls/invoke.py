@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rekindle import lazily
-from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
+from rekindle.exception import ExecutionError, FunctionTimeoutError, StrategyUnavailableError
 from rekindle.execution import nested_calls, nesting
 from rekindle.sdk import progress
 from rekindle.sdk.calls import leases, records
@@ -76,6 +76,7 @@ def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if lease is None:
         return finish(_answered(BLOCKING, call))()
     if reply is None:
+        call.check_wanted()
         call.lost(lease.runner_id, lease.fate())
         return finish(_queued(BLOCKING, call))()
     call.cache.give_back(lease)
@@ -170,6 +171,7 @@ async def _ended(
     None where its runner is gone: the call goes through the controller, or is over its time.
     """
     if reply is None:
+        call.check_wanted()
         call.lost(lease.runner_id, await caller.in_thread(lease.fate), began)
         return await _queued(caller, call)
     cache.give_back(lease)
@@ -187,6 +189,7 @@ async def _ended(
 
 async def _queued(caller: Caller, call: Invocation) -> Callable[[], Any]:
     """As ``_answered``, through the controller."""
+    call.check_wanted()
     request = call.request()
     call.let_go()
     with nesting.waiting():
@@ -261,6 +264,17 @@ class Invocation:
         if self.cache is None or self.strategy not in ("", Strategy.WARM):
             return None
         return self.cache.take()
+
+    def check_wanted(self) -> None:
+        """Raise ExecutionError where its app has ended in this program meanwhile.
+
+        Threads may still wait then, while the program ends: nothing is begun for them any more.
+        """
+        if self.cache is not None and self.cache.ended:
+            raise ExecutionError(
+                f"{self.target.name}: its app has ended in this program before the call had its "
+                f"answer, so the call was given up"
+            )
 
     # ---- through the controller
 

@@ -74,6 +74,8 @@ class LeaseCache:
     _ask_at: float = 0.0
     _ask_node_at: float = 0.0
     _pause_s: float = _PAUSE_S
+    #: Whether the app has ended in this process: calls that are on their way are given up.
+    ended: bool = False
 
     def take(self) -> Lease | None:
         """An idle lease."""
@@ -84,7 +86,7 @@ class LeaseCache:
 
     def give_back(self, lease: Lease) -> None:
         """Keep a lease for the next caller, or end one that was for a single call."""
-        if lease.once:
+        if lease.once or self.ended:
             lease.close()
             return
         idle = self.idle
@@ -293,6 +295,7 @@ def give_back_of(app: RunningApp) -> None:
     for key, cache in list(_caches.items()):
         if cache.client is app.client and cache.function_id in function_ids:
             del _caches[key]
+            cache.ended = True
             while (lease := cache.take()) is not None:
                 lease.close()
 

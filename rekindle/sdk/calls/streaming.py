@@ -157,6 +157,7 @@ async def _leased(caller: Caller, call: Invocation) -> Lease:
     assert cache is not None  # it was begun for a direct call
     blocks = caller.blocks
     while True:
+        call.check_wanted()
         while (lease := call.idle_lease()) is not None:
             if not lease.is_over():
                 return lease
@@ -280,6 +281,7 @@ class _Run:
     async def _lost(self) -> None:
         """The runner is gone. Raises FunctionTimeoutError, RunnerLostError or _LostError."""
         call, lease = self._call, self._lease
+        call.check_wanted()
         fate = await self._caller.in_thread(lease.fate)
         call.lost(lease.runner_id, fate, self._began)
         message = f"{call.target.name}: {fate.message}"
