@@ -38,6 +38,10 @@ class BrokenSnapshots:
         except (OSError, ValueError):
             return False
 
+    def knows(self, key: str) -> bool:
+        """Whether a snapshot was met that is of no use, and nothing is there in its place yet."""
+        return self._place(key).exists()
+
     def is_mended(self, key: str) -> None:
         """It was put into the store again."""
         self._place(key).unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -26,11 +25,10 @@ from rekindle.exception import (
     BlobRoomError,
     Error,
     ImageError,
-    SetupError,
 )
 from rekindle.runtime.agent.starts import layer_users
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
-from rekindle.runtime.agent.starts.stored_snapshots import MEND_S
+from rekindle.runtime.agent.starts.store_pushes import StorePushes
 from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
@@ -65,11 +63,9 @@ class StoredLayers:
     _layers: dict[str, Layer] = field(default_factory=dict)
     #: Layers and the builds of them that were looked after: another build is put there again.
     _pushed: set[tuple[str, str]] = field(default_factory=set)
-    _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _pushes: StorePushes = field(default_factory=lambda: StorePushes("layers"))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Nor is what the store has damaged put there again any longer.
-    _cut: bool = False
     _watching: bool = False
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
@@ -97,8 +93,8 @@ class StoredLayers:
         if names and not self._watching:
             self._watching = True
             self._spawn(self._watch())
-        if self.blobs is not None:
-            self._spawn(self._push([lower.parent.name for lower in reversed(image.lowers)]))
+        if self.blobs is not None and image.lowers:
+            self._push_soon([lower.parent.name for lower in reversed(image.lowers)])
 
     async def _have_one(self, local: LayerStore, name: str, say: Callable[[str], None]) -> None:
         layer, place = local.get(name), str(local.place(name))
@@ -249,33 +245,33 @@ class StoredLayers:
 
     # ---- pushing -------------------------------------------------------------------------------
 
-    async def _push(self, names: list[str]) -> None:
+    def _push_soon(self, names: list[str]) -> None:
         """Put layers into the store, each after the one that it stands on."""
+
+        def mends() -> bool:
+            return any(map(LayerStore().knows_damage, names))
+
+        self._pushes.soon(names[-1], lambda: self._push_now(names), mends)
+
+    def _push_now(self, names: list[str]) -> None:
+        """Blocks. Raises BlobError, SetupError, OSError for the first that is not taken."""
         assert self.blobs is not None
-        async with self._pushing:
-            for name in names:
-                layer = await asyncio.to_thread(LayerStore().get, name)
-                if layer is None or (name, layer.build) in self._pushed:
-                    continue
-                mends = LayerStore().knows_damage(name)
-                if self._closing.is_set() and not mends:
-                    continue
-                began = time.monotonic()
-                try:
-                    there = await asyncio.to_thread(
-                        functools.partial(
-                            sharing.push,
-                            *(self.blobs, LayerStore(), name, self.scratch / "packing"),
-                            stopped=(lambda: self._cut) if mends else self._closing.is_set,
-                        )
-                    )
-                except (BlobError, SetupError, OSError) as error:
-                    # The next start that needs it tries again.
-                    log.warning("layer not pushed", extra=kv(layer=name, reason=error))
-                    return
-                self._pushed.add((name, layer.build))
-                took_s = round(time.monotonic() - began, 1)
-                log.info("layer looked after", extra=kv(layer=name, in_store=there, s=took_s))
+        local = LayerStore()
+        for name in names:
+            layer = local.get(name)
+            if layer is None or (name, layer.build) in self._pushed:
+                continue
+            mends = local.knows_damage(name)
+            if self._closing.is_set() and not mends:
+                continue
+            began = time.monotonic()
+            there = sharing.push(
+                *(self.blobs, local, name, self.scratch / "packing"),
+                stopped=(lambda: self._pushes.cut) if mends else self._closing.is_set,
+            )
+            self._pushed.add((name, layer.build))
+            took_s = round(time.monotonic() - began, 1)
+            log.info("layer looked after", extra=kv(layer=name, in_store=there, s=took_s))
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -290,10 +286,8 @@ class StoredLayers:
         What is to take the place of damage in the store may still be put there.
         """
         self._closing.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=MEND_S)
-            self._cut = True
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pushes.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def _have_whole(local: LayerStore, layer: Layer) -> None:

@@ -37,6 +37,7 @@ from rekindle.exception import (
     SnapshotInvalidError,
 )
 from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
+from rekindle.runtime.agent.starts.store_pushes import StorePushes
 from rekindle.snapshot import carried, draft, use, workingset
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot, SnapshotStore
@@ -49,8 +50,6 @@ KIND = "snapshots"
 #: In the agent's directory: where lazy files are seen.
 MOUNT = "blobs"
 _BUNDLE = "bundle.tar"
-#: At the end of a node: the store's damage is mended for so long.
-MEND_S = 5.0
 #: How often it is looked whether what has arrived is still used from where it was on its way.
 _STILL_WANTED_S = 5.0
 
@@ -90,12 +89,10 @@ class StoredSnapshots:
     #: Keys of what the store has, as far as is known.
     _known: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _pushes: StorePushes = field(default_factory=lambda: StorePushes("snapshot"))
     _finding: dict[str, threading.Lock] = field(default_factory=dict)
     _closed: bool = False
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Nor is what the store has damaged put there again any longer.
-    _cut: bool = False
 
     @property
     def broken(self) -> BrokenSnapshots:
@@ -285,24 +282,21 @@ class StoredSnapshots:
 
     def push_soon(self, snapshot: Snapshot) -> None:
         """Put a snapshot of this node into the store, in the background, unless it is there."""
-        if snapshot.key not in self._known and not self.is_arriving(snapshot):
-            self._known.add(snapshot.key)
-            self._spawn(self._push(snapshot))
+        key = snapshot.key
+        if key not in self._known and not self.is_arriving(snapshot):
+            self._known.add(key)
+            self._pushes.soon(key, lambda: self._push_now(key), lambda: self.broken.knows(key))
 
-    async def _push(self, snapshot: Snapshot) -> None:
-        async with self._pushing:
-            try:
-                await asyncio.to_thread(self._push_now, snapshot)
-            except (BlobError, SetupError, OSError) as error:
-                self._known.discard(snapshot.key)  # another agent, or the next look, tries again
-                log.warning("snapshot not pushed", extra=kv(key=snapshot.key, reason=error))
-
-    def _push_now(self, snapshot: Snapshot) -> None:
-        pin = use.pin(snapshot.path)
+    def _push_now(self, key: str) -> None:
+        pin = self.snapshots.pin(key)
         if pin is None:
             return  # removed already
-        bundle = self.scratch / f"{snapshot.key}.tar"
+        bundle = self.scratch / f"{key}.tar"
         try:
+            # As it is now: it may have been made again since it was to be pushed.
+            snapshot = self.snapshots.get(key)
+            if snapshot is None:
+                return
             there = self._there(snapshot.key)
             mends = there is not None and self.broken.has(snapshot.key, there)
             if (there is not None or self._closed) and not mends:
@@ -313,7 +307,7 @@ class StoredSnapshots:
             large = carried.large_files(snapshot)
             pushed = push_apart(
                 *(self.blobs.url, [*large.values(), bundle]),
-                lambda: self._cut if mends else self._closed,
+                lambda: self._pushes.cut if mends else self._closed,
                 overwrite=mends,  # its chunks may be those that are damaged there
             )
             files = {name: one.blob for name, one in zip(large, pushed, strict=False)}
@@ -335,6 +329,8 @@ class StoredSnapshots:
                     s=round(time.monotonic() - started, 1),
                 ),
             )
+        except SnapshotInvalidError as error:
+            log.warning("snapshot is not to be pushed", extra=kv(key=key, reason=error))
         finally:
             bundle.unlink(missing_ok=True)
             pin.release()
@@ -372,10 +368,8 @@ class StoredSnapshots:
         self._closing.set()
         if self.lazy is not None:
             await asyncio.to_thread(self.lazy.close)  # what waits for it ends with an error
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=MEND_S)
-            self._cut = True
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pushes.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def _check(name: str, manifest: Manifest) -> None:

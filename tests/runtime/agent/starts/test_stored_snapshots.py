@@ -95,6 +95,23 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
     run(second, without_the_store, store_url="")
 
 
+def test_a_snapshot_that_the_store_was_away_for_is_there_soon_after_it_came_back(
+    home: Path, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "store"
+    place.write_text("no folder: nothing can be put there")
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        assert (await h.prepare(table, "restore")).ok
+        await h.uplink.until(lambda: "snapshot not pushed" in caplog.messages)
+        place.unlink()
+        store, key = open_store(url), h.revision(table).tracker.snapshot.key
+        await h.uplink.until(lambda: place.is_dir() and store.ref(stored_snapshots.KIND, key))
+
+    run(home, scenario, store_url=url)
+
+
 @needs_fuse
 def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_start_is_cold(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch
