@@ -106,7 +106,7 @@ class Session:
         """Whether ``wait`` has nothing to wait for: the instance was up already."""
         if self._place is None:
             return self._process is None
-        return bool(select.select([self._place.connection], [], [], 0)[0])
+        return bool(readable([self._place.connection.fileno()], 0))
 
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
