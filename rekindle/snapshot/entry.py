@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +19,13 @@ class Snapshot:
     path: Path
     manifest: Manifest
 
-    @property
+    # Each is asked for several times by each restore, and a path takes long to be made.
+    @functools.cached_property
     def images(self) -> Path:
         """The images as CRIU dumped them; never written to."""
         return self.path / IMAGES
 
-    @property
+    @functools.cached_property
     def mapped(self) -> Path:
         """The images that map the page files in ``images``; there only if ``is_mapped``."""
         return self.path / MAPPED
@@ -40,7 +42,7 @@ class Snapshot:
             return "the store was moved since, and mapped images name the page files by their path"
         return self.manifest.not_mapped
 
-    @property
+    @functools.cached_property
     def _moved(self) -> bool:
         at = self.manifest.mapping.get("page_files_at")
         return at is not None and Path(at).parents[1] != self.path

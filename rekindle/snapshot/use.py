@@ -39,7 +39,7 @@ def begin(directory: Path) -> None:
 def touch(directory: Path) -> None:
     """Note that the snapshot is used now; nothing when it is gone."""
     with contextlib.suppress(FileNotFoundError):
-        os.utime(directory / NAME)
+        os.utime(os.path.join(directory, NAME))
 
 
 def last(directory: Path) -> float:
@@ -53,13 +53,14 @@ def last(directory: Path) -> float:
 def pin(directory: Path) -> Pin | None:
     """Pin the snapshot in ``directory``; None when it is gone."""
     try:
-        fd = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
+        path = os.path.join(directory, NAME)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
         files.lock(fd, shared=True)  # a claim is held for the time of a rename at most
         # Between the two calls it can have been removed, and another one put in its place.
-        if os.path.samestat(os.fstat(fd), os.stat(directory / NAME)):
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
             return Pin(directory.name, fd)
     except FileNotFoundError:
         pass

@@ -8,6 +8,7 @@ together and takes them apart: who runs the worker, and where, is the caller's a
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -51,13 +52,18 @@ def link_to(images: Path, work_dir: Path, seen_at: Path) -> str:
     """The name of a link to the images in the directory behind ``WORK_FD``; it is made where it is
     not there. CRIU takes no path of images that is no link. ``work_dir`` is that directory as it is
     seen here, ``seen_at`` the images as CRIU sees them. Raises OSError."""
+    name = _link_name(images, seen_at)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(seen_at, os.path.join(work_dir, name))
+    return name
+
+
+@functools.lru_cache(maxsize=64)
+def _link_name(images: Path, seen_at: Path) -> str:
     # By all of the path: a snapshot that arrives has the same name where it stays afterwards. One
     # for both could only be replaced, under a CRIU that is about to follow it.
     place = hashlib.sha256(os.fsencode(seen_at)).hexdigest()[:16]
-    name = f"{images.parent.name}-{images.name}-{place}"
-    with contextlib.suppress(FileExistsError):
-        os.symlink(seen_at, work_dir / name)
-    return name
+    return f"{images.parent.name}-{images.name}-{place}"
 
 
 def restore_request(*, images: str, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:

@@ -20,6 +20,9 @@ from rekindle.linux import processes
 from rekindle.runtime.isolation.packets import PacketSender
 from rekindle.runtime.isolation.sandbox import MAX_MESSAGE_BYTES, Sandbox, Worker, settle
 
+#: What the descriptor -1 would be.
+_NOWHERE = Path("/proc/self/fd/-1")
+
 
 class Spawner:
     """The spawner process of an agent."""
@@ -39,6 +42,7 @@ class Spawner:
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.feature_cache_dir = ""
         self._feature_cache_fd = -1
+        self._feature_cache_here = _NOWHERE
 
     @property
     def pid(self) -> int:
@@ -62,7 +66,7 @@ class Spawner:
         By a descriptor: the spawner's own root is an image's for as long as it starts a worker
         there.
         """
-        return Path(f"/proc/self/fd/{self._feature_cache_fd}")
+        return self._feature_cache_here
 
     @classmethod
     async def start(cls, feature_cache_dir: Path) -> Spawner:
@@ -104,6 +108,7 @@ class Spawner:
             self._feature_cache_fd = os.open(place, flags)  # before it starts anything
         except OSError as error:
             raise StartError(f"the spawner's files cannot be opened: {error}") from error
+        self._feature_cache_here = Path(f"/proc/self/fd/{self._feature_cache_fd}")
 
     async def spawn(self, hostname: str, root_fd: int = -1) -> Sandbox:
         """New namespaces with an init in them; their mounts are those of ``root_fd``, where that is
@@ -177,6 +182,7 @@ class Spawner:
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
         fd, self._feature_cache_fd = self._feature_cache_fd, -1
+        self._feature_cache_here = _NOWHERE
         if fd >= 0:
             os.close(fd)
         self._process.kill()
