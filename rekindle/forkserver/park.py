@@ -14,7 +14,7 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from rekindle.forkserver import holes, thread_pools
+from rekindle.forkserver import code_areas, holes, thread_pools
 from rekindle.linux import memory
 
 #: The descriptor of the control pipe in every template.
@@ -44,6 +44,7 @@ def quiesce() -> None:
     gc.freeze()
     memory.return_freed_memory()
     holes.fill()
+    code_areas.join()
 
 
 _collects = False

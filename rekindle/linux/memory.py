@@ -55,6 +55,12 @@ def populate_for_writing(start: int, size: int) -> bool:
     return bool(libc.madvise(place, length, _MADV_POPULATE_WRITE) == 0)
 
 
+def allow(start: int, size: int, prot: int) -> bool:
+    """Give an area these permissions; False where the system forbids it."""
+    place, length = ctypes.c_void_p(start), ctypes.c_size_t(size)
+    return bool(libc.mprotect(place, length, prot) == 0)
+
+
 def empty_area(start: int, length: int, prot: int, vm_flags: Collection[str]) -> None:
     """Put an empty anonymous area at ``start``, with these permissions and flags.
 
