@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rekindle.blobs import transfer
 from rekindle.blobs.pushing import push_apart
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import BlobStoreError
+from tests.e2e.harness import wait_until
 
 
 def test_it_puts_what_it_is_given_and_ends_well(store: BlobStore, tmp_path: Path) -> None:
@@ -32,3 +35,30 @@ def test_what_goes_wrong_is_said_and_it_can_be_given_up(store: BlobStore, tmp_pa
     os.mkfifo(tmp_path / "never")
     with pytest.raises(BlobStoreError, match="given up"):
         push_apart(store.url, [tmp_path / "never"], lambda: True)
+
+
+@pytest.mark.parametrize(("overwrite", "niceness"), [(False, 19), (True, 5)])
+def test_it_gives_way_to_other_work_but_what_mends_damage_is_not_starved_by_it(
+    store: BlobStore, tmp_path: Path, overwrite: bool, niceness: int
+) -> None:
+    os.mkfifo(tmp_path / "file")
+    stopped = threading.Event()
+
+    def push() -> None:
+        with pytest.raises(BlobStoreError, match="given up"):
+            push_apart(store.url, [tmp_path / "file"], stopped.is_set, overwrite=overwrite)
+
+    pushing = threading.Thread(target=push)
+    pushing.start()
+    try:
+        wait_until(lambda: niceness in map(_niceness, psutil.Process().children()), "the process")
+    finally:
+        stopped.set()
+        pushing.join()
+
+
+def _niceness(process: psutil.Process) -> int:
+    try:
+        return process.nice() if "rekindle.blobs.pushing" in process.cmdline() else 0
+    except psutil.Error:
+        return 0
