@@ -21,7 +21,7 @@ from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
 
 #: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: on a
-#: machine that is never idle, the first gets a hundredth of a processor at most.
+#: machine that is never idle, the first gets next to nothing of the processors.
 _NICENESS, _NICENESS_OF_MENDING = 19, 5
 _OVERWRITE = "--overwrite"
 #: Requests at a time: it is in no hurry.
