@@ -20,8 +20,8 @@ from rekindle.blobs.store import open_store
 from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
 
-#: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: on a
-#: machine that is never idle, the first gets next to nothing of the processors.
+#: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: where
+#: all processors are busy, the first takes some twenty times as long as by itself.
 _NICENESS, _NICENESS_OF_MENDING = 19, 5
 _OVERWRITE = "--overwrite"
 #: Requests at a time: it is in no hurry.
