@@ -22,6 +22,7 @@ from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
 from rekindle.exception import Error, InvalidError, SetupError
+from rekindle.linux import memory
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
 from rekindle.wire import blobs, logs, switches
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--listen", default=None, help="also serve on this host:port")
     args = parser.parse_args(argv)
     die_with_parent()
+    memory.use_one_heap()
     logs.configure("controller")
     try:
         return asyncio.run(_serve(args.dir.absolute(), args.redis_url, args.listen))

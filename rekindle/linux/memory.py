@@ -17,6 +17,7 @@ _MAP_ANONYMOUS = 0x20
 _MAP_NORESERVE = 0x4000
 
 _MADV_POPULATE_READ, _MADV_POPULATE_WRITE = 22, 23
+_M_ARENA_MAX = -8
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 #: Advice by the name that its flag has in /proc/PID/smaps (``VmFlags``).
@@ -27,6 +28,14 @@ def resident_bytes() -> int:
     """What this process has in memory. Raises OSError."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * _PAGE_BYTES
+
+
+def use_one_heap() -> None:
+    """Have threads that are started from now on take memory from where the first one does: of the
+    heaps that they have otherwise, what is free at the end cannot be given back."""
+    setting = getattr(libc, "mallopt", None)  # absent in musl
+    if setting is not None:
+        setting(_M_ARENA_MAX, 1)
 
 
 def return_freed_memory() -> None:

@@ -1,7 +1,7 @@
 """Retires versions that are no longer the present one: each ends what it has, and is put away.
 
 Its runners stay as long as inputs are running or calls are open; agents take back what is leased
-as soon as it is not called. Nothing of it is cancelled.
+after the call that runs. Nothing of it is cancelled.
 """
 
 from __future__ import annotations

@@ -82,6 +82,11 @@ class Agents:
         if back:  # what it missed
             for app_id in self._core.state.closed_apps:
                 agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+            for app in self._core.state.apps.values():
+                if app.retired:
+                    agent.send(pb.ControllerMessage(retire=pb.RetireApp(app_id=app.app_id)))
+                elif app.version and not app.on_trial:
+                    agent.send(pb.ControllerMessage(live=pb.AppIsLive(app_id=app.app_id)))
         self._reconcile(agent, hello.in_flight)
         log.info(
             "agent joined",

@@ -90,7 +90,8 @@ class Orders:
     async def retire_app(self, app_id: str) -> None:
         """Return when no client begins a call of an app any more by the way of its agent alone.
 
-        Waits ``_HEARD_S`` at most: an agent that is stuck must not keep a deployment open.
+        Waits ``_HEARD_S`` at most: an agent that is stuck must not keep a deployment open. One that
+        is lost is not waited for; one that is not connected hears of it when it is back.
         """
         asked = []
         for agent in self._state.live_agents():

@@ -14,7 +14,7 @@ from typing import Any
 
 from rekindle import freed_memory
 from rekindle.exception import Error, InvalidError, IsolationError
-from rekindle.linux import processes
+from rekindle.linux import memory, processes
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.session.link import Link
@@ -37,6 +37,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     processes.die_with_parent()
+    memory.use_one_heap()
     logs.configure("agent")
     try:
         most = arguments.max_runners

@@ -14,6 +14,7 @@ from rekindle.runtime.agent.functions import Functions
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.wire.phases import now_ns
 
 #: How often pools that end are looked at.
 _LOOK_S = 0.05
@@ -30,9 +31,16 @@ class Draining:
     _close_pool: Callable[[Pool], Awaitable[None]]
 
     def begin(self, app_id: str) -> None:
-        """No client gets a runner of it any more, nor begins a call on one that it has."""
-        self._functions.retired.add(app_id)
-        self._leases.recalls.drain(self._pools(app_id))
+        """No client gets a runner of it any more, nor begins a call on one that it has.
+
+        But for calls that the controller says are meant for just this version, from now on.
+        """
+        retired_ns = self._functions.retired.setdefault(app_id, now_ns())
+        pools = self._pools(app_id)
+        for pool in pools:
+            pool.retired_ns = retired_ns
+            self._leases.requests.refuse_pool(pool.key, _REASON)
+        self._leases.recalls.drain(pools)
 
     async def end(self, app_id: str, *, at_once: bool) -> None:
         """Return when the runners and the templates of an app are gone."""

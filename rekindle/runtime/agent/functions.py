@@ -48,9 +48,9 @@ class Functions:
     _context: NodeContext
     _uplink: Uplink
     _opened: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
-    #: Ids of versions that are not the present one: their runners are lent at the controller's
-    #: word alone.
-    retired: set[str] = field(default_factory=set)
+    #: Ids of versions that are not the present one, and when that was heard (now_ns), 0 where they
+    #: were fetched as such: their runners are lent at the controller's word alone.
+    retired: dict[str, int] = field(default_factory=dict)
     #: Ids of versions that were not called yet when they were fetched, and may never be.
     on_trial: set[str] = field(default_factory=set)
     #: Ids of those that are called since: what is being fetched may not know of it.
@@ -71,7 +71,7 @@ class Functions:
     async def _fetch(self, function_id: str) -> OpenFunction:
         reply = await self._uplink.fetch(function_id)
         if reply.retired:
-            self.retired.add(reply.app_id)
+            self.retired.setdefault(reply.app_id, 0)
         if reply.on_trial and reply.app_id not in self._live:
             self.on_trial.add(reply.app_id)
         source_dir = None

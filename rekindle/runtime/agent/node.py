@@ -253,7 +253,7 @@ class Node:
             self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
             return
         retired = app_id in self.functions.retired
-        self.functions.retired.discard(app_id)
+        self.functions.retired.pop(app_id, None)
         ending = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
         await asyncio.gather(*(self.close_pool(pool, interrupt=True) for pool in ending))
         await closing.finish_snapshots(pool.revision for pool in ending)

@@ -107,6 +107,25 @@ async def test_a_version_is_deployed_though_an_agent_is_lost_meanwhile(shared: I
 
 
 @in_loop
+async def test_an_agent_that_was_away_at_a_switch_hears_of_it_when_it_is_back(
+    shared: Instance,
+) -> None:
+    async with Deployer(shared) as client, FakeAgent(shared) as agent:
+        former = (await client.deploy("a", "away")).app.app_id
+        calls = asyncio.ensure_future(client.send(await client.find(app="away")))
+        begun = await agent.assigned.get()
+        await agent.disconnect()
+        present = (await client.deploy("b", "away", strategy="recreate")).app.app_id
+        await agent.connect([begun])
+        while (await agent.retires.get()).app_id != former:
+            pass
+        while await agent.lives.get() != present:
+            pass
+        await agent.done(begun)
+        await calls
+
+
+@in_loop
 async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance) -> None:
     async with Deployer(instance) as client, FakeAgent(instance) as agent:
         await client.deploy("a")

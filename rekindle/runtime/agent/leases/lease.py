@@ -59,7 +59,7 @@ class Lease:
     since: float = field(default_factory=time.monotonic)  # of its state
     used: float = field(default_factory=time.monotonic)
     client_gone: bool = False
-    #: It was to be taken back while its runner was being started.
+    #: Since it was asked for, its runner is to be taken back: no call follows the first one.
     recall_when_held: bool = False
     #: It came back before it was seen that its runner is ready.
     returned: bool = False

@@ -138,7 +138,7 @@ class Recalls:
         loads = {
             one.id: len(one.slots)
             for one in pool.runners.values()
-            if one.slots is not None and not one.private
+            if one.slots is not None and not (one.private or one.emptying)
         }
         room = sum(max(0, spec.aimed_inputs - load) for load in loads.values())
         for lease in self._least_used(pool):

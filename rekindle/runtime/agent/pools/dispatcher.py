@@ -55,8 +55,7 @@ class InputDispatcher:
     waiting: deque[Assignment] = field(default_factory=deque)
     pace: Pace = field(default_factory=Pace)
     closed: bool = False
-    #: Runners to stop as soon as they have ended what they have: another pool gets their places.
-    giving: int = 0
+    _giving: int = 0
     _suspects: set[Assignment] = field(default_factory=set)
     _single_runs: SingleRuns = field(default_factory=SingleRuns)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
@@ -122,13 +121,18 @@ class InputDispatcher:
             runner.page.recall(runner.handed)
             self._polling.soon()
 
+    @property
+    def giving(self) -> int:
+        """Runners to stop as soon as they have ended what they have: others have their places."""
+        return self._giving
+
     def give_one_up(self) -> Runner | None:
         """One more runner is to end: the one that first has nothing to run.
 
         Meanwhile none is handed anything ahead, and one gives back what it has not begun. Where it
         is known already which one will end: that.
         """
-        self.giving += 1
+        self._giving += 1
         busy = [one for one in self._runners.with_inputs() if not (one.recalled_at or one.private)]
         if busy:
             max(busy, key=lambda one: one.not_begun).recall(time.monotonic())
@@ -137,13 +141,13 @@ class InputDispatcher:
 
     def give_no_more_than(self, count: int) -> None:
         """No more than so many runners are to end for others."""
-        self.giving = min(self.giving, count)
+        self._giving = min(self._giving, count)
 
     def gives_up(self, runner: Runner) -> bool:
         """Whether a runner that has just ended what it had is to end."""
-        if not self.giving or runner.dying or runner.private:
+        if not self._giving or runner.dying or runner.private:
             return False
-        self.giving -= 1
+        self._giving -= 1
         return True
 
     def interrupt(self, runner: Runner) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
 from rekindle.runtime.agent.pools import line, slices
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
-from rekindle.runtime.agent.pools.events import SliceEnded
+from rekindle.runtime.agent.pools.events import InputsWait, SliceEnded
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
@@ -33,9 +33,6 @@ _READY = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
 class ManyDispatcher(InputDispatcher):
     """See the module."""
 
-    #: Runners that get nothing more, and end when they have nothing: others have their places.
-    _emptying: dict[str, None] = field(default_factory=dict)
-
     def listen_to(self, runner: Runner) -> None:
         """Results come from any of its slots."""
         super().listen_to(runner)
@@ -53,8 +50,10 @@ class ManyDispatcher(InputDispatcher):
         best: Runner | None = None
         best_rank: tuple[bool, int, float] | None = None
         for runner in self._runners.values():
-            if not self._serves(runner) or runner.id in self._emptying or runner.slots is None:
+            if not self._serves(runner) or runner.slots is None:
                 continue
+            if runner.emptying and not 0 <= runner.waits_at < depth:
+                continue  # what it waits for may be just this
             load = len(runner.slots)
             if load >= most or (suspect and load) or self._has_suspect(runner):
                 continue
@@ -106,7 +105,8 @@ class ManyDispatcher(InputDispatcher):
 
     def _share(self) -> int:
         """Of what waits, side by side: a runner's share."""
-        able = sum(1 for runner in self._runners.values() if runner.state in _READY)
+        there = self._runners.values()
+        able = sum(1 for runner in there if runner.state in _READY and not runner.emptying)
         return max(1, math.ceil(len(self.waiting) / max(1, able)))
 
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
@@ -141,7 +141,7 @@ class ManyDispatcher(InputDispatcher):
             self._results.done(outcomes, soon=self._reporting.is_soon(len(self.waiting)))
         first = runner.inputs_done == count
         self._tidy(runner)
-        spent = runner.state is RunnerState.IDLE and self.gives_up(runner)
+        spent = self.gives_up(runner)
         runner.private = runner.private or spent
         self._publish(SliceEnded(runner, first, spent))
         self._dispatch_to(runner)
@@ -214,29 +214,37 @@ class ManyDispatcher(InputDispatcher):
         """A runner gets no more inputs."""
         runner.private, runner.preempted = True, reason
 
+    @property
+    def giving(self) -> int:
+        """Those that are known to end."""
+        return sum(1 for one in self._runners.values() if one.emptying)
+
     def give_one_up(self) -> Runner | None:
         """The runner that has the least gets nothing more, and ends when it has nothing."""
-        able = [one for one in self._runners.values() if self._serves(one) and one.slots]
-        able = [one for one in able if one.id not in self._emptying]
+        able = [
+            one
+            for one in self._runners.values()
+            if self._serves(one) and one.slots and not one.emptying and one.waits_at < 0
+        ]
         if not able:
             return None
-        self.giving += 1
         chosen = min(able, key=lambda one: len(one.slots or ()))
-        self._emptying[chosen.id] = None
+        chosen.emptying = True
         return chosen
 
     def give_no_more_than(self, count: int) -> None:
         """The others are given to again."""
-        super().give_no_more_than(count)
-        while len(self._emptying) > self.giving:
-            self._emptying.popitem()
+        emptying = [one for one in self._runners.values() if one.emptying]
+        for one in emptying[count:]:
+            one.emptying = False
+        if len(emptying) > count:
+            self._publish(InputsWait())
 
     def gives_up(self, runner: Runner) -> bool:
-        """Whether it was to get nothing more."""
-        if runner.id not in self._emptying or not super().gives_up(runner):
-            return False
-        del self._emptying[runner.id]
-        return True
+        """Whether it was to get nothing more, and has nothing."""
+        ends = runner.emptying and self._serves(runner) and not runner.slots
+        runner.emptying = runner.emptying and not ends
+        return ends
 
     def _ask_to_end(self, runner: Runner, one: Assignment, timeout: str) -> None:
         if one.asked_at:

@@ -57,7 +57,8 @@ class Need:
         """So that each has as many inputs, and clients, as are aimed at."""
         there = self._runners.counting(self._dispatcher.depth())
         coming = self._runners.starting
-        serving = [one for one in there if not one.private and one.slots is not None]
+        open_ = [one for one in there if not (one.private or one.emptying)]
+        serving = [one for one in open_ if one.slots is not None]
         load = sum(len(one.slots) for one in serving if one.slots is not None)
         suspects = self._dispatcher.suspects()
         waiting = len(self._dispatcher.waiting) + asking - suspects

@@ -134,6 +134,8 @@ class Runner:
     #: Of one that has several inputs at a time: what it has; direct calls of it that were counted.
     slots: Slots[Any] | None = None
     counted: tuple[int, int, int] = (0, 0, 0)
+    #: Of such a one: it gets no more and ends when it has nothing, as another pool has its place.
+    emptying: bool = False
     #: When what waits behind that input was called back; 0 when it was not.
     recalled_at: float = 0.0
     #: The run that it was signalled to cancel, and when.

@@ -16,7 +16,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import PoolPlan
 from tests.runtime.agent.harness import Harness, run
-from tests.runtime.agent.leases.clients import is_idle, until, warm
+from tests.runtime.agent.leases.clients import Client, Worker, is_idle, until, warm
 
 
 def test_inputs_that_wait_get_the_runner_of_a_client_that_does_not_use_it(home: Path) -> None:
@@ -69,6 +69,29 @@ def test_a_client_begins_no_call_of_an_app_that_is_retired_while_it_calls(home: 
         assert await called == "slept"
         with pytest.raises(NotRunError):
             await client.call(held, "who")
+
+    run(home, scenario)
+
+
+def test_a_client_that_waited_for_a_runner_when_its_app_was_retired_gets_none(home: Path) -> None:
+    """However it asked: for any runner, or for one that was being started for it alone."""
+
+    async def scenario(h: Harness) -> None:
+        client = Client(h, h.add(Worker))
+        asked = [asyncio.create_task(client.ask()) for _ in range(2)]
+        forced = asyncio.create_task(client.ask(Strategy.COLD))
+        await h.uplink.until(
+            lambda: any(one.runners.starting for one in h.node.inventory.pools.values())
+        )
+        h.node.retire(pb.RetireApp(app_id="ap-test", request_id="asked"))
+        assert [(await one).reason for one in asked] == ["its app has a newer version"] * 2
+        if (granted := await forced).ok:
+            held = await Lease.take_up(client.reply_for(granted))
+            with pytest.raises(NotRunError):
+                while True:
+                    await client.call(held, "who")
+        # Who asks by the controller from then on means just this version.
+        assert await client.value(await client.lease(), "who")
 
     run(home, scenario)
 
