@@ -20,13 +20,8 @@ from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
 from rekindle.linux.readable import readable
 
-<<<<<<< HEAD
-#: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: on a
-#: machine that is never idle, the first gets a hundredth of a processor at most.
-=======
 #: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: where
 #: all processors are busy, the first takes some twenty times as long as by itself.
->>>>>>> mem
 _NICENESS, _NICENESS_OF_MENDING = 19, 5
 _OVERWRITE = "--overwrite"
 #: Requests at a time: it is in no hurry.
