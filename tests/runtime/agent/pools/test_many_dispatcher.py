@@ -71,9 +71,7 @@ def with_loads(*loads: int) -> tuple[ManyDispatcher, list[Any]]:
     return dispatcher, list(pool.values())
 
 
-def test_the_runner_with_the_least_is_emptied_and_none_that_waits_for_its_calls() -> (
-    None
-):
+def test_the_runner_with_the_least_is_emptied_and_none_that_waits_for_its_calls() -> None:
     dispatcher, (waits, more, less) = with_loads(1, 4, 3)
     waits.waits_at = 0
     assert dispatcher.give_one_up() is less
