@@ -94,7 +94,14 @@ class Recalls:
         others = [lease for lease in self._leases.values() if lease.pool is not pool]
         if any(lease.state is LeaseState.RECALLED for lease in others):
             return
-        idle = [one for one in others if one.state is LeaseState.HELD and not one.runs]
+        now = time.monotonic()
+        idle = [
+            one
+            for one in others
+            if one.state is LeaseState.HELD
+            and not one.runs
+            and not one.runner.is_in_use(now, one.used)
+        ]
         if idle:
             self._recall(min(idle, key=lambda lease: lease.used))
 

@@ -27,6 +27,8 @@ from rekindle.wire.phases import Mark, Strategy, now_ns
 
 log = logging.getLogger(__name__)
 
+#: One that is called at least so often is in use between its calls, too.
+_IN_USE_S = 0.1
 #: How long to wait for the exit status of a process whose channel just closed.
 _STATUS_WAIT_S = 1.0
 
@@ -150,6 +152,13 @@ class Runner:
         self.state = to
         if to is RunnerState.IDLE:
             self.idle_since = time.monotonic()
+
+    def is_in_use(self, now: float, used: float) -> bool:
+        """Whether one that has nothing to run has been called again and again, and just now.
+
+        ``used``: when it was called last; both by the monotonic clock.
+        """
+        return self.inputs_done > 1 and now - used < _IN_USE_S
 
     @property
     def waits_at(self) -> int:

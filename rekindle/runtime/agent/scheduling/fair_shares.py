@@ -11,6 +11,7 @@ Knows nothing of how a runner is made to end (dispatcher.py, recalls.py), nor of
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -53,6 +54,22 @@ class FairShares:
         if giver is None and (giver := self._giver(pool, pools, now)) is not None:
             self._gifts[pool.key] = giver
             self._give_one_up(giver)
+
+    def end_excess(self, pools: Iterable[Pool]) -> None:
+        """There are more runners than places, as calls inside of calls needed them: one ends."""
+        found = [
+            (pool.runners.size(), pool.key, pool)
+            for pool in pools
+            if pool.runners.size() > pool.sizing.plan.runners
+            and not (pool.closed or pool.dispatcher.giving)
+            and any(map(_may_go, pool.runners.values()))
+        ]
+        if found:
+            self._give_one_up(max(found)[-1])
+
+    def has_waited(self, key: PoolKey) -> bool:
+        """Whether a pool has waited for a place for as long as one becomes free by itself."""
+        return time.monotonic() - self._waits.get(key, math.inf) >= PATIENCE_S
 
     def kept_from(self, pool: Pool) -> int:
         """Places that are for others, which have been asking for longer."""
@@ -113,5 +130,5 @@ class FairShares:
 
 def _may_go(runner: Runner) -> bool:
     """One that waits for calls that it made may wait for the very pool that wants its place."""
-    runs = runner.state in (RunnerState.BUSY, RunnerState.LENT)
-    return runs and not (runner.private or runner.dying) and runner.waits_at < 0
+    serves = runner.state in (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
+    return serves and not (runner.private or runner.dying) and runner.waits_at < 0

@@ -19,6 +19,7 @@ from rekindle.runtime.agent.leases.first_clients import FirstClients
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.pool import Lack, Pool
+from rekindle.runtime.agent.pools.runner_set import DEEPEST
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.fair_shares import FairShares
@@ -83,7 +84,7 @@ class Scheduler:
             pool = self._pools.get(key)
             if pool is None or pool.closed:
                 self._shares.waits_no_more(key)
-            elif self._places_taken(pool.depth()) < self._settings.max_runners:
+            elif self._places_taken(self._depth(pool)) < self._settings.max_runners:
                 self.agenda.add(key)  # what freed the place happened in another pool
 
     def _call_up(self) -> None:
@@ -142,6 +143,8 @@ class Scheduler:
         for pool in list(self._pools.values()):
             self._reconcile(pool)
         self._shares.forget_all_but(self._pools)
+        if self._is_over_by_calls():
+            self._shares.end_excess(self._with_runners())
         self._stalls.look()
         self._gpu_room.look()
 
@@ -153,8 +156,8 @@ class Scheduler:
         For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
         a runner that no plan keeps. The pool is looked at again when it may be worth it.
         """
-        depth = 0 if ahead else pool.depth()
-        taken = self._places_taken(depth) + self._shares.kept_from(pool)
+        taken = self._places_taken(0 if ahead else self._depth(pool))
+        taken += self._shares.kept_from(pool)
         if taken >= self._settings.max_runners + pool.runners.beyond:
             if ahead and pool.runners.size() >= pool.sizing.plan.runners:
                 return False
@@ -185,6 +188,12 @@ class Scheduler:
         else:
             self._leases.recalls.give_one_up(pool)
 
+    def _is_over_by_calls(self) -> bool:
+        """Whether there are more runners than places though none of those waits for calls."""
+        pools = [pool for pool in self._with_runners() if not pool.on_trial]  # these end anyhow
+        count = sum(pool.runners.taken(DEEPEST) - pool.runners.beyond for pool in pools)
+        return count > self._settings.max_runners
+
     def is_over(self) -> bool:
         """Whether there are more runners than the node is to have."""
         self._occupied = None
@@ -201,6 +210,16 @@ class Scheduler:
         """Those that wait for devices have their turns, the first in the line first."""
         for pool in self._gpu_room.waiting():
             self.agenda.add(pool.key)
+
+    def _depth(self, pool: Pool) -> int:
+        """At which depth a pool's next runner is to be placed.
+
+        A pool that has none, and has waited, may have the place of one that waits for calls, as
+        these calls may: there can be such runners for as long as others call.
+        """
+        if not pool.runners.size() and self._shares.has_waited(pool.key):
+            return DEEPEST
+        return pool.depth()
 
     def _with_runners(self) -> Iterable[Pool]:
         """Those that have runners, or start one: few, however many pools wait for a place.
@@ -239,13 +258,14 @@ class _Idle(NamedTuple):
 def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None:
     """Stop an idle runner of another pool: 0 when one is stopped, else when to ask again, in s.
 
-    None when no runner of another pool is idle. For a runner that no input waits for, ``ahead``,
-    only those go that no plan keeps.
+    None when no runner of another pool is idle. For a runner that no input waits for,
+    ``ahead``, only those go that no plan keeps.
 
-    A runner that has been idle for less than its next start would cost is kept from pools that can
-    do without: two pools in turn would else spend their time starting what the other has stopped.
-    (The rule of ski rental: whoever waits as long as the purchase costs pays at most twice the
-    best.) A pool that has no runner at all does not wait.
+    A runner that has been idle for less than its next start would cost is kept from pools that
+    can do without: two pools in turn would else spend their time starting what the other has
+    stopped. (The rule of ski rental: whoever waits as long as the purchase costs pays at most
+    twice the best.) A pool that has no runner at all waits for those alone that are called
+    again and again: these are not idle.
     """
     idle = sorted(_idle_of_others(pools, pool))
     if ahead:
@@ -253,6 +273,8 @@ def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None
     must = not ahead and not pool.runners.size()
     now, waits_s = time.monotonic(), []
     for one in idle:
+        if must and one.runner.is_in_use(now, one.idle_since):
+            continue
         # What the next start will cost, as far as it is known: what the last one did.
         left_s = 0.0 if must else one.pool.dispatcher.pace.start_s - (now - one.idle_since)
         if left_s <= 0:
