@@ -40,3 +40,64 @@ def test_what_a_daemon_has_freed_is_given_back_when_it_is_idle() -> None:
     finally:
         process.communicate()
     assert process.returncode == 0
+
+
+_WITHOUT_A_DESCRIPTOR = """
+import asyncio, errno, logging, os, resource, sys
+from rekindle import freed_memory
+from rekindle.linux import memory
+
+class Told(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.told = asyncio.Event()
+
+    def emit(self, record):
+        print(record.getMessage(), flush=True)
+        self.told.set()
+
+async def main():
+    handler = Told()
+    logging.getLogger().addHandler(handler)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    task = asyncio.create_task(freed_memory.give_back_forever())
+    await asyncio.sleep(0)  # it has begun
+    values = [b"v" * (1 << 16) for _ in range(1000)]
+    behind = b"v" * (1 << 16)  # the heap cannot end before it
+    values.clear()
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError as error:
+        assert error.errno == errno.EMFILE
+    told = asyncio.ensure_future(handler.told.wait())
+    await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
+    for fd in taken:
+        os.close(fd)
+    print(memory.resident_bytes(), task.done(), flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    task.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_a_daemon_that_had_no_descriptor_left_says_so_once_and_gives_back_after_it() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WITHOUT_A_DESCRIPTOR],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "freed memory kept for now\n"
+        resident, ended = process.stdout.readline().split()
+        assert ended == "False"
+        less = int(resident) - 1000 * (1 << 16) * 9 // 10
+        daemon = psutil.Process(process.pid)
+        wait_until(lambda: daemon.memory_info().rss < less, "the memory to be given back")
+    finally:
+        said, _ = process.communicate()
+    assert (said, process.returncode) == ("", 0)

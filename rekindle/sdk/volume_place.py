@@ -81,12 +81,20 @@ def create(name: str, environment: str, url: str, *, allow_existing: bool) -> Vo
     return _info(made)
 
 
-@volume_waits.told()
 def listed(environment: str) -> list[VolumeInfo]:
     """Those of an environment."""
-    registry = Registry.default()
-    registry.sweep()
-    return [_info(one) for one in registry.all(environment)]
+    registry = _swept()
+    with volume_waits.told():
+        return [_info(one) for one in registry.all(environment)]
+
+
+def _swept() -> Registry:
+    """The volumes here, without what programs that were killed have left."""
+    with volume_waits.told():
+        registry = Registry.default()
+        left_over = registry.left_over()
+    registry.sweep(left_over)  # many files take long, where the directory answers
+    return registry
 
 
 def delete(name: str, environment: str, *, allow_missing: bool) -> None:
@@ -95,7 +103,7 @@ def delete(name: str, environment: str, *, allow_missing: bool) -> None:
         with volume_waits.told():
             registry = Registry.default()
             found = registry.find(name, environment)
-        registry.delete(found)  # many files take long
+        registry.delete(found)  # many files take long, where the directory answers
     except NotFoundError:
         if not allow_missing:
             raise
@@ -129,8 +137,9 @@ class EphemeralVolume(Block[Any]):
         if loop_warning.loop_runs():
             what = "with Volume.ephemeral():"
             loop_warning.warn_of_with(what, f"async {what}")
+        registry = _swept()
         with volume_waits.told():
-            self._held = Registry.default().ephemeral()
+            self._held = registry.ephemeral()
             made = self._held.__enter__()
         return self._make(made.name, EPHEMERAL)
 

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,11 +175,7 @@ class Registry:
 
     @contextlib.contextmanager
     def ephemeral(self) -> Iterator[VolumeRecord]:
-        """A volume for as long as the block lasts; those of programs that were killed are removed.
-
-        Whether a program still has its volume is told by its lock.
-        """
-        self.sweep()
+        """A volume for as long as the block lasts. Its lock tells that a program has it."""
         name = secrets.token_hex(8)
         place = self.root / EPHEMERAL / name
         with self._draft("") as draft, open(draft / "volume.json", "rb") as lock:
@@ -194,15 +190,22 @@ class Registry:
                 with contextlib.suppress(NotFoundError):
                     self.delete(record)
 
-    def sweep(self) -> None:
-        """Remove the volumes of programs that ended without doing so."""
+    def left_over(self) -> list[Path]:
+        """Ephemeral volumes of programs that ended without removing them."""
+        found = []
         for place in self.root.glob(f"{EPHEMERAL}/*"):
             try:
                 with open(place / "volume.json", "rb") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(place, ignore_errors=True)
             except (BlockingIOError, FileNotFoundError):
                 continue  # in use, or just removed
+            found.append(place)  # nobody takes it again
+        return found
+
+    def sweep(self, left_over: Iterable[Path]) -> None:
+        """Remove those; many files take long."""
+        for place in left_over:
+            shutil.rmtree(place, ignore_errors=True)
 
     # ---- folders -------------------------------------------------------------------------------
 

@@ -386,3 +386,44 @@ def test_a_program_is_told_which_of_its_settings_the_instance_that_is_up_does_no
     again = home.rekindle("up", REKINDLE_MAX_RUNNERS="4")
     assert "REKINDLE_MAX_RUNNERS does nothing here" in again.out + again.err
     assert "nothing here" not in home.rekindle("status", **others).err
+
+
+def test_a_program_is_told_which_of_its_settings_hold_for_itself_but_not_for_its_runners(
+    home: Home,
+) -> None:
+    other = home.root / "other"
+    home.up(REKINDLE_HOME=str(other))
+    try:
+        own = str(home.root / "volumes")
+        settings = {"REKINDLE_VOLUMES": own, "REKINDLE_VOLUMES_URL": "memory://there"}
+        named = {"REKINDLE_DIR": str(other / "daemon"), **settings}
+        script = home.script(
+            """
+            import os
+            import rekindle
+
+            app = rekindle.App("places")
+
+            @app.function()
+            def of_runner():
+                return os.environ["REKINDLE_VOLUMES"]
+
+            @app.local_entrypoint()
+            def main():
+                rekindle.Volume.objects.create("data", allow_existing=True)
+                print(of_runner.remote())
+            """
+        )
+        told = home.run(script, **named)
+        assert told.out.strip() == str(other / "volumes")
+        assert (Path(own) / "main" / "data").is_dir()
+        for setting in settings:
+            assert f"{setting} is for programs alone here" in told.err
+        assert "nothing here" not in told.err
+        assert "unset REKINDLE_DIR" in told.err and "rekindle down" not in told.err
+        named |= {"REKINDLE_HOME": str(other), "REKINDLE_MAX_RUNNERS": "4"}
+        again = home.run(script, **named)
+        assert "REKINDLE_MAX_RUNNERS does nothing here; REKINDLE_VOLUMES is for" in again.err
+        assert "`rekindle down`, then `rekindle up`" in again.err
+    finally:
+        home.rekindle("down", REKINDLE_HOME=str(other))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import pickle
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rekindle.exception import (
     VolumeFileExistsError,
 )
 from rekindle.sdk.program.volumes import mounts_of
+from rekindle.volumes.registry import EPHEMERAL, Registry
 from rekindle.volumes.remote import Folder
 from rekindle.wire.messages import spec_message, spec_of
 from rekindle.wire.spec import FunctionSpec
@@ -61,6 +63,36 @@ def test_files_are_sent_together_read_and_changed() -> None:
     assert rekindle.Volume.from_name("corpus").info().name == "corpus"
     with pytest.raises(NotFoundError):
         rekindle.Volume.from_name("data").listdir("/")
+
+
+@pytest.mark.parametrize("use", ["ephemeral", "list"])
+def test_removing_what_killed_programs_left_is_no_wait_for_the_directory(
+    use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = Registry.default().create("left", EPHEMERAL)
+    under_way: list[threading.Timer] = []
+    waits, remove = [], shutil.rmtree
+
+    class Timer(threading.Timer):
+        def start(self) -> None:
+            under_way.append(self)
+
+        def cancel(self) -> None:
+            under_way.remove(self)
+
+    def rmtree(place: Path, **options: Any) -> None:
+        if place == left.place:
+            waits.append(len(under_way))
+        remove(place, **options)
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    if use == "ephemeral":
+        with rekindle.Volume.ephemeral():
+            assert not left.place.exists()
+    else:
+        assert rekindle.Volume.objects.list() == []
+    assert waits == [0] and not left.place.exists()
 
 
 def test_the_same_in_an_event_loop() -> None:

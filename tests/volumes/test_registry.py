@@ -80,11 +80,11 @@ def test_one_without_a_name_is_gone_after_its_block_and_after_sigkill(registry: 
         assert program.stdout is not None
         with program.stdout:
             other = Path(program.stdout.readline().strip())
-            registry.sweep()
+            registry.sweep(registry.left_over())
             assert other.exists() and held.files.exists()
             program.kill()
             program.wait()
-        registry.sweep()
+        registry.sweep(registry.left_over())
         assert not other.exists() and held.files.exists()
     assert not held.files.exists()
 

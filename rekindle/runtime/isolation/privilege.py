@@ -33,12 +33,12 @@ def is_root_like() -> bool:
     return namespaces.owns_pid_namespace()
 
 
-def enter(left: Callable[[], object] = bool) -> int | None:
+def enter(left: Callable[[], object] | None = None) -> int | None:
     """Leave for mounts of our own, by way of a user namespace where that is needed.
 
     None in the process that goes on; the exit status of that process in the one that called, where
-    they are two: that one calls ``left`` before it waits. Raises OSError in either; ``explain``
-    puts it in words.
+    they are two: that one calls ``left``, if given, before it waits. Raises OSError in either;
+    ``explain`` puts it in words.
     """
     if is_root_like():
         namespaces.unshare(namespaces.CLONE_NEWNS)
@@ -49,7 +49,7 @@ def enter(left: Callable[[], object] = bool) -> int | None:
     return status
 
 
-def _enter_user_namespace(left: Callable[[], object] = bool) -> int | None:
+def _enter_user_namespace(left: Callable[[], object] | None = None) -> int | None:
     """Leave for user, mount and PID namespaces of our own; returns as ``enter`` does."""
     namespaces.enter_user_namespace(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID)
     mounts.make_private()
@@ -58,7 +58,8 @@ def _enter_user_namespace(left: Callable[[], object] = bool) -> int | None:
     # again after it made another, so who makes them has to live in such a one.
     pid = os.fork()
     if pid != 0:
-        left()
+        if left is not None:
+            left()
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     processes.die_with_parent()
     return None

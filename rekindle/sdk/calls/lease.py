@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rekindle import lazily
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.plain_descriptors import close_all
-from rekindle.sdk.calls.readable import readable
+from rekindle.sdk.calls.until_readable import until_readable
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
@@ -182,7 +182,7 @@ class Lease:
 
     async def until_readable(self) -> None:
         """Return when something has come from the runner, or its end."""
-        await readable(self._sock.fileno())
+        await until_readable(self._sock.fileno())
 
     def _received(self, reply: wire.ReplyFrame | None) -> None:
         if reply is None:
@@ -280,7 +280,7 @@ async def _receive_aio(
     frame, fds, size = bytearray(came), [fd] if fd >= 0 else [], wire.reply_bytes(came)
     try:
         while not size or len(frame) < size:
-            await readable(sock.fileno())
+            await until_readable(sock.fileno())
             try:
                 piece, with_it = wire.read_some(sock, wire.DONTWAIT)
             except BlockingIOError:

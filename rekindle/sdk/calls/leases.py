@@ -19,7 +19,7 @@ from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
 from rekindle.sdk.calls.lease import Fate, Lease, fate_of
-from rekindle.sdk.calls.readable import readable
+from rekindle.sdk.calls.until_readable import until_readable
 from rekindle.wire.frames import pack_frame
 from rekindle.wire.granted import granted, read_granted
 
@@ -165,7 +165,7 @@ class LeaseCache:
                 arrivals = Arrivals(sock.fileno())
                 arrivals.wait(perf_counter_ns())  # a start may take minutes
             else:
-                await readable(sock.fileno())
+                await until_readable(sock.fileno())
             header, body, came, came_fd = read_granted(sock)
             failure = pb.Result.FromString(body) if body else None
         except OSError:  # a FrameError is one too

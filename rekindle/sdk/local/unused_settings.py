@@ -1,7 +1,7 @@
-"""Settings of a program that do nothing, as the instance that it uses was started with others.
+"""Settings of a program that do not hold, as the instance that it uses was started with others.
 
-Whoever sets them would believe that they hold. Knows nothing of what a setting means: only whether
-the supervisor of an instance was started with the same.
+Whoever sets them would believe that they hold. Knows of what a setting means only who uses it; and
+whether the supervisor of an instance was started with the same.
 """
 
 from __future__ import annotations
@@ -9,9 +9,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rekindle import paths
+from rekindle.sdk.local import choosing, lingering
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import lingering
+from rekindle.volumes.registry import URL_VARIABLE, VARIABLE
 from rekindle.wire.runner_variables import RUNNER_ID
+
+#: What programs use, too, and what their runners do then.
+_OF_PROGRAMS_TOO = {
+    VARIABLE: "runners have their volumes in another directory",
+    URL_VARIABLE: "volumes that runners make keep their files elsewhere",
+}
 
 
 def note(directory: Path) -> str:
@@ -19,10 +27,26 @@ def note(directory: Path) -> str:
     unused = _unused(directory)
     if not unused:
         return ""
-    does = "does" if len(unused) == 1 else "do"
+    nothing = [name for name in unused if name not in _OF_PROGRAMS_TOO]
+    does = "does" if len(nothing) == 1 else "do"
+    said = [f"{', '.join(nothing)} {does} nothing here"] if nothing else []
+    said.extend(
+        f"{name} is for programs alone here: {_OF_PROGRAMS_TOO[name]}"
+        for name in unused
+        if name in _OF_PROGRAMS_TOO
+    )
     return (
-        f"{', '.join(unused)} {does} nothing here: the instance that is up was started with other "
-        f"settings; `rekindle down`, then `rekindle up`, has it take yours"
+        f"{'; '.join(said)}. The instance that is up was started with other settings; "
+        f"{_remedy(directory)}"
+    )
+
+
+def _remedy(directory: Path) -> str:
+    if directory.resolve() == paths.daemon_dir().resolve():
+        return "`rekindle down`, then `rekindle up`, has it take yours"
+    return (
+        f"{choosing.VARIABLE} names it: whoever started it can start it again with yours, or unset "
+        f"{choosing.VARIABLE}"
     )
 
 

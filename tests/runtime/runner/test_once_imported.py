@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -51,6 +52,48 @@ def test_after_a_cancel_it_is_imported_as_ever() -> None:
     importlib.import_module(NAME)
     assert seen == []
     assert awaited not in sys.meta_path
+
+
+def test_who_only_asks_where_it_is_does_not_end_the_wait() -> None:
+    seen: list[int] = []
+    awaited = OnceImported(NAME, lambda module: seen.append(module.value))
+    spec = importlib.util.find_spec(NAME)
+    assert spec is not None and spec.loader is not None
+    assert spec.loader.get_source(NAME) == "value = 1\n"  # type: ignore[attr-defined]
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))  # a copy for oneself
+    importlib.import_module(NAME)
+    assert seen == [1, 1]
+    assert awaited not in sys.meta_path
+
+
+def test_an_import_that_fails_does_not_end_the_wait(tmp_path: Path) -> None:
+    seen: list[int] = []
+    OnceImported(NAME, lambda module: seen.append(module.value))
+    file = tmp_path / f"{NAME}.py"
+    file.write_text("raise RuntimeError('not yet')\n")
+    with pytest.raises(RuntimeError, match="not yet"):
+        importlib.import_module(NAME)
+    file.write_text("value = 2  # of another length\n")
+    importlib.import_module(NAME)
+    assert seen == [2]
+
+
+def test_one_that_was_found_before_a_cancel_is_not_handed_over_after_it() -> None:
+    seen: list[object] = []
+    awaited = OnceImported(NAME, seen.append)
+    spec = importlib.util.find_spec(NAME)
+    assert spec is not None and spec.loader is not None
+    awaited.cancel()
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert seen == []
+
+
+def test_two_that_wait_for_the_same_both_get_it() -> None:
+    seen: list[str] = []
+    OnceImported(NAME, lambda module: seen.append("first"))
+    OnceImported(NAME, lambda module: seen.append("second"))
+    importlib.import_module(NAME)
+    assert sorted(seen) == ["first", "second"]
 
 
 def test_one_that_is_not_found_is_an_import_error_as_ever() -> None:

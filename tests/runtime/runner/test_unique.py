@@ -121,11 +121,22 @@ def test_a_generator_that_is_gone_is_not_mistaken_for_a_later_one(tracking: None
     assert _renewed(*later) == [False] * 200
 
 
-def test_generators_of_a_module_that_is_imported_later_are_seen() -> None:
+@pytest.mark.parametrize(
+    "before",
+    ["", "importlib.util.find_spec('random')\n", "fails_once()\n"],
+    ids=["at once", "after a question where it is", "after an import that failed"],
+)
+def test_generators_of_a_module_that_is_imported_later_are_seen(before: str) -> None:
     script = (
         "import sys\n"
         "from rekindle.runtime.runner.unique import objects\n"
         "objects.track()\n"
+        "import importlib.util\n"
+        "def fails_once():\n"
+        "    sys.modules['bisect'] = None\n"  # random imports it
+        "    try: import random\n"
+        "    except ImportError: del sys.modules['bisect']\n"
+        f"{before}"
         "assert 'random' not in sys.modules\n"
         "import random\n"
         "made = [random.Random(), random.Random(1)]\n"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 
 #: The next one is booted when nothing was started for so long, or after the second in any case.
 _QUIET_S, _LATEST_S = 0.01, 1.0
+#: One that boots is waited for until it has taken so many times the longest of the last ones, and
+#: never longer than this, which is also what holds before one was measured.
+_TIMES_AS_LONG, _LAST_ONES, _MOST_S = 2.0, 8, 5.0
 
 
 @dataclass
@@ -64,6 +69,8 @@ class WaitingBoots:
         self._refilling: asyncio.Task[None] | None = None
         #: Of the one that boots just now: set once it is ready, or has failed.
         self._booting: asyncio.Event | None = None
+        self._began_at = 0.0  # monotonic seconds; when that one began
+        self._took_s: deque[float] = deque(maxlen=_LAST_ONES)
         self._awaited = False
         self._closed = False
 
@@ -71,8 +78,8 @@ class WaitingBoots:
         """The one that is ready, for a process that would be booted with this; None: boot one.
 
         One that boots just now is waited for, by one start: what that start would boot in its
-        place would be ready later. A variable that is read as a process starts must be as in the
-        one that waits.
+        place would be ready later, unless that one takes much longer than others did. A variable
+        that is read as a process starts must be as in the one that waits.
         """
         if interpreter != sys.executable or environment.read_at_start(
             environ
@@ -81,7 +88,7 @@ class WaitingBoots:
         if self._ready is None and self._booting is not None and not self._awaited:
             self._awaited = True
             try:
-                await self._booting.wait()
+                await self._wait_for(self._booting)
             finally:
                 self._awaited = False
         ready, self._ready = self._ready, None
@@ -91,6 +98,16 @@ class WaitingBoots:
             return None
         return ready
 
+    async def _wait_for(self, booting: asyncio.Event) -> None:
+        """Until it is ready, has failed, or takes much longer than others did."""
+        longest_s = max(self._took_s, default=_MOST_S)
+        until = self._began_at + min(_TIMES_AS_LONG * longest_s, _MOST_S)
+        try:
+            await asyncio.wait_for(booting.wait(), max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            took_s = round(time.monotonic() - self._began_at, 3)
+            log.warning("process booted in advance not waited for", extra=kv(boots_for_s=took_s))
+
     def _refill(self) -> None:
         if self._refilling is None and not self._closed:
             self._refilling = asyncio.create_task(self._make_ready())
@@ -99,8 +116,9 @@ class WaitingBoots:
         booting = asyncio.Event()
         try:
             await self._activity.pause(_QUIET_S, _LATEST_S)
-            self._booting = booting
+            self._booting, self._began_at = booting, time.monotonic()
             self._ready = await self._make()
+            self._took_s.append(time.monotonic() - self._began_at)
         except (Error, OSError) as error:
             log.warning("no process booted in advance", extra=kv(reason=error))
         finally:

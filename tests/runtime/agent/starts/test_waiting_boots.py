@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from tests.runtime.agent.harness import Harness, run
 
 
@@ -91,6 +93,29 @@ def test_one_that_boots_just_now_is_waited_for_by_one_start(home: Path) -> None:
         outcomes = await asyncio.gather(*(h.call(h.add(situation)) for _ in range(2)))
         assert {one.value["module"] for one in outcomes} == {"waiting", "main"}
         await _ready(h)  # and there is another one
+
+    run(home, scenario)
+
+
+def test_one_that_does_not_come_up_is_not_waited_for_longer_than_others_took(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_job = Sandbox.run
+
+    def never_up(self: Sandbox, argv: Sequence[str], **options: Any) -> asyncio.Future[JobExit]:
+        in_advance = argv[-1] == "rekindle.runtime.runner.waiting"
+        return run_job(self, ["/bin/sleep", "infinity"] if in_advance else argv, **options)
+
+    async def scenario(h: Harness) -> None:
+        boots = h.node.context.waiting_boots
+        await h.call(h.add(situation))
+        await _ready(h)
+        monkeypatch.setattr(Sandbox, "run", never_up)
+        assert (await h.call(h.add(situation))).value["module"] == "waiting"
+        hangs = await h.uplink.until(lambda: boots._booting)
+        for _ in range(2):
+            assert (await h.call(h.add(situation))).value["module"] == "main"
+            assert boots._booting is hangs
 
     run(home, scenario)
 

@@ -36,7 +36,7 @@ class _Arrivals:
             if ready is not None and not ready.done():
                 ready.set_result(None)
 
-    async def readable(self, fd: int) -> None:
+    async def until_readable(self, fd: int) -> None:
         """Return when there is something to read, or an end."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[fd] = ready
@@ -54,13 +54,13 @@ class _Arrivals:
 _of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Arrivals] = weakref.WeakKeyDictionary()
 
 
-async def readable(fd: int) -> None:
+async def until_readable(fd: int) -> None:
     """Return when there is something to read at ``fd``, or an end."""
     loop = asyncio.get_running_loop()
     arrivals = _of.get(loop)
     if arrivals is None:
         arrivals = _of[loop] = _Arrivals(loop)
-    await arrivals.readable(fd)
+    await arrivals.until_readable(fd)
 
 
 os.register_at_fork(after_in_child=_of.clear)
