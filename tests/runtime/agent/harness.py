@@ -192,9 +192,16 @@ class Harness:
         return function_id
 
     def submit(
-        self, function_id: str, method: str = "", *args: Any, strategy: str = "", **kwargs: Any
+        self,
+        function_id: str,
+        method: str = "",
+        *args: Any,
+        strategy: str = "",
+        depth: int = 0,
+        **kwargs: Any,
     ) -> tuple[str, int]:
-        """Give the node an input; returns what names its result."""
+        """Give the node an input, of a call that was made inside of ``depth`` others; returns what
+        names its result."""
         self._calls += 1
         call_id = f"fc-{self._calls}"
         self.node.assign(
@@ -210,14 +217,16 @@ class Harness:
                 submitted_ns=now_ns(),
                 delivery=1,
                 app_id="ap-test",
+                depth=depth,
             )
         )
         return (call_id, 0)
 
     def submit_many(
-        self, function_id: str, method: str, arguments: Iterable[tuple[Any, ...]]
+        self, function_id: str, method: str, arguments: Iterable[tuple[Any, ...]], *, depth: int = 0
     ) -> list[tuple[str, int]]:
-        """Give the node many inputs in one order; returns what names their results."""
+        """Give the node many inputs in one order, as ``submit`` does; returns what names their
+        results."""
         self._calls += 1
         call_id = f"fc-{self._calls}"
         inputs = [
@@ -232,6 +241,7 @@ class Harness:
                 submitted_ns=now_ns(),
                 delivery=1,
                 app_id="ap-test",
+                depth=depth,
             )
         )
         return [(call_id, one.index) for one in inputs]

@@ -27,8 +27,9 @@ from rekindle.wire.phases import Mark, Strategy, now_ns
 
 log = logging.getLogger(__name__)
 
-#: One that is called at least so often is in use between its calls, too.
-_IN_USE_S = 0.1
+#: One that is called at least so often is in use between its calls, too; one that was called once
+#: may be so.
+_IN_USE_S, _MAY_BE_S = 0.1, 0.02
 #: How long to wait for the exit status of a process whose channel just closed.
 _STATUS_WAIT_S = 1.0
 
@@ -154,11 +155,11 @@ class Runner:
             self.idle_since = time.monotonic()
 
     def is_in_use(self, now: float, used: float) -> bool:
-        """Whether one that has nothing to run has been called again and again, and just now.
+        """Whether one that has nothing to run is called again and again, and was just now.
 
         ``used``: when it was called last; both by the monotonic clock.
         """
-        return self.inputs_done > 1 and now - used < _IN_USE_S
+        return now - used < (_IN_USE_S if self.inputs_done > 1 else _MAY_BE_S)
 
     @property
     def waits_at(self) -> int:

@@ -144,7 +144,11 @@ class Scheduler:
             self._reconcile(pool)
         self._shares.forget_all_but(self._pools)
         if self._is_over_by_calls():
-            self._shares.end_excess(self._with_runners())
+            idle = sorted(_idle_of_others(self._with_runners(), None))
+            if idle:
+                idle[0].pool.stop_runner(idle[0].runner)
+            else:
+                self._shares.end_excess(self._with_runners())
         self._stalls.look()
         self._gpu_room.look()
 
@@ -284,7 +288,7 @@ def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None
     return min(waits_s, default=None)
 
 
-def _idle_of_others(pools: Iterable[Pool], taker: Pool) -> Iterable[_Idle]:
+def _idle_of_others(pools: Iterable[Pool], taker: Pool | None) -> Iterable[_Idle]:
     for pool in pools:
         if pool is taker or pool.waiting:  # its own inputs are about to get what is idle there
             continue

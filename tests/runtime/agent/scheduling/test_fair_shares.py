@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.scheduling import fair_shares
 from rekindle.sdk.calls.lease import NotRunError
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -39,11 +41,17 @@ def hold(path: str) -> str:
         return path
 
 
+def answer(path: str) -> str:
+    """As ``hold``, and another function."""
+    with open(path, "rb"):
+        return path
+
+
 Keys = list[tuple[str, int]]
 
 
-def flood(h: Harness, function_id: str, count: int = 4000) -> Keys:
-    return h.submit_many(function_id, "", ((i,) for i in range(count)))
+def flood(h: Harness, function_id: str, count: int = 4000, *, depth: int = 0) -> Keys:
+    return h.submit_many(function_id, "", ((i,) for i in range(count)), depth=depth)
 
 
 def done(h: Harness, keys: Keys) -> int:
@@ -206,3 +214,76 @@ def test_runners_that_a_plan_keeps_are_not_given_up(home: Path) -> None:
         assert (await h.result(last)).done_ns > in_order[-10]
 
     run(home, scenario, max_runners=2)
+
+
+async def runs(h: Harness, function_id: str, count: int) -> list[Runner]:
+    """The runners of a function, once so many of them have begun an input."""
+
+    def begun() -> list[Runner]:
+        found = [one for one in h.runners(function_id) if one.page.began_ns]
+        return found if len(found) == count else []
+
+    runners: list[Runner] = await h.uplink.until(begun)
+    return runners
+
+
+def test_a_function_without_a_runner_gets_one_while_others_call_inside_of_calls(
+    home: Path, tmp_path: Path
+) -> None:
+    """There are more runners than places for as long as they do: those that wait do not count."""
+
+    async def scenario(h: Harness) -> None:
+        with Gate(tmp_path) as gate:
+            caller = h.add(hold)
+            calls = h.submit(caller, "", gate.path)
+            (runner,) = await runs(h, caller, 1)
+            runner.page.wait(0)
+            keys = flood(h, h.add(busy), depth=1)
+            await h.uplink.until(lambda: done(h, keys))
+            await h.call(h.add(quick), "", 1)
+            at = done(h, keys)
+            assert at < len(keys) and calls not in h.uplink.results
+            await h.uplink.until(lambda: done(h, keys) > at)
+            gate.open()
+            await end(h, keys)
+            await h.result(calls)
+
+    run(home, scenario, max_runners=1)
+
+
+def test_what_calls_inside_of_calls_had_beyond_the_limit_ends(home: Path, tmp_path: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        with ExitStack() as stack:
+            outer, inner = (stack.enter_context(Gate(tmp_path)) for _ in range(2))
+            caller, called = h.add(hold), h.add(answer, scaledown_window_s=600.0)
+            calls = h.submit(caller, "", outer.path)
+            (runner,) = await runs(h, caller, 1)
+            runner.page.wait(0)
+            ends = h.submit(called, "", inner.path, depth=1)
+            await runs(h, called, 1)  # beyond the limit, as the caller waits for it
+            runner.page.wait(-1)
+            inner.open()
+            await h.result(ends)
+            await h.uplink.until(lambda: len(list(h.node.inventory.runners())) == 1)
+            assert h.runners(caller) == [runner]
+            outer.open()
+            await h.result(calls)
+
+    run(home, scenario, max_runners=1)
+
+
+def test_functions_that_are_called_again_and_again_do_not_take_each_others_place_at_each_call(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        functions = [h.add(quick), h.add(other)]
+        starts: set[str] = set()
+
+        async def calls(function_id: str) -> None:
+            for i in range(60):
+                starts.add((await h.call(function_id, "", i)).result.runner_id)
+
+        await asyncio.gather(*map(calls, functions))
+        assert len(starts) < 60, "a start for each second call, at least"
+
+    run(home, scenario, max_runners=1)
