@@ -160,7 +160,8 @@ class Scheduler:
         For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
         a runner that no plan keeps. The pool is looked at again when it may be worth it.
         """
-        taken = self._places_taken(0 if ahead else self._depth(pool))
+        depth = 0 if ahead and pool.runners.size() else self._depth(pool)
+        taken = self._places_taken(depth)
         taken += self._shares.kept_from(pool)
         if taken >= self._settings.max_runners + pool.runners.beyond:
             if ahead and pool.runners.size() >= pool.sizing.plan.runners:
@@ -169,7 +170,7 @@ class Scheduler:
             if wait_s != 0:
                 if wait_s is not None:
                     self.agenda.add_later(pool.key, wait_s)
-                elif not ahead:
+                elif not (ahead and pool.on_trial):  # what may never be called stops none
                     self._leases.recalls.make_room(pool)
                     self._shares.ask(pool, self._with_runners())
                 if ahead or pool.runners.size():

@@ -14,6 +14,7 @@ import pytest
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.scheduling import fair_shares
 from rekindle.sdk.calls.lease import NotRunError
+from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Gate, Harness, run
 from tests.runtime.agent.leases.clients import until, warm
 
@@ -249,6 +250,21 @@ def test_a_function_without_a_runner_gets_one_while_others_call_inside_of_calls(
             await h.result(calls)
 
     run(home, scenario, max_runners=1)
+
+
+def test_what_a_plan_keeps_of_a_function_gets_a_place_of_a_long_queue(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        keys = flood(h, h.add(busy))
+        await h.uplink.until(lambda: done(h, keys))
+        kept = h.add(quick, min_containers=1)
+        h.node.open(pb.OpenFunction(function_id=kept, app_id="ap-test"))
+        await h.uplink.until(lambda: [one for one in h.runners(kept) if one.ready_ns])
+        at = done(h, keys)
+        assert at < len(keys)
+        await h.uplink.until(lambda: done(h, keys) > at)
+        await end(h, keys)
+
+    run(home, scenario, max_runners=2)
 
 
 def test_what_calls_inside_of_calls_had_beyond_the_limit_ends(home: Path, tmp_path: Path) -> None:
