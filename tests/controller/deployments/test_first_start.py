@@ -13,6 +13,7 @@ from rekindle.wire import class_parameters
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.harness import FakeAgent, Instance, in_loop, new_id, spec
 
@@ -154,3 +155,27 @@ async def test_a_first_start_goes_to_another_node_and_needs_none(instance: Insta
                 await lost.disconnect()
                 assert (await deploying).app.version == 3
                 assert other.prepares.qsize() == 1
+
+
+@in_loop
+async def test_what_has_volumes_is_started_first_once_for_each_set_of_them(
+    instance: Instance,
+) -> None:
+    """Of a store's folder what is said to its client counts, too."""
+    volume = VolumeMount(path="/v", name="shelf")
+    part = replace(volume, read_only=True, sub_path="part")
+    bucket = VolumeMount(path="/b", url="s3://bucket", options={"key": "a"})
+    other = replace(bucket, options={"key": "b"})
+    functions = (
+        *(spec("f", volumes=(volume,)), spec("g", volumes=(volume,)), spec("h", volumes=(part,))),
+        *(spec("i", volumes=(bucket,)), spec("j", volumes=(bucket,)), spec("k", volumes=(other,))),
+        spec("Stored", kind="cls", volumes=(volume, bucket)),
+    )
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        await client.deploy("a", functions=functions)
+        assert (await client.deploy("b", functions=functions)).app.version == 2
+        ids = {await client.find(one.name): one.name for one in functions}
+        tried = [agent.prepares.get_nowait() for _ in range(agent.prepares.qsize())]
+        assert sorted(ids[one.function_id] for one in tried) == ["Stored", "f", "h", "i", "k"]
+        rolled = await client.call("Rollback", pb.RollbackRequest(app="app", app_id=new_id("ap")))
+        assert rolled.app.version == 3
