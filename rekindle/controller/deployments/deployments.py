@@ -197,6 +197,10 @@ class Deployments:
 
         return await self._made_once(name, request.app_id, switch)
 
+    def end(self) -> None:
+        """The controller ends: of what is being deployed, nothing goes live any more."""
+        self._pending.end()
+
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
         """Make a version no more, as its program gives it up; whether it was made before that."""
         await self._pending.give_up(app_id)

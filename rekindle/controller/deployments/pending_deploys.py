@@ -33,7 +33,7 @@ class PendingDeploy:
     def __init__(self) -> None:
         self._clients = 0
         self._changed = asyncio.Event()
-        self._given_up = self._goes_live = False
+        self._given_up = self._goes_live = self._held = False
         self._starting: asyncio.Future[Any] | None = None
         self._grace: asyncio.TimerHandle | None = None
         #: What does it.
@@ -64,6 +64,10 @@ class PendingDeploy:
             self._starting.cancel()
         return True
 
+    def hold(self) -> None:
+        """Do not have it go live in this controller, which ends: its program asks the next one."""
+        self._held = True
+
     def check(self) -> None:
         """Raises GivenUpError."""
         if self._given_up:
@@ -88,7 +92,7 @@ class PendingDeploy:
 
         Waits while nobody does who may be back.
         """
-        while not self._clients and not self._given_up:
+        while (self._held or not self._clients) and not self._given_up:
             self._changed.clear()
             await self._changed.wait()
         self.check()
@@ -103,6 +107,13 @@ class PendingDeploys:
     _grace_s: float
     _pending: dict[str, PendingDeploy] = field(default_factory=dict)
     _given_up: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _ends: bool = False
+
+    def end(self) -> None:
+        """The controller ends: nothing goes live any more."""
+        self._ends = True
+        for pending in self._pending.values():
+            pending.hold()
 
     def is_pending(self, app_id: str) -> bool:
         """Whether it is being made."""
@@ -118,6 +129,8 @@ class PendingDeploys:
         pending = self._pending.get(app_id)
         if pending is None:
             pending = self._pending[app_id] = PendingDeploy()
+            if self._ends:
+                pending.hold()
             made = self._to_its_end(app_id, pending, work)
             name, given_up = f"deploy {app_id}", (GivenUpError,)
             pending.task = self._tasks.begin(made, name, foreseen=given_up)
