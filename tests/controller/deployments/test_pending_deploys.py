@@ -210,3 +210,22 @@ async def test_what_is_started_or_waits_for_its_turn_when_its_controller_ends_is
         await asyncio.gather(slow, queued, return_exceptions=True)
         patient.start_controller()
         assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_an_app_that_is_stopped_waits_for_no_version_of_it_and_its_programs_are_told(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        app_id = new_id("ap")
+        slow = await begin(client, agent, app_id)
+        queued = asyncio.create_task(client.deploy("c"))
+        await client.app()  # it was asked for by then
+        stopped = await client.call("StopApp", pb.StopAppRequest(app="app"))
+        assert (stopped.version, stopped.stopped) == (1, True)
+        for task in (slow, queued):
+            with pytest.raises(grpc.aio.AioRpcError, match="'app' was stopped meanwhile") as caught:
+                await task
+            assert isinstance(from_rpc_error(caught.value), exception.ExecutionError)
+        assert await agent.closes.get() == app_id and agent.prepares.empty()
+        assert not await open_apps(client)
