@@ -63,6 +63,8 @@ def deploy(
             raise
         show_failure(error)
         return 1
+    for note in made.notes:  # not quiet: who deploys relies on what it says was not done
+        click.echo(note, err=quiet)
     if quiet:
         return 0
     known_as = in_environment(made.environment, made.name)
@@ -70,8 +72,6 @@ def deploy(
     if made.unchanged:
         click.echo(f"Nothing has changed: {what} stays.")
         return 0
-    for note in made.notes:
-        click.echo(note)
     took_s = time.monotonic() - began
     click.echo(f"Deployed {what} in {took_s:.2f} s: {', '.join(made.functions) or 'no functions'}.")
     return 0

@@ -1,4 +1,4 @@
-"""``python -m rekindle.controller --dir D [--redis-url URL] [--listen HOST:PORT]``.
+"""``python -m rekindle.controller --dir D [--redis-url URL] [--listen HOST:PORT] [--own-agent]``.
 
 Prints one line, ``ready``, when it serves; logs to standard error; ends on SIGTERM or SIGINT.
 """
@@ -37,12 +37,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dir", required=True, type=Path, help="instance directory")
     parser.add_argument("--redis-url", default="", help="default: the instance's own Redis")
     parser.add_argument("--listen", default=None, help="also serve on this host:port")
+    parser.add_argument(
+        "--own-agent", action="store_true", help="an agent is kept up in the directory, too"
+    )
     args = parser.parse_args(argv)
     die_with_parent()
     memory.use_one_heap()
     logs.configure("controller")
     try:
-        return asyncio.run(_serve(args.dir.absolute(), args.redis_url, args.listen))
+        return asyncio.run(_serve(args.dir.absolute(), args.redis_url, args.listen, args.own_agent))
     except InvalidError as error:
         log.error("cannot serve", extra=logs.kv(reason=error))
         return refuse(f"{INVALID}{error}")
@@ -51,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-async def _serve(directory: Path, url: str, listen: str | None) -> int:
+async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool) -> int:
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,6 +73,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         blob_url=_blob_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),
         secrets_key_file=vault.default_key_file(),
+        own_agent=own_agent,
         direct_objects=switches.is_on("REKINDLE_DIRECT_OBJECTS", unset=True),
     )
     server = ControllerServer(config)

@@ -150,6 +150,7 @@ class ControllerServer:
 
     async def stop(self) -> None:
         """End cleanly: requests get UNAVAILABLE, log lines are stored."""
+        self._parts.deployments.end()  # before agents are gone that would try what is deployed
         await self._health.enter_graceful_shutdown()
         await self._metrics_http.stop()
         await self._objects.stop()

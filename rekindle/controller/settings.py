@@ -36,6 +36,8 @@ class Settings:
     hold_grace_s: float = 10.0
     #: A deployment that is not live yet is dropped this long after its program has gone.
     deploy_grace_s: float = 2.0
+    #: A deployment waits so long for an agent that is expected back, to be tried there.
+    deploy_agent_s: float = 30.0
     #: Closing an app waits so long for exit hooks and snapshots.
     close_grace_s: float = 60.0
     #: An agent whose connection broke may come back within this.

@@ -90,6 +90,8 @@ class Config:
     blob_threshold_bytes: int
     #: Keys that stored secrets are sealed with; made when it is needed first.
     secrets_key_file: Path
+    #: Whether the instance has an agent of its own, which is started again when it dies.
+    own_agent: bool = False
     #: Whether programs may reach Dict and Queue in Redis without the controller between.
     direct_objects: bool = True
 
@@ -131,7 +133,7 @@ class Parts:
         self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
         # Agents and apps
         logbook = self.logbook = Logbook(self.registry, core.tasks, settings)
-        orders = self.orders = Orders(state, settings, Leasing(state, settings))
+        orders = self.orders = Orders(state, settings, Leasing(state, settings), config.own_agent)
         self.app_names = AppNames(state, link, settings.result_ttl_s)
         self.secrets = NamedSecrets(link, vault)
         self.key_rotation = KeyRotation(

@@ -13,7 +13,8 @@ class VolumeMount:
     name: str = ""
     environment: str = ""
     url: str = ""  # of a store's folder, in place of a volume
-    options: dict[str, str] = field(default_factory=dict)  # for the store's client
+    #: For the store's client. Compared, but not hashed, as a dict is not: mounts are parts of keys.
+    options: dict[str, str] = field(default_factory=dict, hash=False)
     read_only: bool = False
     sub_path: str = ""
 

@@ -177,6 +177,43 @@ def test_a_class_that_does_not_start_replaces_none_that_works(shared: Home, leas
     shared.rekindle("app", "stop", name, "--yes")
 
 
+KEEPS = """
+import rekindle
+
+app = rekindle.App("keeps")
+shelf = rekindle.Volume.from_name("keeps", create_if_missing=True)
+
+@app.function(volumes={{{place!r}: shelf}})
+def put(text):
+    with open({place!r} + "/text", "w") as file:
+        file.write(text)
+    return {version}
+
+@app.cls(volumes={{{place!r}: shelf.with_mount_options(read_only=True)}})
+class Reader:
+    @rekindle.method()
+    def read(self):
+        with open({place!r} + "/text") as file:
+            return {version}, file.read()
+"""
+
+
+def test_an_app_with_volumes_is_deployed_again_and_rolled_over(home: Home) -> None:
+    """While a function and a class that have one run."""
+    home.up()
+    place, call = str(home.root / "mounted"), home.scripts / "call.py"
+    call.write_text(
+        "import rekindle; put = rekindle.Function.from_name('keeps', 'put').remote('kept')\n"
+        "print([put, *rekindle.Cls.from_name('keeps', 'Reader')().read.remote()])"
+    )
+    for version in (1, 2):
+        script = home.script(KEEPS.format(place=place, version=version), "keeps.py")
+        assert f"keeps, version {version} " in home.rekindle("deploy", script).out
+        assert home.python(call).out == f"[{version}, {version}, 'kept']\n"
+    assert "version 3" in home.rekindle("app", "rollover", "keeps").out
+    assert home.python(call).out == "[2, 2, 'kept']\n"
+
+
 RESTARTS = """
 import json, os, sys
 import rekindle

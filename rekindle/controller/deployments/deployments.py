@@ -197,6 +197,10 @@ class Deployments:
 
         return await self._made_once(name, request.app_id, switch)
 
+    def end(self) -> None:
+        """The controller ends: of what is being deployed, nothing goes live any more."""
+        self._pending.end()
+
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
         """Make a version no more, as its program gives it up; whether it was made before that."""
         await self._pending.give_up(app_id)
@@ -208,6 +212,8 @@ class Deployments:
     async def stop(self, wanted: str) -> pb.DeployedApp:
         """End an app; once more does nothing. Raises NotFoundError."""
         name = self.find(wanted).name
+        why = f"the app {name!r} was stopped meanwhile, so this version of it was not made"
+        self._pending.give_up_all(name, why)
 
         async def end() -> pb.DeployedApp:
             deployment = self.find(name)
@@ -299,7 +305,7 @@ class Deployments:
 
             return await self._turns.take(name, step)
 
-        return await self._pending.make(app_id, made)
+        return await self._pending.make(name, app_id, made)
 
     async def _unchanged(self, deployment: Deployment, tag: str) -> pb.DeployReply:
         if tag and tag != deployment.present.tag:

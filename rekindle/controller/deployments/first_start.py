@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Started at a time: the present version has the machine, too.
 _AT_ONCE = 2
+#: So many agents may be lost while they start one: what ends them all might be the version.
+_MOST_LOST = 3
 #: What it waits for, the present version may hold.
 _MOST_FOR_GPU_S = 60.0
 #: Heartbeats come once a second; one that is hung is not waited for.
@@ -76,9 +78,13 @@ class FirstStart:
         if function.spec.gpu:
             limit_s = min(limit_s, _MOST_FOR_GPU_S)
         request = pb.PrepareRequest(params=params, strategy=Strategy.WARM.value, timeout_s=limit_s)
-        while self._core.state.live_agents():
+        lost = 0
+        while await self._orders.any_agent():
             reply = await self._orders.prepare(function, request, ends=ends)
             if not reply.lost:
+                return reply
+            if (lost := lost + 1) == _MOST_LOST:
+                reply.reason = f"the agents that were to start it were lost, {lost} of them"
                 return reply
         return None
 

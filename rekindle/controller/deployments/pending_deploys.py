@@ -23,17 +23,23 @@ T = TypeVar("T")
 _REMEMBERED = 256
 
 
+#: Why a deployment is given up, unless something else is said.
+_NOBODY_WAITS = "nobody waits for this deployment any more, so it was not made"
+
+
 class GivenUpError(Exception):
-    """Nobody waits for a deployment; clients get an ExecutionError."""
+    """A deployment is not made, and why; clients get an ExecutionError."""
 
 
 class PendingDeploy:
-    """One deployment, from its request until it is made or given up."""
+    """One deployment of an app, from its request until it is made or given up."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._clients = 0
         self._changed = asyncio.Event()
-        self._given_up = self._goes_live = False
+        self._goes_live = self._held = False
+        self._given_up = ""  # why
         self._starting: asyncio.Future[Any] | None = None
         self._grace: asyncio.TimerHandle | None = None
         #: What does it.
@@ -54,20 +60,24 @@ class PendingDeploy:
             loop = asyncio.get_running_loop()
             self._grace = loop.call_later(grace_s, self.give_up)
 
-    def give_up(self) -> bool:
+    def give_up(self, why: str = _NOBODY_WAITS) -> bool:
         """Do not make it. False where it is too late."""
         if self._goes_live:
             return False
-        self._given_up = True
+        self._given_up = self._given_up or why
         self._changed.set()
         if self._starting is not None:
             self._starting.cancel()
         return True
 
+    def hold(self) -> None:
+        """Do not have it go live in this controller, which ends: its program asks the next one."""
+        self._held = True
+
     def check(self) -> None:
         """Raises GivenUpError."""
         if self._given_up:
-            raise GivenUpError("nobody waits for this deployment any more, so it was not made")
+            raise GivenUpError(self._given_up)
 
     async def while_wanted(self, work: Coroutine[Any, Any, T]) -> T:
         """The value of ``work``, which is cancelled when the deployment is given up. Raises
@@ -88,7 +98,7 @@ class PendingDeploy:
 
         Waits while nobody does who may be back.
         """
-        while not self._clients and not self._given_up:
+        while (self._held or not self._clients) and not self._given_up:
             self._changed.clear()
             await self._changed.wait()
         self.check()
@@ -103,12 +113,24 @@ class PendingDeploys:
     _grace_s: float
     _pending: dict[str, PendingDeploy] = field(default_factory=dict)
     _given_up: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _ends: bool = False
+
+    def end(self) -> None:
+        """The controller ends: nothing goes live any more."""
+        self._ends = True
+        for pending in self._pending.values():
+            pending.hold()
 
     def is_pending(self, app_id: str) -> bool:
         """Whether it is being made."""
         return app_id in self._pending
 
-    async def make(self, app_id: str, work: Callable[[PendingDeploy], Coroutine[Any, Any, T]]) -> T:
+    async def make(
+        self,
+        name: str,
+        app_id: str,
+        work: Callable[[PendingDeploy], Coroutine[Any, Any, T]],
+    ) -> T:
         """Its value, for one client; of a request that was sent again, what the first comes to.
 
         Raises ExecutionError where it was given up.
@@ -117,7 +139,9 @@ class PendingDeploys:
             raise ExecutionError("this deployment was given up by its program")
         pending = self._pending.get(app_id)
         if pending is None:
-            pending = self._pending[app_id] = PendingDeploy()
+            pending = self._pending[app_id] = PendingDeploy(name)
+            if self._ends:
+                pending.hold()
             made = self._to_its_end(app_id, pending, work)
             name, given_up = f"deploy {app_id}", (GivenUpError,)
             pending.task = self._tasks.begin(made, name, foreseen=given_up)
@@ -139,6 +163,12 @@ class PendingDeploys:
             return
         with contextlib.suppress(Exception):  # its client's
             await asyncio.shield(pending.task)
+
+    def give_up_all(self, name: str, why: str) -> None:
+        """Drop what is being made of an app, or waits for its turn, where it is not too late."""
+        for pending in self._pending.values():
+            if pending.name == name:
+                pending.give_up(why)
 
     async def _to_its_end(
         self,

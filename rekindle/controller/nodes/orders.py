@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import os
 from dataclasses import dataclass, field
 
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: An agent that is well says within milliseconds that it has retired an app.
 _HEARD_S = 5.0
+#: How often it is looked whether an agent is still expected.
+_LOOK_S = 1.0
 
 
 @dataclass(eq=False)
@@ -30,12 +34,16 @@ class Orders:
     _settings: Settings
     #: What agents are asked to lend.
     leasing: Leasing
+    #: Whether the instance starts an agent itself, and again when that dies.
+    _own_agent: bool = False
     _joined: asyncio.Event = field(default_factory=asyncio.Event)
     #: (app, agent) -> set when the agent has closed the app.
     _closing: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     _prepares: Questions[pb.PrepareReply] = field(default_factory=Questions)
     #: The answer: whether it has heard, or is gone.
     _retires: Questions[bool] = field(default_factory=Questions)
+    #: When an agent was lost the last time, on the loop's clock.
+    _lost_at: float = -math.inf
 
     def joined(self) -> None:
         """An agent is there: functions that none has opened go to it."""
@@ -55,6 +63,7 @@ class Orders:
 
     def lost(self, agent: Agent, reason: str) -> None:
         """An agent is gone for good: no one waits for it any longer."""
+        self._lost_at = asyncio.get_running_loop().time()
         self.leasing.lost(agent)
         self._prepares.lost(agent, pb.PrepareReply(reason=reason, lost=True))
         self._retires.lost(agent, False)
@@ -171,12 +180,35 @@ class Orders:
                 agent = await self._agent_for(function)
                 agent.known_functions.add(function.function_id)
                 message = pb.ControllerMessage(prepare=order)
-                return await self._prepares.ask(agent, order.request_id, message)
+                reply = await self._prepares.ask(agent, order.request_id, message)
+                # One that ends itself ends what it starts, and says so before it is gone.
+                reply.lost |= bool(agent.leaving) and not reply.ok
+                return reply
         except TimeoutError:
             what = f"{request.strategy!r} was not made possible within {order.timeout_s:g} s"
             if not self._state.live_agents():
                 what += "; no agent is connected"
             return pb.PrepareReply(reason=what, late=True)
+
+    async def any_agent(self) -> bool:
+        """Whether an agent is connected; one that is expected is waited for.
+
+        ``deploy_agent_s`` at most, from now or from when the last one was lost. Expected is one
+        that the instance starts itself, one that was lost a moment ago, and one that may be back
+        with the same process, or ends just now.
+        """
+        loop, patience_s = asyncio.get_running_loop(), self._settings.deploy_agent_s
+        began = loop.time()
+        while not self._state.live_agents():
+            until = max(self._lost_at, began if self._own_agent else -math.inf) + patience_s
+            known = self._state.agents or self._state.expected_agents  # each is lost or back soon
+            if not known and loop.time() >= until:
+                return False
+            look_s = _LOOK_S if known else min(_LOOK_S, until - loop.time())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(look_s):
+                    await self._joined.wait()
+        return True
 
     async def _agent_for(self, function: Function) -> Agent:
         while not (live := self._state.live_agents()):

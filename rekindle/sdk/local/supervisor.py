@@ -59,17 +59,20 @@ class Service:
 def services(directory: Path) -> list[Service]:
     """The processes of an instance, in the order in which they are started."""
 
-    def python(name: str, module: str, grace_s: float, says_ready: bool = True) -> Service:
+    def python(
+        name: str, module: str, grace_s: float, *more: str, says_ready: bool = True
+    ) -> Service:
         # -P: what lies in the working directory must not shadow what we import.
-        argv = (sys.executable, "-P", "-m", module, "--dir", str(directory))
+        argv = (sys.executable, "-P", "-m", module, "--dir", str(directory), *more)
         return Service(name, argv, grace_s, says_ready)
 
     found = [
-        python("controller", "rekindle.controller", 10.0),
+        python("controller", "rekindle.controller", 10.0, "--own-agent"),
         python("agent", "rekindle.runtime.agent", 40.0),  # exit hooks have 30 seconds
     ]
     if not os.environ.get("REKINDLE_REDIS_URL"):
-        found.insert(0, python("redis", "rekindle.controller.storage.embedded_redis", 10.0, False))
+        redis = "rekindle.controller.storage.embedded_redis"
+        found.insert(0, python("redis", redis, 10.0, says_ready=False))
     return found
 
 

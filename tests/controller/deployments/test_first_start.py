@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 
 import grpc
@@ -13,8 +14,16 @@ from rekindle.wire import class_parameters
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, new_id, spec
+from tests.controller.harness import (
+    FakeAgent,
+    Instance,
+    in_loop,
+    new_id,
+    running_instance,
+    spec,
+)
 
 
 @in_loop
@@ -154,3 +163,123 @@ async def test_a_first_start_goes_to_another_node_and_needs_none(instance: Insta
                 await lost.disconnect()
                 assert (await deploying).app.version == 3
                 assert other.prepares.qsize() == 1
+
+
+@in_loop
+async def test_what_has_volumes_is_started_first_once_for_each_set_of_them(
+    instance: Instance,
+) -> None:
+    """Of a store's folder what is said to its client counts, too."""
+    volume = VolumeMount(path="/v", name="shelf")
+    part = replace(volume, read_only=True, sub_path="part")
+    bucket = VolumeMount(path="/b", url="s3://bucket", options={"key": "a"})
+    other = replace(bucket, options={"key": "b"})
+    functions = (
+        *(spec("f", volumes=(volume,)), spec("g", volumes=(volume,)), spec("h", volumes=(part,))),
+        *(spec("i", volumes=(bucket,)), spec("j", volumes=(bucket,)), spec("k", volumes=(other,))),
+        spec("Stored", kind="cls", volumes=(volume, bucket)),
+    )
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        await client.deploy("a", functions=functions)
+        assert (await client.deploy("b", functions=functions)).app.version == 2
+        ids = {await client.find(one.name): one.name for one in functions}
+        tried = [agent.prepares.get_nowait() for _ in range(agent.prepares.qsize())]
+        assert sorted(ids[one.function_id] for one in tried) == ["Stored", "f", "h", "i", "k"]
+        rolled = await client.call("Rollback", pb.RollbackRequest(app="app", app_id=new_id("ap")))
+        assert rolled.app.version == 3
+
+
+@pytest.fixture
+def patient() -> Iterator[Instance]:
+    """One that waits for an agent for longer than a test takes."""
+    with running_instance(REKINDLE_DEPLOY_AGENT_S="60") as made:
+        yield made
+
+
+@in_loop
+async def test_a_first_start_waits_for_an_agent_that_was_lost_before_it(patient: Instance) -> None:
+    async with Deployer(patient) as client:
+        await client.deploy("a")
+        async with FakeAgent(patient):
+            pass
+        while (await client.call("Status", pb.StatusRequest())).agents:
+            await asyncio.sleep(0.02)  # it gives no event
+        deploying = asyncio.ensure_future(client.deploy("b"))
+        async with FakeAgent(patient) as back:
+            back.starts = "ZeroDivisionError: division by zero"
+            with pytest.raises(grpc.aio.AioRpcError, match="version 1 stays: f: ZeroDiv"):
+                await deploying
+        assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_a_first_start_whose_agent_is_lost_is_made_again_when_one_is_back(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client:
+        await client.deploy("a")
+        async with FakeAgent(patient) as lost:
+            lost.starts = None
+            deploying = asyncio.ensure_future(client.deploy("b"))
+            await lost.prepares.get()
+        async with FakeAgent(patient) as back:
+            back.starts = "ZeroDivisionError: division by zero"
+            with pytest.raises(grpc.aio.AioRpcError, match="version 1 stays: f: ZeroDiv"):
+                await deploying
+        assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_a_first_start_that_an_ending_agent_gives_up_is_made_again(patient: Instance) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as other:
+        await client.deploy("a")
+        other.starts = None
+        deploying = asyncio.ensure_future(client.deploy("b"))
+        tried = await other.prepares.get()
+        await other.send(leaves=pb.AgentLeaves(reason="it was told to end"))
+        given_up = pb.PrepareDone(request_id=tried.request_id, reason="its app was closed")
+        await other.send(prepared=given_up)
+        async with FakeAgent(patient) as next_one:
+            assert (await deploying).app.version == 2
+            assert next_one.prepares.qsize() == 1
+
+
+@in_loop
+async def test_a_version_whose_first_start_ends_its_agent_again_and_again_is_not_live(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client:
+        await client.deploy("a")
+        deploying = asyncio.ensure_future(client.deploy("b"))
+        for _ in range(3):
+            async with FakeAgent(patient) as lost:
+                lost.starts = None
+                await lost.prepares.get()
+        with pytest.raises(grpc.aio.AioRpcError, match=r"f: the agents .* lost, 3"):
+            await deploying
+        assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_an_agent_that_the_instance_starts_itself_is_waited_for() -> None:
+    with running_instance(start=False, REKINDLE_DEPLOY_AGENT_S="60") as instance:
+        instance.start_redis()
+        instance.start_controller("--own-agent")
+        async with Deployer(instance) as client:
+            await client.deploy("a")
+            deploying = asyncio.ensure_future(client.deploy("b"))
+            async with FakeAgent(instance) as agent:
+                assert (await deploying).app.version == 2
+                assert agent.prepares.qsize() == 1
+
+
+@in_loop
+async def test_where_an_agent_that_was_lost_is_not_back_in_time_that_is_said(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client:
+        await client.deploy("a")
+        async with FakeAgent(instance):
+            pass
+        reply = await client.deploy("b")
+        assert "no node is connected" in reply.notes[0] and reply.app.version == 2

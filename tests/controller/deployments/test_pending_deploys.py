@@ -192,3 +192,40 @@ async def test_what_is_being_dropped_is_no_version_of_a_program_that_asks_again(
             await again
         assert (await client.app()).version == 1 and await client.find()
         assert (await client.deploy("b")).app.version == 2
+
+
+@in_loop
+async def test_what_is_started_or_waits_for_its_turn_when_its_controller_ends_is_not_live(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        slow = await begin(client, agent, new_id("ap"))
+        queued = asyncio.create_task(client.deploy("c"))
+        await client.app()  # it was asked for by then
+        await agent.send(leaves=pb.AgentLeaves(reason="it was told to end", ended=True))
+        await agent.lost_connection()
+        assert patient.end_controller() == 0
+        for task in (slow, queued):
+            task.cancel()
+        await asyncio.gather(slow, queued, return_exceptions=True)
+        patient.start_controller()
+        assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_an_app_that_is_stopped_waits_for_no_version_of_it_and_its_programs_are_told(
+    patient: Instance,
+) -> None:
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        app_id = new_id("ap")
+        slow = await begin(client, agent, app_id)
+        queued = asyncio.create_task(client.deploy("c"))
+        await client.app()  # it was asked for by then
+        stopped = await client.call("StopApp", pb.StopAppRequest(app="app"))
+        assert (stopped.version, stopped.stopped) == (1, True)
+        for task in (slow, queued):
+            with pytest.raises(grpc.aio.AioRpcError, match="'app' was stopped meanwhile") as caught:
+                await task
+            assert isinstance(from_rpc_error(caught.value), exception.ExecutionError)
+        assert await agent.closes.get() == app_id and agent.prepares.empty()
+        assert not await open_apps(client)
