@@ -88,12 +88,14 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @to_its_end
     async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
-        function = await self._parts.variants.make(request)
-        return pb.FunctionHandle(
-            name=function.name,
-            function_id=function.function_id,
-            node_token=self._node_token(function),
-        )
+        finder = self._parts.finder
+        async with finder.routed(request.function_id, pinned=request.pinned) as base:
+            function = await self._parts.variants.make(base, request)
+            return pb.FunctionHandle(
+                name=function.name,
+                function_id=function.function_id,
+                node_token=self._node_token(function),
+            )
 
     async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
         if len(request.inputs) != 1:
