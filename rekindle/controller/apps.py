@@ -17,7 +17,7 @@ from rekindle.controller.objects.named_secrets import NamedSecrets
 from rekindle.controller.queue.canceller import Canceller
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import App, Function
-from rekindle.controller.storage.records import StoredApp
+from rekindle.controller.storage.records import StoredApp, StoredVariant
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -105,15 +105,16 @@ class Apps:
         self._core.state.functions[function_id] = function
         self._core.publish(FunctionOpened(function))
 
-    async def add_function(
+    async def add_variant(
         self,
         app: App,
         function_id: str,
-        spec: FunctionSpec,
+        variant: StoredVariant,
         definition: pb.FunctionDef,
         source: pb.SourceBundle,
     ) -> Function:
         """Keep one function more of an app that is open (variants.py). Raises as ``register``."""
+        spec = spec_of(definition.spec)
         await self._secrets.check(definition.named_secrets)
         request = pb.RegisterAppRequest(
             app_id=app.app_id,
@@ -122,7 +123,8 @@ class Apps:
             detached=app.detached,
             source=source,
         )
-        await self._registry.save_app(request, {function_id: (spec, definition)}, app.version)
+        functions = {function_id: (spec, definition)}
+        await self._registry.save_app(request, functions, app.version, {function_id: variant})
         self._add(app, function_id, spec)
         return app.functions[function_id]
 

@@ -88,12 +88,14 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @to_its_end
     async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
-        function = await self._parts.variants.make(request)
-        return pb.FunctionHandle(
-            name=function.name,
-            function_id=function.function_id,
-            node_token=self._node_token(function),
-        )
+        finder = self._parts.finder
+        async with finder.routed(request.function_id, pinned=request.pinned) as base:
+            function = await self._parts.variants.make(base, request)
+            return pb.FunctionHandle(
+                name=function.name,
+                function_id=function.function_id,
+                node_token=self._node_token(function),
+            )
 
     async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
         if len(request.inputs) != 1:
@@ -161,7 +163,11 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @to_its_end
     async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
-        return await self._parts.pools.set_pool(request)
+        if request.function:
+            return await self._parts.pools.set_named(request)
+        finder = self._parts.finder
+        async with finder.routed(request.function_id, pinned=request.pinned) as function:
+            return await self._parts.pools.set_pool(request, [function])
 
     async def StopRunner(
         self, request: pb.StopRunnerRequest, context: Context
@@ -173,8 +179,9 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
         _check_strategy(request.strategy)
-        function = self._parts.apps.function(request.function_id)
-        return await self._parts.orders.prepare(function, request)
+        finder = self._parts.finder
+        async with finder.routed(request.function_id, pinned=request.pinned) as function:
+            return await self._parts.orders.prepare(function, request)
 
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         _check_strategy(request.strategy)
@@ -202,7 +209,9 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
         if request.function_id:
-            return await self._parts.status.of_function(request.function_id)
+            finder = self._parts.finder
+            async with finder.routed(request.function_id, pinned=request.pinned) as function:
+                return await self._parts.status.of_function(function)
         return await self._parts.status.make(pools=not request.without_pools)
 
     async def Deploy(self, request: pb.DeployRequest, context: Context) -> pb.DeployReply:

@@ -79,15 +79,12 @@ class StatusReport:
             objects=objects,
         )
 
-    async def of_function(self, function_id: str) -> pb.StatusReply:
-        """One function with its queue and pools, in its app; nothing where it is not known."""
-        function = self._state.functions.get(function_id)
-        if function is None:
-            return pb.StatusReply()
+    async def of_function(self, function: Function) -> pb.StatusReply:
+        """One function with its queue and pools, in its app."""
         depth: tuple[int, float | None] | None = None
         with contextlib.suppress(ServiceError, TimeoutError):  # without what only Redis knows
             async with asyncio.timeout(_PATIENCE_S):
-                depth = (await self._store.depth([function_id]))[0], None
+                depth = (await self._store.depth([function.function_id]))[0], None
         shown = self._function(function, depth, 0, self._scaler.report(function))
         return pb.StatusReply(apps=[_app(function.app, [shown])])
 

@@ -1,7 +1,8 @@
 """Variants: functions with other options than the declared ones, and runners of their own.
 
 A variant is a function of the same app, with the code of the one that it is of. Its id comes from
-what it is, so that equal options, from whichever program, are one variant.
+what it is, so that equal options, from whichever program, are one variant. What it was made from
+is kept: of another version of a deployed app it is made again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.state import Function
+from rekindle.controller.storage.records import StoredVariant
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -39,12 +41,11 @@ class Variants:
     _apps: Apps
     _registry: Registry
 
-    async def make(self, request: pb.VariantRequest) -> Function:
-        """The variant. The same request again changes nothing.
+    async def make(self, base: Function, request: pb.VariantRequest) -> Function:
+        """The variant of ``base``. The same request again changes nothing.
 
         Raises NotFoundError, ExecutionError, and InvalidError for what cannot differ.
         """
-        base = self._apps.function(request.function_id)
         if strange := set(request.fields) - FIELDS:
             raise InvalidError(f"a variant cannot have its own {', '.join(sorted(strange))}")
         spec = variant_of(base.spec, request)
@@ -61,7 +62,31 @@ class Variants:
             secrets=dict(given.secrets),
             named_secrets=given.named_secrets,
         )
-        return await self._apps.add_function(base.app, function_id, spec, definition, stored.source)
+        variant = StoredVariant(
+            of=base.function_id,
+            fields=tuple(request.fields),
+            spec=spec_of(request.spec),
+            replaces_secrets=request.replaces_secrets,
+        )
+        return await self._apps.add_variant(
+            base.app, function_id, variant, definition, stored.source
+        )
+
+    async def again(self, function_id: str, variant: StoredVariant, base: Function) -> Function:
+        """The variant of ``base`` that has the options of ``function_id``, a variant of another.
+
+        Raises as ``make``.
+        """
+        request = pb.VariantRequest(
+            fields=variant.fields,
+            spec=spec_message(variant.spec),
+            replaces_secrets=variant.replaces_secrets,
+        )
+        if variant.replaces_secrets:
+            declared, named = await self._registry.load_secrets(function_id)
+            request.secrets.update(declared)
+            request.named_secrets.extend(named)
+        return await self.make(base, request)
 
 
 def variant_of(base: FunctionSpec, request: pb.VariantRequest) -> FunctionSpec:

@@ -146,7 +146,9 @@ class Parts:
         self.variants = Variants(self.apps, self.registry)
         retirement = Retirement(core, self.apps, orders, self.registry, store)
         deployment_store = DeploymentStore(link, config.instance_id)
-        finder = self.finder = FunctionFinder(core, self.apps, self.registry, store, retirement)
+        finder = self.finder = FunctionFinder(
+            *(core, self.apps, self.registry, store, retirement), self.variants
+        )
         self.deployments = Deployments(
             *(core, self.apps, self.registry, deployment_store),
             *(finder, FirstStart(core, orders), retirement),

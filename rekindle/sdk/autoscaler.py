@@ -120,7 +120,7 @@ async def _set(
     """Ask for changes, or for none; what is in force then."""
     client, request.function_id, _ = await caller.in_thread(declaration.resolve)
     request.params = await caller.in_thread(params)
-    request.every_instance = not request.params
+    request.every_instance, request.pinned = not request.params, declaration.pinned
     return await caller.run(client.request("SetPool", request, pb.SetPoolReply))
 
 

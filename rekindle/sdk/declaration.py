@@ -141,7 +141,7 @@ class Declaration:
         if not function_id or self.running is not None:
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
-        known = (False, 0, self.generators, "", self.parameters_at_hand())
+        known = (False, self.version, self.generators, "", self.parameters_at_hand())
         return handle, (*names, function_id, instance, *known)
 
     def __setstate__(self, raw: Any) -> None:
@@ -296,7 +296,12 @@ class Declaration:
         """Refuse what is no method of the class. Raises NotFoundError; asks where it has to."""
         if not self.by_name:
             return  # whoever made the handle knew them
-        _, found = self._found_now()
+        client, found = self._found_now()
+        if name not in found.methods and not self.version:  # a newer version may have it
+            from rekindle.sdk import lookups
+
+            lookups.forget(client, found.function_id)
+            _, found = self._found_now()
         if name not in found.methods:
             there = ", ".join(found.methods) or "none"
             known = checks.nearest(name, found.methods) or f" (methods: {there})"

@@ -29,12 +29,15 @@ class FunctionCurrentStats:
 async def current(
     caller: Caller, declaration: Declaration, params: Callable[[], bytes]
 ) -> FunctionCurrentStats:
-    """Of a function, or of the instance with these parameters. Raises NotFoundError."""
+    """Of a function, or of the instance with these parameters.
+
+    Raises NotFoundError, and ExecutionError where its app has ended.
+    """
     client, function_id, _ = await caller.in_thread(declaration.resolve)
-    request = pb.StatusRequest(function_id=function_id)
+    request = pb.StatusRequest(function_id=function_id, pinned=declaration.pinned)
     report = await caller.run(client.request("Status", request, pb.StatusReply))
-    found = [one for app in report.apps for one in app.functions if one.function_id == function_id]
-    if not found:
+    found = [one for app in report.apps for one in app.functions]  # it alone, whichever its id is
+    if not found:  # a controller of another release may say nothing
         raise NotFoundError(f"{declaration.name} is not known any more: its app has ended")
     return stats_of(found[0], params_digest(await caller.in_thread(params)))
 

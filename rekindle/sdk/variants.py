@@ -122,6 +122,11 @@ class Variant(Declaration):
         """As of the base."""
         return self._base().parameters_now()
 
+    @property
+    def pinned(self) -> bool:
+        """As of the base."""
+        return self._base().pinned
+
     def _base(self) -> Declaration:
         assert self.base is not None  # it has a default only because the class above it has
         return self.base
@@ -155,6 +160,7 @@ class Variant(Declaration):
             fields=sorted({name for key in self.given for name in (_FIELDS | _SHARING)[key]}),
             spec=spec_message(dataclasses.replace(spec, **_sharing_of(self.given))),
             replaces_secrets="secrets" in self.given,
+            pinned=self.pinned,
         )
         if request.replaces_secrets:
             request.secrets.update(merged(secrets))
@@ -166,7 +172,8 @@ class Variant(Declaration):
         if self.running is not None or not (is_local() and environments.travels_as_code()):
             client, function_id, _ = self.resolve()
             names = (self.app_name, self.name, self.kind, self.methods_now())
-            known = (False, 0, self.generators, "", self.parameters_now())
+            version = self._base().version
+            known = (False, version, self.generators, "", self.parameters_now())
             return handle, (*names, function_id, str(client.instance), *known)
         # It travels with code, before its app runs. Its secrets are not for that.
         given = {name: value for name, value in self.given.items() if name != "secrets"}

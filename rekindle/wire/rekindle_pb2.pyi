@@ -540,7 +540,7 @@ class RunScheduleRequest(_message.Message):
     def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., call_id: _Optional[str] = ...) -> None: ...
 
 class VariantRequest(_message.Message):
-    __slots__ = ("function_id", "fields", "spec", "replaces_secrets", "secrets", "named_secrets")
+    __slots__ = ("function_id", "fields", "spec", "replaces_secrets", "secrets", "named_secrets", "pinned")
     class SecretsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -554,13 +554,15 @@ class VariantRequest(_message.Message):
     REPLACES_SECRETS_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
     NAMED_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     fields: _containers.RepeatedScalarFieldContainer[str]
     spec: FunctionSpec
     replaces_secrets: bool
     secrets: _containers.ScalarMap[str, str]
     named_secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
-    def __init__(self, function_id: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., replaces_secrets: bool = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, function_id: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., replaces_secrets: bool = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ..., pinned: bool = ...) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ("index", "method", "payload", "blob")
@@ -821,20 +823,22 @@ class RunnerBegan(_message.Message):
     def __init__(self, strategy: _Optional[str] = ..., began_ns: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[PhaseMark, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., printed: bool = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
-    __slots__ = ("function_id", "params", "every_instance", "changes", "function", "reset")
+    __slots__ = ("function_id", "params", "every_instance", "changes", "function", "reset", "pinned")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     EVERY_INSTANCE_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     every_instance: bool
     changes: PoolChanges
     function: str
     reset: bool
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., changes: _Optional[_Union[PoolChanges, _Mapping]] = ..., function: _Optional[str] = ..., reset: bool = ...) -> None: ...
+    pinned: bool
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., changes: _Optional[_Union[PoolChanges, _Mapping]] = ..., function: _Optional[str] = ..., reset: bool = ..., pinned: bool = ...) -> None: ...
 
 class PoolChanges(_message.Message):
     __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options", "spare_containers")
@@ -1232,16 +1236,18 @@ class MetricsReply(_message.Message):
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class PrepareRequest(_message.Message):
-    __slots__ = ("function_id", "params", "strategy", "timeout_s")
+    __slots__ = ("function_id", "params", "strategy", "timeout_s", "pinned")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     strategy: str
     timeout_s: float
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ..., pinned: bool = ...) -> None: ...
 
 class PrepareReply(_message.Message):
     __slots__ = ("ok", "reason", "lost", "late")
@@ -1306,12 +1312,14 @@ class LogLine(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., app_id: _Optional[str] = ..., function: _Optional[str] = ..., runner_id: _Optional[str] = ..., call_id: _Optional[str] = ..., stream: _Optional[str] = ..., text: _Optional[str] = ..., partial: bool = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("without_pools", "function_id")
+    __slots__ = ("without_pools", "function_id", "pinned")
     WITHOUT_POOLS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     without_pools: bool
     function_id: str
-    def __init__(self, without_pools: bool = ..., function_id: _Optional[str] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, without_pools: bool = ..., function_id: _Optional[str] = ..., pinned: bool = ...) -> None: ...
 
 class StatusReply(_message.Message):
     __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept", "objects")

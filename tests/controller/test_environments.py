@@ -13,8 +13,10 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.messages import spec_message
+from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop
+from tests.controller.harness import FakeAgent, Instance, in_loop, spec
 
 
 async def known(client: Deployer) -> dict[str, tuple[int, int]]:
@@ -100,3 +102,32 @@ async def test_the_default_environment_is_always_there(shared: Instance) -> None
         assert (await known(client))["empty"] == (0, 0)
         await client.call("DeleteEnvironment", pb.EnvironmentRequest(name="empty"))
         assert "empty" not in await known(client)
+
+
+@in_loop
+async def test_a_variant_is_that_of_the_present_version_after_a_rename(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a", "old/app")
+        await client.call("PutSecret", pb.PutSecretRequest(**secret("old")))
+        mount = VolumeMount(path="/notes", name="notes", environment="old")
+        named = [pb.NamedSecret(name="key", environment="old")]
+        request = pb.VariantRequest(
+            function_id=await client.find("f", "old/app"),
+            spec=spec_message(spec("f", volumes=(mount,))),
+            fields=["volumes"],
+            replaces_secrets=True,
+            named_secrets=named,
+        )
+        former = (await client.call("Variant", request)).function_id
+        await client.call(
+            "RenameEnvironment", pb.RenameEnvironmentRequest(name="old", new_name="new")
+        )
+        await client.until_ended("new/app")
+        present = (await client.send(former)).data.decode()
+        assert present != former
+        code = await client.gateway.FetchFunction(
+            pb.FetchFunctionRequest(function_id=present), metadata=client.metadata
+        )
+        assert [one.environment for one in code.function.spec.volumes] == ["new"]
+        assert [one.environment for one in code.function.named_secrets] == ["new"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,14 @@ def test_one_that_is_not_running_travels_without_its_secrets_or_not_at_all() -> 
         pickle.dumps(f.with_options(timeout=5))  # as a value
 
 
+def test_a_variant_is_of_a_certain_version_where_what_it_is_of_is() -> None:
+    for version in (2, None):
+        named: Any = rekindle.Function.from_name("shop", "f", version=version)
+        made = named.with_options(timeout=5)._declaration
+        assert isinstance(made, Variant)
+        assert made.pinned == made._request("fu-1").pinned == (version is not None)
+
+
 def test_figures_are_those_of_all_pools_or_of_one_instance() -> None:
     def pool(params: str, busy: int, idle: int, in_flight: int) -> pb.PoolStatus:
         return pb.PoolStatus(params=params, busy=busy, idle=idle, in_flight=in_flight)
@@ -88,7 +97,7 @@ def test_a_variant_of_an_included_function_has_the_secrets_of_the_whole_app(
 
     whole = rekindle.App("whole", secrets=[rekindle.Secret.from_dict({"A": "whole", "C": "whole"})])
     whole.include(part)
-    client: Any = object()
+    client: Any = SimpleNamespace(instance="there")
     # It is as a part of this that it runs.
     monkeypatch.setattr(whole, "deployed", DeployedHere("whole", client, "ap-1"))
     made = read.with_options(secrets=[rekindle.Secret.from_dict({"B": "own"})])._declaration

@@ -1,7 +1,8 @@
 """Finds functions of deployed apps: of the present version, of a numbered one, of one that ended.
 
 A client may know a function by the id that it had in a former version. Its new calls are those of
-the present version (``routed``), unless they are pinned or began there.
+the present version (``routed``), unless they are pinned or began there; where it is a variant's, of
+the same variant of the present version, which is made for them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.state import App, Function
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.variants import Variants
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -37,6 +39,7 @@ class FunctionFinder:
     _registry: Registry
     _calls: QueueStore
     _retirement: Retirement
+    _variants: Variants
     #: What is deployed, by name.
     known: dict[str, Deployment] = field(default_factory=dict)
     _reopening: dict[str, asyncio.Task[App]] = field(default_factory=dict)
@@ -85,7 +88,7 @@ class FunctionFinder:
             app = function.app
             if not app.version or not (app.retired or app.closing):
                 return self._apps.function(function_id)
-            name, owner_app = function.name, app.name
+            name, owner_app, is_variant = function.name, app.name, bool(function.spec.variant)
             call = state.calls.get(call_id)
             began_here = call is not None and call.function is function
             if (pinned or began_here) and not app.closing:
@@ -96,6 +99,7 @@ class FunctionFinder:
             if owner is None or not owner.version:
                 return self._apps.function(function_id)  # raises
             name, owner_app, app_id = owner.function, owner.app, owner.app_id
+            is_variant = owner.variant is not None
         deployment = self.known.get(owner_app)
         if deployment is None:
             return self._apps.function(function_id)
@@ -111,12 +115,33 @@ class FunctionFinder:
             if at is not None and began is not None:
                 return await self._reopened(began.app_id, at.function_id)
         present = choosing.present(deployment)
-        return self._named(await self._open(present.app_id), name, present.version)
+        app = await self._open(present.app_id)
+        if not is_variant:
+            return self._named(app, name, present.version)
+        app.visits += 1  # it is not put away meanwhile
+        try:
+            return await self._same_variant(app, function_id, present.version)
+        finally:
+            app.visits -= 1
+
+    async def _same_variant(self, app: App, function_id: str, version: int) -> Function:
+        """What of an open version is what a function of a former one is, which may be a variant."""
+        owner = await self._registry.owner_of(function_id)
+        if owner is None:
+            raise NotFoundError(
+                f"what {function_id!r} is a variant of is not kept any more; make the variant again"
+            )
+        if owner.variant is None:
+            return self._named(app, owner.function, version)
+        base = await self._same_variant(app, owner.variant.of, version)
+        return await self._variants.again(function_id, owner.variant, base)
 
     def _named(self, app: App, name: str, version: int) -> Function:
         known = {function.name: function for function in app.functions.values()}
         if name not in known:
             hint = names.nearest(name, known, "it has no functions")
+            if name.endswith("]"):
+                hint = "what that variant was made from is not kept any more; make it again"
             raise NotFoundError(
                 f"version {version} of the app {app.name!r} has no function {name!r}; {hint}"
             )

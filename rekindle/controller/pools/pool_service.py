@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names, policies
@@ -70,11 +70,16 @@ class PoolService:
 
     # ---- requests --------------------------------------------------------------------------
 
-    async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
-        """Change a pool's settings. Raises InvalidError and NotFoundError."""
+    async def set_named(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
+        """``set_pool`` of all functions that have the name. Raises NotFoundError, too."""
+        return await self.set_pool(request, self._named(request.function))
+
+    async def set_pool(
+        self, request: pb.SetPoolRequest, found: Sequence[Function]
+    ) -> pb.SetPoolReply:
+        """Change settings of the pools of functions. Raises InvalidError."""
         changes = pool_settings.changes_of(request.changes)
         every = request.every_instance or bool(request.function)
-        found = self._named(request)
         effective = None
         for function in found:
             effective = await self.scaler.set_pool(
@@ -98,21 +103,13 @@ class PoolService:
             return []
         return [f"spare {spares} is cut to {most} on a node, which may have no more runners"]
 
-    def _named(self, request: pb.SetPoolRequest) -> list[Function]:
-        """The functions of open apps that a request means."""
-        if not request.function:
-            function = self._state.functions.get(request.function_id)
-            if function is not None and not function.app.closing:
-                return [function]
-            wanted = request.function_id
-        else:
-            wanted = request.function
-            found = [
-                f for f in self._state.functions.values() if f.label == wanted and not f.app.closing
-            ]
-            if found:
-                return found
-        known = [f.label for f in self._state.functions.values() if not f.app.closing]
+    def _named(self, wanted: str) -> list[Function]:
+        """The functions of open apps that have a name; not those of former versions."""
+        functions = self._state.functions.values()
+        opened = [f for f in functions if not (f.app.closing or f.app.retired)]
+        if found := [f for f in opened if f.label == wanted]:
+            return found
+        known = [f.label for f in opened]
         hint = names.nearest(wanted, known, "no app is running")
         raise NotFoundError(
             f"no function {wanted!r} is running here (settings are those of a running app); {hint}"

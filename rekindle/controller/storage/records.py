@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from rekindle.wire.spec import FunctionSpec
@@ -28,6 +29,29 @@ class FunctionOwner:
     app: str
     function: str
     version: int  # 0: its app is not deployed
+    variant: StoredVariant | None = None  # where it is one
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVariant:
+    """What a variant was made from: of another version it can be made again."""
+
+    of: str  # id of the function that it is of, which may be a variant, too
+    fields: tuple[str, ...]  # those that differ
+    spec: FunctionSpec  # has them, as they were asked for
+    replaces_secrets: bool
+
+    def to_json(self) -> str:
+        """As it is stored."""
+        kept = {"of": self.of, "fields": self.fields, "spec": self.spec.to_json()}
+        return json.dumps({**kept, "replaces_secrets": self.replaces_secrets}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> StoredVariant:
+        """The inverse of ``to_json``."""
+        raw = json.loads(text)
+        spec = FunctionSpec.from_json(raw["spec"])
+        return cls(raw["of"], tuple(raw["fields"]), spec, raw["replaces_secrets"])
 
 
 @dataclass(frozen=True, slots=True)

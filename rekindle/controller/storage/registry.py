@@ -6,11 +6,13 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp
+from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp, StoredVariant
 from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
@@ -38,10 +40,11 @@ class Registry:
         app: pb.RegisterAppRequest,
         functions: Mapping[str, tuple[FunctionSpec, pb.FunctionDef]],
         version: int = 0,
+        variants: Mapping[str, StoredVariant] = MappingProxyType({}),
     ) -> None:
         """Keep an app, its functions by id and their queues; the same app again is added to.
 
-        ``version``: of a deployed app.
+        ``version``: of a deployed app. ``variants``: those of the functions that are some.
         """
         await self._make_queues(functions)
         key, digest = keys.app(app.app_id), app.source.digest
@@ -63,6 +66,8 @@ class Registry:
                     *("named", json.dumps([as_dict(one) for one in definition.named_secrets])),
                 )
             )
+        for function_id, variant in variants.items():
+            commands.append(("HSET", keys.function(function_id), "variant", variant.to_json()))
         # Last: now a restart finds the app.
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
         await self._link.commands(commands)
@@ -154,12 +159,17 @@ class Registry:
         )
 
     async def load_secrets(self, function_id: str) -> tuple[dict[str, str], list[pb.NamedSecret]]:
-        """What a function declares of secrets: values, and those kept by name."""
+        """What a function declares of secrets: values, and those kept by name.
+
+        Raises NotFoundError where that was forgotten.
+        """
         names = (b"secrets", b"named", b"code_from")
         values = await self._link.command("HMGET", keys.function(function_id), *names)
         if values[-1]:  # one step, as of its code: it does not run what that one may run by now
             function_id = values[-1].decode()
             values = await self._link.command("HMGET", keys.function(function_id), *names)
+        if values[0] is None:
+            raise NotFoundError(f"the secrets of {function_id!r} are not kept any more")
         fields = {name: value for name, value in zip(names, values, strict=True) if value}
         return self._opened(function_id, fields), _named(fields)
 
@@ -238,7 +248,10 @@ class Registry:
         await self._link.commands(commands)
 
     async def forget_version(self, app_id: str, ttl_s: int) -> None:
-        """Remove a version that was put away; whose its functions were is known for a while."""
+        """Remove a version that was put away; whose its functions were is known for a while.
+
+        So is what its variants were made from, unless they had secrets of their own.
+        """
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=_FOREVER
         )
@@ -246,9 +259,14 @@ class Registry:
         commands: list[Command] = [
             ("UNLINK", keys.source(app_id, digest)) for digest in set(functions.values()) if digest
         ]
-        for function_id in functions:
+        variants = await self._link.commands(
+            [("HGET", keys.function(one), "variant") for one in functions], patience_s=_FOREVER
+        )
+        for function_id, variant in zip(functions, variants, strict=True):
             key = keys.function(function_id)
             commands.append(("HDEL", key, *_CONTENT))
+            if variant is not None and StoredVariant.from_json(variant).replaces_secrets:
+                commands.append(("HDEL", key, "variant"))
             commands.append(("EXPIRE", key, ttl_s))
         commands.append(("EXPIRE", keys.app(app_id), ttl_s))
         await self._link.commands(commands, patience_s=_FOREVER)
@@ -265,9 +283,16 @@ class Registry:
         commands: list[Command] = [("HSET", keys.app(app_id), "name", name)]
         for function_id in await self.function_ids(app_id):
             key = keys.function(function_id)
-            spec, named = await self._link.command("HMGET", key, "spec", "named")
+            spec, named, variant = await self._link.command(
+                "HMGET", key, "spec", "named", "variant"
+            )
             if spec is None:
                 continue
+            if variant is not None:
+                made = StoredVariant.from_json(variant)
+                asked = moved_spec(made.spec, made.spec.app_name, before, after)
+                made = dataclasses.replace(made, spec=asked)
+                commands.append(("HSET", key, "variant", made.to_json()))
             moved = moved_spec(FunctionSpec.from_json(spec.decode()), name, before, after)
             secrets = json.loads(named or b"[]")
             for one in secrets:
@@ -279,7 +304,9 @@ class Registry:
 
     async def owner_of(self, function_id: str) -> FunctionOwner | None:
         """Whose a function is; None where it is not known (any more)."""
-        app_id, name = await self._link.command("HMGET", keys.function(function_id), "app", "name")
+        app_id, name, variant = await self._link.command(
+            "HMGET", keys.function(function_id), "app", "name", "variant"
+        )
         if app_id is None:
             return None
         app, version = await self._link.command(
@@ -287,7 +314,10 @@ class Registry:
         )
         if app is None:
             return None
-        return FunctionOwner(app_id.decode(), app.decode(), name.decode(), int(version or 0))
+        return FunctionOwner(
+            *(app_id.decode(), app.decode(), name.decode(), int(version or 0)),
+            variant=StoredVariant.from_json(variant) if variant is not None else None,
+        )
 
     async def run_code_of(self, function_ids: Mapping[str, str]) -> None:
         """From now on each of these functions runs the code of another one."""

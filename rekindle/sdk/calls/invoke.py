@@ -212,7 +212,11 @@ def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
     """Make a strategy possible."""
     check_strategy(strategy)
     request = pb.PrepareRequest(
-        function_id=target.function_id, params=target.params, strategy=strategy, timeout_s=timeout
+        function_id=target.function_id,
+        params=target.params,
+        strategy=strategy,
+        timeout_s=timeout,
+        pinned=target.pinned,
     )
     reply = background().run(target.client.request("Prepare", request, pb.PrepareReply))
     if not reply.ok:
