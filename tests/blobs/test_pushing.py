@@ -51,7 +51,8 @@ def test_it_gives_way_to_other_work_but_what_mends_damage_is_not_starved_by_it(
     pushing = threading.Thread(target=push)
     pushing.start()
     try:
-        wait_until(lambda: niceness in map(_niceness, psutil.Process().children()), "the process")
+        wanted = min(19, os.nice(0) + niceness)  # these tests may give way to others themselves
+        wait_until(lambda: wanted in map(_niceness, psutil.Process().children()), "the process")
     finally:
         stopped.set()
         pushing.join()

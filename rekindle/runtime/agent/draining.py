@@ -7,6 +7,7 @@ controller. An input that comes later finds a new pool.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,6 @@ from rekindle.runtime.agent.functions import Functions
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.wire.phases import now_ns
 
 #: How often pools that end are looked at.
 _LOOK_S = 0.05
@@ -35,10 +35,12 @@ class Draining:
 
         But for calls that the controller says are meant for just this version, from now on.
         """
-        retired_ns = self._functions.retired.setdefault(app_id, now_ns())
+        if app_id in self._functions.retired:
+            return  # who asks for it since means it
+        now = self._functions.retired[app_id] = time.monotonic()
         pools = self._pools(app_id)
         for pool in pools:
-            pool.retired_ns = retired_ns
+            pool.retired_at = now
             self._leases.requests.refuse_pool(pool.key, _REASON)
         self._leases.recalls.drain(pools)
 

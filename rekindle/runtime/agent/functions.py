@@ -48,9 +48,9 @@ class Functions:
     _context: NodeContext
     _uplink: Uplink
     _opened: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
-    #: Ids of versions that are not the present one, and when that was heard (now_ns), 0 where they
-    #: were fetched as such: their runners are lent at the controller's word alone.
-    retired: dict[str, int] = field(default_factory=dict)
+    #: Ids of versions that are not the present one, and when that was heard (monotonic seconds), 0
+    #: where they were fetched as such: their runners are lent at the controller's word alone.
+    retired: dict[str, float] = field(default_factory=dict)
     #: Ids of versions that were not called yet when they were fetched, and may never be.
     on_trial: set[str] = field(default_factory=set)
     #: Ids of those that are called since: what is being fetched may not know of it.

@@ -55,7 +55,7 @@ class PoolOpener:
             *(self._results, self._history, self._context.settings.exit_grace_s),
         )
         pool.on_trial = function.app_id in self._functions.on_trial
-        pool.retired_ns = self._functions.retired.get(function.app_id, 0)
+        pool.retired_at = self._functions.retired.get(function.app_id, 0.0)
         if (plan := self._plans.find(key)) is not None:
             pool.sizing.order(plan)
         if revision.snapshots_enabled and (

@@ -76,7 +76,7 @@ class Leases:
         """A client wants a runner of its own: the pool's next pass has its answer."""
         if pool.closed:
             request.refuse("its app is closed")
-        elif request.received_ns < pool.retired_ns:
+        elif request.received_at < pool.retired_at:
             request.refuse("its app has a newer version")
         elif request.strategy is not None:
             self._tasks.spawn(self._serve_forced(pool, request, request.strategy))
@@ -156,7 +156,7 @@ class Leases:
             *(request.lease_id, token, pool, runner, request.max_result_bytes, request.measure),
             state,
         )
-        lease.recall_when_held = request.received_ns < pool.retired_ns
+        lease.recall_when_held = request.received_at < pool.retired_at
         once = request.strategy not in (None, Strategy.WARM)
         runner.private = runner.private or once or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease

@@ -89,8 +89,12 @@ class Recalls:
         most += self.returning(pool)
         return len(runners) > most and runners.running() + len(runners.idle()) > most
 
-    def make_room(self, pool: Pool) -> None:
-        """Another pool needs the place of a runner: one that is not called comes back for it."""
+    def make_room(self, pool: Pool, *, waited: bool) -> None:
+        """Another pool needs the place of a runner: one that is not called comes back for it.
+
+        ``waited``: it has waited for one; then also one that is called again and again and that a
+        plan keeps, which is given up in no other way.
+        """
         others = [lease for lease in self._leases.values() if lease.pool is not pool]
         if any(lease.state is LeaseState.RECALLED for lease in others):
             return
@@ -100,7 +104,7 @@ class Recalls:
             for one in others
             if one.state is LeaseState.HELD
             and not one.runs
-            and not one.runner.is_in_use(now, one.used)
+            and (not one.runner.is_in_use(now, one.used) or (waited and _is_kept(one)))
         ]
         if idle:
             self._recall(min(idle, key=lambda lease: lease.used))
@@ -108,8 +112,11 @@ class Recalls:
     def give_one_up(self, pool: Pool) -> None:
         """One more runner of this pool is to end: a client's comes back after the call that runs.
 
-        That which was called longest ago; none whose call waits for calls that it made.
+        That which was called longest ago; none whose call waits for calls that it made, and none
+        where as many have been asked back as are to end.
         """
+        if len(self._recalled(pool)) >= pool.dispatcher.giving:
+            return
         for lease in self._least_used(pool):
             if lease.state is LeaseState.HELD and lease.runner.waits_at < 0:
                 self._recall(lease)
@@ -164,6 +171,11 @@ class Recalls:
         lent = (LeaseState.OFFERED, LeaseState.HELD)
         mine = [one for one in self._leases.values() if one.pool is pool and one.state in lent]
         return sorted(mine, key=lambda lease: (lease.runs, lease.used))
+
+
+def _is_kept(lease: Lease) -> bool:
+    """Whether a plan keeps its runner."""
+    return len(lease.pool.runners) <= lease.pool.sizing.plan.runners
 
 
 def _waits_for(lease: Lease, depth: int) -> bool:

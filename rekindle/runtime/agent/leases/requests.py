@@ -8,6 +8,7 @@ there, a request does not show.
 from __future__ import annotations
 
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class LeaseRequest:
     #: It is not refused, however long it waits: what it is for can go no other way.
     patient: bool = False
     received_ns: int = field(default_factory=now_ns)
+    received_at: float = field(default_factory=time.monotonic)
 
     def refuse(self, reason: str) -> None:
         """No lease."""

@@ -89,9 +89,9 @@ class Pool:
         #: Whether it is of a version that is not called yet, and may never be: nor is that frozen,
         #: also where its plan has runners started.
         self.on_trial = False
-        #: When its version ceased to be the one that is called (now_ns); 0: it has not, or had
-        #: before this was opened. Clients that asked before that begin no calls on it.
-        self.retired_ns = 0
+        #: When its version ceased to be the one that is called (monotonic seconds); 0: it has not,
+        #: or had before it was known here. Clients that asked before that begin no calls on it.
+        self.retired_at = 0.0
         #: The error of a start that no input waited for: for a client that waits, if one does.
         self._unclaimed: StartFailure | None = None
         #: How deep the calls are that clients wait for a runner for, as long as it takes.

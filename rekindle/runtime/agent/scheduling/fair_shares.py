@@ -31,8 +31,10 @@ class FairShares:
     """Of the places of one node."""
 
     _agenda: Agenda
-    #: Has one runner more of a pool end, the first that has nothing to run.
+    #: Has one runner more of a pool end, the first that has nothing to run; and has it looked at
+    #: again where that is not so yet.
     _give_one_up: Callable[[Pool], None]
+    _remind: Callable[[Pool], None]
     #: Since when a pool has found no place (monotonic seconds).
     _waits: dict[PoolKey, float] = field(default_factory=dict)
     #: Pool that is to have a place -> the one that gives it up, in the order of their asking.
@@ -54,18 +56,23 @@ class FairShares:
         if giver is None and (giver := self._giver(pool, pools, now)) is not None:
             self._gifts[pool.key] = giver
             self._give_one_up(giver)
+        elif giver is not None:
+            self._remind(giver)
 
-    def end_excess(self, pools: Iterable[Pool]) -> None:
-        """There are more runners than places, as calls inside of calls needed them: one ends."""
-        found = [
-            (pool.runners.size(), pool.key, pool)
-            for pool in pools
-            if pool.runners.size() > pool.sizing.plan.runners
-            and not (pool.closed or pool.dispatcher.giving)
-            and any(map(_may_go, pool.runners.values()))
-        ]
-        if found:
-            self._give_one_up(max(found)[-1])
+    def end_excess(self, pools: Iterable[Pool], excess: int) -> None:
+        """Have runners beyond the places end, which calls inside of calls had needed: one more at
+        each look, until so many have been told. 0 or less: none is to end for that any more."""
+        told: dict[PoolKey, int] = {}
+        able: list[tuple[int, PoolKey, Pool]] = []
+        for pool in pools:
+            told[pool.key] = max(0, pool.dispatcher.giving - self._given_by(pool))
+            if told[pool.key] and excess <= 0:
+                pool.dispatcher.give_no_more_than(self._given_by(pool))
+            size = pool.runners.size() - pool.dispatcher.giving
+            if not pool.closed and size > pool.sizing.plan.runners and self._able(pool) > 0:
+                able.append((size, pool.key, pool))
+        if sum(told.values()) < excess and able:
+            self._give_one_up(max(able)[-1])
 
     def has_waited(self, key: PoolKey) -> bool:
         """Whether a pool has waited for a place for as long as one becomes free by itself."""
@@ -102,6 +109,14 @@ class FairShares:
         if giver is not None:
             giver.dispatcher.give_no_more_than(self._given_by(giver))
 
+    @staticmethod
+    def _able(pool: Pool) -> int:
+        """Runners that may go, but for those that do."""
+        able = sum(1 for one in pool.runners.values() if _may_go(one))
+        if pool.revision.spec.single_use_containers:
+            able = pool.runners.size()  # those that start, too, end by themselves
+        return able - pool.dispatcher.giving
+
     def _given_by(self, giver: Pool) -> int:
         return sum(1 for one in self._gifts.values() if one is giver)
 
@@ -110,15 +125,11 @@ class FairShares:
         found: list[tuple[int, float, PoolKey, Pool]] = []
         for pool in pools:
             size = pool.runners.size() - pool.dispatcher.giving
-            spec = pool.revision.spec
-            able = sum(1 for one in pool.runners.values() if _may_go(one))
-            if spec.single_use_containers:
-                able = pool.runners.size()  # those that start, too, end by themselves
             if (
                 pool is taker
                 or pool.closed
                 or size <= pool.sizing.plan.runners
-                or able <= pool.dispatcher.giving
+                or self._able(pool) <= 0
             ):
                 continue
             had_s = now - self._had_at.get(pool.key, 0.0)

@@ -56,7 +56,7 @@ class Scheduler:
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
         self._gpus = gpus
         self._gpu_room = GpuRoom(inventory, leases, gpus, settings.gpu_grace_s)
-        self._shares = FairShares(self.agenda, self._give_one_up)
+        self._shares = FairShares(self.agenda, self._give_one_up, self._remind)
         #: Pools that have runners, or start one, as far as this pass has looked; None: not yet.
         self._occupied: dict[PoolKey, Pool] | None = None
         #: Pools without a runner that found no place, in their order.
@@ -143,12 +143,12 @@ class Scheduler:
         for pool in list(self._pools.values()):
             self._reconcile(pool)
         self._shares.forget_all_but(self._pools)
-        if self._is_over_by_calls():
-            idle = sorted(_idle_of_others(self._with_runners(), None))
-            if idle:
-                idle[0].pool.stop_runner(idle[0].runner)
-            else:
-                self._shares.end_excess(self._with_runners())
+        excess = self._excess()
+        idle = sorted(_idle_of_others(self._with_runners(), None)) if excess > 0 else []
+        if idle and not idle[0].kept:
+            idle[0].pool.stop_runner(idle[0].runner)
+        else:
+            self._shares.end_excess(self._with_runners(), excess)
         self._stalls.look()
         self._gpu_room.look()
 
@@ -160,18 +160,18 @@ class Scheduler:
         For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
         a runner that no plan keeps. The pool is looked at again when it may be worth it.
         """
-        depth = 0 if ahead and pool.runners.size() else self._depth(pool)
-        taken = self._places_taken(depth)
+        taken = self._places_taken(0 if ahead else self._depth(pool))
         taken += self._shares.kept_from(pool)
         if taken >= self._settings.max_runners + pool.runners.beyond:
             if ahead and pool.runners.size() >= pool.sizing.plan.runners:
                 return False
-            wait_s = make_room(self._with_runners(), pool, ahead=ahead)
+            waited = self._shares.has_waited(pool.key)
+            wait_s = make_room(self._with_runners(), pool, ahead=ahead, waited=waited)
             if wait_s != 0:
                 if wait_s is not None:
                     self.agenda.add_later(pool.key, wait_s)
-                elif not (ahead and pool.on_trial):  # what may never be called stops none
-                    self._leases.recalls.make_room(pool)
+                elif not ahead:
+                    self._leases.recalls.make_room(pool, waited=waited)
                     self._shares.ask(pool, self._with_runners())
                 if ahead or pool.runners.size():
                     self._line.pop(pool.key, None)
@@ -188,16 +188,26 @@ class Scheduler:
         return False
 
     def _give_one_up(self, pool: Pool) -> None:
-        if (chosen := pool.dispatcher.give_one_up()) is not None:
+        if idle := pool.runners.idle():
+            pool.stop_runner(min(idle, key=lambda one: one.idle_since))
+        elif (chosen := pool.dispatcher.give_one_up()) is not None:
             self._leases.recalls.take_back(chosen)
         else:
             self._leases.recalls.give_one_up(pool)
 
-    def _is_over_by_calls(self) -> bool:
-        """Whether there are more runners than places though none of those waits for calls."""
-        pools = [pool for pool in self._with_runners() if not pool.on_trial]  # these end anyhow
-        count = sum(pool.runners.taken(DEEPEST) - pool.runners.beyond for pool in pools)
-        return count > self._settings.max_runners
+    def _remind(self, pool: Pool) -> None:
+        """One that was about to be lent as one was asked for is called all the time since."""
+        if not pool.revision.spec.takes_many:
+            self._leases.recalls.give_one_up(pool)
+
+    def _excess(self) -> int:
+        """Runners beyond the places that do not wait for calls, and do not end by themselves."""
+        count = 0
+        for pool in self._with_runners():
+            if not pool.on_trial:
+                count += sum(1 for one in pool.runners.counting(DEEPEST) if not one.private)
+                count -= pool.runners.beyond
+        return count - self._settings.max_runners
 
     def is_over(self) -> bool:
         """Whether there are more runners than the node is to have."""
@@ -209,7 +219,7 @@ class Scheduler:
         self._occupied = None
         if self._places_taken(0) + self._shares.kept_from(pool) < self._settings.max_runners:
             return True
-        return make_room(self._with_runners(), pool, ahead=True) == 0
+        return make_room(self._with_runners(), pool, ahead=True, waited=False) == 0
 
     def _gpus_freed(self) -> None:
         """Those that wait for devices have their turns, the first in the line first."""
@@ -260,25 +270,26 @@ class _Idle(NamedTuple):
     runner: Runner
 
 
-def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None:
+def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool, waited: bool) -> float | None:
     """Stop an idle runner of another pool: 0 when one is stopped, else when to ask again, in s.
 
-    None when no runner of another pool is idle. For a runner that no input waits for,
-    ``ahead``, only those go that no plan keeps.
+    None when no runner of another pool is idle. ``ahead``: no input waits for it. One that a plan
+    keeps goes for a pool alone that has none and needs one.
 
     A runner that has been idle for less than its next start would cost is kept from pools that
     can do without: two pools in turn would else spend their time starting what the other has
     stopped. (The rule of ski rental: whoever waits as long as the purchase costs pays at most
     twice the best.) A pool that has no runner at all waits for those alone that are called
-    again and again: these are not idle.
+    again and again: these are not idle. Once it has ``waited``, those that a plan keeps go all
+    the same, as they are given up in no other way (fair_shares.py).
     """
     idle = sorted(_idle_of_others(pools, pool))
-    if ahead:
-        idle = [one for one in idle if not one.kept]
     must = not ahead and not pool.runners.size()
+    if not must:
+        idle = [one for one in idle if not one.kept]
     now, waits_s = time.monotonic(), []
     for one in idle:
-        if must and one.runner.is_in_use(now, one.idle_since):
+        if must and one.runner.is_in_use(now, one.idle_since) and not (waited and one.kept):
             continue
         # What the next start will cost, as far as it is known: what the last one did.
         left_s = 0.0 if must else one.pool.dispatcher.pace.start_s - (now - one.idle_since)

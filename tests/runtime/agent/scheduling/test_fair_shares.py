@@ -252,17 +252,42 @@ def test_a_function_without_a_runner_gets_one_while_others_call_inside_of_calls(
     run(home, scenario, max_runners=1)
 
 
-def test_what_a_plan_keeps_of_a_function_gets_a_place_of_a_long_queue(home: Path) -> None:
+@pytest.mark.parametrize(
+    "how", [{}, {"min_containers": 1}, {"max_inputs": 4}], ids=["plain", "kept", "concurrent"]
+)
+def test_a_function_that_is_called_again_and_again_with_pauses_keeps_no_other_waiting(
+    home: Path, how: dict[str, Any]
+) -> None:
     async def scenario(h: Harness) -> None:
-        keys = flood(h, h.add(busy))
-        await h.uplink.until(lambda: done(h, keys))
+        called, over = h.add(quick, **how), asyncio.Event()
+        count = 0
+
+        async def calls() -> None:
+            nonlocal count
+            while not over.is_set():
+                await h.call(called, "", 1)
+                count += 1
+                await asyncio.sleep(0.01)  # as a program does something of its own
+
+        calling = asyncio.create_task(calls())
+        await h.uplink.until(lambda: count > 10)
+        await h.call(h.add(other), "", 1)
+        at = count
+        await h.uplink.until(lambda: count > at + 10)  # and has its turn again
+        over.set()
+        await calling
+
+    run(home, scenario, max_runners=1)
+
+
+def test_a_runner_that_a_plan_keeps_is_not_taken_for_one_more_of_a_long_queue(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
         kept = h.add(quick, min_containers=1)
         h.node.open(pb.OpenFunction(function_id=kept, app_id="ap-test"))
-        await h.uplink.until(lambda: [one for one in h.runners(kept) if one.ready_ns])
-        at = done(h, keys)
-        assert at < len(keys)
-        await h.uplink.until(lambda: done(h, keys) > at)
-        await end(h, keys)
+        (there,) = await h.uplink.until(lambda: [one for one in h.runners(kept) if one.ready_ns])
+        keys = flood(h, h.add(busy), 300)
+        await h.results(keys)
+        assert h.runners(kept) == [there]
 
     run(home, scenario, max_runners=2)
 
