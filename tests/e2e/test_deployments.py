@@ -214,6 +214,44 @@ def test_an_app_with_volumes_is_deployed_again_and_rolled_over(home: Home) -> No
     assert home.python(call).out == "[2, 2, 'kept']\n"
 
 
+COUNTS = (
+    Gate.SOURCE
+    + """
+import rekindle
+
+app = rekindle.App({name!r})
+
+@app.function()
+def count():
+    yield {version}
+    wait_at({gate!r})
+    yield {version}
+"""
+)
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "recreate"])
+def test_a_generator_that_is_read_ends_in_its_version_unless_that_is_stopped(
+    shared: Home, shared_gate: Gate, strategy: str
+) -> None:
+    name, gate = f"counts-{strategy}", str(shared_gate.directory)
+    script = shared.script(COUNTS.format(name=name, version=1, gate=gate), "counts.py")
+    shared.rekindle("deploy", script)
+    read = f"import rekindle; print(*rekindle.Function.from_name('{name}', 'count').remote_gen())"
+    reads = shared.start(sys.executable, "-c", read)
+    wait_until(shared_gate.held.exists, "the generator to wait")
+    script.write_text(COUNTS.format(name=name, version=2, gate=gate))
+    shared.rekindle("deploy", script, "--strategy", strategy)
+    if strategy == "rolling":
+        shared_gate.open()
+    ended = reads.end()
+    if strategy == "rolling":
+        assert ended.out == "1 1\n", str(ended)
+    else:
+        assert ended.status == 1 and "RunnerLostError" in ended.err, str(ended)
+    shared.rekindle("app", "stop", name, "--yes")
+
+
 RESTARTS = """
 import json, os, sys
 import rekindle

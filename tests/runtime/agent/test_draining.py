@@ -167,6 +167,26 @@ def test_what_is_tried_ends_with_its_app_while_its_hook_runs(home: Path) -> None
     run(home, scenario)
 
 
+@pytest.mark.parametrize("least", [0, 1], ids=["for an input", "ahead"])
+def test_what_is_started_ends_with_its_app_while_its_hook_runs(home: Path, least: int) -> None:
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            function = h.add(Waits, env={"GATE": gate.path}, min_containers=least)
+            if least:
+                h.node.open(pb.OpenFunction(function_id=function, app_id="ap-test"))
+            else:
+                asked = h.submit(function, "value")
+            await h.uplink.until(lambda: h.node.inventory.pools and stats_starting(h, function))
+            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+            await h.uplink.until(lambda: h.uplink.closed_apps)
+            if not least:
+                assert (await h.result(asked)).result.status == pb.CANCELLED
+            assert not h.runners(function)
+            gate.open()
+
+    run(home, scenario)
+
+
 def stats_starting(h: Harness, function: str) -> int:
     """Runners of it that are being started."""
     return h.stats(function).starting

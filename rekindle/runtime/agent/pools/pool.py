@@ -26,6 +26,7 @@ from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
+from rekindle.runtime.agent.pools.endable_starts import EndableStarts
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
 from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher
 from rekindle.runtime.agent.pools.need import Need
@@ -33,7 +34,6 @@ from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.ramp import Ramp
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
-from rekindle.runtime.agent.pools.unscheduled_starts import UnscheduledStarts
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.ladder import Begun, Starter
 from rekindle.runtime.agent.starts.pending import FirstClient
@@ -81,7 +81,9 @@ class Pool:
         self._tasks = BackgroundTasks()
         #: Runners that are not its own any more, and run their exit hooks.
         self._stopping: set[Runner] = set()
-        self.unscheduled = UnscheduledStarts(self.revision.label)
+        #: By a strategy's name, or to try a version; and those that the scheduler orders.
+        self.unscheduled = EndableStarts(self.revision.label)
+        self._scheduled = EndableStarts(self.revision.label)
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
         #: Whether it has had a runner: what no one has started is not frozen.
@@ -270,9 +272,12 @@ class Pool:
         begun: Begun | None,
     ) -> None:
         try:
-            runner = await self.start(strategy, began_ns, client, begun)
+            starts = self.start(strategy, began_ns, client, begun)
+            runner = await self._scheduled.run(starts)
         except (Error, UserCodeFailed) as error:
-            if strategy is None:
+            if self.closed and begun is not None:  # it may have ended before it had its turn
+                begun.child.kill()
+            if strategy is None and not self.closed:
                 self._start_failed(error, claimed=client is not None)
             if client is not None:
                 client.failed(error)
@@ -404,8 +409,13 @@ class Pool:
         self.gpus.give_back()
 
     async def end_runners(self) -> None:
-        """Let exit hooks run in idle runners, kill the others, and wait for all of it."""
+        """Let exit hooks run in idle runners, kill the others, and wait for all of it.
+
+        What is being started ends, too: its clients were told before (leases).
+        """
+        self._scheduled.end()
         await self.unscheduled.finish()
+        await self._scheduled.finish()
         await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
         await asyncio.gather(*(one.until_gone() for one in self._stopping))

@@ -362,8 +362,8 @@ def test_a_call_is_not_run_where_its_app_is_closed_before_its_runner_is_ready(ho
             assert await asking.answer() is None
             assert (await asking.fate())["message"] == "its app was closed"
             assert (await asking.fate("another's"))["fate"] == "unknown"
+            await h.uplink.until(lambda: h.uplink.closed_apps)  # it waits for no hook
             gate.open()
-            await h.uplink.until(lambda: h.uplink.closed_apps)
             assert not trace.exists()
 
     run(home, scenario)

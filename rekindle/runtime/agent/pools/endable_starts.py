@@ -1,7 +1,7 @@
-"""Starts of a pool that the scheduler does not order: by a strategy's name, or to try a version.
+"""Starts of a pool, which end when the pool does, whatever hook they are in.
 
-They end before the pool does, so that none of them can keep a process of a revision that has been
-dropped. Knows nothing of how runners are started.
+So none of them keeps a process of a revision that has been dropped, nor an app that is stopped from
+its end. Knows nothing of how runners are started.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from rekindle.exception import ExecutionError
 T = TypeVar("T")
 
 
-class UnscheduledStarts:
-    """Those of one pool, as tasks."""
+class EndableStarts:
+    """Those of one kind of a pool, as tasks."""
 
     def __init__(self, label: str) -> None:
         self._label = label
