@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import ExecutionError
+from rekindle.exception import ExecutionError, InvalidError
 from rekindle.execution import self_calls
 from rekindle.execution.declared import hooks_of, parameters_of
 from rekindle.sdk import class_parameters
@@ -62,9 +62,18 @@ class Binding:
     def params(self) -> bytes:
         """What names the runners: equal bytes for equal values, defaults among them.
 
-        Of a class of a deployed app the controller may be asked what parameters there are. Raises
-        TypeError for values that these do not take, InvalidError for what is too large.
+        Of a class of a deployed app the controller may be asked what parameters there are, and is
+        asked again before values are refused. Raises TypeError for values that these do not take,
+        InvalidError for what is too large.
         """
+        try:
+            return self._params_now()
+        except (TypeError, InvalidError):
+            if not self.declaration.look_again():
+                raise
+            return self._params_now()
+
+    def _params_now(self) -> bytes:
         known = self.declaration.parameters_now()
         name = self.declaration.name
         if known is None:  # a handle of whoever knew them, and has given them all

@@ -296,11 +296,8 @@ class Declaration:
         """Refuse what is no method of the class. Raises NotFoundError; asks where it has to."""
         if not self.by_name:
             return  # whoever made the handle knew them
-        client, found = self._found_now()
-        if name not in found.methods and not self.version:  # a newer version may have it
-            from rekindle.sdk import lookups
-
-            lookups.forget(client, found.function_id)
+        _, found = self._found_now()
+        if name not in found.methods and self.look_again():
             _, found = self._found_now()
         if name not in found.methods:
             there = ", ".join(found.methods) or "none"
@@ -323,6 +320,16 @@ class Declaration:
 
         _, found = self._found_now()
         return parameters_of(found.parameters)
+
+    def look_again(self) -> bool:
+        """Whether a newer version may have what this one lacks: it is asked for anew then."""
+        if not self.by_name or self.version:
+            return False
+        from rekindle.sdk import lookups
+
+        client, found = self._found_now()
+        lookups.forget(client, found.function_id)
+        return True
 
     def _found_now(self) -> tuple[Client, FunctionHandle]:
         """What this handle by name stands for now, and who said so."""

@@ -122,6 +122,10 @@ class Variant(Declaration):
         """As of the base."""
         return self._base().parameters_now()
 
+    def look_again(self) -> bool:
+        """As of the base."""
+        return self._base().look_again()
+
     @property
     def pinned(self) -> bool:
         """As of the base."""

@@ -36,6 +36,8 @@ def hold(path):
 @app.cls()
 class Model:
     size: int = rekindle.parameter(default=1)
+    if VERSION > 1:
+        more: int = rekindle.parameter(default=0)
 
     @rekindle.method()
     def run(self, x):
@@ -53,7 +55,7 @@ class Model:
 """
 
 CLIENT = """
-import asyncio, json, os, pickle, subprocess, sys, tempfile
+import asyncio, json, os, pickle, subprocess, sys, tempfile, time
 import rekindle
 
 SERVICE = %r
@@ -123,6 +125,8 @@ def wrong(version):
         g.remote(0)
     if version > 1 and big.newer.remote() != version:
         yield version, "newer method", 0
+    if version > 1 and Model.with_options(timeout=8)(more=1).run.remote(0) != version:
+        yield version, "newer parameter", 0
 
 found = list(wrong(1))
 with tempfile.TemporaryDirectory() as path:
@@ -136,10 +140,10 @@ with tempfile.TemporaryDirectory() as path:
     open(path + "/go", "w").close()
     held = held.get()
 while open_versions() != [2]:
-    pass
+    time.sleep(0.05)
 deploy(3)
 while open_versions() != [3]:
-    pass
+    time.sleep(0.05)
 found += wrong(3)  # when nothing is left of the former one
 first = rekindle.Function.from_name("kept", "f", version=1)
 of_first = first.with_options(timeout=8)
