@@ -32,7 +32,7 @@ from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, leftover_snapshots, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
-from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
+from rekindle.wire.ready import AWAY, AWAY_STATUS, INVALID, REFUSED, REFUSED_STATUS
 
 log = logging.getLogger("rekindle.supervisor")
 
@@ -286,7 +286,14 @@ class Supervisor:
             if not self._announced:
                 self._say(f"{REFUSED}{self._failed}")
             return
-        if child.quick_deaths >= MAX_QUICK_DEATHS:
+        if status == AWAY_STATUS and not self._announced:
+            # No start would fare better before that is back; an instance that was up waits for it.
+            self._failed = child.output.decode(errors="replace").partition(AWAY)[2].strip()
+            self._stop_reason = f"giving up: the {name} lacks what it needs"
+            log.error("giving up", extra=logs.kv(reason=self._failed))
+            self._say(f"failed: {self._failed}")
+            return
+        if child.quick_deaths >= MAX_QUICK_DEATHS and status != AWAY_STATUS:
             self._failed = (
                 f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its "
                 f"start (exit status {status}); its log, {name}.log, ends:\n"
