@@ -101,6 +101,7 @@ class Session:
             return self._process is None
         return bool(readable([self._place.connection.fileno()], 0))
 
+    @paths.at_home()
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
         deadline = time.monotonic() + timeout_s
@@ -167,6 +168,7 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
+@paths.at_home()
 def begin() -> Session:
     """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else an instance that lingers.
 

@@ -22,6 +22,7 @@ def place() -> Path:
     return Path(named).absolute() if named else paths.daemon_dir()
 
 
+@paths.at_home()
 def begin() -> Session:
     """Use ``$REKINDLE_DIR`` or what ``rekindle up`` keeps, which is brought up where it is not.
 

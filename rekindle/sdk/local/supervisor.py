@@ -123,6 +123,12 @@ class Supervisor:
                 self._start(child)
             while not self._stop_reason:
                 self._turn()
+        except OSError as error:
+            if (said := paths.unwritable(error)) is None:
+                raise
+            self._failed = self._stop_reason = str(said)
+            if not self._announced:
+                self._say(f"failed: {said}")
         finally:
             log.info("ending", extra=logs.kv(reason=self._stop_reason))
             if self._users is not None:
@@ -362,6 +368,8 @@ def main(argv: list[str] | None = None) -> int:
         quick_s = _quick_death_s()
         lock = instance.claim(directory)
     except (Error, OSError) as error:
+        if isinstance(error, OSError):
+            error = paths.unwritable(error) or error
         kind = f"{REFUSED}{INVALID}" if isinstance(error, InvalidError) else "failed: "
         sys.stdout.write(f"{kind}{error}\n")
         if users is not None:
