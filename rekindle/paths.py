@@ -6,7 +6,10 @@ templates import this.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle.exception import InvalidError, SetupError
@@ -15,6 +18,9 @@ from rekindle.exception import InvalidError, SetupError
 MAX_SOCKET_PATH = 100
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Less than this on a disk is none: a file takes whole blocks.
+_NO_ROOM_BYTES = 1 << 16
 #: Names where layers of images are.
 IMAGES = "REKINDLE_IMAGES"
 #: Where this package is installed.
@@ -43,8 +49,18 @@ def working_directory() -> str:
 
 
 def home_place() -> Path:
-    """Where ``home()`` is, or would be: who only looks makes nothing."""
-    return Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
+    """Where ``home()`` is, or would be: who only looks makes nothing.
+
+    Raises SetupError for a user who has no home directory, where nothing names another.
+    """
+    named = os.environ.get("REKINDLE_HOME")
+    try:
+        return Path(named or Path.home() / ".rekindle").absolute()
+    except RuntimeError:
+        raise SetupError(
+            f"this user (uid {os.geteuid()}) has no home directory, and HOME is not set: set "
+            f"REKINDLE_HOME to a directory that can be written"
+        ) from None
 
 
 def home() -> Path:
@@ -61,6 +77,53 @@ def home() -> Path:
             f"set REKINDLE_HOME to a directory that can be written"
         ) from error
     return path
+
+
+def unwritable(error: OSError) -> SetupError | None:
+    """What to say of an error of rekindle's own directory, which cannot be written to; None of
+    any other."""
+    home = home_place()
+    if error.errno in _FULL:
+        if error.filename is None and not _has_no_room(home):
+            return None
+        if error.filename is not None and not _is_in(home, error.filename):
+            return None
+        return SetupError(
+            f"the disk of {home}, where rekindle keeps things, is full ({error.strerror}): free "
+            f"space there, or set REKINDLE_HOME to a directory on another disk"
+        )
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or error.filename is None:
+        return None
+    if not _is_in(home, error.filename):
+        return None
+    return SetupError(
+        f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): {home}, where rekindle "
+        f"keeps things, is to be this user's (uid {os.geteuid()}) and writable; make it so, or set "
+        f"REKINDLE_HOME to another directory"
+    )
+
+
+def _is_in(home: Path, name: str | bytes | int) -> bool:
+    return not isinstance(name, int) and Path(os.fsdecode(name)).is_relative_to(home)
+
+
+def _has_no_room(home: Path) -> bool:
+    try:
+        found = os.statvfs(home)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _NO_ROOM_BYTES
+
+
+@contextlib.contextmanager
+def at_home() -> Iterator[None]:
+    """Within, what fails because ``home()`` cannot be written to raises SetupError."""
+    try:
+        yield
+    except OSError as error:
+        if (said := unwritable(error)) is None:
+            raise
+        raise said from error
 
 
 def named(variable: str) -> Path | None:
@@ -113,6 +176,11 @@ def sources_dir() -> Path:
 def images_dir() -> Path:
     """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
     return named(IMAGES) or home() / "images"
+
+
+def images_place() -> Path:
+    """Where ``images_dir()`` is, or would be: who only looks makes nothing."""
+    return named(IMAGES) or home_place() / "images"
 
 
 def local_files_dirs() -> list[Path]:

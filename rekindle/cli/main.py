@@ -41,7 +41,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _of_surroundings(error: OSError) -> int:
-    """Say that standard output or the working directory is gone. Raises what is neither."""
+    """Say that standard output or the working directory is gone, or that rekindle's own directory
+    cannot be written to. Raises what is none of these."""
     from rekindle import paths
     from rekindle.cli import failure, lost_output
 
@@ -53,6 +54,9 @@ def _of_surroundings(error: OSError) -> int:
         except Error as deleted:
             failure.show_error(deleted)
             return 1
+    if (unwritable := paths.unwritable(error)) is not None:
+        failure.show_error(unwritable)
+        return 1
     raise error
 
 

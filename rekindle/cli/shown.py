@@ -6,12 +6,12 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 
 from rekindle.sdk import notes
-from rekindle.sdk.local import session
+from rekindle.sdk.local import announcing
 
 
 def show_notes(*, quiet: bool) -> None:
     """Show rekindle's own notes from now on; none where ``quiet``."""
-    session.announce = session.say_nothing if quiet else notes.write_note
+    announcing.announce = announcing.say_nothing if quiet else notes.write_note
     notes.shown = not quiet
 
 

@@ -44,6 +44,8 @@ def status(as_json: bool) -> int:
 def _show(report: pb.StatusReply, directory: Path) -> None:
     console = console_of()
     redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
+    if report.redis.reason:
+        redis = f"{redis}\n{report.redis.reason}; see that it runs and has room"
     up = duration(report.uptime_s)
     click.echo(f"rekindle {report.version}, up {up}, in {directory}; {redis}\n")
     console.print(_agents(report.agents))

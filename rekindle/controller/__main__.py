@@ -16,7 +16,7 @@ from pathlib import Path
 from rekindle import filesystems, paths
 from rekindle.controller.instance import claim, instance_id, read_token
 from rekindle.controller.objects import vault
-from rekindle.controller.server import ControllerServer
+from rekindle.controller.server import ControllerServer, RedisAwayError
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
@@ -26,7 +26,7 @@ from rekindle.linux import memory
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
 from rekindle.wire import blobs, logs, switches
-from rekindle.wire.ready import INVALID, refuse
+from rekindle.wire.ready import INVALID, is_away, refuse
 
 log = logging.getLogger("rekindle.controller")
 
@@ -49,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     except InvalidError as error:
         log.error("cannot serve", extra=logs.kv(reason=error))
         return refuse(f"{INVALID}{error}")
+    except RedisAwayError as error:
+        log.error("cannot serve", extra=logs.kv(reason=error))
+        return is_away(str(error))
     except Error as error:
         log.error("cannot serve", extra=logs.kv(error=type(error).__name__, reason=error))
         return 1

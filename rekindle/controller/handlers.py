@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import grpc.aio
 
+from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error
 from rekindle.wire.errors import to_status
@@ -38,8 +39,14 @@ def answered(
         try:
             return await handle(self, request, context)
         except Error as error:
-            code, text, metadata = to_status(error)
-            await context.abort(code, text, metadata)
+            said = error
+        except OSError as error:  # of a file beside Redis: the key of secrets, say
+            if (unwritable := paths.unwritable(error)) is None:
+                raise
+            said = unwritable
+        code, text, metadata = to_status(said)
+        await context.abort(code, text, metadata)
+        raise said  # abort has raised
 
     return handler
 

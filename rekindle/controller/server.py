@@ -25,7 +25,7 @@ from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
 from rekindle.controller.wiring import Config, Parts
-from rekindle.exception import SetupError
+from rekindle.exception import ServiceError, SetupError
 from rekindle.paths import objects_socket, requests_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
@@ -44,6 +44,12 @@ _OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 _END_GRACE_S = 0.5
+#: A Redis of the user's is there when a controller starts, or comes in so long.
+_REDIS_AT_START_S = 5.0
+
+
+class RedisAwayError(ServiceError):
+    """The Redis that an instance was given does not answer when its controller starts."""
 
 
 class ControllerServer:
@@ -73,7 +79,8 @@ class ControllerServer:
     async def start(self, socket_path: Path | None, listen: str | None) -> int:
         """Read the state back, then serve. Returns the TCP port (0 without ``listen``).
 
-        Raises SetupError when a socket cannot be bound, ServiceError when Redis does not answer.
+        Raises SetupError when a socket cannot be bound, ServiceError when Redis does not answer;
+        RedisAwayError soon, where that is not the instance's own.
         """
         parts = self._parts
         parts.core.tasks.spawn(parts.metrics.lag.run(), "measure the loop's lag")
@@ -107,7 +114,7 @@ class ControllerServer:
         """Everything that the controller before this one had."""
         parts = self._parts
         state = parts.core.state
-        await parts.link.command("PING")
+        await self._find_redis()
         parts.agents.expect(await parts.registry.load_agents())
         orphaned = bool(state.expected_agents)
         half_closed: list[tuple[App, str]] = []
@@ -143,6 +150,19 @@ class ControllerServer:
                 agents=len(state.expected_agents),
             ),
         )
+
+    async def _find_redis(self) -> None:
+        link = self._parts.link
+        if self._config.embedded:  # it is just coming up, or reads what it had
+            await link.command("PING")
+            return
+        try:
+            await link.command("PING", patience_s=_REDIS_AT_START_S)
+        except ServiceError as error:
+            raise RedisAwayError(
+                f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) cannot be used: "
+                f"{error.__cause__ or error}; see that it runs and can be reached from here"
+            ) from error
 
     async def wait(self) -> None:
         """Until the server is stopped."""

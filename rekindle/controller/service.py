@@ -45,6 +45,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             agents=len(self._parts.core.state.live_agents()),
             blob_url=self._parts.config.blob_url,
             blob_threshold_bytes=self._parts.config.blob_threshold_bytes,
+            redis_waits=self._parts.link.why_waiting(),
         )
 
     @to_its_end

@@ -107,12 +107,14 @@ class StatusReport:
                 dead = await self._letters.counts()
                 kept = await self._retention.report(functions)
         except (ServiceError, TimeoutError) as error:
-            reason = str(error) or "no answer within a second"
+            reason = self._link.why_waiting() or str(error) or "no answer within a second"
             return pb.RedisStatus(url=url, reason=reason), {}, {}, None
         if "valkey_version" in info:  # it has the version of a Redis, for clients of that
             info = {**info, "redis_version": info["valkey_version"]}
         names = pb.RedisStatus.DESCRIPTOR.fields_by_name.keys() & info.keys()
         redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
+        if waits := self._link.why_waiting():  # it answers what only reads
+            redis.reason = waits
         return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
 
     def _function(

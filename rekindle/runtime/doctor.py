@@ -59,7 +59,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_capabilities(capabilities.current()[0], needed=not by_user_namespaces()),
         check_user(namespaces),
         node_checks.check_redis(find_redis),
-        node_checks.check_store(paths.snapshots_dir()),
+        node_checks.check_store(paths.home_place() / "snapshots"),
         *node_checks.check_shared_store(paths.shared_store_url()),
         check_pycriu(),
         check_time_namespace(),

@@ -6,12 +6,15 @@ it. Where it takes none, or the link is lost, by gRPC, which outlives restarts o
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from rekindle import lazily
 from rekindle.exception import Error
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.link import Answer, Link, LostError, Stream
+from rekindle.sdk.connection.slow_answers import in_words
+from rekindle.sdk.local import announcing
 from rekindle.wire.request_frames import MAX_FRAME_BYTES
 from rekindle.wire.version import PROTOCOL, __version__
 
@@ -26,6 +29,11 @@ else:
 
 #: Closing an app waits for what is interrupted (5 s), and for exit hooks (30 s).
 _CLOSE_S = 40.0
+#: Meanwhile the controller is asked so often whether it waits for Redis, which may take for ever.
+_ASK_S = 4.0
+#: The field of its answer that says so.
+_WAITS = "redis_waits"
+_HELLO = {"protocol": PROTOCOL, "version": __version__}
 
 
 class Holding:
@@ -39,6 +47,7 @@ class Holding:
         self._hello: Answer | None = None
         self._hold: Future[Any] | None = None
         self._over = False
+        self._told = False
 
     def greet(self) -> None:
         """Ask the controller who it is, where it takes a link; ``begin`` reads its answer."""
@@ -46,7 +55,7 @@ class Holding:
         if link is None:
             return
         try:
-            self._hello = link.ask("Hello", {"protocol": PROTOCOL, "version": __version__})
+            self._hello = link.ask("Hello", _HELLO)
         except LostError:
             self._leave_link()
 
@@ -100,6 +109,7 @@ class Holding:
                 *(int(reply.get("protocol", 0)), reply.get("version", "")),
                 *(reply.get("blob_url", ""), int(reply.get("blob_threshold_bytes", 0))),
             )
+            link.on_silent = self._ask_why
             answer = link.ask("RegisterApp", form)
             _import_for_calls()
             handles = answer.wait().get("functions", ())
@@ -114,6 +124,17 @@ class Holding:
             self._leave_link()
             return False  # a registration that is made again changes nothing
         return True
+
+    def _ask_why(self) -> None:
+        """The app is not registered yet: tell for what the controller waits, once it says so."""
+        if self._link is not None and not self._told:
+            with contextlib.suppress(LostError):  # who waits for the answer finds that out
+                self._link.ask_aside("Hello", _HELLO, self._tell_why)
+
+    def _tell_why(self, reply: dict[str, Any]) -> None:
+        if (waits := reply.get(_WAITS)) and not self._told:
+            self._told = True
+            announcing.say(in_words(waits), stays=True)
 
     def _leave_link(self) -> None:
         link, self._link = self._link, None
@@ -141,7 +162,10 @@ class Holding:
         try:
             self._app.client.report_taken()
             answer = link.ask("CloseApp", {"app_id": self._app.app_id})
-            answer.wait(_CLOSE_S)
+            for _ in range(round(_CLOSE_S / _ASK_S)):
+                answer.wait(_ASK_S)
+                if answer.done.is_set() or link.ask("Hello", _HELLO).wait(_ASK_S).get(_WAITS):
+                    break
             if logs is not None and answer.done.is_set():
                 logs.wait_drained()
         except LostError:
@@ -175,7 +199,14 @@ class Holding:
         app = self._app
         try:
             async with asyncio.timeout(_CLOSE_S):
-                await app.client.close_app(app.app_id)
+                closing = asyncio.ensure_future(app.client.close_app(app.app_id))
+                try:
+                    while not (await asyncio.wait((closing,), timeout=_ASK_S))[0]:
+                        if await app.client.what_it_waits_for():
+                            return
+                    closing.result()
+                finally:
+                    closing.cancel()
                 if app.logs is not None:
                     await app.logs.drain()
         except (Error, TimeoutError):

@@ -7,6 +7,7 @@ every start of an agent asks. Knows nothing of snapshots.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.exception import CriuNotFoundError
+from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.linux import capabilities, programs
 from rekindle.snapshot import files
 
@@ -177,7 +178,10 @@ def _usable(candidate: Criu) -> Criu:
     else:
         _run(found.argv, "check", "--no-default-config")
     verdict = {"key": key, "version": found.version}
-    files.remember(_verdict_file(), files.recall(_verdict_file()) | {found.binary: verdict})
+    with contextlib.suppress(SetupError):  # who needs more of the home than a note says so
+        if not os.access(paths.home(), os.W_OK):
+            return found
+        files.remember(_verdict_file(), files.recall(_verdict_file()) | {found.binary: verdict})
     return found
 
 
@@ -238,4 +242,4 @@ def _verdict_key(candidate: Criu) -> str:
 
 
 def _verdict_file() -> Path:
-    return paths.home() / "criu-verdict.json"
+    return paths.home_place() / "criu-verdict.json"

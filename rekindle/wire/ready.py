@@ -13,6 +13,10 @@ REFUSED = "refused: "
 INVALID = "invalid: "
 #: Its exit status then: starting it again would end the same (EX_CONFIG of sysexits.h).
 REFUSED_STATUS = 78
+#: Before the reason of one that lacks what is elsewhere, a Redis of the user's, on one line.
+AWAY = "away: "
+#: Its exit status then: a start later on may fare better (EX_UNAVAILABLE of sysexits.h).
+AWAY_STATUS = 69
 
 
 def refuse(reason: str) -> int:
@@ -20,3 +24,10 @@ def refuse(reason: str) -> int:
     sys.stdout.write(f"{REFUSED}{reason}\n")
     sys.stdout.flush()
     return REFUSED_STATUS
+
+
+def is_away(reason: str) -> int:
+    """Say that what is elsewhere does not answer; the exit status to end with."""
+    sys.stdout.write(f"{AWAY}{reason}\n")
+    sys.stdout.flush()
+    return AWAY_STATUS

@@ -34,20 +34,22 @@ class HelloRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("protocol", "version", "instance_id", "agents", "blob_url", "blob_threshold_bytes")
+    __slots__ = ("protocol", "version", "instance_id", "agents", "blob_url", "blob_threshold_bytes", "redis_waits")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     BLOB_URL_FIELD_NUMBER: _ClassVar[int]
     BLOB_THRESHOLD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REDIS_WAITS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     instance_id: str
     agents: int
     blob_url: str
     blob_threshold_bytes: int
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ..., blob_url: _Optional[str] = ..., blob_threshold_bytes: _Optional[int] = ...) -> None: ...
+    redis_waits: str
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ..., blob_url: _Optional[str] = ..., blob_threshold_bytes: _Optional[int] = ..., redis_waits: _Optional[str] = ...) -> None: ...
 
 class FunctionDef(_message.Message):
     __slots__ = ("spec", "code", "secrets", "named_secrets", "schedule")

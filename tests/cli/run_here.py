@@ -10,7 +10,7 @@ import pytest
 
 from rekindle.cli import main as cli
 from rekindle.sdk import notes
-from rekindle.sdk.local import session
+from rekindle.sdk.local import announcing
 from tests.sdk.fake_controller import FakeController
 
 _SCRIPT = '''
@@ -118,7 +118,7 @@ def run(
     controller: FakeController, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cli]:
     terminate = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(session, "announce", None)
+    monkeypatch.setattr(announcing, "announce", None)
     monkeypatch.setattr(notes, "shown", True)
     yield Cli(capsys)
     signal.signal(signal.SIGTERM, terminate)

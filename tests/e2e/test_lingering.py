@@ -55,6 +55,14 @@ def nothing_runs(home: Home) -> None:
     wait_until(lambda: not list(run.iterdir()), "the end of what lingers")
 
 
+def test_a_start_whose_redis_does_not_answer_says_so_and_leaves_nothing(home: Home) -> None:
+    away = "redis://127.0.0.1:1"
+    ended = home.run(home.script(_SCRIPT), status=1, REKINDLE_REDIS_URL=away, **_STAYS)
+    assert f"the Redis at {away} (REKINDLE_REDIS_URL) cannot be used" in ended.err
+    nothing_runs(home)
+    assert home.rekindle("status", status=1).out.startswith("No instance is up.")
+
+
 def test_the_next_run_finds_instance_template_and_logs_and_down_ends_it(home: Home) -> None:
     script = home.script(_SCRIPT)
     first = home.run(script, **_STAYS)

@@ -34,6 +34,47 @@ def _refuses_to_write(client: redis.Redis) -> bool:
     return False
 
 
+SPAWN = (
+    Gate.SOURCE
+    + """
+import rekindle
+
+app = rekindle.App("many")
+
+@app.function()
+def double(n):
+    return 2 * n
+
+@app.local_entrypoint()
+def main(path: str):
+    print("up", flush=True)
+    wait_at(path)
+    print(double.spawn_map(range(3)))
+"""
+)
+
+
+def test_what_redis_does_not_take_is_said_and_ends_with_an_error(home: Home, gate: Gate) -> None:
+    """Also the last of it: what no one waits for is to be cancelled, which waits for Redis, too."""
+    script = home.script(SPAWN)
+    home.path.mkdir()
+    run = f"{COMMAND} run {script} --path {gate.directory}; s=$?; {COMMAND} status"
+    shell = f"{COMMAND} up && {run}; {COMMAND} down; exit $s"
+    small_disk = (*SMALL_DISK, str(home.path), "16m")
+    program = home.start(*small_disk, "bash", "-c", shell, REKINDLE_REDIS_PATIENCE_S="9")
+    program.until("waiting")
+    seen_there = Path(f"/proc/{program.process.pid}/root{home.path}")
+    _fill(seen_there / "filler")
+    with redis.Redis(unix_socket_path=str(seen_there / "daemon" / "redis.sock")) as client:
+        wait_until(lambda: _refuses_to_write(client), "Redis to find the disk full")
+    gate.open()
+    program.until("Waiting: Redis at", "err")
+    ended = program.end()
+    assert ended.status == 1, str(ended)
+    assert "Error: Redis at" in ended.err and "MISCONF" in ended.err, str(ended)
+    assert "has taken nothing for" in ended.out, str(ended)
+
+
 def test_calls_wait_while_the_disk_of_the_queue_is_full(home: Home, gate: Gate) -> None:
     script = home.script(SCRIPT)
     home.path.mkdir()

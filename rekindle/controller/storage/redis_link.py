@@ -46,6 +46,8 @@ _AWAY = (
 REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
 _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
+#: What Redis has not taken for so long is worth telling who waits for it.
+TELL_AFTER_S = 3.0
 
 
 class _Script(NamedTuple):
@@ -76,6 +78,8 @@ class RedisLink:
         self.shown_url = _without_password(url)
         self._patience_s = patience_s
         self._lost = False
+        #: What runs again and again: since when, and why.
+        self._waits: dict[object, tuple[float, str]] = {}
         self._closing = False
         self._on_return = on_return
         try:
@@ -100,6 +104,17 @@ class RedisLink:
         """Whether the server is away, as far as is known."""
         return self._lost
 
+    def why_waiting(self) -> str:
+        """What Redis has not taken for some seconds, and why, in words; empty where it takes all.
+
+        Where its disk is full it still answers what only reads, so it may not be ``lost``.
+        """
+        since, reason = min(self._waits.values(), default=(0.0, ""))
+        waited = time.monotonic() - since
+        if not reason or waited < TELL_AFTER_S:
+            return ""
+        return f"Redis at {self.shown_url} has taken nothing for {waited:.0f} s ({reason})"
+
     async def close(self) -> None:
         """Stop waiting for the server and close the connections."""
         self._closing = True
@@ -114,6 +129,15 @@ class RedisLink:
         ``patience_s``: seconds to wait, 0 for ever; the link's own patience where not given.
         Raises ServiceError when the patience is at its end, or for an error of the server.
         """
+        waits = object()
+        try:
+            return await self._run(operation, waits, patience_s)
+        finally:
+            self._waits.pop(waits, None)
+
+    async def _run(
+        self, operation: Callable[[Redis], Awaitable[T]], waits: object, patience_s: float | None
+    ) -> T:
         started = time.monotonic()
         limit = self._patience_s if patience_s is None else patience_s
         delay = _FIRST_DELAY_S
@@ -126,6 +150,7 @@ class RedisLink:
                 if not self._lost:
                     self._lost = True
                     log.warning("redis is away", extra=kv(url=self.shown_url, reason=error))
+                self._waits[waits] = started, str(error)
                 waited = time.monotonic() - started
                 if self._closing or (limit and waited + delay > limit):
                     raise ServiceError(

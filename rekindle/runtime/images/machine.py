@@ -43,7 +43,15 @@ def overlayfs() -> Ability:
     """Whether layers can be stacked where they are kept."""
     import tempfile
 
-    folder = next(p for p in (paths.images_dir(), *paths.images_dir().parents) if p.exists())
+    place = paths.images_place()
+    folder = next(p for p in (place, *place.parents) if p.exists())
+    if not os.access(folder, os.W_OK):
+        return Ability(
+            "overlayfs",
+            False,
+            f"functions cannot have images: {folder} is not writable",
+            f"make it writable, or set REKINDLE_HOME (or {paths.IMAGES}) to another directory",
+        )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     try:
         with tempfile.TemporaryDirectory(prefix=".overlay-", dir=folder) as scratch:
@@ -74,7 +82,7 @@ def builders() -> Ability:
             "this user can run images, and build none",
             "run `rekindle image build` (or the instance) as root",
         )
-    store = paths.images_dir()
+    store = paths.images_place()
     maker = shutil.which("mmdebstrap") or tools.prefix(store, "mmdebstrap") / "usr/bin/mmdebstrap"
     if not Path(maker).exists() and shutil.which("apt-get") is None:
         return Ability(
@@ -91,7 +99,7 @@ def builders() -> Ability:
 
 def oci() -> Ability:
     """Whether images of registries can be bases."""
-    found = [name for name in tools.OCI if tools.has(paths.images_dir(), name)]
+    found = [name for name in tools.OCI if tools.has(paths.images_place(), name)]
     if len(found) == len(tools.OCI):
         return Ability("OCI images", True, "skopeo and umoci")
     lacking = " and ".join(name for name in tools.OCI if name not in found)

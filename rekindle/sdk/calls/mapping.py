@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 #: So many taken results are reported at a time; the last ones go with the whole call.
 _REPORT = 4096
-#: To cancel what no one waits for, a controller that is away is waited for so long.
+#: To cancel what no one waits for, a controller that is away, or that waits for Redis, is waited
+#: for so long.
 _CANCEL_S = 2.0
 
 
@@ -187,7 +188,10 @@ async def cancel_rest(submission: Submission) -> None:
     if not submission.submitted:
         return
     try:
-        await submission.target.client.cancel_call(submission.call_id, patience_s=_CANCEL_S)
+        async with asyncio.timeout(_CANCEL_S):
+            await submission.target.client.cancel_call(submission.call_id, patience_s=_CANCEL_S)
+    except TimeoutError:  # it cancels them when Redis takes that
+        log.info("the controller has not yet cancelled the rest of a map")
     except Error as error:  # they run, then, and no one takes their results
         log.info("the rest of a map could not be cancelled: %s", error)
 

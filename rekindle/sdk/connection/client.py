@@ -11,19 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rekindle import lazily
-from rekindle.exception import VersionError
+from rekindle.exception import ServiceError, VersionError
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.connection import Connection
 from rekindle.wire.version import PROTOCOL, __version__
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rekindle.sdk.connection.blob_offload import BlobOffload
     from rekindle.sdk.connection.seen import Arrived, Seen
     from rekindle.sdk.connection.taken import TakenReports
     from rekindle.sdk.connection.transport import Transport
     from rekindle.wire import rekindle_pb2 as pb
 else:
+    asyncio = lazily.module("asyncio")
     pb = lazily.module("rekindle.wire.rekindle_pb2")
+
+#: No one waits longer for a report to be answered: the controller waits while Redis takes nothing.
+_REPORT_S = 5.0
 
 
 class Client(Connection):
@@ -55,6 +61,10 @@ class Client(Connection):
                 f"restart it with `rekindle down` and `rekindle up`"
             )
         self._blobs_at, self._offload = (blob_url, threshold_bytes), None
+
+    async def what_it_waits_for(self) -> str:
+        """See Connection; one that is being started again is told by other means."""
+        return (await self.hello(0.0)).redis_waits
 
     async def _open_offload(self) -> BlobOffload:
         if self._blobs_at is None:
@@ -164,7 +174,11 @@ class Client(Connection):
             await self._taken_now.flush()
 
     async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
-        await self.request("Taken", request, pb.TakenReply, patience_s)
+        try:
+            async with asyncio.timeout(_REPORT_S):  # the controller has it, and ends it by itself
+                await self.request("Taken", request, pb.TakenReply, patience_s)
+        except TimeoutError:
+            raise ServiceError(f"a report was not answered for {_REPORT_S:g} s") from None
 
     async def submit(self, request: pb.SubmitRequest, *, offloaded: bool = False) -> None:
         """Put inputs on the queue; they are durable when this returns.
@@ -200,15 +214,17 @@ class Client(Connection):
                 call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )
 
-        async with contextlib.aclosing(self.stream("Results", request, pb.ResultBatch)) as batches:
-            async for batch in batches:
-                arrived, log_seq = [], 0
-                for raw in batch.results:
-                    result = parse(raw)
-                    arrived.append((result.index, raw))
-                    log_seq = max(log_seq, result.log_seq)
-                if arrived:
-                    yield arrived, log_seq
+        batches = self.stream("Results", request, pb.ResultBatch)
+        with self.slow.waiting():
+            async with contextlib.aclosing(batches):
+                async for batch in batches:
+                    arrived, log_seq = [], 0
+                    for raw in batch.results:
+                        result = parse(raw)
+                        arrived.append((result.index, raw))
+                        log_seq = max(log_seq, result.log_seq)
+                    if arrived:
+                        yield arrived, log_seq
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
         """What is known of a call."""

@@ -16,6 +16,8 @@ from rekindle.exception import ConnectionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.patience import connect_timeout_s
 from rekindle.sdk.connection.retrying import BrokenError, Patience
+from rekindle.sdk.connection.slow_answers import SlowAnswers
+from rekindle.sdk.local import announcing
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -26,6 +28,10 @@ M = TypeVar("M", bound="Message")
 
 #: What a forked child inherited: to close it would wait for threads that are not there.
 _of_parent: list[Any] = []
+
+
+def _tell(text: str) -> None:
+    announcing.say(text, stays=True)
 
 
 class Connection:
@@ -41,6 +47,7 @@ class Connection:
         self.alive: Callable[[], bool] = lambda: True
         #: Why it has ended, where somebody has said it.
         self.why_ended: Callable[[], str] = lambda: ""
+        self.slow = SlowAnswers(lambda: self.what_it_waits_for(), _tell)
 
     def transport(self) -> Transport:
         """The way to the controller; another one where this process is a forked child."""
@@ -83,6 +90,10 @@ class Connection:
         if transport is not None:
             await transport.close()
 
+    async def what_it_waits_for(self) -> str:
+        """What the controller itself waits for, in words; "" where for nothing."""
+        return ""
+
     async def before_close(self) -> None:
         """Send what is to be sent while there is a connection."""
 
@@ -95,12 +106,13 @@ class Connection:
     ) -> M:
         """Make a request of the contract, through lost connections; its reply."""
         patience = self._patience(patience_s)
-        while True:
-            try:
-                found: M = await self.transport().one(method, request, reply)
-                return found
-            except BrokenError:
-                await patience.wait()
+        with self.slow.waiting():
+            while True:
+                try:
+                    found: M = await self.transport().one(method, request, reply)
+                    return found
+                except BrokenError:
+                    await patience.wait()
 
     async def stream(
         self,

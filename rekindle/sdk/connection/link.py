@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import paths
+from rekindle.linux.readable import readable
 from rekindle.wire import request_frames as wire
 
 _READ_BYTES = 1 << 16
+#: After so long without a word ``on_silent`` is called.
+SILENT_S = 5.0
 
 
 class LostError(Exception):
@@ -98,6 +101,8 @@ class Link:
         self._closed = False
         #: Called when it ends without having been closed, on its thread.
         self.on_lost: Callable[[], None] = lambda: None
+        #: Called when who waits for an answer has heard nothing for a while.
+        self.on_silent: Callable[[], None] = lambda: None
         self._send({"token": token})
         _links.add(self)
 
@@ -117,6 +122,15 @@ class Link:
         answer = Answer(self)
         self._request(method, request, answer)
         return answer
+
+    def ask_aside(
+        self, method: str, request: Mapping[str, Any], on_reply: Callable[[wire.Frame], None]
+    ) -> None:
+        """Make one that nobody waits for: its reply is for who comes to read it. Raises LostError.
+
+        ``on_reply`` runs where it is read.
+        """
+        self._request(method, request, Stream(on_reply, lambda _error: None))
 
     def follow(self, method: str, request: Mapping[str, Any], stream: Stream) -> None:
         """Make a request that has many replies. Raises LostError."""
@@ -161,8 +175,11 @@ class Link:
         if self._thread is not None:
             done.wait(timeout_s)
             return
-        while not done.is_set() and self._take_in():
-            pass
+        while not done.is_set():
+            if not self._closed and not readable([self._sock.fileno()], SILENT_S):
+                self.on_silent()
+            elif not self._take_in():
+                return
 
     def _read(self) -> None:
         while self._take_in():

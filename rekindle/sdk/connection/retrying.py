@@ -57,11 +57,19 @@ class Patience:
         if self._away_since is None or now - self._last > self._CONTACT_S:
             self._away_since, self._delay_s = now, 0.02
         if now - self._away_since >= self._total_s:
-            instance = self._instance
-            raise ConnectionError(
-                f"no controller answers at {instance}, and none has for {self._total_s:g} s. See "
-                f"`rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
-            ) from None
+            raise ConnectionError(_no_answer(self._instance, self._total_s)) from None
         await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
         self._delay_s = min(self._delay_s * 2, 0.5)
         self._last = asyncio.get_running_loop().time()
+
+
+def _no_answer(instance: Path, total_s: float) -> str:
+    """Why, as far as its log says it."""
+    from rekindle.sdk.local import directory  # most programs do without
+
+    said = directory.tail(instance, "controller", lines=3)
+    why = f"its log, {instance}/logs/controller.log, ends:\n{said}" if said else "it left no log"
+    return (
+        f"no controller answers at {instance}, and none has for {total_s:g} s; where nothing "
+        f"serves there any more, `rekindle up` starts one; {why}"
+    )

@@ -17,6 +17,7 @@ from rekindle.sdk.local import lingering, session
 _KILLED_S = 5.0
 
 
+@paths.at_home()
 def start(directory: Path, timeout_s: float) -> int:
     """Start it and wait until it serves; the supervisor's pid. Raises ConnectionError."""
     process = session.start_supervisor(directory, parent_pid=None)
@@ -55,6 +56,7 @@ def stop(directory: Path) -> bool:
     return True
 
 
+@paths.at_home()
 def stop_all() -> bool:
     """End what ``rekindle up`` keeps, and all that linger here; False where there was none."""
     if not paths.home_place().is_dir():

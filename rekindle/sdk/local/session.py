@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from rekindle.exception import ConnectionError, InvalidError, IsolationError
 from rekindle.linux.readable import readable
 from rekindle.sdk.local import choosing, lingering
 from rekindle.sdk.local import directory as instance
+from rekindle.sdk.local.announcing import say
 from rekindle.wire.ready import INVALID, REFUSED
 
 if TYPE_CHECKING:
@@ -33,13 +33,6 @@ START_S = 60.0
 END_S = 70.0
 #: So often another one is looked for when the instance that was found is just ending.
 _TRIES = 10
-
-#: Gets, in words, which instance is used; the command line shows it.
-announce: Callable[[str], None] | None = None
-
-
-def say_nothing(_text: str) -> None:
-    """For ``announce``, where not even what stays is to be told."""
 
 
 @dataclass(eq=False)
@@ -108,6 +101,7 @@ class Session:
             return self._process is None
         return bool(readable([self._place.connection.fileno()], 0))
 
+    @paths.at_home()
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
         deadline = time.monotonic() + timeout_s
@@ -174,6 +168,7 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
+@paths.at_home()
 def begin() -> Session:
     """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else an instance that lingers.
 
@@ -359,11 +354,3 @@ def say_unused(directory: Path) -> None:
 
         if note := unused_settings.note(directory):
             say(note, stays=True)
-
-
-def say(text: str, *, stays: bool = False) -> None:
-    """Say it; what ``stays`` when a program has ended is told on any terminal."""
-    if announce is not None:
-        announce(text)
-    elif stays and sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(text + "\n")

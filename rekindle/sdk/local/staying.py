@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import InvalidError
-from rekindle.sdk.local import choosing, daemon, lingering, session
+from rekindle.sdk.local import announcing, choosing, daemon, lingering, session
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local.session import Session
 
@@ -22,6 +22,7 @@ def place() -> Path:
     return Path(named).absolute() if named else paths.daemon_dir()
 
 
+@paths.at_home()
 def begin() -> Session:
     """Use ``$REKINDLE_DIR`` or what ``rekindle up`` keeps, which is brought up where it is not.
 
@@ -37,7 +38,7 @@ def begin() -> Session:
         return Session(named)
     directory = paths.daemon_dir()
     if choosing.kept() is None:
-        session.say(
+        announcing.say(
             f"no instance is up: starting one that stays, as `rekindle up` does ({directory}); "
             f"`rekindle down` ends it",
             stays=True,

@@ -32,7 +32,7 @@ from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, leftover_snapshots, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
-from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
+from rekindle.wire.ready import AWAY, AWAY_STATUS, INVALID, REFUSED, REFUSED_STATUS
 
 log = logging.getLogger("rekindle.supervisor")
 
@@ -126,6 +126,12 @@ class Supervisor:
                 self._start(child)
             while not self._stop_reason:
                 self._turn()
+        except OSError as error:
+            if (said := paths.unwritable(error)) is None:
+                raise
+            self._failed = self._stop_reason = str(said)
+            if not self._announced:
+                self._say(f"failed: {said}")
         finally:
             log.info("ending", extra=logs.kv(reason=self._stop_reason))
             if self._users is not None:
@@ -289,7 +295,14 @@ class Supervisor:
             if not self._announced:
                 self._say(f"{REFUSED}{self._failed}")
             return
-        if child.quick_deaths >= MAX_QUICK_DEATHS:
+        if status == AWAY_STATUS and not self._announced:
+            # No start would fare better before that is back; an instance that was up waits for it.
+            self._failed = child.output.decode(errors="replace").partition(AWAY)[2].strip()
+            self._stop_reason = f"giving up: the {name} lacks what it needs"
+            log.error("giving up", extra=logs.kv(reason=self._failed))
+            self._say(f"failed: {self._failed}")
+            return
+        if child.quick_deaths >= MAX_QUICK_DEATHS and status != AWAY_STATUS:
             self._failed = (
                 f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its "
                 f"start (exit status {status}); its log, {name}.log, ends:\n"
@@ -358,6 +371,8 @@ def main(argv: list[str] | None = None) -> int:
         quick_s = _quick_death_s()
         lock = instance.claim(directory)
     except (Error, OSError) as error:
+        if isinstance(error, OSError):
+            error = paths.unwritable(error) or error
         kind = f"{REFUSED}{INVALID}" if isinstance(error, InvalidError) else "failed: "
         sys.stdout.write(f"{kind}{error}\n")
         if users is not None:

@@ -17,7 +17,7 @@ import pytest
 from rekindle.exception import SetupError
 from rekindle.linux.readable import readable
 from rekindle.sdk.local import directory as instance
-from rekindle.wire.ready import REFUSED, REFUSED_STATUS
+from rekindle.wire.ready import AWAY_STATUS, REFUSED, REFUSED_STATUS
 from tests.sdk.local.waiting import until
 
 _HARNESS = """
@@ -251,3 +251,37 @@ def test_directories_of_killed_supervisors_are_swept(
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         *("rk-live", "rk-new", "rk-opened")
     ]
+
+
+def _lacking(harness: Harness, also: str = "") -> tuple[str, str]:
+    """A controller whose Redis is away; ``also`` runs before it says so."""
+    return "controller", textwrap.dedent(f"""
+        import os
+        file = {str(harness.events_file)!r}
+        open(file, "a").write(f"start controller {{os.getpid()}}\\n")
+        {also}
+        print("away: the Redis at X cannot be used", flush=True)
+        raise SystemExit({AWAY_STATUS})
+        """)
+
+
+def test_a_start_without_its_redis_ends_at_once_with_the_reason(harness: Harness) -> None:
+    harness.start(_lacking(harness), harness.good("agent"))
+    assert harness.line() == "failed: the Redis at X cannot be used"
+    assert harness.process is not None
+    assert harness.process.wait(20) == 1
+    assert len(harness.pids("controller")) == 1
+    assert not any(alive(pid) for pid in harness.pids("agent"))
+
+
+def test_an_instance_that_was_up_waits_for_its_redis(harness: Harness) -> None:
+    first = """
+        if open(file).read().count("start controller") == 1:
+            print("ready", flush=True)
+            import time; time.sleep(100)
+        """.strip()
+    harness.start(_lacking(harness, first), harness.good("agent"))
+    assert harness.line() == "ready"
+    os.kill(harness.pids("controller")[0], signal.SIGKILL)
+    until(lambda: len(harness.pids("controller")) == 6)  # more than the 3 quick deaths
+    assert harness.end() == 0

@@ -1,0 +1,97 @@
+"""A home that is full, another's, read-only or nowhere: each command says so and what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.harness import COMMAND, SMALL_DISK, Ended, Home, a_home
+
+SCRIPT = """
+    import rekindle
+
+    app = rekindle.App("words")
+
+    @app.function()
+    def one():
+        return 1
+
+    @app.local_entrypoint()
+    def main():
+        print(one.remote())
+"""
+#: Nobody has this id.
+_UID = 62000 + os.getpid() % 1000
+_STAYS = {"REKINDLE_LINGER": "10m", "CI": ""}
+#: Fills the disk of the home, to its last block.
+_FILL = 'cat /dev/zero > "$REKINDLE_HOME/filler" 2>/dev/null'
+
+
+@pytest.fixture
+def plain() -> Iterator[Home]:
+    """A home of a user who is not root."""
+    with a_home(_UID) as made:
+        yield made
+
+
+def said(ended: Ended, *words: str) -> None:
+    """An error of one line, with these words, and no traceback."""
+    assert ended.status == 1, str(ended)
+    assert "Error: " in ended.err and "Traceback" not in ended.err, str(ended)
+    for word in (*words, "REKINDLE_HOME"):
+        assert word in ended.err, str(ended)
+
+
+@pytest.mark.parametrize("command", ["run SCRIPT", "up", "deploy SCRIPT"])
+def test_a_full_disk_is_named(home: Home, command: str) -> None:
+    script = home.script(SCRIPT)
+    home.path.mkdir()
+    line = f"{_FILL}; exec {COMMAND} {command.replace('SCRIPT', str(script))}"
+    small = home.start(*SMALL_DISK, str(home.path), "1m", "sh", "-c", line, **_STAYS)
+    said(small.end(), f"the disk of {home.path}", "is full")
+
+
+def test_a_secret_that_finds_the_disk_full_is_told_so(home: Home) -> None:
+    home.path.mkdir()
+    create = f"{COMMAND} secret create one KEY=value"
+    line = f"{COMMAND} up && {{ {_FILL}; {create}; s=$?; {COMMAND} down; exit $s; }}"
+    small = home.start(*SMALL_DISK, str(home.path), "16m", "sh", "-c", line)
+    said(small.end(), f"the disk of {home.path}", "is full")
+
+
+@pytest.mark.needs_root("makes files of two users")
+@pytest.mark.parametrize("command", ["run SCRIPT", "up", "deploy SCRIPT", "down"])
+def test_a_home_of_another_user_is_named(plain: Home, command: str) -> None:
+    script = plain.script(SCRIPT)
+    plain.path.mkdir(mode=0o755)  # root's
+    words = [str(script) if word == "SCRIPT" else word for word in command.split()]
+    said(plain.rekindle(*words, status=1, **_STAYS), str(plain.path), "Permission denied")
+
+
+@pytest.mark.needs_root("makes files of two users")
+def test_the_doctor_says_what_is_not_writable(plain: Home) -> None:
+    plain.path.mkdir(mode=0o755)
+    ended = plain.rekindle("doctor", status=1)
+    words = " ".join(ended.out.split())
+    assert f"functions cannot have images: {plain.path} is not writable" in words, str(ended)
+    assert "CONFIG_OVERLAY_FS" not in words and ended.err == "", str(ended)
+
+
+@pytest.mark.needs_root("mounts a disk read-only")
+def test_the_doctor_examines_a_machine_whose_disk_is_read_only(home: Home) -> None:
+    disk = home.root / "disk"
+    disk.mkdir()
+    line = f"mount -o remount,ro {disk} && exec {COMMAND} doctor"
+    place = {"REKINDLE_HOME": str(disk / "home")}
+    ended = home.start(*SMALL_DISK, str(disk), "1m", "sh", "-c", line, **place).end()
+    assert f"{disk} is not writable" in ended.out, str(ended)
+    assert "kernel" in ended.out and "Error" not in ended.err, str(ended)
+
+
+@pytest.mark.needs_root("becomes a user without an entry")
+def test_a_user_without_a_home_is_told_to_name_one(plain: Home) -> None:
+    unset = ("env", "-u", "HOME", "-u", "REKINDLE_HOME")
+    for command in ("status", "up"):
+        said(plain.start(*unset, COMMAND, command).end(), f"uid {_UID}")
