@@ -19,6 +19,8 @@ MAX_SOCKET_PATH = 100
 IMAGES = "REKINDLE_IMAGES"
 #: Where this package is installed.
 PACKAGE = Path(__file__).parent
+#: Shared memory: each runner has its own there, and sees nothing of the machine's.
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def fitting_socket(path: Path) -> Path:
@@ -42,6 +44,21 @@ def working_directory() -> str:
         ) from None
 
 
+def is_hidden_from_runners(path: Path) -> bool:
+    """Whether a place is in shared memory, where each runner has its own."""
+    return path.resolve().is_relative_to(SHARED_MEMORY)
+
+
+def _seen_by_runners(path: Path, variable: str) -> Path:
+    """The same path. Raises SetupError for one that is not there in a runner."""
+    if is_hidden_from_runners(path):
+        raise SetupError(
+            f"{path} is in {SHARED_MEMORY}, of which each runner has its own, so that none finds "
+            f"what rekindle keeps there; set {variable} to a directory elsewhere"
+        )
+    return path
+
+
 def home_place() -> Path:
     """Where ``home()`` is, or would be: who only looks makes nothing."""
     return Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
@@ -50,9 +67,9 @@ def home_place() -> Path:
 def home() -> Path:
     """rekindle's own directory on this machine; made with mode 0700 where missing.
 
-    Raises SetupError where it cannot be made.
+    Raises SetupError where it cannot be made, or runners would not find it.
     """
-    path = home_place()
+    path = _seen_by_runners(home_place(), "REKINDLE_HOME")
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -134,12 +151,14 @@ def daemon_dir() -> Path:
 def new_session_dir() -> Path:
     """A fresh directory for a private instance (``rekindle run`` without ``rekindle up``).
 
-    Lies under ``home()`` unless the sockets in it would have paths that are too long.
+    Lies under ``home()`` unless the sockets in it would have paths that are too long. Raises
+    SetupError where runners would not find it.
     """
     import tempfile  # loads a dozen modules that no runner needs
 
     base = home() / "run"
     if len(str(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
+        _seen_by_runners(Path(tempfile.gettempdir()), "TMPDIR")
         return Path(tempfile.mkdtemp(prefix="rekindle-"))
     base.mkdir(exist_ok=True, mode=0o700)
     return Path(tempfile.mkdtemp(prefix="rk-", dir=base))
