@@ -60,8 +60,17 @@ def _seen_by_runners(path: Path, variable: str) -> Path:
 
 
 def home_place() -> Path:
-    """Where ``home()`` is, or would be: who only looks makes nothing."""
-    return Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
+    """Where ``home()`` is, or would be: who only looks makes nothing.
+
+    A ``~`` that no shell has replaced is the user's home. Raises InvalidError for one of nobody.
+    """
+    named = os.environ.get("REKINDLE_HOME") or "~/.rekindle"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise InvalidError(
+            f"this machine knows no home for REKINDLE_HOME={named!r}: set it to a path in full"
+        ) from None
 
 
 def home() -> Path:

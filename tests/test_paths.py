@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rekindle import paths
-from rekindle.exception import SetupError
+from rekindle.exception import InvalidError, SetupError
 
 
 @pytest.fixture
@@ -38,3 +38,14 @@ def test_so_is_a_directory_for_short_sockets_there(
     with pytest.raises(SetupError, match="set TMPDIR to a directory elsewhere"):
         paths.new_session_dir()
     assert list(in_shared_memory.iterdir()) == []
+
+
+def test_a_tilde_that_no_shell_has_replaced_is_the_home_of_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REKINDLE_HOME", "~/kept")
+    assert paths.home() == tmp_path / "kept"
+    monkeypatch.setenv("REKINDLE_HOME", "~no-such-user/kept")
+    with pytest.raises(InvalidError, match="REKINDLE_HOME='~no-such-user/kept'"):
+        paths.home_place()
