@@ -52,11 +52,15 @@ def is_hidden_from_runners(path: Path) -> bool:
 def _seen_by_runners(path: Path, variable: str) -> Path:
     """The same path. Raises SetupError for one that is not there in a runner."""
     if is_hidden_from_runners(path):
-        raise SetupError(
-            f"{path} is in {SHARED_MEMORY}, of which each runner has its own, so that none finds "
-            f"what rekindle keeps there; set {variable} to a directory elsewhere"
-        )
+        raise SetupError(_hidden(path, variable))
     return path
+
+
+def _hidden(path: Path, variable: str) -> str:
+    return (
+        f"{path} is in {SHARED_MEMORY}, of which each runner has its own, so that none finds what "
+        f"rekindle keeps there; set {variable} to a directory elsewhere"
+    )
 
 
 def home_place() -> Path:
@@ -101,8 +105,16 @@ def named(variable: str) -> Path | None:
     return place
 
 
+def named_for_runners(variable: str) -> Path | None:
+    """The same, of what runners use by its path. Raises InvalidError where none would find it."""
+    place = named(variable)
+    if place is not None and is_hidden_from_runners(place):
+        raise InvalidError(_hidden(place, variable))
+    return place
+
+
 def named_unseen(variable: str) -> Path | None:
-    """The same without a look at the place, which may be where nothing answers.
+    """As ``named``, without a look at the place, which may be where nothing answers.
 
     Raises InvalidError for a relative one.
     """

@@ -186,6 +186,7 @@ def test_a_folder_that_is_hardly_meant_is_not_made_a_store(
         # Of the agent.
         ("MAX_RUNNERS", "9" * 20, "must be a number, from 1 to 1000000"),
         ("IMAGES", "here", "must be an absolute path"),
+        ("VOLUMES", "/dev/shm/volumes", "of which each runner has its own"),
         ("VOLUMES_URL", "simplecache::memory://", "name a folder"),
     ],
 )
