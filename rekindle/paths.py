@@ -25,6 +25,8 @@ _NO_ROOM_BYTES = 1 << 16
 IMAGES = "REKINDLE_IMAGES"
 #: Where this package is installed.
 PACKAGE = Path(__file__).parent
+#: Shared memory: each runner has its own there, and sees nothing of the machine's.
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def fitting_socket(path: Path) -> Path:
@@ -48,15 +50,39 @@ def working_directory() -> str:
         ) from None
 
 
+def is_hidden_from_runners(path: Path) -> bool:
+    """Whether a place is in shared memory, where each runner has its own."""
+    return path.resolve().is_relative_to(SHARED_MEMORY)
+
+
+def _seen_by_runners(path: Path, variable: str) -> Path:
+    """The same path. Raises SetupError for one that is not there in a runner."""
+    if is_hidden_from_runners(path):
+        raise SetupError(_hidden(path, variable))
+    return path
+
+
+def _hidden(path: Path, variable: str) -> str:
+    return (
+        f"{path} is in {SHARED_MEMORY}, of which each runner has its own, so that none finds what "
+        f"rekindle keeps there; set {variable} to a directory elsewhere"
+    )
+
+
 def home_place() -> Path:
     """Where ``home()`` is, or would be: who only looks makes nothing.
 
-    Raises SetupError for a user who has no home directory, where nothing names another.
+    A ``~`` that no shell has replaced is the user's home. Raises InvalidError for one of nobody,
+    SetupError for a user who has no home directory, where nothing names another.
     """
     named = os.environ.get("REKINDLE_HOME")
     try:
-        return Path(named or Path.home() / ".rekindle").absolute()
+        return Path(named or "~/.rekindle").expanduser().absolute()
     except RuntimeError:
+        if named:
+            raise InvalidError(
+                f"this machine knows no home for REKINDLE_HOME={named!r}: set it to a path in full"
+            ) from None
         raise SetupError(
             f"this user (uid {os.geteuid()}) has no home directory, and HOME is not set: set "
             f"REKINDLE_HOME to a directory that can be written"
@@ -66,9 +92,9 @@ def home_place() -> Path:
 def home() -> Path:
     """rekindle's own directory on this machine; made with mode 0700 where missing.
 
-    Raises SetupError where it cannot be made.
+    Raises SetupError where it cannot be made, or runners would not find it.
     """
-    path = home_place()
+    path = _seen_by_runners(home_place(), "REKINDLE_HOME")
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -138,8 +164,16 @@ def named(variable: str) -> Path | None:
     return place
 
 
+def named_for_runners(variable: str) -> Path | None:
+    """The same, of what runners use by its path. Raises InvalidError where none would find it."""
+    place = named(variable)
+    if place is not None and is_hidden_from_runners(place):
+        raise InvalidError(_hidden(place, variable))
+    return place
+
+
 def named_unseen(variable: str) -> Path | None:
-    """The same without a look at the place, which may be where nothing answers.
+    """As ``named``, without a look at the place, which may be where nothing answers.
 
     Raises InvalidError for a relative one.
     """
@@ -202,12 +236,14 @@ def daemon_dir() -> Path:
 def new_session_dir() -> Path:
     """A fresh directory for a private instance (``rekindle run`` without ``rekindle up``).
 
-    Lies under ``home()`` unless the sockets in it would have paths that are too long.
+    Lies under ``home()`` unless the sockets in it would have paths that are too long. Raises
+    SetupError where runners would not find it.
     """
     import tempfile  # loads a dozen modules that no runner needs
 
     base = home() / "run"
     if len(str(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
+        _seen_by_runners(Path(tempfile.gettempdir()), "TMPDIR")
         return Path(tempfile.mkdtemp(prefix="rekindle-"))
     base.mkdir(exist_ok=True, mode=0o700)
     return Path(tempfile.mkdtemp(prefix="rk-", dir=base))

@@ -19,7 +19,7 @@ from rekindle.sdk import notes, progress, running
 from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
-from rekindle.sdk.local import lingering
+from rekindle.sdk.local import choosing, lingering
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.call_record import CallRecord
@@ -57,6 +57,7 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
     _take(options)
     shown.show_notes(quiet=options.quiet)
     finished: list[CallRecord] = []
+    made: running.RunningApp | None = None
     try:
         with contextlib.ExitStack() as stack:
             finished = _enter(stack, options)
@@ -74,7 +75,8 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
         if not lost_output.interrupted_program():
             notes.write_note("Stopping.")
         status = INTERRUPTED
-    status = lost_output.status(status)
+    stays = made is not None and choosing.is_up(made.client.instance)
+    status = lost_output.status(status, made.app_id if made is not None and stays else "")
     if finished:
         from rekindle.cli import phases
 

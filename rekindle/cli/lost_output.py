@@ -50,15 +50,19 @@ def has_no_reader() -> bool:
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in looking.poll(0))
 
 
-def status(before: int) -> int:
-    """The exit status of a program that would end with ``before``. Raises ServiceError."""
+def status(before: int, app_id: str) -> int:
+    """The exit status of a program that would end with ``before``. Raises ServiceError.
+
+    ``app_id``: whose output is still to be had; "" where its instance has gone.
+    """
     if _lost is None:
         return before
     forget_unwritten()
     if not interrupted_program():
+        kept = f"; `rekindle logs {app_id}` shows the last lines of its app" if app_id else ""
         raise ServiceError(
             f"what was printed could not all be written to standard output: {_lost.strerror}; "
-            f"the call itself has ended; `rekindle logs` shows the last lines of its app"
+            f"the call itself has ended{kept}"
         ) from None
     return 1
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rekindle.cli import operator, shared_objects, versions
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
+from rekindle.sdk.local import choosing
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 
@@ -31,6 +32,7 @@ def status(as_json: bool) -> int:
         if as_json:
             print_json({"up": False, "directory": str(directory)})
         else:
+            choosing.named()  # says what is wrong with that
             click.echo("No instance is up. `rekindle up` starts one.")
         return 1
     report = operator.report(operator.connect(_PATIENCE_S))

@@ -162,7 +162,7 @@ def tune(**options: Any) -> int:
         _write(replay, given.json_file)
     if given.apply_:
         _apply(console, found, replay.chosen)
-    elif found.function is not None:
+    elif found.function is not None and replay.chosen.meets_target:
         console.print(Text("--apply puts it in force", "dim"))
     return 0 if replay.chosen.meets_target else 1
 

@@ -76,10 +76,14 @@ def down() -> None:
     """End the instance that `rekindle up` keeps, and those that stayed after `rekindle run`.
 
     What is queued of deployed apps and detached runs in the one of `rekindle up` waits for the next
-    one; what other programs run, and what the other instances had, goes.
+    one; what other programs run, and what the other instances had, goes. Where $REKINDLE_DIR names
+    an instance, that one alone ends.
     """
-    ended = daemon.stop_all()
-    leftover_snapshots.remove()
+    if (named := choosing.named()) is not None:
+        ended = daemon.stop(named)
+    else:
+        ended = daemon.stop_all()
+        leftover_snapshots.remove()
     click.echo("The instance is down." if ended else "No instance is up.")
 
 

@@ -72,7 +72,7 @@ class Registry:
     @classmethod
     def default(cls) -> Registry:
         """Those of this machine. Raises InvalidError for a place that can never be."""
-        paths.named(VARIABLE)
+        paths.named_for_runners(VARIABLE)
         return cls(place())
 
     def find(self, name: str, environment: str) -> VolumeRecord:

@@ -6,13 +6,15 @@ Also the environments (name spaces) that names of apps and objects lie in. Stand
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
+_VIRTUAL = "VIRTUAL_ENV"
 #: Variables of the agent's own environment that its runners see; everything else is given by name
 #: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
 PASSED_ON = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
-    *("LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("LD_LIBRARY_PATH", _VIRTUAL),
     *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS"),
@@ -81,6 +83,22 @@ def passed_on_environment(environ: Mapping[str, str] | None = None) -> dict[str,
     """The part of an environment, this process's unless another is given, that runners get."""
     return {
         name: value
-        for name, value in (os.environ if environ is None else environ).items()
+        for name, value in activated(os.environ if environ is None else environ).items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
+
+
+def activated(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment as it is where the virtual environment of this Python was activated.
+
+    Whether it was, before one of its programs was started, so makes no difference to runners. One
+    in which another virtual environment was activated stays as it is.
+    """
+    own = sys.prefix
+    if own == sys.base_prefix or environ.get(_VIRTUAL, own) != own:
+        return dict(environ)
+    programs = os.path.join(own, "bin")
+    path = environ.get("PATH", os.defpath)
+    if programs not in path.split(os.pathsep):
+        path = programs + os.pathsep + path
+    return {**environ, _VIRTUAL: own, "PATH": path}

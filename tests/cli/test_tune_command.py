@@ -138,6 +138,22 @@ def test_an_export_is_replayed_with_its_own_costs_and_compared_with_now(tmp_path
     assert "--apply puts it in force" in result.output
 
 
+def test_a_setting_that_misses_the_target_is_not_offered_as_it_would_be_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "export.json"
+    record = {
+        "function": "shop.embed",
+        "settings": {"policy": "concurrency"},
+        "levels": {"warm": {"memory_bytes": 100 << 20}, "none": {"start_s": 3.0}},
+        "series": [{"arrivals": {"at": [600.0 * i for i in range(60)], "count": [1] * 60}}],
+    }
+    path.write_text(json.dumps(record), encoding="utf-8")
+    result = run("--recorded", path, "--policy", "concurrency", "--percentile", "99")
+    assert result.return_value == 1 and "nearest: concurrency" in result.output
+    assert "--apply" not in result.output
+
+
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [

@@ -186,6 +186,7 @@ def test_a_folder_that_is_hardly_meant_is_not_made_a_store(
         # Of the agent.
         ("MAX_RUNNERS", "9" * 20, "must be a number, from 1 to 1000000"),
         ("IMAGES", "here", "must be an absolute path"),
+        ("VOLUMES", "/dev/shm/volumes", "of which each runner has its own"),
         ("VOLUMES_URL", "simplecache::memory://", "name a folder"),
     ],
 )
@@ -202,6 +203,25 @@ def test_a_setting_that_is_none_ends_up_at_once_and_it_is_said_what_is_allowed(
 def test_programs_that_are_led_elsewhere_are_told_of(home: Path) -> None:
     up = rekindle(home, "up", REKINDLE_DIR="/no/such")
     assert up.returncode == 0 and "while REKINDLE_DIR=/no/such names another: unset" in up.stderr
+
+
+def test_down_ends_the_instance_that_is_named_and_no_other(home: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="rk-up-", ignore_cleanup_errors=True) as name:
+        beside = Path(name)
+        try:
+            for one in (home, beside):
+                assert rekindle(one, "up").returncode == 0
+            nothing = rekindle(home, "down", REKINDLE_DIR=name)
+            assert (nothing.returncode, nothing.stdout) == (1, "")
+            assert f"REKINDLE_DIR={name} is no instance directory" in nothing.stderr
+            ended = rekindle(home, "down", REKINDLE_DIR=str(beside / "daemon"))
+            assert (ended.returncode, ended.stdout) == (0, "The instance is down.\n"), ended.stderr
+            assert rekindle(beside, "status").returncode == 1
+            assert rekindle(home, "status").returncode == 0
+            again = rekindle(home, "down", REKINDLE_DIR=str(beside / "daemon"))
+            assert again.returncode == 1 and "has ended (nothing serves there)" in again.stderr
+        finally:
+            rekindle(beside, "down")
 
 
 def test_who_only_looks_makes_no_home(home: Path) -> None:

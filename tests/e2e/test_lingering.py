@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -75,13 +77,27 @@ def test_the_next_run_finds_instance_template_and_logs_and_down_ends_it(home: Ho
     assert supervisor(home) == one
     assert "connected" in home.rekindle("status").out
     other = home.run(script, REKINDLE_MAX_RUNNERS="3", **_STAYS)
-    assert "what is up has other settings" in other.err
+    assert "what is up has other settings (REKINDLE_MAX_RUNNERS): starting" in other.err
     assert len(links(home)) == 2
     mine = home.run(script, "--linger", "0", **_STAYS)
     assert "using a private one" in mine.err and len(links(home)) == 2
     assert home.rekindle("down").out == "The instance is down.\n"
     assert links(home) == []
     assert not one.is_running()
+
+
+def test_whether_its_virtual_environment_is_activated_makes_no_other_one(home: Home) -> None:
+    script = home.script(_SCRIPT)
+    programs = str(Path(sys.executable).parent)
+    path = [one for one in home.environ["PATH"].split(os.pathsep) if one != programs]
+    home.environ.pop("VIRTUAL_ENV", None)
+    home.run(script, PATH=os.pathsep.join(path), **_STAYS)
+    one = supervisor(home)
+    activated = {"PATH": os.pathsep.join([programs, *path]), "VIRTUAL_ENV": sys.prefix}
+    again = home.run(script, **activated, **_STAYS)
+    assert again.out == "served\n" and again.err == ""
+    assert supervisor(home) == one
+    home.rekindle("down")
 
 
 def test_it_ends_by_itself_also_after_a_program_and_never_stays_in_ci(home: Home) -> None:

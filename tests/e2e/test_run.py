@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,10 @@ def test_output_that_a_full_disk_does_not_take_is_an_error_when_the_call_has_end
     ended = shared.start("bash", "-c", line).end()
     assert ended.status == 1 and mark.exists()
     assert "standard output: No space left on device" in ended.err
+    logs = re.search(r"`rekindle (logs ap-\S+)` shows the last lines", ended.err)
+    assert logs is not None, ended.err
+    assert "lost" in shared.rekindle(*logs[1].split()).out
+    private = f"REKINDLE_DIR= REKINDLE_HOME={tmp_path} CI=1 {line}"
+    ended = shared.start("bash", "-c", private).end()
+    assert ended.status == 1 and "the call itself has ended" in ended.err
+    assert "rekindle logs" not in ended.err, "they went with its instance"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tempfile
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,29 @@ def test_json_of_a_program_is_its_own(shared: Home, tmp_path: Path) -> None:
     target = tmp_path / "squares.json"
     shared.run("-q", "-w", str(target), file)
     assert json.loads(target.read_text()) == [0, 1, 4]
+
+
+def test_a_program_runs_from_a_directory_that_runners_do_not_have(shared: Home) -> None:
+    """Each of them has a /dev/shm of its own."""
+    text = """
+        import os
+        import rekindle
+        app = rekindle.App("in_memory")
+
+        @app.function()
+        def where() -> str:
+            return os.getcwd()
+    """
+    with tempfile.TemporaryDirectory(prefix="rk-forms-", dir="/dev/shm") as name:
+        file = Path(name, "in_memory.py")
+        file.write_text(textwrap.dedent(text))
+        ended = subprocess.run(
+            [COMMAND, "run", file.name],
+            cwd=name,
+            env=shared.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (0, "/\n"), ended.stderr

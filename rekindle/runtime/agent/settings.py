@@ -142,12 +142,12 @@ def _memory_limit() -> int:
 
 
 def _check_volumes() -> None:
-    """As ``paths.named`` does. Where volumes lie may not answer: that is for those who want one."""
+    """As ``paths.named_for_runners``. Where they lie may not answer: that is for who wants one."""
     raised: list[InvalidError] = []
 
     def look() -> None:
         try:
-            paths.named(volumes.VARIABLE)
+            paths.named_for_runners(volumes.VARIABLE)
         except InvalidError as error:
             raised.append(error)
 

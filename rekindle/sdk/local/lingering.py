@@ -93,14 +93,19 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def must_be_the_same(environ: Mapping[str, str]) -> dict[str, str]:
+    """What programs that share an instance have in common of their environments."""
+    passed_on = passed_on_environment(environ)
+    return settings(environ) | {k: v for k, v in passed_on.items() if k not in _OF_A_LOGIN}
+
+
 def name() -> str:
     """The name of the instance that may serve this program: a digest of what must be the same.
 
     rekindle and its files, Python, the settings of the environment and what runners get of it, the
     user, the machine since it was started, and the namespaces: a container has its own.
     """
-    environ = settings(os.environ)
-    environ |= {k: v for k, v in passed_on_environment().items() if k not in _OF_A_LOGIN}
+    environ = must_be_the_same(os.environ)
     digest = blake2b(digest_size=6)
     for part in (
         *(__version__, str(PROTOCOL), *_files(Path(paths.__file__).parent)),
@@ -249,11 +254,6 @@ def remove(directory: Path) -> None:
 def is_one(directory: Path) -> bool:
     """Whether an instance directory is one of an instance that lingers, or that is just ending."""
     return socket_of(directory).exists()
-
-
-def stay_here() -> bool:
-    """Whether one is up here that takes programs, whatever these must have in common with it."""
-    return any(instance.supervisor_pid(directory) is not None for _, directory in _linked())
 
 
 def all_here() -> list[Path]:

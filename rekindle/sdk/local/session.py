@@ -210,12 +210,12 @@ def _one_that_lingers(stays_s: float) -> _Place:
     return _Place(*found)
 
 
-_NONE = "no instance is up: starting one"
-_OTHER = "what is up has other settings, or another rekindle or Python: starting an instance"
-
-
 def _bring_up(who: str, stays_s: float) -> _Place:
-    why = _OTHER if lingering.stay_here() else _NONE
+    why = "no instance is up: starting one"
+    if (other := lingering.newest()) is not None:
+        from rekindle.sdk.local import unused_settings  # most programs do without
+
+        why = f"what is up has {unused_settings.other_than(other)}: starting an instance"
     say(
         f"{why}, which stays for {lingering.shown(stays_s)} after its "
         f"last program (`rekindle down` ends it, {lingering.VARIABLE}=0 keeps it from staying)",

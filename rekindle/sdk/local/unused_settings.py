@@ -1,7 +1,8 @@
-"""Settings of a program that do not hold, as the instance that it uses was started with others.
+"""Settings in which a program differs from an instance: which do nothing there, or need another.
 
-Whoever sets them would believe that they hold. Knows of what a setting means only who uses it; and
-whether the supervisor of an instance was started with the same.
+Whoever sets them would believe that they hold, or would wonder why another is brought up. Knows of
+what a setting means only who uses it; and whether the supervisor of an instance was started with
+the same.
 """
 
 from __future__ import annotations
@@ -48,6 +49,20 @@ def _remedy(directory: Path) -> str:
         f"{choosing.VARIABLE} names it: whoever started it can start it again with yours, or unset "
         f"{choosing.VARIABLE}"
     )
+
+
+def other_than(directory: Path) -> str:
+    """What an instance that lingers has that keeps this program from using it, in words."""
+    pid = instance.supervisor_pid(directory)
+    try:
+        has = lingering.must_be_the_same(_environment_of(pid)) if pid is not None else None
+    except OSError:  # it is another user's, or has just ended
+        has = None
+    if has is None:
+        return "other settings, or another rekindle or Python"
+    ours = lingering.must_be_the_same(os.environ)
+    names = sorted(name for name in {*has, *ours} if has.get(name) != ours.get(name))
+    return f"other settings ({', '.join(names)})" if names else "another rekindle or Python"
 
 
 def _unused(directory: Path) -> list[str]:

@@ -108,6 +108,17 @@ def test_one_that_is_named_must_be_there(
         ask()
 
 
+@pytest.mark.parametrize("words", [*COMMANDS, ["status"]], ids=" ".join)
+def test_commands_say_what_is_wrong_with_the_named_one(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("REKINDLE_DIR", str(tmp_path))
+    ended = CliRunner().invoke(cli, words)
+    assert ended.exit_code != 0
+    said = ended.output + str(ended.exception)
+    assert f"REKINDLE_DIR={tmp_path} is no instance directory" in said
+
+
 def test_the_named_one_goes_before_what_is_kept_and_that_before_one_that_lingers(
     home: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[[Path], Path]
 ) -> None:

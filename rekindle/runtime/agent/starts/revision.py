@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rekindle import paths
 from rekindle.forkserver import thread_pools
 from rekindle.runtime.agent.starts import environment, in_image
 from rekindle.runtime.agent.starts.roots import RootSource
@@ -197,10 +198,13 @@ class Revision:
         return wanted if wanted and os.access(wanted, os.X_OK) else sys.executable
 
     def working_directory(self) -> str:
-        """Where the program was started, if that exists here; in an image, where that says."""
+        """Where the program was started, if runners have that; in an image, where that says."""
         if self.image is not None:
             return self.image.workdir or in_image.DEFAULT_DIRECTORY
-        return self.spec.cwd if self.spec.cwd and os.path.isdir(self.spec.cwd) else "/"
+        directory = self.spec.cwd
+        if not directory or not os.path.isdir(directory):
+            return "/"
+        return "/" if paths.is_hidden_from_runners(Path(directory)) else directory
 
     def live_template(self) -> LiveTemplate | None:
         """A template that may be forked now."""

@@ -1,0 +1,51 @@
+"""Where rekindle keeps things: what is refused, and why."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rekindle import paths
+from rekindle.exception import InvalidError, SetupError
+
+
+@pytest.fixture
+def in_shared_memory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rk-paths-", dir="/dev/shm") as name:
+        yield Path(name)
+
+
+def test_a_home_that_no_runner_would_find_is_refused_before_it_is_made(
+    in_shared_memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(in_shared_memory)
+    for place in (in_shared_memory / "home", link / "home"):
+        monkeypatch.setenv("REKINDLE_HOME", str(place))
+        with pytest.raises(SetupError, match=f"{place} is in /dev/shm.*set REKINDLE_HOME to"):
+            paths.home()
+    assert list(in_shared_memory.iterdir()) == []
+
+
+def test_so_is_a_directory_for_short_sockets_there(
+    in_shared_memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / ("long" * 25)))
+    monkeypatch.setattr(tempfile, "tempdir", str(in_shared_memory))
+    with pytest.raises(SetupError, match="set TMPDIR to a directory elsewhere"):
+        paths.new_session_dir()
+    assert list(in_shared_memory.iterdir()) == []
+
+
+def test_a_tilde_that_no_shell_has_replaced_is_the_home_of_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REKINDLE_HOME", "~/kept")
+    assert paths.home() == tmp_path / "kept"
+    monkeypatch.setenv("REKINDLE_HOME", "~no-such-user/kept")
+    with pytest.raises(InvalidError, match="REKINDLE_HOME='~no-such-user/kept'"):
+        paths.home_place()
