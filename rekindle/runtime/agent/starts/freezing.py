@@ -55,7 +55,7 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
             return
         refused = tracker.reason
         tracker.begin()
-        started = time.monotonic()
+        started, image = time.monotonic(), revision.image
         try:
             snapshot = await _make(context, revision, refused)
         except UserCodeFailed as error:
@@ -65,6 +65,9 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
             for_good = isinstance(error, CannotBeFrozenError)
             tracker.failed(str(error), for_good=for_good)
             say(f"no snapshot of {revision.label}: {error}")
+            return
+        if revision.image is not image:
+            await tracker.outdated("its image was built anew while a snapshot was made")
             return
         tracker.made(snapshot)
         tracker.share()

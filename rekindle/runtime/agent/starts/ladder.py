@@ -34,6 +34,8 @@ from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
 
+_BUILT_ANEW = "its image was built anew at this moment"
+
 T = TypeVar("T")
 
 
@@ -281,7 +283,7 @@ class Starter(Booter):
             return await self._restore_now(pending)
 
     async def _restore_now(self, pending: PendingStart) -> Runner:
-        tracker = self.revision.tracker
+        tracker, image = self.revision.tracker, self.revision.image
         snapshot = await tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
@@ -299,6 +301,10 @@ class Starter(Booter):
         except BaseException:
             outfit.close()
             raise
+        if self.revision.image is not image:
+            outfit.close()
+            back.discard()
+            raise StrategyUnavailableError(f"restore: {_BUILT_ANEW}")
         return await self.become_restored(back, snapshot, pending, outfit)
 
     def _has_gpu_snapshot(self) -> bool:
@@ -336,6 +342,7 @@ class Starter(Booter):
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
         await ensure_image(self.context, self.revision)
+        image = self.revision.image
         snapshot = await self.revision.tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
@@ -344,6 +351,9 @@ class Starter(Booter):
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
         before = self.revision.template
         back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
+        if self.revision.image is not image:
+            back.discard()
+            raise StrategyUnavailableError(f"fork: {_BUILT_ANEW}")
         there = self.revision.live_template()
         if there is not None and there.mapped and there is not before:  # restored meanwhile
             back.discard()
@@ -388,9 +398,14 @@ class Starter(Booter):
             template = self.revision.live_template()
             if template is not None:
                 return template
+            await ensure_image(self.context, self.revision)
+            image = self.revision.image
             _runner_id, output, booted = await self.boot_process(PhaseClock(), park=True)
             template = self.template_of_booted(booted)
             close_with(template, output)
+            if self.revision.image is not image:
+                template.sandbox.kill()
+                raise StrategyUnavailableError(f"fork: {_BUILT_ANEW}")
             if template.fork_unsafe:
                 self.note_unsafe(template)
                 template.sandbox.kill()
@@ -402,13 +417,18 @@ class Starter(Booter):
     async def _boot_runner(self, pending: PendingStart, *, park: bool) -> Runner:
         if not park:
             return await self.boot_with_gpus(pending)
+        await ensure_image(self.context, self.revision)
+        image = self.revision.image
         runner_id, output, booted = await self.boot_process(pending.clock, park=True)
         template = self.template_of_booted(booted)
-        if not template.fork_unsafe:
+        if self.revision.image is not image:
+            pass  # what is forked of it would find the files of another build
+        elif not template.fork_unsafe:
             self.keep(template)
             close_with(template, output)
             return await self._become_child(template.fork(), pending, Strategy.COLD)
-        self.note_unsafe(template)
+        else:
+            self.note_unsafe(template)
         template.hand_over()
         return await self.become_booted(runner_id, output, booted, pending)
 

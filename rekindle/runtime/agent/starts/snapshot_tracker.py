@@ -43,7 +43,10 @@ class SnapshotState(Enum):
 _MOVES = {
     SnapshotState.UNKNOWN: {SnapshotState.ABSENT, SnapshotState.READY, SnapshotState.IMPOSSIBLE},
     SnapshotState.ABSENT: {SnapshotState.MAKING, SnapshotState.READY, SnapshotState.IMPOSSIBLE},
-    SnapshotState.MAKING: {SnapshotState.READY, SnapshotState.ABSENT, SnapshotState.IMPOSSIBLE},
+    SnapshotState.MAKING: {
+        *(SnapshotState.READY, SnapshotState.ABSENT, SnapshotState.IMPOSSIBLE),
+        SnapshotState.UNKNOWN,
+    },
     SnapshotState.READY: {SnapshotState.ABSENT, SnapshotState.UNKNOWN},
     SnapshotState.IMPOSSIBLE: {SnapshotState.UNKNOWN},
 }
@@ -229,6 +232,12 @@ class SnapshotTracker:
         self.attempts -= 1
         self.not_before = time.monotonic() + PUT_OFF_S
         self._move(SnapshotState.ABSENT, reason)
+
+    async def outdated(self, reason: str) -> None:
+        """What was made is of an image that is another now: have it looked for that one's."""
+        self.attempts -= 1
+        self._move(SnapshotState.UNKNOWN, reason)
+        await self.look()
 
     def why_none(self) -> str:
         """Why there is none now."""
