@@ -78,7 +78,7 @@ def test_whatever_went_wrong_with_making_one_it_is_tried_again(
 
     async def freeze() -> None:
         context = SimpleNamespace(freezing=asyncio.Lock())
-        revision = SimpleNamespace(tracker=tracker, label="app.function")
+        revision = SimpleNamespace(tracker=tracker, label="app.function", image=None)
         await freezing.freeze(cast(NodeContext, context), cast(Revision, revision), said.append)
 
     monkeypatch.setattr(freezing, "_make", fails)
