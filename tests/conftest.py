@@ -6,12 +6,15 @@ import compileall
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import rekindle
+from rekindle.sdk import notes
+from rekindle.sdk.local import announcing
 
 #: The same examples in every run, and as much time for one as a slow machine takes.
 settings.register_profile(
@@ -50,3 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def interrupts_as_in_a_terminal() -> None:
     """A shell starts what goes to the background with SIGINT ignored; children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def notes_as_in_a_program() -> Iterator[None]:
+    """A command that is run here, quietly or not, leaves nothing of that to the next test."""
+    before = notes.shown, announcing.announce
+    yield
+    notes.shown, announcing.announce = before
