@@ -17,7 +17,8 @@ SCRIPT = """
 
     app = rekindle.App("loaded")
 
-    @app.cls(enable_memory_snapshot=True, max_containers=4)
+    # More than there are gates: inputs may run in any order, and each gate holds a runner.
+    @app.cls(enable_memory_snapshot=True, max_containers=8)
     class Model:
         @rekindle.enter(snap=True)
         def load(self):
