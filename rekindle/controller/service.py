@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from rekindle.controller import names
 from rekindle.controller.handlers import Context, answering, to_its_end
@@ -19,6 +20,13 @@ from rekindle.wire.messages import parameter_messages, payload_too_large
 from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
+
+
+class _OfFunction(Protocol):
+    """A request that is of one function."""
+
+    function_id: str
+    pinned: bool
 
 
 @answering
@@ -89,8 +97,7 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @to_its_end
     async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
-        finder = self._parts.finder
-        async with finder.routed(request.function_id, pinned=request.pinned) as base:
+        async with self._routed(request) as base:
             function = await self._parts.variants.make(base, request)
             return pb.FunctionHandle(
                 name=function.name,
@@ -102,21 +109,24 @@ class ControllerService(pb_grpc.ControllerServicer):
         if len(request.inputs) != 1:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
-        async with self._routed(request) as function:
+        async with self._routed(request, call_id=request.call_id) as function:
             _check_no_generator(function, request)
             self._parts.nested.submitted(function, request)
             return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
-        async with self._routed(request) as function:
+        async with self._routed(request, call_id=request.call_id) as function:
             _check_no_generator(function, request)
             self._parts.nested.submitted(function, request)
             return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
-    def _routed(self, request: pb.SubmitRequest) -> AbstractAsyncContextManager[Function]:
+    def _routed(
+        self, request: _OfFunction, *, call_id: str = ""
+    ) -> AbstractAsyncContextManager[Function]:
+        """The function that a request means; ``call_id``: of a call that may have begun before."""
         return self._parts.finder.routed(
-            request.function_id, pinned=request.pinned, call_id=request.call_id
+            request.function_id, pinned=request.pinned, call_id=call_id
         )
 
     async def Results(
@@ -166,8 +176,7 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
         if request.function:
             return await self._parts.pools.set_named(request)
-        finder = self._parts.finder
-        async with finder.routed(request.function_id, pinned=request.pinned) as function:
+        async with self._routed(request) as function:
             return await self._parts.pools.set_pool(request, [function])
 
     async def StopRunner(
@@ -180,14 +189,12 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
         _check_strategy(request.strategy)
-        finder = self._parts.finder
-        async with finder.routed(request.function_id, pinned=request.pinned) as function:
+        async with self._routed(request) as function:
             return await self._parts.orders.prepare(function, request)
 
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         _check_strategy(request.strategy)
-        finder = self._parts.finder
-        async with finder.routed(request.function_id, pinned=request.pinned) as function:
+        async with self._routed(request) as function:
             reply = await self._parts.orders.leasing.lease(function, request)
             if function.function_id != request.function_id:
                 reply.moved.CopyFrom(self._handle(function))
@@ -210,8 +217,7 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
         if request.function_id:
-            finder = self._parts.finder
-            async with finder.routed(request.function_id, pinned=request.pinned) as function:
+            async with self._routed(request) as function:
                 return await self._parts.status.of_function(function)
         return await self._parts.status.make(pools=not request.without_pools)
 

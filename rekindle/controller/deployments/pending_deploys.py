@@ -143,8 +143,8 @@ class PendingDeploys:
             if self._ends:
                 pending.hold()
             made = self._to_its_end(app_id, pending, work)
-            name, given_up = f"deploy {app_id}", (GivenUpError,)
-            pending.task = self._tasks.begin(made, name, foreseen=given_up)
+            what, given_up = f"deploy {app_id}", (GivenUpError,)
+            pending.task = self._tasks.begin(made, what, foreseen=given_up)
         pending.joined()
         assert pending.task is not None
         try:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from rekindle.runtime.agent.functions import Functions
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.leases.requests import NEWER_VERSION
 from rekindle.runtime.agent.pools.pool import Pool
 
 #: How often pools that end are looked at.
 _LOOK_S = 0.05
-_REASON = "its app has a newer version"
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class Draining:
         pools = self._pools(app_id)
         for pool in pools:
             pool.retired_at = now
-            self._leases.requests.refuse_pool(pool.key, _REASON)
+            self._leases.requests.refuse_pool(pool.key, NEWER_VERSION)
         self._leases.recalls.drain(pools)
 
     async def end(self, app_id: str, *, at_once: bool) -> None:
@@ -54,7 +54,7 @@ class Draining:
         for pool in ending:
             del self._inventory.pools[pool.key]
             if at_once:
-                pool.hand_back(_REASON)
+                pool.hand_back(NEWER_VERSION)
             pool.shut()
         self._functions.forget(app_id)
         await asyncio.gather(*map(self._close_pool, ending))

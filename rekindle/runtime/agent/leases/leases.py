@@ -34,7 +34,7 @@ from rekindle.runtime.agent.leases.lease_monitor import (
 )
 from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.leases.recalls import Recalls
-from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
+from rekindle.runtime.agent.leases.requests import NEWER_VERSION, LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.polling import Polling
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
@@ -77,7 +77,7 @@ class Leases:
         if pool.closed:
             request.refuse("its app is closed")
         elif request.received_at < pool.retired_at:
-            request.refuse("its app has a newer version")
+            request.refuse(NEWER_VERSION)
         elif request.strategy is not None:
             self._tasks.spawn(self._serve_forced(pool, request, request.strategy))
         else:

@@ -23,7 +23,7 @@ from rekindle.exception import Error
 from rekindle.runtime.agent.leases.first_clients import FirstClients, terms
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.leases.leases import Leases
-from rekindle.runtime.agent.leases.requests import LeaseRequest
+from rekindle.runtime.agent.leases.requests import NEWER_VERSION, LeaseRequest
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import UnixListener
@@ -141,7 +141,7 @@ class LocalClients:
             return
         asked_for = request.strategy not in (None, Strategy.WARM)
         if pool.app_id in self._retired:
-            request.refuse("its app has a newer version")
+            request.refuse(NEWER_VERSION)
         elif not asked_for or pool.closed or pool.revision.spec.takes_many:
             self._leases.add(pool, request)
         else:

@@ -104,7 +104,7 @@ class Recalls:
             for one in others
             if one.state is LeaseState.HELD
             and not one.runs
-            and (not one.runner.is_in_use(now, one.used) or (waited and _is_kept(one)))
+            and (not one.runner.is_in_use(now, one.used) or (waited and one.pool.keeps_all))
         ]
         if idle:
             self._recall(min(idle, key=lambda lease: lease.used))
@@ -171,11 +171,6 @@ class Recalls:
         lent = (LeaseState.OFFERED, LeaseState.HELD)
         mine = [one for one in self._leases.values() if one.pool is pool and one.state in lent]
         return sorted(mine, key=lambda lease: (lease.runs, lease.used))
-
-
-def _is_kept(lease: Lease) -> bool:
-    """Whether a plan keeps its runner."""
-    return len(lease.pool.runners) <= lease.pool.sizing.plan.runners
 
 
 def _waits_for(lease: Lease, depth: int) -> bool:

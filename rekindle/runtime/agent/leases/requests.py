@@ -18,6 +18,9 @@ from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy, now_ns
 
+#: Why a client gets no runner of a version that is not the one that is called any more.
+NEWER_VERSION = "its app has a newer version"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeaseRequest:

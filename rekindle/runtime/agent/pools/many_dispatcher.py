@@ -16,7 +16,7 @@ from rekindle.runtime.agent.pools import line, slices
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import InputsWait, SliceEnded
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
-from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.runners.runner import READY, Runner, RunnerState
 from rekindle.wire import finished
 from rekindle.wire.finished import Ending, Finished
 from rekindle.wire.frames import FrameError, Header
@@ -26,7 +26,6 @@ from rekindle.wire.phases import now_ns
 TIMEOUT_GRACE_S = 2.0
 #: A runner that does not begin what it has is stuck.
 _STUCK_S = 20.0
-_READY = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
 
 
 @dataclass(eq=False)
@@ -50,7 +49,7 @@ class ManyDispatcher(InputDispatcher):
         best: Runner | None = None
         best_rank: tuple[bool, int, float] | None = None
         for runner in self._runners.values():
-            if not self._serves(runner) or runner.slots is None:
+            if not runner.serves or runner.slots is None:
                 continue
             if runner.emptying and not 0 <= runner.waits_at < depth:
                 continue  # what it waits for may be just this
@@ -65,10 +64,6 @@ class ManyDispatcher(InputDispatcher):
             if best_rank is None or rank < best_rank:
                 best, best_rank = runner, rank
         return best
-
-    @staticmethod
-    def _serves(runner: Runner) -> bool:
-        return runner.state in _READY and not runner.private and not runner.dying
 
     def _most(self) -> int:
         """What a runner may have: no more than its next batch, while there can be another one."""
@@ -106,7 +101,7 @@ class ManyDispatcher(InputDispatcher):
     def _share(self) -> int:
         """Of what waits, side by side: a runner's share."""
         there = self._runners.values()
-        able = sum(1 for runner in there if runner.state in _READY and not runner.emptying)
+        able = sum(1 for runner in there if runner.state in READY and not runner.emptying)
         return max(1, math.ceil(len(self.waiting) / max(1, able)))
 
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
@@ -224,7 +219,7 @@ class ManyDispatcher(InputDispatcher):
         able = [
             one
             for one in self._runners.values()
-            if self._serves(one) and one.slots and not one.emptying and one.waits_at < 0
+            if one.serves and one.slots and not one.emptying and one.waits_at < 0
         ]
         if not able:
             return None
@@ -242,7 +237,7 @@ class ManyDispatcher(InputDispatcher):
 
     def gives_up(self, runner: Runner) -> bool:
         """Whether it was to get nothing more, and has nothing."""
-        ends = runner.emptying and self._serves(runner) and not runner.slots
+        ends = runner.emptying and runner.serves and not runner.slots
         runner.emptying = runner.emptying and not ends
         return ends
 

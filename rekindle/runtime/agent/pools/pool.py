@@ -221,6 +221,11 @@ class Pool:
             return None
         return Lack.AHEAD
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether its plan keeps each of the runners that it has."""
+        return len(self.runners) <= self.sizing.plan.runners
+
     # ---- lending -------------------------------------------------------------------------------
 
     def lend(self, depth: int = 0) -> Runner | None:

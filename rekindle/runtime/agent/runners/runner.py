@@ -46,6 +46,8 @@ class RunnerState(Enum):
     GONE = "gone"
 
 
+#: Those of runners that have begun, and do not end.
+READY = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
 _MOVES = {
     RunnerState.STARTING: {RunnerState.IDLE, RunnerState.GONE},
     RunnerState.IDLE: {
@@ -153,6 +155,11 @@ class Runner:
         self.state = to
         if to is RunnerState.IDLE:
             self.idle_since = time.monotonic()
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may be given inputs, or a client, now or when it has ended what it has."""
+        return self.state in READY and not (self.private or self.dying)
 
     def is_in_use(self, now: float, used: float) -> bool:
         """Whether one that has nothing to run is called again and again, and was just now.

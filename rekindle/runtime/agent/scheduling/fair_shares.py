@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.runners.runner import Runner
 
 #: A pool waits so long for a place to become free by itself.
 PATIENCE_S = 0.2
@@ -141,5 +141,4 @@ class FairShares:
 
 def _may_go(runner: Runner) -> bool:
     """One that waits for calls that it made may wait for the very pool that wants its place."""
-    serves = runner.state in (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
-    return serves and not (runner.private or runner.dying) and runner.waits_at < 0
+    return runner.serves and runner.waits_at < 0

@@ -304,7 +304,7 @@ def _idle_of_others(pools: Iterable[Pool], taker: Pool | None) -> Iterable[_Idle
     for pool in pools:
         if pool is taker or pool.waiting:  # its own inputs are about to get what is idle there
             continue
-        kept = len(pool.runners) <= pool.sizing.plan.runners
+        kept = pool.keeps_all
         priority = pool.sizing.plan.priority_of(Level.WARM)
         for runner in pool.runners.idle():
             yield _Idle(kept, priority, runner.idle_since, runner.id, pool, runner)

@@ -25,6 +25,7 @@ def made(runners: int, **declared: Any) -> tuple[ManyDispatcher, RunnerSet]:
             id=str(number),
             state=RunnerState.BUSY,
             private=False,
+            serves=True,
             dying="",
             slots=slots,
             slices=[],
