@@ -18,7 +18,7 @@ from rekindle.blobs import transfer
 from rekindle.blobs.store import open_store
 from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 
 #: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: where
 #: all processors are busy, the first takes some twenty times as long as by itself.

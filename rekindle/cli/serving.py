@@ -24,7 +24,7 @@ from rekindle.cli import app_refs
 from rekindle.cli.failure import show_failure
 from rekindle.exception import InvalidError
 from rekindle.linux import processes
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk import deploying, environments, interrupted_deploy, logs, notes
 from rekindle.sdk.local import served_names, staying
 from rekindle.sdk.program import imports, main_module

@@ -19,7 +19,7 @@ from rekindle.cli.tables import Literal
 from rekindle.cli.top_frame import frame
 from rekindle.cli.top_model import Sort
 from rekindle.exception import ConnectionError, ServiceError
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 

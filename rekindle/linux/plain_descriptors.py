@@ -10,7 +10,7 @@ import array
 import fcntl
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 #: As the module termios has it; without that module, which is a library in each template.
 _FIONREAD = 0x541B
@@ -36,6 +36,19 @@ def has_hung_up(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, 0)  # a hang-up is told in any case
     return bool(poll.poll(0))
+
+
+def readable(fds: Iterable[int], timeout_s: float | None = None) -> set[int]:
+    """Those of ``fds`` that can be read, or whose other end is gone; none once the time is over.
+
+    By poll(2): select(2), which the standard library's ``select.select`` is, knows no descriptor
+    from 1,024 on, and a program or an agent may have more.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    limit_ms = None if timeout_s is None else max(timeout_s, 0.0) * 1000  # it is rounded up
+    return {fd for fd, _events in poll.poll(limit_ms)}
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ from rekindle.blobs import erofs, transfer
 from rekindle.blobs.lazy.client import LazyFiles
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import BlobError, BlobNotFoundError, BlobRoomError, SetupError
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse, small_disk
 

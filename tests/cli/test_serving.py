@@ -14,7 +14,7 @@ import pytest
 
 from rekindle.cli import serving
 from rekindle.cli.serving import Served, Serving
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.deploying import Deployed
 
 #: What a child is given: reference, whether it is a module, name, and the names that are held.

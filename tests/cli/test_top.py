@@ -22,7 +22,7 @@ import pytest
 from rekindle.cli import top_model as model
 from rekindle.cli.top_frame import frame, phases_bar
 from rekindle.cli.top_model import Sort
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli import command
 from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, spec

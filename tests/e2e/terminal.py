@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from tests.e2e.harness import COMMAND, PATIENCE_S, Home
 
 _TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|\r|\n|[^\x1b\r\n]+")

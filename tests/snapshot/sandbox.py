@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.snapshot import command
 from rekindle.snapshot.criu import Criu
 from tests.snapshot.namespace_init import RESTORE_CONTROL, TEMPLATE_CONTROL

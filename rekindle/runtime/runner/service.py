@@ -6,7 +6,6 @@ Made from the code payload that the SDK pickled; knows how to run hooks and meth
 from __future__ import annotations
 
 import pickle
-import select
 import time
 import traceback
 from collections.abc import Callable, Coroutine
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import context, self_calls
 from rekindle.execution.declared import contents, declared_at, stands_at
+from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.runner import program
 from rekindle.wire.class_parameters import unpack
 
@@ -138,7 +138,7 @@ class Service:
         if loop is None or events >= 0:
             # Most loops rest between inputs: one system call, where a turn of the loop takes ten.
             until = None if timeout_s is None else time.monotonic() + timeout_s
-            woken = _wait_for(fd, events, timeout_s)
+            woken = readable([fd, events] if events >= 0 else [fd], timeout_s)
             if events not in woken:
                 return fd in woken
             if until is not None:
@@ -186,15 +186,6 @@ def _events_of(loop: asyncio.AbstractEventLoop) -> int:
     if ready or any(not timer.cancelled() for timer in timers):
         return -1
     return int(events())
-
-
-def _wait_for(fd: int, other: int, timeout_s: float | None) -> set[int]:
-    """Those of two descriptors that can be read; ``other`` is none where it is -1."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    if other >= 0:
-        poll.register(other, select.POLLIN)
-    return {one for one, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
 
 
 def load(

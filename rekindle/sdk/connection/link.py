@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import paths
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.wire import request_frames as wire
 
 _READ_BYTES = 1 << 16

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.linux import processes
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import lingering, session
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.local import choosing, lingering
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local.announcing import say

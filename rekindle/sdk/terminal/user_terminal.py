@@ -12,7 +12,7 @@ import termios
 from contextlib import suppress
 
 from rekindle.exception import InvalidError
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 
 #: Ctrl-\, which is the program's own: its way out where the other end does not listen.
 LEAVE = b"\x1c"

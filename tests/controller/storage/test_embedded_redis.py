@@ -15,7 +15,7 @@ import redis
 from rekindle.controller.storage import embedded_redis
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.exception import ServiceError, SetupError
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from tests.controller.harness import running_instance
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rekindle.linux import inotify
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 
 
 @contextmanager

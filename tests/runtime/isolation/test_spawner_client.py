@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.isolation.spawner_client import Spawner
 from tests.runtime.isolation.spawning import with_spawner
 

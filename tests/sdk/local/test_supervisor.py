@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import SetupError
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.local import directory as instance
 from rekindle.wire.ready import AWAY_STATUS, REFUSED, REFUSED_STATUS
 from tests.sdk.local.waiting import until

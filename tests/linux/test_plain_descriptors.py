@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rekindle.linux.readable import readable
+from rekindle.linux.plain_descriptors import readable
 
 #: select(2) knows those below alone.
 _FD_SETSIZE = 1024
