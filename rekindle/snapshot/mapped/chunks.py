@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import time
 from typing import BinaryIO
 
 from rekindle.snapshot.mapped.areas import PAGE_BYTES
@@ -18,8 +19,8 @@ from rekindle.snapshot.mapped.plan import Held
 _WORDS_OF_PAGE = PAGE_BYTES // 8
 _MAPPED_MARK = 2
 _WORD = struct.Struct("=Q")
-#: Words looked at in one go: bounds the memory that the search itself takes.
-_WINDOW_PAGES = 1 << 16
+#: Looked at in one go, a millisecond: longer, and the threads beside this one would stand still.
+_WINDOW_PAGES = 1 << 10
 
 
 class ChunkFinder:
@@ -53,6 +54,7 @@ class ChunkFinder:
         for first in range(0, pages, _WINDOW_PAGES):
             count = min(_WINDOW_PAGES, pages - first)
             start = offset + first * PAGE_BYTES
+            time.sleep(0)  # lets go of the interpreter's lock
             with (
                 memoryview(self._map) as whole,
                 whole[start : start + count * PAGE_BYTES] as window,

@@ -66,9 +66,9 @@ def test_a_library_is_looked_into_once(tmp_path: Path, monkeypatch: pytest.Monke
     scans: list[int] = []
     scan = allocators._scan
 
-    def counted(fd: int, size: int) -> list[str]:
-        scans.append(size)
-        return scan(fd, size)
+    def counted(fd: int) -> list[str]:
+        scans.append(fd)
+        return scan(fd)
 
     monkeypatch.setattr(allocators, "_scan", counted)
     memory = tmp_path / "memory.json"
@@ -119,3 +119,19 @@ def test_torch_stays_mappable(tmp_path: Path) -> None:
 def test_polars_is_known_to_carry_jemalloc() -> None:
     (library,) = inspect(_code_mapped_by("polars"), overcommit="0")
     assert "polars" in library
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_what_lies_across_two_pieces_that_are_read_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """A library is read in pieces: a search in all of it would keep other threads from running."""
+    monkeypatch.setattr(allocators, "_PIECE_BYTES", 21)
+    library = _library(tmp_path, b" " * before + _JEMALLOC + b" " * before + _FIVE)
+    assert inspect([library], root=tmp_path, overcommit="0") == ("/lib/liba.so",)
+
+
+def test_an_empty_library_carries_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "liba.so").touch()
+    assert inspect([Library("/lib/liba.so", 0)], root=tmp_path) == ()
