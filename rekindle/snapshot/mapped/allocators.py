@@ -127,9 +127,7 @@ def _scan(fd: int) -> list[str]:
     overlap = max(map(len, _MARKERS.values())) - 1
     piece, offset = bytearray(_PIECE_BYTES), 0
     while size := os.preadv(fd, [piece], offset):
-        found.update(
-            name for name, marker in _MARKERS.items() if piece.find(marker, 0, size) >= 0
-        )
+        found.update(name for name, marker in _MARKERS.items() if piece.find(marker, 0, size) >= 0)
         if size <= overlap:
             break
         offset += size - overlap
