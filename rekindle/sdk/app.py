@@ -98,7 +98,7 @@ class App(AppLife):
         """Make a function of this app: it can be called with ``.remote()`` and its like.
 
         ``timeout``: seconds that one input may run, 1 to 86,400 (default 300); its runner is killed
-        after it.
+        after it (with ``@concurrent``, the input is interrupted first).
         ``startup_timeout``: the same for the start of a runner (default: ``timeout``).
         ``min_containers``: runners that are kept; ``max_containers``: that there may be;
         ``buffer_containers``: idle ones to keep while inputs come; ``spare_containers``: children
