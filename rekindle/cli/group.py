@@ -54,7 +54,10 @@ _GROUPS = {
     "This machine": {
         "setup": ("setup", "Get what rekindle needs (CRIU, libfuse) onto this machine."),
         "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
-        "completion": ("completion", "Print a script that lets your shell complete commands."),
+        "completion": (
+            "completion",
+            "Print a script that lets your shell complete rekindle's commands.",
+        ),
     },
     "Measure": {
         "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),

@@ -114,7 +114,7 @@ def _add_common(group: click.Group, kind: type[Dict] | type[Queue]) -> None:
     @_name
     @env_option
     @yes_option
-    @click.option("--allow-missing", "missing", is_flag=True, help="Be content where it is not.")
+    @click.option("--allow-missing", "missing", is_flag=True, help="Do not fail if there is none.")
     def delete(name: str, env: str | None, yes: bool, missing: bool) -> None:
         _delete(kind, name, env, yes, missing)
 
