@@ -28,13 +28,13 @@ from rekindle.sdk.dual import Dual, in_thread
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
 from rekindle.sdk.function_checks import check_function, check_takes_nothing
+from rekindle.sdk.many_inputs import shared
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
-from rekindle.sdk.sharing import shared
 from rekindle.sdk.user_frames import trimmed, trims
 
 if TYPE_CHECKING:
-    from rekindle.sdk.image import Image
+    from rekindle.sdk.images.image import Image
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
 
