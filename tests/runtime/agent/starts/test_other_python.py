@@ -13,15 +13,9 @@ from tests.runtime.agent.starts.counter import Counter
 _GONE = "/nowhere/venv/bin/python"
 
 
-def _of_a_deleted_environment(h: Harness, **spec: bool) -> str:
-    function_id = h.add(Counter, **spec)
-    h.uplink.functions[function_id].function.spec.python = _GONE
-    return function_id
-
-
 def test_each_start_notes_that_another_python_runs_and_it_is_said_once(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        counter = _of_a_deleted_environment(h)
+        counter = h.add(Counter, python=_GONE)
         for strategy in ("", "cold"):
             outcome = await h.call(counter, "total", strategy=strategy)
             assert outcome.value == 499500
@@ -43,7 +37,7 @@ def test_nothing_is_said_where_the_programs_python_is_here(home: Path) -> None:
 @pytest.mark.criu
 def test_no_snapshot_is_made_of_what_another_python_runs(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        counter = _of_a_deleted_environment(h, enable_memory_snapshot=True)
+        counter = h.add(Counter, python=_GONE, enable_memory_snapshot=True)
         assert (await h.call(counter, "total")).value == 499500
         prepared = await h.prepare(counter, "restore")
         assert not prepared.ok and _GONE in prepared.reason
