@@ -67,6 +67,7 @@ from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
+from rekindle.controller.storage.log_store import LogStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.schedule_store import ScheduleStore
@@ -132,7 +133,7 @@ class Parts:
         self.retention = Retention(core, store, self.blobs)
         self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
         # Agents and apps
-        logbook = self.logbook = Logbook(self.registry, core.tasks, settings)
+        logbook = self.logbook = Logbook(LogStore(link), core.tasks, settings)
         orders = self.orders = Orders(state, settings, Leasing(state, settings), config.own_agent)
         self.app_names = AppNames(state, link, settings.result_ttl_s)
         self.secrets = NamedSecrets(link, vault)

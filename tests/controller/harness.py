@@ -23,7 +23,6 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from rekindle.controller.storage.embedded_redis import wait_for_redis
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -33,6 +32,7 @@ from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from rekindle.wire.version import PROTOCOL
 from tests.controller.processes import CONTROLLER, REDIS, Program
+from tests.redis_server import wait_for_redis
 
 TOKEN = "a-token-of-the-tests"
 PATIENCE_S = 30.0

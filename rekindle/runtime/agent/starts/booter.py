@@ -43,6 +43,7 @@ class Booter(RunnerMaker):
 
         Raises as ``boot`` does.
         """
+        self._tell_other_python()
         late = {} if self.revision.snapshots_enabled else await self.secrets_now()
         secrets = {**late, **env}
         waiting = None if whole else await self._booted_ahead(secrets)
@@ -67,6 +68,14 @@ class Booter(RunnerMaker):
             output.close()
             raise
         return runner_id, output, booted
+
+    def _tell_other_python(self) -> None:
+        """Say, once a revision, that its processes do not run by its program's Python."""
+        revision = self.revision
+        if not revision.other_python_told and (why := revision.why_other_python()):
+            revision.other_python_told = True
+            log.warning("another Python", extra=kv(function=revision.label, reason=why))
+            self.say(f"{revision.label}: {why}")
 
     async def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
         """A process that has booted ahead, where this function can have it: one with an image,

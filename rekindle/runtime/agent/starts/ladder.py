@@ -143,10 +143,14 @@ class Starter(Booter):
         self.gpus.check()
         if await ensure_image(self.context, self.revision, self.say):
             pending.clock.mark(Phase.IMAGE)
+        if (why := self.revision.why_other_python()) and why not in pending.notes:
+            pending.notes.append(why)
         if forced is not None:
-            return await self._start_forced(forced, pending)
+            runner = await self._start_forced(forced, pending)
+            runner.notes = [*pending.notes, *runner.notes]
+            return runner
         await self._look_for_snapshot(pending)
-        revision, runner = self.revision, None
+        revision, started = self.revision, None
         for strategy, start, possible in (
             (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
             (Strategy.SPARE, self._spare, revision.has_spare),
@@ -156,14 +160,13 @@ class Starter(Booter):
             if not possible():
                 continue
             try:
-                runner = await start(pending)
+                started = await start(pending)
                 break
             except (StartError, SnapshotError, RunnerLostError) as error:
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)
-        if runner is None:
-            runner = await self._cold(pending)
+        runner = started or await self._cold(pending)
         if revision.gpu_tracker is not None and not self._has_gpu_snapshot():
             pending.notes.append(gpu_restoring.why_without(revision))
         runner.notes = [*pending.notes, *runner.notes]

@@ -40,5 +40,5 @@ class PendingStart:
 
     clock: PhaseClock
     client: FirstClient | None = None
-    #: Why steps of the ladder were passed over.
+    #: Why steps of the ladder were passed over, and what else it differs in from what was asked.
     notes: list[str] = field(default_factory=list)
