@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rekindle import paths
+from rekindle import guarded_loops, paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InternalFailure
+from rekindle.guarded_loops import Guard
 from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions
@@ -336,12 +337,16 @@ class Node:
 
     async def reconcile_forever(self) -> None:
         """Scale down, keep minimums, let old templates go; until cancelled."""
+        pools, levels, templates = map(Guard, ("reconcile pools", "keep levels", "end templates"))
         while True:
             await asyncio.sleep(RECONCILE_S)
-            self.scheduler.reconcile_all()
-            self.idle_levels.reconcile(self.inventory.pools.values())
+            with pools.one_pass():
+                self.scheduler.reconcile_all()
+            with levels.one_pass():
+                self.idle_levels.reconcile(self.inventory.pools.values())
             self.context.activity.changed.set()  # plans, levels and memory change, too
-            upkeep.let_templates_go(self.inventory, self.context.settings)
+            with templates.one_pass():
+                upkeep.let_templates_go(self.inventory, self.context.settings)
 
     async def keep_spares_forever(self) -> None:
         """Have as many spares wait as plans ask for; until cancelled."""
@@ -349,23 +354,27 @@ class Node:
 
     async def keep_budget_forever(self) -> None:
         """Measure what is held, and give up what is over the memory budget; until cancelled."""
-        while True:
+
+        async def look() -> None:
             await asyncio.sleep(self.budget.memory.pause_s())
             await self.budget.look()
+
+        await guarded_loops.repeat("keep the memory budget", look)
 
     async def watch_gpus_forever(self) -> None:
         """Measure what runners use of GPUs, where there are any; until cancelled."""
         if not self.context.gpus.found.gpus:
             return
-        pause_s = 0.0
-        while True:
-            await asyncio.sleep(pause_s)
+
+        async def look() -> None:
             runners = {
                 runner.id: (runner.channel.pid, pool.function_id)
                 for pool in self.inventory.pools.values()
                 for runner in pool.runners.values()
             }
-            pause_s = await self.context.gpu_use.measure(runners)
+            await asyncio.sleep(await self.context.gpu_use.measure(runners))
+
+        await guarded_loops.repeat("watch GPUs", look)
 
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished.
