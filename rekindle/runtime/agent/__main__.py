@@ -15,7 +15,7 @@ from typing import Any
 from rekindle import freed_memory
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InvalidError, IsolationError
-from rekindle.linux import memory, processes
+from rekindle.linux import limits, memory, processes
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.session.link import Link
@@ -40,6 +40,10 @@ def main() -> int:
     processes.die_with_parent()
     memory.use_one_heap()
     logs.configure("agent")
+    try:
+        limits.raise_open_files()  # each start takes some, and clients have connections here
+    except OSError as error:
+        log.warning("no more descriptors to be had", extra=logs.kv(reason=error))
     try:
         most = arguments.max_runners
         settings = AgentSettings(
