@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from rekindle import guarded_loops, paths
 from rekindle.background_tasks import BackgroundTasks
@@ -43,6 +44,7 @@ from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import store_url
+from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
@@ -257,7 +259,8 @@ class Node:
         self.functions.retired.pop(app_id, None)
         ending = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
         await asyncio.gather(*(self.close_pool(pool, interrupt=True) for pool in ending))
-        await closing.finish_snapshots(pool.revision for pool in ending)
+        revisions = (pool.revision for pool in ending)
+        await closing.finish_snapshots(revisions, closing.FREEZE_GRACE_S)
         for pool in ending:
             if self.inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
                 del self.inventory.pools[pool.key]
@@ -379,12 +382,15 @@ class Node:
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished.
 
-        What waits or runs goes back to the controller, and is counted against no input.
+        What waits or runs goes back to the controller, and is counted against no input. Snapshots
+        have no more time than leaves some for the rest: who told this agent to end kills it.
         """
+        until = time.monotonic() + AGENT_END_S - closing.LAST_STEPS_S
         self.results.leaving = _LEAVES
         self.uplink.leave(_LEAVES)
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
-        await closing.finish_snapshots(self.inventory.revisions.values())
+        left_s = max(0.0, until - time.monotonic())
+        await closing.finish_snapshots(self.inventory.revisions.values(), left_s)
         await self.leases.close()
         await self.local_clients.close()
         await self.passed_on.close()
