@@ -84,10 +84,10 @@ async def boot(
     await ensure_image(context, revision)
     binds = await volumes.binds_of(revision.spec)
     sandbox, root = await _spawn(context, revision, hostname, clock)
-    control_pipe = ControlPipe()
-    # A parked copy would read the end of the pipe as the order to go, so our end stays open.
-    sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
     try:
+        control_pipe = ControlPipe()
+        # A parked copy would read the end of the pipe as the order to go, so our end stays open.
+        sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
         token, arrival = context.listener.expect()
         control_pipe.give_orders(context.listener, token, in_image=root is not None)
         output.keep_last(on=True)

@@ -206,11 +206,13 @@ class LiveTemplate:
         self._retire_when_due()
 
     def _forked(self, children: list[tuple[int, str]]) -> None:
-        for pid, name in children:
+        pidfds = self.channel.take_fds(len(children))  # of all first: none may be another's
+        for (pid, name), pidfd in zip(children, pidfds, strict=True):
             child = self._take_forking(name)
-            pidfd = self.channel.fds.popleft()
             if child is None:
                 ForkedChild.kill_unknown(pidfd)  # given up: it took too long
+            elif pidfd < 0:
+                child.failed(StartError("the agent has no descriptor left for a new process"))
             else:
                 self._children[pid] = child
                 child.is_there(pidfd)

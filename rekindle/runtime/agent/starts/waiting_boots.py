@@ -133,9 +133,9 @@ class WaitingBoots:
         except BaseException:
             output.close()
             raise
-        control_pipe = ControlPipe()
-        sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
         try:
+            control_pipe = ControlPipe()
+            sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
             token, arrival = self._listener.expect()
             control_pipe.give_orders(self._listener, token)
             job = sandbox.run(
