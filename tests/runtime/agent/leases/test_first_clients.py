@@ -15,13 +15,15 @@ import pytest
 
 from rekindle import paths
 from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.runtime.agent.starts import runner_maker
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord
 from rekindle.wire.frames import FrameSocket, Header, pack_frame
 from rekindle.wire.node_token import node_token
+from rekindle.wire.phases import Strategy
 from rekindle.wire.shared import pack_input, unpack
-from tests.runtime.agent.harness import Gate, Harness, run
+from tests.runtime.agent.harness import PATIENCE_S, Gate, Harness, run
 
 pytestmark = pytest.mark.criu
 
@@ -213,6 +215,9 @@ class Model:
         names = ("MY_SECRET", "REKINDLE_RUNNER_ID", "REKINDLE_DIR", "REKINDLE_APP_ID")
         return {name: os.environ.get(name) for name in names}
 
+    def crash(self) -> None:
+        os._exit(3)
+
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_spare_or_a_fork_is_told_in_the_moment_in_which_a_client_asks(
@@ -394,6 +399,31 @@ def test_who_lost_its_runner_without_an_answer_is_told_its_fate(home: Path) -> N
         assert await asking.answer() is None
         fate = await asking.fate()
         assert fate["fate"] == "lost" and "SIGKILL" in fate["message"]
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_who_lost_a_spare_or_a_fork_before_that_was_seen_to_be_ready_is_told_its_fate(
+    home: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests = dict.fromkeys([Strategy.SPARE, Strategy.FORK], PATIENCE_S)
+    monkeypatch.setattr(runner_maker, "_REST_S", rests)
+
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, count)
+        asking = Asking(h, model, "crash")
+        lease = await h.uplink.until(lambda: h.node.leases.find(ID))
+        await h.uplink.until(lease.runner.exit_status.done)
+        lease.runner.channel.end_rest()  # now all that it said is read, and its end
+        asking.sock.settimeout(PATIENCE_S)
+        assert await asking.answer() is None
+        fate = await asking.fate()
+        assert fate["fate"] == "lost" and "exit status 3" in fate["message"]
+        assert lease.runner.strategy is (Strategy.SPARE if count else Strategy.FORK)
+        pool = h.node.inventory.pools[(model, "")]
+        await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
+        assert not h.node.leases._leases and not pool.runners
 
     run(home, scenario)
 
