@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: A dump writes at some 300 MB/s; this is for machines that are much slower.
 DUMP_TIMEOUT_S = 900.0
+#: A CRIU that is killed as it took longer has ended after this.
+_CRIU_ENDS_S = 10.0
 #: Background work gives way to runners.
 NICENESS = 10
 
@@ -87,7 +89,10 @@ async def _make(context: NodeContext, revision: Revision, refused: str) -> Snaps
     # One that was restored may be mapped from the page file of its snapshot, which its images would
     # name; and no CRIU can be started beside it.
     if template is not None and template.sandbox.worker is None:
-        return await _dump(context, revision, template, refused, by_copy=True)
+        try:
+            return await _dump(context, revision, template, refused, by_copy=True)
+        finally:
+            template.end_copies()  # one that could not be frozen is of no use to anybody
     output = Output(ignore_line)  # its first boot has said it all
     try:
         template = await boot_parked(context, revision, output)
@@ -195,15 +200,18 @@ async def write(
     It is the template, or lives beside it.
 
     ``dumped`` is called when the process is gone. Raises SnapshotCreateError, StartError or
-    TimeoutError.
+    OSError.
     """
     assert context.criu is not None
     draft = await asyncio.to_thread(begin, context.store, manifest.key, needs_bytes=memory_bytes)
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
         started = time.monotonic()
-        async with asyncio.timeout(DUMP_TIMEOUT_S):
-            ended = await _run_criu(context, context.criu, template, manifest.pid, draft.images)
+        try:
+            async with asyncio.timeout(DUMP_TIMEOUT_S):
+                ended = await _run_criu(context, context.criu, template, manifest.pid, draft.images)
+        except TimeoutError as error:
+            raise SnapshotCreateError(f"CRIU took longer than {DUMP_TIMEOUT_S:g} s") from error
         manifest.dump_ms = (time.monotonic() - started) * 1e3
         manifest.created = time.time()
         if ended.status != 0:
@@ -227,7 +235,8 @@ async def _run_criu(
     if template.root is None:
         argv = command.dump_argv(criu, pid=pid, images_dir=images)
         run_dir = context.spawner.feature_cache_dir
-        return await sandbox.run(argv, env=env, run_dir=run_dir, nice=NICENESS)
+        ended = sandbox.run(argv, env=env, run_dir=run_dir, nice=NICENESS)
+        return await sandbox.to_its_end(ended, _CRIU_ENDS_S)
     carried = command.dump_elsewhere(criu, pid=pid, images_dir=images)
     cache = criu_in_image.put_feature_cache(context, sandbox)
     try:
@@ -236,7 +245,7 @@ async def _run_criu(
             ended = sandbox.run(carried.argv, env=env, fds=opened, nice=NICENESS)
         finally:
             close_all(list(opened.values()))
-        return await ended
+        return await sandbox.to_its_end(ended, _CRIU_ENDS_S)
     finally:
         cache.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
@@ -93,5 +94,22 @@ def test_a_child_that_is_not_forked_in_time_has_failed_and_the_next_one_has_its_
             with pytest.raises(StartError, match="te-1 did not fork"):
                 await child.forked
             assert await child.exit_status == -9
+
+    run(scenario)
+
+
+def test_a_copy_that_comes_after_it_was_given_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "FORK_TIMEOUT_S", 0.01)
+
+    async def scenario(template: PlayedTemplate) -> None:
+        template.live.channel.subscribe(template.live._take, template.live._ended)
+        with pytest.raises(StartError, match="te-1 did not copy"):
+            await template.live.copy()
+        process = await asyncio.create_subprocess_exec("/bin/sleep", "99")
+        pidfd = os.pidfd_open(process.pid)
+        template.frames.send_with_fds({"op": "copied", "pid": process.pid}, [pidfd])
+        os.close(pidfd)
+        async with asyncio.timeout(60):
+            assert await process.wait() == -9
 
     run(scenario)
