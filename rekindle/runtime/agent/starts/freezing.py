@@ -34,6 +34,7 @@ from rekindle.snapshot.manifest import LoadedFile, Manifest
 from rekindle.snapshot.seal import InRoot
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import PhaseClock
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 DUMP_TIMEOUT_S = 900.0
 #: A CRIU that is killed as it took longer has ended after this.
 _CRIU_ENDS_S = 10.0
+#: Why there is none where the making of it was cancelled.
+ENDED = "the making of it was ended"
 #: Background work gives way to runners.
 NICENESS = 10
 
@@ -60,13 +63,11 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
         started, image = time.monotonic(), revision.image
         try:
             snapshot = await _make(context, revision, refused)
-        except UserCodeFailed as error:
-            tracker.failed(f"loading failed: {error}", for_good=False)
-            return
-        except (Error, TimeoutError, OSError) as error:
-            for_good = isinstance(error, CannotBeFrozenError)
-            tracker.failed(str(error), for_good=for_good)
-            say(f"no snapshot of {revision.label}: {error}")
+        except asyncio.CancelledError:
+            tracker.put_off(ENDED)
+            raise
+        except Exception as error:  # noqa: BLE001 - remembered, and logged
+            remember(tracker, error, lambda why: say(f"no snapshot of {revision.label}: {why}"))
             return
         if revision.image is not image:
             await tracker.outdated("its image was built anew while a snapshot was made")
@@ -77,6 +78,20 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
             f"snapshot {snapshot.key} of {revision.label} made in "
             f"{time.monotonic() - started:.1f} s ({snapshot.manifest.images_bytes >> 20} MiB)"
         )
+
+
+def remember(tracker: SnapshotTracker, error: Exception, say: Callable[[str], None]) -> None:
+    """Note why a snapshot that was begun could not be made; ``say`` tells the user of the app,
+    whom starts tell of code of its own that fails."""
+    if isinstance(error, UserCodeFailed):
+        tracker.failed(f"loading failed: {error}", for_good=False)
+        return
+    why = str(error)
+    if not isinstance(error, Error | OSError):
+        why = f"{type(error).__name__}: {error}"
+        log.error("internal error", extra=kv(function=tracker.spec.name), exc_info=error)
+    tracker.failed(why, for_good=isinstance(error, CannotBeFrozenError))
+    say(why)
 
 
 class CannotBeFrozenError(SnapshotCreateError):

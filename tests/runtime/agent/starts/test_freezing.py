@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from rekindle.runtime.agent.starts import freezing
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from tests.runtime.agent.harness import PATIENCE_S, Harness, run
 from tests.runtime.agent.starts.counter import Counter
@@ -87,5 +88,50 @@ def test_a_snapshot_that_cannot_be_made_leaves_neither_the_copy_nor_criu_nor_a_d
             child.kill()  # nothing else is left in its namespaces
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.shield(template.sandbox.gone)
+
+    run(home, scenario)
+
+
+async def _of_no_kind_that_is_known(*_args: object) -> None:
+    raise RuntimeError("of no kind that is known")
+
+
+def test_a_snapshot_that_fails_in_an_unknown_way_is_none_and_is_tried_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(freezing, "_make", _of_no_kind_that_is_known)
+            prepared = await h.prepare(counter, "restore")
+        assert "RuntimeError: of no kind that is known" in prepared.reason
+        assert h.revision(counter).tracker.state is SnapshotState.ABSENT
+        prepared = await h.prepare(counter, "restore")
+        assert prepared.ok, prepared.reason
+
+    run(home, scenario)
+
+
+def test_a_snapshot_whose_making_is_cancelled_is_none_and_is_tried_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        making = asyncio.Event()
+
+        async def held(*_args: object) -> None:
+            making.set()
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(freezing, "_make", held)
+            prepared = asyncio.create_task(h.prepare(counter, "restore"))
+            await making.wait()
+            [task] = h.revision(counter).background
+            task.cancel()
+            assert not (await prepared).ok
+        assert h.revision(counter).tracker.state is SnapshotState.ABSENT
+        prepared = await h.prepare(counter, "restore")
+        assert prepared.ok, prepared.reason
 
     run(home, scenario)
