@@ -224,17 +224,19 @@ async def _load(
     )
     try:
         async with asyncio.timeout(revision.spec.startup_timeout_s):
-            message, data = await channel.receive()
+            try:
+                message, data = await channel.receive()
+            except FrameError as error:  # it may have closed its connection, and live
+                ended = (await asyncio.shield(job)).in_words()
+                if why := context.layers.why_lost(revision.image):
+                    ended += f": {why}"
+                died = f"{revision.label} died while it loaded: {ended}"
+                raise RunnerLostError(died) from error
     except TimeoutError as error:
         raise StartupTimeoutError(
             f"{revision.label} did not load within "
             f"startup_timeout={revision.spec.startup_timeout_s:g} s"
         ) from error
-    except FrameError as error:
-        ended = (await job).in_words()
-        if why := context.layers.why_lost(revision.image):
-            ended += f": {why}"
-        raise RunnerLostError(f"{revision.label} died while it loaded: {ended}") from error
     clock.extend((name, at) for name, at in message["marks"])
     if message["op"] == "start_failed":
         raise UserCodeFailed(message, data)
