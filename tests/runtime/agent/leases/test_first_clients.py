@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from rekindle import paths
-from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.exception import StartError
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts import runner_maker
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -123,6 +125,12 @@ class Asking:
         except ConnectionResetError:  # closed with what was sent
             return None
 
+    def to_its_end(self) -> None:
+        """Read until it is closed, whatever was said."""
+        with contextlib.suppress(ConnectionResetError):
+            while self.sock.recv(1 << 16):
+                continue
+
     async def value(self) -> Any:
         reply = await self.answer()
         assert reply is not None
@@ -217,6 +225,10 @@ class Model:
 
     def crash(self) -> None:
         os._exit(3)
+
+    def note(self, path: str) -> None:
+        with open(path, "a") as file:
+            file.write("called\n")
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -424,6 +436,39 @@ def test_who_lost_a_spare_or_a_fork_before_that_was_seen_to_be_ready_is_told_its
         pool = h.node.inventory.pools[(model, "")]
         await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
         assert not h.node.leases._leases and not pool.runners
+
+    run(home, scenario)
+
+
+def test_a_call_that_a_runner_may_have_begun_is_given_to_no_other_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become_ready = Runner.become_ready
+
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, 0)
+        with monkeypatch.context() as patched:
+
+            async def fails(runner: Runner, timeout_s: float) -> None:
+                patched.undo()
+                await become_ready(runner, timeout_s)
+                raise StartError("what comes after that")
+
+            patched.setattr(Runner, "become_ready", fails)
+            asking = Asking(h, model, "note", str(home / "calls"))
+            asking.sock.settimeout(PATIENCE_S)
+            pool = h.node.inventory.pools[(model, "")]
+            await h.uplink.until(
+                lambda: [one.state for one in h.runners(model)] == [RunnerState.IDLE]
+            )
+        assert not h.runners(model)[0].lent
+        await asyncio.to_thread(asking.to_its_end)
+        assert (await asking.fate())["fate"] == "lost"
+        assert not h.node.leases._leases
+        calls = home / "calls"
+        assert not calls.exists() or calls.read_text().count("called") <= 1
+        assert (await h.call(model, "environment")).value
+        assert not (pool.runners.starting or pool.runners.promised)
 
     run(home, scenario)
 
