@@ -3,7 +3,7 @@
 The connection of such a client goes to the runner with its start. The runner reads what the client
 sent once it is ready, and says itself what was granted: no answer of the agent is waited for in
 between. Until then the connection is the agent's: a start that fails falls to the next step of the
-ladder with it. Knows nothing of leases.
+ladder with it, unless its runner was ready, and may have begun the call. Knows nothing of leases.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class FirstClient:
     withdrawn: Callable[[], None]
     #: None could be started.
     failed: Callable[[StartFailure], None]
+
+    @property
+    def waits(self) -> bool:
+        """Whether its connection is there for the next one that is started."""
+        return self.sock.fileno() >= 0
 
 
 @dataclass(eq=False)

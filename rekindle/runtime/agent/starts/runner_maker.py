@@ -272,7 +272,7 @@ class RunnerMaker:
         order["op"] = "start"
         order["env"] = {name: value for name, value in env.items() if has.get(name) != value}
         fds = [*outfit.descriptors, *held]
-        if (client := pending.client) is not None:
+        if (client := pending.client) is not None and client.waits:
             order["lease"] = client.offer(runner, pending.notes)
             fds.append(client.sock.fileno())
         if runner.channel.is_open:

@@ -164,3 +164,20 @@ def test_children_that_the_agent_has_no_descriptor_for_fail_and_none_gets_anothe
         assert exhausted.opened() == before - 3
 
     run(scenario)
+
+
+def test_a_copy_that_comes_after_it_was_given_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "FORK_TIMEOUT_S", 0.01)
+
+    async def scenario(template: PlayedTemplate) -> None:
+        template.live.channel.subscribe(template.live._take, template.live._ended)
+        with pytest.raises(StartError, match="te-1 did not copy"):
+            await template.live.copy()
+        process = await asyncio.create_subprocess_exec("/bin/sleep", "99")
+        pidfd = os.pidfd_open(process.pid)
+        template.frames.send_with_fds({"op": "copied", "pid": process.pid}, [pidfd])
+        os.close(pidfd)
+        async with asyncio.timeout(60):
+            assert await process.wait() == -9
+
+    run(scenario)
