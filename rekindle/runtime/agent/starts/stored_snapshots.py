@@ -13,9 +13,11 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,12 @@ class Arriving:
     blobs: dict[str, str]
     #: All that the store names for it.
     named: tuple[str, ...]
+    #: Who is told that it has arrived.
+    waiting: list[Callable[[Snapshot], None]] = field(default_factory=list)
+    #: Whether its rest is being fetched.
+    is_coming: bool = False
+    #: As it lies in the node's own store; None until it has arrived.
+    here: Snapshot | None = None
 
 
 @dataclass(eq=False)
@@ -90,6 +98,9 @@ class StoredSnapshots:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _pushes: StorePushes = field(default_factory=lambda: StorePushes("snapshot"))
     _finding: dict[str, threading.Lock] = field(default_factory=dict)
+    #: Blob -> how many of those that arrive are read from it.
+    _held: Counter[str] = field(default_factory=Counter)
+    _holding: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -139,6 +150,8 @@ class StoredSnapshots:
         # A start waits for this, so it is not asked for long whether there is one.
         quick = BlobStore(self.blobs.objects, Patience(attempts=2))
         with self._finding.setdefault(key, threading.Lock()):
+            if (known := self._known_here(key)) is not None:
+                return known
             ref = None
             try:
                 ref = quick.ref(KIND, key)
@@ -158,6 +171,15 @@ class StoredSnapshots:
             )
             return snapshot
 
+    def _known_here(self, key: str) -> Snapshot | None:
+        """What was found before, and can be read: others start from it, and the store may be away
+        by now."""
+        found = [one for one in list(self.arriving.values()) if one.snapshot.key == key]
+        if any(one.here is not None for one in found) and (here := self.snapshots.get(key)):
+            return here  # it has arrived just now
+        coming = (one for one in found if one.here is None and not self._why_lost(one))
+        return next((one.snapshot for one in coming), None)
+
     def _bring(self, ref: Ref) -> Snapshot:
         if self.lazy is not None:
             try:
@@ -175,24 +197,41 @@ class StoredSnapshots:
             return made.adopt(manifest)
 
     def _bring_lazily(self, ref: Ref, lazy: LazyFiles) -> Snapshot:
-        directory = self.scratch / ref.name
-        shutil.rmtree(directory, ignore_errors=True)
+        # Of its own: what was found under this name before, others may read.
+        directory = Path(tempfile.mkdtemp(dir=self.scratch)) / ref.name
         directory.mkdir(mode=0o700)
-        manifest = self._unbundle(ref, directory)
-        ranges = workingset.load(directory)
+        held: list[str] = []
         try:
+            manifest = self._unbundle(ref, directory)
+            ranges = workingset.load(directory)
             for name, blob in ref.about["files"].items():
                 _check(name, manifest)
+                self._hold(blob)
+                held.append(blob)
                 os.symlink(lazy.open(blob, _chunks(ranges, name)), directory / name)
             carried.put_together(directory, directory, manifest)
             carried.trust(directory, manifest)
         except BaseException:
-            for blob in ref.about["files"].values():
-                lazy.give_up(blob)
+            self._let_go(held, directory)
             raise
         snapshot = Snapshot(ref.name, directory, manifest)
         self.arriving[directory] = Arriving(snapshot, dict(ref.about["files"]), ref.blobs)
         return snapshot
+
+    def _hold(self, blob: str) -> None:
+        with self._holding:
+            self._held[blob] += 1
+
+    def _let_go(self, blobs: Iterable[str], directory: Path) -> None:
+        """Give up what nobody else reads of what is seen in a directory, and that. Blocks."""
+        assert self.lazy is not None
+        for blob in blobs:
+            with self._holding, contextlib.suppress(BlobError):  # its process has just ended
+                self._held[blob] -= 1
+                if not self._held[blob]:
+                    del self._held[blob]
+                    self.lazy.give_up(blob)
+        shutil.rmtree(directory.parent, ignore_errors=True)
 
     def _unbundle(self, ref: Ref, directory: Path) -> Manifest:
         archive = directory / _BUNDLE
@@ -208,14 +247,17 @@ class StoredSnapshots:
         known = self.arriving.get(snapshot.path) if snapshot is not None else None
         if known is None or self.lazy is None:
             return ""
-        if self.lazy.ended:
-            return self.lazy.ended
-        failures = self.lazy.failures
-        why = next((failures[blob] for blob in known.blobs.values() if blob in failures), "")
-        if why:
+        why = self._why_lost(known)
+        if why and not self.lazy.ended:
             self._note_broken(known.snapshot.key, known.named)
             self._known.discard(known.snapshot.key)
         return why
+
+    def _why_lost(self, one: Arriving) -> str:
+        assert self.lazy is not None
+        failures = self.lazy.failures
+        found = (failures[blob] for blob in one.blobs.values() if blob in failures)
+        return self.lazy.ended or next(found, "")
 
     def _note_broken(self, key: str, blobs: Sequence[str]) -> None:
         try:
@@ -230,26 +272,38 @@ class StoredSnapshots:
         return snapshot.path in self.arriving
 
     def complete_soon(self, snapshot: Snapshot, done: Callable[[Snapshot], None]) -> None:
-        """Have the rest fetched, in the background; ``done`` gets it from the node's own store."""
-        self._spawn(self._complete(self.arriving[snapshot.path], done))
+        """Have the rest fetched, in the background; ``done`` gets it from the node's own store.
 
-    async def _complete(self, one: Arriving, done: Callable[[Snapshot], None]) -> None:
+        What is being fetched is not fetched twice; where that failed, it is tried again.
+        """
+        one = self.arriving[snapshot.path]
+        if one.here is not None:
+            done(one.here)
+            return
+        one.waiting.append(done)
+        if not one.is_coming:
+            one.is_coming = True
+            self._spawn(self._complete(one))
+
+    async def _complete(self, one: Arriving) -> None:
         assert self.lazy is not None
         try:
             # In its own thread each, as a process that does not answer must not keep the loop.
             for blob in one.blobs.values():
                 future = await asyncio.to_thread(self.lazy.rest, blob)
                 await asyncio.wrap_future(future)
-            here = await asyncio.to_thread(self._move_in, one)
+            one.here = await asyncio.to_thread(self._move_in, one)
         except (BlobError, SnapshotError, OSError) as error:
             log.warning("snapshot did not arrive", extra=kv(key=one.snapshot.key, reason=error))
             return
-        log.info("snapshot has arrived", extra=kv(key=here.key))
-        done(here)
+        finally:
+            one.is_coming = False
+        log.info("snapshot has arrived", extra=kv(key=one.here.key))
+        for done in one.waiting:
+            done(one.here)
         await self._until_unused(one)
-        for blob in one.blobs.values():
-            with contextlib.suppress(BlobError):  # its process has just ended
-                await asyncio.to_thread(self.lazy.give_up, blob)
+        del self.arriving[one.snapshot.path]
+        await asyncio.to_thread(self._let_go, one.blobs.values(), one.snapshot.path)
 
     async def _until_unused(self, one: Arriving) -> None:
         """A start that had found it here may be about to map it, and what was started has it."""

@@ -7,16 +7,21 @@ import random
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
+from lab import unwell
+from lab.unwell import Conduct
 from rekindle.blobs import transfer
 from rekindle.blobs.lazy import libfuse
 from rekindle.blobs.store import open_store
-from rekindle.exception import SetupError
+from rekindle.exception import SetupError, SnapshotCreateError
 from rekindle.runtime.agent.starts import stored_snapshots
 from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
+from rekindle.snapshot import draft
 from rekindle.snapshot.store import SnapshotStore
 from tests.blobs.machine import needs_fuse
 from tests.runtime.agent.harness import Harness, run
@@ -75,13 +80,13 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
         assert outcome.value == part
         stored, tracker = h.node.context.stored, h.revision(table).tracker
         assert stored is not None and stored.lazy is not None
-        key = tracker.snapshot.key
+        key, before = tracker.snapshot.key, tracker.snapshot.path
         await h.uplink.until(lambda: not stored.is_arriving(tracker.snapshot))
         assert tracker.snapshot.path == second / "snapshots" / key
         assert tracker.state is SnapshotState.READY
         # The runner of before reads on; one that is restored from the node's own has the same.
         assert (await h.call(table, "all")).value == total
-        shutil.rmtree(stored.scratch / key)
+        shutil.rmtree(before)
         assert (await h.call(table, "all", strategy="restore")).value == total
         assert not tracker.mapping_failed
 
@@ -93,6 +98,83 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
         assert (outcome.strategy, outcome.value) == ("restore", total)
 
     run(second, without_the_store, store_url="")
+
+
+@needs_fuse
+def test_one_on_its_way_is_what_the_next_program_starts_from_also_while_the_store_is_away(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    for name, value in unwell.environment(tmp_path / "packages").items():
+        monkeypatch.setenv(name, value)
+    fsspec.register_implementation("unwell", unwell.UnwellFileSystem, clobber=True)
+    url = unwell.url(folder)
+    part, total = _make(home, url)
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    store = open_store(url)
+    (ref,) = store.refs()
+    pages = next(blob for name, blob in ref.about["files"].items() if name.startswith("images/"))
+    chunks = store.index(pages).chunks
+    late = (chunks[len(chunks) // 2],)  # of what the call does not touch
+    Conduct(stalls_on=late).begin(folder)
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        assert (await h.call(table, "part", 40 * _MIB)).value == part
+        stored, tracker = h.node.context.stored, h.revision(table).tracker
+        assert stored is not None and stored.is_arriving(tracker.snapshot)
+        coming = tracker.snapshot
+        Conduct(stalls_on=late, down=True).begin(folder)
+        again = h.add(Table, digest="same", enable_memory_snapshot=True, app_id="ap-second")
+        outcome = await h.call(again, "part", 40 * _MIB, strategy="restore")
+        assert (outcome.strategy, outcome.value) == ("restore", part), outcome.result.notes
+        assert h.revision(again).tracker is tracker and tracker.snapshot is coming
+        Conduct().begin(folder)
+        await h.uplink.until(lambda: not stored.is_arriving(tracker.snapshot))
+        assert tracker.snapshot.path == second / "snapshots" / ref.name
+        # The runners of before read on.
+        assert (await h.call(table, "all")).value == total
+        assert (await h.call(again, "all", strategy="restore")).value == total
+
+    run(second, scenario, store_url=url)
+
+
+@needs_fuse
+def test_what_could_not_be_kept_or_was_removed_arrives_again_at_the_next_look(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    part, total = _make(home, url)
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    begin = draft.begin
+    left = ["no space left"]
+
+    def begin_later(*args: Any, **options: Any) -> draft.Draft:
+        if left:
+            raise SnapshotCreateError(left.pop())
+        return begin(*args, **options)
+
+    monkeypatch.setattr(draft, "begin", begin_later)
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        assert (await h.call(table, "part", 40 * _MIB)).value == part
+        stored, tracker = h.node.context.stored, h.revision(table).tracker
+        assert stored is not None
+        await h.uplink.until(lambda: "snapshot did not arrive" in caplog.messages)
+        for app in ("ap-second", "ap-third"):
+            again = h.add(Table, digest="same", enable_memory_snapshot=True, app_id=app)
+            outcome = await h.call(again, "all", strategy="restore")
+            assert (outcome.strategy, outcome.value) == ("restore", total)
+            await h.uplink.until(lambda: not stored.is_arriving(tracker.snapshot))
+            own = second / "snapshots" / tracker.snapshot.key
+            assert tracker.snapshot.path == own and own.is_dir()
+            assert (await h.call(again, "all", strategy="restore")).value == total
+            h.node.context.store.remove(tracker.snapshot.key)
+
+    run(second, scenario, store_url=url)
 
 
 def test_a_snapshot_that_the_store_was_away_for_is_there_soon_after_it_came_back(
