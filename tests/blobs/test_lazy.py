@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
@@ -101,6 +102,64 @@ def test_when_all_is_here_it_becomes_an_ordinary_file_and_who_has_it_mapped_keep
     assert mapped[:] == data
     assert _read(path, 5 * _CHUNK, 9) == data[5 * _CHUNK : 5 * _CHUNK + 9]
     mapped.close()
+
+
+def test_what_was_given_up_and_is_opened_again_arrives_again(
+    unwell_store: BlobStore, folder: Path, tmp_path: Path, start_lazy: StartLazy
+) -> None:
+    data = os.urandom(50 * _CHUNK)
+    blob = _pushed(unwell_store, tmp_path, data)
+    files = start_lazy(unwell_store.url)
+    Conduct(latency_s=0.02).begin(folder)
+    for number, held in enumerate((False, True, False)):
+        path = files.open(blob, [])
+        with open(path, "rb") if held else contextlib.nullcontext():
+            files.rest(blob).result(30)
+            files.place(blob, tmp_path / f"whole-{number}")
+            files.give_up(blob)
+            files.open(blob, [])
+            files.rest(blob).result(30)
+            files.place(blob, tmp_path / f"again-{number}")
+            files.give_up(blob)
+        for name in ("whole", "again"):
+            assert (tmp_path / f"{name}-{number}").read_bytes() == data
+
+
+def test_who_waits_for_all_of_a_file_is_told_that_a_part_is_lost_and_its_room_is_free_again(
+    store: BlobStore, folder: Path, tmp_path: Path, start_lazy: StartLazy
+) -> None:
+    blob = _pushed(store, tmp_path, os.urandom(50 * _CHUNK))
+    other = _pushed(store, tmp_path, os.urandom(50 * _CHUNK))
+    files = start_lazy(store.url, budget_bytes=60 * _CHUNK)
+    chunk = store.index(blob).chunks[30]
+    place = folder / "chunks" / chunk[:2] / chunk
+    place.rename(tmp_path / "away")
+    files.open(blob, [])
+    with pytest.raises(BlobNotFoundError, match=chunk):
+        files.rest(blob).result(30)
+    assert chunk in files.failures[blob]
+    (tmp_path / "away").rename(place)
+    files.rest(blob).result(30)  # somebody put it there again
+    files.give_up(blob)
+    files.open(other, [])
+    files.rest(other).result(30)
+
+
+def test_who_waits_for_all_of_a_file_is_told_that_it_is_given_up(
+    unwell_store: BlobStore, folder: Path, tmp_path: Path, start_lazy: StartLazy
+) -> None:
+    data = os.urandom(50 * _CHUNK)
+    blob = _pushed(unwell_store, tmp_path, data)
+    files = start_lazy(unwell_store.url)
+    path = files.open(blob, [])
+    Conduct(stalled=True).begin(folder)
+    rest = files.rest(blob)
+    files.give_up(blob)
+    with pytest.raises(BlobError, match="given up"):
+        rest.result(30)
+    Conduct().begin(folder)
+    files.open(blob, [])
+    assert path.read_bytes() == data
 
 
 def test_what_has_arrived_is_there_for_the_next_process(

@@ -40,7 +40,7 @@ def test_nothing_is_guessed_while_what_is_known_has_not_come(
     index = Index(len(chunks) * _CHUNK, _CHUNK, tuple(map(digest, chunks)))
     asked = _Asked()
     with SparseFile.open(tmp_path / "file", index.id, index) as sparse:
-        file = LazyFile(sparse, cast(Fetcher, asked), "file:///x", wait_s=1.0, tell=lambda *_: None)
+        file = LazyFile(sparse, cast(Fetcher, asked), "file:///x", wait_s=1.0, lost=lambda *_: None)
         for number in range(4):
             file.arrived(number, chunks[number], 10)
         file.first([20, 21, 2])

@@ -36,7 +36,7 @@ class LazyCache:
         *,
         budget_bytes: int,
         wait_s: float,
-        tell: Callable[[LazyFile, str], None],
+        lost: Callable[[LazyFile, Exception], None],
     ) -> None:
         self.root = root
         self.store = store
@@ -45,7 +45,7 @@ class LazyCache:
         self.files: dict[str, LazyFile] = {}
         self._kept: set[str] = set()  # asked for by the owner, and not given up yet
         self._wait_s = wait_s
-        self._tell = tell
+        self._lost = lost
         self._lock = threading.RLock()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -64,7 +64,7 @@ class LazyCache:
             self._kept.add(blob)
             sparse = self._sparse(blob, index)
             file = LazyFile(
-                sparse, self.fetcher, self.store.url, wait_s=self._wait_s, tell=self._tell
+                sparse, self.fetcher, self.store.url, wait_s=self._wait_s, lost=self._lost
             )
             self.files[blob] = file
         return file

@@ -95,7 +95,6 @@ class LazyFiles:
         self._connection = connection
         self._ready: Future[None] = Future()
         self._answers: dict[int, Future[dict[str, Any]]] = {}
-        self._complete: dict[str, Future[None]] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closing = False
@@ -151,12 +150,13 @@ class LazyFiles:
         said = self._ask("open", blob=blob, first=None if first is None else list(first))
         return Opened(self.mountpoint / blob, said["size"], said["hinted"], said["complete"])
 
-    def rest(self, blob: str) -> Future[None]:
-        """Have all of a file fetched, when nothing else is to be done; done when it is here."""
-        with self._lock:
-            future = self._complete.setdefault(blob, Future())
-        self._ask("rest", blob=blob)
-        return future
+    def rest(self, blob: str) -> Future[dict[str, Any]]:
+        """Have all of a file fetched, when nothing else is to be done.
+
+        Done when it is here; fails with a BlobError where the store has lost or damaged a part, or
+        the file is given up.
+        """
+        return self._order("rest", blob=blob)[1]
 
     def touched(self, blob: str) -> Touched:
         """What was read of a file so far. Raises BlobError."""
@@ -202,6 +202,13 @@ class LazyFiles:
             self.mountpoint.rmdir()
 
     def _ask(self, what: str, **order: Any) -> dict[str, Any]:
+        number, answer = self._order(what, **order)
+        try:
+            return answer.result()
+        finally:
+            self._answers.pop(number, None)
+
+    def _order(self, what: str, **order: Any) -> tuple[int, Future[dict[str, Any]]]:
         number, answer = next(self._numbers), Future[dict[str, Any]]()
         data = json.dumps({"id": number, "do": what, **order}).encode() + b"\n"
         with self._lock:
@@ -212,10 +219,7 @@ class LazyFiles:
                 answer.set_exception(self._gone())
         if self._process.poll() is not None and not answer.done():
             self._reader.join()
-        try:
-            return answer.result()
-        finally:
-            self._answers.pop(number, None)
+        return number, answer
 
     def _gone(self) -> BlobError:
         return BlobError(
@@ -234,8 +238,7 @@ class LazyFiles:
             self.ended = str(self._gone())
             log.error("lazy files ended", extra=kv(reason=self.ended))
         with self._lock:
-            left: list[Future[Any]] = [self._ready]
-            left += [*self._answers.values(), *self._complete.values()]
+            left: list[Future[Any]] = [self._ready, *self._answers.values()]
         for future in left:
             if not future.done():
                 future.set_exception(self._gone())
@@ -251,8 +254,8 @@ class LazyFiles:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "id" in message:
-            answer = self._answers.get(message["id"])
-            if answer is None:
+            answer = self._answers.pop(message["id"], None)
+            if answer is None or answer.done():
                 return
             if "error" in message:
                 answer.set_exception(_KINDS.get(message["kind"], BlobError)(message["error"]))
@@ -266,10 +269,6 @@ class LazyFiles:
             self.failures[message["blob"]] = message["reason"]
             if "number" in message:
                 threading.Thread(target=self._note, args=(message,), daemon=True).start()
-        elif message["event"] == "complete":
-            future = self._complete.setdefault(message["blob"], Future())
-            if not future.done():
-                future.set_result(None)
 
 
 def clean_up(mountpoint: Path) -> None:

@@ -15,8 +15,6 @@ from rekindle.blobs.lazy.streams import Streams
 from rekindle.blobs.sparse import SparseFile
 from rekindle.exception import BlobError, BlobStoreError
 
-#: What ``tell`` is called with; anything else is why the file cannot be completed.
-COMPLETE = "complete"
 #: Chunks that the first readers touched, at most: what is beyond is no start any more.
 MOST_NOTED = 65536
 #: A failed chunk that a reader waits for is asked for again so often.
@@ -24,7 +22,8 @@ _AGAIN_S = 0.25
 
 
 class LazyFile:
-    """See the module. ``tell`` is called with what became of ``rest``."""
+    """See the module. ``lost`` is called where a chunk that nobody reads yet cannot be had, with
+    the cause."""
 
     def __init__(
         self,
@@ -33,7 +32,7 @@ class LazyFile:
         url: str,
         *,
         wait_s: float,
-        tell: Callable[[LazyFile, str], None],
+        lost: Callable[[LazyFile, Exception], None],
     ) -> None:
         self.blob = sparse.index.id
         self.index: Index = sparse.index
@@ -46,15 +45,17 @@ class LazyFile:
         self.touched: dict[int, None] = {}
         self._fetcher = fetcher
         self._wait_s = wait_s
-        self._tell = tell
+        self._lost = lost
         self._streams = Streams(len(self.index.chunks))
         self._changed = threading.Condition()
         self._reasons: dict[int, Exception] = {}
         self._waiting: dict[int, int] = {}  # chunk -> readers that wait for it
         #: Of the chunks that the first readers are known to touch, those that are not here.
         self._first_left: set[int] = set()
-        self._keep_all = False
-        self._told = False
+        #: Who waits for all of it.
+        self._wanting: list[Callable[[Exception | None], None]] = []
+        self._writing = 0
+        self._closed = False
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -121,11 +122,21 @@ class LazyFile:
             self._first_left.update(wanted)
         self._fetcher.ask(self, wanted, Urgency.FIRST)
 
-    def rest(self) -> None:
-        """Fetch all that is missing, when nothing else is to be done."""
-        self._keep_all = True
+    def rest(self, done: Callable[[Exception | None], None]) -> None:
+        """Fetch all that is missing, when nothing else is to be done.
+
+        ``done`` is called once: with None when all is here, else with why it will not be.
+        """
+        with self._changed:
+            closed = self._closed
+            if not closed:
+                self._wanting.append(done)
+        if closed:
+            done(self._given_up())
+            return
         self._fetcher.ask(self, list(self.sparse.missing()), Urgency.REST)
-        self._tell_once()
+        if self.sparse.is_complete:
+            self._settle(None)
 
     # ---- for the fetcher -----------------------------------------------------------------------
 
@@ -135,17 +146,27 @@ class LazyFile:
 
     def wants(self, number: int) -> bool:
         """See Wanted."""
-        return not self.sparse.has(number)
+        return not self._closed and not self.sparse.has(number)
 
     def arrived(self, number: int, data: bytes, received_bytes: int) -> None:
         """See Wanted."""
-        self.sparse.write(number, data)
+        with self._changed:
+            if self._closed:
+                return  # its descriptors may be another file's by now
+            self._writing += 1
+        try:
+            self.sparse.write(number, data)
+        finally:
+            with self._changed:
+                self._writing -= 1
+                self._changed.notify_all()
         with self._changed:
             self.received_bytes += received_bytes
             self._first_left.discard(number)
             self._reasons.pop(number, None)
             self._changed.notify_all()
-        self._tell_once()
+        if self.sparse.is_complete:
+            self._settle(None)
 
     def failed(self, number: int, error: Exception) -> None:
         """See Wanted."""
@@ -154,23 +175,34 @@ class LazyFile:
             if number in self._waiting:
                 self._reasons[number] = error
                 self._changed.notify_all()
-            again = self._keep_all and isinstance(error, BlobStoreError | OSError)
-        if again:  # the store may come back, and a disk be made room on
+            wanted = bool(self._wanting) and not self._closed
+        if not wanted:
+            return
+        if isinstance(error, BlobStoreError | OSError):
+            # The store may come back, and a disk be made room on.
             self._fetcher.ask(self, [number], Urgency.REST)
-        elif self._keep_all:
-            self._tell(self, in_words(error, self))
+        else:
+            self._lost(self, error)
+            self._settle(error)
 
-    def _tell_once(self) -> None:
+    def _settle(self, error: Exception | None) -> None:
         with self._changed:
-            tell = self.sparse.is_complete and self._keep_all and not self._told
-            self._told = self._told or tell
-        if tell:
-            self._tell(self, COMPLETE)
+            wanting, self._wanting = self._wanting, []
+        for done in wanting:
+            done(error)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it; whoever still waits for all of it is told."""
+        with self._changed:
+            self._closed = True
+            while self._writing:
+                self._changed.wait()
         self._fetcher.forget(self)
         self.sparse.close()
+        self._settle(self._given_up())
+
+    def _given_up(self) -> BlobError:
+        return BlobError(f"blob {self.blob} was given up before all of it was here")
 
 
 def in_words(error: Exception, file: LazyFile) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rekindle.blobs.lazy.cache import LazyCache
 from rekindle.blobs.lazy.control import Control
-from rekindle.blobs.lazy.file import COMPLETE, LazyFile, in_words
+from rekindle.blobs.lazy.file import LazyFile, in_words
 from rekindle.blobs.lazy.operations import FILE_MODE, BlobFiles
 from rekindle.blobs.store import open_store
 from rekindle.exception import BlobError, Error
@@ -35,7 +35,9 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
             store,
             budget_bytes=settings["budget_bytes"],
             wait_s=settings["wait_s"],
-            tell=lambda file, what: _tell(control, file, what),
+            lost=lambda file, error: control.say(
+                event="failed", blob=file.blob, reason=in_words(error, file)
+            ),
         )
     except (Error, OSError) as error:
         control.say(event="refused", reason=str(error))
@@ -69,20 +71,14 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
     return 0
 
 
-def _tell(control: Control, file: LazyFile, what: str) -> None:
-    if what == COMPLETE:
-        control.say(event="complete", blob=file.blob)
-    else:
-        control.say(event="failed", blob=file.blob, reason=what)
-
-
 class Orders:
     """What the owner asks for, one after the other."""
 
     def __init__(self, cache: LazyCache, control: Control) -> None:
         self._cache = cache
         self._control = control
-        self._known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        #: None: the answer comes later.
+        self._known: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
             "open": self._open,
             "rest": self._rest,
             "touched": self._touched,
@@ -129,10 +125,14 @@ class Orders:
         try:
             answer = self._known[order["do"]](order)
         except (Error, OSError) as error:
-            kind = type(error).__name__ if isinstance(error, BlobError) else "BlobError"
-            self._control.say(id=order["id"], error=str(error), kind=kind)
+            self._refuse(order, error, str(error))
         else:
-            self._control.say(id=order["id"], **answer)
+            if answer is not None:
+                self._control.say(id=order["id"], **answer)
+
+    def _refuse(self, order: dict[str, Any], error: Exception, reason: str) -> None:
+        kind = type(error).__name__ if isinstance(error, BlobError) else "BlobError"
+        self._control.say(id=order["id"], error=reason, kind=kind)
 
     def _open(self, order: dict[str, Any]) -> dict[str, Any]:
         file = self._cache.open(order["blob"])
@@ -148,9 +148,16 @@ class Orders:
             raise BlobError(f"blob {order['blob']} is not open")
         return file
 
-    def _rest(self, order: dict[str, Any]) -> dict[str, Any]:
-        self._file(order).rest()
-        return {}
+    def _rest(self, order: dict[str, Any]) -> None:
+        file = self._file(order)
+
+        def done(error: Exception | None) -> None:
+            if error is None:
+                self._control.say(id=order["id"])
+            else:
+                self._refuse(order, error, in_words(error, file))
+
+        file.rest(done)
 
     def _touched(self, order: dict[str, Any]) -> dict[str, Any]:
         file = self._file(order)

@@ -164,7 +164,11 @@ class SnapshotTracker:
             if self.snapshot is snapshot:
                 self.snapshot = here
 
-        stored.complete_soon(snapshot, arrived)
+        def lost(why: str) -> None:
+            if self.snapshot is snapshot:
+                self.refuse(f"snapshot refused: {why}")
+
+        stored.complete_soon(snapshot, arrived, lost)
 
     async def usable(self) -> Snapshot | None:
         """The snapshot to restore from, if its files are as they were when it was validated.

@@ -159,6 +159,10 @@ class StoredLayers:
             await asyncio.to_thread(self.lazy.place, blob, local.packed(layer.name))
         except (BlobError, OSError) as error:
             log.warning("layer did not arrive", extra=kv(layer=layer.name, reason=error))
+            if isinstance(error, sharing.LOST):
+                self._note(layer, blob, str(error), type(error).__name__)
+                with contextlib.suppress(BlobError):
+                    await asyncio.to_thread(self.lazy.give_up, blob)
             return
         # Roots that are made from now on are of the ordinary file; others keep what they have.
         self.packed.arriving.pop(place, None)

@@ -74,8 +74,10 @@ class Arriving:
     blobs: dict[str, str]
     #: All that the store names for it.
     named: tuple[str, ...]
-    #: Who is told that it has arrived.
-    waiting: list[Callable[[Snapshot], None]] = field(default_factory=list)
+    #: Who is told that it has arrived, or why it never will.
+    waiting: list[tuple[Callable[[Snapshot], None], Callable[[str], None]]] = field(
+        default_factory=list
+    )
     #: Whether its rest is being fetched.
     is_coming: bool = False
     #: As it lies in the node's own store; None until it has arrived.
@@ -271,16 +273,20 @@ class StoredSnapshots:
         """Whether a snapshot lies here for as long as it is on its way."""
         return snapshot.path in self.arriving
 
-    def complete_soon(self, snapshot: Snapshot, done: Callable[[Snapshot], None]) -> None:
+    def complete_soon(
+        self, snapshot: Snapshot, done: Callable[[Snapshot], None], lost: Callable[[str], None]
+    ) -> None:
         """Have the rest fetched, in the background; ``done`` gets it from the node's own store.
 
-        What is being fetched is not fetched twice; where that failed, it is tried again.
+        ``lost`` is told why the store will never have all of it; not before nobody uses it, as
+        what is not lost can be read. What is being fetched is not fetched twice; where that failed,
+        it is tried again.
         """
         one = self.arriving[snapshot.path]
         if one.here is not None:
             done(one.here)
             return
-        one.waiting.append(done)
+        one.waiting.append((done, lost))
         if not one.is_coming:
             one.is_coming = True
             self._spawn(self._complete(one))
@@ -295,13 +301,19 @@ class StoredSnapshots:
             one.here = await asyncio.to_thread(self._move_in, one)
         except (BlobError, SnapshotError, OSError) as error:
             log.warning("snapshot did not arrive", extra=kv(key=one.snapshot.key, reason=error))
-            return
-        finally:
-            one.is_coming = False
-        log.info("snapshot has arrived", extra=kv(key=one.here.key))
-        for done in one.waiting:
-            done(one.here)
-        await self._until_unused(one)
+            if not isinstance(error, BlobNotFoundError | BlobDamagedError):
+                one.is_coming = False
+                return
+            self._note_broken(one.snapshot.key, one.named)
+            self._known.discard(one.snapshot.key)
+            await self._until_unused(one)
+            for _done, lost in one.waiting:
+                lost(str(error))
+        else:
+            log.info("snapshot has arrived", extra=kv(key=one.here.key))
+            for done, _lost in one.waiting:
+                done(one.here)
+            await self._until_unused(one)
         del self.arriving[one.snapshot.path]
         await asyncio.to_thread(self._let_go, one.blobs.values(), one.snapshot.path)
 

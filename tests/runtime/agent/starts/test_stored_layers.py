@@ -8,19 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.blobs import transfer
+from rekindle.blobs.lazy.client import LazyFiles, Settings
 from rekindle.blobs.objects import open_objects
 from rekindle.blobs.store import BlobStore, Patience
+from rekindle.runtime.agent.starts import stored_layers
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
 from rekindle.runtime.agent.starts.stored_layers import StoredLayers
 from rekindle.runtime.images import sharing
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
+from rekindle.runtime.images.stored import StoredLayer
 from tests import images
+from tests.blobs.machine import needs_fuse
 
 pytestmark = images.needs_root
 
 _NAMES = ["a" * 32, "b" * 32]
+
+
+def _begins(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(5)
 
 
 def _image() -> BuiltImage:
@@ -59,3 +69,47 @@ def test_layers_that_a_store_was_away_for_are_there_soon_after_it_came_back(
 
     asyncio.run(main())
     assert [LayerStore().stored(name) is not None for name in _NAMES] == [True, True]
+
+
+@needs_fuse
+def test_a_layer_of_which_the_store_has_lost_a_part_is_none_before_anybody_reads_that_part(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_layers, "_QUIET_S", 0.01)
+    folder, source = tmp_path / "store", tmp_path / "source"
+    folder.mkdir()
+    source.write_bytes(os.urandom(8 << 20))
+    store = BlobStore(open_objects(folder.as_uri()), Patience(attempts=1))
+    blob = transfer.push(store, source, chunk_bytes=1 << 16).blob
+    lost = store.index(blob).chunks[-1]
+    (folder / "chunks" / lost[:2] / lost).unlink()
+    name, local = _NAMES[0], LayerStore()
+    stored = StoredLayer(url=store.url, blob=blob, packing="erofs", size=8 << 20)
+    layer = Layer(name=name, build="build", title="step", packing="erofs")
+    local.publish(local.draft(name), layer, stored)
+    place = local.place(name)
+    image = BuiltImage("im-1", (place,), (), (place,), (), None, (), "/usr/bin/python3", "3", ())
+    lazy = LazyFiles.start(
+        Settings(store.url, str(tmp_path / "mount"), str(tmp_path / "lazy"), 10 << 20)
+    )
+
+    async def let_go(_places: list[str]) -> None:
+        pass
+
+    async def main() -> None:
+        packed = PackedFiles()
+        layers = StoredLayers(store, lazy, tmp_path, packed, os.getpid(), let_go)
+        try:
+            await layers.have(image, lambda _said: None)
+            lazily = packed.arriving[str(place)]
+            assert await asyncio.to_thread(_begins, lazily) == source.read_bytes()[:5]
+            async with asyncio.timeout(90):
+                while not layers.is_lost(image):
+                    await asyncio.sleep(0.01)
+        finally:
+            await asyncio.to_thread(lazy.close)
+            await layers.close()
+        assert lost in layers.why_lost(image) and str(place) not in packed.arriving
+        assert local.is_damaged(name, blob) and local.get(name) is None
+
+    asyncio.run(main())

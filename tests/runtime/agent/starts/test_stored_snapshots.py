@@ -23,6 +23,7 @@ from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import draft
 from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire import rekindle_pb2 as pb
 from tests.blobs.machine import needs_fuse
 from tests.runtime.agent.harness import Harness, run
 
@@ -80,7 +81,7 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
         assert outcome.value == part
         stored, tracker = h.node.context.stored, h.revision(table).tracker
         assert stored is not None and stored.lazy is not None
-        key, before = tracker.snapshot.key, tracker.snapshot.path
+        key, (before,) = tracker.snapshot.key, stored.arriving
         await h.uplink.until(lambda: not stored.is_arriving(tracker.snapshot))
         assert tracker.snapshot.path == second / "snapshots" / key
         assert tracker.state is SnapshotState.READY
@@ -225,6 +226,39 @@ def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_sta
         await h.uplink.until(lambda: store.ref("snapshots", key).blobs != ref.blobs)
 
     run(second, scenario, store_url=url, lazy_wait_s=2.0)
+
+
+@needs_fuse
+def test_a_snapshot_of_which_the_store_has_lost_a_part_is_used_no_more_once_nobody_does(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, _total = _make(home, url)
+    store = open_store(url)
+    (ref,) = store.refs()
+    pages = next(blob for name, blob in ref.about["files"].items() if name.startswith("images/"))
+    chunks = store.index(pages).chunks
+    chunk = chunks[len(chunks) // 2]  # of what the call does not touch
+    store.objects.delete(f"chunks/{chunk[:2]}/{chunk}")
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(table, "part", 40 * _MIB)
+        assert (outcome.strategy, outcome.value) == ("restore", part)
+        stored, revision = h.node.context.stored, h.revision(table)
+        assert stored is not None
+        coming, tracker = revision.tracker.snapshot, revision.tracker
+        await h.uplink.until(lambda: stored.broken.has(ref.name, ref.blobs))
+        assert tracker.snapshot is coming and stored.is_arriving(coming)  # it is in use
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: h.uplink.closed_apps)
+        revision.drop_template()
+        await h.uplink.until(lambda: not stored.is_arriving(coming))
+        assert tracker.snapshot is None and chunk in tracker.reason
+        await h.uplink.until(lambda: not coming.path.exists())
+
+    run(second, scenario, store_url=url)
 
 
 class Weights(Table):
