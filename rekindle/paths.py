@@ -207,6 +207,16 @@ def sources_dir() -> Path:
     return home() / "sources"
 
 
+def driver_dir() -> Path:
+    """The node's NVIDIA driver, as images are shown it: one directory a version."""
+    return home() / "driver"
+
+
+def runner_code_dir() -> Path:
+    """The code that runs beside user code in images: one directory a version."""
+    return home() / "runner-code"
+
+
 def images_dir() -> Path:
     """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
     return named(IMAGES) or home() / "images"

@@ -77,6 +77,15 @@ async def _run(settings: AgentSettings) -> int:
     background.spawn(node.keep_spares_forever(), "keep spares")
     background.spawn(node.watch_gpus_forever(), "watch GPUs")
     background.spawn(upkeep.verify_forever(node.inventory), "verify snapshots")
+    background.spawn(
+        upkeep.remove_unused_forever(
+            lambda: [
+                *(*node.functions.source_dirs(), *node.inventory.source_dirs()),
+                *context.images.shown_always(),
+            ]
+        ),
+        "remove unused directories",
+    )
     background.spawn(context.warm_feature_cache(), "look for CRIU's features")
     background.spawn(freed_memory.give_back_forever(), "give freed memory back")
     awaited = [asyncio.create_task(link.run(node))]

@@ -94,6 +94,11 @@ class Functions:
             frozenset(key for one in reply.function.named_secrets for key in one.keys),
         )
 
+    def source_dirs(self) -> list[Path]:
+        """The modules of all that were fetched, and not forgotten."""
+        known = filter(None, map(_result_of, self._opened.values()))
+        return [one.source_dir for one in known if one.source_dir is not None]
+
     def went_live(self, app_id: str) -> None:
         """A version is called from now on."""
         self._live.add(app_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.runtime.agent.pools.pool import Pool
@@ -24,6 +25,11 @@ class Inventory:
     def pool_of(self, function_id: str, params: bytes) -> Pool | None:
         """The pool of a function, where there is one."""
         return self.pools.get((function_id, params_digest(params)))
+
+    def source_dirs(self) -> list[Path]:
+        """The modules of what may still be started."""
+        found = (revision.source_dir for revision in self.revisions.values())
+        return [directory for directory in found if directory is not None]
 
     def runners(self) -> Iterator[Runner]:
         """Of all pools."""

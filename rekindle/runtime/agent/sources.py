@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import InvalidError, ServiceError
+from rekindle.linux.kept_directories import use
 from rekindle.linux.whole_directory import whole_directory
 
 
@@ -19,9 +20,9 @@ def unpack(digest: str, data: bytes) -> Path:
     if not digest.isalnum():
         raise InvalidError(f"a source bundle's digest is not a name: {digest!r}")
     target = paths.sources_dir() / digest
-    if target.is_dir() and _is_whole(target, data):
-        return target
     try:
+        if use(target) and _is_whole(target, data):
+            return target
         with whole_directory(target) as draft, zipfile.ZipFile(io.BytesIO(data)) as bundle:
             for name in bundle.namelist():
                 if name.startswith("/") or ".." in Path(name).parts:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import InvalidError
+from rekindle.linux.kept_directories import use
 from rekindle.linux.whole_directory import whole_directory
 
 #: Where its libraries and programs are, where that is none of the places below.
@@ -57,7 +58,7 @@ def provide(into: Path) -> Path | None:
         info = path.stat()
         digest.update(f"{name} {path.name} {info.st_size} {info.st_mtime_ns}\n".encode())
     target = into / digest.hexdigest()[:16]
-    if target.is_dir():
+    if use(target):
         return target
     with whole_directory(target) as draft:
         draft.chmod(0o755)

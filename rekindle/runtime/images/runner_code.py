@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.linux.kept_directories import use
 from rekindle.linux.whole_directory import whole_directory
 from rekindle.wire import plain_contract
 
@@ -42,7 +43,7 @@ def provide(into: Path) -> Path:
     for name, text in written.items():
         digest.update(f"{name}\0{text}".encode())
     target = into / digest.hexdigest()[:16]
-    if target.is_dir():
+    if use(target):
         return target
     with whole_directory(target) as draft:
         draft.chmod(0o755)

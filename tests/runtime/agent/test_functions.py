@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import os
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from rekindle import paths
+from rekindle.linux import kept_directories
+from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.bundle import MANIFEST
 from tests.runtime.agent.harness import Harness, run
@@ -45,6 +50,35 @@ def test_modules_that_there_is_no_room_for_fail_who_waits_and_are_unpacked_once_
         paths.sources_dir().unlink()
         assert (await h.call(function_id, "", 1)).value == 2
         assert (paths.sources_dir() / "ab12" / MANIFEST).exists()
+
+    run(home, scenario)
+
+
+def test_modules_that_nobody_has_used_for_long_go_and_those_of_what_is_open_stay(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_FIRST_LOOK_S", 0.0)
+
+    async def scenario(h: Harness) -> None:
+        function_id = bundled(h)
+        assert (await h.call(function_id, "", 1)).value == 2
+        long_ago = time.time() - kept_directories.KEPT_S - 60
+        other = paths.sources_dir() / "cd34"
+        other.mkdir()
+        for one in (other, paths.sources_dir() / "ab12"):
+            os.utime(one, (long_ago, long_ago))
+        looking = asyncio.create_task(
+            upkeep.remove_unused_forever(
+                lambda: [*h.node.functions.source_dirs(), *h.node.inventory.source_dirs()]
+            )
+        )
+        await h.uplink.until(lambda: not other.exists())
+        looking.cancel()
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: h.uplink.closed_apps)
+        assert h.node.functions.source_dirs() == []
+        assert (paths.sources_dir() / "ab12" / MANIFEST).exists()
+        assert (paths.sources_dir() / "ab12").stat().st_mtime > long_ago + 60
 
     run(home, scenario)
 

@@ -1,13 +1,16 @@
-"""A node's upkeep: unused templates go, snapshots are read through now and then."""
+"""A node's upkeep: unused templates and directories go, snapshots are read through now and then."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from rekindle import guarded_loops
+from rekindle import guarded_loops, paths
 from rekindle.exception import SnapshotError
+from rekindle.linux.kept_directories import remove_unused
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.snapshot.verify import verify_one_in_background
@@ -17,6 +20,9 @@ log = logging.getLogger(__name__)
 
 #: How often a snapshot is read through in the background.
 VERIFY_EVERY_S = 3600.0
+#: How long after the start unused directories are looked for first, and how often from then on.
+_FIRST_LOOK_S = 60.0
+_LOOK_EVERY_S = 3600.0
 
 
 def let_templates_go(inventory: Inventory, settings: AgentSettings) -> None:
@@ -56,3 +62,19 @@ async def verify_forever(inventory: Inventory) -> None:
                 revision.tracker.refuse(finding.problem)
 
     await guarded_loops.repeat("verify snapshots", verify_one)
+
+
+async def remove_unused_forever(used: Callable[[], list[Path]]) -> None:
+    """Remove the modules of programs, and the copies of code and drivers for images, that no agent
+    has used for long; ``used``: those that this one has. Until cancelled."""
+    pause_s = _FIRST_LOOK_S
+
+    async def look() -> None:
+        nonlocal pause_s
+        await asyncio.sleep(pause_s)
+        pause_s = _LOOK_EVERY_S
+        for folder in (paths.sources_dir(), paths.runner_code_dir(), paths.driver_dir()):
+            if gone := await asyncio.to_thread(remove_unused, folder, used()):
+                log.info("unused directories removed", extra=kv(folder=folder, count=len(gone)))
+
+    await guarded_loops.repeat("remove unused directories", look)

@@ -140,7 +140,7 @@ class NodeImages:
     async def _driver(self) -> list[Shown]:
         """The node's NVIDIA driver, which no image can have. Raises StartError."""
         if self._driver_there is None:
-            where = paths.home() / "driver"
+            where = paths.driver_dir()
             try:
                 self._driver_there = await asyncio.to_thread(driver.provide, where)
             except OSError as error:
@@ -158,12 +158,16 @@ class NodeImages:
 
     async def _provide_library(self) -> Path:
         if self._library is None:
-            where = paths.home() / "runner-code"
+            where = paths.runner_code_dir()
             try:
                 self._library = (await asyncio.to_thread(runner_code.provide, where)).resolve()
             except OSError as error:
                 raise StartError(f"no code for runners in images below {where}: {error}") from error
         return self._library
+
+    def shown_always(self) -> list[Path]:
+        """What all roots are shown of this node's, whichever function they are for."""
+        return [one for one in (self._library, self._driver_there) if one is not None]
 
     def show_instance(self) -> Path:
         """A directory with what a runner reaches the instance by, as it is now, and nothing else.
