@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 from google.protobuf.message import DecodeError
 
-from rekindle.controller.instance import instance_id
-from rekindle.controller.settings import Settings
-from rekindle.controller.storage.embedded_redis import redis_url
-from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
+from tests.controller import in_process
 from tests.controller.harness import Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import parts_of
 
 HOUR = 3600.0
 HOURLY = pb.Schedule(seconds=HOUR, payload=b"nothing")
@@ -39,20 +37,7 @@ class Controller:
     """The parts of a controller, of which nothing runs by itself."""
 
     def __init__(self, instance: Instance, clock: Clock) -> None:
-        self.parts = Parts(
-            Config(
-                directory=instance.directory,
-                instance_id=instance_id(instance.directory),
-                token="t",
-                redis_url=redis_url(instance.directory),
-                embedded=True,
-                settings=Settings(),
-                metrics_listen="",
-                blob_url="",
-                blob_threshold_bytes=0,
-                secrets_key_file=instance.directory / "secrets.key",
-            )
-        )
+        self.parts = parts_of(instance)
         self.parts.deployments._clock = clock
         self.schedules = self.parts.schedules
         self.schedules.clock = clock
@@ -94,8 +79,7 @@ class Controller:
 
     async def end(self) -> None:
         """As if it were killed: what it had begun does not go on."""
-        await self.parts.core.tasks.cancel()
-        await self.parts.link.close()
+        await in_process.end(self.parts)
 
 
 def _call_of(raw: bytes) -> str:
