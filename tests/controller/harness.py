@@ -131,6 +131,11 @@ class Instance:
         """What the controller logged."""
         return (self.directory / "logs" / "controller.log").read_text()
 
+    async def until_logged(self, text: str, times: int = 1) -> None:
+        """Wait until the controller has logged something so often."""
+        while self.log().count(text) < times:
+            await asyncio.sleep(0.02)  # it gives no event
+
     def close(self) -> None:
         """End everything and remove the directory."""
         for process in (self.controller, self.redis):

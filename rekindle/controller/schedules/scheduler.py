@@ -130,7 +130,15 @@ class Scheduler:
             if await self._store.swap(one.name, one.to_json(), changed.to_json()):
                 self._keep(changed)
                 return changed
-            one = Scheduled.from_json(await self._store.read(one.name))
+            one = await self._stored(one)
+
+    async def _stored(self, one: Scheduled) -> Scheduled:
+        """What is stored of one that is known; what is known, where Redis has lost it."""
+        while not (text := await self._store.read(one.name)):
+            if one.name not in self.known:
+                raise NotFoundError(f"the app {one.app!r} is gone, and {one.name!r} with it")
+            await self._store.swap(one.name, "", one.to_json())
+        return Scheduled.from_json(text)
 
     def _keep(self, one: Scheduled) -> None:
         self.known[one.name] = one
@@ -142,7 +150,11 @@ class Scheduler:
         """Run what is due, until cancelled."""
         while True:
             self._changed.clear()
-            wake_at = await self.step()
+            try:
+                wake_at = await self.step()
+            except Exception:
+                log.exception("schedules were not looked at")
+                wake_at = self.clock() + _AGAIN_S
             try:
                 async with asyncio.timeout(max(0.0, min(wake_at - self.clock(), _LOOK_S))):
                     await self._changed.wait()
@@ -206,8 +218,7 @@ class Scheduler:
                 self._keep(changed)
                 made.append(changed)
                 continue
-            found = Scheduled.from_json(await self._store.read(one.name))
-            if (again := await self._change(found, change)) is not None:
+            if (again := await self._change(await self._stored(one), change)) is not None:
                 made.append(again)
         return made
 

@@ -325,7 +325,8 @@ class Registry:
             [
                 ("HSET", keys.function(one), "code_from", other)
                 for one, other in function_ids.items()
-            ]
+            ],
+            patience_s=_FOREVER,
         )
 
     # ---- agents

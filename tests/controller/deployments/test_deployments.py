@@ -79,6 +79,21 @@ async def test_a_former_version_ends_what_it_has(instance: Instance) -> None:
 
 
 @in_loop
+async def test_a_former_version_ends_though_redis_refused_to_say_what_it_has(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance):
+        await client.deploy("a")
+        count = keys.undone(await client.find())
+        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            server.rpush(count, "no number")
+            await client.deploy("b")
+            await instance.until_logged("a version does not end yet")
+            server.delete(count)
+        await client.until_ended()
+
+
+@in_loop
 @pytest.mark.parametrize("strategy", ["rolling", "recreate"])
 async def test_a_version_is_deployed_once_no_agent_lends_the_former(
     shared: Instance, strategy: str

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from google.protobuf.message import DecodeError
 
-from rekindle.exception import NotFoundError
+from rekindle.controller.storage import keys
+from rekindle.exception import NotFoundError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from tests.controller import in_process
@@ -38,6 +39,7 @@ class Controller:
 
     def __init__(self, instance: Instance, clock: Clock) -> None:
         self.parts = parts_of(instance)
+        self.instance_id = self.parts.core.state.instance_id
         self.parts.deployments._clock = clock
         self.schedules = self.parts.schedules
         self.schedules.clock = clock
@@ -211,6 +213,44 @@ async def test_a_new_version_keeps_the_rhythm_and_a_stopped_app_has_none(
     await one.deploy("app", f=HOURLY)
     assert await one.schedules.step() == clock.now + HOUR
     assert await one.queued() == []
+    await one.end()
+
+
+@scheduled
+async def test_schedules_are_looked_at_again_after_an_error(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY)
+    clock.now += HOUR
+    real, refused = one.schedules._run_due, asyncio.Event()
+
+    async def refuses(*_: Any) -> bool:
+        refused.set()
+        one.schedules._run_due = real  # type: ignore[method-assign]
+        raise ServiceError("Redis refused a command: NOPERM")
+
+    one.schedules._run_due = refuses  # type: ignore[method-assign]
+    running = asyncio.create_task(one.schedules.run())
+    await refused.wait()
+    while not await one.queued():
+        await asyncio.sleep(0.02)  # it gives no event
+    running.cancel()
+    await one.end()
+
+
+@scheduled
+async def test_a_schedule_that_redis_has_lost_is_run_as_it_is_known(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY, g=HOURLY)
+    for count in range(1, 3):
+        clock.now += HOUR
+        await one.parts.link.command("HDEL", keys.schedules(one.instance_id), "app/f")
+        await one.schedules.step()
+        assert len(await one.queued()) == 2 * count
+    assert [status.runs for status in await one.report()] == [2, 2]
     await one.end()
 
 
