@@ -253,9 +253,10 @@ class Deployments:
             for version in deployment.versions:
                 if version.kept:
                     await self._registry.rename_app(version.app_id, new_name)
-            await self._keep(dataclasses.replace(deployment, name=new_name))
-            await self._store.forget(name)
+            moved = dataclasses.replace(deployment, name=new_name)
+            await self._store.rename(name, new_name, moved.to_json())
             del self._known[name]
+            self._known[new_name] = moved
             for app in self._open_versions(name):
                 app.name = new_name
 

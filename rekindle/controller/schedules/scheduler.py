@@ -83,13 +83,26 @@ class Scheduler:
         self._changed.set()
 
     async def rename(self, app: str, new_name: str) -> None:
-        """What an app's schedules have done is that of its new name from now on."""
+        """What an app's schedules have done is that of its new name from now on.
+
+        Until ``renamed`` Redis has it under both: the app may not be called so yet, and a
+        controller that ends in between goes on by the name that it has.
+        """
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == app]:
                 moved = dataclasses.replace(one, app=new_name)
                 await self._store.swap(moved.name, "", moved.to_json())
-                await self._drop(one)
+                del self.known[one.name], self._next[one.name]
                 self._keep(moved)
+
+    async def renamed(self, app: str, new_name: str) -> None:
+        """The app is called so by now: nothing is kept under its former name."""
+        async with self._turn:
+            for one in [one for one in self.known.values() if one.app == new_name]:
+                former = dataclasses.replace(one, app=app).name
+                await self._store.forget(former)
+                self.known.pop(former, None)
+                self._next.pop(former, None)
 
     async def forget(self, app: str) -> None:
         """An app is gone for good."""

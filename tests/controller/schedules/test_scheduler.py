@@ -179,6 +179,45 @@ def test_a_controller_that_ends_within_a_run_leaves_just_one(submitted: bool) ->
     scheduled(body)()
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["before_its_apps", "after_its_apps"])
+def test_a_controller_that_ends_within_a_rename_runs_no_due_time_again(moved: bool) -> None:
+    """It ends before, or after, the app of an environment is called otherwise."""
+
+    async def body(instance: Instance, clock: Clock) -> None:
+        one = await Controller(instance, clock).load()
+        await one.deploy("old/app", f=HOURLY)
+        clock.now += HOUR
+        await one.schedules.step()
+        real, reached = one.parts.deployments.rename, asyncio.Event()
+
+        async def ends(*args: Any) -> None:
+            if moved:
+                await real(*args)
+            reached.set()
+            await asyncio.Event().wait()
+
+        one.parts.deployments.rename = ends  # type: ignore[method-assign]
+        renaming = asyncio.create_task(one.parts.environments.rename("old", "new"))
+        await reached.wait()
+        renaming.cancel()
+        await asyncio.gather(renaming, return_exceptions=True)
+        await one.end()
+        other = await Controller(instance, clock).load()
+        assert await other.schedules.step() == clock.now + HOUR
+        assert len(await other.queued()) == 1
+        await other.parts.environments.rename("old", "new")
+        await other.schedules.step()
+        assert [(of.app, of.runs) for of in await other.report()] == [("new/app", 1)]
+        clock.now += HOUR
+        await other.schedules.step()
+        assert len(await other.queued()) == 2
+        kept = await other.parts.link.command("HKEYS", keys.schedules(other.instance_id))
+        assert kept == [b"new/app/f"]
+        await other.end()
+
+    scheduled(body)()
+
+
 @scheduled
 async def test_of_two_controllers_one_runs_a_due_time(instance: Instance, clock: Clock) -> None:
     one = await Controller(instance, clock).load()
