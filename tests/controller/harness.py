@@ -320,6 +320,7 @@ class FakeAgent:
         self.acks: asyncio.Queue[pb.AckDone] = asyncio.Queue()
         self.cancels: asyncio.Queue[pb.CancelInputs] = asyncio.Queue()
         self.closes: asyncio.Queue[str] = asyncio.Queue()
+        self.recreates: list[str] = []  # apps that it was to close so
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.lives: asyncio.Queue[str] = asyncio.Queue()
         self.retires: asyncio.Queue[pb.RetireApp] = asyncio.Queue()
@@ -406,6 +407,8 @@ class FakeAgent:
                 self.cancels.put_nowait(message.cancel)
             elif kind == "close_app":
                 self.closes.put_nowait(message.close_app.app_id)
+                if message.close_app.recreate:
+                    self.recreates.append(message.close_app.app_id)
                 if self.confirms_closing:
                     await self.send(app_closed=pb.AppClosed(app_id=message.close_app.app_id))
             elif kind == "open":

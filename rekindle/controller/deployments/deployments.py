@@ -83,7 +83,8 @@ class Deployments:
             app.on_trial = True
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
-            self._retirement.begin(app)
+            by = deployment.recreated_by(version)
+            self._retirement.begin(app, recreate=by.functions if by is not None else None)
             if not version.kept:
                 self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
 

@@ -85,13 +85,19 @@ class Retirement:
                 await asyncio.sleep(_SELDOM_S)
 
     async def _recreate(self, app: App, functions: Mapping[str, str]) -> None:
+        """Once; also where a controller before this one did not come to its end."""
+        if await self._registry.was_recreated(app.app_id):
+            return
         same = {
             one.function_id: functions[one.name]
             for one in app.functions.values()
             if one.name in functions
         }
         await self._registry.run_code_of(same)
+        while self._core.state.expected_agents:  # after a restart: they come with what runs
+            await asyncio.sleep(_LOOK_S)
         await self._orders.close_app(app.app_id, recreate=True)
+        await self._registry.note_recreated(app.app_id)
 
     async def _until_quiet(self, app: App, for_s: float = 0.0) -> None:
         loop = asyncio.get_running_loop()
