@@ -148,6 +148,7 @@ async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance
         waits = asyncio.ensure_future(client.send(former))
         begun = await agent.assigned.get()
         await client.deploy("b", strategy="recreate")
+        await agent.closes.get()
         await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
         again = await agent.assigned.get()
         assert again.function_id == former
@@ -225,6 +226,7 @@ async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
         waits = asyncio.ensure_future(client.send(former))
         begun = await agent.assigned.get()
         await client.deploy("b", strategy="recreate")
+        await agent.closes.get()
         await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
         again = await agent.assigned.get()
         # That one runs newer code soon, too; the first keeps to what it was given, secrets as well.
