@@ -188,7 +188,11 @@ class Starter(Booter):
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
-            return await step(pending)
+            runner = await step(pending)
+            if strategy is Strategy.RESTORE and self.revision.gpu_tracker and not on_gpu:
+                pending.notes.append(gpu_restoring.why_without(self.revision))
+            runner.notes = [*pending.notes, *runner.notes]
+            return runner
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:

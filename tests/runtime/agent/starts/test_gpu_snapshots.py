@@ -287,6 +287,7 @@ def test_an_older_driver_makes_none_and_every_start_says_why(
         assert (await harness.prepare(model, "restore")).ok
         outcome = await harness.call(model, "tells", strategy="restore")
         assert "gpu_context" in outcome.phases
+        assert "GPU snapshots need an NVIDIA driver of 570" in "\n".join(outcome.result.notes)
 
     run(home, scenario)
 
