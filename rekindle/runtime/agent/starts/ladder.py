@@ -149,6 +149,7 @@ class Starter(Booter):
         if forced is not None:
             return await self._start_forced(forced, pending)
         await self._look_for_snapshot(pending)
+        self._note_without_gpu_snapshot(pending)
         revision, runner = self.revision, None
         for strategy, start, possible in (
             (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
@@ -167,8 +168,6 @@ class Starter(Booter):
                 self._passed_over(pending, strategy, str(error), again=again)
         if runner is None:
             runner = await self._cold(pending)
-        if revision.gpu_tracker is not None and not self._has_gpu_snapshot():
-            pending.notes.append(gpu_restoring.why_without(revision))
         runner.notes = [*pending.notes, *runner.notes]
         return runner
 
@@ -183,14 +182,14 @@ class Starter(Booter):
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
             on_gpu = self._has_gpu_snapshot()
+            if strategy is Strategy.RESTORE:
+                self._note_without_gpu_snapshot(pending)
             step = {
                 Strategy.SPARE: self._spare,
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
             runner = await step(pending)
-            if strategy is Strategy.RESTORE and self.revision.gpu_tracker and not on_gpu:
-                pending.notes.append(gpu_restoring.why_without(self.revision))
             runner.notes = [*pending.notes, *runner.notes]
             return runner
         except StrategyUnavailableError:
@@ -219,6 +218,11 @@ class Starter(Booter):
                 self.say(f"no GPU snapshot of {self.revision.label}: {why}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(pending, Strategy.RESTORE, tracker.reason)
+
+    def _note_without_gpu_snapshot(self, pending: PendingStart) -> None:
+        """Before any process is told to start: with that, its client is told the notes so far."""
+        if self.revision.gpu_tracker is not None and not self._has_gpu_snapshot():
+            pending.notes.append(gpu_restoring.why_without(self.revision))
 
     def _not_used(self, claim: Claim, pending: PendingStart) -> None:
         """A step failed before a process had its GPUs: they go to the next step, if there is one."""
