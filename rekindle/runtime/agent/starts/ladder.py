@@ -225,7 +225,7 @@ class Starter(Booter):
             pending.notes.append(gpu_restoring.why_without(self.revision))
 
     def _not_used(self, claim: Claim, pending: PendingStart) -> None:
-        """A step failed before a process had its GPUs: they go to the next step, if there is one."""
+        """A step failed before a process had its GPUs: the next step has them, if there is one."""
         if pending.by_name:
             self.gpus.drop(claim)
         else:
