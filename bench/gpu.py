@@ -140,15 +140,21 @@ def _run(section: Section, seconds: float, figures: Path, options: argparse.Name
     report.row("section", time.monotonic() - began, "s")
 
 
+def _modules() -> list[str]:
+    return sorted({one.place.partition(".")[0] for one in SECTIONS})
+
+
 def _section(options: argparse.Namespace) -> int:
     """In the section's own process."""
     section = next(one for one in SECTIONS if one.name == options.section)
     module, function = section.place.split(".")
+    # All of them, as a snapshot depends on the program's modules: sections share those of theirs.
+    modules = {one: importlib.import_module(f"on_gpu.{one}") for one in _modules()}
     with tempfile.TemporaryDirectory() as scratch:
         given = Options(options.quick, options.stand_in, Path(scratch), options.seconds)
         report = Report(options.figures, section.name)
         try:
-            getattr(importlib.import_module(f"on_gpu.{module}"), function)(report, given)
+            getattr(modules[module], function)(report, given)
         except Error as error:  # in words already: no GPU, most often
             report.missing("rest of the section", error)
     return 0
