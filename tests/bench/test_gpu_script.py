@@ -128,7 +128,7 @@ def test_a_section_that_is_planned_with_more_than_there_is_leaves_it_to_a_shorte
 def test_no_start_is_reported_as_one_from_a_gpu_snapshot_where_there_is_none(
     tmp_path: Path,
 ) -> None:
-    sections = ("GPU snapshots 1 GB", "strategies 1 GB, weights held")
+    sections = ("strategies 1 GB", "GPU snapshots 1 GB", "strategies 1 GB, weights held")
     rows = _run(
         tmp_path,
         *(option for name in sections for option in ("--only", name)),
@@ -139,4 +139,7 @@ def test_no_start_is_reported_as_one_from_a_gpu_snapshot_where_there_is_none(
     why = found["GPU snapshot"]["not_measured"]
     assert why.startswith("the start was no restore of a GPU snapshot: without a GPU snapshot (")
     assert "starts from a GPU snapshot in a row" not in found
-    assert "not_measured" in found["restore, brings the weights that stay"]
+    why = found["restore, brings the weights that stay"]["not_measured"]
+    assert why.startswith("weights are not shared with other runners: ")
+    # Of its template with its hooks for the GPU, and without: sections share them.
+    assert len(list((tmp_path / "home" / "snapshots").glob("sn-*"))) == 2
