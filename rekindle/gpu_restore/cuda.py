@@ -319,7 +319,8 @@ class Driver:
         self.call("cuCheckpointProcessCheckpoint", pid, None)
 
     def process_restore(self, pid: int, moved: dict[str, str] | None = None) -> None:
-        """Undo ``process_checkpoint``; ``moved``: UUIDs then and now, of every GPU it had."""
+        """Undo ``process_checkpoint``; ``moved``: UUIDs then and now, of every GPU of
+        the machine (from driver 580 on)."""
         if not moved:
             self.call("cuCheckpointProcessRestore", pid, None)
             return
