@@ -49,8 +49,9 @@ driver=/usr/local/nvidia/lib64
 [ ! -d "$driver" ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$driver"
 
 # For the same reason, and as each file is read from a cold disk once: the machine's own packages, as
-# far as they are there and are used below, and the GPU's libraries.
-timeout 90 "$python" - >>"$out/log.txt" 2>&1 <<'END'
+# far as they are there and are used below, and the GPU's libraries; whatever the environment says of
+# compiling.
+env -u PYTHONDONTWRITEBYTECODE timeout 90 "$python" - >>"$out/log.txt" 2>&1 <<'END'
 import time
 started = time.monotonic()
 try:
@@ -81,8 +82,8 @@ trap 'exit 1' HUP INT TERM
 
 left=$((all - tests - $(date +%s) + began))
 minutes=${MINUTES:-$("$python" -c "print($left / 60)")}
-# shellcheck disable=SC2086 # a list of options
-"$python" bench/gpu.py --out "$out" --minutes "$minutes" ${OPTIONS:-} 2>>"$out/log.txt"
+eval "set -- ${OPTIONS:-}" # names of sections have spaces
+"$python" bench/gpu.py --out "$out" --minutes "$minutes" "$@" 2>>"$out/log.txt"
 # The most important ones first. Each test's result as it is known, and a summary also where time is
 # over; none of the plugins of the machine's own pytest, which need not go with the bundle's.
 left=$((all - $(date +%s) + began))
