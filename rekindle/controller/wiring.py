@@ -21,6 +21,7 @@ from rekindle.controller.events import (
     AppForgotten,
     BlobsReleased,
     CallerMissing,
+    CallOver,
     Event,
     FunctionOpened,
     HeartbeatReceived,
@@ -214,6 +215,8 @@ class Parts:
                 self.pools.results(done)
             case BlobsReleased(keys):
                 self.blobs.drop(keys)
+            case CallOver(call_id, letters):
+                self.retention.over(call_id, letters)
             case HeartbeatReceived(agent, news):
                 self.metrics.heartbeat(agent, news)
                 scaler.heartbeat(agent, news)

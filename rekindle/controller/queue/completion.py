@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from rekindle.controller.core import Core
-from rekindle.controller.events import BlobsReleased, InputsCompleted, RoomFreed
+from rekindle.controller.events import BlobsReleased, CallOver, InputsCompleted, RoomFreed
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB
 from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
@@ -50,6 +50,7 @@ class Completer:
             [(entry.entry, pairs) for entry, pairs in batch.groups.items()],
             ordered=call.kind != "invoke",
             ttl_s=self.ttl(call),
+            unread_ttl_s=self._core.settings.invoke_result_ttl_s,
             kept=sorted(batch.kept),
             letters=batch.letters,
             most_letters=self._core.settings.dead_letters,
@@ -65,10 +66,10 @@ class Completer:
         for agent, indexes in batch.acks:
             agent.acknowledge(call.call_id, indexes)
         self._core.publish(RoomFreed(function))
-        if call.kind != "invoke" and call.done == call.accepted:
-            if call.unread:
-                self._core.tasks.spawn(self._store.drop_indexes([call.call_id]), "forget calls")
-            else:
+        if call.kind != "invoke":
+            if got.over:
+                self._core.publish(CallOver(call.call_id, got.letters))
+            elif call.done == call.accepted:
                 self._expire_soon(call.call_id)
         self.reap(call)
 
@@ -145,5 +146,6 @@ class Completer:
             [("", [(index, b"") for index in indexes])],
             ordered=True,
             ttl_s=self._core.settings.result_ttl_s,
+            unread_ttl_s=self._core.settings.invoke_result_ttl_s,
         )
         return got.others

@@ -19,6 +19,8 @@ from rekindle.controller.storage.records import (
     Completion,
     InputProgress,
     StoredEntry,
+    Taken,
+    Taking,
     UndoneCount,
 )
 from rekindle.controller.storage.redis_link import RedisLink
@@ -88,6 +90,7 @@ class QueueStore:
         *,
         ordered: bool,
         ttl_s: int,
+        unread_ttl_s: int,
         kept: Sequence[int] = (),
         letters: Mapping[int, tuple[bytes, bytes]] | None = None,
         most_letters: int = 0,
@@ -95,10 +98,11 @@ class QueueStore:
         """Store results unless their inputs have some, and take what is done off the queue.
 
         ``kept`` are those of the inputs for which there may be progress; ``letters`` are dead
-        letters, by index. Waits for a Redis that is away as long as it takes: an agent waits for
+        letters, by index. ``unread_ttl_s``: how long it is known of a call that no one reads, where
+        more may come. Waits for a Redis that is away as long as it takes: an agent waits for
         the outcome.
         """
-        args: list[Any] = [keys.GROUP, ttl_s, "1" if ordered else "0", to_runs(kept)]
+        args: list[Any] = [keys.GROUP, ttl_s, unread_ttl_s, "1" if ordered else "0", to_runs(kept)]
         args += (most_letters, len(letters or ()))
         for index, (letter, request) in (letters or {}).items():
             args += (index, letter, request)
@@ -115,9 +119,12 @@ class QueueStore:
             args,
             _FOREVER,
         )
-        done, total, batches, batch, undone, change = reply[:6]
-        others = dict(zip(reply[6::2], reply[7::2], strict=True))
-        return Completion(done, total, batches, batch, UndoneCount(undone, change), others)
+        done, total, batches, batch, undone, change, over, left = reply[:8]
+        others = dict(zip(reply[8::2], reply[9::2], strict=True))
+        return Completion(
+            *(done, total, batches, batch, UndoneCount(undone, change)),
+            *(over == 1, from_runs(left), others),
+        )
 
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
@@ -202,25 +209,39 @@ class QueueStore:
 
     async def index_of(self, call_id: str) -> CallIndex | None:
         """Where a submitted call belongs; None when it is not known (any more)."""
-        raw = await self._link.command("GET", keys.call_index(call_id))
-        return CallIndex(*raw.decode().split("\n")) if raw else None
+        return _index(await self._link.command("GET", keys.call_index(call_id)))
+
+    async def indexes_of(self, call_ids: Sequence[str]) -> list[CallIndex | None]:
+        """The same of several."""
+        found = await self._link.commands([("GET", keys.call_index(one)) for one in call_ids])
+        return [_index(raw) for raw in found]
 
     # ---- let go
 
     async def taken(
-        self, function_id: str, call_id: str, indexes: Sequence[int], *, whole: bool, ttl_s: int
-    ) -> int:
-        """Let go of results; what lua/taken.lua says has become of the call."""
-        state: int = await self._link.script(
+        self, takings: Sequence[Taking], *, ttl_s: int, letters_ttl_s: int, patient: bool = False
+    ) -> list[Taken]:
+        """Let go of what was taken; what lua/taken.lua says has become of each call.
+
+        ``ttl_s``: how long it is known of a call that no one reads, where more may come;
+        ``letters_ttl_s``: of one that left dead letters.
+        """
+        replies = await self._link.scripts(
             "taken",
             [
-                keys.call(function_id, call_id),
-                keys.results(function_id, call_id),
-                keys.once(function_id),
+                (
+                    [
+                        keys.call(one.function_id, one.call_id),
+                        keys.results(one.function_id, one.call_id),
+                        keys.once(one.function_id),
+                    ],
+                    [one.call_id, one.what, ttl_s, letters_ttl_s, to_runs(one.indexes)],
+                )
+                for one in takings
             ],
-            [call_id, "1" if whole else "0", ttl_s, to_runs(indexes)],
+            _FOREVER if patient else None,
         )
-        return state
+        return [Taken(state, from_runs(letters)) for state, letters in replies]
 
     async def once(self, function_id: str) -> list[str]:
         """Calls of a function that are kept until their results were taken."""
@@ -230,24 +251,6 @@ class QueueStore:
     async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
         """How many such calls each function has."""
         return await self._link.commands([("SCARD", keys.once(one)) for one in function_ids])
-
-    async def drop(self, function_id: str, call_ids: Sequence[str]) -> set[str]:
-        """Forget calls with their results; those that left dead letters, whose index stays."""
-        left = await self._link.commands(
-            [("HEXISTS", keys.call(function_id, one), "l") for one in call_ids], patience_s=_FOREVER
-        )
-        await self._link.commands(
-            [
-                ("UNLINK", key(function_id, one))
-                for one in call_ids
-                for key in (keys.call, keys.results)
-            ],
-            patience_s=_FOREVER,
-        )
-        await self._link.commands(
-            [("SREM", keys.once(function_id), one) for one in call_ids], patience_s=_FOREVER
-        )
-        return {one for one, has in zip(call_ids, left, strict=True) if has}
 
     async def drop_indexes(self, call_ids: Sequence[str]) -> None:
         """Forget where calls belonged."""
@@ -273,9 +276,9 @@ class QueueStore:
             [("GET", keys.call_index(raw.decode())) for raw, _ in pairs]
         )
         return int(count), [
-            (raw.decode(), float(until), CallIndex(*text.decode().split("\n")))
+            (raw.decode(), float(until), at)
             for (raw, until), text in zip(pairs, texts, strict=True)
-            if text
+            if (at := _index(text)) is not None
         ]
 
     async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
@@ -335,6 +338,10 @@ class QueueStore:
             [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
         )
         return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+
+
+def _index(raw: bytes | None) -> CallIndex | None:
+    return CallIndex(*raw.decode().split("\n")) if raw else None
 
 
 def _pairs(found: Sequence[Any]) -> list[Any]:

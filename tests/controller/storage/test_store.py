@@ -49,7 +49,9 @@ async def completed(
     store: QueueStore, function: Function, call_id: str, entry: str, *indexes: int
 ) -> UndoneCount:
     results = [(entry, [(index, b"result") for index in indexes])]
-    got = await store.complete(function.function_id, call_id, results, ordered=True, ttl_s=60)
+    got = await store.complete(
+        *(function.function_id, call_id, results), ordered=True, ttl_s=60, unread_ttl_s=60
+    )
     return got.undone
 
 
