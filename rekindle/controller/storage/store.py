@@ -196,16 +196,19 @@ class QueueStore:
 
     async def expire_indexes(self, call_ids: Sequence[str], ttl_s: int) -> None:
         """Forget it after so many seconds: these calls have no undone inputs."""
+        if not call_ids:
+            return
+        # Listed first: whoever forgets one meanwhile (``drop_indexes``) takes it off the list
+        # after its index, so that it is either taken off there or found missing here.
+        kept, until = keys.kept(self._instance), time.time() + ttl_s
+        pairs = [part for call_id in call_ids for part in (until, call_id)]
+        await self._link.command("ZADD", kept, *pairs, patience_s=_FOREVER)
         there = await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
         )
-        until = time.time() + ttl_s
-        pairs: list[Any] = []
-        for call_id, is_there in zip(call_ids, there, strict=True):
-            if is_there:  # not taken meanwhile
-                pairs += (until, call_id)
-        if pairs:
-            await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=_FOREVER)
+        gone = [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
+        if gone:
+            await self._link.command("ZREM", kept, *gone, patience_s=_FOREVER)
 
     async def index_of(self, call_id: str) -> CallIndex | None:
         """Where a submitted call belongs; None when it is not known (any more)."""
@@ -271,15 +274,17 @@ class QueueStore:
                 ("ZRANGE", key, 0, most - 1, "WITHSCORES"),
             ]
         )
-        pairs = _pairs(found)
-        texts = await self._link.commands(
-            [("GET", keys.call_index(raw.decode())) for raw, _ in pairs]
-        )
-        return int(count), [
-            (raw.decode(), float(until), at)
-            for (raw, until), text in zip(pairs, texts, strict=True)
-            if (at := _index(text)) is not None
-        ]
+        scores = {raw.decode(): float(until) for raw, until in _pairs(found)}
+        shown: list[tuple[str, float, CallIndex]] = []
+        gone: list[str] = []
+        for call_id, at in zip(scores, await self.indexes_of(list(scores)), strict=True):
+            if at is not None:
+                shown.append((call_id, scores[call_id], at))
+            else:
+                gone.append(call_id)
+        if gone:
+            await self._link.command("ZREM", key, *gone)
+        return int(count) - len(gone), shown
 
     async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
         """Those of some calls that were submitted and are not forgotten."""

@@ -1,10 +1,13 @@
-"""Counts that Redis gives are taken over in the order in which it made them."""
+"""Counts that Redis gives are taken over in the order in which it made them; what is kept."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.stream_loader import StreamLoader
@@ -12,7 +15,7 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.state import App, Function, State
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
-from rekindle.controller.storage.records import CallMeta, UndoneCount
+from rekindle.controller.storage.records import CallIndex, CallMeta, UndoneCount
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.wire.callid import new_call_id
@@ -126,5 +129,75 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back() -> 
             loader.reload()
             await core.tasks.finish()
             assert function.undone == 0
+        finally:
+            await link.close()
+
+
+class Interrupting(RedisLink):
+    """Something else happens behind each of the first commands of one who writes."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 30.0)
+        self.after: dict[str, Callable[[], Awaitable[None]]] = {}
+
+    async def _then(self, name: str) -> None:
+        if (happens := self.after.pop(name, None)) is not None:
+            await happens()
+
+    async def command(self, *args: Any, patience_s: float | None = None) -> Any:
+        reply = await super().command(*args, patience_s=patience_s)
+        await self._then(args[0])
+        return reply
+
+    async def commands(self, commands: Sequence[Any], **how: Any) -> list[Any]:
+        replies = await super().commands(commands, **how)
+        if commands:
+            await self._then(commands[0][0])
+        return replies
+
+
+@pytest.mark.parametrize(
+    ("begun", "then"),
+    [("time", "ZADD"), ("time", "EXPIRE"), ("taken", "UNLINK"), ("taken", "ZREM")],
+)
+@in_loop
+async def test_a_call_that_is_taken_as_its_time_begins_is_not_listed(begun: str, then: str) -> None:
+    """Whichever of the two comes between the commands of the other."""
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = Interrupting(redis_url(instance.directory))
+        store, call_id = QueueStore(link, "a"), new_call_id()
+        other = QueueStore(plain := RedisLink(redis_url(instance.directory), 30.0), "a")
+        try:
+            await store.index_call(call_id, CallIndex("fu-1", "an-app", "work"))
+            if begun == "time":
+                link.after[then] = lambda: other.drop_indexes([call_id])
+                await store.expire_indexes([call_id], 60)
+            else:
+                link.after[then] = lambda: other.expire_indexes([call_id], 60)
+                await store.drop_indexes([call_id])
+            assert not link.after
+            assert await plain.command("ZCARD", keys.kept("a")) == 0
+            assert await store.index_of(call_id) is None
+        finally:
+            await link.close()
+            await plain.close()
+
+
+@in_loop
+async def test_a_listed_call_that_is_gone_is_not_counted() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(redis_url(instance.directory), 30.0)
+        store, calls = QueueStore(link, "a"), [new_call_id() for _ in range(3)]
+        try:
+            at = CallIndex("fu-1", "an-app", "work")
+            for call_id in calls:
+                await store.index_call(call_id, at)
+            await store.expire_indexes(calls, 60)
+            await link.command("DEL", keys.call_index(calls[1]))
+            count, shown = await store.kept(1000)
+            assert (count, {call_id for call_id, _, _ in shown}) == (2, {calls[0], calls[2]})
+            assert await link.command("ZCARD", keys.kept("a")) == 2
         finally:
             await link.close()
