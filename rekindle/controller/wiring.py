@@ -47,6 +47,7 @@ from rekindle.controller.objects.service import ObjectService
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.blob_keeper import BlobKeeper
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.canceller import Canceller
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dead_letters import DeadLetters
@@ -119,10 +120,11 @@ class Parts:
         # Inputs, from the table up
         table = InputTable(settings.lease_margin_s)
         dispatcher = self.dispatcher = Dispatcher(core, table)
-        completer = Completer(core, store, letter_store, table)
+        times = self.call_times = CallTimes(core, store)
+        completer = Completer(core, store, letter_store, table, times)
         finalizer = Finalizer(table, dispatcher, completer)
         loader = self.loader = StreamLoader(core, store, table, dispatcher, finalizer)
-        self.intake = Intake(core, store, table, dispatcher, completer, loader)
+        self.intake = Intake(core, store, table, dispatcher, completer, loader, times)
         result_intake = ResultIntake(core, table, dispatcher, completer, finalizer, loader)
         self.redelivery = Redelivery(core, table, dispatcher, completer, finalizer)
         self.reaper = Reaper(core, table, self.redelivery, loader)
@@ -191,6 +193,7 @@ class Parts:
         tasks = self.core.tasks
         self.pools.start()
         tasks.spawn(self.reaper.run(), "look for ended leases")
+        tasks.spawn(self.call_times.look(), "look for calls without a time")
         tasks.spawn(self.blobs.run(), "sweep blobs")
         tasks.spawn(self.schedules.run(), "run what is due")
         if self.shrinking is not None:

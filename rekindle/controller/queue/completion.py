@@ -6,11 +6,11 @@ on as the bytes that they came as; nothing here looks into them.
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import BlobsReleased, CallOver, InputsCompleted, RoomFreed
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB
 from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
@@ -22,7 +22,6 @@ from rekindle.controller.storage.store import QueueStore
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
 #: Results that wait in memory for one reader; one that is slower reads from the store.
 _WATCHER_BYTES = 8 * MIB
-_EXPIRE_S = 0.5
 
 
 @dataclass(eq=False)
@@ -33,7 +32,7 @@ class Completer:
     _store: QueueStore
     _letters: LetterStore
     _table: InputTable
-    _ended: set[str] = field(default_factory=set)
+    _times: CallTimes
 
     def store(self, batch: ResultBatch) -> None:
         """Store a batch in the background."""
@@ -70,7 +69,7 @@ class Completer:
             if got.over:
                 self._core.publish(CallOver(call.call_id, got.letters))
             elif call.done == call.accepted:
-                self._expire_soon(call.call_id)
+                self._times.over(call.call_id)
         self.reap(call)
 
     async def keep_progress(self, items: list[DetachedInput], due_ms: int = 0) -> None:
@@ -81,22 +80,6 @@ class Completer:
             item.kept = True
             kept[item.index] = InputProgress(item.lost, item.retries, item.ambiguous, due_ms)
         await self._store.keep_progress(call.function.function_id, call.call_id, kept)
-
-    def _expire_soon(self, call_id: str) -> None:
-        """A call has no undone inputs: count its time, together with others."""
-        if not self._ended:
-            self._core.tasks.spawn(self._expire(), "count calls' time")
-        self._ended.add(call_id)
-
-    async def _expire(self) -> None:
-        await asyncio.sleep(_EXPIRE_S)
-        ended, self._ended = self._ended, set()
-        still = {
-            one
-            for one in ended
-            if (call := self._core.state.calls.get(one)) and (call.undone or call.held)
-        }
-        await self._store.expire_indexes(sorted(ended - still), self._core.settings.result_ttl_s)
 
     def ttl(self, call: Call) -> int:
         """How long results of a call are kept, in seconds."""

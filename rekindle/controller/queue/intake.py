@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import CallerMissing, InputsAccepted
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
@@ -37,6 +38,7 @@ class Intake:
     _dispatcher: Dispatcher
     _completer: Completer
     _loader: StreamLoader
+    _times: CallTimes
 
     # ---- requests
 
@@ -75,13 +77,14 @@ class Intake:
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
-        await self._store.index_call(request.call_id, function.index)
-        new = 0
-        for piece in _pieces(request):
-            kind = "map" if request.read_once else "submit"
-            got = await self._accept(function, piece, kind, last=piece.last)
-            new += len(got.new)
-        return new
+        with self._times.request(function.function_id, request.call_id):
+            await self._store.index_call(request.call_id, function.index)
+            new = 0
+            for piece in _pieces(request):
+                kind = "map" if request.read_once else "submit"
+                got = await self._accept(function, piece, kind, last=piece.last)
+                new += len(got.new)
+            return new
 
     # ---- accepting
 

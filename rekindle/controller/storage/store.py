@@ -7,7 +7,7 @@ by sending it again. Payloads and results are bytes that this package never look
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ CONSUMER = "controller"
 _FOREVER = 0.0
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
 _TAKE_ENTRIES = 256
+#: Keys that are looked through at once.
+_SCAN = 256
 
 #: The id of a stream's first entry, without its payload.
 _OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] return e and e[1]"
@@ -209,6 +211,51 @@ class QueueStore:
         gone = [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
         if gone:
             await self._link.command("ZREM", kept, *gone, patience_s=_FOREVER)
+
+    async def expire_unlisted(self, call_ids: Sequence[str], ttl_s: int) -> None:
+        """The same of calls that are not to be listed as kept: they came to nothing, say."""
+        await self._link.commands(
+            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
+        )
+
+    async def keep_indexes(self, call_ids: Sequence[str]) -> None:
+        """Take ``expire_indexes`` back: these calls may have undone inputs again."""
+        if call_ids:
+            kept = keys.kept(self._instance)
+            await self._link.commands(
+                [("PERSIST", keys.call_index(one)) for one in call_ids], patience_s=_FOREVER
+            )
+            await self._link.command("ZREM", kept, *call_ids, patience_s=_FOREVER)
+
+    async def indexes_without_time(self) -> AsyncIterator[dict[str, CallIndex]]:
+        """Where calls belong that have no ``expire_indexes``, of all instances, some at a time."""
+        cursor, start = 0, keys.call_index("")
+        while True:
+            cursor, found = await self._link.command(
+                "SCAN", cursor, "MATCH", f"{start}*", "COUNT", _SCAN, patience_s=_FOREVER
+            )
+            ttls = await self._link.commands([("TTL", key) for key in found], patience_s=_FOREVER)
+            ids = [
+                key.decode().removeprefix(start)
+                for key, ttl in zip(found, ttls, strict=True)
+                if ttl == -1
+            ]
+            places = zip(ids, await self.indexes_of(ids), strict=True)
+            if page := {call_id: at for call_id, at in places if at is not None}:
+                yield page
+            if not cursor:
+                return
+
+    async def have_undone(self, calls: Mapping[str, str]) -> dict[str, bool | None]:
+        """Which of these calls, with their functions' ids, have undone inputs; None: not there."""
+        found = await self._link.commands(
+            [("HMGET", keys.call(calls[one], one), "acc", "d") for one in calls],
+            patience_s=_FOREVER,
+        )
+        return {
+            call_id: None if accepted is None else int(done or 0) < int(accepted)
+            for call_id, (accepted, done) in zip(calls, found, strict=True)
+        }
 
     async def index_of(self, call_id: str) -> CallIndex | None:
         """Where a submitted call belongs; None when it is not known (any more)."""

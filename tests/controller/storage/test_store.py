@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +20,7 @@ from rekindle.controller.storage.store import QueueStore
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.spec import FunctionSpec
 from tests.controller.harness import in_loop, new_id, running_instance
+from tests.controller.storage.interrupting import Interrupting
 
 META = CallMeta("ap-1", b"", "", 1, "map")
 
@@ -131,29 +131,6 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back() -> 
             assert function.undone == 0
         finally:
             await link.close()
-
-
-class Interrupting(RedisLink):
-    """Something else happens behind each of the first commands of one who writes."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url, 30.0)
-        self.after: dict[str, Callable[[], Awaitable[None]]] = {}
-
-    async def _then(self, name: str) -> None:
-        if (happens := self.after.pop(name, None)) is not None:
-            await happens()
-
-    async def command(self, *args: Any, patience_s: float | None = None) -> Any:
-        reply = await super().command(*args, patience_s=patience_s)
-        await self._then(args[0])
-        return reply
-
-    async def commands(self, commands: Sequence[Any], **how: Any) -> list[Any]:
-        replies = await super().commands(commands, **how)
-        if commands:
-            await self._then(commands[0][0])
-        return replies
 
 
 @pytest.mark.parametrize(
