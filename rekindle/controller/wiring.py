@@ -127,12 +127,12 @@ class Parts:
         self.intake = Intake(core, store, table, dispatcher, completer, loader, times)
         result_intake = ResultIntake(core, table, dispatcher, completer, finalizer, loader)
         self.redelivery = Redelivery(core, table, dispatcher, completer, finalizer)
-        self.reaper = Reaper(core, table, self.redelivery, loader)
         self.canceller = Canceller(core, store, table, finalizer, loader)
         self.results = ResultStreams(core, store, completer, loader)
         # What is kept of calls that are done
         self.blobs = BlobKeeper(core, store, config.blob_url)
         self.retention = Retention(core, store, self.blobs)
+        self.reaper = Reaper(core, table, self.redelivery, loader, self.retention)
         self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
         # Agents and apps
         logbook = self.logbook = Logbook(self.registry, core.tasks, settings)

@@ -3,7 +3,7 @@
 An input may be at an agent for its startup_timeout, its timeout and a margin without the agent
 saying so; each heartbeat that names it begins that time again. Entries of the queue that are
 pending in Redis for so long without being in memory here (taken under another name, or lost track
-of) are claimed with XAUTOCLAIM.
+of) are claimed with XAUTOCLAIM. Lists of calls lose those whose time was over (retention.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.retention import Retention
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.state import Agent, DetachedInput
@@ -28,6 +29,7 @@ class Reaper:
     _table: InputTable
     _redelivery: Redelivery
     _loader: StreamLoader
+    _retention: Retention
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
@@ -44,6 +46,7 @@ class Reaper:
             for function in list(self._core.state.functions.values()):
                 if not function.app.closing:
                     await self._loader.claim(function, self._table.lease_s(function))
+            await self._retention.prune()
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""

@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rekindle.controller import names
 from rekindle.controller.core import Core
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 _READ_S = 2.0
 _LOOK_S = 0.02
 _PAGE = 256
+#: Functions whose lists are pruned at once.
+_PRUNED = 64
 #: Kept calls that are looked at one by one for the status; of more only the number is known.
 _MOST_SHOWN = 1000
 #: Indexes that one message may name: more than a client takes at a time.
@@ -54,6 +56,9 @@ class Retention:
     _core: Core
     _store: QueueStore
     _blobs: BlobKeeper
+    #: How far ``prune`` has come: by function, and of those that are done.
+    _pruned: dict[str, str] = field(default_factory=dict)
+    _pruned_kept: int = 0
 
     async def taken(self, request: pb.TakenRequest) -> None:
         """The only reader of some calls has these results.
@@ -146,6 +151,15 @@ class Retention:
             call.watchers for call in self._core.state.calls.values() if call.function.app is app
         ):
             await asyncio.sleep(_LOOK_S)
+
+    async def prune(self) -> None:
+        """Take calls that are gone, as their time was over, off the lists. Some at a time."""
+        functions, pruned = list(self._core.state.functions), self._pruned
+        self._pruned = {}
+        for start in range(0, len(functions), _PRUNED):
+            page = {one: pruned.get(one, "0") for one in functions[start : start + _PRUNED]}
+            self._pruned |= await self._store.prune_once(page)
+        self._pruned_kept = await self._store.prune_kept(self._pruned_kept)
 
     async def report(self, functions: Sequence[Function]) -> pb.KeptStatus:
         """Calls that are kept by function, those that are forgotten first in front.

@@ -311,6 +311,34 @@ class QueueStore:
         )
         await self._link.command("ZREM", keys.kept(self._instance), *call_ids, patience_s=_FOREVER)
 
+    async def prune_once(self, cursors: Mapping[str, str]) -> dict[str, str]:
+        """Take some calls that are gone off the sets of ``once``; where to go on, by function."""
+        replies = await self._link.scripts(
+            "prune",
+            [([keys.once(one)], [at, keys.calls(one), _SCAN]) for one, at in cursors.items()],
+            _FOREVER,
+        )
+        return {one: at.decode() for one, at in zip(cursors, replies, strict=True)}
+
+    async def prune_kept(self, cursor: int) -> int:
+        """Take those off the list of ``kept`` that are gone, of some; where to go on."""
+        key = keys.kept(self._instance)
+        _, (cursor, found) = await self._link.commands(
+            [
+                ("ZREMRANGEBYSCORE", key, "-inf", time.time()),
+                ("ZSCAN", key, cursor, "COUNT", _SCAN),
+            ],
+            patience_s=_FOREVER,
+        )
+        calls = [raw.decode() for raw, _ in _pairs(found)]
+        there = await self._link.commands(
+            [("EXISTS", keys.call_index(one)) for one in calls], patience_s=_FOREVER
+        )
+        gone = [one for one, is_there in zip(calls, there, strict=True) if not is_there]
+        if gone:
+            await self._link.command("ZREM", key, *gone, patience_s=_FOREVER)
+        return int(cursor)
+
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
         """Calls that are done and kept: how many; and, of so many, when and whose they are."""
         key = keys.kept(self._instance)

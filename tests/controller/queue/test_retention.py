@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -15,7 +16,16 @@ from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
-from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, new_id, spec
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    echo,
+    in_loop,
+    new_id,
+    running_instance,
+    spec,
+)
 from tests.controller.refusals import refused
 
 
@@ -342,6 +352,37 @@ async def test_what_makes_no_sense_is_refused(shared: Instance) -> None:
         ):
             request = take(client, new_id("fc"), function_id, **what)
             assert isinstance(await refused(request), exception.InvalidError)
+
+
+@in_loop
+async def test_lists_of_calls_lose_those_whose_time_is_over_though_nobody_asks() -> None:
+    """A client was killed, and another left its map before it had said how long that is."""
+    short = {"REKINDLE_RESULT_TTL_S": "2", "REKINDLE_INVOKE_RESULT_TTL_S": "1"}
+    with running_instance(REKINDLE_REAP_S="0.1", **short) as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            undone = await a_map(client, function_id, 1)
+            await client.submit(function_id, {0: b"kept"})
+            await a_map(client, function_id, 1)
+            await a_map(client, function_id, 1, last=False)
+            asked = asyncio.ensure_future(client.invoke(function_id))
+            given = [await agent.assigned.get() for _ in range(5)]
+            once, kept = f"rk:once:{{{function_id}}}", "rk:kept:*"
+            path = str(redis_socket(instance.directory))
+            with redis.Redis(unix_socket_path=path, decode_responses=True) as server:
+                assert server.scard(once) == 4
+                for assign in given:
+                    if assign.call_id != undone:
+                        await agent.done(assign)
+                await asked
+                await until(lambda: bool(server.keys(kept)))
+                [listed] = server.keys(kept)
+                # As one whose index was lost with a Redis that had no time to write it.
+                server.zadd(listed, {new_id("fc"): time.time() + 1000})
+                await until(lambda: server.smembers(once) == {undone})
+                await until(lambda: not server.keys(kept))
+            left = await client.call("Status", pb.StatusRequest())
+            assert [one.calls for one in left.kept.not_taken] == [1]
 
 
 @in_loop
