@@ -81,10 +81,15 @@ class Intake:
             await self._store.index_call(request.call_id, function.index)
             new = 0
             for piece in _pieces(request):
-                kind = "map" if request.read_once else "submit"
-                got = await self._accept(function, piece, kind, last=piece.last)
+                got = await self._accept_piece(function, piece)
                 new += len(got.new)
             return new
+
+    async def _accept_piece(self, function: Function, piece: pb.SubmitRequest) -> Acceptance:
+        kind = "map" if piece.read_once else "submit"
+        # Its time is looked at when Redis has answered, however long the request lives.
+        with self._times.request(function.function_id, piece.call_id):
+            return await self._accept(function, piece, kind, last=piece.last)
 
     # ---- accepting
 
