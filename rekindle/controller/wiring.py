@@ -232,7 +232,7 @@ class Parts:
             case AgentJoined(agent):
                 scaler.joined(agent)
                 self.dispatcher.pump()
-                self.orders.joined()
+                self.orders.joined(agent)
             case AgentLost(agent, reason):
                 self.redelivery.agent_lost(agent, reason)
                 self.orders.lost(agent, reason)

@@ -9,6 +9,7 @@ of) are claimed with XAUTOCLAIM. Lists of calls lose those whose time was over (
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,8 +18,12 @@ from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, DetachedInput
+from rekindle.controller.state import Agent, DetachedInput, Function
+from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -42,11 +47,23 @@ class Reaper:
         """Look again and again, until cancelled."""
         while True:
             await asyncio.sleep(self._core.settings.reap_s)
-            self.look()
-            for function in list(self._core.state.functions.values()):
-                if not function.app.closing:
-                    await self._loader.claim(function, self._table.lease_s(function))
-            await self._retention.prune()
+            try:
+                self.look()
+                for function in list(self._core.state.functions.values()):
+                    await self._claim(function)
+                await self._retention.prune()
+            except Exception:
+                log.exception("leases were not looked at")  # the next look begins anew
+
+    async def _claim(self, function: Function) -> None:
+        if function.app.closing:
+            return
+        try:
+            await self._loader.claim(function, self._table.lease_s(function))
+        except ServiceError as error:
+            if not function.app.closing:  # its queue goes with it
+                why = kv(function=function.function_id, reason=error)
+                log.warning("a queue was not looked at", extra=why)
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""

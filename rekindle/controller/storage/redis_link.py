@@ -35,6 +35,8 @@ _AWAY = (
     redis.exceptions.ConnectionError,  # BusyLoadingError too: the append-only file is being read
     redis.exceptions.TimeoutError,
     redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,  # their text lacks the word that REFUSES_FOR_NOW has
+    redis.exceptions.MasterDownError,
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
     ConnectionError,
@@ -42,8 +44,11 @@ _AWAY = (
     OSError,
 )
 #: Refusals that end when something outside does: a full disk, full memory, lost replicas, another
-#: server being promoted. A script that is refused has changed nothing; its error wraps the word.
-REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
+#: server being promoted, a replica that has lost its primary, a script that takes long.
+#: A script that is refused has changed nothing; its error wraps the word.
+REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY|MASTERDOWN|BUSY)\b")
+#: The patience of what must be done, however long the server is away.
+FOREVER = 0.0
 _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
 #: What Redis has not taken for so long is worth telling who waits for it.

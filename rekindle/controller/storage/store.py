@@ -407,9 +407,13 @@ class QueueStore:
         found = await self._link.command("MGET", *names, patience_s=_FOREVER)
         return UndoneCount(*(int(one or 0) for one in found))
 
-    async def depth(self, function_ids: Sequence[str]) -> list[int]:
+    async def depth(
+        self, function_ids: Sequence[str], *, patience_s: float | None = None
+    ) -> list[int]:
         """Undone inputs of each function."""
-        raw = await self._link.commands([("GET", keys.undone(one)) for one in function_ids])
+        raw = await self._link.commands(
+            [("GET", keys.undone(one)) for one in function_ids], patience_s=patience_s
+        )
         return [int(one or 0) for one in raw]
 
     async def oldest(self, function_ids: Iterable[str]) -> list[float | None]:
