@@ -160,7 +160,6 @@ class Call:
     total: int = -1  # -1: more inputs may come
     batches: int = 0  # batches of results so far, numbered from 1
     cancelled: int = 0  # 2: and its runners are to end
-    unread: bool = False  # its only reader asks for nothing more
     depth: int = 0  # how many calls it was made inside of
     lost: int = 0  # runners that its caller lost under it before it was queued
     undone: dict[int, Holder] = field(default_factory=dict)  # those in memory

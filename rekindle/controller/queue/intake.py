@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import CallerMissing, InputsAccepted
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
@@ -37,6 +38,7 @@ class Intake:
     _dispatcher: Dispatcher
     _completer: Completer
     _loader: StreamLoader
+    _times: CallTimes
 
     # ---- requests
 
@@ -85,14 +87,19 @@ class Intake:
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
-        await self._store.index_call(request.call_id, function.index)
-        new = 0
-        for piece in _pieces(request):
-            kind = "map" if request.read_once else "submit"
-            work = self._accept(function, piece, kind, last=piece.last)
-            got = await self._to_its_end(work)
-            new += len(got.new)
-        return new
+        with self._times.request(function.function_id, request.call_id):
+            await self._store.index_call(request.call_id, function.index)
+            new = 0
+            for piece in _pieces(request):
+                got = await self._to_its_end(self._accept_piece(function, piece))
+                new += len(got.new)
+            return new
+
+    async def _accept_piece(self, function: Function, piece: pb.SubmitRequest) -> Acceptance:
+        kind = "map" if piece.read_once else "submit"
+        # Its time is looked at when Redis has answered, however long the request lives.
+        with self._times.request(function.function_id, piece.call_id):
+            return await self._accept(function, piece, kind, last=piece.last)
 
     # ---- accepting
 

@@ -3,7 +3,7 @@
 An input may be at an agent for its startup_timeout, its timeout and a margin without the agent
 saying so; each heartbeat that names it begins that time again. Entries of the queue that are
 pending in Redis for so long without being in memory here (taken under another name, or lost track
-of) are claimed with XAUTOCLAIM.
+of) are claimed with XAUTOCLAIM. Lists of calls lose those whose time was over (retention.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.retention import Retention
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.state import Agent, DetachedInput, Function
@@ -33,6 +34,7 @@ class Reaper:
     _table: InputTable
     _redelivery: Redelivery
     _loader: StreamLoader
+    _retention: Retention
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
@@ -49,6 +51,7 @@ class Reaper:
                 self.look()
                 for function in list(self._core.state.functions.values()):
                     await self._claim(function)
+                await self._retention.prune()
             except Exception:
                 log.exception("leases were not looked at")  # the next look begins anew
 

@@ -191,6 +191,27 @@ class RedisLink:
 
         return await self.run(once, patience_s)
 
+    async def scripts(
+        self,
+        name: str,
+        runs: Sequence[tuple[list[str], list[Any]]],
+        patience_s: float | None = None,
+    ) -> list[Any]:
+        """A script several times, each with its keys and arguments, in one round trip."""
+        script = _script(name)
+
+        async def once(client: Redis) -> list[Any]:
+            replies = await _pipelined(client, [_run("EVALSHA", script.sha, *one) for one in runs])
+            missing = [
+                i for i, it in enumerate(replies) if isinstance(it, redis.exceptions.NoScriptError)
+            ]
+            texts = [_run("EVAL", script.text, *runs[i]) for i in missing]
+            for i, reply in zip(missing, await _pipelined(client, texts), strict=True):
+                replies[i] = reply
+            return _unless_refused(replies)
+
+        return await self.run(once, patience_s) if runs else []
+
     async def commands(
         self,
         commands: Sequence[Command],
@@ -206,14 +227,7 @@ class RedisLink:
             return []
 
         async def once(client: Redis) -> list[Any]:
-            async with client.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                replies = list(await pipe.execute(raise_on_error=False))
-            for reply in replies:
-                if isinstance(reply, Exception) and not (harmless and harmless in str(reply)):
-                    raise reply
-            return replies
+            return _unless_refused(await _pipelined(client, commands), harmless)
 
         return await self.run(once, patience_s)
 
@@ -221,6 +235,27 @@ class RedisLink:
 def _will_pass(error: Exception) -> bool:
     """Whether the same command may succeed later."""
     return isinstance(error, _AWAY) or REFUSES_FOR_NOW.search(str(error)) is not None
+
+
+def _run(command: str, script: str, keys: list[str], args: list[Any]) -> Command:
+    return command, script, len(keys), *keys, *args
+
+
+async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """The replies, errors among them."""
+    if not commands:
+        return []
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        return list(await pipe.execute(raise_on_error=False))
+
+
+def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception) and not (harmless and harmless in str(reply)):
+            raise reply
+    return replies
 
 
 async def _execute(client: Redis, *args: Any) -> Any:
