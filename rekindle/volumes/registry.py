@@ -30,6 +30,8 @@ URL_VARIABLE = "REKINDLE_VOLUMES_URL"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: The environment of volumes without a name. No other can be called so.
 EPHEMERAL = ".ephemeral"
+#: Tells of a volume; beside its files.
+_ABOUT = "volume.json"
 #: Folders that are being made or removed.
 _DRAFT = ".draft-"
 #: What a rename says where a folder that is not empty is there.
@@ -44,6 +46,24 @@ def url_of_all() -> str:
 def place() -> Path:
     """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory. Nothing looks there."""
     return paths.named_unseen(VARIABLE) or paths.home() / "volumes"
+
+
+def id_at(directory: int) -> str:
+    """The id of the volume whose place is open as ``directory``; "" where it was deleted."""
+    try:
+        with open(_ABOUT, opener=lambda name, how: os.open(name, how, dir_fd=directory)) as file:
+            return str(json.load(file)["id"])
+    except FileNotFoundError:
+        return ""
+
+
+def made_at(place: Path) -> tuple[int, int]:
+    """What another volume at the same place has not; cheaper than its id.
+
+    Raises FileNotFoundError.
+    """
+    info = os.stat(place / _ABOUT)
+    return info.st_ino, info.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -134,7 +154,14 @@ class Registry:
             os.rename(record.place, gone)
         except FileNotFoundError:
             raise NotFoundError(f"the volume {record.name!r} is gone already") from None
-        shutil.rmtree(gone)
+        # Before its files: who sends them to its store sees that they were not removed by a user.
+        (gone / _ABOUT).unlink(missing_ok=True)
+        try:
+            shutil.rmtree(gone)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            shutil.rmtree(gone)  # who sends them had just written what it has seen
 
     def rename(self, record: VolumeRecord, name: str) -> VolumeRecord:
         """Give a volume another name; who has it keeps it. Raises AlreadyExistsError."""
@@ -178,7 +205,7 @@ class Registry:
         """A volume for as long as the block lasts. Its lock tells that a program has it."""
         name = secrets.token_hex(8)
         place = self.root / EPHEMERAL / name
-        with self._draft("") as draft, open(draft / "volume.json", "rb") as lock:
+        with self._draft("") as draft, open(draft / _ABOUT, "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.rename(draft, place)
@@ -195,7 +222,7 @@ class Registry:
         found = []
         for place in self.root.glob(f"{EPHEMERAL}/*"):
             try:
-                with open(place / "volume.json", "rb") as lock:
+                with open(place / _ABOUT, "rb") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, FileNotFoundError):
                 continue  # in use, or just removed
@@ -229,7 +256,7 @@ class Registry:
             draft.mkdir(parents=True, mode=0o700)
             (draft / "files").mkdir(mode=0o700)
             about = {"id": f"vo-{secrets.token_hex(11)}", "created_ns": time.time_ns(), "url": url}
-            (draft / "volume.json").write_text(json.dumps(about))
+            (draft / _ABOUT).write_text(json.dumps(about))
         except OSError as error:
             raise VolumeError(f"no volume can be made in {self.root}: {error.strerror}") from error
         try:
@@ -239,7 +266,7 @@ class Registry:
 
     def _read(self, place: Path) -> VolumeRecord | None:
         try:
-            about = json.loads((place / "volume.json").read_text())
+            about = json.loads((place / _ABOUT).read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
