@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import filesystems, paths
-from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, VolumeError
+from rekindle.exception import (
+    AlreadyExistsError,
+    Error,
+    InvalidError,
+    NotFoundError,
+    VolumeError,
+)
 
 #: Another directory than the one in rekindle's home.
 VARIABLE = "REKINDLE_VOLUMES"
@@ -128,10 +134,17 @@ class Registry:
     def create(
         self, name: str, environment: str, url: str = "", *, allow_existing: bool = False
     ) -> VolumeRecord:
-        """A new, empty volume. Raises AlreadyExistsError, InvalidError."""
+        """A new, empty volume. Raises AlreadyExistsError, InvalidError, SetupError, VolumeError."""
         place = self._place(name, environment)
         if url:
-            filesystems.open_url(url, f"the store of the volume {name!r}:")
+            what = f"the store of the volume {name!r}:"
+            try:
+                filesystems.open_url(url, what)
+            except Error:
+                raise
+            except Exception as error:  # clients of stores raise types of their own
+                reason = str(error) or type(error).__name__
+                raise VolumeError(f"{what} {url} cannot be opened: {reason}") from error
         with self._draft(url or self._url_of(name, environment)) as draft:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
