@@ -122,6 +122,50 @@ def test_what_was_not_committed_is_never_overwritten(two: tuple[Machine, Machine
     assert one.holds() == other.holds()
 
 
+@pytest.mark.parametrize("path", ["changed", "removed", "new", "below/new"])
+def test_what_is_written_while_a_pull_is_under_way_is_not_overwritten_nor_removed(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    one, other = two
+    one.write("changed", "first")
+    one.write("removed", "first")
+    one.folder.commit()
+    other.folder.pull()
+    for name in ("changed", "new", "below/new"):
+        one.write(name, "of the other machine")
+    (one.files / "removed").unlink()
+    one.folder.commit()
+    after_look(monkeypatch, lambda: other.write(path, "mine"))
+    other.folder.pull()
+    monkeypatch.undo()
+    assert other.holds()[path] == "mine"
+    expected = dict.fromkeys(("below/new", "changed", "new"), "of the other machine")
+    assert other.holds() == {**expected, path: "mine"}
+    other.folder.commit()
+    one.folder.pull()
+    assert one.holds() == {**expected, path: "mine"}
+
+
+def test_what_is_written_to_a_file_that_a_pull_has_just_brought_is_sent(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    one.write("file", "first")
+    one.folder.commit()
+    note = Turn.note
+
+    def noted(turn: Turn, path: str, entry: list[Any] | None) -> None:
+        other.write("file", "mine, longer")
+        note(turn, path, entry)
+
+    monkeypatch.setattr(Turn, "note", noted)
+    other.folder.pull()
+    monkeypatch.undo()
+    other.folder.commit()
+    one.folder.pull()
+    assert one.holds() == other.holds() == {"file": "mine, longer"}
+
+
 def test_what_was_removed_elsewhere_and_changed_here_comes_back(
     two: tuple[Machine, Machine],
 ) -> None:
