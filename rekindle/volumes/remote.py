@@ -4,7 +4,8 @@ Without a URL the folder is all there is: who writes to it writes to the volume.
 ``s3://``, ``gs://``, another directory), it is this machine's copy: ``pull`` brings what changed in
 the store, ``push`` sends what changed here. Files are compared by what was seen at the last time.
 The last push of a file wins; what was changed here and not pushed is never overwritten by a pull.
-Links and empty directories do not travel.
+Links and empty directories do not travel. A store that is a directory and has nothing in it is not
+taken to be empty, unless a push says so: it may be one that is not mounted.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ FRESH_S = 1.0
 #: What stores call that which changes with a file's content, the best first.
 _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _CHUNK_BYTES = 1 << 20
+#: Beside the files of a store that is a directory: some were removed, so there may be none. It
+#: begins as drafts do, which are no files of a volume.
+EMPTIED = f"{DRAFT}may-be-empty"
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ class Folder:
                 return  # somebody did while this one waited for its turn
             store, base = self._store()
             remote = _listed(store, base)
+            if not remote and turn.state and (remote is None or _is_bare(store, base)):
+                raise self._bare(turn)
+            remote = remote or {}
             local = turn.look()
             for path, mark in remote.items():
                 known = turn.state.get(path)
@@ -122,6 +129,10 @@ class Folder:
             if not changed and not removed:
                 return
             store, base = self._store()
+            if turn.state and _is_bare(store, base):
+                raise self._bare(turn)
+            if removed:
+                _may_be_bare(store, base)
             for path, seen in changed.items():
                 with contextlib.suppress(VolumeFileNotFoundError):  # removed meanwhile
                     turn.note(path, [*seen, _send(turn, path, store, f"{base}/{path}")])
@@ -166,6 +177,13 @@ class Folder:
                 place = Registry(self.files.parents[2]).by_id(self.id).place
             except NotFoundError:
                 raise VolumeFileNotFoundError(f"{self.label} was deleted") from None
+
+    def _bare(self, turn: Turn) -> VolumeError:
+        return VolumeError(
+            f"{self.label}: there is nothing at {self.url}, where {len(turn.state)} files were at "
+            f"the last time. If it is to be mounted, mount it. If it was emptied on purpose, make "
+            f"a file {EMPTIED} there: then its files are removed here, too"
+        )
 
     def _store(self) -> tuple[Any, str]:
         """The store's client, and the path of the folder in it."""
@@ -239,12 +257,32 @@ def _send(turn: Turn, path: str, store: Any, place: str) -> str:
     return _mark(store.info(place))
 
 
-def _listed(store: Any, base: str) -> dict[str, str]:
-    """Path -> mark of all files of the store's folder."""
+def _is_bare(store: Any, base: str) -> bool:
+    """Whether a directory is not there, or has nothing in it: so is one that is not mounted.
+
+    In stores of objects there are no directories.
+    """
+    if not base.startswith("/"):
+        return False
+    try:
+        return not store.ls(base, detail=False)
+    except FileNotFoundError:
+        return True
+
+
+def _may_be_bare(store: Any, base: str) -> None:
+    """Have a directory from which files are removed never be taken for one that is not mounted."""
+    if base.startswith("/") and not store.exists(f"{base}/{EMPTIED}"):
+        store.makedirs(base, exist_ok=True)
+        store.pipe_file(f"{base}/{EMPTIED}", b"")
+
+
+def _listed(store: Any, base: str) -> dict[str, str] | None:
+    """Path -> mark of all files of the store's folder; None where not even its bucket is there."""
     try:
         found = store.find(base, detail=True)
     except FileNotFoundError:
-        return {}
+        return None
     prefix = f"{base}/"
     return {
         path[len(prefix) :]: _mark(info)

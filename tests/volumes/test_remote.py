@@ -15,7 +15,7 @@ import pytest
 
 from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
 from rekindle.volumes.registry import Registry, VolumeRecord
-from rekindle.volumes.remote import Folder, of_url, of_volume
+from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
 from rekindle.volumes.turn import Turn
 
 
@@ -231,6 +231,68 @@ def test_a_folder_that_is_gone_takes_nothing_of_the_store_along(
         one.folder.push()
     other.folder.pull()
     assert other.holds() == {"file": "1"}
+
+
+@pytest.mark.parametrize("left", ["an empty mount point", "nothing"])
+def test_a_store_that_is_not_mounted_takes_nothing_along_and_is_given_nothing(
+    two: tuple[Machine, Machine], tmp_path: Path, left: str
+) -> None:
+    one, other = two
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    one.write("file", "1")
+    one.folder.commit()
+    store.rename(elsewhere)
+    if left == "an empty mount point":
+        store.mkdir()
+    with pytest.raises(VolumeError, match=r"nothing at file:.* where 1 files were.* mount it"):
+        one.folder.pull()
+    one.write("file", "while it is not mounted")
+    one.write("new", "2")
+    with pytest.raises(VolumeError, match="mount it"):
+        one.folder.push()
+    assert one.holds() == {"file": "while it is not mounted", "new": "2"}
+    assert not list(store.rglob("*"))
+    if store.exists():
+        store.rmdir()
+    elsewhere.rename(store)
+    one.folder.push()
+    other.folder.pull()
+    assert other.holds() == {"file": "while it is not mounted", "new": "2"}
+
+
+def test_a_store_from_which_machines_have_removed_every_file_is_empty(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    for name in "ab":
+        one.write(name, "1")
+    one.folder.commit()
+    other.folder.pull()
+    (one.files / "a").unlink()
+    (other.files / "b").unlink()
+    for machine in two:
+        machine.folder.push()
+    for machine in two:
+        machine.folder.pull()
+        assert machine.holds() == {}
+    one.write("new", "2")
+    one.folder.commit()
+    other.folder.pull()
+    assert other.holds() == {"new": "2"}
+
+
+def test_a_store_that_was_emptied_by_hand_is_empty_once_that_is_said(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, _ = two
+    one.write("file", "1")
+    one.folder.commit()
+    (tmp_path / "store" / "file").unlink()
+    with pytest.raises(VolumeError, match=f"make a file {EMPTIED} there"):
+        one.folder.pull()
+    (tmp_path / "store" / EMPTIED).touch()
+    one.folder.pull()
+    assert one.holds() == {}
 
 
 def _rename(registry: Registry, record: VolumeRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,11 +46,20 @@ def test_two_machines_have_what_the_other_sent_and_lack_what_it_removed(
     of_volume(other).commit()
     of_volume(one).pull()
     assert _held(one) == {"below/file": "longer"}
-    for path in ("below/file",):
-        (one.files / path).unlink()
+    (one.files / "below" / "file").unlink()
     of_volume(one).commit()
     of_volume(other).pull()
     assert _held(other) == {}
+
+
+def test_a_bucket_that_is_gone_takes_nothing_along(bucket: str, tmp_path: Path) -> None:
+    record = Registry(tmp_path).create("data", "main", f"{bucket}/gone")
+    (record.files / "file").write_text("1")
+    of_volume(record).commit()
+    gone = of_volume(dataclasses.replace(record, url="s3://gone/data"))
+    with pytest.raises(VolumeError, match="nothing at s3://gone/data"):
+        gone.pull()
+    assert _held(record) == {"file": "1"}
 
 
 @pytest.mark.parametrize("ask", [Folder.commit, Folder.pull, Folder.pull_if_old])
