@@ -174,13 +174,14 @@ class RunnerMaker:
                 if self.revision.image is not None:
                     binds = in_image.seen_there(binds, self.revision.spec.volumes)
                 order["volumes"] = binds
+                gone = self.context.volume_pushes.use(await written(self.revision.spec))
+                runner.on_gone["volumes"] = gone
+                if runner.dying:  # since before that: nobody else says that it is gone
+                    gone()
             self._tell(runner, order, env, pending, outfit, held)
             close_all(held)
             held = []
             await runner.become_ready(timeout_s)
-            if self.revision.spec.volumes:
-                gone = self.context.volume_pushes.use(await written(self.revision.spec))
-                runner.on_gone["volumes"] = gone
         except BaseException as error:
             close_all(held)
             if claim is not None:
