@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import filesystems, paths
-from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, VolumeError
+from rekindle.exception import (
+    AlreadyExistsError,
+    Error,
+    InvalidError,
+    NotFoundError,
+    VolumeError,
+)
 
 #: Another directory than the one in rekindle's home.
 VARIABLE = "REKINDLE_VOLUMES"
@@ -30,8 +36,12 @@ URL_VARIABLE = "REKINDLE_VOLUMES_URL"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: The environment of volumes without a name. No other can be called so.
 EPHEMERAL = ".ephemeral"
+#: Tells of a volume; beside its files.
+_ABOUT = "volume.json"
 #: Folders that are being made or removed.
 _DRAFT = ".draft-"
+#: Held by who makes or renames one.
+_LOCK = ".lock"
 #: What a rename says where a folder that is not empty is there.
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
@@ -44,6 +54,28 @@ def url_of_all() -> str:
 def place() -> Path:
     """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory. Nothing looks there."""
     return paths.named_unseen(VARIABLE) or paths.home() / "volumes"
+
+
+def _new_id() -> str:
+    return f"vo-{secrets.token_hex(11)}"
+
+
+def id_at(directory: int) -> str:
+    """The id of the volume whose place is open as ``directory``; "" where it was deleted."""
+    try:
+        with open(_ABOUT, opener=lambda name, how: os.open(name, how, dir_fd=directory)) as file:
+            return str(json.load(file)["id"])
+    except FileNotFoundError:
+        return ""
+
+
+def made_at(place: Path) -> tuple[int, int]:
+    """What another volume at the same place has not; cheaper than its id.
+
+    Raises FileNotFoundError.
+    """
+    info = os.stat(place / _ABOUT)
+    return info.st_ino, info.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -108,11 +140,22 @@ class Registry:
     def create(
         self, name: str, environment: str, url: str = "", *, allow_existing: bool = False
     ) -> VolumeRecord:
-        """A new, empty volume. Raises AlreadyExistsError, InvalidError."""
+        """A new, empty volume. Raises AlreadyExistsError, InvalidError, SetupError, VolumeError."""
         place = self._place(name, environment)
         if url:
-            filesystems.open_url(url, f"the store of the volume {name!r}:")
-        with self._draft(url or self._url_of(name, environment)) as draft:
+            what = f"the store of the volume {name!r}:"
+            try:
+                filesystems.open_url(url, what)
+            except Error:
+                raise
+            except Exception as error:  # clients of stores raise types of their own
+                reason = str(error) or type(error).__name__
+                raise VolumeError(f"{what} {url} cannot be opened: {reason}") from error
+        volume_id = _new_id()
+        with (
+            self._names_kept(),
+            self._draft(volume_id, url or self._url_of(name, environment, volume_id)) as draft,
+        ):
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
                 os.rename(draft, place)
@@ -134,13 +177,21 @@ class Registry:
             os.rename(record.place, gone)
         except FileNotFoundError:
             raise NotFoundError(f"the volume {record.name!r} is gone already") from None
-        shutil.rmtree(gone)
+        # Before its files: who sends them to its store sees that they were not removed by a user.
+        (gone / _ABOUT).unlink(missing_ok=True)
+        try:
+            shutil.rmtree(gone)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            shutil.rmtree(gone)  # who sends them had just written what it has seen
 
     def rename(self, record: VolumeRecord, name: str) -> VolumeRecord:
         """Give a volume another name; who has it keeps it. Raises AlreadyExistsError."""
         place = self._place(name, record.environment)
         try:
-            os.rename(record.place, place)
+            with self._names_kept():
+                os.rename(record.place, place)
         except FileNotFoundError:
             raise NotFoundError(f"the volume {record.name!r} is gone") from None
         except OSError as error:
@@ -165,7 +216,8 @@ class Registry:
             place = self._place(record.name, new_name)
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                os.rename(record.place, place)
+                with self._names_kept():
+                    os.rename(record.place, place)
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
@@ -178,7 +230,7 @@ class Registry:
         """A volume for as long as the block lasts. Its lock tells that a program has it."""
         name = secrets.token_hex(8)
         place = self.root / EPHEMERAL / name
-        with self._draft("") as draft, open(draft / "volume.json", "rb") as lock:
+        with self._draft(_new_id(), "") as draft, open(draft / _ABOUT, "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.rename(draft, place)
@@ -195,7 +247,7 @@ class Registry:
         found = []
         for place in self.root.glob(f"{EPHEMERAL}/*"):
             try:
-                with open(place / "volume.json", "rb") as lock:
+                with open(place / _ABOUT, "rb") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, FileNotFoundError):
                 continue  # in use, or just removed
@@ -218,18 +270,38 @@ class Registry:
                 )
         return self.root / environment / name
 
-    def _url_of(self, name: str, environment: str) -> str:
+    def _url_of(self, name: str, environment: str, volume_id: str) -> str:
+        """The folder of a new volume below the URL of all; "" without one.
+
+        A volume that is renamed keeps its folder, so the one of a name may be another volume's.
+        """
         base = url_of_all().rstrip("/")
-        return f"{base}/{environment}/{name}" if base else ""
+        if not base:
+            return ""
+        url = f"{base}/{environment}/{name}"
+        is_taken = any(one.url.rstrip("/") == url for one in self.all(None))
+        return f"{url}-{volume_id}" if is_taken else url
 
     @contextlib.contextmanager
-    def _draft(self, url: str) -> Iterator[Path]:
+    def _names_kept(self) -> Iterator[None]:
+        """Nobody else makes or renames a volume: who looks at all of them misses none."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = open(self.root / _LOCK, "ab")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise VolumeError(f"nothing can be made in {self.root}: {error.strerror}") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def _draft(self, volume_id: str, url: str) -> Iterator[Path]:
         draft = self.root / f"{_DRAFT}{secrets.token_hex(8)}"
         try:
             draft.mkdir(parents=True, mode=0o700)
             (draft / "files").mkdir(mode=0o700)
-            about = {"id": f"vo-{secrets.token_hex(11)}", "created_ns": time.time_ns(), "url": url}
-            (draft / "volume.json").write_text(json.dumps(about))
+            about = {"id": volume_id, "created_ns": time.time_ns(), "url": url}
+            (draft / _ABOUT).write_text(json.dumps(about))
         except OSError as error:
             raise VolumeError(f"no volume can be made in {self.root}: {error.strerror}") from error
         try:
@@ -239,7 +311,7 @@ class Registry:
 
     def _read(self, place: Path) -> VolumeRecord | None:
         try:
-            about = json.loads((place / "volume.json").read_text())
+            about = json.loads((place / _ABOUT).read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:

@@ -4,18 +4,17 @@ Without a URL the folder is all there is: who writes to it writes to the volume.
 ``s3://``, ``gs://``, another directory), it is this machine's copy: ``pull`` brings what changed in
 the store, ``push`` sends what changed here. Files are compared by what was seen at the last time.
 The last push of a file wins; what was changed here and not pushed is never overwritten by a pull.
-Links and empty directories do not travel.
+Links and empty directories do not travel. A store that is a directory and has nothing in it is not
+taken to be empty, unless a push says so: it may be one that is not mounted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,16 +22,26 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import filesystems
-from rekindle.exception import InvalidError, SetupError, VolumeError, VolumeFileNotFoundError
+from rekindle.exception import (
+    InvalidError,
+    NotFoundError,
+    SetupError,
+    VolumeError,
+    VolumeFileNotFoundError,
+)
 from rekindle.linux.libc import check, libc
-from rekindle.volumes.registry import VolumeRecord
+from rekindle.volumes.registry import Registry, VolumeRecord, id_at
 from rekindle.volumes.tree import DRAFT, Tree
+from rekindle.volumes.turn import PULLED, Turn, taken
 
 #: A start does not look again at a store that was looked at so recently.
 FRESH_S = 1.0
 #: What stores call that which changes with a file's content, the best first.
 _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _CHUNK_BYTES = 1 << 20
+#: Beside the files of a store that is a directory: some were removed, so there may be none. It
+#: begins as drafts do, which are no files of a volume.
+EMPTIED = f"{DRAFT}may-be-empty"
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Folder:
     url: str = ""
     #: For the store's client (an endpoint, say).
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: Of the volume, which is found by it where it was renamed; "" for a folder that is none.
+    id: str = ""
 
     @property
     def tree(self) -> Tree:
@@ -75,116 +86,108 @@ class Folder:
     def _pull(self, *, if_old: bool) -> None:
         if not self.url:
             return
-        with self._exclusive() as state, self._explained():
+        with self._explained(), self._turn() as turn:
             if if_old and self._is_fresh():
                 return  # somebody did while this one waited for its turn
             store, base = self._store()
             remote = _listed(store, base)
-            local = self._local()
+            if not remote and turn.state and (remote is None or _is_bare(store, base)):
+                raise self._bare(turn)
+            remote = remote or {}
+            local = turn.look()
             for path, mark in remote.items():
-                known = state.get(path)
+                known = turn.state.get(path)
                 changed_here = local.get(path) != (known[:2] if known else None)
                 if changed_here or (known and known[2] == mark):
                     continue
-                with store.open(f"{base}/{path}", "rb") as source, self.tree.write(path) as target:
-                    while piece := source.read(_CHUNK_BYTES):
-                        target.write(piece)
-                state[path] = [*_seen(self.files / path), mark]
-            for path in [path for path in state if path not in remote]:
-                if local.get(path) == state[path][:2]:
-                    self.tree.remove(path)
-                del state[path]  # where it was changed here, it is sent again as a new one
-            self._pulled_file.touch()
+                try:
+                    brought = _bring(turn, path, store, f"{base}/{path}", local.get(path, []))
+                except _ChangedHereError:
+                    continue
+                turn.note(path, [*brought, mark])
+            for path in [path for path in turn.state if path not in remote]:
+                if local.get(path) == turn.state[path][:2] == turn.seen(path):
+                    turn.tree.remove(path)
+                turn.note(path, None)  # where it was changed here, it is sent again as a new one
+            turn.pulled()
 
     def push(self) -> None:
-        """Send what changed here since the last time. Raises VolumeError."""
+        """Send what changed here since the last time.
+
+        Raises VolumeError; VolumeFileNotFoundError where the volume was deleted.
+        """
         if not self.url:
             return
-        with self._exclusive() as state, self._explained():
+        with self._explained(), self._turn() as turn:
+            local = turn.look()
+            changed = {
+                path: seen
+                for path, seen in local.items()
+                if path not in turn.state or turn.state[path][:2] != seen
+            }
+            removed = [path for path in turn.state if path not in local]
+            if not changed and not removed:
+                return
             store, base = self._store()
-            local = self._local()
-            for path, seen in local.items():
-                known = state.get(path)
-                if known and known[:2] == seen:
-                    continue
+            if turn.state and _is_bare(store, base):
+                raise self._bare(turn)
+            if removed:
+                _may_be_bare(store, base)
+            for path, seen in changed.items():
                 with contextlib.suppress(VolumeFileNotFoundError):  # removed meanwhile
-                    state[path] = [*seen, self._send(path, store, f"{base}/{path}")]
-            for path in [path for path in state if path not in local]:
+                    turn.note(path, [*seen, _send(turn, path, store, f"{base}/{path}")])
+            for path in removed:
+                if turn.seen(path):
+                    continue  # it has come back
                 with contextlib.suppress(FileNotFoundError):
                     store.rm_file(f"{base}/{path}")
-                del state[path]
-
-    def _send(self, path: str, store: Any, place: str) -> str:
-        """A file to the store; its mark there. Raises VolumeFileNotFoundError, OSError."""
-        with self.tree.open(path) as source:
-            store.makedirs(place.rpartition("/")[0], exist_ok=True)
-            with store.open(place, "wb") as target:
-                while piece := source.read(_CHUNK_BYTES):
-                    target.write(piece)
-        store.invalidate_cache()
-        return _mark(store.info(place))
+                turn.note(path, None)
 
     # ---- what was seen -------------------------------------------------------------------------
 
-    @property
-    def _state_file(self) -> Path:
-        return self.files.with_name("sync.json")
-
-    @property
-    def _pulled_file(self) -> Path:
-        """Touched by each pull that went well."""
-        return self.files.with_name("sync.pulled")
-
     def _is_fresh(self) -> bool:
         try:
-            return time.time() - self._pulled_file.stat().st_mtime <= FRESH_S
+            pulled = self.files.with_name(PULLED).stat()
         except FileNotFoundError:
             return False
+        return time.time() - pulled.st_mtime <= FRESH_S
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[dict[str, list[Any]]]:
-        """What was seen at the last time: path -> size, mtime_ns, mark in the store.
+    def _turn(self) -> Iterator[Turn]:
+        """One process at a time. Raises VolumeFileNotFoundError where the volume was deleted."""
+        with contextlib.ExitStack() as stack:
+            place = self._open_place()
+            stack.callback(os.close, place)
+            yield stack.enter_context(taken(place, self.files.name, self.label, self.id))
 
-        One process at a time; what is changed is kept, also where not all could be done.
-        """
-        with open(self.files.with_name("sync.lock"), "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def _open_place(self) -> int:
+        """The directory that all lies in, open; where it is now, if the volume was renamed."""
+        place = self.files.parent
+        while True:
             try:
-                state: dict[str, list[Any]] = json.loads(self._state_file.read_text())
+                fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError:
-                state = {}
-            except ValueError as error:
-                raise VolumeError(f"{self._state_file} is damaged; remove it: {error}") from error
+                if not self.id:
+                    raise
+            else:
+                if not self.id or id_at(fd) == self.id:
+                    return fd
+                os.close(fd)
             try:
-                yield state
-            finally:
-                draft = self._state_file.with_name(".sync.json")
-                draft.write_text(json.dumps(state))
-                os.replace(draft, self._state_file)
+                place = Registry(self.files.parents[2]).by_id(self.id).place
+            except NotFoundError:
+                raise VolumeFileNotFoundError(f"{self.label} was deleted") from None
 
-    def _local(self) -> dict[str, list[int]]:
-        """Path -> size and modification time of all plain files."""
-        found = {}
-
-        def failed(error: OSError) -> None:
-            # What cannot be listed is not empty: its files would be removed from the store.
-            if not isinstance(error, FileNotFoundError) or error.filename == os.fspath(self.files):
-                raise error
-
-        for directory, names, files in os.walk(self.files, onerror=failed):
-            names[:] = [name for name in names if not name.startswith(DRAFT)]
-            for name in files:
-                place = Path(directory, name)
-                if not name.startswith(DRAFT) and (seen := _seen(place)):
-                    found[str(place.relative_to(self.files))] = seen
-        return found
+    def _bare(self, turn: Turn) -> VolumeError:
+        return VolumeError(
+            f"{self.label}: there is nothing at {self.url}, where {len(turn.state)} files were at "
+            f"the last time. If it is to be mounted, mount it. If it was emptied on purpose, make "
+            f"a file {EMPTIED} there: then its files are removed here, too"
+        )
 
     def _store(self) -> tuple[Any, str]:
         """The store's client, and the path of the folder in it."""
-        try:
-            store, base = filesystems.open_url(self.url, f"{self.label}:", dict(self.options))
-        except (SetupError, InvalidError) as error:
-            raise VolumeError(str(error)) from error
+        store, base = filesystems.open_url(self.url, f"{self.label}:", dict(self.options))
         store.invalidate_cache()
         return store, base
 
@@ -192,17 +195,21 @@ class Folder:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            if isinstance(error, VolumeError):
-                raise
+        except VolumeError:
+            raise
+        except (SetupError, InvalidError) as error:
+            raise VolumeError(str(error)) from error
+        except Exception as error:  # clients of stores raise types of their own
             raise VolumeError(
-                f"{self.label} and {self.url} cannot be made the same: {error}"
+                f"{self.label} and {self.url} cannot be made the same: "
+                f"{str(error) or type(error).__name__}"
             ) from error
 
 
 def of_volume(record: VolumeRecord) -> Folder:
     """The folder of a volume."""
-    return Folder(record.files, f"the volume {record.name!r}", record.url)
+    label = f"the volume {record.name!r}"
+    return Folder(record.files, label, record.url, id=record.id)
 
 
 def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
@@ -215,21 +222,67 @@ def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
     return Folder(files, url, url, options)
 
 
-def _seen(place: Path) -> list[int]:
-    """Size and modification time of a plain file; empty for what is none, or gone."""
+class _ChangedHereError(Exception):
+    """A file was written while another one was on its way to its place."""
+
+
+def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> list[int]:
+    """A file of the store to its place, in that of ``before``; its size and modification time.
+
+    Raises _ChangedHereError where it is not what it was before; VolumeError, the client's errors.
+    """
+    with store.open(place, "rb") as source, turn.tree.write(path) as target:
+        while piece := source.read(_CHUNK_BYTES):
+            target.write(piece)
+        target.flush()
+        # Set, as some file systems set it themselves when the file is closed.
+        os.utime(target.fileno())
+        if turn.seen(path) != before:
+            raise _ChangedHereError
+        info = os.fstat(target.fileno())
+        return [info.st_size, info.st_mtime_ns]
+
+
+def _send(turn: Turn, path: str, store: Any, place: str) -> str:
+    """A file to the store; its mark there.
+
+    Raises VolumeFileNotFoundError where it is gone; the client's errors.
+    """
+    with turn.tree.open(path) as source:
+        store.makedirs(place.rpartition("/")[0], exist_ok=True)
+        with store.open(place, "wb") as target:
+            while piece := source.read(_CHUNK_BYTES):
+                target.write(piece)
+    store.invalidate_cache()
+    return _mark(store.info(place))
+
+
+def _is_bare(store: Any, base: str) -> bool:
+    """Whether a directory is not there, or has nothing in it: so is one that is not mounted.
+
+    In stores of objects there are no directories.
+    """
+    if not base.startswith("/"):
+        return False
     try:
-        info = place.lstat()
+        return not store.ls(base, detail=False)
     except FileNotFoundError:
-        return []
-    return [info.st_size, info.st_mtime_ns] if stat.S_ISREG(info.st_mode) else []
+        return True
 
 
-def _listed(store: Any, base: str) -> dict[str, str]:
-    """Path -> mark of all files of the store's folder."""
+def _may_be_bare(store: Any, base: str) -> None:
+    """Have a directory from which files are removed never be taken for one that is not mounted."""
+    if base.startswith("/") and not store.exists(f"{base}/{EMPTIED}"):
+        store.makedirs(base, exist_ok=True)
+        store.pipe_file(f"{base}/{EMPTIED}", b"")
+
+
+def _listed(store: Any, base: str) -> dict[str, str] | None:
+    """Path -> mark of all files of the store's folder; None where not even its bucket is there."""
     try:
         found = store.find(base, detail=True)
     except FileNotFoundError:
-        return {}
+        return None
     prefix = f"{base}/"
     return {
         path[len(prefix) :]: _mark(info)

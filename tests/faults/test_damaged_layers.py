@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def test_layers_that_are_damaged_before_anything_runs_in_them_are_built_by_the_s
     store = open_store((tmp_path / "store").as_uri())
     damaged = _damage(store, tmp_path / "store", what)
     second = {
-        "REKINDLE_HOME": str(tmp_path / "home"),
+        "REKINDLE_HOME": tempfile.mkdtemp(dir=first.root),  # short: sockets must fit
         "REKINDLE_IMAGES": str(tmp_path / "images"),
         "REKINDLE_STORE_URL": store.url,
         **environ,
@@ -143,7 +144,7 @@ def test_who_meets_damage_mends_it_though_its_instance_ends_with_it(
     store = open_store((tmp_path / "store").as_uri())
     damaged = _damage(store, tmp_path / "store", slice(0, None))
     second = {
-        "REKINDLE_HOME": str(tmp_path / "home"),
+        "REKINDLE_HOME": tempfile.mkdtemp(dir=first.root),  # short: sockets must fit
         "REKINDLE_IMAGES": str(tmp_path / "images"),
         "REKINDLE_STORE_URL": store.url,
     }

@@ -10,6 +10,7 @@ import pytest
 
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.volumes.registry import EPHEMERAL, Registry
+from rekindle.volumes.remote import of_volume
 
 
 @pytest.fixture
@@ -68,6 +69,30 @@ def test_new_volumes_lie_below_the_url_that_is_set(
 ) -> None:
     monkeypatch.setenv("REKINDLE_VOLUMES_URL", "s3://bucket/volumes/")
     assert registry.create("data", "main").url == "s3://bucket/volumes/main/data"
+
+
+@pytest.mark.parametrize("how", ["renamed", "of a renamed environment"])
+def test_a_new_volume_never_has_the_store_folder_of_one_that_had_its_name(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("REKINDLE_VOLUMES_URL", f"file://{store}")
+    first = registry.create("data", "main")
+    (first.files / "file").write_text("of the first")
+    of_volume(first).push()
+    if how == "renamed":
+        registry.rename(first, "other")
+    else:
+        registry.rename_environment("main", "other")
+    new = registry.create("data", "main")
+    assert new.url == f"file://{store}/main/data-{new.id}"
+    of_volume(new).pull()
+    assert list(new.files.iterdir()) == []
+    # Its folder is nobody's once it is deleted, and its name's again.
+    moved = registry.by_id(first.id)
+    registry.delete(new)
+    registry.delete(moved)
+    assert registry.create("data", "main").url == first.url == f"file://{store}/main/data"
 
 
 def test_one_without_a_name_is_gone_after_its_block_and_after_sigkill(registry: Registry) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rekindle.exception import InvalidError, VolumeError
-from rekindle.volumes.remote import Folder, of_url
+from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
+from rekindle.volumes.registry import Registry, VolumeRecord
+from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
+from rekindle.volumes.turn import Turn
 
 
 class Machine:
@@ -29,6 +38,32 @@ class Machine:
             for path in sorted(self.files.rglob("*"))
             if path.is_file()
         }
+
+
+def after_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Have a change made when the files were looked at, and nothing was brought or sent yet."""
+    look = Turn.look
+
+    def looked(turn: Turn) -> dict[str, list[int]]:
+        found = look(turn)
+        change()
+        return found
+
+    monkeypatch.setattr(Turn, "look", looked)
+
+
+def within_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Have a change made once, when the top directory was listed, and those in it were not."""
+    walk = os.fwalk
+
+    def walked(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for number, found in enumerate(walk(*arguments, **options)):
+            yield found
+            if number == 0:
+                monkeypatch.setattr(os, "fwalk", walk)
+                change()
+
+    monkeypatch.setattr(os, "fwalk", walked)
 
 
 @pytest.fixture
@@ -85,6 +120,50 @@ def test_what_was_not_committed_is_never_overwritten(two: tuple[Machine, Machine
     other.folder.commit()
     one.folder.pull()
     assert one.holds() == other.holds()
+
+
+@pytest.mark.parametrize("path", ["changed", "removed", "new", "below/new"])
+def test_what_is_written_while_a_pull_is_under_way_is_not_overwritten_nor_removed(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    one, other = two
+    one.write("changed", "first")
+    one.write("removed", "first")
+    one.folder.commit()
+    other.folder.pull()
+    for name in ("changed", "new", "below/new"):
+        one.write(name, "of the other machine")
+    (one.files / "removed").unlink()
+    one.folder.commit()
+    after_look(monkeypatch, lambda: other.write(path, "mine"))
+    other.folder.pull()
+    monkeypatch.undo()
+    assert other.holds()[path] == "mine"
+    expected = dict.fromkeys(("below/new", "changed", "new"), "of the other machine")
+    assert other.holds() == {**expected, path: "mine"}
+    other.folder.commit()
+    one.folder.pull()
+    assert one.holds() == {**expected, path: "mine"}
+
+
+def test_what_is_written_to_a_file_that_a_pull_has_just_brought_is_sent(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    one.write("file", "first")
+    one.folder.commit()
+    note = Turn.note
+
+    def noted(turn: Turn, path: str, entry: list[Any] | None) -> None:
+        other.write("file", "mine, longer")
+        note(turn, path, entry)
+
+    monkeypatch.setattr(Turn, "note", noted)
+    other.folder.pull()
+    monkeypatch.undo()
+    other.folder.commit()
+    one.folder.pull()
+    assert one.holds() == other.holds() == {"file": "mine, longer"}
 
 
 def test_what_was_removed_elsewhere_and_changed_here_comes_back(
@@ -154,15 +233,145 @@ def test_a_folder_that_is_gone_takes_nothing_of_the_store_along(
     assert other.holds() == {"file": "1"}
 
 
+@pytest.mark.parametrize("left", ["an empty mount point", "nothing"])
+def test_a_store_that_is_not_mounted_takes_nothing_along_and_is_given_nothing(
+    two: tuple[Machine, Machine], tmp_path: Path, left: str
+) -> None:
+    one, other = two
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    one.write("file", "1")
+    one.folder.commit()
+    store.rename(elsewhere)
+    if left == "an empty mount point":
+        store.mkdir()
+    with pytest.raises(VolumeError, match=r"nothing at file:.* where 1 files were.* mount it"):
+        one.folder.pull()
+    one.write("file", "while it is not mounted")
+    one.write("new", "2")
+    with pytest.raises(VolumeError, match="mount it"):
+        one.folder.push()
+    assert one.holds() == {"file": "while it is not mounted", "new": "2"}
+    assert not list(store.rglob("*"))
+    if store.exists():
+        store.rmdir()
+    elsewhere.rename(store)
+    one.folder.push()
+    other.folder.pull()
+    assert other.holds() == {"file": "while it is not mounted", "new": "2"}
+
+
+def test_a_store_from_which_machines_have_removed_every_file_is_empty(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    for name in "ab":
+        one.write(name, "1")
+    one.folder.commit()
+    other.folder.pull()
+    (one.files / "a").unlink()
+    (other.files / "b").unlink()
+    for machine in two:
+        machine.folder.push()
+    for machine in two:
+        machine.folder.pull()
+        assert machine.holds() == {}
+    one.write("new", "2")
+    one.folder.commit()
+    other.folder.pull()
+    assert other.holds() == {"new": "2"}
+
+
+def test_a_store_that_was_emptied_by_hand_is_empty_once_that_is_said(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, _ = two
+    one.write("file", "1")
+    one.folder.commit()
+    (tmp_path / "store" / "file").unlink()
+    with pytest.raises(VolumeError, match=f"make a file {EMPTIED} there"):
+        one.folder.pull()
+    (tmp_path / "store" / EMPTIED).touch()
+    one.folder.pull()
+    assert one.holds() == {}
+
+
+def _rename(registry: Registry, record: VolumeRecord) -> None:
+    registry.rename(record, "renamed")
+
+
+def _rename_environment(registry: Registry, record: VolumeRecord) -> None:
+    registry.rename_environment(record.environment, "renamed")
+
+
+def _rename_and_make_another(registry: Registry, record: VolumeRecord) -> None:
+    registry.rename(record, "renamed")
+    another = registry.create(record.name, record.environment, record.url)
+    (another.files / "below").mkdir()
+    (another.files / "below" / "file").write_text("of another volume")
+
+
+@pytest.mark.parametrize("move", [_rename, _rename_environment, _rename_and_make_another])
+@pytest.mark.parametrize("during", [within_look, after_look])
+def test_a_volume_that_is_renamed_while_it_is_sent_keeps_its_files_here_and_in_the_store(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    move: Callable[[Registry, VolumeRecord], None],
+    during: Callable[[pytest.MonkeyPatch, Callable[[], object]], None],
+) -> None:
+    registry = Registry(tmp_path / "volumes")
+    record = registry.create("data", "main", f"file://{tmp_path / 'store'}")
+    folder = of_volume(record)
+    for name in ("a/b", "below/file"):
+        folder.tree.mkdir(name.rpartition("/")[0])
+        (record.files / name).write_text("1")
+    folder.push()
+    (record.files / "below" / "file").write_text("changed")
+    during(monkeypatch, lambda: move(registry, record))
+    folder.push()
+    monkeypatch.undo()
+    moved = registry.by_id(record.id)
+    assert (tmp_path / "store" / "a" / "b").read_text() == "1"
+    assert (tmp_path / "store" / "below" / "file").read_text() == "changed"
+    (moved.files / "new").write_text("written by who has it since before")
+    folder.push()
+    assert (tmp_path / "store" / "new").exists()
+    of_volume(moved).pull()
+    assert (moved.files / "a" / "b").read_text() == "1"
+    assert (moved.files / "below" / "file").read_text() == "changed"
+
+
+@pytest.mark.parametrize("during", [within_look, after_look])
+def test_a_volume_that_is_deleted_while_it_is_sent_keeps_its_files_in_the_store(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    during: Callable[[pytest.MonkeyPatch, Callable[[], object]], None],
+) -> None:
+    registry = Registry(tmp_path / "volumes")
+    record = registry.create("data", "main", f"file://{tmp_path / 'store'}")
+    folder = of_volume(record)
+    for name in ("a/b", "below/file"):
+        folder.tree.mkdir(name.rpartition("/")[0])
+        (record.files / name).write_text("1")
+    folder.push()
+    (record.files / "below" / "file").write_text("changed")
+    during(monkeypatch, lambda: registry.delete(record))
+    with contextlib.suppress(VolumeFileNotFoundError):
+        folder.push()
+    monkeypatch.undo()
+    assert (tmp_path / "store" / "a" / "b").exists()
+    assert (tmp_path / "store" / "below" / "file").exists()
+    assert {one.name for one in registry.root.rglob("*")} == {".lock", "main"}
+    with pytest.raises(VolumeFileNotFoundError, match="was deleted"):
+        folder.push()
+
+
 def test_a_file_that_is_removed_while_others_are_sent_is_left_out(
     two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
     one.write("a", "1")
     one.write("b", "2")
-    seen = one.folder._local()
-    (one.files / "a").unlink()
-    monkeypatch.setattr(Folder, "_local", lambda _folder: seen)
+    after_look(monkeypatch, (one.files / "a").unlink)
     one.folder.commit()
     monkeypatch.undo()
     other.folder.pull()
@@ -174,3 +383,58 @@ def test_a_store_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         Machine(tmp_path, "nonsense://x").folder.pull()
     with pytest.raises(InvalidError, match="no URL"):
         of_url(tmp_path, "bucket", {})
+
+
+def test_what_a_killed_pull_had_brought_is_not_sent_over_what_is_newer(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    for name in "abcd":
+        one.write(name, "first")
+    one.folder.commit()
+    ended = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(other.files), other.folder.url], check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    brought = other.holds()
+    assert list(brought.values()) == ["first", "first"]
+    for name in brought:
+        one.write(name, "second, longer")
+    one.folder.commit()
+    other.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    expected = {name: "second, longer" if name in brought else "first" for name in "abcd"}
+    assert one.holds() == other.holds() == expected
+
+
+#: Is killed when it has brought two files.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rekindle.volumes.remote import Folder
+from rekindle.volumes.turn import Turn
+note, noted = Turn.note, []
+def count(turn, path, entry):
+    note(turn, path, entry)
+    noted.append(path)
+    if len(noted) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Turn.note = count
+Folder(Path(sys.argv[1]), "the volume 'v'", sys.argv[2]).pull()
+"""
+
+
+def test_a_line_of_what_was_seen_that_a_kill_cut_off_is_passed_over(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    one.write("file", "1")
+    one.folder.commit()
+    other.files.with_name("sync.changes").write_text('["gone before", [1, 2, "x"]]\n["fil')
+    other.folder.pull()
+    assert other.holds() == {"file": "1"}
+    one.write("file", "longer")
+    one.folder.commit()
+    other.folder.pull()
+    assert other.holds() == {"file": "longer"}

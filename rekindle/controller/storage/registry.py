@@ -243,6 +243,7 @@ class Registry:
         commands: list[Command] = [("PERSIST", keys.once(one)) for one in function_ids]
         commands += [
             ("PERSIST", keys.logs(app_id)),
+            ("HSET", keys.app(app_id), "recreated", 1),  # who opens it means its own code
             ("SADD", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands)
@@ -325,8 +326,20 @@ class Registry:
             [
                 ("HSET", keys.function(one), "code_from", other)
                 for one, other in function_ids.items()
-            ]
+            ],
+            patience_s=_FOREVER,
         )
+
+    async def was_recreated(self, app_id: str) -> bool:
+        """Whether what ran of a version when it was replaced has been given to newer code."""
+        found = await self._link.command(
+            "HEXISTS", keys.app(app_id), "recreated", patience_s=_FOREVER
+        )
+        return bool(found)
+
+    async def note_recreated(self, app_id: str) -> None:
+        """It has: what runs of it from now on is to end by itself, also after a restart."""
+        await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=_FOREVER)
 
     # ---- agents
 

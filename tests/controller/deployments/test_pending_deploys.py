@@ -185,7 +185,8 @@ async def test_what_is_being_dropped_is_no_version_of_a_program_that_asks_again(
         agent.starts = ""
         assert await agent.closes.get() == app_id
         again = asyncio.create_task(client.deploy("b", app_id=app_id))
-        await client.app()  # it was asked for by then
+        await asyncio.sleep(0)  # now it is asked for, and what is asked for after it comes later
+        await client.app()
         agent.confirms_closing = True
         await agent.send(app_closed=pb.AppClosed(app_id=app_id))
         with pytest.raises(grpc.aio.AioRpcError, match="was closed"):
@@ -201,7 +202,8 @@ async def test_what_is_started_or_waits_for_its_turn_when_its_controller_ends_is
     async with Deployer(patient) as client, FakeAgent(patient) as agent:
         slow = await begin(client, agent, new_id("ap"))
         queued = asyncio.create_task(client.deploy("c"))
-        await client.app()  # it was asked for by then
+        await asyncio.sleep(0)  # now it is asked for, and what is asked for after it comes later
+        await client.app()
         await agent.send(leaves=pb.AgentLeaves(reason="it was told to end", ended=True))
         await agent.lost_connection()
         assert patient.end_controller() == 0
@@ -220,7 +222,8 @@ async def test_an_app_that_is_stopped_waits_for_no_version_of_it_and_its_program
         app_id = new_id("ap")
         slow = await begin(client, agent, app_id)
         queued = asyncio.create_task(client.deploy("c"))
-        await client.app()  # it was asked for by then
+        await asyncio.sleep(0)  # now it is asked for, and what is asked for after it comes later
+        await client.app()
         stopped = await client.call("StopApp", pb.StopAppRequest(app="app"))
         assert (stopped.version, stopped.stopped) == (1, True)
         for task in (slow, queued):

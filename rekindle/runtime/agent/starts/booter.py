@@ -92,7 +92,7 @@ class Booter(RunnerMaker):
 
     async def boot_with_gpus(self, pending: PendingStart, *, whole: bool = False) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
-        claim = await self.claim_gpus()
+        claim = await self.claim_gpus(pending.clock)
         try:
             runner_id, output, booted = await self.boot_process(
                 pending.clock, park=False, env=claim.given.env, whole=whole

@@ -195,6 +195,7 @@ async def _dump(
         fork_unsafe=["it has used CUDA"],
         gpus=given.uuids,
         gpu_kinds=gpu_kinds(claim),
+        machine_gpus=[gpu.uuid for gpu in context.gpus.found.gpus],
         made_because=context.store.reasons(tracker.ingredients, ""),
         loaded_files=freezing.files_of(template.on_node(answer["loaded"])),
     )

@@ -47,3 +47,5 @@ class PendingStart:
     client: FirstClient | None = None
     #: Why steps of the ladder were passed over, and what else it differs in from what was asked.
     notes: list[str] = field(default_factory=list)
+    #: Its strategy was asked for: no other step follows one that fails.
+    by_name: bool = False

@@ -15,7 +15,7 @@ from typing import TypedDict, TypeVar
 
 from rekindle.exception import Error, StartError
 from rekindle.volumes import remote
-from rekindle.volumes.registry import Registry, place
+from rekindle.volumes.registry import Registry, made_at, place
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
 
@@ -73,8 +73,8 @@ def _bind(mount: VolumeMount) -> Bind:
     )
 
 
-#: What was read of a volume, and the folder's inode then: each start of a runner asks.
-_known: dict[tuple[str, str, str], tuple[int, remote.Folder]] = {}
+#: What was read of a volume, and which it was then: each start of a runner asks.
+_known: dict[tuple[str, str, str], tuple[tuple[int, int], remote.Folder]] = {}
 
 
 def _folder(mount: VolumeMount) -> remote.Folder:
@@ -82,15 +82,16 @@ def _folder(mount: VolumeMount) -> remote.Folder:
         return _url_folder(mount)
     root = place()
     which = (str(root), mount.environment, mount.name)
-    inode, folder = _known.get(which, (0, None))
+    made, folder = _known.get(which, ((0, 0), None))
     if folder is not None:
         try:
-            if os.stat(folder.files).st_ino == inode:
+            if made_at(folder.files.parent) == made:
                 return folder
         except FileNotFoundError:
             pass  # deleted, or renamed
-    folder = remote.of_volume(Registry(root).find(mount.name, mount.environment))
-    _known[which] = (os.stat(folder.files).st_ino, folder)
+    record = Registry(root).find(mount.name, mount.environment)
+    folder = remote.of_volume(record)
+    _known[which] = (made_at(record.place), folder)
     return folder
 
 

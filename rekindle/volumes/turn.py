@@ -1,0 +1,152 @@
+"""One process's turn at a folder of this machine that is kept the same as a store.
+
+The folder is held by descriptors: one that is renamed meanwhile takes the work along, and another
+that is made at its path is not touched. Beside its files lies what was seen at the last time, of
+each path: size, modification time, mark in the store. Each change of that is on disk at once, so a
+process that is killed has the next one go on where it was. Knows nothing of stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rekindle.exception import VolumeError, VolumeFileNotFoundError
+from rekindle.volumes.registry import id_at
+from rekindle.volumes.tree import DRAFT, Tree
+
+_STATE, _CHANGES, _LOCK = "sync.json", "sync.changes", "sync.lock"
+#: Touched by each pull that went well.
+PULLED = "sync.pulled"
+
+
+@dataclass
+class Turn:
+    """See the module; ``taken`` makes one."""
+
+    #: Descriptors of the directory that all lies in, of the files, and of what is appended to.
+    place: int
+    files: int
+    changes: int
+    label: str
+    #: Of the volume; "" for a folder that is none.
+    id: str
+    state: dict[str, list[Any]]
+
+    @property
+    def tree(self) -> Tree:
+        """The files, to work with."""
+        return Tree(Path(f"/proc/self/fd/{self.files}"), self.label)
+
+    def note(self, path: str, entry: list[Any] | None) -> None:
+        """Keep what was seen of a path; None: it is gone, here and in the store."""
+        if entry is None:
+            del self.state[path]
+        else:
+            self.state[path] = entry
+        os.write(self.changes, f"{json.dumps([path, entry])}\n".encode())
+
+    def look(self) -> dict[str, list[int]]:
+        """Path -> size and modification time of all plain files, as they are now.
+
+        Raises VolumeFileNotFoundError where the volume was deleted before all were looked at: its
+        files were not removed by who uses it.
+        """
+        found = {}
+
+        def failed(error: OSError) -> None:
+            # What cannot be listed is not empty: its files would be removed from the store.
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        for directory, names, files, fd in os.fwalk(".", onerror=failed, dir_fd=self.files):
+            names[:] = [name for name in names if not name.startswith(DRAFT)]
+            for name in files:
+                if not name.startswith(DRAFT) and (seen := _seen(name, fd)):
+                    found[os.path.normpath(os.path.join(directory, name))] = seen
+        if self.id and id_at(self.place) != self.id:
+            raise VolumeFileNotFoundError(f"{self.label} was deleted")
+        return found
+
+    def seen(self, path: str) -> list[int]:
+        """Size and modification time of a plain file now; empty for what is none, or gone."""
+        return _seen(path, self.files)
+
+    def pulled(self) -> None:
+        """Note that all that the store has is here."""
+        os.close(os.open(PULLED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=self.place))
+        os.utime(PULLED, dir_fd=self.place)
+
+    def save(self) -> None:
+        """Have all that was noted in one file."""
+        if not os.fstat(self.changes).st_size:
+            return
+        with contextlib.suppress(FileNotFoundError):  # the volume was deleted
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            draft = f".{_STATE}"
+            with open(os.open(draft, flags, 0o644, dir_fd=self.place), "w") as file:
+                json.dump(self.state, file)
+            os.rename(draft, _STATE, src_dir_fd=self.place, dst_dir_fd=self.place)
+            os.truncate(self.changes, 0)
+
+
+@contextlib.contextmanager
+def taken(place: int, files: str, label: str, volume_id: str) -> Iterator[Turn]:
+    """A turn, when it is this process's: at ``files`` in the directory ``place``, a descriptor.
+
+    Raises VolumeError where what was seen at the last time cannot be read; OSError.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def opened(name: str, flags: int) -> int:
+            fd = os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=place)
+            stack.callback(os.close, fd)
+            return fd
+
+        fcntl.flock(opened(_LOCK, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
+        directory = opened(files, os.O_RDONLY | os.O_DIRECTORY)
+        changes = opened(_CHANGES, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        turn = Turn(place, directory, changes, label, volume_id, _read(place, changes))
+        if os.fstat(changes).st_size:  # of a process that was killed; its last line may be cut off
+            turn.save()
+        try:
+            yield turn
+        finally:
+            turn.save()
+
+
+def _read(place: int, changes: int) -> dict[str, list[Any]]:
+    """What was seen at the last time. Raises VolumeError where that is damaged."""
+    state: dict[str, list[Any]] = {}
+    name = _STATE
+    try:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(_STATE, opener=lambda path, how: os.open(path, how, dir_fd=place)) as file,
+        ):
+            state = json.load(file)
+        name = _CHANGES
+        with open(changes, closefd=False) as file:
+            for line in file:
+                if line.endswith("\n"):  # else it was cut off
+                    path, entry = json.loads(line)
+                    state[path] = entry
+    except ValueError as error:
+        where = os.readlink(f"/proc/self/fd/{place}")
+        raise VolumeError(f"{where}/{name} is damaged; remove it: {error}") from error
+    return {path: entry for path, entry in state.items() if entry is not None}
+
+
+def _seen(name: str, directory: int) -> list[int]:
+    try:
+        info = os.lstat(name, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [info.st_size, info.st_mtime_ns] if stat.S_ISREG(info.st_mode) else []

@@ -1,0 +1,79 @@
+"""A volume whose store is a real server of S3, and one that is away."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import VolumeError
+from rekindle.volumes.registry import Registry, VolumeRecord
+from rekindle.volumes.remote import Folder, of_volume
+from tests import s3_server
+
+pytest.importorskip("s3fs")
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket of a server on this machine."""
+    with s3_server.serving(tmp_path_factory.mktemp("s3")):
+        yield "s3://bucket"
+
+
+def _held(record: VolumeRecord) -> dict[str, str]:
+    found = of_volume(record).tree.listdir("", recursive=True)
+    files = [one.path for one in found if one.type.value == "file"]
+    return {path: (record.files / path).read_text() for path in sorted(files)}
+
+
+def test_two_machines_have_what_the_other_sent_and_lack_what_it_removed(
+    bucket: str, tmp_path: Path
+) -> None:
+    one, other = (
+        Registry(tmp_path / name).create("data", "main", f"{bucket}/two") for name in ("1", "2")
+    )
+    of_volume(one).tree.mkdir("below")
+    (one.files / "below" / "file").write_text("1")
+    (one.files / "gone").write_text("2")
+    of_volume(one).commit()
+    of_volume(other).pull()
+    assert _held(other) == {"below/file": "1", "gone": "2"}
+    (other.files / "gone").unlink()
+    (other.files / "below" / "file").write_text("longer")
+    of_volume(other).commit()
+    of_volume(one).pull()
+    assert _held(one) == {"below/file": "longer"}
+    (one.files / "below" / "file").unlink()
+    of_volume(one).commit()
+    of_volume(other).pull()
+    assert _held(other) == {}
+
+
+def test_a_bucket_that_is_gone_takes_nothing_along(bucket: str, tmp_path: Path) -> None:
+    record = Registry(tmp_path).create("data", "main", f"{bucket}/gone")
+    (record.files / "file").write_text("1")
+    of_volume(record).commit()
+    gone = of_volume(dataclasses.replace(record, url="s3://gone/data"))
+    with pytest.raises(VolumeError, match="nothing at s3://gone/data"):
+        gone.pull()
+    assert _held(record) == {"file": "1"}
+
+
+@pytest.mark.parametrize("ask", [Folder.commit, Folder.pull, Folder.pull_if_old])
+@pytest.mark.parametrize("keys", [True, False], ids=["nobody_listens", "no_credentials"])
+def test_a_store_that_cannot_be_asked_is_named_in_an_error_of_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Folder], None], keys: bool
+) -> None:
+    with s3_server.away():
+        if not keys:
+            monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+            monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+            monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            monkeypatch.setenv("HOME", str(tmp_path))
+        record = Registry(tmp_path).create("data", "main", "s3://bucket/data")
+        (record.files / "file").write_text("1")
+        with pytest.raises(VolumeError, match="the volume 'data' and s3://bucket/data cannot be"):
+            ask(of_volume(record))
