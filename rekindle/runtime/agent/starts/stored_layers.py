@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 #: What nobody has read for so long has been started from: the rest is fetched from then on.
 _QUIET_S = 3.0
 _LOOK_S = 1.0
+#: What could not be kept, for want of room, say, is tried again so much later.
+_AGAIN_S = 60.0
 #: A layer that no root is made of stays mounted for so long.
 _IDLE_S = 60.0
 _LOST = {one.__name__ for one in sharing.LOST}
@@ -147,23 +149,14 @@ class StoredLayers:
 
     async def _complete(self, local: LayerStore, layer: Layer, blob: str, opened: Opened) -> None:
         """Have all of a layer, and say in the store what its first starts touched."""
-        assert self.lazy is not None and self.blobs is not None
+        assert self.lazy is not None
         place = str(local.place(layer.name))
-        try:
-            touched = await self._until_quiet(blob)
-            if not opened.hinted and touched:
-                await self._record(layer, blob, touched)
-            await asyncio.wrap_future(await asyncio.to_thread(self.lazy.rest, blob))
-            if not self._arrives(place, blob):
-                return  # the store has it damaged, and it was forgotten
-            await asyncio.to_thread(self.lazy.place, blob, local.packed(layer.name))
-        except (BlobError, OSError) as error:
-            log.warning("layer did not arrive", extra=kv(layer=layer.name, reason=error))
-            if isinstance(error, sharing.LOST):
-                self._note(layer, blob, str(error), type(error).__name__)
-                with contextlib.suppress(BlobError):
-                    await asyncio.to_thread(self.lazy.give_up, blob)
-            return
+        while self._arrives(place, blob) and not (self._closing.is_set() or self.lazy.ended):
+            if await self._keep(local, layer, blob, opened):
+                break
+            await self._pause(_AGAIN_S)
+        else:
+            return  # the store has it damaged, and it was forgotten; or nothing arrives any more
         # Roots that are made from now on are of the ordinary file; others keep what they have.
         self.packed.arriving.pop(place, None)
         with contextlib.suppress(Error):  # the process that makes roots is gone, and its mounts
@@ -172,6 +165,27 @@ class StoredLayers:
             await asyncio.to_thread(self.lazy.give_up, blob)
         log.info("layer has arrived", extra=kv(layer=layer.name, bytes=opened.size))
         await asyncio.to_thread(layer_gc.collect, local)
+
+    async def _keep(self, local: LayerStore, layer: Layer, blob: str, opened: Opened) -> bool:
+        """Whether all of it has become an ordinary file; else it may, the next time."""
+        assert self.lazy is not None
+        place = str(local.place(layer.name))
+        try:
+            touched = await self._until_quiet(blob)
+            if not opened.hinted and touched:
+                await self._record(layer, blob, touched)
+            await asyncio.wrap_future(await asyncio.to_thread(self.lazy.rest, blob))
+            if not self._arrives(place, blob):
+                return False
+            await asyncio.to_thread(self.lazy.place, blob, local.packed(layer.name))
+        except (BlobError, OSError) as error:
+            log.warning("layer did not arrive", extra=kv(layer=layer.name, reason=error))
+            if isinstance(error, sharing.LOST):
+                self._note(layer, blob, str(error), type(error).__name__)
+                with contextlib.suppress(BlobError):
+                    await asyncio.to_thread(self.lazy.give_up, blob)
+            return False
+        return True
 
     async def _record(self, layer: Layer, blob: str, touched: list[int]) -> None:
         assert self.blobs is not None
