@@ -39,7 +39,7 @@ EPHEMERAL = ".ephemeral"
 #: Tells of a volume; beside its files.
 _ABOUT = "volume.json"
 #: Folders that are being made or removed.
-_DRAFT = ".draft-"
+FOLDER_DRAFT = ".draft-"
 #: Held by who makes or renames one.
 _LOCK = ".lock"
 #: What a rename says where a folder that is not empty is there.
@@ -172,7 +172,7 @@ class Registry:
 
     def delete(self, record: VolumeRecord) -> None:
         """Remove a volume with all that is in it. Raises NotFoundError."""
-        gone = self.root / f"{_DRAFT}{secrets.token_hex(8)}"
+        gone = self.root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
         try:
             os.rename(record.place, gone)
         except FileNotFoundError:
@@ -296,7 +296,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _draft(self, volume_id: str, url: str) -> Iterator[Path]:
-        draft = self.root / f"{_DRAFT}{secrets.token_hex(8)}"
+        draft = self.root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
         try:
             draft.mkdir(parents=True, mode=0o700)
             (draft / "files").mkdir(mode=0o700)

@@ -42,6 +42,8 @@ _CHUNK_BYTES = 1 << 20
 #: Beside the files of a store that is a directory: some were removed, so there may be none. It
 #: begins as drafts do, which are no files of a volume.
 EMPTIED = f"{DRAFT}may-be-empty"
+#: Beside the environments: this machine's copies of stores' folders that are no volumes.
+COPIES = ".urls"
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
     if "://" not in url:
         raise InvalidError(f"{url!r} is no URL of a store, as in s3://bucket/folder")
     name = hashlib.sha256(json.dumps([url, sorted(options.items())]).encode()).hexdigest()[:32]
-    files = root / ".urls" / name / "files"
+    files = root / COPIES / name / "files"
     files.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Folder(files, url, url, options)
 

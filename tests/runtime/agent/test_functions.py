@@ -14,6 +14,7 @@ import pytest
 from rekindle import paths
 from rekindle.linux import kept_directories
 from rekindle.runtime.agent.scheduling import upkeep
+from rekindle.volumes import leftovers, registry
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.bundle import MANIFEST
 from tests.runtime.agent.harness import Harness, run
@@ -58,6 +59,9 @@ def test_modules_that_nobody_has_used_for_long_go_and_those_of_what_is_open_stay
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "_FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(leftovers, "_LEFTOVER_S", -1.0)
+    left = registry.place() / ".draft-left"  # of a volume
+    left.mkdir(parents=True)
 
     async def scenario(h: Harness) -> None:
         function_id = bundled(h)
@@ -72,7 +76,7 @@ def test_modules_that_nobody_has_used_for_long_go_and_those_of_what_is_open_stay
                 lambda: [*h.node.functions.source_dirs(), *h.node.inventory.source_dirs()]
             )
         )
-        await h.uplink.until(lambda: not other.exists())
+        await h.uplink.until(lambda: not other.exists() and not left.exists())
         looking.cancel()
         h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
         await h.uplink.until(lambda: h.uplink.closed_apps)

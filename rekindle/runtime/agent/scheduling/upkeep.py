@@ -13,7 +13,11 @@ from rekindle.exception import SnapshotError
 from rekindle.linux.kept_directories import remove_unused
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.starts.volumes import apart
+from rekindle.runtime.images.store import mounted
 from rekindle.snapshot.verify import verify_one_in_background
+from rekindle.volumes import registry
+from rekindle.volumes.leftovers import remove_leftovers
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -65,8 +69,11 @@ async def verify_forever(inventory: Inventory) -> None:
 
 
 async def remove_unused_forever(used: Callable[[], list[Path]]) -> None:
-    """Remove the modules of programs, and the copies of code and drivers for images, that no agent
-    has used for long; ``used``: those that this one has. Until cancelled."""
+    """Remove what nobody has used for long: the modules of programs, the copies of code and drivers
+    for images, those of stores' folders, and what was left half made among volumes.
+
+    ``used``: directories that this agent has. Until cancelled.
+    """
     pause_s = _FIRST_LOOK_S
 
     async def look() -> None:
@@ -76,5 +83,8 @@ async def remove_unused_forever(used: Callable[[], list[Path]]) -> None:
         for folder in (paths.sources_dir(), paths.runner_code_dir(), paths.driver_dir()):
             if gone := await asyncio.to_thread(remove_unused, folder, used()):
                 log.info("unused directories removed", extra=kv(folder=folder, count=len(gone)))
+        volumes = registry.place()
+        if count := await apart(lambda: remove_leftovers(volumes, mounted)):
+            log.info("leftovers removed", extra=kv(folder=volumes, count=count))
 
     await guarded_loops.repeat("remove unused directories", look)
