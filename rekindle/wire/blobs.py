@@ -2,8 +2,9 @@
 
 A local folder by default, with the standard library alone; any URL that fsspec knows otherwise.
 Clients and agents put and get, the controller deletes. A key says what its blob must be, so that a
-truncated or damaged one is noticed. Knows nothing of calls but their ids; blocks, so it is not for
-event loops.
+truncated or damaged one is noticed. Instances that are given the same URL have a folder each below
+it, as each removes what it does not know. Knows nothing of calls but their ids; blocks, so it is
+not for event loops.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ DEFAULT_THRESHOLD_BYTES = 1024 * 1024
 #: Of a result, until the controller has said its limit.
 DEFAULT_MAX_PAYLOAD_BYTES = 128 * 1024 * 1024
 
+#: The folder of an instance in a store that several have: its id.
+_OF_INSTANCE = re.compile(r"(.+)/in-[0-9a-f]{16}")
 _KEY = re.compile(r"(fc-[0-9A-Za-z]{1,64})/[0-9]{1,10}-[0-9a-f]{16}-([0-9a-f]{1,12})-([0-9a-f]{8})")
 
 
@@ -55,10 +58,17 @@ class BlobStore(Protocol):
         """Keys of what was put for a call. Raises ServiceError."""
 
 
-def store_url(instance: Path, environ: Mapping[str, str] | None = None) -> str:
-    """``$REKINDLE_BLOB_URL``, or the folder of an instance directory."""
-    environ = os.environ if environ is None else environ
-    return environ.get("REKINDLE_BLOB_URL") or (instance.absolute() / "blobs").as_uri()
+def store_url(instance: Path, instance_id: str, environ: Mapping[str, str] | None = None) -> str:
+    """Where its blobs are: in its directory, or below its id at ``$REKINDLE_BLOB_URL``."""
+    named = named_url(environ)
+    if not named:
+        return (instance.absolute() / "blobs").as_uri()
+    return f"{named.rstrip('/')}/{instance_id}"
+
+
+def named_url(environ: Mapping[str, str] | None = None) -> str:
+    """``$REKINDLE_BLOB_URL``, which other instances may have, too; empty: none is named."""
+    return (os.environ if environ is None else environ).get("REKINDLE_BLOB_URL", "")
 
 
 def threshold_bytes(environ: Mapping[str, str] | None = None) -> int:
@@ -76,6 +86,12 @@ def open_store(url: str) -> BlobStore:
 
     Raises SetupError, with what to install, and InvalidError for a URL that is none.
     """
+    store = _store_at(url)
+    shared = _OF_INSTANCE.fullmatch(url)
+    return _WithFormer(store, _store_at(shared[1])) if shared is not None else store
+
+
+def _store_at(url: str) -> BlobStore:
     folder = filesystems.folder_at(url, "the blob store")
     return FolderStore(folder) if folder is not None else FsspecStore(url)
 
@@ -318,3 +334,27 @@ class FsspecStore:
         """Backends raise types of their own."""
         reason: Any = str(error) or type(error).__name__
         return ServiceError(f"blob store {self.url} could not be {what}: {reason}")
+
+
+# ---- a folder of a store that several instances have -------------------------------------------
+
+
+class _WithFormer:
+    """An instance's own folder. Read, and only read, is also what was put beside all such folders
+    when there were none: whose that is, no key says."""
+
+    def __init__(self, own: BlobStore, former: BlobStore) -> None:
+        self.url = own.url
+        self.put, self.delete = own.put, own.delete
+        self.older_than, self.of_call = own.older_than, own.of_call
+        self._own, self._former = own, former
+
+    def get(self, key: str) -> bytes:
+        """See BlobStore."""
+        try:
+            return self._own.get(key)
+        except InternalFailure as missing:
+            try:
+                return self._former.get(key)
+            except InternalFailure:
+                raise missing from None

@@ -25,7 +25,7 @@ _PAGE = 256
 
 @dataclass(eq=False)
 class BlobKeeper:
-    """The blob store as the controller sees it. It is this instance's alone."""
+    """The blob store as the controller sees it. What is at its URL is this instance's alone."""
 
     _core: Core
     _store: QueueStore
