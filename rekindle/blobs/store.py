@@ -86,7 +86,7 @@ class BlobStore:
         if name == index_room.hash_of_zeros(len(data)):
             return name, 0
         place = _chunk(name)
-        age_s = None if overwrite else self._trying(lambda: self.objects.age_s(place))
+        age_s = None if overwrite else self.age_s(place)
         if age_s is not None and age_s < REFRESH_S:
             return name, 0
         packed: bytes = self._codec()[0].compress(data)
@@ -156,6 +156,10 @@ class BlobStore:
                 zstandard.ZstdError,
             )
         return self._local.codec
+
+    def age_s(self, place: str) -> float | None:
+        """Seconds since an object was put, also again; None where it is gone. BlobStoreError."""
+        return self._trying(lambda: self.objects.age_s(place))
 
     # ---- names ---------------------------------------------------------------------------------
 
