@@ -71,7 +71,7 @@ class BlobStore:
 
     def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
         self.objects = objects
-        self.url = objects.url
+        self.url = objects.url  # without a password, for messages
         self.patience = patience or Patience()
         self._local = threading.local()
 
@@ -156,6 +156,11 @@ class BlobStore:
                 zstandard.ZstdError,
             )
         return self._local.codec
+
+    @property
+    def address(self) -> str:
+        """Its URL with all that it needs, for other processes."""
+        return self.objects.address
 
     def age_s(self, place: str) -> float | None:
         """Seconds since an object was put, also again; None where it is gone. BlobStoreError."""

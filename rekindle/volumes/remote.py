@@ -25,6 +25,7 @@ from typing import Any
 from rekindle import filesystems
 from rekindle.exception import InvalidError, SetupError, VolumeError, VolumeFileNotFoundError
 from rekindle.linux.libc import check, libc
+from rekindle.shown_url import without_password
 from rekindle.volumes.registry import VolumeRecord
 from rekindle.volumes.tree import DRAFT, Tree
 
@@ -196,7 +197,7 @@ class Folder:
             if isinstance(error, VolumeError):
                 raise
             raise VolumeError(
-                f"{self.label} and {self.url} cannot be made the same: {error}"
+                f"{self.label} and {without_password(self.url)} cannot be made the same: {error}"
             ) from error
 
 
@@ -208,7 +209,9 @@ def of_volume(record: VolumeRecord) -> Folder:
 def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
     """This machine's copy of a store's folder that is no volume, kept below ``root``."""
     if "://" not in url:
-        raise InvalidError(f"{url!r} is no URL of a store, as in s3://bucket/folder")
+        raise InvalidError(
+            f"{without_password(url)!r} is no URL of a store, as in s3://bucket/folder"
+        )
     name = hashlib.sha256(json.dumps([url, sorted(options.items())]).encode()).hexdigest()[:32]
     files = root / ".urls" / name / "files"
     files.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -17,10 +17,11 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
+from rekindle.shown_url import without_password
 
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
 DEFAULT_THRESHOLD_BYTES = 1024 * 1024
@@ -36,6 +37,7 @@ _KEY = re.compile(r"(fc-[0-9A-Za-z]{1,64})/[0-9]{1,10}-[0-9a-f]{16}-([0-9a-f]{1,
 class BlobStore(Protocol):
     """Bytes by key. All methods may be called from any thread."""
 
+    #: Without a password, for messages.
     url: str
 
     def put(self, key: str, data: bytes) -> None:
@@ -262,9 +264,9 @@ class FsspecStore:
     """What fsspec makes of a URL: an object store, another machine, this process's memory."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_password(url.rstrip("/"))
         try:
-            self._fs, self._root = filesystems.open_url(self.url, "the blob store")
+            self._fs, self._root = filesystems.open_url(url.rstrip("/"), "the blob store")
         except (SetupError, InvalidError):
             raise
         except Exception as error:
@@ -332,7 +334,7 @@ class FsspecStore:
 
     def _unwell(self, what: str, error: Exception) -> ServiceError:
         """Backends raise types of their own."""
-        reason: Any = str(error) or type(error).__name__
+        reason = without_password(str(error)) or type(error).__name__
         return ServiceError(f"blob store {self.url} could not be {what}: {reason}")
 
 

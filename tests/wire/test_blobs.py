@@ -200,6 +200,18 @@ def test_a_backend_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             use()
 
 
+def test_the_password_of_a_store_is_in_no_message() -> None:
+    store = open_store("memory://someone:swordfish@host/store")
+    key = new_key(CALL, 0, b"x")
+    store.put(key, b"x")
+    assert store.get(key) == b"x"
+    store.delete(key)
+    with pytest.raises(InternalFailure, match=r"memory://someone:\*\*\*@host/store"):
+        store.get(key)
+    with pytest.raises(InvalidError, match=r"nosuchthing://someone:\*\*\*@host"):
+        open_store("nosuchthing://someone:swordfish@host/store")
+
+
 def test_what_has_to_be_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(SetupError, match=r"needs fsspec: pip install 'rekindle\[blobs\]'"):
