@@ -17,7 +17,8 @@ from typing import Any
 
 import rekindle
 from rekindle import exception, gpu
-from rekindle.sdk import image_commands, options
+from rekindle.sdk import options
+from rekindle.sdk.images import step_commands
 
 PLACE = Path(__file__).with_name("reference.md")
 
@@ -190,7 +191,7 @@ def _parameter(one: inspect.Parameter) -> str:
 def _options(one: inspect.Parameter) -> list[str]:
     """The keywords behind ``**given: Unpack[FunctionOptions]``."""
     name = str(one.annotation).strip("'").removeprefix("Unpack[").removesuffix("]")
-    given: type = getattr(options if hasattr(options, name) else image_commands, name)
+    given: type = getattr(options if hasattr(options, name) else step_commands, name)
     return [f"{key}=..." for key in given.__annotations__]
 
 

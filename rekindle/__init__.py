@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from rekindle.sdk.hooks import exit as exit
     from rekindle.sdk.hooks import method as method
     from rekindle.sdk.hooks import parameter as parameter
-    from rekindle.sdk.image import Image as Image
+    from rekindle.sdk.images.image import Image as Image
     from rekindle.sdk.interact import interact as interact
+    from rekindle.sdk.many_inputs import batched as batched
+    from rekindle.sdk.many_inputs import concurrent as concurrent
     from rekindle.sdk.objects.dict import Dict as Dict
     from rekindle.sdk.objects.queue import Queue as Queue
     from rekindle.sdk.resources import Retries as Retries
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from rekindle.sdk.schedules import Cron as Cron
     from rekindle.sdk.schedules import Period as Period
     from rekindle.sdk.secret import Secret as Secret
-    from rekindle.sdk.sharing import batched as batched
-    from rekindle.sdk.sharing import concurrent as concurrent
     from rekindle.sdk.volume import Volume as Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
 
@@ -55,7 +55,7 @@ _HOMES = {
     "rekindle.sdk.function": ("Function",),
     "rekindle.sdk.function_call": ("FunctionCall",),
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
-    "rekindle.sdk.image": ("Image",),
+    "rekindle.sdk.images.image": ("Image",),
     "rekindle.sdk.interact": ("interact",),
     "rekindle.sdk.objects.dict": ("Dict",),
     "rekindle.sdk.objects.queue": ("Queue",),
@@ -65,7 +65,7 @@ _HOMES = {
     "rekindle.sdk.secret": ("Secret",),
     "rekindle.sdk.volume": ("Volume",),
     "rekindle.sdk.volume_mounts": ("CloudBucketMount",),
-    "rekindle.sdk.sharing": ("batched", "concurrent"),
+    "rekindle.sdk.many_inputs": ("batched", "concurrent"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -143,7 +143,8 @@ class TimeoutError(Error):
 
 
 class FunctionTimeoutError(TimeoutError):
-    """An input ran longer than the function's ``timeout``; its runner was killed."""
+    """An input ran longer than the function's ``timeout``; its runner was killed (with
+    ``@concurrent``, the input is interrupted first)."""
 
 
 class StartupTimeoutError(TimeoutError):

@@ -170,9 +170,10 @@ def _pageable(report: Report, target: int, address: int, size: int, link: float)
     if link:
         report.row("pageable / link", middle * 1e9 / link, "ratio")
 
-    def register() -> None:
-        driver.register_host(address, size)
-        driver.unregister_host(address)
+    def register() -> None:  # rekindle itself has no use for it
+        at = ctypes.c_void_p(address)
+        driver.call("cuMemHostRegister_v2", at, ctypes.c_size_t(size), ctypes.c_uint(0))
+        driver.call("cuMemHostUnregister", at)
 
     report.median(
         "to pin memory that is there", [s * 1e3 for s in _times(register, 3)], "ms", bytes=size

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,13 @@ class Options:
     stand_in: bool
     #: Where the section may leave files, and finds the bundle's program, if there is one.
     scratch: Path
-    #: Seconds that the section has.
+    #: Seconds that the section has, from ``began`` on.
     seconds: float
+    began: float = field(default_factory=time.monotonic)
+
+    def has_time_for(self, step_s: float) -> bool:
+        """Whether a step that takes so long is over well before the section is stopped."""
+        return self.began + self.seconds * 0.95 - time.monotonic() > step_s
 
 
 class Report:

@@ -1,4 +1,4 @@
-"""``rekindle blob``: what the store holds that nodes share snapshots through, and what may go."""
+"""``rekindle blob``: the store that nodes share snapshots and layers through, and what may go."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rekindle.blobs import collect, reach
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
 from rekindle.exception import InvalidError, NotFoundError
 
@@ -23,7 +24,7 @@ _url = click.option("--url", help="The store's URL; REKINDLE_STORE_URL where it 
 
 @click.group(cls=CommandGroup)
 def blob() -> None:
-    """Look at the store that nodes share snapshots through; remove what nothing names."""
+    """Look at the store through which nodes share snapshots and layers; remove what is unnamed."""
 
 
 @blob.command("list")
@@ -86,13 +87,16 @@ def disk_usage(url: str | None, as_json: bool) -> None:
 @blob.command("rm")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_url
-def remove(names: tuple[str, ...], url: str | None) -> None:
-    """Let go of names; `rekindle blob gc` then removes what they alone kept."""
+@yes_option
+def remove(names: tuple[str, ...], url: str | None, yes: bool) -> None:
+    """Take names out of the store; `rekindle blob gc` then removes what they alone kept."""
     store = _store(url)
     known = {ref.name: ref for ref in store.refs()}
-    for name in dict.fromkeys([_meant(name, known, store) for name in names]):
+    meant = list(dict.fromkeys([_meant(name, known, store) for name in names]))
+    confirm(f"Take {', '.join(meant)} out of {store.url}, which other nodes may use?", yes=yes)
+    for name in meant:
         store.delete_ref(known[name].kind, name)
-        click.echo(f"{name} is let go of")
+        click.echo(f"{name} is no longer named; `rekindle blob gc` frees its space")
 
 
 @blob.command("gc")

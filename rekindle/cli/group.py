@@ -29,7 +29,7 @@ _GROUPS = {
         "app": ("app", "Look at deployed apps; stop them, roll them back."),
         "schedule": ("schedule", "See when functions of deployed apps run; run one now."),
         "logs": ("logs", "Show what an app printed, or follow it."),
-        "inputs": ("queue", "Look at inputs that wait, cancel calls, replay dead letters."),
+        "inputs": ("inputs", "Look at inputs that wait, cancel calls, replay dead letters."),
         "shell": ("shell", "Open a shell where a function runs."),
     },
     "Objects": {
@@ -47,14 +47,17 @@ _GROUPS = {
         "container": ("container", "Look at runners, and into them."),
         "pool": ("pool", "Look at pools; set their sizes and policies."),
         "snapshot": ("snapshot", "List, inspect and remove snapshots."),
-        "blob": ("blob", "Look at the store that nodes share snapshots through."),
+        "blob": ("blob", "Look at the store that nodes share snapshots and layers through."),
         "image": ("image", "Build images; list, inspect and remove their layers."),
         "metrics": ("status", "Print the metrics for Prometheus."),
     },
     "This machine": {
         "setup": ("setup", "Get what rekindle needs (CRIU, libfuse) onto this machine."),
         "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
-        "completion": ("completion", "Print what has a shell complete rekindle's commands."),
+        "completion": (
+            "completion",
+            "Print a script that lets your shell complete rekindle's commands.",
+        ),
     },
     "Measure": {
         "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),

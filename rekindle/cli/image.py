@@ -41,11 +41,12 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
     Where REKINDLE_STORE_URL names a store, the layers are put there, too.
     """
     from rekindle.cli import app_refs
-    from rekindle.sdk import image_builds, image_chain, running
+    from rekindle.sdk import running
+    from rekindle.sdk.images import builds, chain
     from rekindle.sdk.program.registration import image_of
 
     if force:
-        os.environ[image_chain.FORCE_VARIABLE] = "1"
+        os.environ[chain.FORCE_VARIABLE] = "1"
     app = app_refs.resolve(reference, is_module=is_module)
     found = {
         one: name
@@ -66,7 +67,7 @@ def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> N
 
     for one, function in found.items():
         began_s = time.monotonic()
-        spec = image_builds.built(one, running.default_instance, show)
+        spec = builds.built(one, running.default_instance, show)
         *_, name = names(spec.steps)
         click.echo(f"{name[:_SHORT]}  {function}  ({time.monotonic() - began_s:.2f} s)")
         if said := _share(spec):

@@ -6,7 +6,6 @@ Values are unpickled here, by who asks to see them: never by the controller.
 from __future__ import annotations
 
 import ast
-import copy
 from typing import Any
 
 import click
@@ -14,7 +13,6 @@ import click
 from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, env_option, yes_option
-from rekindle.cli.queue import inputs
 from rekindle.cli.shared_objects import operations
 from rekindle.cli.tables import ago, console, json_option, listing, print_json, size, table
 from rekindle.exception import NotFoundError
@@ -116,7 +114,7 @@ def _add_common(group: click.Group, kind: type[Dict] | type[Queue]) -> None:
     @_name
     @env_option
     @yes_option
-    @click.option("--allow-missing", "missing", is_flag=True, help="Be content where it is not.")
+    @click.option("--allow-missing", "missing", is_flag=True, help="Do not fail if there is none.")
     def delete(name: str, env: str | None, yes: bool, missing: bool) -> None:
         _delete(kind, name, env, yes, missing)
 
@@ -255,12 +253,3 @@ def peek(name: str, n: int, partition: str | None, env: str | None, as_json: boo
         print_json(found)
         return
     console().print(listing([(value,) for value in found]) if found else "There is nothing in it.")
-
-
-# Inputs that wait were looked at here before there were Queues: scripts may still do so, but for
-# `ls`, which is now, as in all groups, another word for `list`.
-for _command in inputs.commands.values():
-    if _command.name != "ls":
-        _former = copy.copy(_command)
-        _former.hidden = True
-        queue.add_command(_former)

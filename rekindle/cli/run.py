@@ -42,7 +42,9 @@ def _own_options() -> list[click.Option]:
             help="Make every call take exactly this strategy, or fail.",
         ),
         click.Option(
-            ["-q", "--quiet"], is_flag=True, help="Leave out rekindle's own notes and results."
+            ["-q", "--quiet"],
+            is_flag=True,
+            help="Leave out rekindle's own notes and the printed result.",
         ),
         click.Option(
             ["-d", "--detach"],
@@ -58,7 +60,7 @@ def _own_options() -> list[click.Option]:
             ["--linger"],
             metavar="TIME",
             help="How long the instance stays after its last program: 10m (unless "
-            "REKINDLE_LINGER says else), 90s, 2h; 0 takes it down at the end.",
+            "REKINDLE_LINGER says otherwise), 90s, 2h; 0 takes it down at the end.",
         ),
     ]
 

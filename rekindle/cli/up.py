@@ -103,7 +103,7 @@ def check_settings_of_programs() -> None:
     """
     from rekindle.sdk.connection.patience import connect_timeout_s
     from rekindle.sdk.environments import environment_of
-    from rekindle.sdk.image_chain import forces_all
+    from rekindle.sdk.images.chain import forces_all
     from rekindle.sdk.local.lingering import linger_s
     from rekindle.wire import switches
 

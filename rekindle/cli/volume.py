@@ -67,7 +67,7 @@ def create(name: str, url: str, env: str | None) -> None:
 
 @volume.command()
 @click.argument("name")
-@click.option("--allow-missing", is_flag=True, help="It is no error where there is none.")
+@click.option("--allow-missing", is_flag=True, help="Do not fail if there is none.")
 @yes_option
 @env_option
 def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:

@@ -22,7 +22,7 @@ from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
 from rekindle.exception import Error, InvalidError, SetupError
-from rekindle.linux import memory
+from rekindle.linux import limits, memory
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
 from rekindle.wire import blobs, logs, switches
@@ -44,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     die_with_parent()
     memory.use_one_heap()
     logs.configure("controller")
+    try:
+        limits.raise_open_files()  # each program and each request has a connection here
+    except OSError as error:
+        log.warning("no more descriptors to be had", extra=logs.kv(reason=error))
     try:
         return asyncio.run(_serve(args.dir.absolute(), args.redis_url, args.listen, args.own_agent))
     except InvalidError as error:

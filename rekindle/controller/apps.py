@@ -208,11 +208,17 @@ class Apps:
         if app is None:
             return
         if app.closing:
-            await app.closed.wait()
+            await app.let_go.wait()
             return
         app.closing = True
         _stop_grace(app)
-        reason = reason or f"the app {app.name!r} was closed"
+        try:
+            await self._close(app, reason or f"the app {app.name!r} was closed", put_away)
+        finally:
+            app.let_go.set()
+
+    async def _close(self, app: App, reason: str, put_away: bool) -> None:
+        app_id = app.app_id
         await self._registry.mark_closing(app_id)
         while app.accepting:
             app.quiet.clear()

@@ -114,6 +114,7 @@ class Environments:
                 moved = in_environment(new_name, split_name(deployed)[1])
                 await self._schedules.rename(deployed, moved)
                 await self._deployments.rename(deployed, moved)
+                await self._schedules.renamed(deployed, moved)
             # Those of a rename that was broken off, too.
             for deployed in self._deployed_in(new_name):
                 await self._deployments.roll_over(deployed)

@@ -81,6 +81,14 @@ class BlobsReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class CallOver:
+    """Nothing of a call is needed any more: all of it is done, and no one will read it."""
+
+    call_id: str
+    letters: list[int]  # inputs that left dead letters
+
+
+@dataclass(frozen=True, slots=True)
 class CallerMissing:
     """No request waits for this call, whose results only one could take."""
 
@@ -132,6 +140,7 @@ Event = (
     | InputRetried
     | RoomFreed
     | BlobsReleased
+    | CallOver
     | CallerMissing
     | AgentJoined
     | AgentLost

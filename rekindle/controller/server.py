@@ -180,6 +180,7 @@ class ControllerServer:
             async with asyncio.timeout(2.0):
                 await self._parts.logbook.flush()
                 await self._parts.pools.flush()
+                await self._parts.call_times.count()
         except TimeoutError:
             log.warning("log lines were not stored: redis is away")
         await self._parts.core.tasks.cancel()

@@ -160,7 +160,6 @@ class Call:
     total: int = -1  # -1: more inputs may come
     batches: int = 0  # batches of results so far, numbered from 1
     cancelled: int = 0  # 2: and its runners are to end
-    unread: bool = False  # its only reader asks for nothing more
     depth: int = 0  # how many calls it was made inside of
     lost: int = 0  # runners that its caller lost under it before it was queued
     undone: dict[int, Holder] = field(default_factory=dict)  # those in memory
@@ -280,7 +279,8 @@ class App:
     ephemeral: bool
     functions: dict[str, Function] = field(default_factory=dict)
     closing: bool = False
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)  # its runners have stopped
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)  # nothing of it is known here
     holders: int = 0
     detached: bool = False  # ephemeral; closed when nobody holds it and nothing of it is undone
     version: int = 0  # of a deployed app

@@ -21,6 +21,7 @@ from rekindle.controller.events import (
     AppForgotten,
     BlobsReleased,
     CallerMissing,
+    CallOver,
     Event,
     FunctionOpened,
     HeartbeatReceived,
@@ -46,6 +47,7 @@ from rekindle.controller.objects.service import ObjectService
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.blob_keeper import BlobKeeper
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.canceller import Canceller
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dead_letters import DeadLetters
@@ -67,6 +69,7 @@ from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
+from rekindle.controller.storage.log_store import LogStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.schedule_store import ScheduleStore
@@ -118,21 +121,22 @@ class Parts:
         # Inputs, from the table up
         table = InputTable(settings.lease_margin_s)
         dispatcher = self.dispatcher = Dispatcher(core, table)
-        completer = Completer(core, store, letter_store, table)
+        times = self.call_times = CallTimes(core, store)
+        completer = Completer(core, store, letter_store, table, times)
         finalizer = Finalizer(table, dispatcher, completer)
         loader = self.loader = StreamLoader(core, store, table, dispatcher, finalizer)
-        self.intake = Intake(core, store, table, dispatcher, completer, loader)
+        self.intake = Intake(core, store, table, dispatcher, completer, loader, times)
         result_intake = ResultIntake(core, table, dispatcher, completer, finalizer, loader)
         self.redelivery = Redelivery(core, table, dispatcher, completer, finalizer)
-        self.reaper = Reaper(core, table, self.redelivery, loader)
         self.canceller = Canceller(core, store, table, finalizer, loader)
         self.results = ResultStreams(core, store, completer, loader)
         # What is kept of calls that are done
         self.blobs = BlobKeeper(core, store, config.blob_url)
         self.retention = Retention(core, store, self.blobs)
+        self.reaper = Reaper(core, table, self.redelivery, loader, self.retention)
         self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
         # Agents and apps
-        logbook = self.logbook = Logbook(self.registry, core.tasks, settings)
+        logbook = self.logbook = Logbook(LogStore(link), core.tasks, settings)
         orders = self.orders = Orders(state, settings, Leasing(state, settings), config.own_agent)
         self.app_names = AppNames(state, link, settings.result_ttl_s)
         self.secrets = NamedSecrets(link, vault)
@@ -190,6 +194,7 @@ class Parts:
         tasks = self.core.tasks
         self.pools.start()
         tasks.spawn(self.reaper.run(), "look for ended leases")
+        tasks.spawn(self.call_times.look(), "look for calls without a time")
         tasks.spawn(self.blobs.run(), "sweep blobs")
         tasks.spawn(self.schedules.run(), "run what is due")
         if self.shrinking is not None:
@@ -214,6 +219,8 @@ class Parts:
                 self.pools.results(done)
             case BlobsReleased(keys):
                 self.blobs.drop(keys)
+            case CallOver(call_id, letters):
+                self.retention.over(call_id, letters)
             case HeartbeatReceived(agent, news):
                 self.metrics.heartbeat(agent, news)
                 scaler.heartbeat(agent, news)
@@ -226,7 +233,7 @@ class Parts:
             case AgentJoined(agent):
                 scaler.joined(agent)
                 self.dispatcher.pump()
-                self.orders.joined()
+                self.orders.joined(agent)
             case AgentLost(agent, reason):
                 self.redelivery.agent_lost(agent, reason)
                 self.orders.lost(agent, reason)

@@ -238,8 +238,7 @@ class Template:
             os.close(ready_write)
             os.read(ready_read, 1)  # the end: the copy holds nothing but the control pipe
             os.close(ready_read)
-            self._adopt(pid)
-            self.channel.send({"op": "copied", "pid": pid})
+            self.channel.send_with_fds({"op": "copied", "pid": pid}, [self._adopt(pid)])
             return
         os.close(ready_read)
         self._leave_parent_behind()

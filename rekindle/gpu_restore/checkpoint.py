@@ -18,6 +18,9 @@ from rekindle.gpu_restore.cuda import Driver
 
 #: The calls are there from this driver's CUDA on (driver 570).
 MIN_CUDA = 12080
+#: A process can be resumed on other GPUs from here on (driver 580). Before, what tells the driver
+#: of them is reserved.
+MOVES_CUDA = 13000
 #: To wait for what the process has begun on the GPU.
 LOCK_TIMEOUT_MS = 10_000
 
@@ -45,6 +48,17 @@ def why_not(driver: Driver) -> str:
     return ""
 
 
+def why_not_moved(driver: Driver) -> str:
+    """Why a process can be resumed on the GPUs alone that it had; "" where on others, too."""
+    version = driver.version()
+    if version >= MOVES_CUDA:
+        return ""
+    return (
+        f"needs an NVIDIA driver of 580 or newer (CUDA 13.0) to go to another GPU; this one is for "
+        f"CUDA {version // 1000}.{version % 1000 // 10}"
+    )
+
+
 def state_of(driver: Driver, pid: int) -> State:
     """Raises CudaError: a process without CUDA, one of another user."""
     return State(driver.process_state(pid))
@@ -66,8 +80,8 @@ def suspend(driver: Driver, pid: int, timeout_ms: int = LOCK_TIMEOUT_MS) -> None
 def resume(driver: Driver, pid: int, moved: Mapping[str, str] | None = None) -> None:
     """Undo ``suspend``, in the process itself or in a copy that CRIU restored.
 
-    ``moved``: the UUID of each GPU then, and of the one in its place now. Raises GpuError: the
-    process is of no use then.
+    ``moved``: the UUID of each GPU then, and of the one in its place now: of all GPUs of the
+    machine, as the driver refuses less. Raises GpuError: the process is of no use then.
     """
     try:
         driver.process_restore(pid, dict(moved) if moved else None)

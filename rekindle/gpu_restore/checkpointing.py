@@ -3,7 +3,7 @@
 A process of its own, as a driver that crashes in such a call is not to take an agent along. It has
 no context and no device memory: only the driver is started, which is what a restore asks for. One
 line of JSON for each order and answer; several orders are under way at once. Says first whether
-this machine can take GPU snapshots at all. Ends with its standard input.
+this machine can take GPU snapshots at all, and move them. Ends with its standard input.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ def serve(orders: TextIO, answers: TextIO) -> None:
             answers.flush()
 
     driver, why_not = _start()
-    answer({"why_not": why_not})
     if driver is None:
+        answer({"why_not": why_not})
         return
+    answer({"why_not": "", "why_not_moved": checkpoint.why_not_moved(driver)})
     for line in orders:
         order = json.loads(line)
         threading.Thread(target=_obey, args=(driver, order, answer), daemon=True).start()

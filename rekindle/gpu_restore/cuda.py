@@ -174,14 +174,6 @@ class Driver:
         """Give back what ``allocate_host`` gave."""
         self.call("cuMemFreeHost", address)
 
-    def register_host(self, address: int, size: int) -> None:
-        """Pin memory that is there."""
-        self.call("cuMemHostRegister_v2", address, size, _PORTABLE)
-
-    def unregister_host(self, address: int) -> None:
-        """Undo ``register_host``."""
-        self.call("cuMemHostUnregister", address)
-
     # ---- copies ------------------------------------------------------------------------------
 
     def copy_in(self, target: int, source: int, size: int) -> None:
@@ -319,7 +311,8 @@ class Driver:
         self.call("cuCheckpointProcessCheckpoint", pid, None)
 
     def process_restore(self, pid: int, moved: dict[str, str] | None = None) -> None:
-        """Undo ``process_checkpoint``; ``moved``: UUIDs then and now, of every GPU it had."""
+        """Undo ``process_checkpoint``; ``moved``: UUIDs then and now, of every GPU of
+        the machine (from driver 580 on)."""
         if not moved:
             self.call("cuCheckpointProcessRestore", pid, None)
             return

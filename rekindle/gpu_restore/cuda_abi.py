@@ -83,8 +83,6 @@ PROTOTYPES: dict[str, list[Any]] = {
     "cuMemFree_v2": [c_uint64],
     "cuMemHostAlloc": [c_void_p, c_size_t, c_uint],
     "cuMemFreeHost": [c_void_p],
-    "cuMemHostRegister_v2": [c_void_p, c_size_t, c_uint],
-    "cuMemHostUnregister": [c_void_p],
     "cuMemcpyHtoD_v2": [c_uint64, c_void_p, c_size_t],
     "cuMemcpyDtoH_v2": [c_void_p, c_uint64, c_size_t],
     "cuMemcpyHtoDAsync_v2": [c_uint64, c_void_p, c_size_t, c_void_p],

@@ -6,6 +6,7 @@ Asking NVML makes no CUDA context.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from rekindle.gpu_restore import models
 from rekindle.gpu_restore.driver import NvmlAbsentError, open_nvml
 from rekindle.gpu_restore.links import Links, bus_id, links
 from rekindle.gpu_restore.nvml import SCOPE_NODE, Handle, Nvml, ask, text
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +106,20 @@ def _ask(nvml: Nvml) -> Inventory:
         driver=text(nvml.nvmlSystemGetDriverVersion()),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
         reason="" if gpus else "; ".join(lost) or "the NVIDIA driver sees no GPU",
-        links=links(nvml, handles, [gpu.uuid for gpu in gpus], [gpu.bus_id for gpu in gpus]),
+        links=_links(nvml, handles, gpus),
         lost=tuple(lost),
     )
+
+
+def _links(nvml: Nvml, handles: Sequence[Handle], gpus: Sequence[Gpu]) -> Links:
+    """None are known where NVML fails to say: in a virtual machine, say. The GPUs are of use."""
+    if len(gpus) < 2:
+        return {}
+    try:
+        return links(nvml, handles, [gpu.uuid for gpu in gpus], [gpu.bus_id for gpu in gpus])
+    except nvml.NVMLError as error:
+        log.warning("links between GPUs are not known", extra=kv(reason=error))
+        return {}
 
 
 def _gpu(nvml: Nvml, index: int, handle: Handle) -> Gpu:

@@ -44,6 +44,9 @@ class Watch:
     prefix: str = DEVICES
     #: ``file:line in function``, with the import that was going on; "" as long as nothing is known.
     where: str = ""
+    #: Whether a library's own entry point said that it asks CUDA: its answer is kept, whatever is
+    #: closed again. An open alone may have been NVML's.
+    is_asked: bool = False
     _is_cuda: bool = False
     _fd: int = -1
     _former: Any = None
@@ -71,13 +74,17 @@ class Watch:
         """Stop, and leave nothing open; what was found stays."""
         if self._fd < 0:
             return
+        # A child that user code forked may have it still: no signal is to come that nobody handles.
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_ASYNC)
         os.close(self._fd)
         self._fd = -1
         signal.signal(_SIGNAL, self._former if self._former is not None else signal.SIG_DFL)
 
     def note(self, depth: int = 1) -> None:
         """The caller's caller is about to touch it: said by a library's own entry point."""
-        self.where = self.where or in_words(sys._getframe(depth))
+        if not (self.is_asked or self._is_cuda):
+            self.where = in_words(sys._getframe(depth))
+        self.is_asked = True
 
     def _opened(self, _number: int, frame: FrameType | None) -> None:
         try:
@@ -86,7 +93,7 @@ class Watch:
             return
         # Other processes open them, too; NVML, for a moment, before CUDA does for good.
         opened = open_files(self.prefix)
-        if frame is not None and opened and not self._is_cuda:
+        if frame is not None and opened and not (self.is_asked or self._is_cuda):
             self.where = in_words(frame)
             self._is_cuda = any("-uvm" in file for file in opened)
 
@@ -160,7 +167,7 @@ def reasons(watch: Watch, *, expects_gpu: bool) -> list[str]:
         return [f"{opened}; {close}"]
     if expects_gpu and state is not None:
         return [f"CUDA was asked for its devices{at} and keeps the answer, error {state}; {remedy}"]
-    if expects_gpu and watch.where:
+    if expects_gpu and watch.is_asked:
         return [f"CUDA was asked for its devices{at} and keeps the answer; {remedy}"]
     return []
 

@@ -63,7 +63,6 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         *node_checks.check_shared_store(paths.shared_store_url()),
         check_pycriu(),
         check_time_namespace(),
-        node_checks.check_cgroup(Path("/sys/fs/cgroup")),
         node_checks.check_pinning(),
         node_checks.check_gpu(gpus.inventory(), os.environ),
         *node_checks.check_images(),

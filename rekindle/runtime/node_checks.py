@@ -85,22 +85,6 @@ def check_shared_store(url: str) -> list[Check]:
     return [Check(name, Status.OK, f"{store.url} keeps what it is given")]
 
 
-def check_cgroup(root: Path) -> Check:
-    """Which control groups are mounted; CPU and memory limits of runners need them."""
-    if (root / "cgroup.controllers").exists():
-        controllers = (root / "cgroup.controllers").read_text().split()
-        return Check("cgroups", Status.OK, f"v2 ({' '.join(controllers) or 'no controllers'})")
-    v1 = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
-    if v1:
-        return Check("cgroups", Status.OK, f"v1 ({' '.join(v1)})")
-    return Check(
-        "cgroups",
-        Status.WARN,
-        "none mounted: no limits on runners",
-        "mount cgroup2 on /sys/fs/cgroup",
-    )
-
-
 def check_pinning() -> Check:
     """Whether a fork can copy at once what its child is known to write to."""
     name = "pinned pages"

@@ -28,13 +28,13 @@ from rekindle.sdk.dual import Dual, in_thread
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
 from rekindle.sdk.function_checks import check_function, check_takes_nothing
+from rekindle.sdk.many_inputs import shared
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
-from rekindle.sdk.sharing import shared
 from rekindle.sdk.user_frames import trimmed, trims
 
 if TYPE_CHECKING:
-    from rekindle.sdk.image import Image
+    from rekindle.sdk.images.image import Image
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
 
@@ -98,7 +98,7 @@ class App(AppLife):
         """Make a function of this app: it can be called with ``.remote()`` and its like.
 
         ``timeout``: seconds that one input may run, 1 to 86,400 (default 300); its runner is killed
-        after it.
+        after it (with ``@concurrent``, the input is interrupted first).
         ``startup_timeout``: the same for the start of a runner (default: ``timeout``).
         ``min_containers``: runners that are kept; ``max_containers``: that there may be;
         ``buffer_containers``: idle ones to keep while inputs come; ``spare_containers``: children

@@ -25,7 +25,7 @@ from rekindle.wire.environment import split_name
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
-    from rekindle.sdk.image_chain import Chain
+    from rekindle.sdk.images.chain import Chain
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
     from rekindle.sdk.running import RunningApp

@@ -352,7 +352,8 @@ class Function(FunctionTarget, Generic[P, R]):
     # ---- for the bench -------------------------------------------------------------------------
 
     def prepare(self, strategy: str, timeout: float = 300.0) -> None:
-        """Make sure that ``strategy`` can be taken: a template is live, a snapshot is there.
+        """Make sure that ``strategy`` can be taken: a template is live, a snapshot is there, GPUs
+        are free.
 
         Waits up to ``timeout`` seconds. Raises StrategyUnavailableError with the reason.
         """

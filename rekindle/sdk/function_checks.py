@@ -9,7 +9,7 @@ from typing import Any
 from rekindle.exception import InvalidError, a_or_an
 from rekindle.execution.declared import Decorated, mark_of
 from rekindle.sdk.entrypoint import LocalEntrypoint
-from rekindle.sdk.sharing_checks import in_class
+from rekindle.sdk.many_inputs_checks import in_class
 
 
 def check_function(raw: Any) -> None:

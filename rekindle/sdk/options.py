@@ -12,7 +12,7 @@ from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
-    from rekindle.sdk.image_chain import Chain
+    from rekindle.sdk.images.chain import Chain
     from rekindle.sdk.resources import Retries
     from rekindle.sdk.schedules import Cron, Period
     from rekindle.sdk.volume import Volume
@@ -151,7 +151,7 @@ def check_image(given: Any) -> Chain | None:
     """The same, or None. Raises InvalidError."""
     if given is None:
         return None  # most functions: nothing is loaded for them
-    from rekindle.sdk.image_chain import Chain
+    from rekindle.sdk.images.chain import Chain
 
     if not isinstance(given, Chain):
         raise InvalidError(

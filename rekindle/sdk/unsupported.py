@@ -7,11 +7,6 @@ from __future__ import annotations
 
 #: Attributes of the package: what to do in their place.
 NAMES = {
-    "NetworkFileSystem": "use rekindle.Volume",
-    "Sandbox": "start a process with subprocess inside a function",
-    "Proxy": "leave it out",
-    "Tunnel": "leave it out",
-    "forward": "leave it out",
     "asgi_app": "serve HTTP from your own program and call .remote.aio() in its handlers",
     "wsgi_app": "serve HTTP from your own program and call .remote() in its handlers",
     "web_server": "serve HTTP from your own program and call .remote() in its handlers",
@@ -24,7 +19,9 @@ INSTEAD = {
     "Stub": "rekindle.App",
     "Mount": "image.add_local_dir(...) or image.add_local_file(...) (local modules are sent by "
     "themselves)",
+    "NetworkFileSystem": "rekindle.Volume",
     "SharedVolume": "rekindle.Volume",
+    "Sandbox": "subprocess inside a function",
     "build": "rekindle.enter(snap=True) with @app.cls(enable_memory_snapshot=True)",
     "Client": "$REKINDLE_DIR, the instance that a program talks to",
     "Server": "rekindle.concurrent on a class that your own HTTP server calls",
@@ -37,6 +34,9 @@ INSTEAD = {
 
 #: What there will not be, and why.
 ABSENT = {
+    "Proxy": "a runner has the network of its node",
+    "Tunnel": "a runner has the network of its node",
+    "forward": "a runner has the network of its node",
     "SchedulerPlacement": "functions run on the nodes of this instance",
     "Workspace": "an instance belongs to the user that runs it",
     "types": "results are classes of the modules that give them (rekindle.sdk.stats, say)",
@@ -137,7 +137,7 @@ _UNKNOWN = (
 )
 #: Keywords that are not here: what to do.
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
-    "network_file_systems": NAMES["NetworkFileSystem"],
+    "network_file_systems": "use rekindle.Volume",
     "ephemeral_disk": "use the tempfile module",
     "block_network": "use the node's firewall: a runner has the network of its node",
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError, of_the_program
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Sharing
-from rekindle.sdk import checks, environments, options, sharing_checks
+from rekindle.sdk import checks, environments, many_inputs_checks, options
 from rekindle.sdk.declaration import Declaration, handle
 from rekindle.sdk.secret import merged, named_in_snapshot, references
 from rekindle.wire.spec import check_sharing
@@ -214,7 +214,7 @@ def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
 
 def concurrent_variant(base: Declaration, max_inputs: int, target_inputs: int | None) -> Variant:
     """With several inputs at a time for each runner. Raises InvalidError."""
-    found = sharing_checks.concurrency("with_concurrency", max_inputs, target_inputs)
+    found = many_inputs_checks.concurrency("with_concurrency", max_inputs, target_inputs)
     return _sharing_variant(
         "with_concurrency", base, max_inputs=found.max_inputs, target_inputs=found.target_inputs
     )
@@ -222,7 +222,7 @@ def concurrent_variant(base: Declaration, max_inputs: int, target_inputs: int | 
 
 def batched_variant(base: Declaration, max_batch_size: int, wait_ms: int) -> Variant:
     """With batches. Raises InvalidError for what cannot be batched."""
-    sharing_checks.batching("with_batching", max_batch_size, wait_ms)
+    many_inputs_checks.batching("with_batching", max_batch_size, wait_ms)
     if base.kind == "cls" and len(base.methods) > 1:
         raise InvalidError(
             f"{base.name}.with_batching(): it has the methods {', '.join(sorted(base.methods))}; "
@@ -230,7 +230,7 @@ def batched_variant(base: Declaration, max_batch_size: int, wait_ms: int) -> Var
         )
     if base.raw is not None:
         methods = [getattr(base.raw, own) for own in base.methods.values()]
-        sharing_checks.check_batched(methods[0] if base.kind == "cls" else base.raw)
+        many_inputs_checks.check_batched(methods[0] if base.kind == "cls" else base.raw)
     return _sharing_variant("with_batching", base, max_batch_size=max_batch_size, wait_ms=wait_ms)
 
 

@@ -38,7 +38,7 @@ def dump_argv(criu: Criu, *, pid: int, images_dir: Path) -> list[str]:
         "--file-validation=filesize",
         # The machine's CRIU configuration must not change what a snapshot is.
         "--no-default-config",
-        # Cgroups are set by whoever places the runner.
+        # A restored process stays in the control group of what restores it, as a forked one does.
         "--manage-cgroups=ignore",
     ]
     argv += plugins(criu)

@@ -16,7 +16,7 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.key import Ingredients
 
 #: Raised whenever what is written changes; a snapshot of another format is made again.
-FORMAT = 6
+FORMAT = 7
 
 #: In a snapshot's directory: the images as CRIU dumped them, and those rewritten to map memory.
 IMAGES = "images"
@@ -57,9 +57,10 @@ class Manifest:
     threads: int = 1
     #: Why what is restored from it may not be forked, as was seen when it parked.
     fork_unsafe: list[str] = field(default_factory=list)
-    #: Of a GPU snapshot: UUIDs of the GPUs that the process had, and the kind of each.
+    #: Of a GPU snapshot: UUIDs of the GPUs that the process had, the kind of each.
     gpus: list[str] = field(default_factory=list)
     gpu_kinds: list[str] = field(default_factory=list)
+    machine_gpus: list[str] = field(default_factory=list)  # all that its machine had
     made_because: list[str] = field(default_factory=list)
     # Filled in by the store.
     files: dict[str, ImageFile] = field(default_factory=dict)  # in images/

@@ -31,7 +31,7 @@ _RECORDS = ("RECORD", "PKG-INFO", "METADATA")
 def installed(interpreter: str = "") -> Packages:
     """Distributions that ``interpreter`` ("" is this one) would import from.
 
-    Raises SnapshotError when another interpreter cannot be asked for its path.
+    Raises SnapshotError when another interpreter is not there, or cannot be asked for its path.
     """
     packages: Packages = {}
     for directory in dict.fromkeys(import_path(interpreter)):
@@ -45,7 +45,10 @@ def import_path(interpreter: str = "") -> list[str]:
     # Not by realpath: two virtual environments can share one base interpreter.
     if not interpreter or os.path.abspath(interpreter) == os.path.abspath(sys.executable):
         return [entry for entry in sys.path if os.path.isabs(entry)]
-    info = os.stat(interpreter)
+    try:
+        info = os.stat(interpreter)
+    except OSError as error:
+        raise SnapshotError(f"the function's Python, {interpreter}: {error.strerror}") from error
     return list(_ask_path(interpreter, info.st_mtime_ns, info.st_size))
 
 

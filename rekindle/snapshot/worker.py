@@ -82,7 +82,7 @@ def restore_request(*, images: str, control_pipe: str, log_name: str, unprivileg
     options.log_file = log_name
     options.log_level = 1
     options.unprivileged = unprivileged
-    # Cgroups are set by whoever places the runner.
+    # A restored process stays in the control group of what restores it, as a forked one does.
     options.manage_cgroups = True
     options.manage_cgroups_mode = rpc.IGNORE
     inherited = options.inherit_fd.add()

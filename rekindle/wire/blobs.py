@@ -31,7 +31,9 @@ DEFAULT_MAX_PAYLOAD_BYTES = 128 * 1024 * 1024
 
 #: The folder of an instance in a store that several have: its id.
 _OF_INSTANCE = re.compile(r"(.+)/in-[0-9a-f]{16}")
-_KEY = re.compile(r"(fc-[0-9A-Za-z]{1,64})/[0-9]{1,10}-[0-9a-f]{16}-([0-9a-f]{1,12})-([0-9a-f]{8})")
+_KEY = re.compile(
+    r"(fc-[0-9A-Za-z]{1,64})/([0-9]{1,10})-[0-9a-f]{16}-([0-9a-f]{1,12})-([0-9a-f]{8})"
+)
 
 
 class BlobStore(Protocol):
@@ -108,7 +110,12 @@ def new_key(call_id: str, index: int, data: bytes) -> str:
 
 def size_of(key: str) -> int:
     """How many bytes a key's blob has. Raises InvalidError."""
-    return int(_parse(key)[2], 16)
+    return int(_parse(key)[3], 16)
+
+
+def index_of(key: str) -> int:
+    """Of which input of its call a key's blob is. Raises InvalidError."""
+    return int(_parse(key)[2])
 
 
 def _parse(key: str) -> re.Match[str]:
@@ -120,12 +127,12 @@ def _parse(key: str) -> re.Match[str]:
 
 def _checked(key: str, data: bytes, url: str) -> bytes:
     match = _parse(key)
-    size = int(match[2], 16)
+    size = int(match[3], 16)
     if len(data) != size:
         raise InternalFailure(
             f"blob {key} in {url} has {len(data)} bytes of {size}: it was truncated or overwritten"
         )
-    if zlib.crc32(data) != int(match[3], 16):
+    if zlib.crc32(data) != int(match[4], 16):
         raise InternalFailure(
             f"blob {key} in {url} is damaged: its bytes are not those that were put there"
         )

@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
     QUEUE = "queue"  # submitted to placed on a runner, or on the start of one
     IMAGE = "image"  # environment made ready
-    ISOLATE = "isolate"  # namespaces, cgroup, mounts
+    ISOLATE = "isolate"  # namespaces, mounts
     INTERPRETER = "interpreter"  # exec to the first line of our code
     IMPORT = "import"  # user code and what it imports
     ENTER = "enter"  # @enter(snap=True) hooks

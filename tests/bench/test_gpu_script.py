@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.gpu_restore import machines
+
 SCRIPT = Path(__file__).parents[2] / "bench" / "gpu.py"
 Rows = list[dict[str, Any]]
 
@@ -94,3 +96,50 @@ def test_a_section_that_fails_or_hangs_stops_no_other(tmp_path: Path) -> None:
     assert missing["machine"].startswith("it ended with status -11")
     assert missing["floor"].startswith("stopped after")
     assert {row["section"] for row in rows} == {"machine", "floor", "checkpoint calls"}
+
+
+def test_what_a_section_says_of_itself_is_kept_though_it_succeeds(tmp_path: Path) -> None:
+    hook = _at_the_start_of_python(
+        tmp_path,
+        "import sys\nif '--section' in ' '.join(sys.orig_argv): print('a note', file=sys.stderr)\n",
+    )
+    argv = [sys.executable, str(SCRIPT), "--out", str(tmp_path), "--only", "checkpoint calls"]
+    environ = os.environ | {"PYTHONPATH": hook}
+    done = subprocess.run(
+        argv, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "--- checkpoint calls\na note\n"
+
+
+def test_a_section_that_is_planned_with_more_than_there_is_leaves_it_to_a_shorter_one(
+    tmp_path: Path,
+) -> None:
+    options = ("--only", "strategies 8 GB", "--only", "checkpoint calls", "--minutes", "0.2")
+    rows = _run(tmp_path, *options)
+    assert [row["not_measured"] for row in rows if row["section"] == "strategies 8 GB"] == [
+        "no time left"
+    ]
+    assert [
+        row for row in rows if row["section"] == "checkpoint calls" and row["what"] == "section"
+    ]
+
+
+@pytest.mark.criu
+def test_no_start_is_reported_as_one_from_a_gpu_snapshot_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    sections = ("strategies 1 GB", "GPU snapshots 1 GB", "strategies 1 GB, weights held")
+    rows = _run(
+        tmp_path,
+        *(option for name in sections for option in ("--only", name)),
+        REKINDLE_HOME=str(tmp_path / "home"),
+        REKINDLE_NVML_RECORDING=str(machines.RECORDINGS / "one_t4.json"),
+    )
+    found = {row["what"]: row for row in rows}
+    why = found["GPU snapshot"]["not_measured"]
+    assert why.startswith("the start was no restore of a GPU snapshot: without a GPU snapshot (")
+    assert "starts from a GPU snapshot in a row" not in found
+    why = found["restore, brings the weights that stay"]["not_measured"]
+    assert why.startswith("weights are not shared with other runners: ")
+    # Of its template with its hooks for the GPU, and without: sections share them.
+    assert len(list((tmp_path / "home" / "snapshots").glob("sn-*"))) == 2

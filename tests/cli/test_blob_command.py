@@ -43,24 +43,26 @@ def test_what_has_a_name_is_listed_and_the_rest_told(url: str) -> None:
     assert "1 names" in _run("du", "--url", url).output
 
 
-def test_what_nothing_names_goes_when_it_is_old_and_names_are_let_go_of(url: str) -> None:
+def test_what_nothing_names_goes_when_it_is_old_and_names_when_asked(url: str) -> None:
     assert "0 objects" in _run("gc").output and "2 more are too young" in _run("gc").output
     assert "2 objects" in _run("gc", "--all", "--dry-run").output
     assert "2 objects" in _run("gc", "--all").output
     unknown = _run("rm", "sn-2").exception
     assert isinstance(unknown, NotFoundError) and "sn-2" in str(unknown)
-    assert "sn-1 is let go of" in _run("rm", "sn-1").output
+    unasked = _run("rm", "sn-1").exception
+    assert isinstance(unasked, InvalidError) and "sn-1" in str(unasked)
+    assert "sn-1 is no longer named" in _run("rm", "sn-1", "--yes").output
     _run("gc", "--all")
     assert "nothing has a name" in _run("list").output
     assert json.loads(_run("du", "--json").output)["stored_bytes"] == 0
 
 
-def test_a_name_is_let_go_of_by_what_is_shown_of_it(url: str) -> None:
+def test_a_name_is_taken_out_by_what_is_shown_of_it(url: str) -> None:
     store = open_store(url)
     layers = ["a" * 12 + "1" * 20, "b" * 12 + "1" * 20, "b" * 12 + "2" * 20]
     for name in layers:
         store.put_ref("layers", name, [], {})
-    assert f"{layers[0]} is let go of" in _run("rm", "a" * 12).output
+    assert f"{layers[0]} is no longer named" in _run("rm", "a" * 12, "--yes").output
     several = _run("rm", "b" * 12).exception
     assert isinstance(several, InvalidError) and layers[1] in str(several)
     assert isinstance(_run("rm", "b" * 11).exception, NotFoundError)

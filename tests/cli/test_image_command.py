@@ -19,7 +19,7 @@ from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from rekindle.runtime.images.stored import StoredLayer
-from rekindle.sdk import image_files
+from rekindle.sdk.images import local_files
 from tests import images
 
 _NAMES = [f"{letter}" * 32 for letter in "abc"]
@@ -127,7 +127,7 @@ def _given(tmp_path: Path, content: bytes, used_s: float) -> Path:
     folder = tmp_path / f"given-{used_s}"
     folder.mkdir()
     (folder / "file").write_bytes(content)
-    kept = Path(image_files.keep(folder, "/given").kept)
+    kept = Path(local_files.keep(folder, "/given").kept)
     os.utime(kept.parent, (used_s, used_s))
     return kept
 

@@ -23,7 +23,6 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from rekindle.controller.storage.embedded_redis import wait_for_redis
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -33,6 +32,7 @@ from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from rekindle.wire.version import PROTOCOL
 from tests.controller.processes import CONTROLLER, REDIS, Program
+from tests.redis_server import wait_for_redis
 
 TOKEN = "a-token-of-the-tests"
 PATIENCE_S = 30.0
@@ -130,6 +130,11 @@ class Instance:
     def log(self) -> str:
         """What the controller logged."""
         return (self.directory / "logs" / "controller.log").read_text()
+
+    async def until_logged(self, text: str, times: int = 1) -> None:
+        """Wait until the controller has logged something so often."""
+        while self.log().count(text) < times:
+            await asyncio.sleep(0.02)  # it gives no event
 
     def close(self) -> None:
         """End everything and remove the directory."""
@@ -315,6 +320,7 @@ class FakeAgent:
         self.acks: asyncio.Queue[pb.AckDone] = asyncio.Queue()
         self.cancels: asyncio.Queue[pb.CancelInputs] = asyncio.Queue()
         self.closes: asyncio.Queue[str] = asyncio.Queue()
+        self.recreates: list[str] = []  # apps that it was to close so
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.lives: asyncio.Queue[str] = asyncio.Queue()
         self.retires: asyncio.Queue[pb.RetireApp] = asyncio.Queue()
@@ -401,6 +407,8 @@ class FakeAgent:
                 self.cancels.put_nowait(message.cancel)
             elif kind == "close_app":
                 self.closes.put_nowait(message.close_app.app_id)
+                if message.close_app.recreate:
+                    self.recreates.append(message.close_app.app_id)
                 if self.confirms_closing:
                     await self.send(app_closed=pb.AppClosed(app_id=message.close_app.app_id))
             elif kind == "open":

@@ -94,3 +94,20 @@ async def test_an_entry_that_is_pending_under_another_name_is_taken_back() -> No
                 await agent.done(assign, assign.inputs[0].payload)
             [result] = await client.results(call_id)
             assert (result.data, result.deliveries) == (b"taken by another", 1)
+
+
+@in_loop
+async def test_a_queue_that_cannot_be_looked_at_keeps_none_from_being_looked_at() -> None:
+    """As where Redis has lost it, which was new, when another server took over."""
+    with running_instance(**SHORT) as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            agent.answer(echo)
+            _, [function_id] = await client.register("lost", spec(**BRIEF))
+            redis = Redis.from_url(redis_url(instance.directory))
+            await redis.xgroup_destroy(keys.queue(function_id), keys.GROUP)
+            await instance.until_logged("a queue was not looked at", times=2)
+            _, [function_id] = await client.register("app", spec(**BRIEF))
+            entry = await redis.xadd(keys.queue(function_id), {"c": "nobody's", "b": b""})
+            await redis.xreadgroup(keys.GROUP, "somebody else", {keys.queue(function_id): ">"})
+            await instance.until_logged(f"entry={entry.decode()}")  # it is found, and is nobody's
+            await redis.aclose()

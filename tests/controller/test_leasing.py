@@ -147,3 +147,14 @@ def test_an_agent_that_is_lost_is_a_refusal() -> None:
         assert (await asking).reason == "its agent is gone"
 
     scenario(body)
+
+
+def test_what_an_agent_was_asked_over_a_connection_that_broke_is_refused_when_it_is_back() -> None:
+    async def body(state: State, leases: Leasing) -> None:
+        state.agents["ag-1"] = agent = an_agent("ag-1", warm=("fu-1",))
+        asking = asyncio.create_task(leases.lease(a_function(), pb.LeaseRequest()))
+        await order_of(agent)
+        leases.back(agent)
+        assert (await asking).reason == "its agent's connection broke"
+
+    scenario(body)

@@ -135,6 +135,33 @@ def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
     assert (bundle.parent / "out" / "compiled").read_text() == "True"
 
 
+def test_packages_of_the_machine_are_compiled_and_read_before_anything_is_measured(
+    bundle: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "torch.py").write_text("class cuda:\n    is_available = staticmethod(lambda: False)\n")
+    _run(bundle, "out", PYTHON=sys.executable, PYTHONPATH=str(own))
+    assert list(own.glob("__pycache__/torch.*.pyc"))
+    assert "warmed up in " in (bundle.parent / "out" / "log.txt").read_text()
+
+
+def test_figures_have_the_time_that_is_left_and_the_most_important_tests_come_first(
+    bundle: Path,
+) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
+    _run(bundle, "out", PYTHON=sys.executable, OPTIONS="--quick --only 'checkpoint calls'")
+    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
+    assert argv[-3:] == ["--quick", "--only", "checkpoint calls"]
+    assert 5.5 < float(argv[argv.index("--minutes") + 1]) <= (470 - 45) / 60
+    tests = (bundle.parent / "out" / "tests.txt").read_text().split()
+    files = [one for one in tests if one.endswith(".py")]
+    assert files[0] == "tests/gpu/test_starts.py"
+    there = {f"tests/gpu/{path.name}" for path in (DEV.parent / "tests/gpu").glob("test_*.py")}
+    assert set(files) == there
+
+
 def test_a_run_without_figures_says_so_by_its_status(bundle: Path) -> None:
     (bundle / "tree" / "bench" / "gpu.py").write_text("raise SystemExit(3)")
     assert _run(bundle, "out", PYTHON=sys.executable).returncode == 1

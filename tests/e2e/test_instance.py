@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rekindle.wire.version import PROTOCOL
-from tests.e2e.harness import Home, wait_until
+from tests.e2e.harness import COMMAND, Home, wait_until
 from tests.e2e.shown_phases import phases
 
 COUNTER = """
@@ -91,6 +92,35 @@ def test_up_status_run_down(home: Home) -> None:
     ended = home.run(script, "--phases")
     assert ended.out.startswith("42\n")
     assert phases(ended.out, "Counter.add")[0][0] == "restore"
+
+
+def test_daemons_have_all_descriptors_that_they_may_and_runners_what_was_given(home: Home) -> None:
+    limited = ("/bin/sh", "-c", 'ulimit -Sn 300 && exec "$@"', "sh")
+    ended = home.start(*limited, COMMAND, "up").end()
+    assert ended.status == 0, str(ended)
+    supervisor = home.supervisor()
+    assert supervisor.rlimit(psutil.RLIMIT_NOFILE)[0] == 300
+    for module in ("rekindle.controller", "rekindle.runtime.agent"):
+        (daemon,) = [one for one in supervisor.children() if module in one.cmdline()]
+        soft, hard = daemon.rlimit(psutil.RLIMIT_NOFILE)
+        assert soft == hard > 300, module
+    script = home.script(
+        """
+        import resource
+        import rekindle
+
+        app = rekindle.App("limits")
+
+        @app.function()
+        def limit() -> int:
+            return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+        @app.local_entrypoint()
+        def main():
+            print(limit.remote())
+        """
+    )
+    assert home.run(script).out == "300\n"
 
 
 def test_a_program_runs_its_app_itself(shared: Home) -> None:

@@ -100,12 +100,6 @@ def test_runners_share_them_and_load_no_event_loop_for_it(shared: Home) -> None:
     assert shared.rekindle("queue", "ls", "--json").out == (
         shared.rekindle("queue", "list", "--json").out
     )
-    # What was there before there were Queues.
-    former = shared.rekindle("queue", "dead", "ls", "--json").out
-    now = shared.rekindle("inputs", "dead", "list", "--json").out
-    assert [one["call_id"] for one in json.loads(former)] == [
-        one["call_id"] for one in json.loads(now)
-    ]
 
 
 def test_the_crawler_visits_each_page_once(shared: Home) -> None:

@@ -38,7 +38,7 @@ def test_the_example_starts_on_a_second_node_from_the_snapshot_of_the_first(
     assert "restore" in shown.out + shown.err
     home.rekindle("down", **second)
 
-    home.rekindle("blob", "rm", listed["name"], "--url", url)
+    home.rekindle("blob", "rm", listed["name"], "--yes", "--url", url)
     assert "would be removed" in home.rekindle("blob", "gc", "--all", "--dry-run", "--url", url).out
     home.rekindle("blob", "gc", "--all", "--url", url)
     assert json.loads(home.rekindle("blob", "list", "--json", "--url", url).out) == []

@@ -153,12 +153,6 @@ class FakeCuda:
     def _cuMemFreeHost(self, address: int) -> int:
         return 0 if self.pinned.pop(address, None) is not None else 1
 
-    def _cuMemHostRegister(self, _address: int, _size: int, _flags: int) -> None:
-        pass
-
-    def _cuMemHostUnregister(self, _address: int) -> None:
-        pass
-
     def _cuMemcpyHtoD(self, target: int, source: int, size: int) -> None:
         ctypes.memmove(target, source, size)
 

@@ -76,6 +76,11 @@ def test_an_older_driver_cannot_and_says_why() -> None:
     assert checkpoint.why_not(Driver(FakeCuda(version=12080))) == ""
 
 
+def test_a_process_goes_to_another_gpu_from_driver_580_on() -> None:
+    assert "580 or newer" in checkpoint.why_not_moved(Driver(FakeCuda(version=12090)))
+    assert checkpoint.why_not_moved(Driver(FakeCuda(version=13000))) == ""
+
+
 def _served(monkeypatch: pytest.MonkeyPatch, library: FakeCuda, *orders: object) -> list[object]:
     """What the process that makes the calls answers."""
     monkeypatch.setattr(cuda, "load", lambda: Driver(library))
@@ -98,7 +103,7 @@ def test_the_process_that_makes_the_calls_answers_each_order(
 ) -> None:
     library = FakeCuda()
     assert _served(monkeypatch, library, {"id": 7, "op": "suspend", "pid": PID, "moved": None}) == [
-        {"why_not": ""},
+        {"why_not": "", "why_not_moved": ""},
         {"id": 7, "reason": ""},
     ]
     assert library.process == {PID: State.CHECKPOINTED}

@@ -155,6 +155,19 @@ def test_a_gpu_that_is_lost_takes_none_of_the_others_along() -> None:
     assert set(Watch(nvml).look().devices) == {gpu.uuid for gpu in found.gpus}
 
 
+@pytest.mark.parametrize("name", ["one_t4", "two_rtx_4090"])
+def test_gpus_are_of_use_where_nvml_fails_to_say_how_they_are_linked(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_self: RecordedNvml, _device: object, _link: int) -> int:
+        raise RecordedError(999)  # NVML_ERROR_UNKNOWN
+
+    monkeypatch.setattr(RecordedNvml, "nvmlDeviceGetNvLinkState", fails)
+    found = machines.inventory(name)
+    assert len(found.gpus) == len(machines.recording(name)["gpus"]) and not found.reason
+    assert not found.links
+
+
 def test_a_machine_whose_only_gpu_is_lost_has_none_and_says_why() -> None:
     machine = machines.recording("one_t4")
     machine["gpus"][0]["lost"] = True

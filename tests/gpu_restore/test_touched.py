@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from rekindle.gpu_restore import touched
 from rekindle.gpu_restore.touched import Watch, condense, reasons
+from rekindle.linux.libc import libc
 
 #: A program that has something open a file deep in C, where Python's own hooks see nothing.
 _PROGRAM = """
@@ -148,3 +151,48 @@ def test_one_reason_stands_for_all_device_files() -> None:
 
 def test_a_library_that_is_not_loaded_says_nothing() -> None:
     assert touched.library_state(["/usr/lib/libc.so.6"]) is None
+
+
+def test_nvml_that_stays_open_for_a_while_and_is_closed_again_leaves_no_reason(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "gpuctl").touch()
+    watch = Watch(str(tmp_path / "gpu"))
+    watch.begin()
+    with open(tmp_path / "gpuctl"):  # as nvmlInit leaves it
+        libc.getppid()  # the signal's handler has run
+        assert "by NVML most likely" in reasons(watch, expects_gpu=True)[0]
+    watch.end()
+    assert watch.where and reasons(watch, expects_gpu=True) == []
+
+
+def test_a_library_that_asked_cuda_keeps_the_answer_though_nothing_is_open(tmp_path: Path) -> None:
+    (tmp_path / "gpuctl").touch()
+    watch = Watch(str(tmp_path / "gpu"))
+    watch.begin()
+    with open(tmp_path / "gpuctl"):  # NVML's, before
+        pass
+    watch.note()
+    line = sys._getframe().f_lineno - 1
+    watch.end()
+    (found,) = reasons(watch, expects_gpu=True)
+    assert found.startswith("CUDA was asked for its devices at ")
+    assert f"{Path(__file__).name}:{line} in " in found
+
+
+def test_after_the_watch_a_child_that_has_it_still_brings_no_signal(tmp_path: Path) -> None:
+    (tmp_path / "gpu0").touch()
+    watch = Watch(str(tmp_path / "gpu"))
+    watch.begin()
+    kept = os.dup(watch._fd)  # as a child that was forked before has it
+    try:
+        watch.end()
+        came: list[int] = []
+        former = signal.signal(touched._SIGNAL, lambda number, _frame: came.append(number))
+        try:
+            (tmp_path / "gpu0").read_bytes()
+        finally:
+            signal.signal(touched._SIGNAL, former)
+        assert os.read(kept, 4096) and came == []
+    finally:
+        os.close(kept)

@@ -134,15 +134,6 @@ def test_only_gpus_that_the_environment_leaves_are_named() -> None:
     assert absent.detail == "none: CUDA_VISIBLE_DEVICES='' leaves no GPU"
 
 
-def test_control_groups_of_either_version_are_recognised(tmp_path: Path) -> None:
-    assert node_checks.check_cgroup(tmp_path / "absent").status is Status.WARN
-    assert node_checks.check_cgroup(tmp_path).status is Status.WARN
-    (tmp_path / "memory").mkdir()
-    assert node_checks.check_cgroup(tmp_path).detail == "v1 (memory)"
-    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
-    assert node_checks.check_cgroup(tmp_path).detail == "v2 (cpu memory)"
-
-
 def test_a_disk_with_little_room_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,7 @@ def test_a_keyword_that_is_not_here_says_what_to_do() -> None:
         rekindle.App("a").function(network_file_systems={})
 
 
-@pytest.mark.parametrize("name", ["Proxy", "asgi_app", "Sandbox"])
+@pytest.mark.parametrize("name", ["asgi_app", "web_server"])
 def test_a_name_to_come_says_so(name: str) -> None:
     with pytest.raises(AttributeError, match=f"rekindle.{name} is not there yet; meanwhile: "):
         getattr(rekindle, name)
@@ -63,6 +63,14 @@ def test_a_name_that_went_another_way_says_which() -> None:
         rekindle.build  # noqa: B018
     with pytest.raises(AttributeError, match=r"use rekindle\.App"):
         rekindle.Stub  # noqa: B018
+    with pytest.raises(AttributeError, match=r"use subprocess inside a function"):
+        rekindle.Sandbox  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["Proxy", "Tunnel", "billing"])
+def test_a_name_that_there_will_not_be_says_why(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"there is no rekindle\.{name}: .*; leave it out"):
+        getattr(rekindle, name)
 
 
 def test_a_function_with_parentheses_says_remote_or_local() -> None:

@@ -102,3 +102,8 @@ def test_an_interpreter_that_does_not_run_is_an_error(tmp_path: Path) -> None:
     broken.chmod(0o755)
     with pytest.raises(SnapshotError, match="import path"):
         packages.installed(str(broken))
+
+
+def test_an_interpreter_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="No such file"):
+        packages.installed(str(tmp_path / "python"))

@@ -83,7 +83,8 @@ class Deployments:
             app.on_trial = True
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
         elif deployment.stopped or deployment.present is not version:
-            self._retirement.begin(app)
+            by = deployment.recreated_by(version)
+            self._retirement.begin(app, recreate=by.functions if by is not None else None)
             if not version.kept:
                 self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
 
@@ -253,9 +254,10 @@ class Deployments:
             for version in deployment.versions:
                 if version.kept:
                     await self._registry.rename_app(version.app_id, new_name)
-            await self._keep(dataclasses.replace(deployment, name=new_name))
-            await self._store.forget(name)
+            moved = dataclasses.replace(deployment, name=new_name)
+            await self._store.rename(name, new_name, moved.to_json())
             del self._known[name]
+            self._known[new_name] = moved
             for app in self._open_versions(name):
                 app.name = new_name
 

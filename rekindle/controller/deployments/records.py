@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,13 @@ class Deployment:
     def numbered(self, version: int) -> Version | None:
         """The version of a number."""
         return next((one for one in self.versions if one.version == version), None)
+
+    def recreated_by(self, version: Version) -> Version | None:
+        """The version that took a former one's place, and was to run what that one ran."""
+        for former, following in itertools.pairwise(self.versions):
+            if former is version and following.strategy == "recreate" and not self.stopped:
+                return following
+        return None
 
     def with_next(self, version: Version) -> tuple[Deployment, list[Version]]:
         """With one more, which is the present one; and those that are not kept from now on."""

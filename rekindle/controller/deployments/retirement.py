@@ -15,8 +15,10 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App
+from rekindle.controller.storage.redis_link import FOREVER
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.store import QueueStore
+from rekindle.exception import ServiceError
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -61,26 +63,41 @@ class Retirement:
     async def _end(
         self, app: App, recreate: Mapping[str, str] | None, used: bool, put_away: bool
     ) -> None:
-        if recreate is not None:
-            same = {
-                one.function_id: recreate[one.name]
-                for one in app.functions.values()
-                if one.name in recreate
-            }
-            await self._registry.run_code_of(same)
-            await self._orders.close_app(app.app_id, recreate=True)
         while not app.closing:
-            if used:
-                await self._until_quiet(app, _USED_S)
-            await self._orders.close_app(app.app_id, drain=True)
-            # Redis has the last word on what is undone.
-            undone = any(await self._store.depth(list(app.functions)))
-            if undone or not self._is_quiet(app):
-                await self._until_quiet(app)
-                await asyncio.sleep(_LOOK_S)
-                continue
-            log.info("version ends", extra=kv(app=app.name, version=app.version))
-            await self._apps.close(app.app_id, put_away=put_away)
+            try:
+                if recreate is not None:
+                    await self._recreate(app, recreate)
+                    recreate = None
+                if used:
+                    await self._until_quiet(app, _USED_S)
+                await self._orders.close_app(app.app_id, drain=True)
+                # Redis has the last word on what is undone.
+                undone = any(await self._store.depth(list(app.functions), patience_s=FOREVER))
+                if undone or not self._is_quiet(app):
+                    await self._until_quiet(app)
+                    await asyncio.sleep(_LOOK_S)
+                    continue
+                log.info("version ends", extra=kv(app=app.name, version=app.version))
+                await self._apps.close(app.app_id, put_away=put_away)
+            except ServiceError as error:
+                why = kv(app=app.name, version=app.version, reason=error)
+                log.warning("a version does not end yet", extra=why)
+                await asyncio.sleep(_SELDOM_S)
+
+    async def _recreate(self, app: App, functions: Mapping[str, str]) -> None:
+        """Once; also where a controller before this one did not come to its end."""
+        if await self._registry.was_recreated(app.app_id):
+            return
+        same = {
+            one.function_id: functions[one.name]
+            for one in app.functions.values()
+            if one.name in functions
+        }
+        await self._registry.run_code_of(same)
+        while self._core.state.expected_agents:  # after a restart: they come with what runs
+            await asyncio.sleep(_LOOK_S)
+        await self._orders.close_app(app.app_id, recreate=True)
+        await self._registry.note_recreated(app.app_id)
 
     async def _until_quiet(self, app: App, for_s: float = 0.0) -> None:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.settings import Settings
-from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.log_store import LogStore
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
@@ -97,8 +97,8 @@ class _Book:
 class Logbook:
     """The log lines of all open apps."""
 
-    def __init__(self, registry: Registry, tasks: BackgroundTasks, settings: Settings) -> None:
-        self._registry = registry
+    def __init__(self, log_store: LogStore, tasks: BackgroundTasks, settings: Settings) -> None:
+        self._log_store = log_store
         self._tasks = tasks
         self._keep = settings.log_lines
         self._books: dict[str, _Book] = {}
@@ -114,7 +114,7 @@ class Logbook:
             return
         first = last = 0
         if again:
-            last = await self._registry.last_log_seq(app_id)
+            last = await self._log_store.last_seq(app_id)
             # What it showed last is perhaps not stored, nor is anything: only a clock goes on.
             first = max(last + _SKIP, now_ns() // 1000)
         sizes = None if last else deque[int]()
@@ -168,7 +168,7 @@ class Logbook:
             count = min(_BATCH, len(self._unstored))
             end = self._passed + count
             batch = [self._unstored[i] for i in range(count)]
-            await self._registry.append_logs(
+            await self._log_store.append(
                 [
                     (app_id, seq, lines, data, await self._kept(app_id, lines))
                     for app_id, seq, lines, data in batch
@@ -191,7 +191,7 @@ class Logbook:
         if book is None:  # closed meanwhile; what it has is bounded already
             return self._keep
         if book.sizes is None:
-            sizes = await self._registry.log_sizes(app_id)
+            sizes = await self._log_store.sizes(app_id)
             book.sizes, book.stored_lines = deque(sizes), sum(sizes)
         return book.store(lines, self._keep)
 
@@ -225,7 +225,7 @@ class Logbook:
                     missing -= chunks.count(found[0])
                     if missing == 0:
                         return list(found), last
-            raw = await self._registry.logs_before(app_id, before, _READ)
+            raw = await self._log_store.before(app_id, before, _READ)
             if not raw:
                 return list(found), last
             lines = [pb.LogLine.FromString(one) for one in raw]
@@ -250,7 +250,7 @@ class Logbook:
                     chunks.first_seq(book.recent[0]) if book is not None and book.recent else None
                 )
                 if first is None or reader.position + 1 < first:
-                    stored = await self._registry.logs_after(app_id, reader.position, _READ)
+                    stored = await self._log_store.after(app_id, reader.position, _READ)
                     for raw in stored:
                         line = chunks.behind(pb.LogLine.FromString(raw), reader.position)
                         reader.position = line.seq

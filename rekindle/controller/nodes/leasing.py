@@ -104,6 +104,11 @@ class Leasing:
         """An agent's answer. What it lent for one that is too late, it takes back itself."""
         self._asked.answered(got.request_id, got)
 
+    def back(self, agent: Agent) -> None:
+        """Its connection broke: what it was asked, or answered, may never have arrived. Not asked
+        again: it may have lent a runner, which it takes back where nobody comes for it."""
+        self._asked.lost(agent, pb.LeaseGranted(reason="its agent's connection broke"))
+
     def lost(self, agent: Agent) -> None:
         """An agent is gone: it will not answer."""
         self._asked.lost(agent, pb.LeaseGranted(reason="its agent is gone"))

@@ -45,8 +45,11 @@ class Orders:
     #: When an agent was lost the last time, on the loop's clock.
     _lost_at: float = -math.inf
 
-    def joined(self) -> None:
-        """An agent is there: functions that none has opened go to it."""
+    def joined(self, agent: Agent) -> None:
+        """An agent is there, or back: functions that none has opened go to it."""
+        self._prepares.ask_again(agent)
+        self._retires.ask_again(agent)
+        self.leasing.back(agent)
         self.open_unopened()
         self._joined.set()  # for those who wait at this moment
         self._joined.clear()

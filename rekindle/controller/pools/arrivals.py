@@ -26,7 +26,7 @@ from rekindle.controller.pools.blocks import (
     unpack_minutes,
 )
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 from rekindle.exception import ServiceError
 from rekindle.wire.logs import kv
 
@@ -226,12 +226,16 @@ class ArrivalLog:
         return await asyncio.to_thread(_unpacked, name[1], raw)  # a long one takes a while
 
     async def newest(self, name: Name, count: int) -> tuple[list[Arrival], float]:
-        """The last ``count`` arrivals of a series or some more, and the mean time that one runs."""
+        """The last ``count`` arrivals of a series or some more, and the mean time that one runs.
+
+        Waits for a Redis that is away.
+        """
         key = keys.arrivals(*name)
-        block, service = await self._link.command("HMGET", key, "n", "s")
+        block, service = await self._link.command("HMGET", key, "n", "s", patience_s=FOREVER)
         last = int(block or 0)
         first = max(0, last - count // BLOCK)
-        found = await self._link.command("HMGET", key, *(f"b{n}" for n in range(first, last + 1)))
+        blocks = [f"b{n}" for n in range(first, last + 1)]
+        found = await self._link.command("HMGET", key, *blocks, patience_s=FOREVER)
         mean_s = service_times(json.loads(service)).mean_s if service else 0.0
         return [one for data in found if data for one in unpack_arrivals(data)], mean_s
 

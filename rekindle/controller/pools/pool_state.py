@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -43,8 +44,8 @@ class PoolState:
     #: Whether clients have called its runners directly since it was quiet, and when last.
     called_directly: bool = False
     last_direct: float = 0.0
-    #: While its sizer is learning of the past: arrivals that come meanwhile.
-    missed: list[Arrival] | None = None
+    #: While its sizer is learning of the past: arrivals that come meanwhile, the newest of them.
+    missed: deque[Arrival] | None = None
     #: Agent id -> what its last heartbeat reported of the pool.
     reported: dict[str, pb.HeldPool] = field(default_factory=dict)
     #: Agent id -> the plan that it was sent, and whether the pool was said to be unused.

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from rekindle.controller.pools.plan_publisher import PlanPublisher
 from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, SettingsBook
 from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import Agent, Function, State
+from rekindle.exception import Error
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import params_digest
@@ -261,15 +263,23 @@ class Scaler:
         return sum(1 for pool in self._of(function) if pool.digest)
 
     def _prime(self, pool: PoolState) -> None:
+        pool.missed = None
         if pool.effective.policy != "declared":
-            pool.missed = []
+            pool.missed = deque(maxlen=_PAST)
             self._tasks.spawn(self._tell_past(pool), "recorded arrivals")
 
     async def _tell_past(self, pool: PoolState) -> None:
         """Let its policy know what was recorded before this controller, or this policy."""
         sizer = pool.sizer
         await self.arrivals.flush()
-        recorded, service_s = await self.arrivals.newest((pool.label, pool.digest), _PAST)
+        try:
+            recorded, service_s = await self.arrivals.newest((pool.label, pool.digest), _PAST)
+        except Error as error:
+            why = kv(of=pool.label, params=pool.digest[:8], reason=error)
+            log.warning("a policy begins without what was recorded", extra=why)
+            if pool.sizer is sizer:
+                pool.missed = None
+            return
         if pool.sizer is not sizer:
             return  # another policy meanwhile
         fresh = self._policy(pool.effective).sizer()

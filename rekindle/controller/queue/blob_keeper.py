@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error
 from rekindle.shown_url import without_password
-from rekindle.wire.blobs import open_store
+from rekindle.wire.blobs import index_of, open_store
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ class BlobKeeper:
         if found and self._url:
             self._core.tasks.spawn(asyncio.to_thread(self._delete, found), "remove blobs")
 
-    def drop_calls(self, call_ids: Iterable[str]) -> None:
-        """Remove all blobs of calls, in the background."""
-        found = list(call_ids)
-        if found and self._url:
+    def drop_calls(self, calls: Mapping[str, Sequence[int]]) -> None:
+        """Remove all blobs of calls but those of these inputs, in the background."""
+        if calls and self._url:
+            found = {call_id: frozenset(kept) for call_id, kept in calls.items()}
             self._core.tasks.spawn(asyncio.to_thread(self._delete_calls, found), "remove blobs")
 
     async def run(self) -> None:
@@ -73,10 +73,11 @@ class BlobKeeper:
             removed += len(gone)
         return removed
 
-    def _delete_calls(self, call_ids: list[str]) -> None:
-        for call_id in call_ids:
+    def _delete_calls(self, calls: Mapping[str, frozenset[int]]) -> None:
+        for call_id, kept in calls.items():
             try:
-                self._delete(list(open_store(self._url).of_call(call_id)))
+                found = list(open_store(self._url).of_call(call_id))
+                self._delete([key for key in found if index_of(key) not in kept])
             except Error as error:
                 log.warning("blobs were not found", extra=kv(call=call_id, reason=error))
 

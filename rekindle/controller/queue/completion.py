@@ -6,11 +6,11 @@ on as the bytes that they came as; nothing here looks into them.
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
-from rekindle.controller.events import BlobsReleased, InputsCompleted, RoomFreed
+from rekindle.controller.events import BlobsReleased, CallOver, InputsCompleted, RoomFreed
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB
 from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
@@ -22,7 +22,6 @@ from rekindle.controller.storage.store import QueueStore
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
 #: Results that wait in memory for one reader; one that is slower reads from the store.
 _WATCHER_BYTES = 8 * MIB
-_EXPIRE_S = 0.5
 
 
 @dataclass(eq=False)
@@ -33,7 +32,7 @@ class Completer:
     _store: QueueStore
     _letters: LetterStore
     _table: InputTable
-    _ended: set[str] = field(default_factory=set)
+    _times: CallTimes
 
     def store(self, batch: ResultBatch) -> None:
         """Store a batch in the background."""
@@ -50,6 +49,7 @@ class Completer:
             [(entry.entry, pairs) for entry, pairs in batch.groups.items()],
             ordered=call.kind != "invoke",
             ttl_s=self.ttl(call),
+            unread_ttl_s=self._core.settings.invoke_result_ttl_s,
             kept=sorted(batch.kept),
             letters=batch.letters,
             most_letters=self._core.settings.dead_letters,
@@ -65,11 +65,11 @@ class Completer:
         for agent, indexes in batch.acks:
             agent.acknowledge(call.call_id, indexes)
         self._core.publish(RoomFreed(function))
-        if call.kind != "invoke" and call.done == call.accepted:
-            if call.unread:
-                self._core.tasks.spawn(self._store.drop_indexes([call.call_id]), "forget calls")
-            else:
-                self._expire_soon(call.call_id)
+        if call.kind != "invoke":
+            if got.over:
+                self._core.publish(CallOver(call.call_id, got.letters))
+            elif call.done == call.accepted:
+                self._times.over(call.call_id)
         self.reap(call)
 
     async def keep_progress(self, items: list[DetachedInput], due_ms: int = 0) -> None:
@@ -80,22 +80,6 @@ class Completer:
             item.kept = True
             kept[item.index] = InputProgress(item.lost, item.retries, item.ambiguous, due_ms)
         await self._store.keep_progress(call.function.function_id, call.call_id, kept)
-
-    def _expire_soon(self, call_id: str) -> None:
-        """A call has no undone inputs: count its time, together with others."""
-        if not self._ended:
-            self._core.tasks.spawn(self._expire(), "count calls' time")
-        self._ended.add(call_id)
-
-    async def _expire(self) -> None:
-        await asyncio.sleep(_EXPIRE_S)
-        ended, self._ended = self._ended, set()
-        still = {
-            one
-            for one in ended
-            if (call := self._core.state.calls.get(one)) and (call.undone or call.held)
-        }
-        await self._store.expire_indexes(sorted(ended - still), self._core.settings.result_ttl_s)
 
     def ttl(self, call: Call) -> int:
         """How long results of a call are kept, in seconds."""
@@ -145,5 +129,6 @@ class Completer:
             [("", [(index, b"") for index in indexes])],
             ordered=True,
             ttl_s=self._core.settings.result_ttl_s,
+            unread_ttl_s=self._core.settings.invoke_result_ttl_s,
         )
         return got.others

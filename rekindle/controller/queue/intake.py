@@ -6,21 +6,22 @@ A request with more inputs than a chunk may have is split. See lua/accept.lua.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import CallerMissing, InputsAccepted
+from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB, over_limit
-from rekindle.controller.state import Call, Function, QueuedBatch
+from rekindle.controller.state import Call, Function, InputKey, QueuedBatch
 from rekindle.controller.storage.records import Acceptance, CallMeta
 from rekindle.controller.storage.store import QueueStore
-from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
+from rekindle.exception import Error, ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 
 #: What one entry of the queue takes at most; a single larger input travels alone.
@@ -37,6 +38,7 @@ class Intake:
     _dispatcher: Dispatcher
     _completer: Completer
     _loader: StreamLoader
+    _times: CallTimes
 
     # ---- requests
 
@@ -56,8 +58,14 @@ class Intake:
             function.waiting += 1
         waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         waiters.append(waiter)
-        try:
+
+        async def accept() -> Acceptance:
             got = await self._accept(function, request, "invoke", last=True)
+            self._look_for_caller(key)
+            return got
+
+        try:
+            got = await self._to_its_end(accept())
             if got.over and not waiter.done():
                 raw = await self._store.result(function.function_id, *key)
                 if raw is not None:
@@ -69,21 +77,36 @@ class Intake:
             if not waiters and self._core.state.waiters.get(key) is waiters:
                 del self._core.state.waiters[key]
                 function.waiting -= 1
-                call = self._core.state.calls.get(request.call_id)
-                if call is not None and call.undone:
-                    self._core.publish(CallerMissing(call))
+                self._look_for_caller(key)
+
+    def _look_for_caller(self, key: InputKey) -> None:
+        """Who asked for an input may have gone, before it was accepted or after that."""
+        call = self._core.state.calls.get(key[0])
+        if key not in self._core.state.waiters and call is not None and call.undone:
+            self._core.publish(CallerMissing(call))
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
-        await self._store.index_call(request.call_id, function.index)
-        new = 0
-        for piece in _pieces(request):
-            kind = "map" if request.read_once else "submit"
-            got = await self._accept(function, piece, kind, last=piece.last)
-            new += len(got.new)
-        return new
+        with self._times.request(function.function_id, request.call_id):
+            await self._store.index_call(request.call_id, function.index)
+            new = 0
+            for piece in _pieces(request):
+                got = await self._to_its_end(self._accept_piece(function, piece))
+                new += len(got.new)
+            return new
+
+    async def _accept_piece(self, function: Function, piece: pb.SubmitRequest) -> Acceptance:
+        kind = "map" if piece.read_once else "submit"
+        # Its time is looked at when Redis has answered, however long the request lives.
+        with self._times.request(function.function_id, piece.call_id):
+            return await self._accept(function, piece, kind, last=piece.last)
 
     # ---- accepting
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Acceptance]) -> Acceptance:
+        """Also when the client goes meanwhile: what Redis has accepted must be known here."""
+        tasks = self._core.tasks
+        return await tasks.value_of(tasks.begin(work, "accept inputs", foreseen=(Error,)))
 
     async def _accept(
         self, function: Function, request: pb.SubmitRequest, kind: str, *, last: bool
@@ -169,6 +192,7 @@ class Intake:
             if call.cancelled:
                 self._core.tasks.spawn(self._loader.cancel(call, got), "cancel inputs")
         if lost:  # accepted by a request whose reply was lost, or it waits on the stream
+            function.backlog = True
             self._core.tasks.spawn(self._loader.adopt(function), "adopt inputs")
         if call.complete:
             call.wake_watchers()

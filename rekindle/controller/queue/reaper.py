@@ -3,21 +3,27 @@
 An input may be at an agent for its startup_timeout, its timeout and a margin without the agent
 saying so; each heartbeat that names it begins that time again. Entries of the queue that are
 pending in Redis for so long without being in memory here (taken under another name, or lost track
-of) are claimed with XAUTOCLAIM.
+of) are claimed with XAUTOCLAIM. Lists of calls lose those whose time was over (retention.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.retention import Retention
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.state import Agent, DetachedInput
+from rekindle.controller.state import Agent, DetachedInput, Function
+from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -28,6 +34,7 @@ class Reaper:
     _table: InputTable
     _redelivery: Redelivery
     _loader: StreamLoader
+    _retention: Retention
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
@@ -40,10 +47,23 @@ class Reaper:
         """Look again and again, until cancelled."""
         while True:
             await asyncio.sleep(self._core.settings.reap_s)
-            self.look()
-            for function in list(self._core.state.functions.values()):
-                if not function.app.closing:
-                    await self._loader.claim(function, self._table.lease_s(function))
+            try:
+                self.look()
+                for function in list(self._core.state.functions.values()):
+                    await self._claim(function)
+                await self._retention.prune()
+            except Exception:
+                log.exception("leases were not looked at")  # the next look begins anew
+
+    async def _claim(self, function: Function) -> None:
+        if function.app.closing:
+            return
+        try:
+            await self._loader.claim(function, self._table.lease_s(function))
+        except ServiceError as error:
+            if not function.app.closing:  # its queue goes with it
+                why = kv(function=function.function_id, reason=error)
+                log.warning("a queue was not looked at", extra=why)
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""

@@ -7,6 +7,7 @@ number up to which it was read, so one that is slow costs no memory here: it rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from rekindle.controller import names
@@ -70,9 +71,8 @@ class ResultStreams:
             return [raw for index, raw in pairs if first <= index < end and index not in have]
 
         watcher = ResultWatcher()
-        call, meta = await self._watch(request.call_id, function_id, watcher)
         sent = 0  # the number of the last batch that was sent
-        try:
+        async with self._watched(request.call_id, function_id, watcher) as (call, meta):
             while True:
                 watcher.wake.clear()
                 last = call.batches if call is not None else meta.batches if meta else 0
@@ -91,10 +91,6 @@ class ResultStreams:
                 if ended:
                     return
                 await watcher.wake.wait()
-        finally:
-            if call is not None:
-                call.watchers.remove(watcher)
-                self._completer.reap(call)
 
     async def _index_of(self, call_id: str) -> CallIndex:
         """Where a call belongs. Raises NotFoundError or OutputExpiredError."""
@@ -106,26 +102,32 @@ class ResultStreams:
             raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
         return at
 
-    async def _watch(
+    @asynccontextmanager
+    async def _watched(
         self, call_id: str, function_id: str, watcher: ResultWatcher
-    ) -> tuple[Call | None, CallMeta | None]:
-        """Register the watcher, then read how far the call is, so that no batch falls between."""
-        function = self._core.state.functions.get(function_id)
-        call = self._core.state.calls.get(call_id)
-        if call is not None:
-            call.watchers.append(watcher)
-        meta = await self._store.call_meta(function_id, call_id)
-        if meta is None:
-            return call, None
+    ) -> AsyncIterator[tuple[Call | None, CallMeta | None]]:
+        """Register the watcher, then read how far the call is, so that no batch falls between.
+
+        It is registered no longer than this lasts, also where the reader goes while Redis is asked.
+        """
+        call, meta = self._core.state.calls.get(call_id), None
         if call is None:
-            if function is None or function.app.closed.is_set():
-                return None, meta
+            function = self._core.state.functions.get(function_id)
+            meta = await self._store.call_meta(function_id, call_id)
+            if meta is None or function is None or function.app.closed.is_set():
+                yield None, meta
+                return
             call = self._loader.call(call_id, function, meta)
-            call.watchers.append(watcher)
+        call.watchers.append(watcher)
+        try:
             # It may have gone on between the reading and this registration.
             meta = await self._store.call_meta(function_id, call_id) or meta
-        call.counted(meta.done, meta.total, meta.batches)
-        return call, meta
+            if meta is not None:
+                call.counted(meta.done, meta.total, meta.batches)
+            yield call, meta
+        finally:
+            call.watchers.remove(watcher)
+            self._completer.reap(call)
 
     async def _stored(
         self, function_id: str, call_id: str, first: int, last: int

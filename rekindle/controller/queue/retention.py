@@ -9,15 +9,26 @@ goes with it; spawned calls, whose handles anybody may hold, stay for their time
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.state import App, Function
+from rekindle.controller.storage.records import (
+    ENDED,
+    GOES_ON,
+    NOT_KNOWN,
+    OTHERS,
+    SOME,
+    WHOLE,
+    Taken,
+    Taking,
+)
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -30,10 +41,10 @@ log = logging.getLogger(__name__)
 _READ_S = 2.0
 _LOOK_S = 0.02
 _PAGE = 256
+#: Functions whose lists are pruned at once.
+_PRUNED = 64
 #: Kept calls that are looked at one by one for the status; of more only the number is known.
 _MOST_SHOWN = 1000
-#: Of a call that is gone: its dead letters may need its blobs (lua/taken.lua).
-_LETTERED = 2
 #: Indexes that one message may name: more than a client takes at a time.
 _MOST_INDEXES = 1 << 20
 
@@ -45,51 +56,73 @@ class Retention:
     _core: Core
     _store: QueueStore
     _blobs: BlobKeeper
+    #: How far ``prune`` has come: by function, and of those that are done.
+    _pruned: dict[str, str] = field(default_factory=dict)
+    _pruned_kept: int = 0
 
     async def taken(self, request: pb.TakenRequest) -> None:
         """The only reader of some calls has these results.
 
         Raises InvalidError for what makes no sense; calls that others may read stay as they are.
         """
-        for one in request.calls:
-            names.check_call_id(one.call_id)
-            for key in one.blobs:
-                size_of(key)  # raises for what is none
-                if key.partition("/")[0] != one.call_id:
-                    raise InvalidError(f"the blob {key!r} is not of the call {one.call_id!r}")
-        for one in request.calls:
-            await self._taken(one)
+        given = [(one, _taking(one)) for one in request.calls]
+        for start in range(0, len(given), _PAGE):
+            await self._taken(given[start : start + _PAGE])
 
-    async def _taken(self, one: pb.TakenCall) -> None:
-        state = await self._mark_taken(one.function_id, one)
-        if state < 0:  # its reader may know the function by the id of a former version
-            at = await self._store.index_of(one.call_id)
-            if at is None or at.function_id == one.function_id:
-                return
-            state = await self._mark_taken(at.function_id, one)
-            if state < 0:
-                return
-        self._blobs.drop(one.blobs)
-        if not one.whole:
-            return
-        call = self._core.state.calls.get(one.call_id)
-        if call is not None:
-            call.unread = True
-        if state == _LETTERED:
-            await self._store.expire_indexes([one.call_id], self._core.settings.result_ttl_s)
-            return
-        await self._store.drop_indexes([one.call_id])
-        if not one.blobs:  # of a map: they are not named
-            self._blobs.drop_calls([one.call_id])
+    async def _taken(self, given: Sequence[tuple[pb.TakenCall, Taking]]) -> None:
+        takings = [taking for _, taking in given]
+        became = await self._became(takings)
+        over: dict[str, list[int]] = {}
+        for (one, _), now in zip(given, became, strict=True):
+            if now.state == OTHERS:
+                continue
+            self._blobs.drop(one.blobs)
+            if one.whole and now.state != GOES_ON:
+                over[one.call_id] = now.letters
+        named = {one.call_id for one, _ in given if one.blobs}  # of a map, blobs are not
+        await self._let_go(over, named)
 
-    async def _mark_taken(self, function_id: str, one: pb.TakenCall) -> int:
+    async def _became(self, takings: Sequence[Taking]) -> list[Taken]:
+        """Mark as taken; what has become of each call."""
+        became = await self._mark_taken(takings)
+        lost = [i for i, now in enumerate(became) if now.state == NOT_KNOWN]
+        found = await self._store.indexes_of([takings[i].call_id for i in lost])
+        # Its reader may know the function by the id of a former version.
+        moved = {
+            i: dataclasses.replace(takings[i], function_id=at.function_id)
+            for i, at in zip(lost, found, strict=True)
+            if at is not None and at.function_id != takings[i].function_id
+        }
+        again = await self._mark_taken(list(moved.values()))
+        for i, now in zip(moved, again, strict=True):
+            became[i] = now
+        return became
+
+    async def _mark_taken(self, takings: Sequence[Taking], *, patient: bool = False) -> list[Taken]:
+        settings = self._core.settings
         return await self._store.taken(
-            function_id,
-            one.call_id,
-            list(_indexes(one)),
-            whole=one.whole,
-            ttl_s=self._core.settings.invoke_result_ttl_s,
+            takings,
+            ttl_s=settings.invoke_result_ttl_s,
+            letters_ttl_s=settings.result_ttl_s,
+            patient=patient,
         )
+
+    def over(self, call_id: str, letters: list[int]) -> None:
+        """Nothing of a call is needed any more but what inputs that left letters need."""
+        self._core.tasks.spawn(self._let_go({call_id: letters}), "forget calls")
+
+    async def _let_go(
+        self, calls: Mapping[str, list[int]], named: Collection[str] = frozenset()
+    ) -> None:
+        """Forget where calls belonged, and remove their blobs; with the inputs that left letters.
+
+        ``named``: calls of which all blobs are dropped by name.
+        """
+        # The blobs of a letter live as long as the index of their call.
+        lettered = [call_id for call_id, letters in calls.items() if letters]
+        await self._store.expire_indexes(lettered, self._core.settings.result_ttl_s)
+        await self._store.drop_indexes([one for one, letters in calls.items() if not letters])
+        self._blobs.drop_calls({one: kept for one, kept in calls.items() if one not in named})
 
     async def forget(self, app: App) -> None:
         """An ephemeral app has ended: what no one can ask for again goes."""
@@ -101,13 +134,11 @@ class Retention:
             calls = await self._store.once(function_id)
             for start in range(0, len(calls), _PAGE):
                 page = calls[start : start + _PAGE]
-                lettered = await self._store.drop(function_id, page)
-                gone = [one for one in page if one not in lettered]
-                await self._store.drop_indexes(gone)
-                self._blobs.drop_calls(gone)
-                # The blobs of a letter live as long as the index of their call.
-                ttl_s = self._core.settings.result_ttl_s
-                await self._store.expire_indexes(sorted(lettered), ttl_s)
+                takings = [Taking(function_id, one, ENDED) for one in page]
+                became = await self._mark_taken(takings, patient=True)
+                await self._let_go(
+                    {one: now.letters for one, now in zip(page, became, strict=True)}
+                )
             forgotten += len(calls)
         if forgotten:
             log.info("calls forgotten", extra=kv(app=app.app_id, calls=forgotten))
@@ -120,6 +151,15 @@ class Retention:
             call.watchers for call in self._core.state.calls.values() if call.function.app is app
         ):
             await asyncio.sleep(_LOOK_S)
+
+    async def prune(self) -> None:
+        """Take calls that are gone, as their time was over, off the lists. Some at a time."""
+        functions, pruned = list(self._core.state.functions), self._pruned
+        self._pruned = {}
+        for start in range(0, len(functions), _PRUNED):
+            page = {one: pruned.get(one, "0") for one in functions[start : start + _PRUNED]}
+            self._pruned |= await self._store.prune_once(page)
+        self._pruned_kept = await self._store.prune_kept(self._pruned_kept)
 
     async def report(self, functions: Sequence[Function]) -> pb.KeptStatus:
         """Calls that are kept by function, those that are forgotten first in front.
@@ -153,6 +193,17 @@ class Retention:
             spawned_kept_s=self._core.settings.result_ttl_s,
             waited_for_kept_s=self._core.settings.invoke_result_ttl_s,
         )
+
+
+def _taking(one: pb.TakenCall) -> Taking:
+    """What a reader says. Raises InvalidError for what makes no sense."""
+    names.check_call_id(one.call_id)
+    for key in one.blobs:
+        size_of(key)  # raises for what is none
+        if key.partition("/")[0] != one.call_id:
+            raise InvalidError(f"the blob {key!r} is not of the call {one.call_id!r}")
+    what = WHOLE if one.whole else SOME
+    return Taking(one.function_id, one.call_id, what, list(_indexes(one)))
 
 
 def _indexes(one: pb.TakenCall) -> Iterable[int]:

@@ -83,13 +83,26 @@ class Scheduler:
         self._changed.set()
 
     async def rename(self, app: str, new_name: str) -> None:
-        """What an app's schedules have done is that of its new name from now on."""
+        """What an app's schedules have done is that of its new name from now on.
+
+        Until ``renamed`` Redis has it under both: the app may not be called so yet, and a
+        controller that ends in between goes on by the name that it has.
+        """
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == app]:
                 moved = dataclasses.replace(one, app=new_name)
                 await self._store.swap(moved.name, "", moved.to_json())
-                await self._drop(one)
+                del self.known[one.name], self._next[one.name]
                 self._keep(moved)
+
+    async def renamed(self, app: str, new_name: str) -> None:
+        """The app is called so by now: nothing is kept under its former name."""
+        async with self._turn:
+            for one in [one for one in self.known.values() if one.app == new_name]:
+                former = dataclasses.replace(one, app=app).name
+                await self._store.forget(former)
+                self.known.pop(former, None)
+                self._next.pop(former, None)
 
     async def forget(self, app: str) -> None:
         """An app is gone for good."""
@@ -130,7 +143,15 @@ class Scheduler:
             if await self._store.swap(one.name, one.to_json(), changed.to_json()):
                 self._keep(changed)
                 return changed
-            one = Scheduled.from_json(await self._store.read(one.name))
+            one = await self._stored(one)
+
+    async def _stored(self, one: Scheduled) -> Scheduled:
+        """What is stored of one that is known; what is known, where Redis has lost it."""
+        while not (text := await self._store.read(one.name)):
+            if one.name not in self.known:
+                raise NotFoundError(f"the app {one.app!r} is gone, and {one.name!r} with it")
+            await self._store.swap(one.name, "", one.to_json())
+        return Scheduled.from_json(text)
 
     def _keep(self, one: Scheduled) -> None:
         self.known[one.name] = one
@@ -142,7 +163,11 @@ class Scheduler:
         """Run what is due, until cancelled."""
         while True:
             self._changed.clear()
-            wake_at = await self.step()
+            try:
+                wake_at = await self.step()
+            except Exception:
+                log.exception("schedules were not looked at")
+                wake_at = self.clock() + _AGAIN_S
             try:
                 async with asyncio.timeout(max(0.0, min(wake_at - self.clock(), _LOOK_S))):
                     await self._changed.wait()
@@ -206,8 +231,7 @@ class Scheduler:
                 self._keep(changed)
                 made.append(changed)
                 continue
-            found = Scheduled.from_json(await self._store.read(one.name))
-            if (again := await self._change(found, change)) is not None:
+            if (again := await self._change(await self._stored(one), change)) is not None:
                 made.append(again)
         return made
 

@@ -22,6 +22,13 @@ class DeploymentStore:
         key = keys.deployments(self._instance)
         await self._link.command("HSET", key, name, text, patience_s=_FOREVER)
 
+    async def rename(self, name: str, new_name: str, text: str) -> None:
+        """From now on a restart finds this under another name, and nothing under the former."""
+        key = keys.deployments(self._instance)
+        await self._link.commands(
+            [("HSET", key, new_name, text), ("HDEL", key, name)], patience_s=_FOREVER
+        )
+
     async def forget(self, name: str) -> None:
         """A restart finds nothing of it."""
         key = keys.deployments(self._instance)

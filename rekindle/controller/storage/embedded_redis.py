@@ -1,8 +1,7 @@
 """The private Redis server of an instance: a real one, on a Unix socket, with an append-only file.
 
 ``python -m rekindle.controller.storage.embedded_redis --dir D`` becomes that server (execv), so
-that it ends with whoever started it. Whoever did waits with ``wait_for_redis``. Standard library
-only.
+that it ends with whoever started it. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from rekindle.exception import ServiceError, SetupError
+from rekindle.exception import SetupError
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import fitting_socket
 from rekindle.wire.logs import last_words
@@ -100,42 +97,6 @@ def server_argv(binary: Path, directory: Path) -> list[str]:
     }
     given = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [str(binary), *given]
-
-
-def wait_for_redis(directory: Path, timeout_s: float) -> None:
-    """Return when the server of ``directory`` answers PING.
-
-    Raises ServiceError, with the end of its log, when it does not within ``timeout_s`` seconds.
-    """
-    deadline = time.monotonic() + timeout_s
-    while reason := _ping(redis_socket(directory)):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.005)  # there is no event to wait for: the socket is not there yet
-    else:
-        return
-    log_file = directory / "logs" / "redis.log"
-    tail = ""
-    if log_file.exists():
-        tail = "; its log ends: " + " | ".join(
-            log_file.read_text(errors="replace").split("\n")[-4:]
-        )
-    raise ServiceError(
-        f"Redis in {directory} did not answer within {timeout_s:g} s ({reason}){tail}"
-    )
-
-
-def _ping(path: Path) -> str:
-    """Empty when the server answers PONG, else why not."""
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(1.0)
-            client.connect(str(path))
-            client.sendall(b"PING\r\n")
-            answer = client.recv(128)
-    except OSError as error:
-        return str(error)
-    return "" if answer.startswith(b"+PONG") else answer.decode(errors="replace").strip()
 
 
 def main(argv: list[str] | None = None) -> int:

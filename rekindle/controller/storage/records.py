@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rekindle.wire.spec import FunctionSpec
@@ -150,7 +151,34 @@ class Completion:
     batches: int
     batch: int  # the number of this one; 0 where nothing was stored or no one asks for the order
     undone: UndoneCount
+    over: bool  # nothing of the call is needed any more: no one will read it
+    letters: list[int]  # of such a call: inputs that left dead letters
     others: dict[int, int]
+
+
+#: What its only reader has of a call: these results; all of it; all of it, as no more can come.
+SOME, WHOLE, ENDED = "some", "whole", "ended"
+#: What has become of such a call: nothing of it is needed; it goes on; it has other readers; it
+#: is not known.
+OVER, GOES_ON, OTHERS, NOT_KNOWN = 1, 0, -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What of a call was taken: SOME, WHOLE or ENDED."""
+
+    function_id: str
+    call_id: str
+    what: str
+    indexes: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the call: OVER, GOES_ON, OTHERS or NOT_KNOWN."""
+
+    state: int
+    letters: list[int]  # where it is over: inputs that left dead letters
 
 
 @dataclass(frozen=True, slots=True)

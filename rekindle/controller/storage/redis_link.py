@@ -35,6 +35,8 @@ _AWAY = (
     redis.exceptions.ConnectionError,  # BusyLoadingError too: the append-only file is being read
     redis.exceptions.TimeoutError,
     redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,  # their text lacks the word that REFUSES_FOR_NOW has
+    redis.exceptions.MasterDownError,
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
     ConnectionError,
@@ -42,8 +44,11 @@ _AWAY = (
     OSError,
 )
 #: Refusals that end when something outside does: a full disk, full memory, lost replicas, another
-#: server being promoted. A script that is refused has changed nothing; its error wraps the word.
-REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
+#: server being promoted, a replica that has lost its primary, a script that takes long.
+#: A script that is refused has changed nothing; its error wraps the word.
+REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY|MASTERDOWN|BUSY)\b")
+#: The patience of what must be done, however long the server is away.
+FOREVER = 0.0
 _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
 #: What Redis has not taken for so long is worth telling who waits for it.
@@ -186,6 +191,27 @@ class RedisLink:
 
         return await self.run(once, patience_s)
 
+    async def scripts(
+        self,
+        name: str,
+        runs: Sequence[tuple[list[str], list[Any]]],
+        patience_s: float | None = None,
+    ) -> list[Any]:
+        """A script several times, each with its keys and arguments, in one round trip."""
+        script = _script(name)
+
+        async def once(client: Redis) -> list[Any]:
+            replies = await _pipelined(client, [_run("EVALSHA", script.sha, *one) for one in runs])
+            missing = [
+                i for i, it in enumerate(replies) if isinstance(it, redis.exceptions.NoScriptError)
+            ]
+            texts = [_run("EVAL", script.text, *runs[i]) for i in missing]
+            for i, reply in zip(missing, await _pipelined(client, texts), strict=True):
+                replies[i] = reply
+            return _unless_refused(replies)
+
+        return await self.run(once, patience_s) if runs else []
+
     async def commands(
         self,
         commands: Sequence[Command],
@@ -201,14 +227,7 @@ class RedisLink:
             return []
 
         async def once(client: Redis) -> list[Any]:
-            async with client.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                replies = list(await pipe.execute(raise_on_error=False))
-            for reply in replies:
-                if isinstance(reply, Exception) and not (harmless and harmless in str(reply)):
-                    raise reply
-            return replies
+            return _unless_refused(await _pipelined(client, commands), harmless)
 
         return await self.run(once, patience_s)
 
@@ -216,6 +235,27 @@ class RedisLink:
 def _will_pass(error: Exception) -> bool:
     """Whether the same command may succeed later."""
     return isinstance(error, _AWAY) or REFUSES_FOR_NOW.search(str(error)) is not None
+
+
+def _run(command: str, script: str, keys: list[str], args: list[Any]) -> Command:
+    return command, script, len(keys), *keys, *args
+
+
+async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """The replies, errors among them."""
+    if not commands:
+        return []
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        return list(await pipe.execute(raise_on_error=False))
+
+
+def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception) and not (harmless and harmless in str(reply)):
+            raise reply
+    return replies
 
 
 async def _execute(client: Redis, *args: Any) -> Any:

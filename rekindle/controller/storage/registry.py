@@ -1,4 +1,4 @@
-"""State on Redis: apps, functions, agents and log lines of one instance."""
+"""State on Redis: apps, functions and agents of one instance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _QUEUE_KEYS = (keys.queue, keys.backlog, keys.undone, keys.changes)
 
 @dataclass(eq=False)
 class Registry:
-    """Apps, functions, agents and log lines on Redis."""
+    """Apps, functions and agents on Redis."""
 
     _link: RedisLink
     _instance: str
@@ -243,6 +243,7 @@ class Registry:
         commands: list[Command] = [("PERSIST", keys.once(one)) for one in function_ids]
         commands += [
             ("PERSIST", keys.logs(app_id)),
+            ("HSET", keys.app(app_id), "recreated", 1),  # who opens it means its own code
             ("SADD", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands)
@@ -325,8 +326,20 @@ class Registry:
             [
                 ("HSET", keys.function(one), "code_from", other)
                 for one, other in function_ids.items()
-            ]
+            ],
+            patience_s=_FOREVER,
         )
+
+    async def was_recreated(self, app_id: str) -> bool:
+        """Whether what ran of a version when it was replaced has been given to newer code."""
+        found = await self._link.command(
+            "HEXISTS", keys.app(app_id), "recreated", patience_s=_FOREVER
+        )
+        return bool(found)
+
+    async def note_recreated(self, app_id: str) -> None:
+        """It has: what runs of it from now on is to end by itself, also after a restart."""
+        await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=_FOREVER)
 
     # ---- agents
 
@@ -347,45 +360,6 @@ class Registry:
             "HGETALL", keys.agents(self._instance), patience_s=_FOREVER
         )
         return [StoredAgent(name.decode(), **json.loads(text)) for name, text in fields.items()]
-
-    # ---- log lines
-
-    async def append_logs(self, messages: Sequence[tuple[str, int, int, bytes, int]]) -> None:
-        """Keep LogLine messages: (app id, seq, lines, message, about how many the app keeps)."""
-        await self._link.commands(
-            [
-                ("XADD", keys.logs(app_id), "MAXLEN", "~", keep, f"{seq}-{lines}", "l", data)
-                for app_id, seq, lines, data, keep in messages
-            ],
-            patience_s=_FOREVER,
-            harmless="equal or smaller",  # stored before, its reply was lost
-        )
-
-    async def logs_after(self, app_id: str, seq: int, count: int) -> list[bytes]:
-        """Stored LogLine messages behind ``seq``, oldest first."""
-        reply = await self._link.command(
-            "XRANGE", keys.logs(app_id), f"{seq + 1}-0", "+", "COUNT", count
-        )
-        return [bytes(fields[b"l"]) for _, fields in reply]
-
-    async def logs_before(self, app_id: str, seq: int, count: int) -> list[bytes]:
-        """Stored LogLine messages before ``seq``, the newest first."""
-        reply = await self._link.command(
-            "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
-        )
-        return [bytes(fields[b"l"]) for _, fields in reply]
-
-    async def log_sizes(self, app_id: str) -> list[int]:
-        """How many lines each stored LogLine message of an app has, the oldest first."""
-        reply = await self._link.command("XRANGE", keys.logs(app_id), "-", "+", patience_s=_FOREVER)
-        return [max(1, int(bytes(entry).split(b"-")[1])) for entry, _ in reply]
-
-    async def last_log_seq(self, app_id: str) -> int:
-        """The highest sequence number that is stored for an app; 0 when there is none."""
-        reply = await self._link.command(
-            "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
-        )
-        return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0
 
 
 def moved_spec(spec: FunctionSpec, app_name: str, before: str, after: str) -> FunctionSpec:

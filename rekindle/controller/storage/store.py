@@ -7,7 +7,7 @@ by sending it again. Payloads and results are bytes that this package never look
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from rekindle.controller.storage.records import (
     Completion,
     InputProgress,
     StoredEntry,
+    Taken,
+    Taking,
     UndoneCount,
 )
 from rekindle.controller.storage.redis_link import RedisLink
@@ -32,6 +34,8 @@ CONSUMER = "controller"
 _FOREVER = 0.0
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
 _TAKE_ENTRIES = 256
+#: Keys that are looked through at once.
+_SCAN = 256
 
 #: The id of a stream's first entry, without its payload.
 _OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] return e and e[1]"
@@ -88,6 +92,7 @@ class QueueStore:
         *,
         ordered: bool,
         ttl_s: int,
+        unread_ttl_s: int,
         kept: Sequence[int] = (),
         letters: Mapping[int, tuple[bytes, bytes]] | None = None,
         most_letters: int = 0,
@@ -95,10 +100,11 @@ class QueueStore:
         """Store results unless their inputs have some, and take what is done off the queue.
 
         ``kept`` are those of the inputs for which there may be progress; ``letters`` are dead
-        letters, by index. Waits for a Redis that is away as long as it takes: an agent waits for
+        letters, by index. ``unread_ttl_s``: how long it is known of a call that no one reads, where
+        more may come. Waits for a Redis that is away as long as it takes: an agent waits for
         the outcome.
         """
-        args: list[Any] = [keys.GROUP, ttl_s, "1" if ordered else "0", to_runs(kept)]
+        args: list[Any] = [keys.GROUP, ttl_s, unread_ttl_s, "1" if ordered else "0", to_runs(kept)]
         args += (most_letters, len(letters or ()))
         for index, (letter, request) in (letters or {}).items():
             args += (index, letter, request)
@@ -115,9 +121,12 @@ class QueueStore:
             args,
             _FOREVER,
         )
-        done, total, batches, batch, undone, change = reply[:6]
-        others = dict(zip(reply[6::2], reply[7::2], strict=True))
-        return Completion(done, total, batches, batch, UndoneCount(undone, change), others)
+        done, total, batches, batch, undone, change, over, left = reply[:8]
+        others = dict(zip(reply[8::2], reply[9::2], strict=True))
+        return Completion(
+            *(done, total, batches, batch, UndoneCount(undone, change)),
+            *(over == 1, from_runs(left), others),
+        )
 
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
@@ -189,38 +198,100 @@ class QueueStore:
 
     async def expire_indexes(self, call_ids: Sequence[str], ttl_s: int) -> None:
         """Forget it after so many seconds: these calls have no undone inputs."""
+        if not call_ids:
+            return
+        # Listed first: whoever forgets one meanwhile (``drop_indexes``) takes it off the list
+        # after its index, so that it is either taken off there or found missing here.
+        kept, until = keys.kept(self._instance), time.time() + ttl_s
+        pairs = [part for call_id in call_ids for part in (until, call_id)]
+        await self._link.command("ZADD", kept, *pairs, patience_s=_FOREVER)
         there = await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
         )
-        until = time.time() + ttl_s
-        pairs: list[Any] = []
-        for call_id, is_there in zip(call_ids, there, strict=True):
-            if is_there:  # not taken meanwhile
-                pairs += (until, call_id)
-        if pairs:
-            await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=_FOREVER)
+        gone = [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
+        if gone:
+            await self._link.command("ZREM", kept, *gone, patience_s=_FOREVER)
+
+    async def expire_unlisted(self, call_ids: Sequence[str], ttl_s: int) -> None:
+        """The same of calls that are not to be listed as kept: they came to nothing, say."""
+        await self._link.commands(
+            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
+        )
+
+    async def keep_indexes(self, call_ids: Sequence[str]) -> None:
+        """Take ``expire_indexes`` back: these calls may have undone inputs again."""
+        if call_ids:
+            kept = keys.kept(self._instance)
+            await self._link.commands(
+                [("PERSIST", keys.call_index(one)) for one in call_ids], patience_s=_FOREVER
+            )
+            await self._link.command("ZREM", kept, *call_ids, patience_s=_FOREVER)
+
+    async def indexes_without_time(self) -> AsyncIterator[dict[str, CallIndex]]:
+        """Where calls belong that have no ``expire_indexes``, of all instances, some at a time."""
+        cursor, start = 0, keys.call_index("")
+        while True:
+            cursor, found = await self._link.command(
+                "SCAN", cursor, "MATCH", f"{start}*", "COUNT", _SCAN, patience_s=_FOREVER
+            )
+            ttls = await self._link.commands([("TTL", key) for key in found], patience_s=_FOREVER)
+            ids = [
+                key.decode().removeprefix(start)
+                for key, ttl in zip(found, ttls, strict=True)
+                if ttl == -1
+            ]
+            places = zip(ids, await self.indexes_of(ids), strict=True)
+            if page := {call_id: at for call_id, at in places if at is not None}:
+                yield page
+            if not cursor:
+                return
+
+    async def have_undone(self, calls: Mapping[str, str]) -> dict[str, bool | None]:
+        """Which of these calls, with their functions' ids, have undone inputs; None: not there."""
+        found = await self._link.commands(
+            [("HMGET", keys.call(calls[one], one), "acc", "d") for one in calls],
+            patience_s=_FOREVER,
+        )
+        return {
+            call_id: None if accepted is None else int(done or 0) < int(accepted)
+            for call_id, (accepted, done) in zip(calls, found, strict=True)
+        }
 
     async def index_of(self, call_id: str) -> CallIndex | None:
         """Where a submitted call belongs; None when it is not known (any more)."""
-        raw = await self._link.command("GET", keys.call_index(call_id))
-        return CallIndex(*raw.decode().split("\n")) if raw else None
+        return _index(await self._link.command("GET", keys.call_index(call_id)))
+
+    async def indexes_of(self, call_ids: Sequence[str]) -> list[CallIndex | None]:
+        """The same of several."""
+        found = await self._link.commands([("GET", keys.call_index(one)) for one in call_ids])
+        return [_index(raw) for raw in found]
 
     # ---- let go
 
     async def taken(
-        self, function_id: str, call_id: str, indexes: Sequence[int], *, whole: bool, ttl_s: int
-    ) -> int:
-        """Let go of results; what lua/taken.lua says has become of the call."""
-        state: int = await self._link.script(
+        self, takings: Sequence[Taking], *, ttl_s: int, letters_ttl_s: int, patient: bool = False
+    ) -> list[Taken]:
+        """Let go of what was taken; what lua/taken.lua says has become of each call.
+
+        ``ttl_s``: how long it is known of a call that no one reads, where more may come;
+        ``letters_ttl_s``: of one that left dead letters.
+        """
+        replies = await self._link.scripts(
             "taken",
             [
-                keys.call(function_id, call_id),
-                keys.results(function_id, call_id),
-                keys.once(function_id),
+                (
+                    [
+                        keys.call(one.function_id, one.call_id),
+                        keys.results(one.function_id, one.call_id),
+                        keys.once(one.function_id),
+                    ],
+                    [one.call_id, one.what, ttl_s, letters_ttl_s, to_runs(one.indexes)],
+                )
+                for one in takings
             ],
-            [call_id, "1" if whole else "0", ttl_s, to_runs(indexes)],
+            _FOREVER if patient else None,
         )
-        return state
+        return [Taken(state, from_runs(letters)) for state, letters in replies]
 
     async def once(self, function_id: str) -> list[str]:
         """Calls of a function that are kept until their results were taken."""
@@ -231,24 +302,6 @@ class QueueStore:
         """How many such calls each function has."""
         return await self._link.commands([("SCARD", keys.once(one)) for one in function_ids])
 
-    async def drop(self, function_id: str, call_ids: Sequence[str]) -> set[str]:
-        """Forget calls with their results; those that left dead letters, whose index stays."""
-        left = await self._link.commands(
-            [("HEXISTS", keys.call(function_id, one), "l") for one in call_ids], patience_s=_FOREVER
-        )
-        await self._link.commands(
-            [
-                ("UNLINK", key(function_id, one))
-                for one in call_ids
-                for key in (keys.call, keys.results)
-            ],
-            patience_s=_FOREVER,
-        )
-        await self._link.commands(
-            [("SREM", keys.once(function_id), one) for one in call_ids], patience_s=_FOREVER
-        )
-        return {one for one, has in zip(call_ids, left, strict=True) if has}
-
     async def drop_indexes(self, call_ids: Sequence[str]) -> None:
         """Forget where calls belonged."""
         if not call_ids:
@@ -257,6 +310,34 @@ class QueueStore:
             [("UNLINK", keys.call_index(one)) for one in call_ids], patience_s=_FOREVER
         )
         await self._link.command("ZREM", keys.kept(self._instance), *call_ids, patience_s=_FOREVER)
+
+    async def prune_once(self, cursors: Mapping[str, str]) -> dict[str, str]:
+        """Take some calls that are gone off the sets of ``once``; where to go on, by function."""
+        replies = await self._link.scripts(
+            "prune",
+            [([keys.once(one)], [at, keys.calls(one), _SCAN]) for one, at in cursors.items()],
+            _FOREVER,
+        )
+        return {one: at.decode() for one, at in zip(cursors, replies, strict=True)}
+
+    async def prune_kept(self, cursor: int) -> int:
+        """Take those off the list of ``kept`` that are gone, of some; where to go on."""
+        key = keys.kept(self._instance)
+        _, (cursor, found) = await self._link.commands(
+            [
+                ("ZREMRANGEBYSCORE", key, "-inf", time.time()),
+                ("ZSCAN", key, cursor, "COUNT", _SCAN),
+            ],
+            patience_s=_FOREVER,
+        )
+        calls = [raw.decode() for raw, _ in _pairs(found)]
+        there = await self._link.commands(
+            [("EXISTS", keys.call_index(one)) for one in calls], patience_s=_FOREVER
+        )
+        gone = [one for one, is_there in zip(calls, there, strict=True) if not is_there]
+        if gone:
+            await self._link.command("ZREM", key, *gone, patience_s=_FOREVER)
+        return int(cursor)
 
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
         """Calls that are done and kept: how many; and, of so many, when and whose they are."""
@@ -268,15 +349,17 @@ class QueueStore:
                 ("ZRANGE", key, 0, most - 1, "WITHSCORES"),
             ]
         )
-        pairs = _pairs(found)
-        texts = await self._link.commands(
-            [("GET", keys.call_index(raw.decode())) for raw, _ in pairs]
-        )
-        return int(count), [
-            (raw.decode(), float(until), CallIndex(*text.decode().split("\n")))
-            for (raw, until), text in zip(pairs, texts, strict=True)
-            if text
-        ]
+        scores = {raw.decode(): float(until) for raw, until in _pairs(found)}
+        shown: list[tuple[str, float, CallIndex]] = []
+        gone: list[str] = []
+        for call_id, at in zip(scores, await self.indexes_of(list(scores)), strict=True):
+            if at is not None:
+                shown.append((call_id, scores[call_id], at))
+            else:
+                gone.append(call_id)
+        if gone:
+            await self._link.command("ZREM", key, *gone)
+        return int(count) - len(gone), shown
 
     async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
         """Those of some calls that were submitted and are not forgotten."""
@@ -324,9 +407,13 @@ class QueueStore:
         found = await self._link.command("MGET", *names, patience_s=_FOREVER)
         return UndoneCount(*(int(one or 0) for one in found))
 
-    async def depth(self, function_ids: Sequence[str]) -> list[int]:
+    async def depth(
+        self, function_ids: Sequence[str], *, patience_s: float | None = None
+    ) -> list[int]:
         """Undone inputs of each function."""
-        raw = await self._link.commands([("GET", keys.undone(one)) for one in function_ids])
+        raw = await self._link.commands(
+            [("GET", keys.undone(one)) for one in function_ids], patience_s=patience_s
+        )
         return [int(one or 0) for one in raw]
 
     async def oldest(self, function_ids: Iterable[str]) -> list[float | None]:
@@ -335,6 +422,10 @@ class QueueStore:
             [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
         )
         return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+
+
+def _index(raw: bytes | None) -> CallIndex | None:
+    return CallIndex(*raw.decode().split("\n")) if raw else None
 
 
 def _pairs(found: Sequence[Any]) -> list[Any]:

@@ -96,7 +96,9 @@ class Holder:
         self._selector.register(control, selectors.EVENT_READ, self._agent)
 
     def serve(self) -> None:
-        """Until it is told to stop."""
+        """Until it is told to stop. An agent hears of it before any client has what is held."""
+        if self._agent is not None:
+            self._tell(self._agent)
         while not self._ends:
             for key, _events in self._selector.select():
                 if isinstance(key.fileobj, socket.socket) and key.data is None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import freed_memory
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InvalidError, IsolationError
-from rekindle.linux import memory, processes
+from rekindle.linux import limits, memory, processes
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.session.link import Link
@@ -39,6 +40,10 @@ def main() -> int:
     processes.die_with_parent()
     memory.use_one_heap()
     logs.configure("agent")
+    try:
+        limits.raise_open_files()  # each start takes some, and clients have connections here
+    except OSError as error:
+        log.warning("no more descriptors to be had", extra=logs.kv(reason=error))
     try:
         most = arguments.max_runners
         settings = AgentSettings(
@@ -66,30 +71,29 @@ async def _run(settings: AgentSettings) -> int:
     node = Node(context, link)
     node.listen()
     gc.freeze()  # modules stay: no collection is to look at them
-    background = [
-        asyncio.create_task(link.run(node)),
-        asyncio.create_task(node.reconcile_forever()),
-        asyncio.create_task(node.keep_budget_forever()),
-        asyncio.create_task(node.keep_spares_forever()),
-        asyncio.create_task(node.watch_gpus_forever()),
-        asyncio.create_task(upkeep.verify_forever(node.inventory)),
-        asyncio.create_task(context.warm_feature_cache()),
-        asyncio.create_task(freed_memory.give_back_forever()),
-    ]
+    background = BackgroundTasks()
+    background.spawn(node.reconcile_forever(), "reconcile pools")
+    background.spawn(node.keep_budget_forever(), "keep the memory budget")
+    background.spawn(node.keep_spares_forever(), "keep spares")
+    background.spawn(node.watch_gpus_forever(), "watch GPUs")
+    background.spawn(upkeep.verify_forever(node.inventory), "verify snapshots")
+    background.spawn(context.warm_feature_cache(), "look for CRIU's features")
+    background.spawn(freed_memory.give_back_forever(), "give freed memory back")
+    awaited = [asyncio.create_task(link.run(node))]
     waiting: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(stop.wait()),
         asyncio.ensure_future(context.spawner.gone),
-        background[0],
+        awaited[0],
     ]
     try:
         announce = asyncio.create_task(_announce(link))
         done, _pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         announce.cancel()
         if waiting[1] not in done:
-            if background[0] in done:
-                background[0].result()  # raises why the controller refused this agent
+            if awaited[0] in done:
+                awaited[0].result()  # raises why the controller refused this agent
             closing = asyncio.create_task(node.close())
-            background.append(closing)
+            awaited.append(closing)
             done, _pending = await asyncio.wait(
                 [closing, waiting[1]], return_when=asyncio.FIRST_COMPLETED
             )
@@ -101,9 +105,10 @@ async def _run(settings: AgentSettings) -> int:
         await link.close(node.in_flight)
         return 0
     finally:
-        for task in background:
+        for task in awaited:
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.gather(*awaited, return_exceptions=True)
+        await background.cancel()
         waiting[0].cancel()
         await context.close()
 

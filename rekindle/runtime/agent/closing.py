@@ -8,6 +8,7 @@ waits goes back to the controller (``Results.leaving``), and runs again elsewher
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from rekindle.runtime.agent.leases.lease_monitor import CANCEL_GRACE_S
@@ -16,9 +17,15 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.pools.runner_monitor import LOOK_S
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 #: A snapshot that is being written when its app closes is given this long.
-_FREEZE_GRACE_S = 120.0
+FREEZE_GRACE_S = 120.0
+#: Where the agent ends, all of it has its time. The last of it is for what comes after snapshots:
+#: results are confirmed, files of volumes sent, mounts and directories removed.
+LAST_STEPS_S = 15.0
 _CLOSED = "its app was closed"
 
 
@@ -55,8 +62,11 @@ async def _ends(runner: Runner) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-async def finish_snapshots(revisions: Iterable[Revision]) -> None:
+async def finish_snapshots(revisions: Iterable[Revision], timeout_s: float) -> None:
     """Let snapshots that are being written be written: the next run is quick for it."""
-    tasks = {task for revision in revisions for task in revision.background}
-    if tasks:
-        await asyncio.wait(tasks, timeout=_FREEZE_GRACE_S)
+    written = {task: revision for revision in revisions for task in revision.background}
+    if not written:
+        return
+    _done, left = await asyncio.wait(written, timeout=timeout_s)
+    for task in left:
+        log.warning("snapshot not waited for", extra=kv(function=written[task].label))

@@ -46,7 +46,10 @@ async def prepare(
     strategy: Strategy,
     timeout_s: float,
 ) -> None:
-    """Have what ``strategy`` needs: an idle runner, a snapshot, a live template.
+    """Have what ``strategy`` needs: an idle runner, a snapshot, a live template, free GPUs.
+
+    A start that is timed then has none of that in it, nor the end of the runner before it, which
+    keeps its GPUs until its process is gone.
 
     ``place``: that of a runner (trials.py). Raises Error, UserCodeFailed or TimeoutError.
     """
@@ -59,13 +62,22 @@ async def _ensure(
 ) -> None:
     if strategy is Strategy.WARM:
         await _ensure_idle(pool, leases, place)
+    elif strategy is Strategy.COLD:
+        await _ensure_devices(pool)
     elif strategy is Strategy.RESTORE:
         await _ensure_snapshot(pool)
+        await _ensure_devices(pool)
     elif strategy is Strategy.FORK:
         await _ensure_template(pool)
+        await _ensure_devices(pool)
     elif strategy is Strategy.SPARE:
         await _ensure_template(pool)
         await _ensure_spare(pool)
+
+
+async def _ensure_devices(pool: Pool) -> None:
+    """Not for a spare: one that has its context holds a GPU, and would give way."""
+    await pool.starter.gpus.until_free(pool.revision.spec.startup_timeout_s)
 
 
 def end_tried(pool: Pool, *, kept: bool) -> None:
@@ -110,6 +122,7 @@ async def _ensure_gpu_snapshot(pool: Pool, tracker: SnapshotTracker) -> None:
     await tracker.look()
     if tracker.snapshot is None:
         tracker.not_before = 0.0
+        await _ensure_devices(pool)
         await gpu_freezing.freeze(
             *(starter.context, pool.revision, starter.gpus, starter.say, starter.on_loading_line)
         )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from rekindle.exception import Error
 from rekindle.runtime.agent import sources
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.starts.ladder import Starter
@@ -57,16 +57,20 @@ class Functions:
     _live: set[str] = field(default_factory=set)
 
     async def get(self, function_id: str) -> OpenFunction:
-        """A function, fetched when it is asked for first. Raises Error."""
+        """A function, fetched when it is asked for first. Raises Error, and what was not
+        foreseen."""
         task = self._opened.get(function_id)
         if task is None:
             task = asyncio.create_task(self._fetch(function_id))
             self._opened[function_id] = task
-        try:
-            return await asyncio.shield(task)
-        except Error:
-            self._opened.pop(function_id, None)
-            raise
+            task.add_done_callback(partial(self._fetched, function_id))
+        return await asyncio.shield(task)
+
+    def _fetched(self, function_id: str, task: asyncio.Task[OpenFunction]) -> None:
+        """One that could not be fetched, for whatever reason, is fetched when it is asked for
+        again."""
+        if _result_of(task) is None and self._opened.get(function_id) is task:
+            del self._opened[function_id]
 
     async def _fetch(self, function_id: str) -> OpenFunction:
         reply = await self._uplink.fetch(function_id)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
-from rekindle import paths
+from rekindle import guarded_loops, paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InternalFailure
+from rekindle.guarded_loops import Guard
 from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions
@@ -41,6 +43,7 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
@@ -255,7 +258,8 @@ class Node:
         self.functions.retired.pop(app_id, None)
         ending = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
         await asyncio.gather(*(self.close_pool(pool, interrupt=True) for pool in ending))
-        await closing.finish_snapshots(pool.revision for pool in ending)
+        revisions = (pool.revision for pool in ending)
+        await closing.finish_snapshots(revisions, closing.FREEZE_GRACE_S)
         for pool in ending:
             if self.inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
                 del self.inventory.pools[pool.key]
@@ -335,12 +339,16 @@ class Node:
 
     async def reconcile_forever(self) -> None:
         """Scale down, keep minimums, let old templates go; until cancelled."""
+        pools, levels, templates = map(Guard, ("reconcile pools", "keep levels", "end templates"))
         while True:
             await asyncio.sleep(RECONCILE_S)
-            self.scheduler.reconcile_all()
-            self.idle_levels.reconcile(self.inventory.pools.values())
+            with pools.one_pass():
+                self.scheduler.reconcile_all()
+            with levels.one_pass():
+                self.idle_levels.reconcile(self.inventory.pools.values())
             self.context.activity.changed.set()  # plans, levels and memory change, too
-            upkeep.let_templates_go(self.inventory, self.context.settings)
+            with templates.one_pass():
+                upkeep.let_templates_go(self.inventory, self.context.settings)
 
     async def keep_spares_forever(self) -> None:
         """Have as many spares wait as plans ask for; until cancelled."""
@@ -348,33 +356,40 @@ class Node:
 
     async def keep_budget_forever(self) -> None:
         """Measure what is held, and give up what is over the memory budget; until cancelled."""
-        while True:
+
+        async def look() -> None:
             await asyncio.sleep(self.budget.memory.pause_s())
             await self.budget.look()
+
+        await guarded_loops.repeat("keep the memory budget", look)
 
     async def watch_gpus_forever(self) -> None:
         """Measure what runners use of GPUs, where there are any; until cancelled."""
         if not self.context.gpus.found.gpus:
             return
-        pause_s = 0.0
-        while True:
-            await asyncio.sleep(pause_s)
+
+        async def look() -> None:
             runners = {
                 runner.id: (runner.channel.pid, pool.function_id)
                 for pool in self.inventory.pools.values()
                 for runner in pool.runners.values()
             }
-            pause_s = await self.context.gpu_use.measure(runners)
+            await asyncio.sleep(await self.context.gpu_use.measure(runners))
+
+        await guarded_loops.repeat("watch GPUs", look)
 
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished.
 
-        What waits or runs goes back to the controller, and is counted against no input.
+        What waits or runs goes back to the controller, and is counted against no input. Snapshots
+        have no more time than leaves some for the rest: who told this agent to end kills it.
         """
+        until = time.monotonic() + AGENT_END_S - closing.LAST_STEPS_S
         self.results.leaving = _LEAVES
         self.uplink.leave(_LEAVES)
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
-        await closing.finish_snapshots(self.inventory.revisions.values())
+        left_s = max(0.0, until - time.monotonic())
+        await closing.finish_snapshots(self.inventory.revisions.values(), left_s)
         await self.leases.close()
         await self.local_clients.close()
         await self.passed_on.close()

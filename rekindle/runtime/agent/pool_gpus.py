@@ -128,6 +128,13 @@ class PoolGpus(Asking):
         owner = await self._gpus.reserve_or_wait(self, timeout_s)
         return Claim(owner, self._gpus.given(owner))
 
+    async def until_free(self, timeout_s: float) -> None:
+        """Wait until a start would get its devices at once: they are taken as one would, with idle
+        runners making room, and let go. Raises GpuUnavailableError."""
+        self.check()
+        if self.wanted:
+            self._gpus.release(await self._gpus.reserve_or_wait(self, timeout_s))
+
     def claim_nothing(self) -> Claim | None:
         """What a start gets of a pool that asks for no GPU; None of one that does."""
         return None if self.wanted else Claim("", self._gpus.nothing)

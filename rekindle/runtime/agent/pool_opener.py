@@ -5,9 +5,10 @@ Knows nothing of the orders themselves, and starts no process.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from rekindle.exception import ExecutionError
+from rekindle.exception import Error, ExecutionError, InternalFailure
 from rekindle.runtime.agent.functions import Functions, OpenFunction
 from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs.results import Results
@@ -18,7 +19,10 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
+from rekindle.wire.logs import kv
 from rekindle.wire.spec import params_digest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -34,7 +38,17 @@ class PoolOpener:
     _history: History
 
     async def pool(self, function_id: str, params: bytes) -> Pool:
-        """The pool of a function's instances with such parameters. Raises Error."""
+        """The pool of a function's instances with such parameters. Raises Error alone: what waits
+        for the pool must be answered, whatever went wrong."""
+        try:
+            return await self._find_or_open(function_id, params)
+        except Error:
+            raise
+        except Exception as error:
+            log.exception("internal error", extra=kv(function=function_id))
+            raise InternalFailure(f"{type(error).__name__}: {error}; see agent.log") from error
+
+    async def _find_or_open(self, function_id: str, params: bytes) -> Pool:
         key = (function_id, params_digest(params))
         while True:
             function = await self._functions.get(function_id)

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,22 +112,20 @@ def restore_mode() -> str:
 
 #: Share of the machine's memory that is the budget, unless set.
 DEFAULT_SHARE = 0.8
+_MEMORY = "REKINDLE_MEMORY_BUDGET_BYTES"
 
 
-def budget_bytes(environ: Mapping[str, str] | None = None) -> int:
+def budget_bytes() -> int:
     """``$REKINDLE_MEMORY_BUDGET_BYTES``, or a share of the memory that there is.
 
-    Raises InvalidError for what is no positive number.
+    Raises InvalidError for what is no size, and for none.
     """
-    text = (os.environ if environ is None else environ).get("REKINDLE_MEMORY_BUDGET_BYTES", "")
-    if not text:
-        return int(DEFAULT_SHARE * _memory_limit())
-    if not text.isdecimal() or int(text) == 0:
+    asked = budget.asked(_MEMORY)
+    if asked == 0:
         raise InvalidError(
-            f"REKINDLE_MEMORY_BUDGET_BYTES={text!r} is not a positive number of bytes; unset it "
-            f"for {DEFAULT_SHARE:.0%} of the memory"
+            f"{_MEMORY}: 0 is no memory for runners; unset it for {DEFAULT_SHARE:.0%} of it"
         )
-    return int(text)
+    return int(DEFAULT_SHARE * _memory_limit()) if asked is None else asked
 
 
 def _memory_limit() -> int:
@@ -180,7 +177,7 @@ class AgentSettings:
     gpu_grace_s: float = field(default_factory=gpu_grace_s)
     #: What weights that stay may take of each GPU, MiB; None: half of it.
     gpu_held_mib: int | None = field(default_factory=gpu_held_mib)
-    #: Where nodes share snapshots; "": nowhere.
+    #: Where nodes share snapshots and layers; "": nowhere.
     store_url: str = field(default_factory=paths.shared_store_url)
     #: What arrives from there: disk that it may take, and how long a reader waits for it.
     lazy_bytes: int = field(default_factory=lazy_bytes)

@@ -9,12 +9,13 @@ import zlib
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, ServiceError
 from rekindle.linux.whole_directory import whole_directory
 
 
 def unpack(digest: str, data: bytes) -> Path:
-    """The directory that holds the bundle. Raises InvalidError for one that is not sound."""
+    """The directory that holds the bundle. Raises InvalidError for one that is not sound, and
+    ServiceError where it cannot be written."""
     if not digest.isalnum():
         raise InvalidError(f"a source bundle's digest is not a name: {digest!r}")
     target = paths.sources_dir() / digest
@@ -31,8 +32,13 @@ def unpack(digest: str, data: bytes) -> Path:
             bundle.extractall(draft)
             if target.is_dir() and not _is_whole(target, data):  # else another start mended it
                 shutil.rmtree(target)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise InvalidError(f"a source bundle is damaged: {error}") from error
+    except OSError as error:
+        raise ServiceError(
+            f"the program's modules cannot be put into {target}: {error.strerror}; make room "
+            f"there, or see who may write to it"
+        ) from error
     return target
 
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from rekindle.blobs import erofs
 from rekindle.exception import LayerError
-from rekindle.linux import device_files, holes, mounts, namespaces, processes
+from rekindle.linux import device_files, holes, limits, mounts, namespaces, processes
 from rekindle.linux.libc import libc
 from rekindle.linux.mount_points import pivot
 
@@ -44,6 +44,7 @@ RUN = "/run/rekindle"
 def main(order: Mapping[str, Any]) -> int:
     """The exit status of the step."""
     processes.die_with_parent()
+    limits.give_open_files(order["open_files"])
     namespaces.unshare(namespaces.CLONE_OWN | namespaces.CLONE_NEWPID)
     mounts.make_private()
     pid = os.fork()

@@ -1,7 +1,7 @@
 """The copies of local files that programs keep for their images: what they take, and removing them.
 
 A copy is a folder that is named by its content, touched whenever an image is looked at that was
-given it. Who keeps them is ``sdk/image_files.py``. Knows nothing of layers.
+given it. Who keeps them is ``sdk/images/local_files.py``. Knows nothing of layers.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rekindle import paths
+from rekindle.linux import limits
 
 #: A line that a step printed.
 Say = Callable[[str], None]
@@ -50,7 +51,8 @@ def run(order: Mapping[str, Any], say: Say, timeout_s: float) -> tuple[int, dict
         stack.callback(_end, child)
         assert child.stdin is not None and child.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it says itself why it ended
-            child.stdin.write(json.dumps({**order, "result_fd": write_of_child}).encode())
+            order = {**order, "result_fd": write_of_child, "open_files": limits.given_open_files()}
+            child.stdin.write(json.dumps(order).encode())
             child.stdin.close()
         if not _read(child.stdout.fileno(), say, time.monotonic() + timeout_s):
             say(f"no end after {timeout_s:g} s")

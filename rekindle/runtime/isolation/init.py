@@ -52,6 +52,9 @@ def run_init(control: socket.socket) -> int:
                 if not data:
                     return 0
                 request = json.loads(data)
+                if "end" in request:
+                    _end(request["end"], jobs)
+                    continue
                 for passed in fds:
                     os.set_inheritable(passed, False)
                 try:
@@ -62,6 +65,13 @@ def run_init(control: socket.socket) -> int:
                 finally:
                     for passed in fds:
                         os.close(passed)
+
+
+def _end(job: str, jobs: Mapping[int, Mapping[str, Any]]) -> None:
+    """Kill a job, unless it has ended; it is reported as any other."""
+    for pid, request in jobs.items():  # none of them is reaped yet: the numbers are theirs
+        if request["job"] == job:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _report(control: socket.socket, message: dict[str, Any]) -> None:

@@ -162,6 +162,22 @@ class Sandbox:
         self._jobs[job] = future
         return future
 
+    async def to_its_end(self, job: asyncio.Future[JobExit], wait_s: float) -> JobExit:
+        """How a process ends that ``run`` has started. It is killed where that is not waited for
+        any more, and so long is waited until it has ended."""
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            self._end(job)
+            await asyncio.wait([job], timeout=wait_s)
+            raise
+
+    def _end(self, job: asyncio.Future[JobExit]) -> None:
+        for name, future in self._jobs.items():
+            if future is job:
+                with contextlib.suppress(OSError):  # its init is gone, and so is it
+                    self._orders.send(json.dumps({"end": name}).encode())
+
     def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
         """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
         self._adopted = callback

@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.linux import mounts, namespaces, processes
+from rekindle.linux import limits, mounts, namespaces, processes
 from rekindle.runtime.isolation import privilege
 from rekindle.runtime.isolation.init import ended_children, run_init, watch
 from rekindle.runtime.isolation.last_line import say
@@ -42,9 +42,13 @@ MAX_FDS = 16
 
 
 def main(argv: list[str]) -> int:
-    """Serve the agent on descriptor ``argv[1]`` until it closes; ``argv[2]`` is the kdat tmpfs."""
+    """Serve the agent on descriptor ``argv[1]`` until it closes; ``argv[2]`` is the kdat tmpfs.
+
+    ``argv[3]``: how many open files it, and all that it starts, may have.
+    """
     agent_fd, feature_cache_dir = int(argv[1]), argv[2]
     processes.die_with_parent()
+    limits.give_open_files(int(argv[3]))
     # Ctrl-C in a terminal reaches the whole foreground group; the agent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent = socket.socket(fileno=agent_fd)

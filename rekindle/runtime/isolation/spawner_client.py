@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from rekindle.exception import Error, InternalFailure, IsolationError, StartError
-from rekindle.linux import processes
+from rekindle.linux import limits, processes
 from rekindle.runtime.isolation.packets import PacketSender
 from rekindle.runtime.isolation.sandbox import MAX_MESSAGE_BYTES, Sandbox, Worker, settle
 
@@ -85,6 +85,7 @@ class Spawner:
                     "rekindle.runtime.isolation.spawner",
                     str(theirs.fileno()),
                     str(feature_cache_dir),
+                    str(limits.given_open_files()),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -120,7 +121,7 @@ class Spawner:
     async def spawn_worker(self, hostname: str, worker: Worker, root_fd: int = -1) -> Sandbox:
         """The same for a worker alone, which is started in them. Raises StartError."""
         request = {"hostname": hostname, "in_root": root_fd >= 0, **worker.request()}
-        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel, theirs = _connection()
         try:
             with theirs:
                 root = [root_fd] if root_fd >= 0 else []
@@ -150,7 +151,7 @@ class Spawner:
         """Have a process made: as it is numbered there, and here; our end of its connection."""
         if self.gone.done():
             raise StartError("the spawner process is gone")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _connection()
         ours.setblocking(False)
         # A packet must fit the buffer, and an environment may be large.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_MESSAGE_BYTES)
@@ -228,7 +229,7 @@ class Spawner:
             if future is None:
                 return
             if message["event"] == "spawned":
-                settle(future, (message["pid"], processes.pid_of(fds[0])))
+                settle(future, _spawned(message["pid"], fds))
             else:
                 settle(future, StartError(f"no new namespaces: {message['reason']}"))
 
@@ -241,3 +242,22 @@ class Spawner:
             sandbox.ended(-signal.SIGKILL)
         self._sandboxes.clear()
         settle(self.gone, None)
+
+
+def _connection() -> tuple[socket.socket, socket.socket]:
+    """Of a process to be. Raises StartError."""
+    try:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise StartError(f"no connection for a new process: {error}") from error
+
+
+def _spawned(name: int, pidfds: list[int]) -> tuple[int, int] | StartError:
+    """A process as it is numbered there, and here; its pidfd did not come where this process has no
+    descriptor left. Who asked lets go of its connection then, and the process ends."""
+    if not pidfds:
+        return StartError("the agent has no descriptor left for a new process")
+    try:
+        return name, processes.pid_of(pidfds[0])
+    except OSError as error:
+        return StartError(f"a new process has no number: {error}")

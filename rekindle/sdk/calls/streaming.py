@@ -26,7 +26,7 @@ from rekindle.sdk.calls.callers import (
     LoopCaller,
     LoopIterator,
 )
-from rekindle.sdk.calls.invoke import Invocation
+from rekindle.sdk.calls.invocation import Invocation
 from rekindle.sdk.calls.lease import Lease, NotRunError
 from rekindle.sdk.calls.outcome import passable, settle, within
 from rekindle.sdk.calls.target import CallTarget

@@ -169,6 +169,12 @@ class Client(Connection):
         """Report what was taken."""
         await self._flush_taken()
 
+    async def close(self) -> None:
+        """See Connection; what could not be reported is let go."""
+        await super().close()
+        if self._taken_now is not None and self._taken_now.loop is background().loop:
+            self._taken_now.end()
+
     async def _flush_taken(self) -> None:
         if self._taken_now and self._taken_now.loop is background().loop:
             await self._taken_now.flush()

@@ -1,7 +1,8 @@
 """Reports to the controller which results have arrived for good, so that it need not keep them.
 
-Sent a moment later, many at a time, on the background thread: no one waits for it, and what is
-never reported (a program that is killed) goes with the app, or when its time is over.
+Sent a moment later, many at a time, on the background thread: no one waits for it. What could not
+be sent is sent once more; what is never reported (a program that is killed) goes with the app, or
+when its time is over.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rekindle import lazily
-from rekindle.exception import Error
+from rekindle.exception import ConnectionError, Error, ServiceError
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,16 +25,20 @@ else:
     pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 _AFTER_S = 0.25
+#: What could not be sent is sent again after this, or with what is sent before.
+_AGAIN_S = 5.0
 #: A controller that is away is not waited for: what it does not hear of it keeps for its time.
 _PATIENCE_S = 2.0
 #: Indexes, and calls, in one message.
 _MOST_INDEXES, _MOST_CALLS = 8192, 1024
+#: Where so much is to be sent already, what could not be sent is not kept for it.
+_MOST_NOTES = 8 * _MOST_CALLS
 
 
 class _Note:
     """Something of a call that was taken."""
 
-    __slots__ = ("blobs", "call_id", "function_id", "indexes", "whole")
+    __slots__ = ("blobs", "call_id", "function_id", "indexes", "sent", "whole")
 
     def __init__(
         self, call_id: str, function_id: str, indexes: list[int], blobs: list[str], whole: bool
@@ -43,6 +48,7 @@ class _Note:
         self.indexes = indexes
         self.blobs = blobs
         self.whole = whole
+        self.sent = False
 
 
 class TakenReports:
@@ -83,12 +89,12 @@ class TakenReports:
         """Whether something is not reported yet."""
         return bool(self._notes) or self._one_at_a_time.locked()
 
-    def _soon(self) -> None:
-        if self._sending is None:
-            self._sending = asyncio.get_running_loop().create_task(self._send_later())
+    def _soon(self, after_s: float = _AFTER_S) -> None:
+        if self._sending is None and self._notes:
+            self._sending = asyncio.get_running_loop().create_task(self._send_later(after_s))
 
-    async def _send_later(self) -> None:
-        await asyncio.sleep(_AFTER_S)
+    async def _send_later(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
         self._sending = None
         await self.flush()
 
@@ -96,13 +102,36 @@ class TakenReports:
         """Report all of it, and wait for reports that are on their way."""
         async with self._one_at_a_time:
             while self._notes:
-                request = self._next()
+                notes = self._next()
+                request = pb.TakenRequest(calls=[_message(note) for note in notes])
                 try:
                     await self._send(request, _PATIENCE_S)
+                except (ServiceError, ConnectionError) as error:
+                    self._put_back(notes, error)
+                    return
                 except Error as error:
-                    logging.getLogger(__name__).info("results are kept for their time: %s", error)
+                    _say_kept(len(notes), error)
 
-    def _next(self) -> pb.TakenRequest:
+    def end(self) -> None:
+        """Report nothing more of it."""
+        self._notes.clear()
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+
+    def _put_back(self, notes: list[_Note], error: Error) -> None:
+        """No answer: once more, with what is to be sent next."""
+        again = [note for note in notes if not note.sent]
+        if len(self._notes) + len(again) > _MOST_NOTES:
+            again = []
+        if len(again) < len(notes):
+            _say_kept(len(notes) - len(again), error)
+        for note in again:
+            note.sent = True
+        self._notes.extendleft(reversed(again))
+        self._soon(_AGAIN_S)
+
+    def _next(self) -> list[_Note]:
         calls: dict[str, _Note] = {}
         count = 0
         while self._notes and count < _MOST_INDEXES and len(calls) < _MOST_CALLS:
@@ -113,7 +142,13 @@ class TakenReports:
                 known.indexes += note.indexes
                 known.blobs += note.blobs
                 known.whole = known.whole or note.whole
-        return pb.TakenRequest(calls=[_message(note) for note in calls.values()])
+        return list(calls.values())
+
+
+def _say_kept(calls: int, error: Error) -> None:
+    logging.getLogger(__name__).info(
+        "results of %d calls are kept for their time: %s", calls, error
+    )
 
 
 def _message(note: _Note) -> pb.TakenCall:

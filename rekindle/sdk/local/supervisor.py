@@ -32,6 +32,7 @@ from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, leftover_snapshots, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
+from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.ready import AWAY, AWAY_STATUS, INVALID, REFUSED, REFUSED_STATUS
 
 log = logging.getLogger("rekindle.supervisor")
@@ -68,7 +69,7 @@ def services(directory: Path) -> list[Service]:
 
     found = [
         python("controller", "rekindle.controller", 10.0, "--own-agent"),
-        python("agent", "rekindle.runtime.agent", 40.0),  # exit hooks have 30 seconds
+        python("agent", "rekindle.runtime.agent", AGENT_END_S),
     ]
     if not os.environ.get("REKINDLE_REDIS_URL"):
         redis = "rekindle.controller.storage.embedded_redis"

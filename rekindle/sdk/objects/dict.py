@@ -7,7 +7,7 @@ from itertools import compress
 from typing import Any, ClassVar
 
 from rekindle.exception import RequestSizeError, of_the_program
-from rekindle.sdk.objects.handle import Handle, Objects
+from rekindle.sdk.objects.handle import Handle
 from rekindle.sdk.objects.keys import (
     entry,
     identity,
@@ -19,6 +19,7 @@ from rekindle.sdk.objects.keys import (
     value_of,
     values_of,
 )
+from rekindle.sdk.objects.named import Objects
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.sdk.user_frames import trims
 from rekindle.wire.object_frames import (

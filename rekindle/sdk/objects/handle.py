@@ -1,4 +1,4 @@
-"""What Dict and Queue have in common: names, ids, ephemeral ones, and how they travel.
+"""What a handle of a Dict or a Queue is: its name or id, an ephemeral one, and how it travels.
 
 A handle asks the controller nothing until it is used. It travels as its name or id, so the other
 side finds the same object in its own instance. Standard library only.
@@ -6,34 +6,28 @@ side finds the same object in its own instance. Standard library only.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
 import os
-import socket
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Never, TypeVar
+from typing import Any, ClassVar, Never, TypeVar
 
-from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
+from rekindle.exception import ConnectionError, InvalidError, NotFoundError
 from rekindle.sdk import checks, loop_warning
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.argument_types import typed
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
-from rekindle.sdk.objects.direct import Gone
-from rekindle.sdk.objects.link import Link, link_of, receive
+from rekindle.sdk.objects.hold import Hold
+from rekindle.sdk.objects.link import Link, link_of
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.sdk.running import arrived_from
 from rekindle.sdk.user_frames import trims
-from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
 
 H = TypeVar("H", bound="Handle")
-
-_HOLD_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -164,7 +158,7 @@ class Handle(SaysWhatToUse):
         asked: dict[str, object] = {"kind": self._kind, "name": self._name, "access": True}
         asked["environment"] = meant_by(self._environment)
         if self._create:
-            body = json.dumps(asked | {"by": _who()}).encode()
+            body = json.dumps(asked | {"by": who()}).encode()
             return Request(Op.CREATE, body, flags=OPTION)
         return Request(Op.LOOKUP, json.dumps(asked).encode())
 
@@ -221,84 +215,12 @@ def _arrived(
     )
 
 
-def _who() -> str:
+def who() -> str:
+    """Who makes an object, as its record says."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name
         return str(os.getuid())
-
-
-# ---- all of a kind -----------------------------------------------------------------------------
-
-
-@trims
-class Objects(Generic[H]):
-    """``Dict.objects``, ``Queue.objects``: those that have names."""
-
-    def __init__(self, cls: type[H]) -> None:
-        self._cls = cls
-
-    def _link(self) -> Link:
-        return link_of("")
-
-    def _known_id(self, link: Link) -> bytes:
-        return b"-"  # what it asks names its own
-
-    def _resolving(self) -> Request:
-        raise InvalidError("there is nothing to resolve")
-
-    def _resolved(self, link: Link, reply: Reply) -> bytes:
-        raise InvalidError("there is nothing to resolve")
-
-    def _gone(self, error: NotFoundError) -> NotFoundError:
-        return error
-
-    def _about(self, environment: str, name: str = "") -> bytes:
-        asked = {"kind": self._cls._kind, "environment": environment, "name": name, "by": _who()}
-        return json.dumps(asked).encode()
-
-    @both
-    def create(
-        self, name: str, *, allow_existing: bool = False, environment_name: str | None = None
-    ) -> Steps[None]:
-        """``create(name, *, allow_existing=False)``: make one. Raises AlreadyExistsError."""
-        checks.name("the name", name)
-        body = self._about(environment_of(environment_name), name)
-        yield Request(Op.CREATE, body, flags=OPTION if allow_existing else 0)
-
-    @both
-    def list(
-        self,
-        *,
-        max_objects: int | None = None,
-        created_before: datetime | str | None = None,
-        environment_name: str | None = None,
-    ) -> Steps[list[H]]:
-        """``list(*, max_objects=None, created_before=None)``: handles, the newest first."""
-        environment = environment_of(environment_name)
-        reply = yield Request(Op.LIST, self._about(environment))
-        records = json.loads(reply.body)
-        if created_before is not None:
-            limit = created_before
-            if isinstance(limit, str):
-                limit = datetime.fromisoformat(limit)
-            records = [one for one in records if one["created_ns"] < limit.timestamp() * 1e9]
-        return [
-            self._cls._make(name=one["name"], environment=environment)
-            for one in records[:max_objects]
-        ]
-
-    @both
-    def delete(
-        self, name: str, *, allow_missing: bool = False, environment_name: str | None = None
-    ) -> Steps[None]:
-        """``delete(name, *, allow_missing=False)``: and all that is in it. Raises NotFoundError.
-
-        Handles to it raise NotFoundError from then on, also when one of that name is made again.
-        """
-        checks.name("the name", name)
-        body = self._about(environment_of(environment_name), name)
-        yield Request(Op.DELETE, body, flags=OPTION if allow_missing else 0)
 
 
 # ---- ephemeral ones ----------------------------------------------------------------------------
@@ -312,7 +234,7 @@ class Ephemeral(Block[H]):
         self._cls = cls
         self._environment = environment
         self._made: H | None = None
-        self._hold: _Hold | None = None
+        self._hold: Hold | None = None
 
     def __enter__(self) -> H:
         if loop_warning.loop_runs():
@@ -320,10 +242,10 @@ class Ephemeral(Block[H]):
             loop_warning.warn_of_with(what, f"async {what}")
         link = link_of("")
         asked: dict[str, object] = {"kind": self._cls._kind, "environment": self._environment}
-        asked |= {"by": _who(), "access": True}
+        asked |= {"by": who(), "access": True}
         reply = link.ask(b"", Request(Op.CREATE, json.dumps(asked).encode()))
         object_id = json.loads(reply.body)["object_id"]
-        self._hold = _Hold(link, object_id)
+        self._hold = Hold(link, object_id)
         self._made = self._cls._make(
             object_id=object_id, environment=self._environment, instance=str(link.instance)
         )
@@ -343,50 +265,3 @@ class Ephemeral(Block[H]):
             made._link().ask(made._object_id.encode(), Request(Op.DELETE, b"{}"))
         except (NotFoundError, ConnectionError):
             pass  # it goes with its instance, or has gone
-
-
-class _Hold:
-    """A connection that an ephemeral object lives by; a thread opens it again when it breaks."""
-
-    def __init__(self, link: Link, object_id: str) -> None:
-        self._link = link
-        self._object_id = object_id.encode()
-        self._ending = threading.Event()
-        self._sock: socket.socket | None = None
-        self.owner = os.getpid()
-        with contextlib.suppress(OSError, Gone):  # it is away: the thread goes on trying
-            self._connect()
-        threading.Thread(target=self._run, name="rekindle-hold", daemon=True).start()
-
-    def _connect(self) -> None:
-        sock = self._link.connected(os.urandom(wire.SESSION_BYTES))
-        try:
-            sock.sendall(Request(Op.HOLD).pack(self._object_id, 0, 1))
-            wire.result_of(receive(sock))
-        except BaseException:
-            sock.close()
-            raise
-        self._sock = sock
-
-    def _run(self) -> None:
-        while not self._ending.is_set():
-            sock = self._sock
-            try:
-                if sock is None:
-                    self._connect()
-                elif not sock.recv(1):  # nothing is ever sent
-                    sock.close()
-                    self._sock = None
-            except NotFoundError:
-                return  # it has gone
-            except (OSError, Gone, Error):
-                self._sock = None
-                self._ending.wait(_HOLD_AGAIN_S)
-
-    def end(self) -> None:
-        """Hold it no longer."""
-        self._ending.set()
-        sock = self._sock
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)

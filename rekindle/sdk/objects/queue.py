@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from rekindle.exception import DeserializationError, InvalidError, RequestSizeError, of_the_program
 from rekindle.sdk import checks
-from rekindle.sdk.objects.handle import Handle, Objects
+from rekindle.sdk.objects.handle import Handle
 from rekindle.sdk.objects.keys import pickled, plain_pickles, unpickled, unpickled_before
+from rekindle.sdk.objects.named import Objects
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.sdk.user_frames import trims
 from rekindle.wire.object_frames import (

@@ -24,7 +24,7 @@ from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
-    from rekindle.sdk.image_chain import Chain
+    from rekindle.sdk.images.chain import Chain
     from rekindle.wire import rekindle_pb2 as pb
     from rekindle.wire.volumes import VolumeMount
 
@@ -155,9 +155,9 @@ def _in_images(
     """The same with the images that functions run in, which are built by then."""
     if not any(images):
         return specs
-    from rekindle.sdk import image_builds
+    from rekindle.sdk.images import builds
 
-    return image_builds.placed(specs, images, instance)
+    return builds.placed(specs, images, instance)
 
 
 def image_of(app: AppState, declaration: Declaration) -> Chain | None:

@@ -79,6 +79,21 @@ async def test_a_former_version_ends_what_it_has(instance: Instance) -> None:
 
 
 @in_loop
+async def test_a_former_version_ends_though_redis_refused_to_say_what_it_has(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance):
+        await client.deploy("a")
+        count = keys.undone(await client.find())
+        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            server.rpush(count, "no number")
+            await client.deploy("b")
+            await instance.until_logged("a version does not end yet")
+            server.delete(count)
+        await client.until_ended()
+
+
+@in_loop
 @pytest.mark.parametrize("strategy", ["rolling", "recreate"])
 async def test_a_version_is_deployed_once_no_agent_lends_the_former(
     shared: Instance, strategy: str
@@ -133,6 +148,7 @@ async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance
         waits = asyncio.ensure_future(client.send(former))
         begun = await agent.assigned.get()
         await client.deploy("b", strategy="recreate")
+        await agent.closes.get()
         await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
         again = await agent.assigned.get()
         assert again.function_id == former
@@ -152,6 +168,55 @@ async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance
 
 
 @in_loop
+async def test_a_controller_that_is_killed_goes_on_to_have_new_code_run_what_was_running(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.confirms_closing = False
+        former_id = (await client.deploy("a")).app.app_id
+        former = await client.find()
+        call_id = await client.submit(former, {0: b"x"})
+        begun = await agent.assigned.get()
+        await client.deploy("b", strategy="recreate")
+        assert await agent.closes.get() == former_id  # and before it has done so
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        agent.confirms_closing = True
+        await agent.connect([begun])
+        assert await agent.closes.get() == former_id
+        await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
+        again = await agent.assigned.get()
+        fetched = await client.gateway.FetchFunction(
+            pb.FetchFunctionRequest(function_id=again.function_id), metadata=client.metadata
+        )
+        assert fetched.function.code == b"b"
+        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            while not server.hexists(keys.app(former_id), "recreated"):
+                await asyncio.sleep(0.02)  # it gives no event
+        assert agent.recreates == [former_id] * 2
+        # What runs by the new code is not stopped by the next restart.
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect([again])
+        await agent.done(again, b"by the new")
+        assert (await client.results(call_id))[0].data == b"by the new"
+        await client.until_ended()
+        # Nor is what is called by the number of its version.
+        pinned = asyncio.ensure_future(client.send(former, pinned=True))
+        begun = await agent.assigned.get()
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await asyncio.gather(pinned, return_exceptions=True)  # its connection broke
+        await agent.connect([begun])
+        await agent.done(begun, b"by its own")
+        await client.until_ended()
+        assert agent.recreates == [former_id] * 2
+
+
+@in_loop
 async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
     instance: Instance,
 ) -> None:
@@ -161,6 +226,7 @@ async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
         waits = asyncio.ensure_future(client.send(former))
         begun = await agent.assigned.get()
         await client.deploy("b", strategy="recreate")
+        await agent.closes.get()
         await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
         again = await agent.assigned.get()
         # That one runs newer code soon, too; the first keeps to what it was given, secrets as well.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import grpc
@@ -24,6 +25,32 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
+from tests.controller.processes import process
+
+
+@asynccontextmanager
+async def agent_that_dies(instance: Instance) -> AsyncIterator[FakeAgent]:
+    """Its connection ends, then its process: it is lost at once."""
+    with process() as theirs:
+        async with FakeAgent(instance, pid=theirs.pid) as agent:
+            yield agent
+
+
+@asynccontextmanager
+async def beating(agent: FakeAgent) -> AsyncIterator[None]:
+    """It sends heartbeats, as agents do."""
+
+    async def beat() -> None:
+        while True:
+            await agent.send(heartbeat=pb.Heartbeat())
+            await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @in_loop
@@ -105,7 +132,7 @@ async def test_what_nothing_runs_of_is_started_first_all_the_same(instance: Inst
         *(spec("Plain", kind="cls", module="m"), spec("Sized", kind="cls", parameters=(size,))),
         spec("Named", kind="cls", parameters=(ClassParameter("name", "str"),)),
     )
-    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent, beating(agent):
         await client.deploy("a", functions=functions)
         await client.deploy("b", functions=functions)
         ids = {await client.find(one.name): one.name for one in functions}
@@ -145,7 +172,8 @@ async def test_an_instance_that_was_called_a_moment_ago_is_started_first(
         assert (await deploying).app.version == 2
         # One that has other parameters is not made of what a former one had.
         again = replace(named, parameters=(ClassParameter("label", "str"),))
-        await client.deploy("c", functions=(again,))
+        async with beating(agent):
+            await client.deploy("c", functions=(again,))
         assert agent.prepares.empty()
 
 
@@ -155,14 +183,13 @@ async def test_a_first_start_goes_to_another_node_and_needs_none(instance: Insta
         await client.deploy("a")
         reply = await client.deploy("b")
         assert "no node is connected" in reply.notes[0] and reply.app.version == 2
-        async with FakeAgent(instance) as lost:
+        async with agent_that_dies(instance) as lost:
             lost.starts = None
             deploying = asyncio.ensure_future(client.deploy("c"))
             await lost.prepares.get()
-            async with FakeAgent(instance) as other:
-                await lost.disconnect()
-                assert (await deploying).app.version == 3
-                assert other.prepares.qsize() == 1
+        async with FakeAgent(instance) as other:
+            assert (await deploying).app.version == 3
+            assert other.prepares.qsize() == 1
 
 
 @in_loop
@@ -192,7 +219,7 @@ async def test_what_has_volumes_is_started_first_once_for_each_set_of_them(
 @pytest.fixture
 def patient() -> Iterator[Instance]:
     """One that waits for an agent for longer than a test takes."""
-    with running_instance(REKINDLE_DEPLOY_AGENT_S="60") as made:
+    with running_instance(REKINDLE_DEPLOY_AGENT_S="60", REKINDLE_AGENT_GRACE_S="60") as made:
         yield made
 
 
@@ -200,7 +227,7 @@ def patient() -> Iterator[Instance]:
 async def test_a_first_start_waits_for_an_agent_that_was_lost_before_it(patient: Instance) -> None:
     async with Deployer(patient) as client:
         await client.deploy("a")
-        async with FakeAgent(patient):
+        async with agent_that_dies(patient):
             pass
         while (await client.call("Status", pb.StatusRequest())).agents:
             await asyncio.sleep(0.02)  # it gives no event
@@ -218,7 +245,7 @@ async def test_a_first_start_whose_agent_is_lost_is_made_again_when_one_is_back(
 ) -> None:
     async with Deployer(patient) as client:
         await client.deploy("a")
-        async with FakeAgent(patient) as lost:
+        async with agent_that_dies(patient) as lost:
             lost.starts = None
             deploying = asyncio.ensure_future(client.deploy("b"))
             await lost.prepares.get()
@@ -227,6 +254,31 @@ async def test_a_first_start_whose_agent_is_lost_is_made_again_when_one_is_back(
             with pytest.raises(grpc.aio.AioRpcError, match="version 1 stays: f: ZeroDiv"):
                 await deploying
         assert (await client.app()).version == 1
+
+
+@in_loop
+async def test_a_first_start_that_an_agent_was_asked_for_in_vain_is_asked_for_when_it_is_back(
+    patient: Instance,
+) -> None:
+    """Its connection broke with the question: whether that has arrived, nobody knows."""
+    async with Deployer(patient) as client, FakeAgent(patient) as agent:
+        await client.deploy("a")
+        agent.starts = None
+        agent.confirms_retiring = False
+        deploying = asyncio.ensure_future(client.deploy("b"))
+        tried = await agent.prepares.get()
+        await agent.disconnect()
+        await agent.connect()
+        assert await agent.prepares.get() == tried
+        await agent.send(prepared=pb.PrepareDone(request_id=tried.request_id, ok=True))
+        # So it is with the order to lend none of the former version.
+        retire = await agent.retires.get()
+        await agent.disconnect()
+        await agent.connect()
+        while await agent.retires.get() != retire:
+            pass
+        await agent.send(retired=pb.AppRetired(request_id=retire.request_id))
+        assert (await deploying).app.version == 2
 
 
 @in_loop
@@ -250,11 +302,14 @@ async def test_a_version_whose_first_start_ends_its_agent_again_and_again_is_not
 ) -> None:
     async with Deployer(patient) as client:
         await client.deploy("a")
-        deploying = asyncio.ensure_future(client.deploy("b"))
+        deploying = None
         for _ in range(3):
-            async with FakeAgent(patient) as lost:
+            async with agent_that_dies(patient) as lost:
                 lost.starts = None
+                # With none connected and none expected it would not be started first.
+                deploying = deploying or asyncio.ensure_future(client.deploy("b"))
                 await lost.prepares.get()
+        assert deploying is not None
         with pytest.raises(grpc.aio.AioRpcError, match=r"f: the agents .* lost, 3"):
             await deploying
         assert (await client.app()).version == 1
@@ -279,7 +334,7 @@ async def test_where_an_agent_that_was_lost_is_not_back_in_time_that_is_said(
 ) -> None:
     async with Deployer(instance) as client:
         await client.deploy("a")
-        async with FakeAgent(instance):
+        async with agent_that_dies(instance):
             pass
         reply = await client.deploy("b")
         assert "no node is connected" in reply.notes[0] and reply.app.version == 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
-from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, new_id, spec
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    echo,
+    in_loop,
+    new_id,
+    running_instance,
+    spec,
+)
 from tests.controller.refusals import refused
 
 
@@ -44,6 +54,15 @@ async def take(client: Client, call_id: str, function_id: str, **what: Any) -> N
     """Say that results were taken."""
     one = pb.TakenCall(call_id=call_id, function_id=function_id, **what)
     await client.call("Taken", pb.TakenRequest(calls=[one]))
+
+
+@asynccontextmanager
+async def holding(client: Client, app_id: str) -> AsyncIterator[None]:
+    """Keep an app open."""
+    stream = client.call("HoldApp", pb.HoldAppRequest(app_id=app_id))
+    await stream.read()
+    yield
+    stream.cancel()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -188,6 +207,137 @@ async def test_blobs_go_with_what_was_taken(instance: Instance) -> None:
         await until(lambda: not folder.exists())
 
 
+class LargeMap:
+    """A map of three inputs with their arguments in blobs, which an agent has."""
+
+    def __init__(self, instance: Instance, client: Client, agent: FakeAgent) -> None:
+        self.instance, self.client, self.agent = instance, client, agent
+        self.call_id = new_id("fc")
+        self.function_id = ""
+        self.keys: list[str] = []
+        self.given: list[pb.Assign] = []
+
+    async def begin(self, *, last: bool = True, ephemeral: bool = False) -> str:
+        """Submit it; the id of its app."""
+        app_id, [self.function_id] = await self.client.register("app", spec(), ephemeral=ephemeral)
+        self.keys = [new_key(self.call_id, i, b"large") for i in range(3)]
+        store = open_store((self.instance.directory / "blobs").as_uri())
+        for key in self.keys:
+            await asyncio.to_thread(store.put, key, b"large")
+        await a_map(
+            *(self.client, self.function_id, 3),
+            call_id=self.call_id,
+            inputs=[pb.Input(index=i, blob=key) for i, key in enumerate(self.keys)],
+            last=last,
+        )
+        self.given = [await self.agent.assigned.get() for _ in self.keys]
+        return app_id
+
+    async def end(self, index: int, *, given_up: bool = False) -> None:
+        await self.agent.done(self.given[index], status=pb.INTERNAL if given_up else pb.SUCCESS)
+        acked = await self.agent.acks.get()
+        assert list(acked.indexes) == [index]
+
+    def blobs(self) -> set[str]:
+        root = self.instance.directory / "blobs"
+        return {str(path.relative_to(root)) for path in root.glob(f"{self.call_id}/*")}
+
+    async def check_that_the_first_runs_again(self) -> None:
+        with looking(self.instance) as keys:
+            assert f"rk:function-of:{self.call_id}" in keys(self.call_id)
+        await until(lambda: self.blobs() == {self.keys[0]})
+        again = pb.DeadLetterSelection(function_id=self.function_id)
+        reply = await self.client.call("Replay", again)
+        assert (reply.count, len(reply.calls)) == (1, 1)
+        assign = await self.agent.assigned.get()
+        assert assign.inputs[0].blob == self.keys[0]
+        await self.agent.done(assign)
+        await self.client.results(reply.calls[0])
+        await until(lambda: not self.blobs())
+
+
+@in_loop
+async def test_a_letter_of_a_map_that_goes_on_keeps_its_arguments(instance: Instance) -> None:
+    """The map was left as one of its inputs was given up; others run yet."""
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        large = LargeMap(instance, client, agent)
+        await large.begin()
+        await large.end(0, given_up=True)
+        for _ in range(2):  # its answer was lost on the way
+            await take(client, large.call_id, large.function_id, whole=True)
+        assert large.blobs() == set(large.keys)  # others have not begun with theirs
+        await large.end(1)
+        await large.end(2)
+        await large.check_that_the_first_runs_again()
+
+
+@in_loop
+async def test_a_letter_of_a_map_that_was_still_fed_keeps_its_arguments(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        large = LargeMap(instance, client, agent)
+        await large.begin(last=False)
+        await large.end(0, given_up=True)
+        await large.end(1)
+        await large.end(2)
+        for _ in range(2):
+            await take(client, large.call_id, large.function_id, whole=True)
+        await large.check_that_the_first_runs_again()
+
+
+@in_loop
+async def test_a_letter_that_comes_after_its_map_was_left_keeps_its_arguments(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        large = LargeMap(instance, client, agent)
+        await large.begin()
+        await take(client, large.call_id, large.function_id, whole=True)
+        await large.end(1)
+        await large.end(2)
+        instance.kill_controller()  # that it was left is known to the next one
+        instance.start_controller()
+        await agent.connect(large.given[:1])
+        await large.end(0, given_up=True)
+        await take(client, large.call_id, large.function_id, whole=True)
+        await large.check_that_the_first_runs_again()
+
+
+@in_loop
+async def test_a_letter_of_an_app_that_has_ended_keeps_its_arguments(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        large = LargeMap(instance, client, agent)
+        app_id = await large.begin(ephemeral=True)
+        async with holding(client, app_id):
+            await large.end(0, given_up=True)
+            await large.end(1)
+            await large.end(2)
+            result = new_key(large.call_id, 1, b"result")
+            store = open_store((instance.directory / "blobs").as_uri())
+            await asyncio.to_thread(store.put, result, b"result")
+            await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        again, _ = await client.register("app", spec(), ephemeral=True)
+        async with holding(client, again):
+            await large.check_that_the_first_runs_again()
+
+
+@in_loop
+async def test_a_map_is_known_by_the_function_that_it_was_meant_for_before(
+    shared: Instance,
+) -> None:
+    """Its reader knows a former version, and a newer one ran it."""
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        _, [former_id] = await client.register("app", spec())
+        call_id = await a_map(client, function_id, 5)
+        await client.results(call_id)
+        with looking(shared) as keys:
+            await take(client, call_id, former_id, whole=True)
+            assert not keys(call_id)
+
+
 @in_loop
 async def test_what_makes_no_sense_is_refused(shared: Instance) -> None:
     async with Client(shared) as client:
@@ -202,6 +352,37 @@ async def test_what_makes_no_sense_is_refused(shared: Instance) -> None:
         ):
             request = take(client, new_id("fc"), function_id, **what)
             assert isinstance(await refused(request), exception.InvalidError)
+
+
+@in_loop
+async def test_lists_of_calls_lose_those_whose_time_is_over_though_nobody_asks() -> None:
+    """A client was killed, and another left its map before it had said how long that is."""
+    short = {"REKINDLE_RESULT_TTL_S": "2", "REKINDLE_INVOKE_RESULT_TTL_S": "1"}
+    with running_instance(REKINDLE_REAP_S="0.1", **short) as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            undone = await a_map(client, function_id, 1)
+            await client.submit(function_id, {0: b"kept"})
+            await a_map(client, function_id, 1)
+            await a_map(client, function_id, 1, last=False)
+            asked = asyncio.ensure_future(client.invoke(function_id))
+            given = [await agent.assigned.get() for _ in range(5)]
+            once, kept = f"rk:once:{{{function_id}}}", "rk:kept:*"
+            path = str(redis_socket(instance.directory))
+            with redis.Redis(unix_socket_path=path, decode_responses=True) as server:
+                assert server.scard(once) == 4
+                for assign in given:
+                    if assign.call_id != undone:
+                        await agent.done(assign)
+                await asked
+                await until(lambda: bool(server.keys(kept)))
+                [listed] = server.keys(kept)
+                # As one whose index was lost with a Redis that had no time to write it.
+                server.zadd(listed, {new_id("fc"): time.time() + 1000})
+                await until(lambda: server.smembers(once) == {undone})
+                await until(lambda: not server.keys(kept))
+            left = await client.call("Status", pb.StatusRequest())
+            assert [one.calls for one in left.kept.not_taken] == [1]
 
 
 @in_loop

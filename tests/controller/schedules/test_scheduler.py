@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from google.protobuf.message import DecodeError
 
-from rekindle.controller.instance import instance_id
-from rekindle.controller.settings import Settings
-from rekindle.controller.storage.embedded_redis import redis_url
-from rekindle.controller.wiring import Config, Parts
-from rekindle.exception import NotFoundError
+from rekindle.controller.storage import keys
+from rekindle.exception import NotFoundError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
+from tests.controller import in_process
 from tests.controller.harness import Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import parts_of
 
 HOUR = 3600.0
 HOURLY = pb.Schedule(seconds=HOUR, payload=b"nothing")
@@ -39,20 +38,8 @@ class Controller:
     """The parts of a controller, of which nothing runs by itself."""
 
     def __init__(self, instance: Instance, clock: Clock) -> None:
-        self.parts = Parts(
-            Config(
-                directory=instance.directory,
-                instance_id=instance_id(instance.directory),
-                token="t",
-                redis_url=redis_url(instance.directory),
-                embedded=True,
-                settings=Settings(),
-                metrics_listen="",
-                blob_url="",
-                blob_threshold_bytes=0,
-                secrets_key_file=instance.directory / "secrets.key",
-            )
-        )
+        self.parts = parts_of(instance)
+        self.instance_id = self.parts.core.state.instance_id
         self.parts.deployments._clock = clock
         self.schedules = self.parts.schedules
         self.schedules.clock = clock
@@ -94,8 +81,7 @@ class Controller:
 
     async def end(self) -> None:
         """As if it were killed: what it had begun does not go on."""
-        await self.parts.core.tasks.cancel()
-        await self.parts.link.close()
+        await in_process.end(self.parts)
 
 
 def _call_of(raw: bytes) -> str:
@@ -193,6 +179,45 @@ def test_a_controller_that_ends_within_a_run_leaves_just_one(submitted: bool) ->
     scheduled(body)()
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["before_its_apps", "after_its_apps"])
+def test_a_controller_that_ends_within_a_rename_runs_no_due_time_again(moved: bool) -> None:
+    """It ends before, or after, the app of an environment is called otherwise."""
+
+    async def body(instance: Instance, clock: Clock) -> None:
+        one = await Controller(instance, clock).load()
+        await one.deploy("old/app", f=HOURLY)
+        clock.now += HOUR
+        await one.schedules.step()
+        real, reached = one.parts.deployments.rename, asyncio.Event()
+
+        async def ends(*args: Any) -> None:
+            if moved:
+                await real(*args)
+            reached.set()
+            await asyncio.Event().wait()
+
+        one.parts.deployments.rename = ends  # type: ignore[method-assign]
+        renaming = asyncio.create_task(one.parts.environments.rename("old", "new"))
+        await reached.wait()
+        renaming.cancel()
+        await asyncio.gather(renaming, return_exceptions=True)
+        await one.end()
+        other = await Controller(instance, clock).load()
+        assert await other.schedules.step() == clock.now + HOUR
+        assert len(await other.queued()) == 1
+        await other.parts.environments.rename("old", "new")
+        await other.schedules.step()
+        assert [(of.app, of.runs) for of in await other.report()] == [("new/app", 1)]
+        clock.now += HOUR
+        await other.schedules.step()
+        assert len(await other.queued()) == 2
+        kept = await other.parts.link.command("HKEYS", keys.schedules(other.instance_id))
+        assert kept == [b"new/app/f"]
+        await other.end()
+
+    scheduled(body)()
+
+
 @scheduled
 async def test_of_two_controllers_one_runs_a_due_time(instance: Instance, clock: Clock) -> None:
     one = await Controller(instance, clock).load()
@@ -227,6 +252,44 @@ async def test_a_new_version_keeps_the_rhythm_and_a_stopped_app_has_none(
     await one.deploy("app", f=HOURLY)
     assert await one.schedules.step() == clock.now + HOUR
     assert await one.queued() == []
+    await one.end()
+
+
+@scheduled
+async def test_schedules_are_looked_at_again_after_an_error(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY)
+    clock.now += HOUR
+    real, refused = one.schedules._run_due, asyncio.Event()
+
+    async def refuses(*_: Any) -> bool:
+        refused.set()
+        one.schedules._run_due = real  # type: ignore[method-assign]
+        raise ServiceError("Redis refused a command: NOPERM")
+
+    one.schedules._run_due = refuses  # type: ignore[method-assign]
+    running = asyncio.create_task(one.schedules.run())
+    await refused.wait()
+    while not await one.queued():
+        await asyncio.sleep(0.02)  # it gives no event
+    running.cancel()
+    await one.end()
+
+
+@scheduled
+async def test_a_schedule_that_redis_has_lost_is_run_as_it_is_known(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY, g=HOURLY)
+    for count in range(1, 3):
+        clock.now += HOUR
+        await one.parts.link.command("HDEL", keys.schedules(one.instance_id), "app/f")
+        await one.schedules.step()
+        assert len(await one.queued()) == 2 * count
+    assert [status.runs for status in await one.report()] == [2, 2]
     await one.end()
 
 

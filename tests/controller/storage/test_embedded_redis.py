@@ -14,7 +14,7 @@ import redis
 
 from rekindle.controller.storage import embedded_redis
 from rekindle.controller.storage.aof_sync import AofSync
-from rekindle.exception import ServiceError, SetupError
+from rekindle.exception import SetupError
 from rekindle.linux.plain_descriptors import readable
 from tests.controller.harness import running_instance
 
@@ -48,7 +48,7 @@ def test_it_dies_with_whoever_started_it() -> None:
     with running_instance(start=False) as instance:
         code = (
             "import subprocess, sys, pathlib, os, signal\n"
-            "from rekindle.controller.storage.embedded_redis import wait_for_redis\n"
+            "from tests.redis_server import wait_for_redis\n"
             "server = 'rekindle.controller.storage.embedded_redis'\n"
             "p = subprocess.Popen([sys.executable, '-m', server, '--dir', sys.argv[1]])\n"
             "wait_for_redis(pathlib.Path(sys.argv[1]), 30)\n"
@@ -85,11 +85,6 @@ def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert "shorter directory" in ended.stderr
-
-
-def test_waiting_for_a_redis_that_is_not_there_ends(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=r"did not answer within 0\.05 s"):
-        embedded_redis.wait_for_redis(tmp_path, 0.05)
 
 
 def test_without_a_server_it_says_what_to_install(

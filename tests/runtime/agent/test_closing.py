@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
 import pytest
 
+from rekindle.runtime.agent import closing
 from rekindle.runtime.agent.leases import leases
 from rekindle.runtime.agent.pools.template_keeper import Due, TemplateKeeper
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.ending import AGENT_END_S
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.leases.clients import Client, Worker
 
@@ -163,5 +166,26 @@ def test_what_only_was_tried_leaves_no_snapshot(home: Path) -> None:
         h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
         await h.uplink.until(lambda: not h.node.inventory.pools)
         assert revision.tracker.state is SnapshotState.ABSENT and not revision.background
+
+    run(home, scenario)
+
+
+def test_an_agent_that_ends_waits_for_snapshots_no_longer_than_leaves_time_for_the_rest(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be killed before what runners wrote to volumes has been sent, say."""
+    monkeypatch.setattr(closing, "LAST_STEPS_S", AGENT_END_S)
+
+    async def scenario(h: Harness) -> None:
+        function = h.add(Forkable)
+        assert (await h.call(function, "more")).result.status == pb.SUCCESS
+        writing = h.revision(function).in_background(asyncio.Event().wait())
+        await asyncio.wait_for(h.node.close(), 60)
+        assert not writing.done()
+        assert [one.message for one in caplog.records if one.name == closing.__name__] == [
+            "snapshot not waited for"
+        ]
+        writing.cancel()
+        await asyncio.wait([writing])
 
     run(home, scenario)

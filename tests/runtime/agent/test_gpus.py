@@ -18,9 +18,11 @@ from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.starts import ladder
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
 from tests.gpu_restore import machines
 from tests.runtime.agent.gpu_nodes import Model, occupy, uuids
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -261,5 +263,71 @@ def test_a_strategy_that_is_asked_for_by_name_gets_the_device_of_an_idle_runner(
         await harness.call(model, "sees")
         forced = await harness.call(model, "sees", strategy="cold")
         assert forced.value["CUDA_VISIBLE_DEVICES"] == uuids("one_t4")[0]
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+@pytest.mark.parametrize("strategy", ["fork", "restore"])
+def test_the_wait_for_a_device_is_the_queues_and_no_other_phases(
+    home: Path, machine: Callable[[str], Path], tmp_path: Path, strategy: str
+) -> None:
+    machine("one_t4")
+
+    async def scenario(harness: Harness) -> None:
+        first = harness.add(Model, gpu=parse("T4"))
+        second = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        assert (await harness.prepare(second, strategy)).ok
+        with Gate(tmp_path) as gate:
+            busy = await occupy(harness, first, gate)
+            waits = harness.submit(second, "sees", strategy=strategy)
+            await harness.uplink.until(lambda: stats(harness.node).gpus.waiting)
+            freed_ns = now_ns()
+            gate.open()
+            await harness.result(busy)
+        marks = [(one.phase, one.at_ns) for one in (await harness.result(waits)).result.marks]
+        queued = max(at for name, at in marks if name == "queue")
+        assert queued > freed_ns
+        phases = [(name, at) for name, at in marks if name != "queue"]
+        assert min(at for _name, at in phases) >= queued, marks
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+def test_a_strategy_is_ready_to_be_taken_once_the_device_of_the_runner_before_is_free(
+    home: Path, machine: Callable[[str], Path], tmp_path: Path
+) -> None:
+    machine("one_t4")
+
+    async def scenario(harness: Harness) -> None:
+        model = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        fleet = harness.node.context.gpus.fleet
+        for strategy in ("cold", "fork", "restore"):
+            assert (await harness.call(model, "sees")).value  # it keeps its runner
+            assert fleet.holdings
+            assert (await harness.prepare(model, strategy)).ok
+            assert not fleet.holdings, strategy
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+def test_a_strategy_by_name_that_fails_leaves_its_device_to_others(
+    home: Path, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("one_t4")
+
+    async def scenario(harness: Harness) -> None:
+        model = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        assert (await harness.prepare(model, "restore")).ok
+
+        async def fails(*_: object) -> None:
+            raise StartError("the test says so")
+
+        monkeypatch.setattr(ladder, "bring_back", fails)
+        failed = await harness.call(model, "sees", strategy="restore")
+        assert "the test says so" in failed.result.message
+        assert not harness.node.context.gpus.fleet.holdings
 
     run(home, scenario)

@@ -13,7 +13,7 @@ from rekindle.exception import ImageBuildError, ImageError
 from rekindle.runtime.images import sharing, tools
 from rekindle.runtime.images.builder import ensure, missing
 from rekindle.runtime.images.store import LayerStore
-from rekindle.sdk import image_builds
+from rekindle.sdk.images import builds
 from rekindle.wire.images import names
 from tests.blobs.machine import needs_erofs
 from tests.images import BUILDS, base, own_base, wheel
@@ -119,7 +119,7 @@ def test_a_working_directory_that_is_a_file_is_refused_where_it_is_declared(
             build(image, store)
         with pytest.raises(ImageError, match="is a file of the image"):
             # Nothing is to be built for it, and it is refused all the same.
-            image_builds.built(made.workdir(wrong), lambda: Path("/none"))
+            builds.built(made.workdir(wrong), lambda: Path("/none"))
     for right in ("/folder", "/link/made", "/folder/made"):
         assert build(made.workdir(right), store)[0].workdir == right
     with pytest.raises(ImageError, match="shows a file at /srv, which is the working directory"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -393,5 +394,23 @@ def test_a_root_made_ahead_is_not_taken_where_another_thing_is_shown_by_now(tmp_
         source.close()
         for root in (first, taken):
             root.remove()
+
+    asyncio.run(main())
+
+
+def test_a_root_that_the_disk_has_no_room_for_is_a_start_that_fails(tmp_path: Path) -> None:
+    async def main() -> None:
+        maker = _Maker(tmp_path)
+
+        async def nothing() -> list[Shown]:
+            return []
+
+        async def full(_request: RootRequest) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        source = RootSource(full, maker.place, (tmp_path / "layer",), nothing)
+        with pytest.raises(StartError, match=r"cannot be made: .*No space left on device"):
+            await source.take()
+        source.close()
 
     asyncio.run(main())

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.runtime.isolation.spawner_client import Spawner
@@ -90,6 +91,28 @@ def test_killing_a_sandbox_kills_all_that_runs_in_it(tmp_path: Path) -> None:
         assert (await job).status == -signal.SIGKILL
         _gone, alive = await asyncio.to_thread(psutil.wait_procs, processes, 60)
         assert not alive
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_a_job_that_nobody_waits_for_any_more_is_killed_and_its_sandbox_stays(
+    tmp_path: Path,
+) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        sandbox = await spawner.spawn("guest")
+        other = sandbox.run(["/bin/sleep", "99"], env={})
+        job = sandbox.run(["/bin/sleep", "98"], env={})
+        waiting = asyncio.create_task(sandbox.to_its_end(job, 60))
+        init = psutil.Process(sandbox.pid)
+        while len(init.children()) < 2:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert job.done() and job.result() == JobExit(-signal.SIGKILL)
+        assert not other.done()
+        assert (await sandbox.run(["/bin/true"], env={})).status == 0
+        sandbox.kill()
 
     with_spawner(tmp_path, scenario)
 

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
+from rekindle.exception import StartError
+from rekindle.linux import limits
 from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.isolation.spawner_client import Spawner
+from tests import exhausted
 from tests.runtime.isolation.spawning import with_spawner
 
 
@@ -98,5 +102,49 @@ def test_its_files_are_reached_whatever_root_it_is_in(tmp_path: Path) -> None:
         os.kill(spawner.pid, signal.SIGKILL)
         await spawner.gone
         assert file.read_text() == "before"
+
+    with_spawner(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_process_that_the_agent_has_no_descriptor_for_is_not_waited_for_and_ends(
+    tmp_path: Path, left: int
+) -> None:
+    """One is taken by its pidfd, and another is needed to read its number."""
+
+    async def scenario(spawner: Spawner) -> None:
+        started = psutil.Process(spawner.pid)
+
+        def inits() -> set[psutil.Process]:
+            return set(started.children(recursive=True))
+
+        before, opened = inits(), exhausted.opened()
+        asked = asyncio.create_task(spawner.spawn("first"))
+        await asyncio.sleep(0)  # it has asked
+        with exhausted.descriptors(left), pytest.raises(StartError, match="a new process"):
+            await asyncio.wait_for(asked, 30)
+        while inits() - before:
+            await asyncio.sleep(0.01)
+        assert exhausted.opened() == opened
+        with exhausted.descriptors(0), pytest.raises(StartError, match="no connection"):
+            await spawner.spawn("second")
+        (await spawner.spawn("third")).kill()
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_what_it_starts_may_have_as_many_files_open_as_the_agent_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_given", 300)  # as if the limit had been raised
+
+    async def scenario(spawner: Spawner) -> None:
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        sandbox = await spawner.spawn("guest")
+        job = sandbox.run(["/bin/sh", "-c", "ulimit -Sn"], env={}, fds={1: write_fd})
+        os.close(write_fd)
+        assert (await job).status == 0
+        assert os.read(read_fd, 100) == b"300\n"
+        os.close(read_fd)
 
     with_spawner(tmp_path, scenario)

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from rekindle.sdk.objects.direct import Gone
-from rekindle.sdk.objects.handle import _Hold
+from rekindle.sdk.objects.hold import Hold
 from rekindle.wire import object_frames as wire
 
 
@@ -30,6 +30,6 @@ def test_an_object_is_held_once_a_controller_that_went_is_back() -> None:
         theirs.settimeout(30)
         theirs.sendall(wire.pack_reply(0, wire.Status.DONE))
         link: Any = BackSoon(ours)
-        hold = _Hold(link, "di-1")
+        hold = Hold(link, "di-1")
         assert wire.parse_request(theirs.recv(1 << 12))[2].op == wire.Op.HOLD
         hold.end()

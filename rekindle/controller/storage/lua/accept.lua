@@ -13,7 +13,8 @@
 -- Call hash: a app, p params, s strategy, t submitted_ns, k kind, acc accepted, d done,
 --       n total (-1: more may come), o batches of results, x cancelled (1, or 2 with its runners),
 --       a<page>, d<page> bitmaps, u<entry> undone inputs of an entry of the queue,
---       w: no one will read its results, l: inputs of it were given up and left a letter,
+--       w: no one will read its results, l: inputs of it were given up and left a letter, those
+--       of the bitmaps l<page>,
 --       p<index> lost:retries:ambiguous:due_ms of an input that had a bad time (pf: there are such)
 -- Queue entry: c call id, b the request, r runs of the indexes that count
 local queue, call, results, backlog, undone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]

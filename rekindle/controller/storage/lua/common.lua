@@ -62,6 +62,42 @@ local function from_runs(runs)
   return out
 end
 
+-- Which inputs of a call left dead letters, as runs: l says that there are such, l<page> which.
+local function letters_of(call)
+  local out = {}
+  if redis.call('HEXISTS', call, 'l') == 0 then
+    return ''
+  end
+  for _, name in ipairs(redis.call('HKEYS', call)) do
+    local number = tonumber(string.match(name, '^l(%d+)$'))
+    local raw = number and redis.call('HGET', call, name) or ''
+    for at = 1, #raw do
+      for i = 0, 7 do
+        if bit.band(string.byte(raw, at), bit.lshift(1, i)) ~= 0 then
+          out[#out + 1] = number * 4096 + (at - 1) * 8 + i
+        end
+      end
+    end
+  end
+  return to_runs(out)
+end
+
+-- Forget a call of which nothing is undone, and whose only reader asks for nothing more. What is
+-- left of it: that nobody reads it, for a while, where more inputs may come; which of its inputs
+-- left letters, as long as those. The same again gives the same answer: runs of these inputs.
+local function let_go(call, results, once, id, more, ttl, letters_ttl)
+  local letters = letters_of(call)
+  redis.call('SREM', once, id)
+  redis.call('UNLINK', results)
+  if letters ~= '' or more then
+    redis.call('HSET', call, 'w', 1)
+    redis.call('EXPIRE', call, letters ~= '' and letters_ttl or ttl)
+  else
+    redis.call('UNLINK', call)
+  end
+  return letters
+end
+
 -- A stream entry with all that is needed to go on with it:
 -- {entry, call id, request, runs of its indexes, runs of those that are done,
 --  "index:lost:retries:ambiguous:due_ms" with commas between, call's fields}

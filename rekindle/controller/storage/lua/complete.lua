@@ -4,12 +4,14 @@
 -- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs,
 --       changes of that counter, stream of dead letters, set of calls that are kept until their
 --       results were taken
--- ARGV: group, ttl in seconds, ordered ("1"|"0"), runs of inputs with p<index> fields,
+-- ARGV: group, ttl in seconds, ttl of what may still be added to and no one will read,
+--       ordered ("1"|"0"), runs of inputs with p<index> fields,
 --       most dead letters, number of them, then index, letter, request for each,
 --       then for each entry: its id (''  where it is not known), number of inputs,
 --       then index, result for each
 -- Returns: {done, total, batches, number of this batch (0: none), undone, change of it,
---           index, outcome for each that was not stored ...}
+--           over, runs of inputs that left letters, index, outcome for each that was not stored ...}
+--       over 1: nothing of the call is needed any more, no one will read it; 0: it is kept
 --       outcome 0: it had a result; -1: not known here; -2: undone, and its entry was not given
 --
 -- Stored results are listed in batches, o<number> = "bytes:runs" in the result hash, so that a
@@ -20,8 +22,8 @@ local group = ARGV[1]
 
 local accepted, finished = {}, {}
 local fresh, fields, bytes, others = {}, {}, 0, {}
-local letters, at = {}, 7
-for _ = 1, tonumber(ARGV[6]) do
+local lettered, letters, at = {}, {}, 8
+for _ = 1, tonumber(ARGV[7]) do
   letters[tonumber(ARGV[at])] = {ARGV[at + 1], ARGV[at + 2]}
   at = at + 3
 end
@@ -47,9 +49,10 @@ while at <= #ARGV do
       stored = stored + 1
       local letter = letters[index]
       if letter then
-        redis.call('XADD', dead, 'MAXLEN', '~', ARGV[5], '*', 'l', letter[1], 'b', letter[2])
+        redis.call('XADD', dead, 'MAXLEN', '~', ARGV[6], '*', 'l', letter[1], 'b', letter[2])
         redis.call('EXPIRE', dead, ARGV[2])
         redis.call('HSET', call, 'l', 1)
+        mark(lettered, call, 'l', index)
       end
     end
     if outcome ~= 1 then
@@ -72,15 +75,16 @@ end
 local batch, waiting, changes = 0, 0, 0
 if #fresh > 0 then
   save(finished, call, 'd')
+  save(lettered, call, 'l')
   local unread = redis.call('HEXISTS', call, 'w') == 1
   for i = 1, unread and 0 or #fields, 1000 do
     redis.call('HSET', results, unpack(fields, i, math.min(i + 999, #fields)))
   end
-  if ARGV[3] == '1' and not unread then
+  if ARGV[4] == '1' and not unread then
     batch = redis.call('HINCRBY', call, 'o', 1)
     redis.call('HSET', results, 'o' .. batch, bytes .. ':' .. to_runs(fresh))
   end
-  for _, index in ipairs(from_runs(ARGV[4])) do
+  for _, index in ipairs(from_runs(ARGV[5])) do
     redis.call('HDEL', call, 'p' .. index)
   end
   redis.call('HINCRBY', call, 'd', #fresh)
@@ -95,15 +99,16 @@ else
   changes = tonumber(redis.call('GET', KEYS[6]) or '0')
 end
 local meta = redis.call('HMGET', call, 'd', 'n', 'o', 'acc', 'w')
-if #fresh > 0 and meta[1] == meta[4] and meta[5] and meta[2] ~= '-1' then
-  redis.call('UNLINK', call, results)
-  redis.call('SREM', KEYS[8], string.match(call, '[^:]*$'))
+local over, left = 0, ''
+if meta[4] and meta[1] == meta[4] and meta[5] then
+  local id = string.match(call, '[^:]*$')
+  over, left = 1, let_go(call, results, KEYS[8], id, meta[2] == '-1', ARGV[3], ARGV[2])
 elseif #fresh > 0 and meta[1] == meta[4] then
   redis.call('EXPIRE', call, ARGV[2])
   redis.call('EXPIRE', results, ARGV[2])
 end
 local out = {tonumber(meta[1] or '0'), tonumber(meta[2] or '-1'), tonumber(meta[3] or '0'), batch,
-             waiting, changes}
+             waiting, changes, over, left}
 for _, value in ipairs(others) do
   out[#out + 1] = value
 end

@@ -2,7 +2,8 @@
 
 The runner reads from it as soon as it is ready, and tells its client what was granted. Until then
 the connection is the agent's, for the next one that is started where this one fails, and what the
-client has sent is not run where its app is closed.
+client has sent is not run where its app is closed. A runner that was ready may have begun the call:
+where it ends before its agent has taken that in, the connection is closed, and no other gets it.
 """
 
 from __future__ import annotations
@@ -56,13 +57,14 @@ class FirstClients:
             request.answer(None)
 
         def failed(error: StartFailure) -> None:
-            if lease is not None and lease.fate is not None:
-                request.answer(None)  # withdrawn before
+            if not client.waits:
+                request.answer(None)  # withdrawn before, or one was ready, and ended
                 return
             failure = outcome.set_start_failed(pb.Result(), error)
             request.answer(pb.LeaseGranted(failure=failure))
 
-        return FirstClient(request.sock, offer, served, withdrawn, failed)
+        client = FirstClient(request.sock, offer, served, withdrawn, failed)
+        return client
 
     def _offer(
         self, request: LeaseRequest, pool: Pool, runner: Runner, notes: list[str]
@@ -83,7 +85,7 @@ class FirstClients:
     def _started(self, lease: Lease, runner: Runner) -> None:
         """It is ready, and reads what its client has sent."""
         if lease.state is not LeaseState.STARTING:
-            return  # withdrawn
+            return  # withdrawn, or it has ended
         runner.move(RunnerState.LENT)
         self._leases.hold(lease)
         if lease.returned:

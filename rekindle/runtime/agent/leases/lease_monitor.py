@@ -6,8 +6,6 @@ to be done; who does it is leases.py.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
@@ -16,7 +14,7 @@ from rekindle.runtime.agent.leases.beside import is_over_time
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.pools.slice_outcomes import over_time
-from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
+from rekindle.wire.page import cancel_token
 from rekindle.wire.phases import now_ns
 
 #: How often the pages of lent runners are looked at.
@@ -81,9 +79,7 @@ def cancel(lease: Lease, now: float) -> Verdict | Kill:
     page = lease.runner.page
     if number != page.index:
         lease.cancelled = (page.index, now)
-        page.cancel(cancel_token(0, page.index))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(lease.runner.channel.pid, CANCEL_SIGNAL)
+        lease.runner.ask_to_cancel(cancel_token(0, page.index))
     elif now - since > CANCEL_GRACE_S:
         return Kill("lost", "its caller was gone, and it did not end")
     return Verdict.STAYS

@@ -171,7 +171,7 @@ class Leases:
 
         def gone() -> None:
             self.lost[lease.id] = lease
-            if lease.state is LeaseState.STARTING:
+            if lease.state is LeaseState.STARTING and not runner.ready_ns:
                 lease.sock = None  # it goes to the next one that is started
             if lease.fate is None and lease.slot >= 0:
                 lease.fate = fate_beside(lease)

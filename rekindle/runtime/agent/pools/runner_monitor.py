@@ -9,15 +9,13 @@ when it does, it sees the call. In every other case the runner says itself what 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from typing import NamedTuple
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.wire.logs import kv
-from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
+from rekindle.wire.page import cancel_token
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +77,7 @@ def _cancel(runner: Runner, running: Assignment, now: float) -> None:
         runner.kill("its input was cancelled")
     elif runner.cancel_token != token:
         runner.cancel_token, runner.cancel_at = token, now
-        runner.page.cancel(token)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(runner.channel.pid, CANCEL_SIGNAL)
+        runner.ask_to_cancel(token)
     elif now - runner.cancel_at > CANCEL_GRACE_S:
         log.warning("cancellation ignored", extra=kv(runner=runner.id, input=running.input_id))
         runner.kill_for = running

@@ -206,6 +206,12 @@ class Channel:
 
     # ---- from the process
 
+    def take_fds(self, count: int) -> list[int]:
+        """The descriptors that came with a frame, whose sender gave it so many; -1 for each that
+        this process had no room for: the kernel closes those. The caller closes the others."""
+        there = [self.fds.popleft() for _ in range(min(count, len(self.fds)))]
+        return there + [-1] * (count - len(there))
+
     async def receive(self, timeout_s: float | None = None) -> tuple[Header, bytes]:
         """The next frame. Raises FrameError at the end, and TimeoutError."""
         late = None

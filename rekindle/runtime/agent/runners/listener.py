@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
@@ -220,13 +221,19 @@ class RunnerListener(UnixListener):
         super().__init__(path, self._take)
         self._expected: dict[str, asyncio.Future[Channel]] = {}
 
-    def expect(self) -> tuple[str, asyncio.Future[Channel]]:
-        """A token to hand out, and the channel of the process that will say it."""
+    @contextlib.contextmanager
+    def expect(self) -> Iterator[tuple[str, asyncio.Future[Channel]]]:
+        """A token to hand out, and the channel of the process that will say it; one that says it
+        later, when nobody waits for it any more, is refused."""
         token = secrets.token_urlsafe(18)
         future: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         self._expected[token] = future
-        future.add_done_callback(lambda _future: self._expected.pop(token, None))
-        return token, future
+        try:
+            yield token, future
+        finally:
+            del self._expected[token]
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # whoever waited for it may have been cancelled just then
 
     async def close(self) -> None:
         """Stop listening: what is expected does not come any more."""

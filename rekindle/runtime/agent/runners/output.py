@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent import readers
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
@@ -36,6 +37,7 @@ class Output:
     """Two pipes. ``write_fds`` go to the process; lines come to ``on_line``, which knows whose."""
 
     def __init__(self, on_line: Callable[[pb.LogLine], None]) -> None:
+        """Raises OSError where no more descriptors are to be had."""
         self._on_line = on_line
         #: Where to say what was taken, once its runner has one.
         self.page: RunnerPage | None = None
@@ -48,16 +50,27 @@ class Output:
         self._pauses: dict[int, asyncio.TimerHandle] = {}
         self._window_ends = 0.0
         self._readings = 0  # in this window
-        write_fds = []
         self._readers = readers.here()
-        for stream in ("stdout", "stderr"):
-            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(read_fd, False)
-            self._streams[read_fd] = stream
-            self._pending[read_fd] = b""
-            write_fds.append(write_fd)
+        self.write_fds: tuple[int, int] = (-1, -1)
+        try:
+            self.write_fds = (self._open("stdout"), -1)
+            self.write_fds = (self.write_fds[0], self._open("stderr"))
+        except OSError:
+            self.close()  # the first is there, and there is no room for the second
+            raise
+
+    def _open(self, stream: str) -> int:
+        """The writing end. Raises OSError."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read_fd, False)
+        try:
             self._readers.add(read_fd, partial(self._readable, read_fd))
-        self.write_fds: tuple[int, int] = (write_fds[0], write_fds[1])
+        except OSError:
+            close_all([read_fd, write_fd])
+            raise
+        self._streams[read_fd] = stream
+        self._pending[read_fd] = b""
+        return write_fd
 
     @property
     def is_handed_over(self) -> bool:

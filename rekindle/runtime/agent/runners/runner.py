@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import time
 from collections import deque
@@ -22,7 +24,7 @@ from rekindle.runtime.agent.runners.slots import Slots
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
-from rekindle.wire.page import RunnerPage
+from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage
 from rekindle.wire.phases import Mark, Strategy, now_ns
 
 log = logging.getLogger(__name__)
@@ -252,6 +254,13 @@ class Runner:
         """Call back what it has not begun; ``now``: monotonic seconds."""
         self.page.recall(self.handed)
         self.recalled_at = now
+
+    def ask_to_cancel(self, token: int) -> None:
+        """Have the run that the token names raise InputCancellation, where it still runs."""
+        self.page.cancel(token)
+        if self.channel.pid > 0:  # -1, of one that has ended, would be everybody; 0 ourselves, too
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.channel.pid, CANCEL_SIGNAL)
 
     def begin_stop(self, grace_s: float) -> None:
         """Let the exit hooks run where it has nothing to do, then end it: ``on_gone`` is called."""

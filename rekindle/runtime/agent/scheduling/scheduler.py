@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from rekindle.guarded_loops import Guard
 from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.first_clients import FirstClients
@@ -53,6 +54,7 @@ class Scheduler:
         self._first_clients = first_clients
         self._budget = budget
         self._settings = settings
+        self._reconciling = Guard("reconcile a pool")
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
         self._gpus = gpus
         self._gpu_room = GpuRoom(inventory, leases, gpus, settings.gpu_grace_s)
@@ -141,7 +143,8 @@ class Scheduler:
         """Reconcile all pools, now and then, and help those that are stuck."""
         self._occupied = None
         for pool in list(self._pools.values()):
-            self._reconcile(pool)
+            with self._reconciling.one_pass(function=pool.revision.label):
+                self._reconcile(pool)
         self._shares.forget_all_but(self._pools)
         excess = self._excess()
         idle = sorted(_idle_of_others(self._with_runners(), None)) if excess > 0 else []

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rekindle import guarded_loops
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
 from rekindle.runtime.agent.inventory import Inventory
@@ -41,18 +42,21 @@ class SpareKeeper:
     #: Of the node. A spare becomes a runner: more of them than that are of no use.
     max_runners: int
     tasks: BackgroundTasks
+    #: Whether there was anything to wait for the last time.
+    _had_some: bool = False
 
     async def keep_forever(self) -> None:
         """Fork what is missing whenever starts have ended; until cancelled."""
-        had_some = False
-        while True:
-            await self.activity.changed.wait()
-            if some := self._has_any():
-                await self.activity.pause(PAUSE_S, LATEST_S)
-            self.activity.changed.clear()
-            if some or had_some:
-                self.follow()
-            had_some = some
+        await guarded_loops.repeat("keep spares", self._keep)
+
+    async def _keep(self) -> None:
+        await self.activity.changed.wait()
+        if some := self._has_any():
+            await self.activity.pause(PAUSE_S, LATEST_S)
+        self.activity.changed.clear()
+        had_some, self._had_some = self._had_some, some
+        if some or had_some:
+            self.follow()
 
     def _has_any(self) -> bool:
         """Whether a plan asks for spares, or some wait: else there is nothing to wait for."""
@@ -71,7 +75,7 @@ class SpareKeeper:
             if live(revision):
                 try:
                     self._follow(revision, sharing.get(id(revision), []))
-                except StartError as error:
+                except (StartError, OSError) as error:
                     log.warning("no spare", extra=kv(function=revision.label, reason=error))
 
     def _follow(self, revision: Revision, pools: list[Pool]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from rekindle import guarded_loops
 from rekindle.exception import SnapshotError
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.settings import AgentSettings
@@ -38,17 +39,20 @@ def let_templates_go(inventory: Inventory, settings: AgentSettings) -> None:
 
 async def verify_forever(inventory: Inventory) -> None:
     """Read snapshots through, one now and then, when no one wants the disk; until cancelled."""
-    while True:
+
+    async def verify_one() -> None:
         await asyncio.sleep(VERIFY_EVERY_S)
         try:
             finding = await asyncio.to_thread(verify_one_in_background, inventory.store)
         except SnapshotError as error:
             log.warning("verification failed", extra=kv(reason=error))
-            continue
+            return
         if finding is None or not finding.problem:
-            continue
+            return
         log.error("damaged snapshot", extra=kv(key=finding.key, problem=finding.problem))
         for revision in inventory.revisions.values():
             snapshot = revision.tracker.snapshot
             if snapshot is not None and snapshot.key == finding.key:
                 revision.tracker.refuse(finding.problem)
+
+    await guarded_loops.repeat("verify snapshots", verify_one)

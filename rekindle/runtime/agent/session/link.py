@@ -16,6 +16,7 @@ import grpc.aio
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import InvalidError, ServiceError, VersionError
+from rekindle.guarded_loops import Guard
 from rekindle.linux import inotify
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.node import Node
@@ -64,6 +65,8 @@ class Link:
         self.welcomed = asyncio.Event()
         self._leaving = ""
         self._gone = False
+        #: What was reported last.
+        self._stats: pb.NodeStats | None = None
         self._session_ended = asyncio.Event()
 
     # ---- the node's Uplink -----------------------------------------------------------------
@@ -230,13 +233,17 @@ class Link:
                 return
 
     async def _beat_forever(self, node: Node) -> None:
+        guard = Guard("report to the controller")
         while True:
-            beat = pb.Heartbeat(
-                stats=stats(node),
-                in_flight=node.in_flight.hello(),
-                lists_in_flight=True,
-            )
-            self._outbox.put(pb.AgentMessage(heartbeat=beat))
+            with guard.one_pass():
+                self._stats = stats(node)
+            if self._stats is not None:  # else the last: this agent is alive, whatever it can see
+                beat = pb.Heartbeat(
+                    stats=self._stats,
+                    in_flight=node.in_flight.hello(),
+                    lists_in_flight=True,
+                )
+                self._outbox.put(pb.AgentMessage(heartbeat=beat))
             await asyncio.sleep(HEARTBEAT_S)
 
 

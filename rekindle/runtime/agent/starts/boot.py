@@ -84,33 +84,28 @@ async def boot(
     await ensure_image(context, revision)
     binds = await volumes.binds_of(revision.spec)
     sandbox, root = await _spawn(context, revision, hostname, clock)
-    control_pipe = ControlPipe()
-    # A parked copy would read the end of the pipe as the order to go, so our end stays open.
-    sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
     try:
-        token, arrival = context.listener.expect()
-        control_pipe.give_orders(context.listener, token, in_image=root is not None)
+        control_pipe = ControlPipe()
+        # A parked copy would read the end of the pipe as the order to go, so our end stays open.
+        sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
         output.keep_last(on=True)
-        job = sandbox.run(
-            revision.command(),
-            env=env,
-            cwd=revision.working_directory(),
-            binds=binds if root is None else (),
-            fds={1: output.write_fds[0], 2: output.write_fds[1], CONTROL_FD: control_pipe.read_fd},
-            pid=FIRST_PID,
-            new_session=True,
-            nice=nice,
-        )
-        control_pipe.handed_over()
-        output.handed_over()
-        clock.mark(Phase.ISOLATE)
-        try:
-            channel = await reported(arrival, job, CONNECT_TIMEOUT_S, revision.process())
-        except (StartError, StartupTimeoutError) as error:
-            output.drain()
-            if said := output.said_last():
-                raise type(error)(f"{error}; the last that it printed:{said}") from error
-            raise
+        out, err = output.write_fds
+        with context.listener.expect() as (token, arrival):
+            control_pipe.give_orders(context.listener, token, in_image=root is not None)
+            job = sandbox.run(
+                revision.command(),
+                env=env,
+                cwd=revision.working_directory(),
+                binds=binds if root is None else (),
+                fds={1: out, 2: err, CONTROL_FD: control_pipe.read_fd},
+                pid=FIRST_PID,
+                new_session=True,
+                nice=nice,
+            )
+            control_pipe.handed_over()
+            output.handed_over()
+            clock.mark(Phase.ISOLATE)
+            channel = await _reported(arrival, job, revision, output)
         output.keep_last(on=False)
         booted = await _load(context, revision, sandbox, channel, job, clock, binds, park=park)
     except BaseException:
@@ -118,6 +113,22 @@ async def boot(
         raise
     booted.root, booted.roots = root, revision.roots
     return booted
+
+
+async def _reported(
+    arrival: asyncio.Future[Channel],
+    job: asyncio.Future[JobExit],
+    revision: Revision,
+    output: Output,
+) -> Channel:
+    """As ``reported``; what the process printed last is part of the error."""
+    try:
+        return await reported(arrival, job, CONNECT_TIMEOUT_S, revision.process())
+    except (StartError, StartupTimeoutError) as error:
+        output.drain()
+        if said := output.said_last():
+            raise type(error)(f"{error}; the last that it printed:{said}") from error
+        raise
 
 
 async def _spawn(
@@ -213,17 +224,19 @@ async def _load(
     )
     try:
         async with asyncio.timeout(revision.spec.startup_timeout_s):
-            message, data = await channel.receive()
+            try:
+                message, data = await channel.receive()
+            except FrameError as error:  # it may have closed its connection, and live
+                ended = (await asyncio.shield(job)).in_words()
+                if why := context.layers.why_lost(revision.image):
+                    ended += f": {why}"
+                died = f"{revision.label} died while it loaded: {ended}"
+                raise RunnerLostError(died) from error
     except TimeoutError as error:
         raise StartupTimeoutError(
             f"{revision.label} did not load within "
             f"startup_timeout={revision.spec.startup_timeout_s:g} s"
         ) from error
-    except FrameError as error:
-        ended = (await job).in_words()
-        if why := context.layers.why_lost(revision.image):
-            ended += f": {why}"
-        raise RunnerLostError(f"{revision.label} died while it loaded: {ended}") from error
     clock.extend((name, at) for name, at in message["marks"])
     if message["op"] == "start_failed":
         raise UserCodeFailed(message, data)

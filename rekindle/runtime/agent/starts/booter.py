@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from rekindle.exception import StartError
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
@@ -43,12 +44,16 @@ class Booter(RunnerMaker):
 
         Raises as ``boot`` does.
         """
+        self._tell_other_python()
         late = {} if self.revision.snapshots_enabled else await self.secrets_now()
         secrets = {**late, **env}
         waiting = None if whole else await self._booted_ahead(secrets)
         if waiting is None:
             runner_id = new_id("ru")
-            output = self.output_of(runner_id)
+            try:
+                output = self.output_of(runner_id)
+            except OSError as error:
+                raise StartError(f"no pipes for a new process: {error}") from error
         else:
             runner_id, output = waiting.id, waiting.output
             output.redirect(lambda line: self.on_line(line, runner_id, ""))
@@ -68,6 +73,14 @@ class Booter(RunnerMaker):
             raise
         return runner_id, output, booted
 
+    def _tell_other_python(self) -> None:
+        """Say, once a revision, that its processes do not run by its program's Python."""
+        revision = self.revision
+        if not revision.other_python_told and (why := revision.why_other_python()):
+            revision.other_python_told = True
+            log.warning("another Python", extra=kv(function=revision.label, reason=why))
+            self.say(f"{revision.label}: {why}")
+
     async def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
         """A process that has booted ahead, where this function can have it: one with an image,
         volumes or GPUs needs them from its boot on."""
@@ -79,7 +92,7 @@ class Booter(RunnerMaker):
 
     async def boot_with_gpus(self, pending: PendingStart, *, whole: bool = False) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
-        claim = await self.claim_gpus()
+        claim = await self.claim_gpus(pending.clock)
         try:
             runner_id, output, booted = await self.boot_process(
                 pending.clock, park=False, env=claim.given.env, whole=whole

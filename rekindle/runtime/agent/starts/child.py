@@ -58,9 +58,14 @@ class ForkedChild:
             self.their_fd = -1
 
     def is_there(self, pidfd: int) -> None:
-        """Note its process; takes over ``pidfd``."""
+        """Note its process; takes over ``pidfd``. One that cannot be told from others is ended."""
         self._pidfd = pidfd
-        self.channel.pid = pid_of(pidfd)
+        try:
+            self.channel.pid = pid_of(pidfd)
+        except OSError as error:  # there is no descriptor left, say
+            self.kill()
+            self.failed(StartError(f"a new process has no number: {error}"))
+            return
         if not self.forked.done():
             self.forked.set_result(None)
         if self._doomed:
@@ -111,9 +116,11 @@ class ForkedChild:
 
     @staticmethod
     def kill_unknown(pidfd: int) -> None:
-        """End a process that no one waits for; takes ``pidfd``."""
-        end_process(pidfd)
-        os.close(pidfd)
+        """End a process that no one waits for; takes ``pidfd``, -1 where none came: then it ends
+        by itself, as its connection is closed."""
+        if pidfd >= 0:
+            end_process(pidfd)
+            os.close(pidfd)
 
 
 def end_process(pidfd: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.starts.in_image import INSTANCE
 
@@ -13,7 +14,11 @@ class ControlPipe:
     """Ours is the writing end."""
 
     def __init__(self) -> None:
-        self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+        """Raises StartError where no more descriptors are to be had."""
+        try:
+            self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            raise StartError(f"no control pipe for a new process: {error}") from error
 
     def give_orders(self, listener: RunnerListener, token: str, *, in_image: bool = False) -> None:
         """Where to report, and as whom."""

@@ -31,7 +31,6 @@ async def reported(
     await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     if arrival.done():
         return arrival.result()
-    arrival.cancel()
     if job.done():
         raise StartError(f"{what} ended before it reported: {job.result().in_words()}")
     raise StartupTimeoutError(f"{what} did not report within {timeout_s:g} s")

@@ -34,12 +34,17 @@ from rekindle.snapshot.manifest import LoadedFile, Manifest
 from rekindle.snapshot.seal import InRoot
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import PhaseClock
 
 log = logging.getLogger(__name__)
 
 #: A dump writes at some 300 MB/s; this is for machines that are much slower.
 DUMP_TIMEOUT_S = 900.0
+#: A CRIU that is killed as it took longer has ended after this.
+_CRIU_ENDS_S = 10.0
+#: Why there is none where the making of it was cancelled.
+ENDED = "the making of it was ended"
 #: Background work gives way to runners.
 NICENESS = 10
 
@@ -58,13 +63,11 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
         started, image = time.monotonic(), revision.image
         try:
             snapshot = await _make(context, revision, refused)
-        except UserCodeFailed as error:
-            tracker.failed(f"loading failed: {error}", for_good=False)
-            return
-        except (Error, TimeoutError, OSError) as error:
-            for_good = isinstance(error, CannotBeFrozenError)
-            tracker.failed(str(error), for_good=for_good)
-            say(f"no snapshot of {revision.label}: {error}")
+        except asyncio.CancelledError:
+            tracker.put_off(ENDED)
+            raise
+        except Exception as error:  # noqa: BLE001 - remembered, and logged
+            remember(tracker, error, lambda why: say(f"no snapshot of {revision.label}: {why}"))
             return
         if revision.image is not image:
             await tracker.outdated("its image was built anew while a snapshot was made")
@@ -77,6 +80,20 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
         )
 
 
+def remember(tracker: SnapshotTracker, error: Exception, say: Callable[[str], None]) -> None:
+    """Note why a snapshot that was begun could not be made; ``say`` tells the user of the app,
+    whom starts tell of code of its own that fails."""
+    if isinstance(error, UserCodeFailed):
+        tracker.failed(f"loading failed: {error}", for_good=False)
+        return
+    why = str(error)
+    if not isinstance(error, Error | OSError):
+        why = f"{type(error).__name__}: {error}"
+        log.error("internal error", extra=kv(function=tracker.spec.name), exc_info=error)
+    tracker.failed(why, for_good=isinstance(error, CannotBeFrozenError))
+    say(why)
+
+
 class CannotBeFrozenError(SnapshotCreateError):
     """Trying again would end the same."""
 
@@ -87,7 +104,10 @@ async def _make(context: NodeContext, revision: Revision, refused: str) -> Snaps
     # One that was restored may be mapped from the page file of its snapshot, which its images would
     # name; and no CRIU can be started beside it.
     if template is not None and template.sandbox.worker is None:
-        return await _dump(context, revision, template, refused, by_copy=True)
+        try:
+            return await _dump(context, revision, template, refused, by_copy=True)
+        finally:
+            template.end_copies()  # one that could not be frozen is of no use to anybody
     output = Output(ignore_line)  # its first boot has said it all
     try:
         template = await boot_parked(context, revision, output)
@@ -195,15 +215,18 @@ async def write(
     It is the template, or lives beside it.
 
     ``dumped`` is called when the process is gone. Raises SnapshotCreateError, StartError or
-    TimeoutError.
+    OSError.
     """
     assert context.criu is not None
     draft = await asyncio.to_thread(begin, context.store, manifest.key, needs_bytes=memory_bytes)
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
         started = time.monotonic()
-        async with asyncio.timeout(DUMP_TIMEOUT_S):
-            ended = await _run_criu(context, context.criu, template, manifest.pid, draft.images)
+        try:
+            async with asyncio.timeout(DUMP_TIMEOUT_S):
+                ended = await _run_criu(context, context.criu, template, manifest.pid, draft.images)
+        except TimeoutError as error:
+            raise SnapshotCreateError(f"CRIU took longer than {DUMP_TIMEOUT_S:g} s") from error
         manifest.dump_ms = (time.monotonic() - started) * 1e3
         manifest.created = time.time()
         if ended.status != 0:
@@ -227,7 +250,8 @@ async def _run_criu(
     if template.root is None:
         argv = command.dump_argv(criu, pid=pid, images_dir=images)
         run_dir = context.spawner.feature_cache_dir
-        return await sandbox.run(argv, env=env, run_dir=run_dir, nice=NICENESS)
+        ended = sandbox.run(argv, env=env, run_dir=run_dir, nice=NICENESS)
+        return await sandbox.to_its_end(ended, _CRIU_ENDS_S)
     carried = command.dump_elsewhere(criu, pid=pid, images_dir=images)
     cache = criu_in_image.put_feature_cache(context, sandbox)
     try:
@@ -236,7 +260,7 @@ async def _run_criu(
             ended = sandbox.run(carried.argv, env=env, fds=opened, nice=NICENESS)
         finally:
             close_all(list(opened.values()))
-        return await ended
+        return await sandbox.to_its_end(ended, _CRIU_ENDS_S)
     finally:
         cache.unlink(missing_ok=True)
 

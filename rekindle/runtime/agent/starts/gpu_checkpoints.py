@@ -44,6 +44,8 @@ class GpuCheckpoints:
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Why this machine takes no GPU snapshots; None: not asked yet.
     _why_not: str | None = None
+    #: Why it can bring them back on the same GPUs alone; "" until it was asked, too.
+    _why_not_moved: str = ""
 
     async def why_not(self) -> str:
         """Why this machine takes no GPU snapshots; "" where it does."""
@@ -53,6 +55,11 @@ class GpuCheckpoints:
             except GpuError as error:
                 return str(error)
         return self._why_not or ""
+
+    async def why_not_moved(self) -> str:
+        """Why a process can be resumed on the GPUs alone that it had; "" where on others, too."""
+        await self._start()
+        return self._why_not_moved
 
     async def suspend(self, pid: int) -> None:
         """Have a process's device memory in its host memory, and its devices closed."""
@@ -113,10 +120,12 @@ class GpuCheckpoints:
                     self._process.kill()
                 how = describe_exit(await self._process.wait())
                 raise GpuError(f"the GPU checkpoint process did not start: {how}")
-            self._why_not = str(json.loads(line)["why_not"])
+            said = json.loads(line)
+            self._why_not = str(said["why_not"])
             if self._why_not:
                 await self._process.wait()
                 raise GpuError(self._why_not)
+            self._why_not_moved = str(said["why_not_moved"])
             self._reading = asyncio.create_task(self._read(self._process))
             return self._process
 

@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rekindle.exception import Error
 from rekindle.linux import processes
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.gpu_lending import Loan
-from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import freezing
@@ -92,13 +90,12 @@ async def freeze(
         except _GaveWayError:
             tracker.put_off("a start needed the GPU that it was being made on")
             return
-        except UserCodeFailed as error:
-            tracker.failed(f"loading failed: {error}", for_good=False)
-            return
-        except (Error, TimeoutError, OSError) as error:
-            for_good = isinstance(error, freezing.CannotBeFrozenError)
-            tracker.failed(str(error), for_good=for_good)
-            say(f"no GPU snapshot of {revision.label}: {error}; {INSTEAD}")
+        except asyncio.CancelledError:
+            tracker.put_off(freezing.ENDED)
+            raise
+        except Exception as error:  # noqa: BLE001 - remembered, and logged
+            none = f"no GPU snapshot of {revision.label}"
+            freezing.remember(tracker, error, lambda why: say(f"{none}: {why}; {INSTEAD}"))
             return
         finally:
             gpus.end_loan(claim)
@@ -198,6 +195,7 @@ async def _dump(
         fork_unsafe=["it has used CUDA"],
         gpus=given.uuids,
         gpu_kinds=gpu_kinds(claim),
+        machine_gpus=[gpu.uuid for gpu in context.gpus.found.gpus],
         made_because=context.store.reasons(tracker.ingredients, ""),
         loaded_files=freezing.files_of(template.on_node(answer["loaded"])),
     )

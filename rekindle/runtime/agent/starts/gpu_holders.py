@@ -254,6 +254,7 @@ class GpuHolders:
 
     async def _watch(self, holder: _Holder, uuid: str) -> None:
         status = await holder.process.wait()
+        holder.hear()  # what it had said, and we have not read yet
         self._close(holder)
         if self._holders.get(uuid) is holder:
             del self._holders[uuid]
@@ -262,6 +263,8 @@ class GpuHolders:
         self._not_before[uuid] = time.monotonic() + NOT_AGAIN_S
         how = describe_exit(status)
         log.warning("a holder of weights died", extra=kv(gpu=uuid, how=how))
+        if not holder.held:  # it never served: runners read the end of their connection, and copy
+            return
         for on_lost in list(holder.on_lost.values()):
             on_lost()
 

@@ -35,14 +35,17 @@ async def bring_back_on_gpu(
     cannot have, as its GPUs are others.
     """
     manifest = snapshot.manifest
-    if why := _why_not_on(manifest, claim):
+    here = [gpu.uuid for gpu in context.gpus.found.gpus]
+    why, moved = _why_not_on(manifest, claim), None
+    if not why and _is_moved(manifest, claim, here):
+        moved = pairs(manifest.gpus, claim.given.uuids, manifest.machine_gpus, here)
+        why = await _why_not_moved(context, manifest, moved)
+    if why:
         raise StrategyUnavailableError(f"GPU snapshot {snapshot.key} {why}")
     back = await bring_back(context, revision, snapshot, clock)
     clock.marks.append((Phase.RESTORE.value, back.arrived_ns))
-    pairs = dict(zip(manifest.gpus, claim.given.uuids, strict=True))
-    moved = any(old != new for old, new in pairs.items())
     try:
-        await context.gpu_checkpoints.resume(back.reported().pid, pairs if moved else None)
+        await context.gpu_checkpoints.resume(back.reported().pid, moved)
     except BaseException as error:
         back.discard()
         await asyncio.shield(back.sandbox.gone)  # its devices are free then
@@ -62,6 +65,43 @@ def _why_not_on(manifest: Manifest, claim: Claim) -> str:
     if any(one.startswith("MIG-") for one in manifest.gpus) and manifest.gpus != claim.given.uuids:
         return "was made on another MIG instance than this runner has"
     return ""
+
+
+def _is_moved(manifest: Manifest, claim: Claim, here: list[str]) -> bool:
+    """Whether the driver has to be told of GPUs. Those of other places count, too: left alone, it
+    takes the one at the same place among all. Of a MIG instance it cannot be told."""
+    if any(one.startswith("MIG-") for one in manifest.gpus):
+        return False
+    return manifest.gpus != claim.given.uuids or manifest.machine_gpus != here
+
+
+def pairs(
+    then: list[str], now: list[str], machine_then: list[str], machine_now: list[str]
+) -> dict[str, str] | None:
+    """Which GPU is in the place of which: those of a process, and all others of its machine. The
+    driver refuses a list that leaves any out (NVIDIA/cuda-python#1983). None: they are not as many
+    as there were."""
+    found = dict(zip(then, now, strict=True))
+    old = [uuid for uuid in machine_then if uuid not in found]
+    new = [uuid for uuid in machine_now if uuid not in now]
+    if len(old) != len(new):
+        return None
+    stays = set(old) & set(new)
+    found.update((uuid, uuid) for uuid in stays)
+    others = ([uuid for uuid in part if uuid not in stays] for part in (old, new))
+    return found | dict(zip(*others, strict=True))
+
+
+async def _why_not_moved(
+    context: NodeContext, manifest: Manifest, moved: dict[str, str] | None
+) -> str:
+    if moved is None:
+        count = len(manifest.machine_gpus)
+        return f"was made on a machine of {count} GPUs, and this one has another number of them"
+    try:
+        return await context.gpu_checkpoints.why_not_moved()
+    except GpuError as error:
+        return f"cannot be brought back: {error}"
 
 
 def failed(revision: Revision, reason: str) -> None:

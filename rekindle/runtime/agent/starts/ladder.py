@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,6 +30,8 @@ from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision_image import ensure_image, image_is_ready
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
+from rekindle.runtime.agent.starts.waiting import WaitingRestore
+from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
@@ -143,10 +146,15 @@ class Starter(Booter):
         self.gpus.check()
         if await ensure_image(self.context, self.revision, self.say):
             pending.clock.mark(Phase.IMAGE)
+        if (why := self.revision.why_other_python()) and why not in pending.notes:
+            pending.notes.append(why)
         if forced is not None:
-            return await self._start_forced(forced, pending)
+            runner = await self._start_forced(forced, pending)
+            runner.notes = [*pending.notes, *runner.notes]
+            return runner
         await self._look_for_snapshot(pending)
-        revision, runner = self.revision, None
+        self._note_without_gpu_snapshot(pending)
+        revision, started = self.revision, None
         for strategy, start, possible in (
             (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
             (Strategy.SPARE, self._spare, revision.has_spare),
@@ -156,22 +164,20 @@ class Starter(Booter):
             if not possible():
                 continue
             try:
-                runner = await start(pending)
+                started = await start(pending)
                 break
             except (StartError, SnapshotError, RunnerLostError) as error:
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)
-        if runner is None:
-            runner = await self._cold(pending)
-        if revision.gpu_tracker is not None and not self._has_gpu_snapshot():
-            pending.notes.append(gpu_restoring.why_without(revision))
+        runner = started or await self._cold(pending)
         runner.notes = [*pending.notes, *runner.notes]
         return runner
 
     async def _start_forced(self, strategy: Strategy, pending: PendingStart) -> Runner:
         if strategy is Strategy.WARM:
             raise StrategyUnavailableError("warm: no idle runner is there")
+        pending.by_name = True
         try:
             if strategy is Strategy.COLD:  # who names it measures it, all of it
                 return await self.boot_with_gpus(pending, whole=True)
@@ -179,12 +185,16 @@ class Starter(Booter):
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
             on_gpu = self._has_gpu_snapshot()
+            if strategy is Strategy.RESTORE:
+                self._note_without_gpu_snapshot(pending)
             step = {
                 Strategy.SPARE: self._spare,
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
-            return await step(pending)
+            runner = await step(pending)
+            runner.notes = [*pending.notes, *runner.notes]
+            return runner
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:
@@ -211,6 +221,18 @@ class Starter(Booter):
                 self.say(f"no GPU snapshot of {self.revision.label}: {why}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(pending, Strategy.RESTORE, tracker.reason)
+
+    def _note_without_gpu_snapshot(self, pending: PendingStart) -> None:
+        """Before any process is told to start: with that, its client is told the notes so far."""
+        if self.revision.gpu_tracker is not None and not self._has_gpu_snapshot():
+            pending.notes.append(gpu_restoring.why_without(self.revision))
+
+    def _not_used(self, claim: Claim, pending: PendingStart) -> None:
+        """A step failed before a process had its GPUs: the next step has them, if there is one."""
+        if pending.by_name:
+            self.gpus.drop(claim)
+        else:
+            self.gpus.put_back(claim)
 
     def _passed_over(
         self, pending: PendingStart, strategy: Strategy, reason: str, *, again: bool = False
@@ -241,7 +263,19 @@ class Starter(Booter):
         template = self.revision.live_template()
         if template is None:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._become_child(template.fork(), pending, Strategy.FORK)
+        return await self._fork_of(template, pending, Strategy.FORK)
+
+    async def _fork_of(
+        self, template: LiveTemplate, pending: PendingStart, strategy: Strategy
+    ) -> Runner:
+        """Once its GPUs are free: a child counts the time of its fork from then on."""
+        claim = await self.claim_gpus(pending.clock)
+        try:
+            child = template.fork()
+        except BaseException:
+            self._not_used(claim, pending)
+            raise
+        return await self._become_child(child, pending, strategy, claim)
 
     async def _become_child(
         self,
@@ -255,6 +289,8 @@ class Starter(Booter):
             outfit = child.take_outfit()
         except StartError:
             child.kill()
+            if claim is not None:
+                self.gpus.drop(claim)
             raise
         became = self.become(child.name, _process_of(child), pending, strategy, outfit, claim)
         return await self._until_child(child, became)
@@ -277,12 +313,19 @@ class Starter(Booter):
     # ---- restore ---------------------------------------------------------------------------
 
     async def _restore(self, pending: PendingStart) -> Runner:
-        async with self.context.restoring.turn(self.revision.label) as waited:
-            if waited:
-                pending.clock.mark(Phase.QUEUE)
-            return await self._restore_now(pending)
+        claim = await self.claim_gpus(pending.clock)
+        async with AsyncExitStack() as turn:
+            try:
+                place = self.context.restoring.turn(self.revision.label)
+                if await turn.enter_async_context(place):
+                    pending.clock.mark(Phase.QUEUE)
+                back, snapshot, outfit = await self._brought_back(pending)
+            except BaseException:
+                self._not_used(claim, pending)
+                raise
+            return await self.become_restored(back, snapshot, pending, outfit, claim)
 
-    async def _restore_now(self, pending: PendingStart) -> Runner:
+    async def _brought_back(self, pending: PendingStart) -> tuple[WaitingRestore, Snapshot, Outfit]:
         tracker, image = self.revision.tracker, self.revision.image
         snapshot = await tracker.usable()
         if snapshot is None:
@@ -305,7 +348,7 @@ class Starter(Booter):
             outfit.close()
             back.discard()
             raise StrategyUnavailableError(f"restore: {_BUILT_ANEW}")
-        return await self.become_restored(back, snapshot, pending, outfit)
+        return back, snapshot, outfit
 
     def _has_gpu_snapshot(self) -> bool:
         tracker = self.revision.gpu_tracker
@@ -319,7 +362,7 @@ class Starter(Booter):
         outfit = Outfit.make()
         context, revision, claim = self.context, self.revision, None
         try:
-            claim = await self.claim_gpus()
+            claim = await self.claim_gpus(pending.clock)
             async with context.restoring.turn(revision.label):
                 back = await gpu_restoring.bring_back_on_gpu(
                     context, revision, snapshot, claim, pending.clock
@@ -327,7 +370,7 @@ class Starter(Booter):
         except BaseException as error:
             outfit.close()
             if claim is not None:
-                self.gpus.put_back(claim)  # for the next step
+                self._not_used(claim, pending)
             if isinstance(error, SnapshotRestoreError):
                 gpu_restoring.failed(revision, str(error))
             raise
@@ -426,7 +469,7 @@ class Starter(Booter):
         elif not template.fork_unsafe:
             self.keep(template)
             close_with(template, output)
-            return await self._become_child(template.fork(), pending, Strategy.COLD)
+            return await self._fork_of(template, pending, Strategy.COLD)
         else:
             self.note_unsafe(template)
         template.hand_over()

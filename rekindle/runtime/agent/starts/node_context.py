@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.blobs.lazy import client
-from rekindle.exception import CriuNotFoundError
+from rekindle.exception import CriuNotFoundError, Error
 from rekindle.runtime.agent.gpu_use import GpuUse
 from rekindle.runtime.agent.gpu_use import find as find_gpus
 from rekindle.runtime.agent.gpus import Gpus
@@ -177,7 +177,7 @@ class NodeContext:
             else:
                 await self._find_features()
                 await asyncio.to_thread(_keep, inside, kept)
-        except OSError as error:
+        except (Error, OSError) as error:
             log.warning("feature cache not kept", extra=kv(reason=error))
             return
         assert self.waiting is not None

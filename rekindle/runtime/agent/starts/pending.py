@@ -3,7 +3,7 @@
 The connection of such a client goes to the runner with its start. The runner reads what the client
 sent once it is ready, and says itself what was granted: no answer of the agent is waited for in
 between. Until then the connection is the agent's: a start that fails falls to the next step of the
-ladder with it. Knows nothing of leases.
+ladder with it, unless its runner was ready, and may have begun the call. Knows nothing of leases.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class FirstClient:
     #: None could be started.
     failed: Callable[[StartFailure], None]
 
+    @property
+    def waits(self) -> bool:
+        """Whether its connection is there for the next one that is started."""
+        return self.sock.fileno() >= 0
+
 
 @dataclass(eq=False)
 class PendingStart:
@@ -40,5 +45,7 @@ class PendingStart:
 
     clock: PhaseClock
     client: FirstClient | None = None
-    #: Why steps of the ladder were passed over.
+    #: Why steps of the ladder were passed over, and what else it differs in from what was asked.
     notes: list[str] = field(default_factory=list)
+    #: Its strategy was asked for: no other step follows one that fails.
+    by_name: bool = False

@@ -116,14 +116,8 @@ async def _restore_once(
     # Its log lies in memory: to make a file on a disk takes a tenth of what CRIU takes.
     log_name = f"restore-{waiting.id}.log"
     restore_log = context.criu_files / log_name
+    in_image = waiting.root is not None
     try:
-        token, arrival = context.listener.expect()
-        in_image = waiting.root is not None
-        try:
-            waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
-        except BrokenPipeError as error:
-            why = "CRIU died before it had its order"
-            raise _CriuDiedError(f"snapshot {snapshot.key} could not be restored: {why}") from error
         seen_at = Path(in_image_room.SNAPSHOT, images.name) if in_image else images
         request = worker.restore_request(
             images=worker.link_to(images, context.criu_files, seen_at),
@@ -131,9 +125,11 @@ async def _restore_once(
             log_name=log_name,
             unprivileged=context.unprivileged,
         )
-        answer = waiting.job.send(request)
-        died = _death_of(waiting.sandbox, snapshot.manifest.pid)
-        waiting.channel = await _restored_arrives(arrival, answer, died, snapshot, restore_log)
+        with context.listener.expect() as (token, arrival):
+            _give_orders(context, snapshot, waiting, token)
+            answer = waiting.job.send(request)
+            died = _death_of(waiting.sandbox, snapshot.manifest.pid)
+            waiting.channel = await _restored_arrives(arrival, answer, died, snapshot, restore_log)
     except BaseException:
         waiting.discard()
         _remove(restore_log)
@@ -145,6 +141,17 @@ async def _restore_once(
     waiting.mapped = images == snapshot.mapped
     waiting.control_pipe.drop()  # it has read its orders
     return waiting
+
+
+def _give_orders(
+    context: NodeContext, snapshot: Snapshot, waiting: WaitingRestore, token: str
+) -> None:
+    try:
+        in_image = waiting.root is not None
+        waiting.control_pipe.give_orders(context.listener, token, in_image=in_image)
+    except BrokenPipeError as error:
+        why = "CRIU died before it had its order"
+        raise _CriuDiedError(f"snapshot {snapshot.key} could not be restored: {why}") from error
 
 
 async def restores_of(
@@ -197,7 +204,6 @@ async def _restored_arrives(
         await asyncio.wait(either, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     if arrival.done():
         return arrival.result()
-    arrival.cancel()
     if said is None:
         reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
     elif said.ok and died.done():

@@ -76,6 +76,8 @@ class Revision:
     #: What restores its snapshot, where it runs in an image.
     restores: WaitingRestores | None = None
     restores_of: Path | None = None  # where that lies
+    #: Whether it was told that its program's Python is not here.
+    other_python_told: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     @functools.cached_property
@@ -196,6 +198,16 @@ class Revision:
         """The function's Python, or the agent's own where that one does not exist here."""
         wanted = self.spec.python
         return wanted if wanted and os.access(wanted, os.X_OK) else sys.executable
+
+    def why_other_python(self) -> str:
+        """What is told where its processes run by another Python than its program did; else ""."""
+        wanted = self.spec.python
+        if not wanted or self.image is not None or self.interpreter() == wanted:
+            return ""
+        return (
+            f"its program's Python, {wanted}, is not on this node: run by the agent's, "
+            f"{sys.executable}, and its packages"
+        )
 
     def working_directory(self) -> str:
         """Where the program was started, if runners have that; in an image, where that says."""

@@ -150,6 +150,12 @@ class RootSource:
         return None
 
     async def _make_one(self) -> Root:
+        try:
+            return await self._made()
+        except OSError as error:
+            raise StartError(f"a root of an image cannot be made: {error}") from error
+
+    async def _made(self) -> Root:
         shown = await self.shown()
         identity = _identity_of(shown)
         place = self._new_place()

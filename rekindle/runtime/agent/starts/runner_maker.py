@@ -31,7 +31,7 @@ from rekindle.wire import gpu_environment, runner_variables
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.page import untagged
-from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.phases import Phase, PhaseClock, Strategy, now_ns
 
 #: A runner that a client waits for says that it is ready in less, where the machine is not busy:
 #: until then it, and its client, have the processors for themselves.
@@ -95,14 +95,20 @@ class RunnerMaker:
             self.context.restores[runner.id] = restore_steps(pending.clock, back.arrived_ns)
         return runner
 
-    async def claim_gpus(self) -> Claim:
-        """What one start gets; see PoolGpus.claim. What others hold of it is gone."""
+    async def claim_gpus(self, clock: PhaseClock) -> Claim:
+        """What one start gets; see PoolGpus.claim. What others hold of it is gone.
+
+        Marks ``clock``: it is waited for, so no process of the start may be there already that
+        makes marks of its own meanwhile.
+        """
         claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
         try:
             await self.context.gpu_holders.make_room(claim, self.revision.gpu_name)
         except BaseException:
             self.gpus.drop(claim)
             raise
+        if claim.owner:
+            clock.mark(Phase.QUEUE)
         return claim
 
     def _why_lost(self) -> str:
@@ -152,7 +158,7 @@ class RunnerMaker:
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
-                claim = await self.claim_gpus()
+                claim = await self.claim_gpus(pending.clock)
             if claim.owner and process.there is not None:
                 await process.there  # its devices are held by its process id
             self.gpus.take_over(claim, runner_id, process.channel.pid)
@@ -272,7 +278,7 @@ class RunnerMaker:
         order["op"] = "start"
         order["env"] = {name: value for name, value in env.items() if has.get(name) != value}
         fds = [*outfit.descriptors, *held]
-        if (client := pending.client) is not None:
+        if (client := pending.client) is not None and client.waits:
             order["lease"] = client.offer(runner, pending.notes)
             fds.append(client.sock.fileno())
         if runner.channel.is_open:

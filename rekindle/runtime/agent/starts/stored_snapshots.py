@@ -81,9 +81,8 @@ class StoredSnapshots:
     blobs: BlobStore
     snapshots: SnapshotStore
     scratch: Path
+    #: None where snapshots are fetched whole before they are used.
     lazy: LazyFiles | None
-    #: Why everything is fetched first; "" where it is not.
-    why_whole: str
     #: By the directory of the snapshot.
     arriving: dict[Path, Arriving] = field(default_factory=dict)
     #: Keys of what the store has, as far as is known.
@@ -107,7 +106,7 @@ class StoredSnapshots:
 
         To be called before the spawner is there: what is mounted later its sandboxes do not see.
         """
-        lazy, why = None, ""
+        lazy = None
         try:
             blobs = open_store(settings.url)
         except SetupError as error:  # what an operator asked for, and this node cannot do
@@ -125,9 +124,8 @@ class StoredSnapshots:
                 )
             )
         except SetupError as error:
-            why = str(error)
-            log.warning("snapshots are fetched whole before they are used", extra=kv(reason=why))
-        made = cls(blobs, snapshots, scratch / "arriving", lazy, why)
+            log.warning("snapshots are fetched whole before they are used", extra=kv(reason=error))
+        made = cls(blobs, snapshots, scratch / "arriving", lazy)
         made.scratch.mkdir(mode=0o700)
         return made
 

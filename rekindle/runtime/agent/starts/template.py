@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from rekindle.runtime.agent import deadlines
 from rekindle.runtime.agent.deadlines import Deadline
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts import in_image
-from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.child import ForkedChild, end_process
 from rekindle.runtime.agent.starts.roots import DEPTH_FOR_FORKS, Root, RootSource
 from rekindle.runtime.agent.starts.spares import Spares
 from rekindle.runtime.isolation.sandbox import Sandbox
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 
 #: A fork takes milliseconds; a template that has not answered by then is stuck.
 FORK_TIMEOUT_S = 20.0
+_NO_DESCRIPTOR = "the agent has no descriptor left for a new process"
 #: What answers which order.
-_ANSWERS = {"copied": "copy", "parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu"}
+_ANSWERS = {"parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu"}
 
 
 @dataclass
@@ -62,6 +64,8 @@ class LiveTemplate:
     #: process id in the namespace.
     _forking: dict[str, tuple[ForkedChild, Deadline]] = field(default_factory=dict)
     _children: dict[int, ForkedChild] = field(default_factory=dict)
+    #: Parked copies that have not ended: their process ids there, and pidfds.
+    _copies: dict[int, int] = field(default_factory=dict)
     #: What is to be forked by the next order, and whether that is given in this turn of the loop:
     #: for starts, and for spares.
     _ordered: dict[bool, list[ForkedChild]] = field(default_factory=lambda: {False: [], True: []})
@@ -206,11 +210,13 @@ class LiveTemplate:
         self._retire_when_due()
 
     def _forked(self, children: list[tuple[int, str]]) -> None:
-        for pid, name in children:
+        pidfds = self.channel.take_fds(len(children))  # of all first: none may be another's
+        for (pid, name), pidfd in zip(children, pidfds, strict=True):
             child = self._take_forking(name)
-            pidfd = self.channel.fds.popleft()
             if child is None:
                 ForkedChild.kill_unknown(pidfd)  # given up: it took too long
+            elif pidfd < 0:
+                child.failed(StartError(_NO_DESCRIPTOR))
             else:
                 self._children[pid] = child
                 child.is_there(pidfd)
@@ -219,17 +225,39 @@ class LiveTemplate:
     # ---- freezing --------------------------------------------------------------------------
 
     async def copy(self) -> int:
-        """Make a parked copy in the template's own namespaces; its process id there."""
+        """Make a parked copy in the template's own namespaces; its process id there. It stays
+        until CRIU has frozen it, or ``end_copies``."""
         pid: int = (await self._ask({"op": "copy"}, "copy"))["pid"]
         return pid
 
+    def end_copies(self) -> None:
+        """End copies that CRIU has not: they would wait, and keep all their memory, for as long as
+        these namespaces are there, and keep those from ending."""
+        for pidfd in self._copies.values():
+            end_process(pidfd)
+
+    def _copied(self, message: Header) -> None:
+        pid, [pidfd] = message["pid"], self.channel.take_fds(1)
+        answer = self._answers.get("copy")
+        if answer is None or answer.done():
+            ForkedChild.kill_unknown(pidfd)  # given up: it took too long
+        elif pidfd < 0:  # it ends with the template's namespaces
+            answer.set_exception(StartError(_NO_DESCRIPTOR))
+        else:
+            self._copies[pid] = pidfd
+            answer.set_result(message)
+
     async def park(self) -> None:
-        """Let the template go of its channel, so that it can be frozen itself; its last order."""
+        """Let the template go of its channel, so that it can be frozen itself; its last order.
+        Raises StartError."""
         self._parking = True
         self.spares.discard()
         await self._ask({"op": "park"}, "park")
-        async with asyncio.timeout(FORK_TIMEOUT_S):
-            await self.gone.wait()  # the channel is closed: nothing but the control pipe is left
+        try:
+            async with asyncio.timeout(FORK_TIMEOUT_S):
+                await self.gone.wait()  # the channel is closed: only the control pipe is left
+        except TimeoutError as error:
+            raise StartError(self._too_slow("park")) from error
 
     async def use_gpu(
         self, env: Mapping[str, str], hidden: Sequence[str], timeout_s: float
@@ -306,6 +334,8 @@ class LiveTemplate:
         elif operation == "ended":
             for pid, status in message["children"]:
                 self._child_ended(pid, status)
+        elif operation == "copied":
+            self._copied(message)
         elif operation == "fork_failed":
             for name in message["names"]:
                 self._fork_failed(name, f"fork failed: {message['reason']}")
@@ -322,13 +352,15 @@ class LiveTemplate:
                 answer.set_result(message)
 
     def _child_ended(self, pid: int, status: int) -> None:
-        child = self._children.pop(pid, None)  # None: it was a copy, to be frozen
+        child = self._children.pop(pid, None)
         if child is not None:
             child.ended(status)
+        elif (pidfd := self._copies.pop(pid, -1)) >= 0:
+            os.close(pidfd)
 
     def _all_ended(self) -> None:
         """Its namespaces have ended, and all in them; some may not have been reported."""
-        for pid in list(self._children):
+        for pid in [*self._children, *self._copies]:
             self._child_ended(pid, -signal.SIGKILL)
 
 

@@ -133,25 +133,25 @@ class WaitingBoots:
         except BaseException:
             output.close()
             raise
-        control_pipe = ControlPipe()
-        sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
         try:
-            token, arrival = self._listener.expect()
-            control_pipe.give_orders(self._listener, token)
-            job = sandbox.run(
-                [sys.executable, "-P", "-m", "rekindle.runtime.runner.waiting"],
-                env=self._environment,
-                fds={
-                    1: output.write_fds[0],
-                    2: output.write_fds[1],
-                    CONTROL_FD: control_pipe.read_fd,
-                },
-                pid=FIRST_PID,
-                new_session=True,
-            )
-            control_pipe.handed_over()
-            output.handed_over()
-            channel = await reported(arrival, job, CONNECT_TIMEOUT_S, "a process in advance")
+            control_pipe = ControlPipe()
+            sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
+            with self._listener.expect() as (token, arrival):
+                control_pipe.give_orders(self._listener, token)
+                job = sandbox.run(
+                    [sys.executable, "-P", "-m", "rekindle.runtime.runner.waiting"],
+                    env=self._environment,
+                    fds={
+                        1: output.write_fds[0],
+                        2: output.write_fds[1],
+                        CONTROL_FD: control_pipe.read_fd,
+                    },
+                    pid=FIRST_PID,
+                    new_session=True,
+                )
+                control_pipe.handed_over()
+                output.handed_over()
+                channel = await reported(arrival, job, CONNECT_TIMEOUT_S, "a process in advance")
         except BaseException:
             sandbox.kill()
             output.close()

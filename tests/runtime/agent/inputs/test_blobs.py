@@ -126,6 +126,26 @@ def test_a_store_that_does_not_answer_is_asked_again(
         asyncio.run(of_node(tmp_path).fetch(one))
 
 
+def test_an_error_that_nobody_foresaw_is_told_as_one_of_ours(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an input would wait for ever, or its result would be lost."""
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(FolderStore, "get", no_thread)
+    monkeypatch.setattr(FolderStore, "put", no_thread)
+    blobs, batch = of_node(tmp_path), batch_of(5000)
+    one = Assignment(ORDER, 0, "", b"", new_key(CALL, 0, b"x"))
+    with pytest.raises(InternalFailure, match="RuntimeError: can't start new thread"):
+        asyncio.run(blobs.fetch(one))
+    assert blobs._bytes == 0
+    asyncio.run(blobs.put_aside(batch))
+    assert batch.statuses == [pb.INTERNAL]
+    assert "RuntimeError: can't start" in pb.Result.FromString(batch.results[0]).message
+
+
 def batch_of(*sizes: int) -> Outcomes:
     batch = Outcomes(ORDER)
     for index, size in enumerate(sizes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -14,14 +15,17 @@ from typing import Any
 import pytest
 
 from rekindle import paths
-from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.exception import StartError
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.starts import runner_maker
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord
 from rekindle.wire.frames import FrameSocket, Header, pack_frame
 from rekindle.wire.node_token import node_token
+from rekindle.wire.phases import Strategy
 from rekindle.wire.shared import pack_input, unpack
-from tests.runtime.agent.harness import Gate, Harness, run
+from tests.runtime.agent.harness import PATIENCE_S, Gate, Harness, run
 
 pytestmark = pytest.mark.criu
 
@@ -121,6 +125,12 @@ class Asking:
         except ConnectionResetError:  # closed with what was sent
             return None
 
+    def to_its_end(self) -> None:
+        """Read until it is closed, whatever was said."""
+        with contextlib.suppress(ConnectionResetError):
+            while self.sock.recv(1 << 16):
+                continue
+
     async def value(self) -> Any:
         reply = await self.answer()
         assert reply is not None
@@ -212,6 +222,13 @@ class Model:
     def environment(self) -> dict[str, str | None]:
         names = ("MY_SECRET", "REKINDLE_RUNNER_ID", "REKINDLE_DIR", "REKINDLE_APP_ID")
         return {name: os.environ.get(name) for name in names}
+
+    def crash(self) -> None:
+        os._exit(3)
+
+    def note(self, path: str) -> None:
+        with open(path, "a") as file:
+            file.write("called\n")
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -394,6 +411,64 @@ def test_who_lost_its_runner_without_an_answer_is_told_its_fate(home: Path) -> N
         assert await asking.answer() is None
         fate = await asking.fate()
         assert fate["fate"] == "lost" and "SIGKILL" in fate["message"]
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_who_lost_a_spare_or_a_fork_before_that_was_seen_to_be_ready_is_told_its_fate(
+    home: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests = dict.fromkeys([Strategy.SPARE, Strategy.FORK], PATIENCE_S)
+    monkeypatch.setattr(runner_maker, "_REST_S", rests)
+
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, count)
+        asking = Asking(h, model, "crash")
+        lease = await h.uplink.until(lambda: h.node.leases.find(ID))
+        await h.uplink.until(lease.runner.exit_status.done)
+        lease.runner.channel.end_rest()  # now all that it said is read, and its end
+        asking.sock.settimeout(PATIENCE_S)
+        assert await asking.answer() is None
+        fate = await asking.fate()
+        assert fate["fate"] == "lost" and "exit status 3" in fate["message"]
+        assert lease.runner.strategy is (Strategy.SPARE if count else Strategy.FORK)
+        pool = h.node.inventory.pools[(model, "")]
+        await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
+        assert not h.node.leases._leases and not pool.runners
+
+    run(home, scenario)
+
+
+def test_a_call_that_a_runner_may_have_begun_is_given_to_no_other_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become_ready = Runner.become_ready
+
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, 0)
+        with monkeypatch.context() as patched:
+
+            async def fails(runner: Runner, timeout_s: float) -> None:
+                patched.undo()
+                await become_ready(runner, timeout_s)
+                raise StartError("what comes after that")
+
+            patched.setattr(Runner, "become_ready", fails)
+            asking = Asking(h, model, "note", str(home / "calls"))
+            asking.sock.settimeout(PATIENCE_S)
+            pool = h.node.inventory.pools[(model, "")]
+            await h.uplink.until(
+                lambda: [one.state for one in h.runners(model)] == [RunnerState.IDLE]
+            )
+        assert not h.runners(model)[0].lent
+        await asyncio.to_thread(asking.to_its_end)
+        assert (await asking.fate())["fate"] == "lost"
+        assert not h.node.leases._leases
+        calls = home / "calls"
+        assert not calls.exists() or calls.read_text().count("called") <= 1
+        assert (await h.call(model, "environment")).value
+        assert not (pool.runners.starting or pool.runners.promised)
 
     run(home, scenario)
 

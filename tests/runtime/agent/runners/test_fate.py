@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 
@@ -12,7 +13,7 @@ from rekindle.runtime.agent.runners import runner as runners
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.wire.page import RunnerPage
+from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage
 from rekindle.wire.phases import Strategy, now_ns
 
 
@@ -32,17 +33,8 @@ def test_why_its_memory_could_not_be_read_is_asked_whenever_it_is_known_that_it_
             asked.set()
             return "the store has lost it"
 
-        runner = Runner(
-            id="ru-1",
-            strategy=Strategy.RESTORE,
-            channel=Channel(ours),
-            output=Output(lambda line: None),
-            page=RunnerPage.create(),
-            exit_status=exit_status,
-            end_process=lambda: None,
-            began_ns=now_ns(),
-            why_lost=why_lost,
-        )
+        runner = _runner(ours, exit_status)
+        runner.why_lost = why_lost
         with theirs:
             runner.lost()
             if is_late:
@@ -55,3 +47,38 @@ def test_why_its_memory_could_not_be_read_is_asked_whenever_it_is_known_that_it_
                 assert (await runner.fate()).endswith("the store has lost it")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_what_is_asked_to_cancel_when_its_process_is_known_no_more_is_no_other_process(
+    monkeypatch: pytest.MonkeyPatch, pid: int
+) -> None:
+    signalled: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append((pid, number)))
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        runner = _runner(ours, asyncio.get_running_loop().create_future())
+        with theirs:
+            here, runner.channel.pid = runner.channel.pid, pid
+            runner.ask_to_cancel(1)
+            assert not signalled
+            runner.channel.pid = here
+            runner.ask_to_cancel(2)
+            assert signalled == [(here, CANCEL_SIGNAL)]
+            runner.kill("the test is over")
+
+    asyncio.run(main())
+
+
+def _runner(sock: socket.socket, exit_status: asyncio.Future[int]) -> Runner:
+    return Runner(
+        id="ru-1",
+        strategy=Strategy.RESTORE,
+        channel=Channel(sock),
+        output=Output(lambda line: None),
+        page=RunnerPage.create(),
+        exit_status=exit_status,
+        end_process=lambda: None,
+        began_ns=now_ns(),
+    )

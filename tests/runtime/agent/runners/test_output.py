@@ -7,8 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.wire import rekindle_pb2 as pb
+from tests import exhausted
 
 
 @contextmanager
@@ -115,5 +120,21 @@ def test_the_last_lines_before_an_error_are_lines_also_of_what_came_at_once() ->
             os.write(output.write_fds[1], b"".join(b"%d\n" % number for number in range(20)))
             output.drain()
             assert output.said_last().split() == [str(number) for number in range(12, 20)]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3, 4])
+def test_output_that_there_is_no_descriptor_for_leaves_none_open(left: int) -> None:
+    """Two pipes and what waits for them take five; any number of them may be left."""
+
+    async def scenario() -> None:
+        before = exhausted.opened()
+        for _time in range(2):
+            with exhausted.descriptors(left), pytest.raises(StartError, match="no pipes"):
+                Outfit.make()
+        assert exhausted.opened() == before
+        Outfit.make().close()
+        assert exhausted.opened() == before
 
     asyncio.run(scenario())

@@ -16,6 +16,8 @@ from rekindle.wire.pools import Level, Rest
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.planning import FOREVER, Worker, idle, open_, plan, with_snapshot
 
+_BUDGET = "REKINDLE_MEMORY_BUDGET_BYTES"
+
 
 def over_by_one(h: Harness) -> None:
     """A budget that is just too small for what is held."""
@@ -167,12 +169,16 @@ def test_a_machine_that_is_short_of_memory_counts_too(
     run(home, scenario)
 
 
-def test_the_budget_is_a_number_of_bytes_or_a_share_of_what_there_is() -> None:
-    assert budget_bytes({"REKINDLE_MEMORY_BUDGET_BYTES": "123"}) == 123
-    assert 0 < budget_bytes({}) < psutil.virtual_memory().total
-    for wrong in ("0", "-1", "2G"):
-        with pytest.raises(InvalidError, match="REKINDLE_MEMORY_BUDGET_BYTES"):
-            budget_bytes({"REKINDLE_MEMORY_BUDGET_BYTES": wrong})
+def test_the_budget_is_a_size_or_a_share_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(_BUDGET, raising=False)
+    assert 0 < budget_bytes() < psutil.virtual_memory().total
+    for text, asked in (("123", 123), ("2G", 2 << 30)):
+        monkeypatch.setenv(_BUDGET, text)
+        assert budget_bytes() == asked
+    for wrong in ("0", "-1", "all"):
+        monkeypatch.setenv(_BUDGET, wrong)
+        with pytest.raises(InvalidError, match=_BUDGET):
+            budget_bytes()
 
 
 def test_a_node_tells_what_it_holds(home: Path) -> None:

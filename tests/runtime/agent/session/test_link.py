@@ -10,6 +10,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import psutil
+import pytest
 
 from rekindle import paths
 from rekindle.runtime.agent.session.link import Link, appears
@@ -30,6 +32,7 @@ class Controller(rpc.AgentGatewayServicer):
         #: (call, index) -> how often its result came.
         self.results: dict[tuple[str, int], int] = {}
         self.messages = 0
+        self.beats: list[pb.Heartbeat] = []
         self.confirms = True
         self.changed = asyncio.Event()
         self._contexts: list[Any] = []
@@ -42,6 +45,8 @@ class Controller(rpc.AgentGatewayServicer):
                 welcome = pb.Welcome(instance_id="in-test", protocol=PROTOCOL)
                 await context.write(pb.ControllerMessage(welcome=welcome))
                 self._contexts.append(context)
+            elif kind == "heartbeat":
+                self.beats.append(message.heartbeat)
             elif kind == "done":
                 done = message.done
                 self.messages += 1
@@ -183,3 +188,26 @@ def test_a_controller_that_is_not_there_yet_is_waited_for_by_its_socket(tmp_path
         await asyncio.wait_for(appears(tmp_path / "no" / "directory"), PATIENCE_S)
 
     asyncio.run(scenario())
+
+
+def test_an_agent_that_cannot_see_how_it_does_is_heard_of_all_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller gives up one that is silent, with all that runs there."""
+
+    async def scenario(_h: Harness, controller: Controller, instance: Path) -> None:
+        async with serving(instance, controller):
+            await controller.until(lambda: controller.beats)
+
+            def fails() -> None:
+                raise OSError("no descriptor to be had")
+
+            monkeypatch.setattr(psutil, "virtual_memory", fails)
+            before = len(controller.beats)
+            await controller.until(lambda: len(controller.beats) > before + 1)
+            monkeypatch.undo()
+        assert len(controller.hellos) == 1
+        first, last = controller.beats[0], controller.beats[before + 1]
+        assert first.stats.memory_total_bytes == last.stats.memory_total_bytes > 0
+
+    run_linked(home, scenario)

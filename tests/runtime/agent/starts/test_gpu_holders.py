@@ -165,8 +165,7 @@ def test_a_holder_that_is_killed_takes_its_users_along_and_their_inputs_run_agai
             (holder,) = await harness.uplink.until(holders)
             (runner,) = harness.runners(model)
             await harness.uplink.until(lambda: runner.page.began_ns)
-            holders_of_node = harness.node.context.gpu_holders
-            await harness.uplink.until(lambda: _users(holders_of_node) == {runner.id})
+            assert await told(harness, 1) == holder.pid
             holder.kill()
             await harness.uplink.until(lambda: harness.uplink.returned)
             assert "held its weights" in runner.kill_reason
@@ -176,8 +175,21 @@ def test_a_holder_that_is_killed_takes_its_users_along_and_their_inputs_run_agai
     run(home, scenario)
 
 
-def _users(of_node: gpu_holders.GpuHolders) -> set[str]:
-    return {user for holder in of_node._holders.values() for user in holder.on_lost}
+def test_a_holder_that_cannot_start_leaves_runners_to_copy_their_weights(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_holders, "device_argument", lambda: "0")  # there is no driver
+
+    async def scenario(harness: Harness) -> None:
+        model = harness.add(Model, gpu=parse("any", 4000))
+        assert "error" in (await harness.call(model, "weights")).value
+        (runner,) = harness.runners(model)
+        await harness.uplink.until(lambda: not harness.node.context.gpu_holders._holders)
+        assert not runner.kill_reason
+        assert "error" in (await harness.call(model, "weights")).value
+        assert harness.runners(model) == [runner]
+
+    run(home, scenario)
 
 
 def test_unused_weights_go_when_a_start_waits_for_memory(home: Path) -> None:

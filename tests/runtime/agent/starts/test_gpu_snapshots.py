@@ -18,6 +18,7 @@ import rekindle
 from rekindle.exception import StartError
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.runtime.agent.starts import gpu_restoring
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.page import RunnerPage
@@ -150,8 +151,9 @@ def test_a_runner_is_restored_with_what_its_hooks_left_on_the_gpu(
         assert harness.uplink.printed().count("on the GPU") == printed == 2
         moved = [call["moved"] for call in there.calls() if "moved" in call]
         then, places = manifest.gpus[0], [found[0]["visible"], taken, found[1]["visible"]]
-        for now in places:
-            assert (None if then == now else [[plain(then), plain(now)]]) in moved
+        for now in places:  # the driver is told of all GPUs of the machine
+            swapped = [[plain(then), plain(now)], [plain(now), plain(then)]]
+            assert (None if then == now else swapped) in moved
         assert set(places) == {then, first["visible"]}
 
     run(home, scenario)
@@ -254,6 +256,45 @@ def test_starts_on_another_gpu_than_a_snapshot_is_for_are_no_failures_of_it(
     run(home, scenario)
 
 
+def test_a_driver_that_moves_none_brings_a_snapshot_back_where_it_was_made_alone(
+    home: Path, world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world("two_rtx_4090")
+    monkeypatch.setenv(cuda_process.VERSION, "12080")
+
+    async def scenario(harness: Harness) -> None:
+        model = add(harness)
+        await harness.call(model, "tells")  # this runner keeps the first one
+        made_on = set((await snapshot_made(harness, model)).manifest.gpus)
+        starter = harness.node.inventory.pools[(model, "")].starter
+        fleet = harness.node.context.gpus.fleet
+        (first,) = harness.runners(model)
+        first.kill("its GPU is wanted")
+        await harness.uplink.until(lambda: not fleet.holdings)
+        for lost, of_snapshot in (*[(made_on, False)] * 4, (set(), True)):
+            fleet.lost = frozenset(lost)
+            if not lost:
+                fleet.lost = frozenset({one.uuid for one in fleet.devices()} - made_on)
+            runner = await starter.start(None, now_ns())
+            assert runner.of_gpu_snapshot == of_snapshot, runner.notes
+            assert of_snapshot or "needs an NVIDIA driver of 580" in "\n".join(runner.notes)
+            runner.kill("the test has seen it")
+            await harness.uplink.until(lambda: not fleet.holdings)
+
+    run(home, scenario)
+
+
+def test_every_gpu_of_a_machine_has_one_in_its_place() -> None:
+    four = ["a", "b", "c", "d"]
+    swapped = {"b": "d", "d": "b", "a": "a", "c": "c"}
+    assert gpu_restoring.pairs(["b"], ["d"], four, four) == swapped
+    circle = {"a": "b", "b": "c", "c": "a", "d": "d"}
+    assert gpu_restoring.pairs(["a", "b"], ["b", "c"], four, four) == circle
+    assert gpu_restoring.pairs(["a"], ["x"], ["a"], ["x"]) == {"a": "x"}  # on another machine
+    assert gpu_restoring.pairs(["b"], ["x"], ["a", "b"], ["x", "y"]) == {"b": "x", "a": "y"}
+    assert gpu_restoring.pairs(["a"], ["x"], ["a"], ["x", "y"]) is None
+
+
 def test_a_process_that_cannot_be_suspended_makes_no_snapshot_and_the_reason_is_said(
     home: Path, world: Callable[[str], World]
 ) -> None:
@@ -287,6 +328,7 @@ def test_an_older_driver_makes_none_and_every_start_says_why(
         assert (await harness.prepare(model, "restore")).ok
         outcome = await harness.call(model, "tells", strategy="restore")
         assert "gpu_context" in outcome.phases
+        assert "GPU snapshots need an NVIDIA driver of 570" in "\n".join(outcome.result.notes)
 
     run(home, scenario)
 

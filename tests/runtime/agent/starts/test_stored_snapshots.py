@@ -211,7 +211,7 @@ def test_readers_get_an_error_when_the_process_that_serves_is_killed(
 
 
 def test_without_fuse_a_snapshot_is_fetched_whole_and_it_is_said(
-    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     part, total = _make(home, url)
     second = home.with_name("second")
@@ -225,7 +225,9 @@ def test_without_fuse_a_snapshot_is_fetched_whole_and_it_is_said(
     async def scenario(h: Harness) -> None:
         stored = h.node.context.stored
         assert stored is not None and stored.lazy is None
-        assert "libfuse3" in stored.why_whole
+        whole = "snapshots are fetched whole before they are used"
+        (said,) = [vars(one)["fields"] for one in caplog.records if one.message == whole]
+        assert "libfuse3" in str(said["reason"])
         table = h.add(Table, digest="same", enable_memory_snapshot=True)
         outcome = await h.call(table, "part", 40 * _MIB)
         assert (outcome.strategy, outcome.value) == ("restore", part)

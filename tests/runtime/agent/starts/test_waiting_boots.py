@@ -7,10 +7,13 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from rekindle.exception import StartError
+from rekindle.runtime.agent.starts import boot, waiting_boots
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from tests.runtime.agent.harness import Harness, run
@@ -147,5 +150,36 @@ def test_a_template_that_had_booted_is_forked_and_frozen_as_any(home: Path) -> N
             assert (await h.prepare(kept, strategy)).ok
             outcome = await h.call(kept, "how", strategy=strategy)
             assert (outcome.strategy, outcome.value) == (strategy, "waiting")
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("place", [boot, waiting_boots], ids=["for a start", "in advance"])
+def test_a_process_that_there_is_no_control_pipe_for_leaves_no_namespaces(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: ModuleType
+) -> None:
+    made: list[Sandbox] = []
+
+    class NoPipe:
+        def __init__(self) -> None:
+            raise StartError("no control pipe for a new process")
+
+    async def scenario(h: Harness) -> None:
+        spawner = h.node.context.spawner
+        spawn = spawner.spawn
+
+        async def spawned(*args: Any) -> Sandbox:
+            made.append(await spawn(*args))
+            return made[-1]
+
+        monkeypatch.setattr(spawner, "spawn", spawned)
+        monkeypatch.setattr(place, "ControlPipe", NoPipe)
+        if place is boot:
+            result = (await h.call(h.add(situation))).result
+            assert "no control pipe" in result.message
+        else:
+            with pytest.raises(StartError, match="no control pipe"):
+                await h.node.context.waiting_boots._make()
+        assert await asyncio.wait_for(made[0].gone, 30) == -signal.SIGKILL
 
     run(home, scenario)

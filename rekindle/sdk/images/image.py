@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks, image_commands, image_oci
+from rekindle.sdk import checks
 from rekindle.sdk.argument_types import typed
 from rekindle.sdk.ignore_patterns import Ignore, not_python
-from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute, checked_volumes, refuse_place
-from rekindle.sdk.image_commands import PackageOptions
-from rekindle.sdk.image_packages import InstallsPackages
+from rekindle.sdk.images import oci, step_commands
+from rekindle.sdk.images.chain import (
+    MAX_TIMEOUT_S,
+    Planned,
+    absolute,
+    checked_volumes,
+    refuse_place,
+)
+from rekindle.sdk.images.packages import InstallsPackages
+from rekindle.sdk.images.step_commands import PackageOptions
 from rekindle.sdk.user_frames import passing, trims
 from rekindle.wire.images import DEBIAN_SUITES, MODULES, VARIABLE, Step, StepKind
 
@@ -77,7 +84,7 @@ class Image(InstallsPackages):
             arguments={"python": version if version in DEBIAN_SUITES else _OTHERWISE_PYTHON},
             force=force_build,
         )
-        more = [] if version in DEBIAN_SUITES else [image_commands.python_by_uv(version)]
+        more = [] if version in DEBIAN_SUITES else [step_commands.python_by_uv(version)]
         return cls((Planned(StepKind.DEBIAN, title, lambda: [base, *more]),))
 
     @classmethod
@@ -91,7 +98,7 @@ class Image(InstallsPackages):
         title = f"micromamba({version!r})"
         arguments = {"python": _OTHERWISE_PYTHON}
         base = Step(kind=StepKind.DEBIAN, title=title, arguments=arguments, force=force_build)
-        more = image_commands.micromamba(version)
+        more = step_commands.micromamba(version)
         return cls((Planned(StepKind.DEBIAN, title, lambda: [base, *more]),))
 
     @classmethod
@@ -112,12 +119,12 @@ class Image(InstallsPackages):
         """
         if not isinstance(tag, str) or not tag.strip():
             raise InvalidError(f"Image.from_registry({tag!r}): name an image, as in 'debian:13'")
-        image_oci.check(tag)
+        oci.check(tag)
         python = _python_version(add_python) if add_python is not None else ""
         title = f"from_registry({tag!r}{f', add_python={python!r}' if python else ''})"
 
         def make() -> Sequence[Step]:
-            return image_oci.steps(tag, title, python, force=force_build)
+            return oci.steps(tag, title, python, force=force_build)
 
         made = cls((Planned(StepKind.OCI, title, make),))
         if setup_dockerfile_commands:
@@ -143,7 +150,7 @@ class Image(InstallsPackages):
         patterns of what of it is left out, or a function of a path in it (default: what a
         .dockerignore file says). Running the app raises InvalidError with the line that cannot be.
         """
-        from rekindle.sdk import image_dockerfile
+        from rekindle.sdk.images import dockerfile
 
         file = Path(path)
         context = Path(context_dir) if context_dir is not None else file.parent
@@ -151,10 +158,10 @@ class Image(InstallsPackages):
         title = f"from_dockerfile({str(file)!r})"
 
         def make() -> Sequence[Step]:
-            lines = image_dockerfile.read(file, dict(build_args or {}))
-            base = image_dockerfile.base_of(lines, str(file))
-            first = image_oci.steps(base, f"FROM {base}", python, force=force_build)
-            return [*first, *image_dockerfile.steps(lines[1:], context, ignore, file)]
+            lines = dockerfile.read(file, dict(build_args or {}))
+            base = dockerfile.base_of(lines, str(file))
+            first = oci.steps(base, f"FROM {base}", python, force=force_build)
+            return [*first, *dockerfile.steps(lines[1:], context, ignore, file)]
 
         return cls((Planned(StepKind.OCI, title, make),))
 
@@ -171,7 +178,7 @@ class Image(InstallsPackages):
     ) -> Self:
         """Run commands of the shell in the image, as root, with the network; the first that fails
         ends the build. ``timeout``: seconds for all of them. Raises InvalidError."""
-        lines = image_commands.packages("run_commands", commands, sort=False)
+        lines = step_commands.packages("run_commands", commands, sort=False)
         given = PackageOptions(env=env, secrets=secrets, force_build=force_build)
         return self._run("run_commands", lines, lines, given, volumes=volumes, timeout=timeout)
 
@@ -194,21 +201,21 @@ class Image(InstallsPackages):
         modules, the values of globals and its arguments are in the layer's name. Raises
         InvalidError.
         """
-        from rekindle.sdk import image_functions
+        from rekindle.sdk.images import step_functions
 
-        image_functions.check(raw_f)
-        image_functions.check_arguments(raw_f, args, kwargs)
+        step_functions.check(raw_f)
+        step_functions.check_arguments(raw_f, args, kwargs)
         name = getattr(raw_f, "__qualname__", "")
         title = f"run_function({name})"
         given = PackageOptions(env=env, secrets=secrets, force_build=force_build)
 
-        options = image_commands.checked("Image.run_function", given)
+        options = step_commands.checked("Image.run_function", given)
         checks.number("timeout", timeout, 1, MAX_TIMEOUT_S, "of seconds")
         mounted = checked_volumes(volumes)
 
         def make() -> Sequence[Step]:
             plain = self._step(title, [], options, volumes=mounted, timeout=timeout)
-            return [image_functions.step(raw_f, tuple(args), dict(kwargs or {}), plain)]
+            return [step_functions.step(raw_f, tuple(args), dict(kwargs or {}), plain)]
 
         return self._with(Planned(StepKind.CALL, title, make, tuple(secrets)))
 
@@ -222,16 +229,16 @@ class Image(InstallsPackages):
 
         ``context_dir`` and ``ignore``: as there. Raises InvalidError.
         """
-        from rekindle.sdk import image_dockerfile
+        from rekindle.sdk.images import dockerfile
 
-        text = "\n".join(image_commands.packages("dockerfile_commands", lines, sort=False))
-        parsed = image_dockerfile.parse(text, "dockerfile_commands", {})
-        image_dockerfile.refuse_base(parsed)
+        text = "\n".join(step_commands.packages("dockerfile_commands", lines, sort=False))
+        parsed = dockerfile.parse(text, "dockerfile_commands", {})
+        dockerfile.refuse_base(parsed)
 
         def make() -> Sequence[Step]:
-            return image_dockerfile.steps(parsed, Path(context_dir), ignore)
+            return dockerfile.steps(parsed, Path(context_dir), ignore)
 
-        title = image_commands.title("dockerfile_commands", [line.text for line in parsed])
+        title = step_commands.title("dockerfile_commands", [line.text for line in parsed])
         return self._with(Planned(StepKind.RUN, title, make))
 
     # ---- settings ------------------------------------------------------------------------------
@@ -250,17 +257,17 @@ class Image(InstallsPackages):
     def entrypoint(self, entrypoint_commands: Sequence[str]) -> Self:
         """What the image's programs are started by: a command and arguments, which must exec what
         follows them."""
-        words = image_commands.words("entrypoint", entrypoint_commands)
+        words = step_commands.words("entrypoint", entrypoint_commands)
         return self._settings(f"entrypoint({words!r})", arguments={"entrypoint": words})
 
     def shell(self, shell_commands: Sequence[str]) -> Self:
         """The shell of commands from here on; ``["/bin/sh", "-c"]`` at first."""
-        words = image_commands.words("shell", shell_commands, may_be_none=False)
+        words = step_commands.words("shell", shell_commands, may_be_none=False)
         return self._settings(f"shell({words!r})", arguments={"shell": words})
 
     def cmd(self, cmd: Sequence[str]) -> Self:
         """Recorded for other tools; a runner starts its function."""
-        words = image_commands.words("cmd", cmd)
+        words = step_commands.words("cmd", cmd)
         return self._settings(f"cmd({words!r})", arguments={"cmd": words})
 
     # ---- local files ---------------------------------------------------------------------------
@@ -311,7 +318,7 @@ class Image(InstallsPackages):
             return self  # local modules travel with the program, and are importable there
 
         def places() -> list[tuple[Path, str]]:
-            found = (image_commands.module_place(one) for one in modules)
+            found = (step_commands.module_place(one) for one in modules)
             return [(place, posixpath.join(MODULES, place.name)) for place in found]
 
         return self._add(title, places, ignore, copy=copy)

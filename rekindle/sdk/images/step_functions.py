@@ -2,7 +2,7 @@
 
 By value, for an image with the program's Python; where an import finds it, by name too, with the
 local modules of the program: another Python imports it from these. What names it is in
-image_function_digest.py. Standard library only, until it is pickled.
+function_digest.py. Standard library only, until it is pickled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from rekindle.exception import InvalidError, RequestSizeError, SerializationError, a_or_an
 from rekindle.execution.declared import Decorated
-from rekindle.sdk import image_files, image_function_digest
+from rekindle.sdk.images import function_digest, local_files
 from rekindle.wire.images import (
     CALL_FILE,
     FUNCTION_FILE,
@@ -96,13 +96,13 @@ def step(
         )
     assert isinstance(raw, FunctionType)  # checked when it was declared
     # Pickles of one function differ from run to run: its file has the name of what it says.
-    kept = image_files.keep_bytes(data, FUNCTION_FILE, raw.__qualname__)
+    kept = local_files.keep_bytes(data, FUNCTION_FILE, raw.__qualname__)
     return dataclasses.replace(
         plain,
         kind=StepKind.CALL,
         arguments={
             **plain.arguments,
-            "function": image_function_digest.digest(raw, args, kwargs),
+            "function": function_digest.digest(raw, args, kwargs),
             "python": "{}.{}".format(*sys.version_info),
         },
         files=(dataclasses.replace(kept, digest=""), *_by_name(raw, args, kwargs)),
@@ -130,8 +130,8 @@ def _by_name(
     values = serialize((args, kwargs), f"the arguments of {raw.__qualname__}")
     call = pickle.dumps((place.module, place.name, values), protocol=5)
     kept = (
-        image_files.keep_bytes(call, CALL_FILE, raw.__qualname__),
-        image_files.keep_bytes(bundle.data, SOURCE_FILE, place.module),
+        local_files.keep_bytes(call, CALL_FILE, raw.__qualname__),
+        local_files.keep_bytes(bundle.data, SOURCE_FILE, place.module),
     )
     return tuple(dataclasses.replace(one, digest="") for one in kept)
 

@@ -17,7 +17,7 @@ from rekindle.sdk.program import imports, interpreter, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
+BENCH = Path(__file__).resolve().parents[3] / "bench"
 
 
 @pytest.fixture

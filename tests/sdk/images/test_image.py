@@ -13,11 +13,11 @@ import pytest
 import rekindle
 from rekindle import Image, Secret
 from rekindle.exception import ImageError, InvalidError, RequestSizeError, SerializationError
-from rekindle.sdk import image_builds
+from rekindle.sdk.images import builds
 from rekindle.wire.images import VARIABLE, ImageSpec, StepKind, StepSecret, names
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
-from tests.sdk.declared_images import last_step, slim
+from tests.sdk.images.declared_images import last_step, slim
 
 pytestmark = pytest.mark.usefixtures("own_images")
 
@@ -321,7 +321,7 @@ def test_local_files_in_a_volume_are_refused_before_anything_is_built(
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "f.txt").write_text("f")
-    monkeypatch.setattr(image_builds, "all_there", lambda spec: pytest.fail("it is built"))
+    monkeypatch.setattr(builds, "all_there", lambda spec: pytest.fail("it is built"))
     volume = VolumeMount(path="/data", name="corpus")
     inside = FunctionSpec(app_name="a", name="reads", volumes=(volume,))
     for image in (
@@ -329,10 +329,10 @@ def test_local_files_in_a_volume_are_refused_before_anything_is_built(
         slim().add_local_dir(folder, "/data"),
     ):
         with pytest.raises(InvalidError, match=r"^reads: add_local_.*/data.* the volume 'corpus'"):
-            image_builds.placed([inside], [image], lambda: tmp_path)
+            builds.placed([inside], [image], lambda: tmp_path)
     beside = slim().add_local_file(folder / "f.txt", "/database/f.txt")
-    monkeypatch.setattr(image_builds, "all_there", lambda spec: True)
-    (placed,) = image_builds.placed([inside], [beside], lambda: tmp_path)
+    monkeypatch.setattr(builds, "all_there", lambda spec: True)
+    (placed,) = builds.placed([inside], [beside], lambda: tmp_path)
     assert ImageSpec.from_json(placed.image).steps[-1].files[0].target == "/database/f.txt"
 
 
@@ -379,7 +379,7 @@ def test_the_environment_forces_a_build_where_it_says_yes(
 def test_a_build_that_ends_before_it_was_told_what_to_build_is_an_error_of_the_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(image_builds, "_MODULE", "rekindle.no_such_module")
+    monkeypatch.setattr(builds, "_MODULE", "rekindle.no_such_module")
     image = slim().run_commands(": " + "x" * (1 << 20))  # more than a pipe holds
     with pytest.raises(ImageError, match="ended with status 1"):
-        image_builds.built(image, Path)
+        builds.built(image, Path)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
-from rekindle.sdk import image_commands
-from rekindle.sdk.image_chain import Chain, Planned
+from rekindle.sdk.images import step_commands
+from rekindle.sdk.images.chain import Chain, Planned
 from rekindle.sdk.user_frames import trims
 from rekindle.wire.images import Step, StepKind
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rekindle.sdk.image_commands import PackageOptions, StepOptions
+    from rekindle.sdk.images.step_commands import PackageOptions, StepOptions
 
 
 @trims
@@ -27,10 +27,10 @@ class InstallsPackages(Chain):
         ``env``, ``secrets``: variables of this step alone. ``force_build``: build it even where it
         is there. Raises InvalidError.
         """
-        names = image_commands.packages("apt_install", packages)
+        names = step_commands.packages("apt_install", packages)
         options = cast("PackageOptions", given)  # some of those
         return self._run(
-            *("apt_install", names, image_commands.apt(names), options), of_packages=False
+            *("apt_install", names, step_commands.apt(names), options), of_packages=False
         )
 
     def pip_install(self, *packages: str | list[str], **given: Unpack[PackageOptions]) -> Self:
@@ -40,15 +40,15 @@ class InstallsPackages(Chain):
         options of these names. ``env``, ``secrets``, ``force_build`` as of ``apt_install``. The
         order of the packages does not count. Raises InvalidError.
         """
-        names = image_commands.packages("pip_install", packages)
-        return self._run("pip_install", names, image_commands.pip(names, given), given)
+        names = step_commands.packages("pip_install", packages)
+        return self._run("pip_install", names, step_commands.pip(names, given), given)
 
     def pip_install_from_requirements(
         self, requirements_txt: str | Path, **given: Unpack[PackageOptions]
     ) -> Self:
         """Install what a requirements file names; what the file says is in the layer's name."""
         file = Path(requirements_txt)
-        commands = image_commands.pip([], given, requirements=[file.name])
+        commands = step_commands.pip([], given, requirements=[file.name])
         return self._run(
             "pip_install_from_requirements", [str(file)], commands, given, inputs=[file]
         )
@@ -61,13 +61,13 @@ class InstallsPackages(Chain):
     ) -> Self:
         """Install the dependencies that a pyproject.toml names, and those of its named extras."""
         file, extras = Path(pyproject_toml), list(optional_dependencies)
-        title = image_commands.title("pip_install_from_pyproject", [str(file), *extras])
+        title = step_commands.title("pip_install_from_pyproject", [str(file), *extras])
 
-        options = image_commands.checked("Image.pip_install_from_pyproject", given)
+        options = step_commands.checked("Image.pip_install_from_pyproject", given)
 
         def make() -> Sequence[Step]:
-            names = image_commands.of_pyproject(file, extras)
-            return [self._step(title, image_commands.pip(names, options), options)]
+            names = step_commands.of_pyproject(file, extras)
+            return [self._step(title, step_commands.pip(names, options), options)]
 
         secrets = tuple(options.get("secrets") or ())
         return self._with(Planned(StepKind.RUN, title, make, secrets))
@@ -80,8 +80,8 @@ class InstallsPackages(Chain):
     ) -> Self:
         """As ``pip_install``, by uv, which is in no layer. ``requirements``: files to read, too."""
         files = [Path(one) for one in requirements]
-        names = image_commands.packages("uv_pip_install", packages, may_be_none=bool(files))
-        commands = image_commands.uv(names, given, requirements=[one.name for one in files])
+        names = step_commands.packages("uv_pip_install", packages, may_be_none=bool(files))
+        commands = step_commands.uv(names, given, requirements=[one.name for one in files])
         title = [*names, *map(str, files)]
         return self._run("uv_pip_install", title, commands, given, inputs=files, tools=("uv",))
 
@@ -95,9 +95,9 @@ class InstallsPackages(Chain):
         """Install packages of conda's channels, on ``Image.micromamba()``. ``spec_file``: a file
         that names some. The program is the node's own, and in no layer."""
         files = [Path(spec_file)] if spec_file is not None else []
-        names = image_commands.packages("micromamba_install", packages, may_be_none=bool(files))
+        names = step_commands.packages("micromamba_install", packages, may_be_none=bool(files))
         file = files[0].name if files else ""
-        commands = image_commands.micromamba_install(names, channels, file)
+        commands = step_commands.micromamba_install(names, channels, file)
         title = [*names, *channels, *map(str, files)]
         return self._run(
             *("micromamba_install", title, commands, given), inputs=files, tools=("micromamba",)
@@ -117,7 +117,7 @@ class InstallsPackages(Chain):
         ``frozen=False`` without a uv.lock: what its pyproject.toml resolves to now.
         """
         folder = Path(uv_project_dir)
-        commands = image_commands.uv_sync(given, list(groups), list(extras), frozen=frozen)
+        commands = step_commands.uv_sync(given, list(groups), list(extras), frozen=frozen)
         files = [folder / "pyproject.toml", *([folder / "uv.lock"] if frozen else [])]
         title = [str(folder), *(f"group {one}" for one in groups), *extras]
         return self._run("uv_sync", title, commands, given, inputs=files, tools=("uv",))

@@ -22,8 +22,8 @@ from rekindle.execution.declared import (
 )
 from rekindle.sdk import checks
 from rekindle.sdk.hooks import method_handle
+from rekindle.sdk.many_inputs_checks import batching, check_batched, concurrency, in_class
 from rekindle.sdk.options import Options
-from rekindle.sdk.sharing_checks import batching, check_batched, concurrency, in_class
 from rekindle.sdk.user_frames import trimmed
 
 T = TypeVar("T")

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks, image_dockerfile_words, image_files
+from rekindle.sdk import checks
 from rekindle.sdk.ignore_patterns import Below, Ignore, Ignored, ignored_by, of_context
-from rekindle.sdk.image_chain import refuse_place
+from rekindle.sdk.images import dockerfile_words, local_files
+from rekindle.sdk.images.chain import refuse_place
 from rekindle.wire import image_variables
 from rekindle.wire.image_variables import mentioned
 from rekindle.wire.images import Step, StepKind
@@ -225,7 +226,7 @@ def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
             # A folder's content is copied, a file by its name.
             place = posixpath.join(target, one.name) if into and one.is_file() else target
             inside = Below(ignored, one.relative_to(context))
-            files.append(image_files.keep(one, posixpath.normpath(place), inside))
+            files.append(local_files.keep(one, posixpath.normpath(place), inside))
             if not into and one.is_file():
                 arguments["into"] = one.name
     return Step(kind=StepKind.COPY, title=line.text, arguments=arguments, files=tuple(files))
@@ -249,7 +250,7 @@ def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[P
         raise InvalidError(f"{line.where}: there is no {source} in {context}")
     if pattern != ".":
         found = [
-            one for one in found if image_files.is_there(one, ignored, one.relative_to(context))
+            one for one in found if local_files.is_there(one, ignored, one.relative_to(context))
         ]
     if not found:
         raise InvalidError(
@@ -310,14 +311,14 @@ def _arguments(
 
 def _words(text: str, values: Mapping[str, str], where: str) -> list[str]:
     try:
-        return image_dockerfile_words.words(text, values)
+        return dockerfile_words.words(text, values)
     except ValueError as error:
         raise InvalidError(f"{where}: {error}") from error
 
 
 def _filled(text: str, values: Mapping[str, str], where: str) -> str:
     try:
-        return image_dockerfile_words.filled(text, values)
+        return dockerfile_words.filled(text, values)
     except ValueError as error:
         raise InvalidError(f"{where}: {error}") from error
 

@@ -19,7 +19,7 @@ from rekindle import exception, paths
 from rekindle.exception import ImageBuildError, ImageError, InvalidError
 from rekindle.linux.stacked import Kind, kind_of
 from rekindle.sdk import notes, running
-from rekindle.sdk.image_chain import Chain
+from rekindle.sdk.images.chain import Chain
 from rekindle.wire.images import ImageSpec, StepKind, layers, names, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 

@@ -1,4 +1,4 @@
-"""``rekindle queue``: what it asks for, and how it shows what it is told."""
+"""``rekindle inputs``: what it asks for, and how it shows what it is told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rekindle.cli.queue import state_of
+from rekindle.cli.inputs import state_of
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli.command import rekindle
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import image_commands, image_files
+from rekindle.sdk.images import local_files, step_commands
 from rekindle.wire.images import INPUTS, Step, StepKind
 
 #: What skopeo calls them; each names a file or folder of the client's machine.
@@ -40,7 +40,7 @@ def check(tag: str) -> None:
 
 def steps(tag: str, title: str, add_python: str, *, force: bool) -> list[Step]:
     """The base, and its Python where one is asked for. Raises InvalidError."""
-    more = [image_commands.python_by_uv(add_python)] if add_python else []
+    more = [step_commands.python_by_uv(add_python)] if add_python else []
     return [_base(tag, title, force=force), *more]
 
 
@@ -59,5 +59,5 @@ def _base(tag: str, title: str, *, force: bool) -> Step:
     if inside is not None and not Path(path, inside).is_file():
         raise InvalidError(f"{title}: {path} is no folder of an image: it has no {inside}")
     arguments = {"image": f"{transport}:{INPUTS}{f':{name}' if name else ''}"}
-    files = (image_files.keep(Path(path), INPUTS),)
+    files = (local_files.keep(Path(path), INPUTS),)
     return Step(kind=StepKind.OCI, title=title, arguments=arguments, files=files, force=force)

@@ -9,10 +9,10 @@ import pytest
 
 from rekindle import FilePatternMatcher
 from rekindle.exception import InvalidError
-from rekindle.sdk import image_files
 from rekindle.sdk.ignore_patterns import Ignore
+from rekindle.sdk.images import local_files
 from rekindle.wire.images import StepKind
-from tests.sdk.declared_images import last_step, slim
+from tests.sdk.images.declared_images import last_step, slim
 
 pytestmark = pytest.mark.usefixtures("own_images")
 
@@ -31,7 +31,7 @@ def test_a_folder_counts_by_its_content_and_not_by_the_order_or_time_of_its_file
 ) -> None:
     listed = ["a.txt", "sub/b.txt", "z"]
     one, other = _tree(tmp_path / "1", listed), _tree(tmp_path / "2", listed[::-1])
-    assert image_files.digest_of(one) == image_files.digest_of(other)
+    assert local_files.digest_of(one) == local_files.digest_of(other)
     for change in (
         lambda: (other / "a.txt").write_text("!"),
         lambda: (other / "z").chmod(0o755),
@@ -39,9 +39,9 @@ def test_a_folder_counts_by_its_content_and_not_by_the_order_or_time_of_its_file
         lambda: (other / "empty").mkdir(),
         lambda: (other / "link").symlink_to("a.txt"),
     ):
-        before = image_files.digest_of(other)
+        before = local_files.digest_of(other)
         change()
-        assert image_files.digest_of(other) != before
+        assert local_files.digest_of(other) != before
 
 
 def test_what_is_added_is_kept_as_it_was(tmp_path: Path) -> None:

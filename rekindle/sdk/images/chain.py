@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks, image_commands, image_files
+from rekindle.sdk import checks
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.ignore_patterns import Ignore, ignored_by
-from rekindle.sdk.image_commands import PackageOptions
+from rekindle.sdk.images import local_files, step_commands
+from rekindle.sdk.images.step_commands import PackageOptions
 from rekindle.sdk.user_frames import trims
 from rekindle.wire import switches
 from rekindle.wire.images import INPUTS, TAKEN, ImageSpec, Step, StepKind, StepSecret
@@ -136,7 +137,7 @@ class Chain(SaysWhatToUse):
             title=title,
             commands=tuple(commands),
             files=tuple(
-                image_files.keep(file, posixpath.join(INPUTS, file.name)) for file in inputs
+                local_files.keep(file, posixpath.join(INPUTS, file.name)) for file in inputs
             ),
             env=checks.environment("env", given.get("env") or {}),
             secrets=tuple(merged(secrets)),
@@ -161,8 +162,8 @@ class Chain(SaysWhatToUse):
         of_packages: bool = True,
     ) -> Self:
         """One step of commands. ``of_packages``: pip's options may be among those given."""
-        title = image_commands.title(method, words)
-        options = image_commands.checked(f"Image.{method}", given, of_packages=of_packages)
+        title = step_commands.title(method, words)
+        options = step_commands.checked(f"Image.{method}", given, of_packages=of_packages)
         checks.number("timeout", timeout, 1, MAX_TIMEOUT_S, "of seconds")
         volumes = checked_volumes(volumes)
 
@@ -216,7 +217,7 @@ class Chain(SaysWhatToUse):
                         f"{title}: {source} is no {takes} but a {other}; to have it at {target} "
                         f"use add_local_{'file' if is_folder else 'dir'}"
                     )
-            files = tuple(image_files.keep(source, target, ignored) for source, target in found)
+            files = tuple(local_files.keep(source, target, ignored) for source, target in found)
             return [Step(kind=kind, title=title, files=files)]
 
         return self._with(Planned(kind, title, make))

@@ -24,7 +24,7 @@ from rekindle.exception import (
     SerializationError,
     StartError,
 )
-from rekindle.sdk.calls import invoke, leases, records
+from rekindle.sdk.calls import invocation, leases, records
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -344,7 +344,7 @@ def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
         assert add.remote(1) == 1
         with pytest.raises(SerializationError, match=r"args\[0\] is a _thread.lock"):
             add.remote(threading.Lock())
-        monkeypatch.setattr(invoke, "MAX_PAYLOAD_BYTES", 1000)
+        monkeypatch.setattr(invocation, "MAX_PAYLOAD_BYTES", 1000)
         monkeypatch.setattr("rekindle.sdk.calls.arguments.MAX_PAYLOAD_BYTES", 1000)
         with pytest.raises(RequestSizeError, match=r"the arguments of add\(\)"):
             add.remote(b"x" * 2000)

@@ -1,0 +1,55 @@
+"""Log lines on Redis: a stream for each app, whose entries are named by the lines' numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+
+_FOREVER = 0.0
+
+
+@dataclass(eq=False)
+class LogStore:
+    """LogLine messages by app. Knows nothing of what they say."""
+
+    _link: RedisLink
+
+    async def append(self, messages: Sequence[tuple[str, int, int, bytes, int]]) -> None:
+        """Keep LogLine messages: (app id, seq, lines, message, about how many the app keeps)."""
+        await self._link.commands(
+            [
+                ("XADD", keys.logs(app_id), "MAXLEN", "~", keep, f"{seq}-{lines}", "l", data)
+                for app_id, seq, lines, data, keep in messages
+            ],
+            patience_s=_FOREVER,
+            harmless="equal or smaller",  # stored before, its reply was lost
+        )
+
+    async def after(self, app_id: str, seq: int, count: int) -> list[bytes]:
+        """Stored LogLine messages behind ``seq``, oldest first."""
+        reply = await self._link.command(
+            "XRANGE", keys.logs(app_id), f"{seq + 1}-0", "+", "COUNT", count
+        )
+        return [bytes(fields[b"l"]) for _, fields in reply]
+
+    async def before(self, app_id: str, seq: int, count: int) -> list[bytes]:
+        """Stored LogLine messages before ``seq``, the newest first."""
+        reply = await self._link.command(
+            "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
+        )
+        return [bytes(fields[b"l"]) for _, fields in reply]
+
+    async def sizes(self, app_id: str) -> list[int]:
+        """How many lines each stored LogLine message of an app has, the oldest first."""
+        reply = await self._link.command("XRANGE", keys.logs(app_id), "-", "+", patience_s=_FOREVER)
+        return [max(1, int(bytes(entry).split(b"-")[1])) for entry, _ in reply]
+
+    async def last_seq(self, app_id: str) -> int:
+        """The highest sequence number that is stored for an app; 0 when there is none."""
+        reply = await self._link.command(
+            "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
+        )
+        return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0

@@ -1,0 +1,45 @@
+"""Waits until an instance's Redis server answers, for tests that start one by itself."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from rekindle.controller.storage.embedded_redis import redis_socket
+
+
+def wait_for_redis(directory: Path, timeout_s: float) -> None:
+    """Return when the server of ``directory`` answers PING.
+
+    Raises TimeoutError, with the end of its log, when it does not within ``timeout_s`` seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    while reason := _ping(redis_socket(directory)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.005)  # there is no event to wait for: the socket is not there yet
+    else:
+        return
+    log_file = directory / "logs" / "redis.log"
+    tail = ""
+    if log_file.exists():
+        tail = "; its log ends: " + " | ".join(
+            log_file.read_text(errors="replace").split("\n")[-4:]
+        )
+    raise TimeoutError(
+        f"Redis in {directory} did not answer within {timeout_s:g} s ({reason}){tail}"
+    )
+
+
+def _ping(path: Path) -> str:
+    """Empty when the server answers PONG, else why not."""
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1.0)
+            client.connect(str(path))
+            client.sendall(b"PING\r\n")
+            answer = client.recv(128)
+    except OSError as error:
+        return str(error)
+    return "" if answer.startswith(b"+PONG") else answer.decode(errors="replace").strip()

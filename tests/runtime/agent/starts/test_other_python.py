@@ -1,0 +1,45 @@
+"""A program whose Python is not on the node: the agent's runs it, and that is told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.starts.counter import Counter
+
+_GONE = "/nowhere/venv/bin/python"
+
+
+def test_each_start_notes_that_another_python_runs_and_it_is_said_once(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, python=_GONE)
+        for strategy in ("", "cold"):
+            outcome = await h.call(counter, "total", strategy=strategy)
+            assert outcome.value == 499500
+            (note,) = outcome.result.notes
+            assert _GONE in note and sys.executable in note
+        assert sum(_GONE in line for line in h.uplink.printed("system")) == 1
+
+    run(home, scenario)
+
+
+def test_nothing_is_said_where_the_programs_python_is_here(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        outcome = await h.call(h.add(Counter), "total")
+        assert not outcome.result.notes and not h.uplink.printed("system")
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+def test_no_snapshot_is_made_of_what_another_python_runs(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, python=_GONE, enable_memory_snapshot=True)
+        assert (await h.call(counter, "total")).value == 499500
+        prepared = await h.prepare(counter, "restore")
+        assert not prepared.ok and _GONE in prepared.reason
+
+    run(home, scenario)

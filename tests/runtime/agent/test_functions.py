@@ -1,0 +1,70 @@
+"""A function that cannot be fetched: who waits for it is told why, and who asks later is served."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from rekindle import paths
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.bundle import MANIFEST
+from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.leases.clients import Client
+from tests.runtime.agent.leases.test_first_clients import Asking
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def bundled(h: Harness) -> str:
+    """A function whose program has modules of its own."""
+    function_id = h.add(double)
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as bundle:
+        bundle.writestr(MANIFEST, "{}")
+    source = pb.SourceBundle(digest="ab12", data=data.getvalue())
+    h.uplink.functions[function_id].source.CopyFrom(source)
+    return function_id
+
+
+def test_modules_that_there_is_no_room_for_fail_who_waits_and_are_unpacked_once_there_is(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id = bundled(h)
+        paths.sources_dir().write_bytes(b"")  # nothing can be put there
+        result = (await h.call(function_id, "", 1)).result
+        assert result.status == pb.START_FAILURE
+        assert result.error_type == "rekindle.exception.ServiceError"
+        assert f"the program's modules cannot be put into {paths.sources_dir()}" in result.message
+        assert "make room there" in result.message
+        paths.sources_dir().unlink()
+        assert (await h.call(function_id, "", 1)).value == 2
+        assert (paths.sources_dir() / "ab12" / MANIFEST).exists()
+
+    run(home, scenario)
+
+
+def test_an_error_that_nobody_foresaw_is_the_answer_to_all_who_wait_for_a_function(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id = h.add(double)
+        known = h.uplink.functions.pop(function_id)  # its uplink raises KeyError
+        result = (await h.call(function_id, "", 1)).result
+        assert result.status == pb.START_FAILURE
+        assert result.error_type == "rekindle.exception.InternalFailure"
+        assert result.message.startswith("KeyError: ")
+        granted = await Client(h, function_id).ask()
+        assert not granted.ok and granted.reason == result.message
+        asking = Asking(h, function_id, "", 1)
+        assert await asking.answer() is None
+        h.uplink.functions[function_id] = known
+        assert (await h.call(function_id, "", 1)).value == 2
+
+    run(home, scenario)
+    assert sum("internal error" in record.message for record in caplog.records) == 3

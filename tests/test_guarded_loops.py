@@ -1,0 +1,82 @@
+"""What a daemon does again and again goes on after a pass that failed, and the log says so."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rekindle import guarded_loops
+from rekindle.guarded_loops import Guard, repeat
+
+
+def test_a_loop_goes_on_after_passes_that_failed_and_logs_each_type_of_error_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_loops, "_AFTER_FAILURE_S", 0.0)
+    raised = [OSError("no memory read"), RuntimeError("can't start new thread"), OSError("again")]
+
+    async def main() -> None:
+        well = asyncio.Event()
+
+        async def one_pass() -> None:
+            if raised:
+                raise raised.pop(0)
+            well.set()
+            await asyncio.Event().wait()
+
+        loop = asyncio.create_task(repeat("look", one_pass))
+        await well.wait()
+        loop.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert [str(error) for error in logged] == ["no memory read", "can't start new thread"]
+    assert caplog.records[0].__dict__["fields"] == {"of": "look"}
+
+
+def test_a_pass_that_fails_is_followed_at_once_by_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never gets to its wait would take all of a processor."""
+    monkeypatch.setattr(guarded_loops, "_AFTER_FAILURE_S", 3600.0)
+    passes = 0
+
+    async def one_pass() -> None:
+        nonlocal passes
+        passes += 1
+        raise ValueError
+
+    async def main() -> None:
+        loop = asyncio.create_task(repeat("look", one_pass))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+    asyncio.run(main())
+    assert passes == 1
+
+
+def test_an_error_that_lasts_is_logged_again_after_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(guarded_loops.time, "monotonic", lambda: now)
+    guard = Guard("look")
+
+    def fail() -> None:
+        with guard.one_pass(function="f"):
+            raise OSError("away")
+        assert guard.failed
+
+    fail()
+    fail()
+    assert len(caplog.records) == 1
+    now += 60.0
+    fail()
+    assert len(caplog.records) == 2
+    assert caplog.records[1].__dict__["fields"] == {"of": "look", "function": "f"}
+    with guard.one_pass():
+        pass
+    assert not guard.failed
