@@ -109,7 +109,7 @@ def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
 
 @secret.command("rotate-key")
 def rotate_key() -> None:
-    """Encrypt everything with a new key, and drop the old one from the key file."""
+    """Encrypt everything with a new key. The former ones still open, and stay in the key file."""
     click.echo(f"Everything is sealed with a new key, in {_objects().rotate_key()}.")
 
 

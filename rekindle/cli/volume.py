@@ -13,6 +13,7 @@ from rekindle.cli.tables import ago, console, json_option, print_json, size, tab
 from rekindle.exception import InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume import Volume
+from rekindle.shown_url import without_password
 from rekindle.volumes.tree import EntryType, FileEntry
 
 
@@ -42,7 +43,7 @@ def list_(env: str | None, as_json: bool) -> None:
                     "environment": one.environment,
                     "id": one.object_id,
                     "created": utc(one.created_at),
-                    "url": one.url,
+                    "url": without_password(one.url),
                 }
                 for one in found
             ]
@@ -50,7 +51,7 @@ def list_(env: str | None, as_json: bool) -> None:
         return
     made = table("name", "made", "store", "id")
     for one in found:
-        made.add_row(one.name, ago(one.created_at), one.url or "-", one.object_id)
+        made.add_row(one.name, ago(one.created_at), without_password(one.url) or "-", one.object_id)
     console().print(made if found else f"No volumes in {environment_of(env)}.")
 
 
