@@ -217,11 +217,19 @@ _total_option = click.option("-t", "--total", is_flag=True, help="All partitions
 @env_option
 @yes_option
 def clear_queue(name: str, partition: str | None, every: bool, env: str | None, yes: bool) -> None:
-    """Take everything out of one partition, or of all."""
+    """Take everything out of one partition, the one without a name unless -p says which, or of all.
+    """
     choosing.existing()  # nothing is asked where no instance is up
-    confirm(f"Take everything out of Queue {name!r}?", yes=yes)
-    Queue.from_name(name, environment_name=env).clear(partition=partition, all=every)
-    click.echo(f"Queue {name!r} is empty.")
+    what = f"Queue {name!r}"
+    if not every:
+        where = "the partition without a name" if partition is None else f"partition {partition!r}"
+        what = f"{where} of {what}"
+    confirm(f"Take everything out of {what}?", yes=yes)
+    held = Queue.from_name(name, environment_name=env)
+    held.clear(partition=partition, all=every)
+    click.echo(f"{what[0].upper()}{what[1:]} is empty.")
+    if not every and (left := held.len(total=True)):
+        click.echo(f"Other partitions have {left} more; --all clears them, too.")
 
 
 @queue.command("len", short_help="Print how many values there are.")
