@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -55,3 +55,27 @@ def test_clear_names_the_partition_and_says_what_stays(
     more = [f"Other partitions have {left} more; --all clears them, too."] if left else []
     assert told[1:] == more
     assert line.len(total=True) == left
+
+
+@pytest.mark.parametrize("kind", [Dict, Queue])
+def test_a_list_leaves_out_what_is_deleted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Dict] | type[Queue]
+) -> None:
+    names = ["command.first", "command.gone", "command.last"]
+    for name in names:
+        kind.objects.create(name)
+    listing = kind.objects.list
+
+    def interfered(**how: str | None) -> list[Dict] | list[Queue]:
+        found = listing(**how)
+        kind.objects.delete("command.gone")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind.objects, "list", interfered)
+        ended = CliRunner().invoke(cli, [kind.__name__.lower(), "list", "--json"])
+    assert ended.exit_code == 0, ended
+    listed = {one["name"] for one in json.loads(ended.output)}
+    assert listed & set(names) == {"command.first", "command.last"}
+    for name in listed & set(names):
+        kind.objects.delete(name)

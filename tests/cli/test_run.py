@@ -88,8 +88,8 @@ def test_a_default_without_an_annotation_stays_what_it_is(run: Cli, tmp_path: Pa
         "@app.local_entrypoint()\n"
         "def main(sizes=(1, 2), names=['a'], where={'k': 1}, raw=b'x', mode=Mode.FAST, none=None,\n"
         "         call=print, made: Any = dict, count=3):\n"
-        "    print((sizes, names, where, raw, mode is Mode.FAST, none, call is print, made is dict,\n"
-        "           count))\n"
+        "    print((sizes, names, where, raw, mode is Mode.FAST, none, call is print,\n"
+        "           made is dict, count))\n"
     )
     kept = "((1, 2), ['a'], {'k': 1}, b'x', True, None, True, True, 3)\n"
     assert run("run", str(file))[:2] == (0, kept)
