@@ -150,7 +150,7 @@ def _dotenv(path: str) -> dict[str, str]:
         return dotenv.parse(sys.stdin, "standard input")
     if not Path(path).is_file():
         raise InvalidError(f"--from-dotenv: there is no file {path}")
-    return dotenv.load(path, ".env")
+    return dotenv.read(Path(path))
 
 
 def _json(path: str) -> dict[str, str | None]:

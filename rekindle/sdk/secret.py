@@ -234,9 +234,10 @@ class Secret(SaysWhatToUse):
     ) -> Secret:
         """From a file of ``NAME=value`` lines.
 
-        ``path`` is the file, or a directory to search upwards from for ``filename`` (the working
-        directory where it is None). Raises InvalidError where there is none or a line is wrong.
-        Not read inside a runner.
+        ``path`` is the file; or a directory, or code (``__file__``), to search upwards from for
+        ``filename``: the working directory where it is None. ``${NAME}`` is what stands above it
+        in the file, else in this process's environment. Raises InvalidError where there is no
+        file, a line is wrong or a ``${NAME}`` is set nowhere. Not read inside a runner.
         """
         from rekindle.execution.context import is_local
         from rekindle.sdk import dotenv
