@@ -291,7 +291,9 @@ def named_in_snapshot(secrets: Sequence[Secret]) -> tuple[str, ...]:
 
 
 def check_secrets(parameter: str, secrets: object) -> tuple[Secret, ...]:
-    """A sequence of Secret, as a tuple. Raises InvalidError, which shows no value."""
+    """A sequence of Secret, as a tuple; None is none. Raises InvalidError, which shows no value."""
+    if secrets is None:
+        return ()
     if isinstance(secrets, (list, tuple)) and all(isinstance(s, Secret) for s in secrets):
         return tuple(secrets)
     kind = type(secrets).__name__
