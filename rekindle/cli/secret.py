@@ -36,7 +36,11 @@ def _objects() -> SecretObjects:
 @json_option
 def list_(env: str | None, as_json: bool) -> None:
     """Show names, variables and ages."""
-    found = _objects().list(environment_name=env)
+    from rekindle.sdk import secret_requests
+    from rekindle.sdk.calls.callers import BLOCKING, finish
+
+    operator.connect()
+    found = finish(secret_requests.listed(BLOCKING, env))
     if as_json:
         print_json([_row(one) for one in found])
         return

@@ -18,6 +18,7 @@ from rekindle.sdk.environments import declared, meant_by, travelling
 from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from rekindle.sdk.calls.callers import Caller
@@ -51,12 +52,20 @@ class SecretObjects:
 
     @dual
     async def list(
-        self: SecretObjects, caller: Caller, *, environment_name: str | None = None
-    ) -> list[SecretInfo]:
-        """All of an environment, by name."""
+        self: SecretObjects,
+        caller: Caller,
+        *,
+        max_objects: int | None = None,
+        created_before: datetime | str | None = None,
+        environment_name: str | None = None,
+    ) -> list[Secret]:
+        """Those of an environment, the newest first: their names, and more by ``info()``."""
         from rekindle.sdk import secret_requests
+        from rekindle.sdk.newest import newest
 
-        return await secret_requests.listed(caller, environment_name)
+        found = await secret_requests.listed(caller, environment_name)
+        chosen = newest(found, lambda one: one.created_at, max_objects, created_before)
+        return [_unpickled(one.name, one.environment, "") for one in chosen]
 
     @dual
     async def delete(
