@@ -36,7 +36,11 @@ def _objects() -> SecretObjects:
 @json_option
 def list_(env: str | None, as_json: bool) -> None:
     """Show names, variables and ages."""
-    found = _objects().list(environment_name=env)
+    from rekindle.sdk import secret_requests
+    from rekindle.sdk.calls.callers import BLOCKING, finish
+
+    operator.connect()
+    found = finish(secret_requests.listed(BLOCKING, env))
     if as_json:
         print_json([_row(one) for one in found])
         return
@@ -150,7 +154,7 @@ def _dotenv(path: str) -> dict[str, str]:
         return dotenv.parse(sys.stdin, "standard input")
     if not Path(path).is_file():
         raise InvalidError(f"--from-dotenv: there is no file {path}")
-    return dotenv.load(path, ".env")
+    return dotenv.read(Path(path))
 
 
 def _json(path: str) -> dict[str, str | None]:

@@ -37,7 +37,9 @@ def _named(name: str, env: str | None) -> Volume:
 @json_option
 def list_(env: str | None, as_json: bool) -> None:
     """Show names, ages and stores."""
-    found = Volume.objects.list(environment_name=env)
+    from rekindle.sdk import volume_place
+
+    found = volume_place.listed(environment_of(env))
     if as_json:
         print_json(
             [

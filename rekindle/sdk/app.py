@@ -58,7 +58,7 @@ class App(AppLife):
         self,
         name: str | None = None,
         *,
-        secrets: Sequence[Secret] = (),
+        secrets: Sequence[Secret] | None = None,
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         include_source: bool = True,
         tags: dict[str, str] | None = None,
