@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rekindle.exception import InvalidError, SetupError
+from rekindle.shown_url import without_password
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
@@ -24,22 +25,22 @@ def check_shared(url: str, what: str) -> None:
     """Refuse a URL at which nothing is that other processes and other nodes see; empty: nothing is
     asked for. ``what`` names it in messages. Raises InvalidError.
     """
-    begins = _SCHEME.match(url)
+    shown, begins = without_password(url), _SCHEME.match(url)
     scheme, rest = (begins[1].lower(), url[begins.end() :]) if begins is not None else ("", url)
     name = "name a folder (file:///where/it/is) or a bucket (s3://BUCKET/FOLDER)"
     if scheme and rest.startswith(":"):
-        raise InvalidError(f"{what} {url!r} is a chain, which keeps copies of its own: {name}")
+        raise InvalidError(f"{what} {shown!r} is a chain, which keeps copies of its own: {name}")
     if scheme == "memory":
         raise InvalidError(
-            f"{what} {url!r} is the memory of one process, which shares nothing: {name}"
+            f"{what} {shown!r} is the memory of one process, which shares nothing: {name}"
         )
     if scheme == "local" or (scheme and not rest.startswith("//")):
         instead = "file:///where/it/is" if scheme in ("file", "local") else f"{scheme}://"
-        raise InvalidError(f"{what} {url} cannot be used: write {instead}")
+        raise InvalidError(f"{what} {shown} cannot be used: write {instead}")
     if scheme not in ("", "file") and not _is_known(scheme):
-        raise InvalidError(f"{what} {url} cannot be used: Protocol not known: {scheme}; {name}")
+        raise InvalidError(f"{what} {shown} cannot be used: Protocol not known: {scheme}; {name}")
     if url and not scheme and not url.startswith("/"):
-        raise InvalidError(f"{what} {url!r} is not an absolute path: write file:///where/it/is")
+        raise InvalidError(f"{what} {shown!r} is not an absolute path: write file:///where/it/is")
 
 
 def is_folder(url: str) -> bool:
@@ -58,7 +59,9 @@ def folder_at(url: str, what: str) -> Path | None:
     parts = urlsplit(url)
     path = Path(unquote(parts.path) if parts.scheme else url)
     if parts.netloc not in ("", "localhost") or not path.is_absolute():
-        raise InvalidError(f"{what} {url!r} is not an absolute path: write file:///where/it/is")
+        raise InvalidError(
+            f"{what} {without_password(url)!r} is not an absolute path: write file:///where/it/is"
+        )
     return path
 
 
@@ -88,7 +91,7 @@ def open_url(
     raise types of their own.
     """
     if (scheme := _WITHOUT_SLASHES.match(url)) is not None:  # it would be taken for a folder here
-        raise InvalidError(f"{what} {url} cannot be used: write {scheme[1]}://")
+        raise InvalidError(f"{what} {without_password(url)} cannot be used: write {scheme[1]}://")
     with _usable(url, what):
         from fsspec.core import url_to_fs
 
@@ -99,13 +102,18 @@ def open_url(
 @contextmanager
 def _usable(url: str, what: str) -> Iterator[None]:
     """What fsspec says of a URL within, as errors of ours."""
+    shown = without_password(url)
     try:
         import fsspec.core  # noqa: F401
     except ImportError:
-        raise SetupError(f"{what} {url} needs fsspec: pip install 'rekindle[blobs]'") from None
+        raise SetupError(f"{what} {shown} needs fsspec: pip install 'rekindle[blobs]'") from None
     try:
         yield
     except ImportError as error:  # fsspec has it, but not what it needs
-        raise SetupError(f"{what} {url} cannot be opened: {error}") from error
+        raise SetupError(
+            f"{what} {shown} cannot be opened: {without_password(str(error))}"
+        ) from error
     except (ValueError, TypeError, AttributeError) as error:  # the last two where a part is missing
-        raise InvalidError(f"{what} {url} cannot be used: {error}") from error
+        raise InvalidError(
+            f"{what} {shown} cannot be used: {without_password(str(error))}"
+        ) from error

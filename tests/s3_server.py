@@ -30,6 +30,8 @@ def serving(root: Path) -> Iterator[subprocess.Popen[bytes]]:
             f"-{name}.port.grpc={ports[2 * number + 1]}",
         ]
     arguments += ["-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.iam=false"]
+    # None of what has a fixed port, at which two servers would meet.
+    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     with _spoken_to(ports[6]):
         with open(root / "log", "wb") as log:
             server = subprocess.Popen([weed, "-v=0", "server", *arguments], stdout=log, stderr=log)

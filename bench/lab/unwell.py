@@ -1,9 +1,10 @@
 """A folder as a store of objects that is slow, fails or stalls, as a file in it says.
 
-``unwell:///folder`` is a URL of fsspec in every process that has what ``environment`` gives in its
-environment: fsspec finds it as it finds other packages' file systems, by their metadata. What the
-store is to do is in ``.conduct.json`` (``Conduct``), which is read anew for each request. All
-requests of a process share its bandwidth; how long one takes to be answered they do not.
+``unwell:///folder``, or ``unwell://user:password@/folder``, is a URL of fsspec in every process
+that has what ``environment`` gives in its environment: fsspec finds it as it finds other packages'
+file systems, by their metadata. What the store is to do is in ``.conduct.json`` (``Conduct``), and
+read anew for each request. All requests of a process share its bandwidth; how long one takes to
+be answered they do not.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ class UnwellFileSystem(LocalFileSystem):  # type: ignore[misc]
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return str(LocalFileSystem._strip_protocol(path.removeprefix("unwell://")))
+        if path.startswith("unwell://"):  # a user and a password are taken, and not looked at
+            path = path[path.index("/", len("unwell://")) :]
+        return str(LocalFileSystem._strip_protocol(path))
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_options: Any

@@ -87,6 +87,13 @@ def collect(store: BlobStore, *, grace_s: float = GRACE_S, dry_run: bool = False
             young += 1
             continue
         if not dry_run:
+            # Who puts it again, as it is old, names it later than names were read here.
+            age_s = store.age_s(one.name)
+            if age_s is None:
+                continue
+            if age_s < grace_s:
+                young += 1
+                continue
             store.objects.delete(one.name)
         objects, freed = objects + 1, freed + one.size
     return Collected(objects, freed, young)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from rekindle import filesystems
 from rekindle.exception import BlobError, BlobStoreError, InvalidError, SetupError
+from rekindle.shown_url import without_password
 
 DRAFTS = ".drafts"
 #: A draft of a writer that was killed is removed after so long.
@@ -38,7 +39,9 @@ class Listed:
 class Objects(Protocol):
     """Bytes by name; names are relative paths without ``..``."""
 
+    #: Without a password, for messages; ``address`` opens it.
     url: str
+    address: str
 
     def is_there(self) -> bool:
         """Whether there is a bucket or folder yet. Raises BlobStoreError."""
@@ -73,7 +76,7 @@ class FolderObjects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.url = root.as_uri()
+        self.url = self.address = root.as_uri()
 
     def is_there(self) -> bool:
         """See Objects."""
@@ -158,9 +161,10 @@ class FsspecObjects:
         parts = urlsplit(url)
         if not parts.netloc and not parts.path.strip("/"):
             raise InvalidError(
-                f"the store {url!r} names no place: write {parts.scheme}://BUCKET/FOLDER"
+                f"the store {without_password(url)!r} names no place: write {parts.scheme}://BUCKET/FOLDER"
             )
-        self.url = url.rstrip("/")
+        self.address = url.rstrip("/")
+        self.url = without_password(self.address)
         self._opened: tuple[Any, str] | None = None
         # Some connect here. Who cannot be reached now may be later: each request says so, and
         # tries again.
@@ -173,7 +177,9 @@ class FsspecObjects:
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
             try:
-                self._opened = filesystems.open_url(self.url, "the store", _options(self.url))
+                self._opened = filesystems.open_url(
+                    self.address, "the store", _options(self.address)
+                )
             except (SetupError, InvalidError):
                 raise
             except Exception as error:
@@ -269,7 +275,7 @@ class FsspecObjects:
 
     def _unwell(self, what: str, error: Exception) -> BlobStoreError:
         """Backends raise types of their own."""
-        reason = str(error) or type(error).__name__
+        reason = without_password(str(error)) or type(error).__name__
         return BlobStoreError(f"the store {self.url} could not be {what}: {reason}")
 
 

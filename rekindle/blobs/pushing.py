@@ -1,10 +1,12 @@
 """Files put into a store by a process of its own, which gives way to all other work.
 
-``python -m rekindle.blobs.pushing [--overwrite] URL FILE...`` prints what it put as JSON.
+``python -m rekindle.blobs.pushing [--overwrite] FILE...`` reads the URL of the store, which may
+have a password, as a line of its input, and prints what it put as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,7 +20,8 @@ from rekindle.blobs import transfer
 from rekindle.blobs.store import open_store
 from rekindle.blobs.transfer import Pushed
 from rekindle.exception import BlobStoreError, Error
-from rekindle.linux.plain_descriptors import readable
+from rekindle.linux.plain_descriptors import first_line, readable
+from rekindle.shown_url import without_password
 
 #: Plainly; and of what takes the place of damage, which ends runners on all nodes until then: where
 #: all processors are busy, the first takes some twenty times as long as by itself.
@@ -45,7 +48,7 @@ def push_apart(
         [
             *(sys.executable, "-P", "-m", "rekindle.blobs.pushing"),
             *((_OVERWRITE,) if overwrite else ()),
-            *(url, *map(str, paths)),
+            *map(str, paths),
         ],
         stdin=subprocess.PIPE,  # closes with this process, however that ends
         stdout=subprocess.PIPE,
@@ -53,22 +56,25 @@ def push_apart(
         text=True,
     )
     with process:
-        assert process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+            process.stdin.write(f"{url}\n")
+            process.stdin.flush()
         while not readable([process.stdout.fileno()], _LOOK_S):  # it prints once, at its end
             if stopped():
                 process.kill()
-                raise BlobStoreError(f"putting files into {url} was given up")
+                raise BlobStoreError(f"putting files into {without_password(url)} was given up")
         printed, said = process.communicate()
     if process.returncode:
         reason = said.strip().rpartition("\n")[2] or f"status {process.returncode}"
-        raise BlobStoreError(f"files could not be put into {url}: {reason}")
+        raise BlobStoreError(f"files could not be put into {without_password(url)}: {reason}")
     return [Pushed(**one) for one in json.loads(printed)]
 
 
 def main() -> int:
     """See the module."""
     overwrite = sys.argv[1] == _OVERWRITE
-    url, *names = sys.argv[1 + overwrite :]
+    url, names = first_line(0), sys.argv[1 + overwrite :]
     os.nice(_NICENESS_OF_MENDING if overwrite else _NICENESS)
     done_it = threading.Event()
     threading.Thread(target=_end_with_owner, args=(done_it,), daemon=True).start()

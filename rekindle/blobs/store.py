@@ -71,7 +71,7 @@ class BlobStore:
 
     def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
         self.objects = objects
-        self.url = objects.url
+        self.url = objects.url  # without a password, for messages
         self.patience = patience or Patience()
         self._local = threading.local()
 
@@ -86,7 +86,7 @@ class BlobStore:
         if name == index_room.hash_of_zeros(len(data)):
             return name, 0
         place = _chunk(name)
-        age_s = None if overwrite else self._trying(lambda: self.objects.age_s(place))
+        age_s = None if overwrite else self.age_s(place)
         if age_s is not None and age_s < REFRESH_S:
             return name, 0
         packed: bytes = self._codec()[0].compress(data)
@@ -156,6 +156,15 @@ class BlobStore:
                 zstandard.ZstdError,
             )
         return self._local.codec
+
+    @property
+    def address(self) -> str:
+        """Its URL with all that it needs, for other processes."""
+        return self.objects.address
+
+    def age_s(self, place: str) -> float | None:
+        """Seconds since an object was put, also again; None where it is gone. BlobStoreError."""
+        return self._trying(lambda: self.objects.age_s(place))
 
     # ---- names ---------------------------------------------------------------------------------
 

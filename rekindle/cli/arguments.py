@@ -58,6 +58,8 @@ def option(what: str, name: str, annotation: Any, default: Any) -> click.Option:
     if default is not _EMPTY:
         # The value itself need not be what a shell can say (None, a datetime).
         settings |= {"default": default, "show_default": default is not None}
+        if callable(default):  # a value as any other, which click would call
+            settings |= {"default": lambda: default, "show_default": _shown(default)}
     if kind is bool:
         return click.Option([f"{flag}/--no-{flag[2:]}", name], **settings)
     return click.Option([flag, name], type=kind, **settings)
@@ -78,7 +80,11 @@ def _type_of(annotation: Any, default: Any) -> Any:
     if annotation is Any:  # it need not be what its default is
         return _AsGiven()
     if annotation is _EMPTY:
-        annotation = type(default) if type(default) in (*_PLAIN, bool) else str
+        if default is _EMPTY:
+            return _PLAIN[str]
+        if type(default) not in (*_PLAIN, bool):
+            return _AsGiven()
+        annotation = type(default)
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
         inner = [a for a in typing.get_args(annotation) if a is not type(None)]

@@ -12,13 +12,9 @@ import click
 from rekindle.bench import harness, live, machine, plot, table
 from rekindle.bench.records import write_json
 from rekindle.bench.target import FunctionTarget
-from rekindle.cli import failure, refs, tables
+from rekindle.cli import failure, param_option, refs, tables
 from rekindle.cli.options import environment_option
 from rekindle.exception import Error, InvalidError
-from rekindle.execution.declared import parameters_of
-from rekindle.sdk.checks import nearest
-from rekindle.sdk.class_parameters import annotation_of
-from rekindle.sdk.cls import Cls
 from rekindle.sdk.function import Function
 from rekindle.sdk.local import lingering
 
@@ -33,13 +29,7 @@ from rekindle.sdk.local import lingering
     metavar="JSON",
     help="Arguments of the call: a list (positional) or an object (by name).",
 )
-@click.option(
-    "--param",
-    "parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A parameter of the class; may be given several times.",
-)
+@param_option.param_option
 @click.option(
     "--strategies",
     default="cold,restore,fork,warm",
@@ -111,14 +101,8 @@ def bench(
 
 
 def _function_of(found: refs.Target, parameters: tuple[str, ...]) -> Function[..., Any]:
-    if isinstance(found.what, Cls):
-        values = parse_parameters(found.what._declaration.raw, parameters)
-        method: Function[..., Any] = getattr(found.what(**values), found.method)
-        return method
-    if parameters:
-        raise InvalidError(f"--param: {found.name} is a function, and has no parameters")
-    assert isinstance(found.what, Function)  # resolve() left entrypoints out
-    return found.what
+    made = param_option.bound(found, parameters)
+    return made if isinstance(made, Function) else getattr(made, found.method)
 
 
 def parse_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -136,30 +120,3 @@ def parse_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     raise InvalidError(
         f"--args {text!r} is neither a list nor an object; for one argument write --args '[{text}]'"
     )
-
-
-def parse_parameters(raw: type, given: tuple[str, ...]) -> dict[str, Any]:
-    """Values for a class's parameters, by their annotations. Raises InvalidError."""
-    known = parameters_of(raw)
-    values: dict[str, Any] = {}
-    for item in given:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise InvalidError(f"--param {item!r}: write it as NAME=VALUE")
-        if name not in known:
-            raise InvalidError(f"{raw.__name__} has no parameter {name!r}{nearest(name, known)}")
-        values[name] = _typed(item, text, annotation_of(raw, name))
-    return values
-
-
-def _typed(item: str, text: str, kind: Any) -> Any:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise InvalidError(f"--param {item}: write true or false")
-        return text.lower() == "true"
-    if kind is int:
-        try:
-            return int(text)
-        except ValueError:
-            raise InvalidError(f"--param {item}: {text!r} is not a whole number") from None
-    return text.encode() if kind is bytes else text

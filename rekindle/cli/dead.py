@@ -15,6 +15,7 @@ from rekindle.cli.options import confirm, environment_option, is_chosen, yes_opt
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
 from rekindle.exception import NotFoundError
 from rekindle.sdk.connection.client import Client
+from rekindle.sdk.environments import environment_of
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict
@@ -26,7 +27,7 @@ _FUNCTION = click.option(
     "--function", "name", default="", metavar="NAME", help="Only those of this function, or app."
 )
 _IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
-_ALL = click.option("--all", "every", is_flag=True, help="All dead letters.")
+_ALL = click.option("--all", "every", is_flag=True, help="All dead letters of the environment.")
 
 
 @click.group(cls=CommandGroup)
@@ -45,16 +46,17 @@ def dead() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
 @json_option
 def ls(name: str, limit: int, as_json: bool) -> None:
-    """List dead letters, the oldest first."""
+    """List the dead letters of an environment, the oldest first."""
     client = operator.connect()
-    found = list(itertools.islice(_letters(client, name), limit + 1))
+    found = list(itertools.islice(_named(client, name), limit + 1))
     more = len(found) > limit
     del found[limit:]
     if as_json:
         print_json([fields(letter) for letter in found])
         return
     if not found:
-        click.echo("There are no dead letters." if not name else f"There are none of {name!r}.")
+        where = environment_of(None)
+        click.echo(f"There are none of {name!r}." if name else f"No dead letters in {where}.")
         return
     made = table("id", "function", "call", ">index", ">deliveries", ">age", ">payload", "reason")
     for letter in found:
@@ -79,9 +81,9 @@ def ls(name: str, limit: int, as_json: bool) -> None:
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter, with the whole reason."""
     client = operator.connect()
-    letter = next((one for one in _letters(client, "") if one.id == letter_id), None)
+    letter = next((one for one in _letters(client) if one.id == letter_id), None)
     if letter is None:
-        raise NotFoundError(f"no dead letter {letter_id}; `rekindle inputs dead ls` lists all")
+        raise NotFoundError(f"no dead letter {letter_id}; `rekindle inputs dead ls` lists them")
     if as_json:
         print_json(fields(letter))
         return
@@ -108,7 +110,7 @@ def show(letter_id: str, as_json: bool) -> None:
 @_ALL
 @_FUNCTION
 def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
-    """Put dead letters back on the queue: by id, of a function, or all.
+    """Put dead letters back on the queue: by id, of a function, or all of the environment.
 
     They run as new calls, in the app that is open now: run an app that was closed again first.
 
@@ -126,23 +128,37 @@ def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
 @_FUNCTION
 @yes_option
 def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
-    """Remove dead letters for good: by id, of a function, or all."""
-    if every or name:
-        what = f"all dead letters of {name}" if name else "all dead letters"
-        confirm(f"Drop {what} for good?", yes=yes)
+    """Remove dead letters for good: by id, of a function, or all of the environment."""
+    _check_choice(ids, every, name)
+    if ids:
+        letters = "dead letter" if len(ids) == 1 else "dead letters"
+        what = f"the {letters} {', '.join(ids)}"
+    else:
+        what = (
+            f"all dead letters of {name}" if name else f"all dead letters in {environment_of(None)}"
+        )
+    confirm(f"Drop {what} for good?", yes=yes)
     _change("drop", ids, every, name)
 
 
-def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
+def _check_choice(ids: tuple[str, ...], every: bool, name: str) -> None:
     if sum((bool(ids), every, bool(name))) != 1:
         raise click.UsageError("give ids, --function NAME or --all")
+
+
+def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
+    """Have the chosen letters replayed or dropped, always by their ids.
+
+    The controller's "all" would be those of every environment.
+    """
+    _check_choice(ids, every, name)
     client = operator.connect()
-    chosen = ids or (tuple(letter.id for letter in _letters(client, name)) if name else ())
+    chosen = ids or tuple(letter.id for letter in _named(client, name))
     if name and not chosen:
         raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle inputs dead ls`")
     replies = []
-    for start in range(0, max(1, len(chosen)), _PAGE):
-        selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE], all=every)
+    for start in range(0, len(chosen), _PAGE):
+        selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE])
         replies.append(operator.request(client, what.capitalize(), selection, pb.DeadLetterCount))
     count = sum(reply.count for reply in replies)
     notes = dict.fromkeys(reply.note for reply in replies if reply.note)
@@ -155,34 +171,39 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
         click.echo(note)
     if ids and count < len(ids) and not notes:
         click.echo(
-            f"{len(ids) - count} of the ids named none; `rekindle inputs dead ls` lists all."
+            f"{len(ids) - count} of the ids named none; `rekindle inputs dead ls` lists them."
         )
 
 
-def _letters(client: Client, name: str) -> Iterator[pb.DeadLetter]:
-    """Dead letters, page by page; those of a function also when its app is closed."""
+def _letters(client: Client, function_id: str = "") -> Iterator[pb.DeadLetter]:
+    """Dead letters of all environments, page by page; those of one function, by its id."""
     after = ""
-    by_id = name if name.startswith("fu-") else ""
     while True:
-        request = pb.DeadLettersRequest(function_id=by_id, limit=_PAGE, after=after)
+        request = pb.DeadLettersRequest(function_id=function_id, limit=_PAGE, after=after)
         reply = operator.request(client, "DeadLetters", request, pb.DeadLettersReply)
-        for letter in reply.letters:
-            if is_named(name, letter.app, letter.function, letter.function_id):
-                yield letter
+        yield from reply.letters
         if len(reply.letters) < _PAGE:
             return
         after = reply.letters[-1].id
 
 
-def is_named(name: str, app: str, function: str, function_id: str) -> bool:
-    """Whether a function is the one that was named: by id, app, name, or both; "" names all.
+def _named(client: Client, name: str) -> Iterator[pb.DeadLetter]:
+    """Those of a function or app, also when it is closed; "": of the chosen environment."""
+    for letter in _letters(client, name if name.startswith("fu-") else ""):
+        if is_named(name, letter.app, letter.function, letter.function_id):
+            yield letter
 
-    By its id, or with its environment (ENVIRONMENT/APP), it may be of any environment.
+
+def is_named(name: str, app: str, function: str, function_id: str) -> bool:
+    """Whether a function is the one that was named: by id, app, name, or both.
+
+    "" names all of the chosen environment. By its id, or with its environment (ENVIRONMENT/APP),
+    one may be of any environment.
     """
-    if name in ("", function_id) or "/" in name:
-        return name in ("", function_id, app, f"{app}.{function}")
+    if name == function_id or "/" in name:
+        return name in (function_id, app, f"{app}.{function}")
     of_app = split_name(app)[1]
-    return is_chosen(app) and name in (of_app, function, f"{of_app}.{function}")
+    return is_chosen(app) and name in ("", of_app, function, f"{of_app}.{function}")
 
 
 def _function(letter: pb.DeadLetter) -> str:

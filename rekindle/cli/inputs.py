@@ -12,6 +12,7 @@ from rekindle.cli.dead import dead, is_named
 from rekindle.cli.options import confirm, environment_option, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
 from rekindle.exception import InvalidError, NotFoundError
+from rekindle.sdk.environments import environment_of
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 
@@ -26,7 +27,7 @@ def inputs() -> None:
 @click.option("--function", "name", default="", metavar="NAME", help="Only this function, or app.")
 @json_option
 def ls(name: str, as_json: bool) -> None:
-    """Show what waits for each function.
+    """Show what waits for each function of an environment.
 
     Queued inputs have not begun, those in flight are at a node, delayed ones wait for a retry.
     Oldest is the age of the oldest input that is not done.
@@ -39,7 +40,7 @@ def ls(name: str, as_json: bool) -> None:
         if is_named(name, row["app"], row["function"], row["function_id"])
     ]
     if name and not rows:
-        raise NotFoundError(f"no open function is called {name!r}; `rekindle inputs ls` lists all")
+        raise NotFoundError(f"no open function is called {name!r}; `rekindle inputs ls` lists them")
     if as_json:
         print_json(rows)
         return
@@ -53,11 +54,11 @@ def ls(name: str, as_json: bool) -> None:
             str(row["dead"]),
             row["function_id"],
         )
-    console().print(made if rows else "No app is running.")
+    console().print(made if rows else f"No app is running in {environment_of(None)}.")
     if report.dead_of_closed and not name:
         click.echo(
-            f"Dead letters of apps that are closed: {report.dead_of_closed}; "
-            "`rekindle inputs dead ls` lists all."
+            f"Dead letters of apps that are closed, of all environments: {report.dead_of_closed}; "
+            "`rekindle inputs dead ls` lists them, with --env those of another one."
         )
 
 

@@ -6,6 +6,7 @@ Values are unpickled here, by who asks to see them: never by the controller.
 from __future__ import annotations
 
 import ast
+import contextlib
 from typing import Any
 
 import click
@@ -47,8 +48,9 @@ def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> Non
     known = {one.object_id: one for one in report.objects.objects}
     rows: list[tuple[Handle, ObjectInfo, int, pb.ObjectStatus]] = []
     for one in kind.objects.list(environment_name=env):
-        count = one.len(total=True) if isinstance(one, Queue) else Dict.from_id(one.object_id).len()
-        rows.append((one, one.info(), count, known.get(one.object_id, pb.ObjectStatus())))
+        with contextlib.suppress(NotFoundError):  # deleted since: it is not in the list any more
+            count = one.len(total=True) if isinstance(one, Queue) else one.len()
+            rows.append((one, one.info(), count, known.get(one.object_id, pb.ObjectStatus())))
     if as_json:
         print_json([_row(shown, info, count, more) for shown, info, count, more in rows])
         return
@@ -217,11 +219,18 @@ _total_option = click.option("-t", "--total", is_flag=True, help="All partitions
 @env_option
 @yes_option
 def clear_queue(name: str, partition: str | None, every: bool, env: str | None, yes: bool) -> None:
-    """Take everything out of one partition, or of all."""
+    """Take everything out of one partition (-p; else the one without a name), or of all."""
     choosing.existing()  # nothing is asked where no instance is up
-    confirm(f"Take everything out of Queue {name!r}?", yes=yes)
-    Queue.from_name(name, environment_name=env).clear(partition=partition, all=every)
-    click.echo(f"Queue {name!r} is empty.")
+    what = f"Queue {name!r}"
+    if not every:
+        where = "the partition without a name" if partition is None else f"partition {partition!r}"
+        what = f"{where} of {what}"
+    confirm(f"Take everything out of {what}?", yes=yes)
+    held = Queue.from_name(name, environment_name=env)
+    held.clear(partition=partition, all=every)
+    click.echo(f"{what[0].upper()}{what[1:]} is empty.")
+    if not every and (left := held.len(total=True)):
+        click.echo(f"Other partitions have {left} more; --all clears them, too.")
 
 
 @queue.command("len", short_help="Print how many values there are.")

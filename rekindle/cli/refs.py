@@ -1,4 +1,4 @@
-"""From ``FILE::f``, ``FILE::Cls.method`` or ``-m MODULE::f`` to what it names."""
+"""From ``FILE::f``, ``FILE::app.f``, ``FILE::Cls.method`` or ``-m MODULE::f`` to what it names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.app import App
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
-from rekindle.sdk.decorated import Declared
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
 
@@ -22,28 +21,57 @@ if TYPE_CHECKING:
 class Target(NamedTuple):
     """What a reference names: an entrypoint, a function, or a class and its method."""
 
-    app: App
-    name: str
+    app: App  # that is run for it
+    name: str  # that the app has it by
     what: LocalEntrypoint | Function[..., Any] | Cls
     method: str = ""  # of a Cls
+
+
+class Runnable(NamedTuple):
+    """One thing of a program that can be run, and how it may be called.
+
+    Where the program's apps include one another, several have it.
+    """
+
+    target: Target  # by itself
+    variables: tuple[str, ...]  # of the module: f, Cls.method
+    apps: dict[str, App]  # by their variables, in the module
+
+    @property
+    def in_apps(self) -> list[str]:
+        """By the variables of the apps: app.f, app.Cls.method."""
+        return [f"{variable}.{self.target.name}" for variable in self.apps]
+
+    @property
+    def shown(self) -> str:
+        """The name that a user is told."""
+        return (*self.variables, *self.in_apps)[0]
+
+    @property
+    def kind(self) -> str:
+        what = self.target.what
+        if isinstance(what, LocalEntrypoint):
+            return "local entrypoint"
+        return "method" if isinstance(what, Cls) else "function"
 
 
 def resolve(reference: str, *, is_module: bool = False, entrypoints: bool = True) -> Target:
     """Load the program and find what is named, or the one thing that can be meant.
 
-    Without a name: the only local entrypoint, else the only function, else the only method.
-    Raises InvalidError and NotFoundError with the candidates and the nearest name.
+    Without a name: the only local entrypoint, else the only function, else the only method; the
+    same within an app that is named. Raises InvalidError and NotFoundError with the candidates and
+    the nearest name.
     """
     loaded = programs.load(reference, is_module=is_module)
     where, name = loaded.where, loaded.name
-    candidates = targets_in(loaded.module, entrypoints=entrypoints)
-    if not candidates and is_module and (main := programs.main_of(loaded)) is not None:
-        candidates = targets_in(main.module, entrypoints=entrypoints)
-    if not candidates:
+    found = runnables_in(loaded.module, entrypoints=entrypoints)
+    if not found and is_module and (main := programs.main_of(loaded)) is not None:
+        found = runnables_in(main.module, entrypoints=entrypoints)
+    if not found:
         raise NotFoundError(
             f"{where} declares nothing to run: no function, class or local entrypoint of an App"
         )
-    return _named(candidates, name, where) if name else _only(candidates, where)
+    return _named(found, name, where) if name else _whole(_only(found, where), where)
 
 
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -53,60 +81,137 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return completion.reference(incomplete)
 
 
-def targets_in(module: ModuleType, *, entrypoints: bool = True) -> list[Target]:
-    """Everything that the apps of a module declare."""
-    apps: dict[int, App] = {}
-    for value in vars(module).values():
-        if isinstance(value, App):
-            apps[id(value)] = value
-        elif isinstance(value, Declared) and isinstance(value._declaration.app, App):
-            apps[id(value._declaration.app)] = value._declaration.app
-        elif isinstance(value, LocalEntrypoint) and isinstance(value.app, App):
-            apps[id(value.app)] = value.app
-    found: list[Target] = []
-    for app in apps.values():
-        if entrypoints:
-            found += [Target(app, e.name, e) for e in app.entrypoints.values()]
-        for name, what in app.registered.items():
-            if isinstance(what, Cls):
-                methods = what._declaration.methods
-                found += [Target(app, f"{name}.{method}", what, method) for method in methods]
-            else:
-                found.append(Target(app, name, what))
+def runnables_in(module: ModuleType, *, entrypoints: bool = True) -> list[Runnable]:
+    """What the apps of a module declare, and what stands in it of other apps; each once."""
+    found: dict[tuple[int, str], Runnable] = {}
+    for variable, app in _apps_in(module).items():
+        for target in _declared_in(app):
+            found.setdefault(_key(target), Runnable(target, (), {})).apps[variable] = app
+    for variable, value in vars(module).items():
+        for target in _targets_of(value):
+            known = found.get(_key(target), Runnable(target, (), {}))
+            own = f"{variable}.{target.method}" if target.method else variable
+            found[_key(target)] = known._replace(variables=(*known.variables, own))
+    return [
+        one
+        for one in found.values()
+        if entrypoints or not isinstance(one.target.what, LocalEntrypoint)
+    ]
+
+
+def _apps_in(module: ModuleType) -> dict[str, App]:
+    return {key: value for key, value in vars(module).items() if isinstance(value, App)}
+
+
+def _key(target: Target) -> tuple[int, str]:
+    what = target.what
+    return id(what if isinstance(what, LocalEntrypoint) else what._declaration), target.method
+
+
+def _declared_in(app: App) -> list[Target]:
+    found = [Target(app, name, one) for name, one in app.entrypoints.items()]
+    for what in app.registered.values():
+        found += _targets_in(app, what)
     return found
 
 
-def _kind(target: Target) -> str:
-    if isinstance(target.what, LocalEntrypoint):
-        return "local entrypoint"
-    return "method" if isinstance(target.what, Cls) else "function"
+def _targets_of(value: object) -> list[Target]:
+    """Of a variable: nothing where it is a handle by name, or a variant (with_options)."""
+    if isinstance(value, LocalEntrypoint) and isinstance(value.app, App):
+        return [Target(value.app, value.name, value)]
+    if isinstance(value, Function | Cls) and isinstance(app := value._declaration.app, App):
+        declared = value._declaration
+        if app.declarations.get(declared.name) is declared:
+            return _targets_in(app, value)
+    return []
 
 
-def _named(candidates: list[Target], name: str, where: str) -> Target:
-    exact = [c for c in candidates if c.name == name]
-    if not exact and "." in name:  # app.f, app.Cls.method
-        exact = [c for c in candidates if c.name == name.split(".", 1)[1]]
-    if not exact:  # a class with one method
-        exact = [c for c in candidates if c.method and c.name.split(".")[0] == name]
-        if len(exact) > 1:
-            raise InvalidError(f"{name} has several methods; name one:{_listing(exact, where)}")
-    if exact:
-        return exact[0]
-    near = nearest(name, [c.name for c in candidates])
-    raise NotFoundError(f"{where} has no {name!r}{near}{_listing(candidates, where)}")
+def _targets_in(app: App, what: Function[..., Any] | Cls) -> list[Target]:
+    name = what._declaration.name
+    if isinstance(what, Cls):
+        return [Target(app, f"{name}.{one}", what, one) for one in what._declaration.methods]
+    return [Target(app, name, what)]
 
 
-def _only(candidates: list[Target], where: str) -> Target:
+class _Call(NamedTuple):
+    """One way to call a runnable; ``app``: that is to be run, where it is said."""
+
+    name: str
+    what: Runnable
+    app: App | None = None
+
+    def target(self, where: str) -> Target:
+        if self.app is not None:
+            return self.what.target._replace(app=self.app)
+        return _whole(self.what, where)
+
+
+def _calls(found: list[Runnable]) -> list[list[_Call]]:
+    """All of them, what goes first first: what stands in the module is what its variables say."""
+    return [
+        [_Call(name, one) for one in found for name in one.variables],
+        [
+            _Call(f"{variable}.{one.target.name}", one, app)
+            for one in found
+            for variable, app in one.apps.items()
+        ],
+        [_Call(one.target.name, one) for one in found],  # given by name=
+    ]
+
+
+def _named(found: list[Runnable], name: str, where: str) -> Target:
+    calls = _calls(found)
+    for same in calls:
+        if hits := [one for one in same if one.name == name]:
+            if len(hits) > 1:
+                listed = _listing([one.what for one in hits], where)
+                raise InvalidError(f"{where} has several {name}; name one:{listed}")
+            return hits[0].target(where)
+    if within := [one for one in found if name in one.apps]:
+        app = within[0].apps[name]
+        return _Call(name, _only(within, where, f"{where}::{name}"), app).target(where)
+    for same in calls:  # a class with one method
+        hits = [one for one in same if one.what.target.method and _class_of(one.name) == name]
+        if len(hits) > 1:
+            listed = _listing([one.what for one in hits], where)
+            raise InvalidError(f"{name} has several methods; name one:{listed}")
+        if hits:
+            return hits[0].target(where)
+    near = nearest(name, [one.name for same in calls for one in same])
+    raise NotFoundError(f"{where} has no {name!r}{near}{_listing(found, where)}")
+
+
+def _class_of(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _whole(one: Runnable, where: str) -> Target:
+    """With the app that it is run in: of those of the program, the one that includes the others.
+
+    Raises InvalidError where several do.
+    """
+    apps = {id(app): app for app in one.apps.values()}.values()
+    whole = [app for app in apps if not any(other in app.included_in for other in apps)]
+    if len(whole) > 1:
+        names = "".join(f"\n  {where}::{own}" for own in one.in_apps)
+        raise InvalidError(
+            f"{one.shown} is in several apps; name it by the one that is to be run:{names}"
+        )
+    return one.target._replace(app=whole[0]) if whole else one.target
+
+
+def _only(found: list[Runnable], where: str, within: str = "") -> Runnable:
     for kind in ("local entrypoint", "function", "method"):
-        of_kind = [c for c in candidates if _kind(c) == kind]
+        of_kind = [one for one in found if one.kind == kind]
         if len(of_kind) == 1:
             return of_kind[0]
         if of_kind:
             raise InvalidError(
-                f"{where} has several {kind}s; say which one to run:{_listing(of_kind, where)}"
+                f"{within or where} has several {kind}s; say which one to run:"
+                f"{_listing(of_kind, where)}"
             )
-    raise NotFoundError(f"{where} has nothing to run")
+    raise NotFoundError(f"{within or where} has nothing to run")
 
 
-def _listing(candidates: list[Target], where: str) -> str:
-    return "".join(f"\n  {where}::{c.name}  ({_kind(c)})" for c in candidates)
+def _listing(found: list[Runnable], where: str) -> str:
+    return "".join(f"\n  {where}::{one.shown}  ({one.kind})" for one in found)

@@ -36,7 +36,11 @@ def _objects() -> SecretObjects:
 @json_option
 def list_(env: str | None, as_json: bool) -> None:
     """Show names, variables and ages."""
-    found = _objects().list(environment_name=env)
+    from rekindle.sdk import secret_requests
+    from rekindle.sdk.calls.callers import BLOCKING, finish
+
+    operator.connect()
+    found = finish(secret_requests.listed(BLOCKING, env))
     if as_json:
         print_json([_row(one) for one in found])
         return
@@ -109,7 +113,7 @@ def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
 
 @secret.command("rotate-key")
 def rotate_key() -> None:
-    """Encrypt everything with a new key, and drop the old one from the key file."""
+    """Encrypt everything with a new key. The former ones still open, and stay in the key file."""
     click.echo(f"Everything is sealed with a new key, in {_objects().rotate_key()}.")
 
 
@@ -150,7 +154,7 @@ def _dotenv(path: str) -> dict[str, str]:
         return dotenv.parse(sys.stdin, "standard input")
     if not Path(path).is_file():
         raise InvalidError(f"--from-dotenv: there is no file {path}")
-    return dotenv.load(path, ".env")
+    return dotenv.read(Path(path))
 
 
 def _json(path: str) -> dict[str, str | None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,9 +13,10 @@ import click
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.tables import ago, console, json_option, print_json, size, table, utc
-from rekindle.exception import InvalidError
+from rekindle.exception import Error, InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume import Volume
+from rekindle.shown_url import without_password
 from rekindle.volumes.tree import EntryType, FileEntry
 
 
@@ -33,7 +37,9 @@ def _named(name: str, env: str | None) -> Volume:
 @json_option
 def list_(env: str | None, as_json: bool) -> None:
     """Show names, ages and stores."""
-    found = Volume.objects.list(environment_name=env)
+    from rekindle.sdk import volume_place
+
+    found = volume_place.listed(environment_of(env))
     if as_json:
         print_json(
             [
@@ -42,7 +48,7 @@ def list_(env: str | None, as_json: bool) -> None:
                     "environment": one.environment,
                     "id": one.object_id,
                     "created": utc(one.created_at),
-                    "url": one.url,
+                    "url": without_password(one.url),
                 }
                 for one in found
             ]
@@ -50,7 +56,7 @@ def list_(env: str | None, as_json: bool) -> None:
         return
     made = table("name", "made", "store", "id")
     for one in found:
-        made.add_row(one.name, ago(one.created_at), one.url or "-", one.object_id)
+        made.add_row(one.name, ago(one.created_at), without_password(one.url) or "-", one.object_id)
     console().print(made if found else f"No volumes in {environment_of(env)}.")
 
 
@@ -139,7 +145,21 @@ def get(name: str, path: str, target: str, force: bool, env: str | None) -> None
             if one.type is not EntryType.DIRECTORY:
                 click.echo(f"{one.path} is left out: it is no plain file.", err=True)
             continue
-        _fetch(held, one, _place(one, inside, Path(target), single=single), force=force)
+        with _of_this_machine(f"{target} cannot be written to"):
+            place = _place(one, inside, Path(target), single=single)
+        with _of_this_machine(f"{place} cannot be written"):
+            _fetch(held, one, place, force=force)
+
+
+@contextlib.contextmanager
+def _of_this_machine(what: str) -> Iterator[None]:
+    """Errors of files outside the volume as ours; those of its own files are that."""
+    try:
+        yield
+    except (Error, BrokenPipeError):
+        raise
+    except OSError as error:
+        raise InvalidError(f"{what}: {error.strerror or error}") from error
 
 
 def _place(one: FileEntry, inside: str, target: Path, *, single: bool) -> Path:
@@ -151,6 +171,8 @@ def _place(one: FileEntry, inside: str, target: Path, *, single: bool) -> Path:
 
 
 def _fetch(held: Volume, one: FileEntry, place: Path, *, force: bool) -> None:
+    if place.is_dir():
+        raise InvalidError(f"{place} is a directory: remove it, or name another TARGET")
     if place.exists() and not force:
         raise InvalidError(f"{place} is there already; --force replaces it")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -170,14 +192,18 @@ def _fetch(held: Volume, one: FileEntry, place: Path, *, force: bool) -> None:
 @click.option("-f", "--force", is_flag=True, help="Replace files that are there.")
 @env_option
 def put(name: str, source: str, path: str, force: bool, env: str | None) -> None:
-    """Copy a file (-: standard input) or a directory into a volume, to PATH."""
+    """Copy a file (-: standard input) or a directory into a volume, to PATH.
+
+    Into it where that ends with "/"; without PATH, into the volume's top.
+    """
     held = _named(name, env)
-    with held.batch_upload(force=force) as batch:
+    sent = _of_this_machine(f"{source} cannot be sent")
+    with sent, held.batch_upload(force=force) as batch:
         if source == "-":
             batch.put_file(sys.stdin.buffer, path)
         elif Path(source).is_dir():
-            whole = f"/{Path(source).absolute().name}" if path == "/" else path
-            batch.put_directory(source, whole)
+            own = Path(os.path.abspath(source)).name if path.endswith("/") else ""
+            batch.put_directory(source, f"{path}{own}")
         else:
             batch.put_file(source, path)
     click.echo(f"{source} is in {name}.", err=source == "-")

@@ -77,7 +77,7 @@ async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool)
         settings=Settings.from_environ(),
         metrics_listen=os.environ.get("REKINDLE_METRICS", "").strip(),
         embedded=url == own,
-        blob_url=_blob_url(directory),
+        blob_url=_blob_url(directory, instance_id(directory)),
         blob_threshold_bytes=blobs.threshold_bytes(),
         secrets_key_file=vault.default_key_file(),
         own_agent=own_agent,
@@ -106,17 +106,17 @@ async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool)
     return 0
 
 
-def _blob_url(directory: Path) -> str:
+def _blob_url(directory: Path, instance: str) -> str:
     """Where large payloads go. Raises InvalidError where they cannot; asks no server."""
-    url, what = blobs.store_url(directory), "REKINDLE_BLOB_URL:"
-    filesystems.check_shared(url, what)
-    if filesystems.is_folder(url):
-        store = blobs.open_store(url)
-        assert isinstance(store, blobs.FolderStore)
-        paths.refuse_in_file(store.root, f"{what} ")
+    url, what = blobs.store_url(directory, instance), "REKINDLE_BLOB_URL:"
+    named = blobs.named_url() or url
+    filesystems.check_shared(named, what)
+    folder = filesystems.folder_at(named, what)
+    if folder is not None:
+        paths.refuse_in_file(folder, f"{what} ")
         return url
     try:
-        filesystems.check_installed(url, what)
+        filesystems.check_installed(named, what)
     except SetupError as error:  # what an operator asked for, and this node cannot do
         raise InvalidError(str(error)) from error
     return url

@@ -13,6 +13,7 @@ from pathlib import Path
 from rekindle.debian.apt import TOOLS, Apt, Progress, machine_keyring, mirror, run
 from rekindle.exception import SetupError
 from rekindle.linux import files
+from rekindle.linux.whole_directory import sync
 
 #: Packages in a closure that running a program does not need: maintainer scripts' tools.
 _NOT_TO_RUN = frozenset({"debconf", "dpkg", "tar"})
@@ -88,7 +89,11 @@ def command(prefix: Path, program: Path) -> list[str]:
 
 
 def replace(prefix: Path, tree: Path) -> None:
-    """Put ``tree`` in the place of ``prefix``; what is running there keeps its open files."""
+    """Put ``tree`` in the place of ``prefix``; what is running there keeps its open files.
+
+    It is on the disk by then: it is taken for whole from now on.
+    """
+    sync(tree)
     old = prefix.with_name(f".{prefix.name}-old-{os.getpid()}")
     had_one = prefix.exists()
     if had_one:

@@ -63,3 +63,11 @@ def bytes_waiting(fd: int) -> int:
     count = array.array("i", (0,))
     fcntl.ioctl(fd, _FIONREAD, count)
     return count[0]
+
+
+def first_line(fd: int) -> str:
+    """The first line that comes, and no byte more: what follows is read by others."""
+    found = b""
+    while (byte := os.read(fd, 1)) not in (b"", b"\n"):
+        found += byte
+    return found.decode()

@@ -11,16 +11,19 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_directory(target: Path) -> Iterator[Path]:
+def whole_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
     """The draft of a directory, beside it: fill it, and it is renamed at the end.
 
-    The name tells the content: of two that make it at the same time, the first one's stays. Raises
-    OSError.
+    The name tells the content: of two that make it at the same time, the first one's stays. Not
+    ``durable``: after a power cut the name may be there, and files without what was in them; for
+    who looks at them each time. Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=target.parent))
     try:
         yield draft
+        if durable:
+            sync(draft)
         try:
             os.rename(draft, target)
         except OSError:
@@ -29,3 +32,21 @@ def whole_directory(target: Path) -> Iterator[Path]:
     finally:
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def sync(directory: Path) -> None:
+    """Have all that is in a directory on the disk before what follows. Raises OSError."""
+    for folder, _, names in os.walk(directory, topdown=False):
+        for name in names:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):  # that is in its folder
+                _sync(path)
+        _sync(folder)
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

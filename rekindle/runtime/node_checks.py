@@ -72,7 +72,8 @@ def check_shared_store(url: str) -> list[Check]:
 
     name = "shared store"
     try:
-        reach.keep(open_store(url))
+        store = open_store(url)
+        reach.keep(store)
     except SetupError as error:
         remedy = "install it into this environment, or unset REKINDLE_STORE_URL; see docs/lazy.md"
         return [Check(name, Status.WARN, str(error), remedy)]
@@ -81,7 +82,7 @@ def check_shared_store(url: str) -> list[Check]:
     except BlobStoreError as error:
         remedy = "see that it is up and may be written to; until then nothing is shared"
         return [Check(name, Status.WARN, str(error), remedy)]
-    return [Check(name, Status.OK, f"{url} keeps what it is given")]
+    return [Check(name, Status.OK, f"{store.url} keeps what it is given")]
 
 
 def check_pinning() -> Check:

@@ -58,7 +58,7 @@ class App(AppLife):
         self,
         name: str | None = None,
         *,
-        secrets: Sequence[Secret] = (),
+        secrets: Sequence[Secret] | None = None,
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         include_source: bool = True,
         tags: dict[str, str] | None = None,
@@ -282,8 +282,10 @@ class App(AppLife):
                 )
         self.declarations |= other.declarations
         self.registered |= other.registered
-        if self not in other.included_in:
-            other.included_in.append(self)
+        for part in (other, *other.parts):  # a part of a part is run in the whole, too
+            if self not in part.included_in:
+                part.included_in.append(self)
+                self.parts.append(part)
         if inherit_tags:
             self.tags = {**other.tags, **self.tags}
         return self

@@ -70,9 +70,9 @@ class AppLife(AppState):
         former one end what they have; "recreate" stops them, and what they had runs again by the
         new code. To interrupt it, or to cancel ``deploy.aio``, gives it up where it is not live
         yet; a note of the exception says what came of it. ``tag``: up to 50 characters that the
-        history shows; an empty one, or ``name``, is refused. ``environment_name``: the name
-        space that it lies in; without, that of this process. Raises InvalidError, StartError,
-        SerializationError, ConnectionError.
+        history shows, none where it is empty; an empty ``name`` is refused. ``environment_name``:
+        the name space that it lies in; without, that of this process. Raises InvalidError,
+        StartError, SerializationError, ConnectionError.
         """
 
         def blocking(

@@ -85,6 +85,11 @@ class Binding:
 
     # ---- in this process -----------------------------------------------------------------------
 
+    @property
+    def made_here(self) -> Any:
+        """The object of this process, where there is one by now; None otherwise."""
+        return self._local_object
+
     def object(self, handle: MethodOf) -> Any:
         """The object of this process, whose methods call each other by what ``handle`` gives.
 

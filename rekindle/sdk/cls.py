@@ -98,7 +98,8 @@ class Instance:
         self._binding = binding
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        # What Python and notebooks look for begins and ends so, and is no method of anyone's.
+        if name == "_binding" or (name.startswith("_") and name.endswith("_")):
             raise of_the_program(AttributeError(name))
         binding = self._binding
         declaration = binding.declaration
@@ -107,6 +108,8 @@ class Instance:
             return binding.parameters[name]
         if methods is None or name in methods:  # not known here: its first call tells
             return method_of(binding, name)
+        if binding.made_here is not None and hasattr(binding.made_here, name):
+            return getattr(binding.made_here, name)  # its enter hooks may have set that
         if declaration.raw is None or not hasattr(declaration.raw, name):
             if name in ("with_options", "with_concurrency", "with_batching"):
                 raise of_the_program(

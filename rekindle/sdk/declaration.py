@@ -64,6 +64,8 @@ class AppState(SaysWhatToUse):
         self.deployed: DeployedHere | None = None
         #: Apps that have all of it (``App.include``).
         self.included_in: list[AppState] = []
+        #: The apps that it has all of, and theirs.
+        self.parts: list[AppState] = []
 
     def runs_as(self) -> RunningApp | None:
         """What runs of it, by itself or as a part of another app."""

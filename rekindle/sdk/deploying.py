@@ -89,8 +89,8 @@ def deploy(
 
 
 def check_tag(tag: str | None) -> None:
-    """Raise InvalidError for a tag without a word: it comes of a variable that is not set."""
-    if tag is not None and not tag.strip():
+    """Raise InvalidError for a tag without a word. The empty one is Modal's default: none."""
+    if tag and not tag.strip():
         raise InvalidError(f"tag={tag!r}: a tag has a word at least, or leave it out")
 
 

@@ -318,9 +318,9 @@ class Function(FunctionTarget, Generic[P, R]):
         ``volumes``, ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``,
         ``buffer_containers``, ``spare_containers``, ``scaledown_window`` and
         ``single_use_containers``, as of ``@app.function``. Variables of ``env`` are added to the
-        function's; ``secrets`` and ``volumes`` replace them; what is None stays. Calls of it add
-        up, and equal options are one variant, also from several programs. Raises InvalidError, and
-        TypeError for what cannot differ.
+        function's; ``secrets`` and ``volumes`` replace them; what is None stays, as do these
+        three where they are empty. Calls of it add up, and equal options are one variant, also from
+        several programs. Raises InvalidError, and TypeError for what cannot differ.
         """
         from rekindle.sdk.variants import variant
 

@@ -49,8 +49,8 @@ class VariantOptions(PoolOptions, total=False):
     gpu_memory: int | None
     gpu_priority: int
     env: dict[str, str | None] | None
-    secrets: Sequence[Secret]
-    volumes: Mapping[str, Volume | CloudBucketMount]
+    secrets: Sequence[Secret] | None
+    volumes: Mapping[str, Volume | CloudBucketMount] | None
 
 
 class FunctionOptions(VariantOptions, total=False):
@@ -138,7 +138,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     )
     return Options(
         spec=spec,
-        secrets=check_secrets("secrets", given.get("secrets", ())),
+        secrets=check_secrets("secrets", given.get("secrets")),
         volumes=check_volumes(given.get("volumes")),
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),

@@ -59,6 +59,7 @@ class AppRun(Block[A]):
         self._environment = environment
         self._session: session.Session | None = None
         self._holding: Holding | None = None
+        self._running: RunningApp | None = None
         self._owner = 0
         check_may_run(app)
 
@@ -135,6 +136,7 @@ class AppRun(Block[A]):
 
             self._terminal = TerminalServer(user_terminal, instance, app_id, made.logs)
             self._terminal.start()
+        self._running = made
         self._app.running = made
         running.started(made)
 
@@ -156,6 +158,11 @@ class AppRun(Block[A]):
             terminal.close()
 
     def _take_down(self, *, at_once: bool = False) -> None:
+        made, self._running = self._running, None
+        if made is not None:  # Ctrl-C may come between any two lines of the above
+            if self._app.running is made:
+                self._app.running = None
+            running.ended(made)
         self._close_terminal()
         if self._holding is not None:
             self._holding.let_go()

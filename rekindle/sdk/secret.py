@@ -18,6 +18,7 @@ from rekindle.sdk.environments import declared, meant_by, travelling
 from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from rekindle.sdk.calls.callers import Caller
@@ -51,12 +52,20 @@ class SecretObjects:
 
     @dual
     async def list(
-        self: SecretObjects, caller: Caller, *, environment_name: str | None = None
-    ) -> list[SecretInfo]:
-        """All of an environment, by name."""
+        self: SecretObjects,
+        caller: Caller,
+        *,
+        max_objects: int | None = None,
+        created_before: datetime | str | None = None,
+        environment_name: str | None = None,
+    ) -> list[Secret]:
+        """Those of an environment, the newest first: their names, and more by ``info()``."""
         from rekindle.sdk import secret_requests
+        from rekindle.sdk.newest import newest
 
-        return await secret_requests.listed(caller, environment_name)
+        found = await secret_requests.listed(caller, environment_name)
+        chosen = newest(found, lambda one: one.created_at, max_objects, created_before)
+        return [_unpickled(one.name, one.environment, "") for one in chosen]
 
     @dual
     async def delete(
@@ -234,9 +243,10 @@ class Secret(SaysWhatToUse):
     ) -> Secret:
         """From a file of ``NAME=value`` lines.
 
-        ``path`` is the file, or a directory to search upwards from for ``filename`` (the working
-        directory where it is None). Raises InvalidError where there is none or a line is wrong.
-        Not read inside a runner.
+        ``path`` is the file; or a directory, or code (``__file__``), to search upwards from for
+        ``filename``: the working directory where it is None. ``${NAME}`` is what stands above it
+        in the file, else in this process's environment. Raises InvalidError where there is no
+        file, a line is wrong or a ``${NAME}`` is set nowhere. Not read inside a runner.
         """
         from rekindle.execution.context import is_local
         from rekindle.sdk import dotenv
@@ -290,7 +300,9 @@ def named_in_snapshot(secrets: Sequence[Secret]) -> tuple[str, ...]:
 
 
 def check_secrets(parameter: str, secrets: object) -> tuple[Secret, ...]:
-    """A sequence of Secret, as a tuple. Raises InvalidError, which shows no value."""
+    """A sequence of Secret, as a tuple; None is none. Raises InvalidError, which shows no value."""
+    if secrets is None:
+        return ()
     if isinstance(secrets, (list, tuple)) and all(isinstance(s, Secret) for s in secrets):
         return tuple(secrets)
     kind = type(secrets).__name__

@@ -43,6 +43,8 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "gpu_priority": ("gpu_priority",),
     "volumes": ("volumes",),
 }
+#: Of these, empty is nothing given: a variant takes away none that its function has.
+_EMPTY_STAYS = ("secrets", "volumes", "env")
 _SHARING = {name: (name,) for name in Sharing._fields}
 #: What a variant cannot have in this way, and what to write.
 _OF_DECLARATION = "it is the declaration's (@app.function, @app.cls)"
@@ -203,10 +205,11 @@ def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
             raise of_the_program(TypeError(text))
     checks.unknown_keywords("with_options()", given, _FIELDS)
     wanted = {name: value for name, value in given.items() if value is not None}
+    options.check("with_options()", _options_of({**before, **wanted}))
+    wanted = {name: value for name, value in wanted.items() if value or name not in _EMPTY_STAYS}
     both = {**before, **wanted}
     if "env" in before and "env" in wanted:
         both["env"] = {**before["env"], **wanted["env"]}
-    options.check("with_options()", _options_of(both))
     if both.get("retries") is not None and base.generators:
         raise InvalidError(f"{base.name} is a generator, which cannot have retries=")
     return _made(base, both)

@@ -19,6 +19,8 @@ from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.volume_upload import VolumeUpload
     from rekindle.volumes.remote import Folder
@@ -53,13 +55,21 @@ class VolumeObjects:
 
     @dual
     async def list(
-        self: VolumeObjects, caller: Caller, *, environment_name: str | None = None
-    ) -> list[VolumeInfo]:
-        """All of an environment, by name."""
+        self: VolumeObjects,
+        caller: Caller,
+        *,
+        max_objects: int | None = None,
+        created_before: datetime | str | None = None,
+        environment_name: str | None = None,
+    ) -> list[Volume]:
+        """Those of an environment, the newest first: their names, and more by ``info()``."""
         from rekindle.sdk import volume_place
+        from rekindle.sdk.newest import newest
 
         environment = environment_of(environment_name)
-        return await caller.in_thread(lambda: volume_place.listed(environment))
+        found = await caller.in_thread(lambda: volume_place.listed(environment))
+        chosen = newest(found, lambda one: one.created_at, max_objects, created_before)
+        return [Volume(VolumeReference(one.name, one.environment)) for one in chosen]
 
     @dual
     async def delete(
@@ -161,10 +171,22 @@ class Volume(SaysWhatToUse):
         return cls(VolumeReference("", "", object_id))
 
     @classmethod
-    def ephemeral(cls) -> Any:
-        """A volume for a ``with`` or ``async with`` block; it is gone after it."""
+    @typed
+    def ephemeral(
+        cls,
+        client: None = None,
+        *,
+        environment_name: str | None = None,
+        version: int | None = None,
+    ) -> Any:
+        """A volume for a ``with`` or ``async with`` block; it is gone after it.
+
+        It has no name, so ``environment_name`` has no meaning, nor has ``version``.
+        """
         from rekindle.sdk.volume_place import EphemeralVolume
 
+        checks.of_this_instance("Volume.ephemeral", client=client)
+        environment_of(environment_name)
         return EphemeralVolume(lambda name, environment: cls(VolumeReference(name, environment)))
 
     @typed

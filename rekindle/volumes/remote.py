@@ -30,6 +30,7 @@ from rekindle.exception import (
     VolumeFileNotFoundError,
 )
 from rekindle.linux.libc import check, libc
+from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry, VolumeRecord, id_at
 from rekindle.volumes.tree import DRAFT, Tree
 from rekindle.volumes.turn import PULLED, Turn, taken
@@ -203,7 +204,7 @@ class Folder:
             raise VolumeError(str(error)) from error
         except Exception as error:  # clients of stores raise types of their own
             raise VolumeError(
-                f"{self.label} and {self.url} cannot be made the same: "
+                f"{self.label} and {without_password(self.url)} cannot be made the same: "
                 f"{str(error) or type(error).__name__}"
             ) from error
 
@@ -217,7 +218,9 @@ def of_volume(record: VolumeRecord) -> Folder:
 def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
     """This machine's copy of a store's folder that is no volume, kept below ``root``."""
     if "://" not in url:
-        raise InvalidError(f"{url!r} is no URL of a store, as in s3://bucket/folder")
+        raise InvalidError(
+            f"{without_password(url)!r} is no URL of a store, as in s3://bucket/folder"
+        )
     name = hashlib.sha256(json.dumps([url, sorted(options.items())]).encode()).hexdigest()[:32]
     files = root / COPIES / name / "files"
     files.mkdir(parents=True, exist_ok=True, mode=0o700)

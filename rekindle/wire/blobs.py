@@ -2,8 +2,9 @@
 
 A local folder by default, with the standard library alone; any URL that fsspec knows otherwise.
 Clients and agents put and get, the controller deletes. A key says what its blob must be, so that a
-truncated or damaged one is noticed. Knows nothing of calls but their ids; blocks, so it is not for
-event loops.
+truncated or damaged one is noticed. Instances that are given the same URL have a folder each below
+it, as each removes what it does not know. Knows nothing of calls but their ids; blocks, so it is
+not for event loops.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
+from rekindle.shown_url import without_password
 
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
 DEFAULT_THRESHOLD_BYTES = 1024 * 1024
@@ -27,6 +29,8 @@ DEFAULT_THRESHOLD_BYTES = 1024 * 1024
 #: Of a result, until the controller has said its limit.
 DEFAULT_MAX_PAYLOAD_BYTES = 128 * 1024 * 1024
 
+#: The folder of an instance in a store that several have: its id.
+_OF_INSTANCE = re.compile(r"(.+)/in-[0-9a-f]{16}")
 _KEY = re.compile(
     r"(fc-[0-9A-Za-z]{1,64})/([0-9]{1,10})-[0-9a-f]{16}-([0-9a-f]{1,12})-([0-9a-f]{8})"
 )
@@ -35,6 +39,7 @@ _KEY = re.compile(
 class BlobStore(Protocol):
     """Bytes by key. All methods may be called from any thread."""
 
+    #: Without a password, for messages.
     url: str
 
     def put(self, key: str, data: bytes) -> None:
@@ -57,10 +62,17 @@ class BlobStore(Protocol):
         """Keys of what was put for a call. Raises ServiceError."""
 
 
-def store_url(instance: Path, environ: Mapping[str, str] | None = None) -> str:
-    """``$REKINDLE_BLOB_URL``, or the folder of an instance directory."""
-    environ = os.environ if environ is None else environ
-    return environ.get("REKINDLE_BLOB_URL") or (instance.absolute() / "blobs").as_uri()
+def store_url(instance: Path, instance_id: str, environ: Mapping[str, str] | None = None) -> str:
+    """Where its blobs are: in its directory, or below its id at ``$REKINDLE_BLOB_URL``."""
+    named = named_url(environ)
+    if not named:
+        return (instance.absolute() / "blobs").as_uri()
+    return f"{named.rstrip('/')}/{instance_id}"
+
+
+def named_url(environ: Mapping[str, str] | None = None) -> str:
+    """``$REKINDLE_BLOB_URL``, which other instances may have, too; empty: none is named."""
+    return (os.environ if environ is None else environ).get("REKINDLE_BLOB_URL", "")
 
 
 def threshold_bytes(environ: Mapping[str, str] | None = None) -> int:
@@ -78,6 +90,12 @@ def open_store(url: str) -> BlobStore:
 
     Raises SetupError, with what to install, and InvalidError for a URL that is none.
     """
+    store = _store_at(url)
+    shared = _OF_INSTANCE.fullmatch(url)
+    return _WithFormer(store, _store_at(shared[1])) if shared is not None else store
+
+
+def _store_at(url: str) -> BlobStore:
     folder = filesystems.folder_at(url, "the blob store")
     return FolderStore(folder) if folder is not None else FsspecStore(url)
 
@@ -253,9 +271,9 @@ class FsspecStore:
     """What fsspec makes of a URL: an object store, another machine, this process's memory."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_password(url.rstrip("/"))
         try:
-            self._fs, self._root = filesystems.open_url(self.url, "the blob store")
+            self._fs, self._root = filesystems.open_url(url.rstrip("/"), "the blob store")
         except (SetupError, InvalidError):
             raise
         except Exception as error:
@@ -323,5 +341,29 @@ class FsspecStore:
 
     def _unwell(self, what: str, error: Exception) -> ServiceError:
         """Backends raise types of their own."""
-        reason: Any = str(error) or type(error).__name__
+        reason = without_password(str(error)) or type(error).__name__
         return ServiceError(f"blob store {self.url} could not be {what}: {reason}")
+
+
+# ---- a folder of a store that several instances have -------------------------------------------
+
+
+class _WithFormer:
+    """An instance's own folder. Read, and only read, is also what was put beside all such folders
+    when there were none: whose that is, no key says."""
+
+    def __init__(self, own: BlobStore, former: BlobStore) -> None:
+        self.url = own.url
+        self.put, self.delete = own.put, own.delete
+        self.older_than, self.of_call = own.older_than, own.of_call
+        self._own, self._former = own, former
+
+    def get(self, key: str) -> bytes:
+        """See BlobStore."""
+        try:
+            return self._own.get(key)
+        except InternalFailure as missing:
+            try:
+                return self._former.get(key)
+            except InternalFailure:
+                raise missing from None

@@ -72,6 +72,24 @@ def _until(condition: object) -> None:
         pause.wait(0.01)
 
 
+def test_a_password_of_the_store_is_in_no_list_of_processes_and_no_message(
+    unwell_store: BlobStore, folder: Path, tmp_path: Path, start_lazy: StartLazy
+) -> None:
+    blob = _pushed(unwell_store, tmp_path, b"content")
+    files = start_lazy(f"unwell://someone:swordfish@{folder}")
+    assert files.open(blob).read_bytes() == b"content"
+    serving = psutil.Process(files.pid)
+    for one in (serving, *serving.children()):
+        assert one.cmdline() and "swordfish" not in " ".join(one.cmdline())
+    with pytest.raises(BlobNotFoundError) as caught:
+        files.open("0" * 64)
+    assert "unwell://someone:***@" in str(caught.value)
+    serving.kill()
+    with pytest.raises(BlobError, match=r"unwell://someone:\*\*\*@.* has ended"):
+        while True:
+            files.open(blob)
+
+
 def test_a_sequential_reader_and_mappings_get_the_bytes_that_were_put(
     store: BlobStore, tmp_path: Path, start_lazy: StartLazy
 ) -> None:

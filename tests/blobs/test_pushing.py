@@ -11,7 +11,7 @@ import pytest
 
 from rekindle.blobs import transfer
 from rekindle.blobs.pushing import push_apart
-from rekindle.blobs.store import BlobStore
+from rekindle.blobs.store import BlobStore, open_store
 from rekindle.exception import BlobStoreError
 from tests.e2e.harness import wait_until
 
@@ -35,6 +35,37 @@ def test_what_goes_wrong_is_said_and_it_can_be_given_up(store: BlobStore, tmp_pa
     os.mkfifo(tmp_path / "never")
     with pytest.raises(BlobStoreError, match="given up"):
         push_apart(store.url, [tmp_path / "never"], lambda: True)
+
+
+def test_a_password_in_the_url_is_in_no_list_of_processes_and_no_message(
+    unwell_store: BlobStore, folder: Path, tmp_path: Path
+) -> None:
+    store = open_store(f"unwell://someone:swordfish@{folder}")
+    (tmp_path / "file").write_bytes(b"content")
+    (pushed,) = push_apart(store.address, [tmp_path / "file"])
+    assert unwell_store.index(pushed.blob).size == len(b"content")
+    assert store.url == f"unwell://someone:***@{folder}"
+    os.mkfifo(tmp_path / "never")
+    stopped, said = threading.Event(), []
+
+    def push() -> None:
+        try:
+            push_apart(store.address, [tmp_path / "never"], stopped.is_set)
+        except BlobStoreError as error:
+            said.append(str(error))
+
+    pushing = threading.Thread(target=push)
+    pushing.start()
+    try:
+        # It gives way once it runs: by then it has its arguments.
+        children = psutil.Process().children
+        wait_until(lambda: any(map(_niceness, children())), "the process")
+        (process,) = filter(_niceness, children())
+        assert "swordfish" not in " ".join(process.cmdline())
+    finally:
+        stopped.set()
+        pushing.join()
+    assert said == [f"putting files into {store.url} was given up"]
 
 
 @pytest.mark.parametrize(("overwrite", "niceness"), [(False, 19), (True, 5)])

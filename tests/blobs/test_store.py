@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from lab.unwell import Conduct
 from rekindle.blobs import collect, transfer, waiting
 from rekindle.blobs.index import Index, digest
 from rekindle.blobs.objects import open_objects
-from rekindle.blobs.store import GRACE_S, BlobStore, Patience, open_store
+from rekindle.blobs.store import GRACE_S, BlobStore, Patience, Ref, open_store
 from rekindle.blobs.transfer import Pushed
 from rekindle.exception import (
     BlobDamagedError,
@@ -245,6 +246,28 @@ def test_a_chunk_that_is_old_is_sent_again_so_that_it_is_not_collected_meanwhile
     assert pushed.sent_bytes > 0
     assert collect.collect(store, grace_s=GRACE_S).objects == 0
     assert store.index(pushed.blob).size == _CHUNK
+
+
+def test_what_is_put_again_and_named_while_it_is_collected_stays(
+    store: BlobStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old chunk that nothing named when the names were read."""
+    path, left = (_file(tmp_path, os.urandom(_CHUNK), name) for name in ("again", "left"))
+    _push(store, left)
+    _push(store, path)
+    for one in folder.rglob("*"):
+        os.utime(one, (0, 0))
+    refs = store.refs
+
+    def and_then_another() -> Iterator[Ref]:
+        yield from refs()
+        store.put_ref("snapshots", "sn-1", [_push(store, path).blob], {})
+
+    monkeypatch.setattr(store, "refs", and_then_another)
+    collected = collect.collect(store)
+    assert (collected.objects, collected.kept_young) == (2, 2)  # a chunk and an index each
+    (named,) = refs()
+    assert _fetched(store, named.blobs[0], tmp_path / "back") == path.read_bytes()
 
 
 def test_nothing_is_collected_while_a_name_cannot_be_read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,7 @@ class Letters(FakeController):
             apps=[
                 {"name": "shop", "functions": [{**function, "oldest_s": 65.0, "dead": 2}]},
                 {"name": "idle", "functions": [{"name": "f", "function_id": "fu-9"}]},
+                {"name": "staging/shop", "functions": [{"name": "f", "function_id": "fu-8"}]},
             ]
         )
 
@@ -181,21 +183,57 @@ def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     assert replay("--function", "price").startswith("2 dead letters put back on the queue.\n")
     assert [list(one.ids) for one in fake.selected] == [["2-0", "9-9"], ["1-0", "3-0"]]
     assert replay("--all") == "0 dead letters put back on the queue.\n"
-    assert fake.selected[-1].all
+    assert len(fake.selected) == 2
     for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
         wrong = rekindle(fake.directory, "inputs", "dead", "replay", *argv, status=2)
         assert "give ids, --function NAME or --all" in wrong.stderr
 
 
-def test_dropping_many_is_confirmed(fake: Letters) -> None:
-    wrong = rekindle(fake.directory, "inputs", "dead", "drop", "--all", status=1)
-    assert "--yes" in wrong.stderr and not fake.selected
-    assert (
-        "1 dead letter dropped" in rekindle(fake.directory, "inputs", "dead", "drop", "1-0").stdout
-    )
-    ended = rekindle(fake.directory, "inputs", "dead", "drop", "--all", "-y")
-    assert ended.stdout == "2 dead letters dropped.\n"
-    assert rekindle(fake.directory, "inputs", "dead", "ls").stdout == "There are no dead letters.\n"
+def test_dropping_is_confirmed_by_id_too(fake: Letters) -> None:
+    def drop(*argv: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        return rekindle(fake.directory, "inputs", "dead", "drop", *argv, status=status)
+
+    for argv, asked in (
+        (("--all",), "Drop all dead letters in main for good?"),
+        (("--function", "shop"), "Drop all dead letters of shop for good?"),
+        (("1-0",), "Drop the dead letter 1-0 for good?"),
+        (("1-0", "2-0"), "Drop the dead letters 1-0, 2-0 for good?"),
+    ):
+        wrong = drop(*argv, status=1)
+        assert asked in wrong.stderr and "--yes" in wrong.stderr
+    assert not fake.selected
+    assert "1 dead letter dropped" in drop("1-0", "-y").stdout
+    assert drop("--all", "-y").stdout == "2 dead letters dropped.\n"
+    assert rekindle(fake.directory, "inputs", "dead", "ls").stdout == "No dead letters in main.\n"
+
+
+def test_inputs_and_dead_letters_are_those_of_the_environment(fake: Letters) -> None:
+    fake.letters[1].app = fake.letters[2].app = "staging/shop"
+
+    def listed(*argv: str, **more: str) -> list[str]:
+        told = rekindle(fake.directory, "inputs", "dead", "ls", "--json", *argv, **more)
+        return [one["id"] for one in json.loads(told.stdout)]
+
+    assert listed() == ["1-0"]
+    assert listed("-e", "staging") == listed(REKINDLE_ENVIRONMENT="staging") == ["2-0", "3-0"]
+    assert listed("-e", "other") == []
+    shown = rekindle(fake.directory, "inputs", "dead", "show", "2-0").stdout  # by its id: any
+    assert "staging/shop.stock" in shown
+    there = json.loads(rekindle(fake.directory, "inputs", "ls", "-e", "staging", "--json").stdout)
+    assert [one["app"] for one in there] == ["staging/shop"]
+    here = json.loads(rekindle(fake.directory, "inputs", "ls", "--json").stdout)
+    assert [one["app"] for one in here] == ["shop", "idle"]
+
+
+@pytest.mark.parametrize("how", ["replay", "drop"])
+def test_all_dead_letters_are_those_of_the_environment_alone(fake: Letters, how: str) -> None:
+    fake.letters[1].app = "staging/shop"
+    yes = ["--yes"] if how == "drop" else []
+    told = rekindle(fake.directory, "inputs", "dead", how, "--all", "-e", "staging", *yes).stdout
+    assert told.startswith("1 dead letter ")
+    assert [one.id for one in fake.letters] == ["1-0", "3-0"]
+    rekindle(fake.directory, "inputs", "dead", how, "--all", "-e", "other", *yes)
+    assert [one.id for one in fake.letters] == ["1-0", "3-0"]
 
 
 async def run(directory: Path, *argv: str) -> str:
@@ -223,7 +261,7 @@ async def test_an_input_that_was_given_up_is_replayed_in_the_app_as_it_is_run_ag
         assert [(one["call_id"], one["deliveries"]) for one in told] == [(call_id, 5)]
         assert "killed" in await run(where, "dead", "show", told[0]["id"])
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
-        assert "Dead letters of apps that are closed: 1" in await run(where, "ls")
+        assert "apps that are closed, of all environments: 1" in await run(where, "ls")
         metrics = (await client.call("Metrics", pb.MetricsRequest())).text
         assert 'rekindle_dead_letters{function="(closed)"} 1.0' in metrics
         refused = await run(where, "dead", "replay", told[0]["id"])

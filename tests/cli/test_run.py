@@ -80,6 +80,28 @@ def test_what_may_be_anything_takes_any_word_and_keeps_its_default(
     assert run("run", str(file), "--x", "zz")[:2] == (0, "('zz', None)\n")
 
 
+def test_a_default_without_an_annotation_stays_what_it_is(run: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "program_defaults.py"
+    file.write_text(
+        "import enum, rekindle\nfrom typing import Any\napp = rekindle.App('x')\n"
+        "class Mode(enum.Enum):\n    FAST = 1\n"
+        "@app.local_entrypoint()\n"
+        "def main(sizes=(1, 2), names=['a'], where={'k': 1}, raw=b'x', mode=Mode.FAST, none=None,\n"
+        "         call=print, made: Any = dict, count=3):\n"
+        "    print((sizes, names, where, raw, mode is Mode.FAST, none, call is print,\n"
+        "           made is dict, count))\n"
+    )
+    kept = "((1, 2), ['a'], {'k': 1}, b'x', True, None, True, True, 3)\n"
+    assert run("run", str(file))[:2] == (0, kept)
+    given = kept.replace("(1, 2)", "'7'").replace(" 3)", " 4)")
+    assert run("run", str(file), "--sizes", "7", "--count", "4")[:2] == (0, given)
+    status, shown, _ = run("run", str(file), "--help")
+    assert status == 0
+    for name in ("SIZES", "NAMES", "WHERE", "RAW", "MODE", "NONE", "CALL", "MADE"):
+        assert f"--{name.lower()} TEXT" in shown
+    assert "--count INTEGER" in shown and "print" in shown
+
+
 def test_the_environment_may_stand_behind_the_file(run: Cli, tmp_path: Path) -> None:
     file = tmp_path / "program_where.py"
     file.write_text(

@@ -81,10 +81,12 @@ def test_an_empty_standard_input_is_no_value(shared: Instance) -> None:
     assert "cli-empty has B" in create(shared, "cli-empty", "B=")
 
 
-def test_json_that_is_no_text_is_refused_without_a_word_of_it(
+def test_a_file_that_is_no_text_is_refused_without_a_word_of_it(
     shared: Instance, tmp_path: Path
 ) -> None:
     values = tmp_path / "values.json"
     values.write_bytes(b'{"A": "' + VALUE.encode() + b'\xff"}')
     said = create(shared, "cli-bytes", "--from-json", str(values), status=1)
+    assert "no UTF-8, at byte" in said
+    said = create(shared, "cli-bytes", "--from-dotenv", str(values), status=1)
     assert "no UTF-8, at byte" in said

@@ -96,3 +96,37 @@ def test_volumes_are_listed_renamed_and_deleted(volume: Terminal) -> None:
     assert "no volume 'three'" in volume("delete", "three", "--yes", status=1)
     volume("delete", "three", "--allow-missing", "--yes")
     assert "No volumes" in volume("list")
+
+
+def test_a_directory_goes_into_a_path_that_ends_with_a_slash(volume: Terminal) -> None:
+    for name in ("one", "two"):
+        (volume.root / name).mkdir()
+        (volume.root / name / "a").write_text(name)
+    (volume.root / "one" / "below").mkdir()
+    volume("create", "data")
+    volume("put", "data", "one", "/kept/")
+    volume("put", "data", "two", "/kept/")
+    volume("put", "data", "one", "/kept/renamed")
+    volume("put", "data", "one/below/..", "up/")  # by the name that it has
+    listed = json.loads(volume("ls", "data", "-r", "--json"))
+    assert {one["path"] for one in listed if one["type"] == "file"} == {
+        *("kept/one/a", "kept/two/a", "kept/renamed/a", "up/one/a"),
+    }
+
+
+def test_a_place_that_cannot_be_written_is_an_error_with_its_reason(volume: Terminal) -> None:
+    (volume.root / "file").write_text("1")
+    (volume.root / "out" / "file").mkdir(parents=True)
+    volume("create", "data")
+    volume("put", "data", "file")
+    for force in ((), ("--force",)):
+        assert volume("get", "data", "file", "out", *force, status=1).splitlines()[0] == (
+            "Error: out/file is a directory: remove it, or name another TARGET"
+        )
+    for target in ("file/below", "/proc/none"):  # not for root either
+        said = volume("get", "data", "file", target, status=1)
+        assert said.startswith(f"Error: {target} cannot be written: ")
+        assert "Traceback" not in said
+    assert volume("put", "data", "/dev/null", status=1).splitlines()[0] == (
+        "Error: /dev/null cannot be sent: there is no file '/dev/null' to be sent"
+    )

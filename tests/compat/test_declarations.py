@@ -20,6 +20,9 @@ def declared(**options: Any) -> modal.Function[..., Any]:
     return f
 
 
+def plain() -> None: ...
+
+
 class TestFunction:
     def test_it_takes_the_options_that_mean_something_here(self) -> None:
         options: dict[str, Any] = {
@@ -46,6 +49,18 @@ class TestFunction:
         }
         f = declared(**options)
         assert f.name == "named" and f.local(3) == 3
+
+    @pytest.mark.parametrize("nothing", [None, ()])
+    def test_secrets_and_volumes_may_be_none(self, nothing: Any) -> None:
+        app = modal.App("none", secrets=nothing, volumes=None)
+        image = modal.Image.debian_slim().run_commands("true", secrets=nothing, volumes=None)
+        given: dict[str, Any] = {"secrets": nothing, "volumes": None}
+        f = app.function(**given)(plain)
+        assert f.with_options(**given)._declaration.options == f._declaration.options
+        app.cls(**given)(type("C", (), {}))
+        assert f._declaration.options is not None and f._declaration.options.secrets == ()
+        step = image.run_function(plain, **given).spec().steps[-1]
+        assert step.secrets == step.named_secrets == ()
 
     def test_times_are_those_of_modal(self) -> None:
         checked = declared()._declaration.options

@@ -48,7 +48,7 @@ _PROGRAM = """
 
     if __name__ == "__main__":
         made = app.deploy(tag="first")
-        again = app.deploy()
+        again = app.deploy(tag="")
         look = lambda **of: modal.Function.from_name("compat-deployed", "calls", **of)
         print(json.dumps({
             "versions": [made.version, again.version, again.unchanged],

@@ -110,6 +110,38 @@ async def test_blobs_of_calls_that_are_forgotten_are_swept() -> None:
 
 
 @in_loop
+async def test_an_instance_removes_no_blob_of_another_with_the_same_store(tmp_path: Path) -> None:
+    store = {"REKINDLE_BLOB_URL": str(tmp_path / "shared")}
+    quick = {**store, "REKINDLE_RESULT_TTL_S": "2", "REKINDLE_INVOKE_RESULT_TTL_S": "1"}
+    with running_instance(**store) as one, running_instance(**quick) as sweeping:
+        async with Client(one) as client, Client(sweeping) as other, FakeAgent(one) as agent:
+            urls = [
+                (await stub.call("Hello", pb.HelloRequest(protocol=PROTOCOL))).blob_url
+                for stub in (client, other)
+            ]
+            assert len({*urls, store["REKINDLE_BLOB_URL"]}) == 3
+            _, [function_id] = await client.register("app", spec())
+            _, waiting = await submit_blob(client, urls[0], function_id)
+            former = new_key(new_id("fc"), 0, b"put there when instances had no folders")
+            await asyncio.to_thread(
+                open_store(str(tmp_path / "shared")).put,
+                *(former, b"put there when instances had no folders"),
+            )
+            orphan = new_key(new_id("fc"), 0, b"of a client that died")
+            await asyncio.to_thread(open_store(urls[1]).put, orphan, b"of a client that died")
+            await until_gone(Path(urls[1]) / orphan)  # it sweeps; what it takes is in order of age
+            again = new_key(new_id("fc"), 0, b"of another one")
+            await asyncio.to_thread(open_store(urls[1]).put, again, b"of another one")
+            await until_gone(Path(urls[1]) / again)  # a whole sweep later
+            for key, data in (
+                (waiting, b"large"),
+                (former, b"put there when instances had no folders"),
+            ):
+                assert await asyncio.to_thread(open_store(urls[0]).get, key) == data
+            assert (await agent.assigned.get()).inputs[0].blob == waiting
+
+
+@in_loop
 async def test_a_key_that_is_none_is_refused(shared: Instance) -> None:
     async with Client(shared) as client:
         _, [function_id] = await client.register("app", spec())

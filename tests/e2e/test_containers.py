@@ -137,3 +137,37 @@ def test_a_command_in_a_runner_has_the_secrets_of_its_function_and_no_list_shows
     assert waiting.end().status == 130
     shared_gate.open()
     assert program.end().status == 0
+
+
+FAILING = """
+    import rekindle
+    app = rekindle.App("failing")
+
+    @app.cls()
+    class Model:
+        size: int = rekindle.parameter()
+
+        @rekindle.enter()
+        def load(self):
+            if self.size < 0:
+                raise ValueError(f"no model of size {self.size}")
+            print("loaded", self.size, flush=True)
+
+        @rekindle.method()
+        def run(self): ...
+"""
+
+
+def test_a_shell_of_a_class_has_its_parameters(shared: Home) -> None:
+    script = shared.script(FAILING)
+    ended = shared.rekindle("shell", f"{script}::Model", "--param", "size=3", "-c", "echo inside")
+    assert "loaded 3" in ended.out and "inside" in ended.out
+    missing = shared.rekindle("shell", f"{script}::Model", "-c", "echo inside", status=1)
+    assert "add --param size=VALUE" in missing.err
+
+
+def test_a_shell_whose_runner_cannot_be_started_ends_with_the_reason(shared: Home) -> None:
+    script = shared.script(FAILING)
+    ended = shared.rekindle("shell", f"{script}::Model", "--param", "size=-1", status=1)
+    assert "no runner of Model.run could be started" in ended.err
+    assert "no model of size -1" in ended.err and "inside" not in ended.out

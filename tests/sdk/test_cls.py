@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 from typing import Any
 
@@ -113,6 +114,44 @@ def test_attributes_of_the_class_and_of_instances_can_be_read() -> None:
     assert Thing(kind="a").kind == "a"
     assert Thing(kind="a").helper is not None
     assert Thing.__doc__ == "A thing."
+
+
+def test_what_an_enter_hook_sets_can_be_read_after_a_local_call() -> None:
+    thing: Any = Thing(kind="a", size=5)
+    with pytest.raises(AttributeError, match="has no method 'loaded'"):
+        thing.loaded  # noqa: B018
+    assert thing.total.local(2) == 7
+    assert thing.loaded == 5
+    thing.total.local(1)
+    assert not hasattr(Thing(kind="a", size=5), "loaded")  # each instance has its own
+
+
+def test_a_method_whose_name_begins_with_an_underscore_is_called_as_any_other(
+    controller: Any,
+) -> None:
+    app = rekindle.App("private")
+
+    @app.cls()
+    class Private:
+        @rekindle.method()
+        def _double(self, x: int) -> int:
+            return self._plain(x) + x
+
+        def _plain(self, x: int) -> int:
+            return x
+
+    made: Any = Private()
+    assert made._double.local(2) == 4 and made._plain(3) == 3
+    with app.run():
+        assert made._double.remote(3) == 6
+    with pytest.raises(AttributeError, match="no method '_doble'; did you mean '_double'"):
+        made._doble  # noqa: B018
+    named: Any = rekindle.Cls.from_name("elsewhere", "Private")()
+    assert named._double.name == "Private._double"
+    for instance in (made, named):
+        for protocol in ("__array__", "_repr_html_"):
+            assert not hasattr(instance, protocol)
+        assert type(copy.copy(instance)) is type(made)
 
 
 def test_a_method_of_the_class_itself_asks_for_an_instance() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import rekindle
 from rekindle.exception import InvalidError
 from rekindle.execution import context
+from rekindle.sdk.program import main_module
 from rekindle.sdk.resources import retry_spec
 from rekindle.sdk.secret import merged
 
@@ -103,6 +105,57 @@ def test_dotenv_files(tmp_path: Path) -> None:
         rekindle.Secret.from_dotenv(tmp_path / "bad.env")
     with pytest.raises(InvalidError, match=r"no nothing\.env"):
         rekindle.Secret.from_dotenv(tmp_path, filename="nothing.env")
+
+
+def test_a_dotenv_file_is_searched_for_from_the_code_that_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("A=1\n")
+    (tmp_path / "prod.env").write_text("A=2\n")
+    (tmp_path / "deep").mkdir()
+    module, script = tmp_path / "deep" / "module.py", tmp_path / "deep" / "script"
+    for code in (module, script):
+        code.write_text("import rekindle\n")
+    monkeypatch.setattr(main_module, "current", lambda: main_module.Program("script", script))
+    assert merged((rekindle.Secret.from_dotenv(str(module)),)) == {"A": "1"}
+    assert merged((rekindle.Secret.from_dotenv(script),)) == {"A": "1"}
+    assert merged((rekindle.Secret.from_dotenv(module, filename="prod.env"),)) == {"A": "2"}
+    assert merged((rekindle.Secret.from_dotenv(tmp_path / "prod.env"),)) == {"A": "2"}
+
+
+def test_variables_in_a_dotenv_file_are_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RK_HOST", "of the environment")
+    monkeypatch.setenv("RK_PORT", "5432")
+    monkeypatch.delenv("RK_UNSET", raising=False)
+    file = tmp_path / ".env"
+    file.write_text("RK_HOST=db\nURL=postgres://${RK_HOST}:${RK_PORT}/${RK_UNSET:-main}\n")
+    assert merged((rekindle.Secret.from_dotenv(file),))["URL"] == "postgres://db:5432/main"
+    file.write_text("A=1\nPASSWORD=hid${RK_UNSET}den\n")
+    with pytest.raises(InvalidError, match=r"\.env:2, PASSWORD: .* \$\{NAME:-\}") as raised:
+        rekindle.Secret.from_dotenv(file)
+    assert "hid" not in str(raised.value) and "RK_UNSET" not in str(raised.value)
+
+
+def test_a_dotenv_file_that_cannot_be_read_says_why_and_shows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"A=caf\xe9\n")
+    with pytest.raises(InvalidError, match=r"\.env is no UTF-8, at byte 5"):
+        rekindle.Secret.from_dotenv(file)
+
+    def refused(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        with pytest.raises(InvalidError, match=r"\.env cannot be read: Permission denied"):
+            rekindle.Secret.from_dotenv(file)
+        patch.setattr(Path, "is_file", refused)
+        with pytest.raises(InvalidError, match=r"cannot be read: .*Permission denied"):
+            rekindle.Secret.from_dotenv(tmp_path / "closed")
 
 
 def test_secrets_and_environment_are_registered(controller: Any) -> None:

@@ -58,6 +58,17 @@ def test_options_add_up_and_none_stays() -> None:
     assert variant.base is f._declaration and made.local() is None
 
 
+def test_no_volumes_and_no_secrets_leave_those_that_are_there() -> None:
+    secret, volume = rekindle.Secret.from_dict({"A": "1"}), rekindle.Volume.from_name("notes")
+    own: Any = f.with_options(secrets=[secret], volumes={"/notes": volume}, env={"A": "1"})
+    made: Any = own.with_options(secrets=[], volumes={}, env={}, timeout=5)
+    assert made._declaration.given == {**own._declaration.given, "timeout": 5}
+    assert f.with_options(secrets=(), volumes={})._declaration.given == {}
+    wrong: Any = {"secrets": {}}
+    with pytest.raises(InvalidError, match="secrets= must be a list"):
+        f.with_options(**wrong)
+
+
 def test_one_that_is_not_running_travels_without_its_secrets_or_not_at_all() -> None:
     secret = rekindle.Secret.from_dict({"TOKEN": "x"})
     with environments.code_travels():

@@ -132,7 +132,7 @@ def test_objects_are_made_listed_and_deleted() -> None:
     with pytest.raises(AlreadyExistsError):
         rekindle.Volume.objects.create("data")
     assert rekindle.Volume.objects.create("data", allow_existing=True) == made
-    assert rekindle.Volume.objects.list() == [made]
+    assert [one.info() for one in rekindle.Volume.objects.list()] == [made]
     assert rekindle.Volume.from_id(made.object_id).info() == made
     assert rekindle.Volume.objects.list(environment_name="other") == []
     rekindle.Volume.objects.delete("data")

@@ -16,6 +16,7 @@ from rekindle.wire import blobs
 from rekindle.wire.blobs import BlobStore, FolderStore, new_key, open_store
 
 CALL = "fc-0123456789abcdefABCDEF"
+INSTANCE = "in-0123456789abcdef"
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -46,6 +47,27 @@ def test_old_ones_are_listed(store: BlobStore) -> None:
         store.put(key, b"data")
     assert set(store.older_than(-60)) == keys
     assert list(store.older_than(3600)) == []
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_instances_with_one_url_see_their_own_and_read_what_was_there_before(
+    tmp_path: Path, scheme: str
+) -> None:
+    environ = {"REKINDLE_BLOB_URL": f"{scheme}{tmp_path}/shared"}
+    one, other = (
+        open_store(blobs.store_url(tmp_path, name, environ))
+        for name in (INSTANCE, "in-fedcba9876543210")
+    )
+    keys = [new_key(CALL, i, b"data") for i in range(3)]
+    one.put(keys[0], b"data")
+    other.put(keys[1], b"data")
+    open_store(environ["REKINDLE_BLOB_URL"]).put(keys[2], b"data")  # as it was done formerly
+    assert list(one.older_than(-60)) == list(one.of_call(CALL)) == [keys[0]]
+    assert one.get(keys[2]) == other.get(keys[2]) == b"data"
+    with pytest.raises(InternalFailure, match=rf"{keys[1]} is not in .*{INSTANCE}"):
+        one.get(keys[1])
+    one.delete(keys[1])
+    assert other.get(keys[1]) == b"data"
 
 
 def test_a_damaged_or_truncated_blob_is_named(tmp_path: Path) -> None:
@@ -178,6 +200,18 @@ def test_a_backend_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             use()
 
 
+def test_the_password_of_a_store_is_in_no_message() -> None:
+    store = open_store("memory://someone:swordfish@host/store")
+    key = new_key(CALL, 0, b"x")
+    store.put(key, b"x")
+    assert store.get(key) == b"x"
+    store.delete(key)
+    with pytest.raises(InternalFailure, match=r"memory://someone:\*\*\*@host/store"):
+        store.get(key)
+    with pytest.raises(InvalidError, match=r"nosuchthing://someone:\*\*\*@host"):
+        open_store("nosuchthing://someone:swordfish@host/store")
+
+
 def test_what_has_to_be_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(SetupError, match=r"needs fsspec: pip install 'rekindle\[blobs\]'"):
@@ -191,8 +225,9 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
 
 
 def test_where_the_store_is_and_what_goes_there(tmp_path: Path) -> None:
-    assert blobs.store_url(tmp_path, {}) == f"file://{tmp_path}/blobs"
-    assert blobs.store_url(tmp_path, {"REKINDLE_BLOB_URL": "s3://bucket/x"}) == "s3://bucket/x"
+    assert blobs.store_url(tmp_path, INSTANCE, {}) == f"file://{tmp_path}/blobs"
+    named = {"REKINDLE_BLOB_URL": "s3://bucket/x/"}
+    assert blobs.store_url(tmp_path, INSTANCE, named) == f"s3://bucket/x/{INSTANCE}"
     assert blobs.threshold_bytes({}) == blobs.DEFAULT_THRESHOLD_BYTES
     assert blobs.threshold_bytes({"REKINDLE_BLOB_THRESHOLD_BYTES": "0"}) == 0
     for wrong in ("-1", "1M", "1.5"):

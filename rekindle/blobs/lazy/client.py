@@ -32,6 +32,7 @@ from rekindle.exception import (
     SetupError,
 )
 from rekindle.linux import mounts
+from rekindle.shown_url import without_password
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -112,13 +113,15 @@ class LazyFiles:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "rekindle.blobs.lazy.server"),
-                    *(str(theirs.fileno()), json.dumps(dataclasses.asdict(settings))),
+                    str(theirs.fileno()),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "FUSE_LIBRARY_PATH": library},
                 start_new_session=True,
             )
+        # Not as an argument: the URL may have a password, and lists of processes show arguments.
+        ours.sendall(json.dumps(dataclasses.asdict(settings)).encode() + b"\n")
         files = cls(settings, process, ours)
         try:
             files._ready.result(timeout=_READY_S)
@@ -223,8 +226,8 @@ class LazyFiles:
 
     def _gone(self) -> BlobError:
         return BlobError(
-            f"the process that serves lazy files from {self.settings.url} has ended; what was not "
-            "here yet can be read again when the agent starts again"
+            f"the process that serves lazy files from {without_password(self.settings.url)} has "
+            "ended; what was not here yet can be read again when the agent starts again"
         )
 
     def _follow(self) -> None:

@@ -15,11 +15,13 @@ import socket
 import sys
 
 from rekindle.linux import mounts
+from rekindle.linux.plain_descriptors import first_line
 
 
 def main(argv: list[str]) -> int:
-    """``argv``: the socket's descriptor, and the settings as JSON (``client.Settings``)."""
-    fd, settings = int(argv[1]), json.loads(argv[2])
+    """``argv``: the socket's descriptor. Its first line: ``client.Settings``, as JSON."""
+    fd = int(argv[1])
+    settings = json.loads(first_line(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's group; the owner decides
     _leave_unmounter(settings["mountpoint"], fd)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")

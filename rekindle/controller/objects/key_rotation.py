@@ -1,11 +1,13 @@
 """A new key for all that is sealed: named secrets, and those that open apps declare with values.
 
-First the new key is added to the file, then everything is sealed again, then the old keys are
-dropped. Broken off anywhere, all can be opened with the keys of the file, and it can be done again.
+First the new key is added to the file, then everything of this instance is sealed again. The former
+keys stay in the file, as others may have sealed with them: instances with the same file and another
+Redis, and controllers that share this one. Broken off anywhere, it can be done again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -29,11 +31,10 @@ class KeyRotation:
 
     async def rotate(self) -> pb.RotateSecretKeyReply:
         """Raises SetupError, and ServiceError for what none of the present keys opens."""
-        self._vault.add_key()
+        await asyncio.to_thread(self._vault.add_key)
         count = await self._secrets.seal_again()
         known = set(self._state.functions)
         for app_id in self._kept_apps():
             known.update(await self._registry.function_ids(app_id))
         count += await self._registry.seal_again(known)
-        self._vault.keep_newest_key()
         return pb.RotateSecretKeyReply(key_file=str(self._vault.key_file), sealed_again=count)

@@ -143,13 +143,28 @@ class NamedSecrets:
 
     async def seal_again(self) -> int:
         """Seal all of them with the newest key; how many. Raises ServiceError."""
+        sealed = 0
         async with self._changing:
-            found = await self._all()
-            for one in found:
-                values = self._vault.open(one.what, one.sealed.encode())
-                one.sealed = self._vault.seal(one.what, values).decode()
-            await self._save(found)
-        return len(found)
+            left: dict[bytes, bytes] = await self._link.command("HGETALL", keys.SECRETS)
+            while left:
+                swaps = [
+                    part for place, raw in left.items() for part in (place, raw, self._again(raw))
+                ]
+                done: list[int] = await self._link.script("swap", [keys.SECRETS], swaps)
+                sealed += sum(done)
+                # Other controllers on this Redis have changed these meanwhile, or removed them.
+                changed = [place for place, swapped in zip(left, done, strict=True) if not swapped]
+                left = {}
+                for place in changed:
+                    if raw := await self._link.command("HGET", keys.SECRETS, place):
+                        left[place] = raw
+        return sealed
+
+    def _again(self, raw: bytes) -> str:
+        one = StoredSecret(**json.loads(raw))
+        values = self._vault.open(one.what, one.sealed.encode())
+        one.sealed = self._vault.seal(one.what, values).decode()
+        return json.dumps(asdict(one))
 
     # ---- what apps and agents need -------------------------------------------------------------
 

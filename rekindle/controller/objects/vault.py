@@ -1,7 +1,8 @@
 """The vault: what seals values before they go to Redis, and the file with its keys.
 
 The file (mode 0600) has one Fernet key a line, the newest first: that one seals, all of them open.
-It is made when something is sealed first. Knows nothing of what is sealed.
+It is made when something is sealed first. Several instances may have it, each with a Redis of its
+own: so no key is dropped here. Knows nothing of what is sealed.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rekindle import paths
 from rekindle.exception import InvalidError, ServiceError, SetupError
+from rekindle.linux import files
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -45,9 +48,9 @@ class Vault:
     """Seals with the newest key of a file, opens with any of them."""
 
     key_file: Path
-    _box: MultiFernet | None = None
-    #: Of the file when it was read: another controller, or an operator, may have changed it.
-    _read_at: tuple[int, int] = (0, 0)
+    #: What is in the file, and which file that was: another controller, or an operator, may have
+    #: changed it. One value, as keys are added in a thread.
+    _read: tuple[tuple[int, int], MultiFernet] | None = None
 
     def seal(self, what: str, values: Mapping[str, str]) -> bytes:
         """Encrypted, and bound to ``what``: moved to another place, it does not open there.
@@ -74,13 +77,14 @@ class Vault:
         return values
 
     def add_key(self) -> None:
-        """Seal with a new key from now on; the others still open. Raises SetupError."""
-        self._keys(make=True)
-        self._write([_new_key(), *self._lines()])
+        """Seal with a new key from now on. Blocks. Raises SetupError.
 
-    def keep_newest_key(self) -> None:
-        """Nothing is sealed with the other keys any more: drop them. Raises SetupError."""
-        self._write(self._lines()[:1])
+        The others stay and still open: an instance that has the file, too, may have sealed with
+        them, and not be up now.
+        """
+        with self._locked():
+            self._keys(make=True)
+            self._write([_new_key(), *self._lines()])
 
     # ---- the file ------------------------------------------------------------------------------
 
@@ -99,7 +103,8 @@ class Vault:
         except OSError as error:
             raise SetupError(f"{self.key_file} cannot be read: {error.strerror}") from error
         read_at = (info.st_ino, info.st_ctime_ns)  # whose change of permissions counts, too
-        if self._box is None or read_at != self._read_at:
+        read = self._read
+        if read is None or read_at != read[0]:
             if info.st_mode & 0o077 or info.st_uid not in (os.geteuid(), 0):
                 raise SetupError(
                     f"{self.key_file} has the keys of stored secrets and may be read by others "
@@ -107,13 +112,13 @@ class Vault:
                     f"alone: chmod 600"
                 )
             try:
-                self._box = MultiFernet([Fernet(line) for line in self._lines()])
+                box = MultiFernet([Fernet(line) for line in self._lines()])
             except ValueError:  # says nothing of the key itself
                 raise SetupError(
                     f"{self.key_file} is no file of keys: one key a line, each 32 bytes in base64"
                 ) from None
-            self._read_at = read_at
-        return self._box
+            read = self._read = (read_at, box)
+        return read[1]
 
     def _lines(self) -> list[str]:
         try:
@@ -139,7 +144,21 @@ class Vault:
     def _write(self, lines: Sequence[str]) -> None:
         draft = self._draft(lines)
         os.replace(draft, self.key_file)
-        self._box = None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else changes the file within: who writes what it read before another one's change
+        drops a key that something is sealed with."""
+        path = self.key_file.with_name(f"{self.key_file.name}.lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SetupError(f"{path} cannot be made: {error.strerror}") from error
+        try:
+            files.lock(lock)
+            yield
+        finally:
+            os.close(lock)
 
     def _draft(self, lines: Sequence[str]) -> Path:
         """A file with mode 0600 next to the key file, on disk before it is put in place."""

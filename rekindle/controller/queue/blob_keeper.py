@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rekindle.controller.core import Core
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error
+from rekindle.shown_url import without_password
 from rekindle.wire.blobs import index_of, open_store
 from rekindle.wire.logs import kv
 
@@ -25,7 +26,7 @@ _PAGE = 256
 
 @dataclass(eq=False)
 class BlobKeeper:
-    """The blob store as the controller sees it. It is this instance's alone."""
+    """The blob store as the controller sees it. What is at its URL is this instance's alone."""
 
     _core: Core
     _store: QueueStore
@@ -53,7 +54,8 @@ class BlobKeeper:
             try:
                 removed = await self.sweep(age_s)
             except Error as error:
-                log.warning("blobs were not swept", extra=kv(url=self._url, reason=error))
+                url = without_password(self._url)
+                log.warning("blobs were not swept", extra=kv(url=url, reason=error))
                 continue
             if removed:
                 log.info("blobs removed", extra=kv(blobs=removed))

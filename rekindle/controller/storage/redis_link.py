@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -22,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from rekindle.exception import InvalidError, ServiceError
+from rekindle.shown_url import without_password
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class RedisLink:
         Raises InvalidError for a URL that is none.
         """
         #: The URL without its password, for messages.
-        self.shown_url = _without_password(url)
+        self.shown_url = without_password(url)
         self._patience_s = patience_s
         self._lost = False
         #: What runs again and again: since when, and why.
@@ -261,11 +261,3 @@ def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
 async def _execute(client: Redis, *args: Any) -> Any:
     # redis-py gives this method no type.
     return await client.execute_command(*args)  # type: ignore[no-untyped-call]
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()

@@ -43,7 +43,6 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.blobs import store_url
 from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
@@ -74,7 +73,7 @@ class Node:
         #: Runners that clients call directly.
         self.leases = Leases(paths.direct_socket(settings.instance_dir))
         first_clients = FirstClients(self.leases)
-        self.passed_on = PassedOn(uplink, store_url(settings.instance_dir))
+        self.passed_on = PassedOn(uplink, self.blobs)
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self._tasks = BackgroundTasks()
@@ -107,7 +106,7 @@ class Node:
 
     def welcomed(self, welcome: pb.Welcome) -> None:
         """The controller has taken this agent in."""
-        self.blobs.limit = welcome.max_payload_bytes or self.blobs.limit
+        self.blobs.welcomed(welcome)
         self.leases.max_payload_bytes = welcome.max_payload_bytes
 
     def assign(self, message: pb.Assign) -> None:

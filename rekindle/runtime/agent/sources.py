@@ -23,7 +23,10 @@ def unpack(digest: str, data: bytes) -> Path:
     try:
         if use(target) and _is_whole(target, data):
             return target
-        with whole_directory(target) as draft, zipfile.ZipFile(io.BytesIO(data)) as bundle:
+        with (
+            whole_directory(target, durable=False) as draft,
+            zipfile.ZipFile(io.BytesIO(data)) as bundle,
+        ):
             for name in bundle.namelist():
                 if name.startswith("/") or ".." in Path(name).parts:
                     raise InvalidError(f"a source bundle names a file outside itself: {name!r}")

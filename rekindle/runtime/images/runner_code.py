@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.linux.kept_directories import use
-from rekindle.linux.whole_directory import whole_directory
+from rekindle.linux.whole_directory import sync, whole_directory
 from rekindle.wire import plain_contract
 
 #: Of the package, what no user code and no runner imports: the agent, the controller, CRIU.
@@ -77,6 +77,7 @@ def is_compiled(directory: Path, python_version: str) -> bool:
 
 def was_compiled(directory: Path, python_version: str) -> None:
     """Note that it was. Raises OSError."""
+    sync(directory)
     _mark(directory, python_version).touch()
 
 

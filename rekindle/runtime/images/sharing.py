@@ -187,13 +187,21 @@ def have_whole(local: LayerStore, layer: Layer) -> Path:
             f"known where else it is; `rekindle image rm {layer.name[:12]}` has it built again"
         )
     try:
-        transfer.fetch(open_store(stored.url), stored.blob, file, mode=0o400)
+        transfer.fetch(_opened(stored), stored.blob, file, mode=0o400)
     except LOST as error:
         local.note_damaged(layer.name, stored.blob)
         raise lost(layer, str(error)) from error
     except (BlobError, SetupError) as error:
         raise ImageError(explained(layer, str(error))) from error
     return file
+
+
+def _opened(stored: StoredLayer) -> BlobStore:
+    """The store that has a layer. Raises SetupError, BlobError."""
+    store = of_environment()
+    if store is not None and store.url == stored.url:  # whose password is kept nowhere else
+        return store
+    return open_store(stored.url)
 
 
 def explained(layer: Layer, reason: str) -> str:
@@ -263,7 +271,7 @@ def _put(
         opaque = tuple(_opaque_directories(root))
         if (now := local.get(layer.name)) is None or now.build != layer.build:
             return None  # removed meanwhile: what was packed may be a part of it
-        (pushed,) = push_apart(store.url, [file], stopped, overwrite=overwrite)
+        (pushed,) = push_apart(store.address, [file], stopped, overwrite=overwrite)
     finally:
         file.unlink(missing_ok=True)
     stored = StoredLayer(

@@ -8,12 +8,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from rekindle.shown_url import without_password
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredLayer:
     """A layer in a store."""
 
-    url: str  # of the store
+    url: str  # of the store, without a password
     blob: str
     #: How its directory is one file: ``erofs`` or ``tar``.
     packing: str
@@ -30,7 +32,7 @@ class StoredLayer:
     def from_raw(cls, raw: dict[str, Any]) -> StoredLayer:
         """Raises KeyError, TypeError, ValueError for what is none."""
         return cls(
-            url=str(raw["url"]),
+            url=without_password(str(raw["url"])),
             blob=str(raw["blob"]),
             packing=str(raw["packing"]),
             size=int(raw["size"]),

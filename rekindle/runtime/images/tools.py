@@ -19,6 +19,7 @@ from rekindle.debian import mmdebstrap
 from rekindle.debian.prefix import command, replace, unpacked
 from rekindle.exception import ImageError, SetupError
 from rekindle.linux import programs
+from rekindle.linux.whole_directory import sync
 
 _TOOLS = "tools"
 _RELEASE = "trixie"
@@ -89,6 +90,7 @@ def find_uv(store: Path, say: Callable[[str], None]) -> Path:
                 f"the image needs uv, which is not on PATH, and pip could not get it: {said}; "
                 f"install uv where the node's agent finds it"
             )
+        sync(draft)
         with contextlib.suppress(OSError):  # another one was first
             os.rename(draft, target)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -139,7 +139,9 @@ class LoopCaller:
         return await background().arun(coroutine)
 
     async def done(self, future: futures.Future[Any]) -> None:
-        await asyncio.wait((asyncio.wrap_future(future),))
+        done = LoopSignal()  # a future of the loop would have its error told, as nobody asks it
+        future.add_done_callback(lambda _: done.set())
+        await done.wait()
 
     async def in_thread(self, blocking: Callable[[], T]) -> T:
         return await asyncio.to_thread(blocking)

@@ -171,7 +171,7 @@ class Image(InstallsPackages):
         self,
         *commands: str | list[str],
         env: Mapping[str, str | None] | None = None,
-        secrets: Sequence[Secret] = (),
+        secrets: Sequence[Secret] | None = None,
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         timeout: float = 3600,
         force_build: bool = False,
@@ -189,7 +189,7 @@ class Image(InstallsPackages):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         env: Mapping[str, str | None] | None = None,
-        secrets: Sequence[Secret] = (),
+        secrets: Sequence[Secret] | None = None,
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         timeout: float = 3600,
         force_build: bool = False,
@@ -217,7 +217,7 @@ class Image(InstallsPackages):
             plain = self._step(title, [], options, volumes=mounted, timeout=timeout)
             return [step_functions.step(raw_f, tuple(args), dict(kwargs or {}), plain)]
 
-        return self._with(Planned(StepKind.CALL, title, make, tuple(secrets)))
+        return self._with(Planned(StepKind.CALL, title, make, tuple(secrets or ())))
 
     def dockerfile_commands(
         self,

@@ -27,7 +27,7 @@ class StepOptions(TypedDict, total=False):
     """What every step that builds may be given."""
 
     env: Mapping[str, str | None] | None
-    secrets: Sequence[Secret]
+    secrets: Sequence[Secret] | None
     force_build: bool
 
 
@@ -40,7 +40,7 @@ class PackageOptions(TypedDict, total=False):
     pre: bool
     extra_options: str
     env: Mapping[str, str | None] | None
-    secrets: Sequence[Secret]
+    secrets: Sequence[Secret] | None
     force_build: bool
 
 
@@ -59,7 +59,7 @@ def checked(where: str, given: PackageOptions, *, of_packages: bool = True) -> P
     if not isinstance(given.get("extra_options", ""), str):
         raise InvalidError(f"{where}(extra_options=...) must be one string, as in '--no-deps'")
     checks.environment("env", given.get("env") or {})
-    check_secrets("secrets", given.get("secrets") or ())
+    check_secrets("secrets", given.get("secrets"))
     return given
 
 

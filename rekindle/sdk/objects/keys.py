@@ -21,6 +21,7 @@ from typing import Any
 from rekindle.exception import DeserializationError, InvalidError
 from rekindle.wire import pickling
 from rekindle.wire.serialization import deserialize, serialize
+from rekindle.wire.usercode import came_by_signal
 
 #: In front of a value: when it was put, in seconds, and the size of the key that follows.
 _HEAD = Struct(">II")
@@ -218,7 +219,28 @@ def plain_pickles(values: Sequence[Any]) -> list[bytes]:
 
 def unpickled(parts: Sequence[bytes], what: str) -> list[Any]:
     """Many values. Raises DeserializationError."""
+    values, error = unpickled_before(parts, what)
+    if error is not None:
+        raise error
+    return values
+
+
+def unpickled_before(
+    parts: Sequence[bytes], what: str
+) -> tuple[list[Any], DeserializationError | None]:
+    """The values before the first that cannot be unpickled here, and the error of that one.
+
+    Raises what a signal raised meanwhile.
+    """
+    values: list[Any] = []
     try:
-        return list(map(pickle.loads, parts))
-    except Exception:  # noqa: BLE001 - it is found again, and named
-        return [deserialize(part, what) for part in parts]
+        return list(map(pickle.loads, parts)), None
+    except Exception as error:  # it is found again, and named
+        if came_by_signal(error):
+            raise
+    for part in parts:
+        try:
+            values.append(deserialize(part, what))
+        except DeserializationError as error:
+            return values, error
+    return values, None

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks
 from rekindle.sdk.environments import environment_of
+from rekindle.sdk.newest import newest
 from rekindle.sdk.objects.handle import Handle, who
 from rekindle.sdk.objects.link import Link, link_of
 from rekindle.sdk.objects.steps import Steps, both
@@ -67,16 +68,11 @@ class Objects(Generic[H]):
         """``list(*, max_objects=None, created_before=None)``: handles, the newest first."""
         environment = environment_of(environment_name)
         reply = yield Request(Op.LIST, self._about(environment))
-        records = json.loads(reply.body)
-        if created_before is not None:
-            limit = created_before
-            if isinstance(limit, str):
-                limit = datetime.fromisoformat(limit)
-            records = [one for one in records if one["created_ns"] < limit.timestamp() * 1e9]
-        return [
-            self._cls._make(name=one["name"], environment=environment)
-            for one in records[:max_objects]
-        ]
+        found = newest(
+            *(json.loads(reply.body), lambda one: one["created_ns"] / 1e9),
+            *(max_objects, created_before),
+        )
+        return [self._cls._make(name=one["name"], environment=environment) for one in found]
 
     @both
     def delete(

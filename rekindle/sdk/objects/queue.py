@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from rekindle.exception import InvalidError, RequestSizeError, of_the_program
+from rekindle.exception import DeserializationError, InvalidError, RequestSizeError, of_the_program
 from rekindle.sdk import checks
 from rekindle.sdk.objects.handle import Handle
-from rekindle.sdk.objects.keys import pickled, plain_pickles, unpickled
+from rekindle.sdk.objects.keys import pickled, plain_pickles, unpickled, unpickled_before
 from rekindle.sdk.objects.named import Objects
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.sdk.user_frames import trims
@@ -21,6 +21,7 @@ from rekindle.wire.object_frames import (
     Op,
     Request,
     Status,
+    pack_list,
     unpack_list,
 )
 from rekindle.wire.serialization import deserialize
@@ -29,6 +30,7 @@ _GET, _PUT = int(Op.QUEUE_GET), int(Op.QUEUE_PUT)
 _MAX_ITEM_BYTES = 1 << 20
 _DAY_S = 86_400
 _PAGE = 100
+_ITEM = "an item of a Queue"
 
 
 @trims
@@ -95,14 +97,22 @@ class Queue(Handle):
         """``get(block=True, timeout=None, *, partition=None)``: take the next value.
 
         Waits for one, ``timeout`` seconds at most, and raises queue.Empty then; without ``block``
-        it gives None where there is none.
+        it gives None where there is none. A value that cannot be unpickled here is taken out, too,
+        and DeserializationError raised.
         """
         reply = yield Request(_GET, b"", b"", _partition(partition), 0, 1, _wait(block, timeout))
         if reply.status == Status.EMPTY:
             if block:
                 raise _empty(self, timeout, partition)
             return None
-        return deserialize(reply.body[9:], "an item of a Queue")
+        item = reply.body[9:]
+        try:
+            return deserialize(item, _ITEM)
+        except DeserializationError:
+            raise
+        except BaseException:  # a signal's: the program has not got it
+            yield _back([item], partition)
+            raise
 
     @both
     def get_many(
@@ -116,6 +126,8 @@ class Queue(Handle):
         """``get_many(n_values, ...)``: take up to so many, as soon as there is one.
 
         Raises queue.Empty when there is none in time; without ``block`` it gives an empty list.
+        Ends before a value that cannot be unpickled here, and takes out that one alone, and raises
+        DeserializationError, where it is the first.
         """
         checks.number("n_values", n_values, 1, None, whole=True)
         count = min(n_values, PART_COUNT)
@@ -127,7 +139,18 @@ class Queue(Handle):
                 raise _empty(self, timeout, partition)
             return []
         items = unpack_list(reply.body, 1) if reply.parts is None else reply.parts
-        return unpickled(items, "an item of a Queue")
+        try:
+            values, error = unpickled_before(items, _ITEM)
+        except BaseException:  # a signal's: the program has got none of them
+            yield _back(items, partition)
+            raise
+        if error is not None:
+            left = items[max(1, len(values)) :]
+            if left:
+                yield _back(left, partition)
+            if not values:
+                raise error
+        return values
 
     @both
     def len(self, *, partition: str | None = None, total: bool = False) -> Steps[int]:
@@ -165,7 +188,12 @@ class Queue(Handle):
                 return
             first, *items = unpack_list(reply.body, 1)
             cursor = int(first) + len(items)
-            yield unpickled(items, "an item of a Queue")
+            yield unpickled(items, _ITEM)
+
+
+def _back(items: list[bytes], partition: str | None) -> Request:
+    """Puts items that were taken to the front again."""
+    return Request(Op.QUEUE_RETURN, pack_list(items), partition=_partition(partition))
 
 
 def _full(where: Queue, block: bool, timeout: float | None, partition: str | None) -> queue.Full:
@@ -184,7 +212,7 @@ def _which(partition: str | None) -> str:
 
 
 def _pickled(value: Any) -> bytes:
-    raw = pickled(value, "an item of a Queue")
+    raw = pickled(value, _ITEM)
     if len(raw) > _MAX_ITEM_BYTES:
         raise RequestSizeError(
             f"an item of a Queue takes {len(raw):,} bytes, the limit is {_MAX_ITEM_BYTES:,}; put "

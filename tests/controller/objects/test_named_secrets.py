@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import subprocess
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
 from rekindle.wire.spec import FunctionSpec
-from tests.controller.harness import Client, Instance, in_loop, new_id
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance
 
 VALUE = "swordfish-4712"
 
@@ -142,7 +144,7 @@ async def test_values_and_names_that_cannot_be_are_refused_without_being_shown(
 
 
 @in_loop
-async def test_a_new_key_opens_everything_and_the_old_one_is_gone(instance: Instance) -> None:
+async def test_everything_is_sealed_with_a_new_key_which_opens_it_alone(instance: Instance) -> None:
     key = instance.directory / "secrets.key"
     async with Client(instance) as client:
         await client.call("PutSecret", put("one", {"A": VALUE}))
@@ -150,7 +152,9 @@ async def test_a_new_key_opens_everything_and_the_old_one_is_gone(instance: Inst
         old = key.read_text()
         reply = await client.call("RotateSecretKey", pb.RotateSecretKeyRequest())
         assert (reply.sealed_again, reply.key_file) == (2, str(key))
-        assert key.read_text() != old and len(key.read_text().split()) == 1
+        new, *former = key.read_text().splitlines(keepends=True)
+        assert former == [old]
+        key.write_text(new)  # as an operator removes a former key
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
         instance.kill_controller()
         instance.start_controller()
@@ -163,6 +167,55 @@ async def test_a_new_key_opens_everything_and_the_old_one_is_gone(instance: Inst
         key.chmod(0o644)
         said = await refused(client, "PutSecret", put("two", {"B": "x"}))
         assert "chmod 600" in said
+
+
+@in_loop
+async def test_a_new_key_leaves_what_another_instance_has_sealed_open(instance: Instance) -> None:
+    """As of a private session, beside an instance that is up: one key file, two Redis."""
+    with running_instance(start=False) as other:
+        other.environ["REKINDLE_SECRETS_KEY_FILE"] = str(instance.directory / "secrets.key")
+        other.start_redis()
+        other.start_controller()
+        async with Client(instance) as client, Client(other) as stranger:
+            await client.call("PutSecret", put("one", {"A": VALUE}))
+            _app_id, (function_id,) = await client.register()
+            for _ in range(2):
+                await stranger.call("RotateSecretKey", pb.RotateSecretKeyRequest())
+            assert await given(client, pb.NamedSecret(name="one")) == {"A": VALUE}
+            assert await fetched(client, function_id) == {"KEY": "value"}
+            instance.kill_controller()
+            instance.start_controller()
+            assert await given(client, pb.NamedSecret(name="one")) == {"A": VALUE}
+
+
+@in_loop
+async def test_controllers_that_rotate_at_once_lose_no_key_and_no_change(
+    instance: Instance,
+) -> None:
+    """Two that share a Redis and the key file, while one of them changes secrets."""
+    assert instance.redis is not None
+    url = f"unix://{redis_socket(instance.directory)}"
+    with running_instance(start=False) as other:
+        other.environ["REKINDLE_SECRETS_KEY_FILE"] = str(instance.directory / "secrets.key")
+        other.start_controller("--redis-url", url)
+        async with Client(instance) as client, Client(other) as stranger:
+            names = [f"s{number}" for number in range(20)]
+            for name in names:
+                await client.call("PutSecret", put(name, {"A": "former"}))
+            rotations = [
+                one.call("RotateSecretKey", pb.RotateSecretKeyRequest())
+                for _ in range(10)
+                for one in (client, stranger)
+            ]
+
+            async def change() -> None:
+                for name in names:
+                    await client.call("PutSecret", put(name, {"A": "new"}, replace=True))
+
+            await asyncio.gather(change(), *rotations)
+            assert len((instance.directory / "secrets.key").read_text().split()) == 21
+            for name in names:
+                assert await given(stranger, pb.NamedSecret(name=name)) == {"A": "new"}
 
 
 @in_loop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 import redis
 
 from rekindle import Queue
-from rekindle.exception import InvalidError, NotFoundError, RequestSizeError
+from rekindle.exception import DeserializationError, InvalidError, NotFoundError, RequestSizeError
 from rekindle.wire import object_keys
 from tests.e2e.harness import wait_until
 
@@ -46,6 +47,65 @@ def test_values_come_in_the_order_in_which_they_went(q: Queue) -> None:
     q.put_many(range(10))
     q.clear()
     assert q.len() == 0
+
+
+def _raise_here() -> None:
+    raise ValueError("not here")
+
+
+class _NotHere:
+    """Its pickle cannot be read."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _raise_here, ()
+
+
+@pytest.mark.parametrize("plenty", [0, 100])
+def test_a_value_that_cannot_be_unpickled_takes_no_other_with_it(q: Queue, plenty: int) -> None:
+    """By a script and, where they are many, without."""
+    values = [1, 2, _NotHere(), _NotHere(), *range(3, 3 + plenty), "last"]
+    q.put_many(values)
+    q.put_many(values, partition="p")
+    assert q.get_many(5000) == [1, 2]
+    for left in (plenty + 2, plenty + 1):
+        with pytest.raises(DeserializationError, match="ValueError: not here"):
+            q.get_many(5000)
+        assert q.len() == left
+    assert q.get_many(5000) == [*range(3, 3 + plenty), "last"]
+    assert q.len(partition="p") == len(values)
+
+    async def scenario() -> None:
+        assert await q.get_many.aio(5000, partition="p") == [1, 2]
+        with pytest.raises(DeserializationError):
+            await q.get_many.aio(5000, partition="p")
+        with pytest.raises(DeserializationError):
+            await q.get.aio(partition="p")
+        got = await q.get_many.aio(5000, partition="p")
+        assert got == [*range(3, 3 + plenty), "last"]
+
+    asyncio.run(scenario())
+    assert q.len(total=True) == 0
+
+
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class _Interrupting:
+    """Ctrl-C comes while it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _interrupt, ()
+
+
+@pytest.mark.parametrize("take", [lambda q: q.get_many(5), lambda q: q.get()])
+def test_what_is_unpickled_when_ctrl_c_comes_stays_in_the_queue(
+    q: Queue, take: Callable[[Queue], object]
+) -> None:
+    q.put_many([_Interrupting(), 1, 2])
+    with pytest.raises(KeyboardInterrupt):
+        take(q)
+    assert q.len() == 3
 
 
 def test_partitions_know_nothing_of_one_another(q: Queue) -> None:

@@ -6,10 +6,13 @@ import dataclasses
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lab import unwell
 from rekindle.blobs import erofs, transfer
 from rekindle.blobs.store import BlobStore, open_store
 from rekindle.exception import ImageError, SetupError
@@ -83,6 +86,38 @@ def test_the_first_build_stays_and_what_stands_on_another_is_not_put_there(
     assert sharing.push(store, other, _ABOVE, scratch)
     found = sharing.look(store, [_BASE, _ABOVE])
     assert found[_ABOVE].layer.parent_build == found[_BASE].layer.build == "2"
+
+
+def test_the_password_of_a_store_is_kept_with_no_layer_and_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwell.register(tmp_path / "packages")
+    (tmp_path / "store").mkdir()
+    monkeypatch.setenv("REKINDLE_STORE_URL", f"unwell://someone:swordfish@{tmp_path}/store")
+    store = sharing.of_environment()
+    assert store is not None
+    one, other = LayerStore(tmp_path / "one"), LayerStore(tmp_path / "other")
+    _with(one, _base("1"))
+    assert sharing.push(store, one, _BASE, tmp_path / "scratch")
+    (found,) = sharing.look(store, [_BASE]).values()
+    if found.stored.packing != "erofs" or sharing.why_not_mounted():
+        pytest.skip("this machine has no EROFS")
+    layer = sharing.adopt(store, other, found, lambda _line: None)
+    noted = other.place(_BASE).with_name("stored.json")
+    assert "unwell://someone:***@" in noted.read_text() and "swordfish" not in noted.read_text()
+    opened: list[str] = []
+    monkeypatch.setattr(sharing.transfer, "fetch", _noting(opened))
+    assert sharing.have_whole(other, layer).exists()
+    assert opened == [store.address]
+
+
+def _noting(opened: list[str]) -> Callable[..., None]:
+    def fetch(store: BlobStore, *args: Any, **more: Any) -> None:
+        opened.append(store.address)
+        transfer_fetch(store, *args, **more)
+
+    transfer_fetch = transfer.fetch
+    return fetch
 
 
 _MOUNT = """

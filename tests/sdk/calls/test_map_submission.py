@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import rekindle
 from rekindle.exception import (
     Error,
+    InternalFailure,
     RequestSizeError,
     ResourceExhaustedError,
 )
 from rekindle.sdk.calls import submission, window
 from rekindle.sdk.connection.background import background
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import FolderStore
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("submissions")
@@ -25,6 +29,11 @@ app = rekindle.App("submissions")
 @app.function()
 def square(x: int) -> int:
     return x * x
+
+
+@app.function()
+def doubled(x: bytes) -> bytes:
+    return x + x
 
 
 @app.function()
@@ -212,3 +221,35 @@ def test_a_spawn_map_whose_iterator_fails_is_cancelled(controller: FakeControlle
         with pytest.raises(OSError, match="the file ended"):
             square.spawn_map(inputs())
         assert controller.cancelled(controller.submitted[0].call_id) is not None
+
+
+def test_what_a_task_was_told_is_not_told_again_by_its_loop(
+    controller: FakeController, tmp_path: Path
+) -> None:
+    controller.blob_url, controller.blob_threshold_bytes = f"file://{tmp_path}/blobs", 1000
+    controller.edit = lambda result: FolderStore(tmp_path / "blobs").delete(result.blob)
+    told: list[str] = []
+
+    async def refused() -> None:
+        controller.refuse = lambda _request: RequestSizeError("too large, says the controller")
+        with pytest.raises(RequestSizeError, match="says the controller"):
+            await square.spawn_map.aio([1])
+        controller.refuse = None
+
+    async def gone() -> None:
+        with pytest.raises(InternalFailure, match="is not in file://"):
+            async for _ in doubled.map.aio([b"x" * 2000]):
+                raise AssertionError("its value is gone")
+
+    async def main(use: Callable[[], Awaitable[None]]) -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: told.append(str(context["message"]))
+        )
+        await use()
+        gc.collect()
+        await asyncio.sleep(0)
+
+    with app.run():
+        for use in (refused, gone):
+            asyncio.run(main(use))
+    assert told == []

@@ -46,13 +46,25 @@ class Blobs:
     """The blob store as the agent uses it."""
 
     def __init__(self, instance_dir: Path) -> None:
-        self._url = blobs.store_url(instance_dir)
+        self._instance_dir = instance_dir
+        self._url = ""
         self._threshold = blobs.threshold_bytes()
         #: What a result may have at most; the controller says it.
         self.limit = blobs.DEFAULT_MAX_PAYLOAD_BYTES
         self._fetched: dict[Assignment, int] = {}
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
+
+    def welcomed(self, welcome: pb.Welcome) -> None:
+        """The controller, before its first input, says whose blobs they are and what limit is."""
+        self._url = blobs.store_url(self._instance_dir, welcome.instance_id)
+        self.limit = welcome.max_payload_bytes or self.limit
+
+    def store(self) -> blobs.BlobStore:
+        """The store. Raises ServiceError until the controller has said whose; SetupError."""
+        if not self._url:
+            raise ServiceError("the controller has not taken this agent in yet; ask again")
+        return blobs.open_store(self._url)
 
     # ---- payloads ------------------------------------------------------------------------------
 
@@ -101,7 +113,7 @@ class Blobs:
         return await asyncio.to_thread(self._get_now, key)
 
     def _get_now(self, key: str) -> bytes:
-        return blobs.open_store(self._url).get(key)
+        return self.store().get(key)
 
     # ---- results -------------------------------------------------------------------------------
 
@@ -130,7 +142,7 @@ class Blobs:
 
         def put() -> str:
             key = blobs.new_key(result.call_id, result.index, data)
-            blobs.open_store(self._url).put(key, data)
+            self.store().put(key, data)
             return key
 
         try:

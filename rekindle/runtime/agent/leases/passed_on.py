@@ -14,6 +14,7 @@ import socket
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import AuthError, Error, InternalFailure, InvalidError
+from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.uplink import LostError, Uplink
 from rekindle.wire import blobs, passed_on
 from rekindle.wire import rekindle_pb2 as pb
@@ -31,9 +32,9 @@ _BLOBS_AT_ONCE = 4
 class PassedOn:
     """All such connections of an agent."""
 
-    def __init__(self, uplink: Uplink, store_url: str) -> None:
+    def __init__(self, uplink: Uplink, store: Blobs) -> None:
         self._uplink = uplink
-        self._store_url = store_url
+        self._store = store
         self._tasks = BackgroundTasks()
         self._blobs = asyncio.Semaphore(_BLOBS_AT_ONCE)
 
@@ -116,11 +117,10 @@ class PassedOn:
                 key = str(header["put"])
                 if blobs.size_of(key) != len(body):
                     raise InvalidError(f"a blob of {len(body)} bytes is not that of {key}")
-                store = blobs.open_store(self._store_url)
-                await asyncio.to_thread(store.put, key, body)
+                await asyncio.to_thread(lambda: self._store.store().put(key, body))
             elif "get" in header:
-                store, key = blobs.open_store(self._store_url), str(header["get"])
-                found = await asyncio.to_thread(store.get, key)
+                key = str(header["get"])
+                found = await asyncio.to_thread(lambda: self._store.store().get(key))
                 writer.write(passed_on.frame(number, found, reply=True))
                 await writer.drain()
             else:

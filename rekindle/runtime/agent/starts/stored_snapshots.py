@@ -370,7 +370,7 @@ class StoredSnapshots:
             carried.bundle(snapshot, bundle)
             large = carried.large_files(snapshot)
             pushed = push_apart(
-                *(self.blobs.url, [*large.values(), bundle]),
+                *(self.blobs.address, [*large.values(), bundle]),
                 lambda: self._pushes.cut if mends else self._closed,
                 overwrite=mends,  # its chunks may be those that are damaged there
             )

@@ -20,6 +20,7 @@ from rekindle.wire.serialization import deserialize, serialize
 from tests.runtime.agent.harness import Harness, run
 
 CALL = "fc-0123456789abcdefABCDEF"
+INSTANCE = "in-0123456789abcdef"
 ORDER = Order(CALL, "fu-1", "ap-1", b"", None, 1, 2, 1)
 
 
@@ -29,6 +30,20 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
     monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "1000")
     monkeypatch.setattr(module, "_WAITS_S", (0.0,))
     return FolderStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def named(tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+    """The instance's folder of a store that others may have, too."""
+    monkeypatch.setenv("REKINDLE_BLOB_URL", str(tmp_path / "named"))
+    return FolderStore(tmp_path / "named" / INSTANCE)
+
+
+def of_node(directory: Path) -> Blobs:
+    """The blob store as an agent has it whom the controller has taken in."""
+    made = Blobs(directory)
+    made.welcomed(pb.Welcome(instance_id=INSTANCE))
+    return made
 
 
 def put(store: FolderStore, index: int, size: int) -> Assignment:
@@ -42,7 +57,7 @@ def test_an_input_gets_its_payload_and_keeps_its_key(store: FolderStore, tmp_pat
     """The blob stays where it is: the input may be delivered once more."""
     one = put(store, 3, 5000)
     key = one.blob
-    asyncio.run(Blobs(tmp_path).fetch(one))
+    asyncio.run(of_node(tmp_path).fetch(one))
     assert one.payload == b"\x03" * 5000
     assert one.blob == key
     assert store.get(key) == one.payload
@@ -56,7 +71,7 @@ def test_what_is_fetched_at_a_time_is_bounded(
     most: list[int] = []
 
     async def main() -> None:
-        blobs = Blobs(tmp_path)
+        blobs = of_node(tmp_path)
         inputs = [put(store, i, 900) for i in range(5)]
         inputs.append(put(store, 5, 5000))  # larger than the bound: alone
 
@@ -79,7 +94,7 @@ def test_what_is_fetched_at_a_time_is_bounded(
 def test_what_cannot_be_fetched_is_told_and_takes_no_room(
     store: FolderStore, tmp_path: Path
 ) -> None:
-    blobs = Blobs(tmp_path)
+    blobs = of_node(tmp_path)
     gone, damaged = put(store, 0, 2000), put(store, 1, 2000)
     store.delete(gone.blob)
     (store.root / damaged.blob).write_bytes(b"x" * 2000)
@@ -104,11 +119,11 @@ def test_a_store_that_does_not_answer_is_asked_again(
         return get(self, key)
 
     monkeypatch.setattr(FolderStore, "get", flaky)
-    asyncio.run(Blobs(tmp_path).fetch(one))
+    asyncio.run(of_node(tmp_path).fetch(one))
     assert len(one.payload) == 2000
     failures += [ServiceError("away"), ServiceError("away")]
     with pytest.raises(ServiceError, match="away"):
-        asyncio.run(Blobs(tmp_path).fetch(one))
+        asyncio.run(of_node(tmp_path).fetch(one))
 
 
 def test_an_error_that_nobody_foresaw_is_told_as_one_of_ours(
@@ -121,7 +136,7 @@ def test_an_error_that_nobody_foresaw_is_told_as_one_of_ours(
 
     monkeypatch.setattr(FolderStore, "get", no_thread)
     monkeypatch.setattr(FolderStore, "put", no_thread)
-    blobs, batch = Blobs(tmp_path), batch_of(5000)
+    blobs, batch = of_node(tmp_path), batch_of(5000)
     one = Assignment(ORDER, 0, "", b"", new_key(CALL, 0, b"x"))
     with pytest.raises(InternalFailure, match="RuntimeError: can't start new thread"):
         asyncio.run(blobs.fetch(one))
@@ -140,7 +155,7 @@ def batch_of(*sizes: int) -> Outcomes:
 
 
 def test_large_results_go_to_the_store(store: FolderStore, tmp_path: Path) -> None:
-    blobs, batch = Blobs(tmp_path), batch_of(10, 5000, 20)
+    blobs, batch = of_node(tmp_path), batch_of(10, 5000, 20)
     assert not blobs.large(batch_of(10, 500))
     assert blobs.large(batch)
     asyncio.run(blobs.put_aside(batch))
@@ -153,7 +168,7 @@ def test_large_results_go_to_the_store(store: FolderStore, tmp_path: Path) -> No
 def test_a_result_that_cannot_be_put_is_an_error(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "blobs").write_text("not a folder")
     batch = batch_of(10, 5000)
-    asyncio.run(Blobs(tmp_path).put_aside(batch))
+    asyncio.run(of_node(tmp_path).put_aside(batch))
     assert batch.statuses == [pb.SUCCESS, pb.INTERNAL]
     result = pb.Result.FromString(batch.results[1])
     assert result.status == pb.INTERNAL
@@ -163,7 +178,7 @@ def test_a_result_that_cannot_be_put_is_an_error(store: FolderStore, tmp_path: P
 
 def test_a_result_over_the_limit_is_refused_with_it(store: FolderStore, tmp_path: Path) -> None:
     batch = batch_of(3000, 5000)
-    blobs = Blobs(tmp_path)
+    blobs = of_node(tmp_path)
     blobs.limit = 4000
     asyncio.run(blobs.put_aside(batch))
     fits, refused = (pb.Result.FromString(raw) for raw in batch.results)
@@ -176,7 +191,7 @@ def test_a_result_over_the_limit_is_refused_with_it(store: FolderStore, tmp_path
 
 def test_everything_can_travel_inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "0")
-    assert not Blobs(tmp_path).large(batch_of(10_000_000))
+    assert not of_node(tmp_path).large(batch_of(10_000_000))
 
 
 # ---- a real node -------------------------------------------------------------------------------
@@ -212,13 +227,12 @@ def put_input(store: FolderStore, index: int, *args: object) -> pb.Input:
 
 
 def test_a_runner_gets_large_arguments_and_gives_large_results(
-    home: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+    home: Path, named: FolderStore
 ) -> None:
-    monkeypatch.setenv("REKINDLE_BLOB_URL", store.url)
-
     async def scenario(h: Harness) -> None:
+        h.node.welcomed(pb.Welcome(instance_id=INSTANCE))
         f = h.add(join)
-        large, small = put_input(store, 0, b"ab" * 1000, 3), put_input(store, 1, b"ab", 2)
+        large, small = put_input(named, 0, b"ab" * 1000, 3), put_input(named, 1, b"ab", 2)
         for one in (large, small):
             h.node.assign(order(f, one))
         small_result = await h.result((CALL, 1))
@@ -226,22 +240,21 @@ def test_a_runner_gets_large_arguments_and_gives_large_results(
         large_result = await h.result((CALL, 0))
         assert large_result.result.status == pb.SUCCESS
         assert not large_result.result.data
-        data = store.get(large_result.result.blob)
+        data = named.get(large_result.result.blob)
         assert deserialize(data, "a result") == b"ab" * 3000
-        assert store.get(large.blob)  # the controller removes it
+        assert named.get(large.blob)  # the controller removes it
         assert h.node.blobs._bytes == 0
 
     run(home, scenario)
 
 
 def test_an_input_that_is_delivered_again_finds_its_blob(
-    home: Path, tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, named: FolderStore
 ) -> None:
-    monkeypatch.setenv("REKINDLE_BLOB_URL", store.url)
-
     async def scenario(h: Harness) -> None:
+        h.node.welcomed(pb.Welcome(instance_id=INSTANCE))
         f = h.add(crash_once)
-        one = put_input(store, 0, b"x" * 5000, str(tmp_path / "marker"))
+        one = put_input(named, 0, b"x" * 5000, str(tmp_path / "marker"))
         h.node.assign(order(f, one))
         await h.uplink.until(lambda: h.uplink.returned)
         h.node.assign(order(f, one, delivery=2))
@@ -251,19 +264,18 @@ def test_an_input_that_is_delivered_again_finds_its_blob(
 
 
 def test_arguments_that_are_gone_are_the_result_of_their_input(
-    home: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+    home: Path, named: FolderStore
 ) -> None:
-    monkeypatch.setenv("REKINDLE_BLOB_URL", store.url)
-
     async def scenario(h: Harness) -> None:
+        h.node.welcomed(pb.Welcome(instance_id=INSTANCE))
         f = h.add(join)
-        one = put_input(store, 0, b"x", 1)
-        store.delete(one.blob)
+        one = put_input(named, 0, b"x", 1)
+        named.delete(one.blob)
         h.node.assign(order(f, one))
         result = (await h.result((CALL, 0))).result
         assert result.status == pb.INTERNAL
         assert result.error_type == "rekindle.exception.InternalFailure"
         assert one.blob in result.message
-        assert store.url in result.message
+        assert named.url in result.message
 
     run(home, scenario)

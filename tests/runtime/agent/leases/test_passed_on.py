@@ -14,6 +14,7 @@ import pytest
 
 from rekindle import paths
 from rekindle.exception import AuthError, Error, InternalFailure, InvalidError, NotFoundError
+from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.runners.listener import UnixListener
 from rekindle.runtime.agent.uplink import LostError
@@ -71,8 +72,9 @@ Use = Callable[[Controller, FramedTransport, Path], Awaitable[None]]
 
 def serve(tmp_path: Path, use: Use, token: str = "right") -> None:
     async def main() -> None:
-        controller = Controller()
-        passed_on = PassedOn(controller, (tmp_path / "blobs").as_uri())
+        controller, blobs = Controller(), Blobs(tmp_path)
+        blobs.welcomed(pb.Welcome(instance_id="in-0123456789abcdef"))
+        passed_on = PassedOn(controller, blobs)
 
         def take(sock: socket.socket, hello: dict[str, Any]) -> bool:
             passed_on.take(sock, hello["token"])
