@@ -6,6 +6,8 @@ than half of what a small child costs. A parked template has no other thread, so
 from the C library's fork, as a restored copy comes from CRIU: without any of that. Handlers that
 user code registered with ``os.register_at_fork`` run as ever.
 
+A child that user code forks itself ends where that code does: what called it here is its parent's.
+
 Knows nothing of agents, and nothing of what the children are for.
 """
 
@@ -17,7 +19,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
-from rekindle.forkserver import interrupts
+from rekindle.forkserver import interrupts, park
 from rekindle.forkserver.own_pages import OwnPages
 from rekindle.linux import namespaces
 from rekindle.linux.libc import check
@@ -33,6 +35,9 @@ _register: Callable[..., None] | None = None
 _before: list[_Handler] = []
 _after_in_parent: list[_Handler] = []
 _after_in_child: list[_Handler] = []
+
+#: Whether user code has forked this process.
+_is_users = False
 
 # A handle of its own: what user code says of the function's type is its own. PyDLL, as the
 # interpreter's lock has to be held: it is the child's, too.
@@ -117,6 +122,34 @@ def _run(handlers: Any) -> None:
             handler()
         except BaseException:  # noqa: BLE001 - shown
             sys.excepthook(*sys.exc_info())
+
+
+def end_users_child(failure: BaseException | None = None) -> None:
+    """User code is back in ours, with ``failure`` or without: where it has forked this process,
+    that ends here, as a program of its own would. Where it has not, nothing is done."""
+    if not _is_users:
+        return
+    status = 1
+    try:
+        if failure is None:
+            status = 0
+        elif not isinstance(failure, SystemExit):
+            sys.excepthook(type(failure), failure, failure.__traceback__)
+        elif failure.code is None or isinstance(failure.code, int):
+            status = (failure.code or 0) & 0xFF
+        else:
+            sys.stderr.write(f"{failure.code}\n")
+        park.flush_output()
+    finally:
+        os._exit(status)
+
+
+def _in_child() -> None:
+    global _is_users
+    _is_users = not interrupts.forking_ours
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class Forker:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import context, self_calls
 from rekindle.execution.declared import contents, declared_at, stands_at
+from rekindle.forkserver import forking
 from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.runner import program
 from rekindle.wire.class_parameters import unpack
@@ -91,7 +92,12 @@ class Service:
     def run_hooks(self, hooks: list[Callable[[], Any]]) -> None:
         """Run hooks in order. Raises what they raise."""
         for hook in hooks:
-            self.settle(hook())
+            try:
+                self.settle(hook())
+            except BaseException as error:
+                forking.end_users_child(error)
+                raise
+            forking.end_users_child()
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """One event loop for the life of the runner, as connections made in hooks belong to it."""
@@ -156,8 +162,10 @@ class Service:
             while not came.done():
                 try:
                     loop.run_until_complete(came)
-                except BaseException:  # noqa: BLE001 - of a task that no input waits for
+                except BaseException as error:  # noqa: BLE001 - of a task that no input waits for
+                    forking.end_users_child(error)
                     traceback.print_exc()
+            forking.end_users_child()
             return bool(came.result())
         finally:
             loop.remove_reader(fd)

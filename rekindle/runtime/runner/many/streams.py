@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rekindle.forkserver import forking
 from rekindle.runtime.runner.generators import Pack, close_aio, iterator_of
 from rekindle.runtime.runner.many.interrupt import Interrupt
 from rekindle.runtime.runner.many.run import Run
@@ -81,6 +82,7 @@ def _send(
             return
         finally:
             interrupt.disarm()
+        forking.end_users_child()
         at_ns = now_ns()
         writer.send(pack(item), at_ns)
 
@@ -117,6 +119,7 @@ async def send_aio(
             if run.cause is not None:
                 return
             async for item in made:
+                forking.end_users_child()
                 at_ns = now_ns()
                 await writer.send_aio(stream.pack(item), at_ns)
     finally:
