@@ -15,6 +15,8 @@ from typing import Any
 
 _NOT_THE_USERS = (sys.base_prefix, sys.prefix, "<frozen")
 
+# The standard library's, before user code.
+_Socket = socket.socket
 _opened_at: dict[int, str] = {}
 _originals: dict[str, Callable[..., Any]] = {}
 
@@ -59,12 +61,22 @@ def _first_user_line() -> str:
     return nearest
 
 
+def look_at(fd: int) -> socket.socket:
+    """A socket of user code's under another descriptor, to be asked and closed. It goes on waiting
+    or not, whatever default timeout user code has set: a new object has it set in the kernel."""
+    waits = os.get_blocking(fd)
+    sock = _Socket(fileno=os.dup(fd))
+    if os.get_blocking(fd) is not waits:
+        os.set_blocking(fd, waits)
+    return sock
+
+
 def describe(fd: int, inode: int) -> str:
     """``a connected TCP socket to 10.0.0.1:5432``, ``a Unix socket connected to /run/db.sock``."""
     named = _internet_sockets().get(str(inode))
     if named is not None:
         return named
-    with socket.socket(fileno=os.dup(fd)) as one:
+    with look_at(fd) as one:
         family = getattr(one.family, "name", f"family {one.family}")
         if one.family == socket.AF_UNIX:
             return _unix(one)

@@ -27,6 +27,24 @@ _TOGETHER_BYTES = 1 << 16
 MAX_FDS = 32
 
 
+# The standard library's: what user code has in its place (a proxy's, a loop's) is for its own.
+_Socket = socket.socket
+
+
+def own_socket(fd: int) -> socket.socket:
+    """The Unix socket behind a descriptor of ours, which waits for as long as it takes: a timeout
+    that user code sets for all sockets (``setdefaulttimeout``) is for its own."""
+    # Its kind is said, as three system calls find it out.
+    sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+    _take_time(sock)
+    return sock
+
+
+def _take_time(sock: socket.socket) -> None:
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
+
+
 # One encoder and one scanner for all, as far down as they can be reached: a new process runs each
 # line of Python for the first time, on pages of memory that are copied for it.
 _encoder = json.JSONEncoder(separators=(",", ":"))
@@ -99,8 +117,9 @@ class FrameSocket:
     @classmethod
     def connect(cls, path: str) -> FrameSocket:
         """Connect to the agent's socket at ``path``."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            _take_time(sock)
             sock.connect(path)
         except OSError:
             sock.close()
