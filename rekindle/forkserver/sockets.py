@@ -18,22 +18,28 @@ _NOT_THE_USERS = (sys.base_prefix, sys.prefix, "<frozen")
 # The standard library's, before user code.
 _Socket = socket.socket
 _opened_at: dict[int, str] = {}
-_originals: dict[str, Callable[..., Any]] = {}
+#: By name: what records, while it does, and what the class itself had in its place.
+_recorders: dict[str, tuple[Callable[..., Any], Any]] = {}
 
 
 def track() -> None:
     """Start recording."""
     for name in ("connect", "connect_ex", "bind"):
-        original = getattr(socket.socket, name)
-        _originals[name] = original
-        setattr(socket.socket, name, _recording(original))
+        recorder = _recording(getattr(_Socket, name))
+        _recorders[name] = recorder, vars(_Socket).get(name)
+        setattr(_Socket, name, recorder)
 
 
 def untrack() -> None:
     """Stop recording; what was recorded stays."""
-    while _originals:
-        name, original = _originals.popitem()
-        setattr(socket.socket, name, original)
+    while _recorders:
+        name, (recorder, own) = _recorders.popitem()
+        if vars(_Socket).get(name) is not recorder:
+            continue  # user code has put another in its place
+        if own is None:  # inherited
+            delattr(_Socket, name)
+        else:
+            setattr(_Socket, name, own)
 
 
 def opened_at(fd: int) -> str:
@@ -43,7 +49,8 @@ def opened_at(fd: int) -> str:
 
 def _recording(original: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: socket.socket, *args: Any) -> Any:
-        _opened_at[self.fileno()] = _first_user_line()
+        if _recorders:
+            _opened_at[self.fileno()] = _first_user_line()
         return original(self, *args)
 
     return method

@@ -55,3 +55,50 @@ def test_connections_of_a_runner_have_no_timeout_where_user_code_sets_one_for_it
     script = home.script(TIMEOUT)
     for first in ("cold", "restore"):
         assert home.run(script).out.split() == ["[True]"] * 12, first
+
+
+REPLACED = """
+import socket
+import rekindle
+
+app = rekindle.App("proxies")
+ways = []
+
+class Proxied(socket.socket):
+    "As a proxy's, put in the place of Python's for all that is imported after it."
+    def connect(self, address):
+        ways.append(address)
+        super().connect(("127.0.0.1", proxy.getsockname()[1]))
+
+class Made(Proxied):
+    "One that has nothing of its own."
+
+if not rekindle.is_local():
+    socket.socket = Made
+
+@app.function(enable_memory_snapshot=True, single_use_containers=True)
+def ask(what):
+    global proxy
+    with Proxied() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        with socket.socket() as sock:
+            sock.connect(("192.0.2.1", 80))
+            through = sock.getpeername() == proxy.getsockname()
+    return ways.pop(), ways, through, "connect" in vars(Made), "bind" in vars(Proxied)
+
+@app.local_entrypoint()
+def main():
+    for n in range(3):
+        print(ask.remote(n))
+"""
+
+
+@pytest.mark.criu
+def test_a_class_that_user_code_puts_in_place_of_sockets_keeps_its_methods_in_each_copy(
+    home: Home,
+) -> None:
+    script = home.script(REPLACED)
+    for first in ("cold", "restore"):
+        ended = home.run(script)
+        assert ended.out == "(('192.0.2.1', 80), [], True, False, False)\n" * 3, (first, ended)
