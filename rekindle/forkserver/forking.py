@@ -196,7 +196,8 @@ class Forker:
             self._own = -1
 
     def fork_isolated(self, *, handlers: bool = True) -> int:
-        """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
+        """Fork; the child is PID 1 of a new PID namespace, and leads a session. Returns 0 in the
+        child.
 
         One fork, not two: page tables are copied once. Without ``handlers``, in a process that is
         alone, user code's at fork do not run. Raises OSError.
@@ -208,6 +209,7 @@ class Forker:
             self.release()
             raise
         if pid == 0:
+            os.setsid()  # a signal to its process group is not for the template and its others
             self._ready = False  # the child's children are in its own namespace
             self._close_own()
             self.pages.let_go()
