@@ -135,7 +135,9 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             gpus.in_template()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         if boot["many"]:
-            import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it
+            from rekindle.runtime.runner.many import prints, serving  # noqa: F401 - for all forks
+
+            prints.install()
         service = load(
             *(boot["name"], boot["place"], code, _bytes_of(boot["params"])),
             gpu_snapshots=boot["gpu_snapshots"],
