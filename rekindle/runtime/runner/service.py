@@ -116,9 +116,16 @@ class Service:
         """The loop of hooks and inputs; made when it is first asked for."""
         import asyncio
 
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
+        loop = self._open_loop()
+        if loop is None:
+            loop = self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+        return loop
+
+    def _open_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, where there is one: user code may have closed it."""
+        if self._loop is not None and self._loop.is_closed():
+            self._loop = None
         return self._loop
 
     @property
@@ -129,7 +136,7 @@ class Service:
     @property
     def has_loop(self) -> bool:
         """Whether something may go on between inputs: in async hooks and functions."""
-        return self._loop is not None
+        return self._open_loop() is not None
 
     def wait(self, fd: int, timeout_s: float | None = None) -> bool:
         """Wait until ``fd`` can be read, while the event loop goes on; False: not within the time.
@@ -137,7 +144,7 @@ class Service:
         Tasks, timers and connections that hooks and inputs left behind live between inputs by this.
         Returns at once where there is no loop and no time: whoever reads waits.
         """
-        loop = self._loop
+        loop = self._open_loop()
         if loop is None and timeout_s is None:
             return True
         events = -1 if loop is None else _events_of(loop)

@@ -49,6 +49,21 @@ def test_a_loop_that_rests_waits_as_long_as_asked(pipe: tuple[int, int], service
     assert service.wait(pipe[0])
 
 
+def test_a_loop_that_user_code_has_closed_is_none_and_the_next_coroutine_has_another(
+    pipe: tuple[int, int], service: Service
+) -> None:
+    service.settle(begun())
+    service.event_loop().close()
+    assert not service.has_loop
+    assert not service.wait(pipe[0], 0.01)
+    assert service.wait(pipe[0])  # whoever reads waits
+    service.settle(begun())
+    assert service.has_loop and asyncio.get_event_loop() is service.event_loop()
+    service.event_loop().close()
+    os.write(pipe[1], b"x")
+    assert service.wait(pipe[0], 60)
+
+
 def test_a_timer_a_thread_and_a_descriptor_wake_tasks_while_it_waits(
     pipe: tuple[int, int], service: Service
 ) -> None:
