@@ -1,0 +1,38 @@
+"""What interrupts user code in a thread, whatever that code has made of the same function."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from rekindle.exception import InputCancellation
+from rekindle.runtime.runner.many.interrupt import Interrupt
+
+
+@pytest.fixture
+def typed() -> Iterator[None]:
+    """As recipes have it that end a thread."""
+    theirs = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    before = theirs.argtypes
+    theirs.argtypes = ctypes.c_ulong, ctypes.py_object
+    yield
+    theirs.argtypes = before
+
+
+def test_it_is_raised_once_while_it_is_armed_and_not_after(typed: None) -> None:
+    interrupt = Interrupt()
+    beside = threading.Thread(target=interrupt)
+    with pytest.raises(InputCancellation):
+        beside.start()
+        while True:  # code that an exception from outside reaches
+            pass
+    beside.join()
+    interrupt()
+    interrupt.disarm()
+    interrupt()
+    interrupt.arm()
+    interrupt.disarm()
+    interrupt()
