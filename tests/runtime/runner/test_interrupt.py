@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,7 +23,8 @@ def typed() -> Iterator[None]:
     theirs.argtypes = before
 
 
-def test_it_is_raised_once_while_it_is_armed_and_not_after(typed: None) -> None:
+def work() -> None:
+    """In a thread of its own: Python loses what is raised in one that was refused another."""
     interrupt = Interrupt()
     beside = threading.Thread(target=interrupt)
     with pytest.raises(InputCancellation):
@@ -36,3 +38,8 @@ def test_it_is_raised_once_while_it_is_armed_and_not_after(typed: None) -> None:
     interrupt.arm()
     interrupt.disarm()
     interrupt()
+
+
+def test_it_is_raised_once_while_it_is_armed_and_not_after(typed: None) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(work).result()
