@@ -62,11 +62,13 @@ def send(
             _send(run, items, writer, stream.pack, interrupt)
     finally:
         interrupt.disarm()
-        if (close := getattr(items, "close", None)) is not None:
-            close()
-        with lock:
-            closed = True
-            writer.close()
+        try:
+            if (close := getattr(items, "close", None)) is not None:
+                close()
+        finally:
+            with lock:
+                closed = True
+                writer.close()
 
 
 def _send(
@@ -124,5 +126,7 @@ async def send_aio(
                 await writer.send_aio(stream.pack(item), at_ns)
     finally:
         closes = True
-        await close_aio(made)
-        writer.close()
+        try:
+            await close_aio(made)
+        finally:
+            writer.close()
