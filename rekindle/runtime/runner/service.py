@@ -20,12 +20,11 @@ from rekindle.execution.declared import contents, declared_at, stands_at
 from rekindle.forkserver import forking
 from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.runner import program
+from rekindle.runtime.runner.cancelling import Awaited, Canceller
 from rekindle.wire.class_parameters import unpack
 
 if TYPE_CHECKING:
     import asyncio
-
-    from rekindle.runtime.runner.cancelling import Canceller
 
 
 #: What a function may give that is no value, or none yet.
@@ -104,13 +103,15 @@ class Service:
         loop = self.event_loop()
         if self.canceller is None:
             return loop.run_until_complete(coroutine)
-        task = loop.create_task(coroutine)
-        self.canceller.task = (loop, task)
+        # From here on a cancellation raises nothing: a task that it found half made would stay.
+        awaited = self.canceller.awaited = Awaited(loop)
         try:
+            task = awaited.task = loop.create_task(coroutine)
             return loop.run_until_complete(task)
         finally:
-            self.canceller.task = None
-            task.cancel()  # of no effect on one that has ended; Ctrl-C leaves one that has not
+            self.canceller.awaited = None
+            if awaited.task is not None:
+                awaited.task.cancel()  # of no effect on one that has ended; Ctrl-C may leave one
 
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of hooks and inputs; made when it is first asked for."""
