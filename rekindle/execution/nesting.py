@@ -42,14 +42,18 @@ class Beside:
 
 _here: ContextVar[Beside | None] = ContextVar("rekindle_beside", default=None)
 _beside: set[Beside] = set()
+#: Whether inputs run here side by side. A thread that one of them has begun may be of any.
+_side_by_side = False
 _lock = threading.Lock()  # of inputs side by side: no signal interrupts those
 
 
 def begin_beside(depth: int) -> Beside:
     """As ``begin``, where others run beside it; in the context that it runs in."""
+    global _side_by_side
     one = Beside(depth)
     _here.set(one)
     with _lock:
+        _side_by_side = True
         _beside.add(one)
         _publish_beside()
     return one
@@ -77,8 +81,8 @@ def attach(page: RunnerPage) -> None:
 
 def detach() -> None:
     """No input runs here, and none is reported."""
-    global _page, _depth, _called
-    _page, _depth, _called = None, -1, False
+    global _page, _depth, _called, _side_by_side
+    _page, _depth, _called, _side_by_side = None, -1, False, False
 
 
 def begin(depth: int) -> None:
@@ -100,8 +104,7 @@ def depth_of_calls(what: str) -> int:
 
     Raises CallDepthError, naming ``what`` is called, where that is too deep.
     """
-    here = _here.get()
-    depth = (_depth if here is None else here.depth) + 1
+    depth = _depth_here() + 1
     if depth and depth > (most := max_depth()):
         raise CallDepthError(
             f"{what} is called inside of {depth} calls that wait for one another, the limit is "
@@ -109,6 +112,16 @@ def depth_of_calls(what: str) -> int:
             f"rekindle is started"
         )
     return depth
+
+
+def _depth_here() -> int:
+    here = _here.get()
+    if here is not None:
+        return here.depth
+    if not _side_by_side:
+        return _depth
+    with _lock:
+        return max((one.depth for one in _beside), default=-1)
 
 
 class waiting:
@@ -119,22 +132,29 @@ class waiting:
     def __enter__(self) -> None:
         global _called
         self._one: object = None
-        self._beside = here = _here.get()
-        if here is not None:
-            here.called = True
+        here = _here.get()
+        if here is not None or _side_by_side:
             with _lock:
-                here.waits += 1
+                # Of a thread without an input of its own it may be the wait of each that runs: one
+                # that is not counted could keep what it waits for from ever beginning.
+                self._beside = tuple(_beside) if here is None else (here,)
+                for one in self._beside:
+                    one.called = True
+                    one.waits += 1
                 _publish_beside()
-        elif _page is not None:
+            return
+        self._beside = ()
+        if _page is not None:
             _called = True
-            self._one = one = object()
-            _waits.add(one)
+            self._one = wait = object()
+            _waits.add(wait)
             _publish()
 
     def __exit__(self, *_error: object) -> None:
-        if self._beside is not None:
+        if self._beside:
             with _lock:
-                self._beside.waits -= 1
+                for one in self._beside:
+                    one.waits -= 1
                 _publish_beside()
         elif self._one is not None:
             _waits.discard(self._one)

@@ -131,7 +131,7 @@ def _become_controlled(fd: int) -> bool:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced
+        with contextlib.suppress(Exception):  # closed, or replaced
             stream.flush()
 
 

@@ -6,6 +6,8 @@ than half of what a small child costs. A parked template has no other thread, so
 from the C library's fork, as a restored copy comes from CRIU: without any of that. Handlers that
 user code registered with ``os.register_at_fork`` run as ever.
 
+A child that user code forks itself ends where that code does: what called it here is its parent's.
+
 Knows nothing of agents, and nothing of what the children are for.
 """
 
@@ -17,7 +19,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
-from rekindle.forkserver import interrupts
+from rekindle.forkserver import interrupts, park
 from rekindle.forkserver.own_pages import OwnPages
 from rekindle.linux import namespaces
 from rekindle.linux.libc import check
@@ -33,6 +35,9 @@ _register: Callable[..., None] | None = None
 _before: list[_Handler] = []
 _after_in_parent: list[_Handler] = []
 _after_in_child: list[_Handler] = []
+
+#: Whether user code has forked this process.
+_is_users = False
 
 # A handle of its own: what user code says of the function's type is its own. PyDLL, as the
 # interpreter's lock has to be held: it is the child's, too.
@@ -119,6 +124,34 @@ def _run(handlers: Any) -> None:
             sys.excepthook(*sys.exc_info())
 
 
+def end_users_child(failure: BaseException | None = None) -> None:
+    """User code is back in ours, with ``failure`` or without: where it has forked this process,
+    that ends here, as a program of its own would. Where it has not, nothing is done."""
+    if not _is_users:
+        return
+    status = 1
+    try:
+        if failure is None:
+            status = 0
+        elif not isinstance(failure, SystemExit):
+            sys.excepthook(type(failure), failure, failure.__traceback__)
+        elif failure.code is None or isinstance(failure.code, int):
+            status = (failure.code or 0) & 0xFF
+        else:
+            sys.stderr.write(f"{failure.code}\n")
+        park.flush_output()
+    finally:
+        os._exit(status)
+
+
+def _in_child() -> None:
+    global _is_users
+    _is_users = not interrupts.forking_ours
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
 class Forker:
     """Forks this process. Keeps a PID namespace ready for the next child.
 
@@ -163,7 +196,8 @@ class Forker:
             self._own = -1
 
     def fork_isolated(self, *, handlers: bool = True) -> int:
-        """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
+        """Fork; the child is PID 1 of a new PID namespace, and leads a session. Returns 0 in the
+        child.
 
         One fork, not two: page tables are copied once. Without ``handlers``, in a process that is
         alone, user code's at fork do not run. Raises OSError.
@@ -175,6 +209,7 @@ class Forker:
             self.release()
             raise
         if pid == 0:
+            os.setsid()  # a signal to its process group is not for the template and its others
             self._ready = False  # the child's children are in its own namespace
             self._close_own()
             self.pages.let_go()

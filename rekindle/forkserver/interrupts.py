@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_forking_ours = False
+#: Whether what is forked now is a copy of ours, no child of user code.
+forking_ours = False
 _registered = False
 
 
@@ -29,12 +30,12 @@ def disregard() -> None:
 @contextmanager
 def for_copies() -> Iterator[None]:
     """What is forked within is a copy of ours, no child of user code."""
-    global _forking_ours
-    _forking_ours = True
+    global forking_ours
+    forking_ours = True
     try:
         yield
     finally:
-        _forking_ours = False
+        forking_ours = False
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
@@ -43,5 +44,5 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
 
 def _in_child() -> None:
     # A handler that user code set is its own.
-    if not _forking_ours and signal.getsignal(signal.SIGINT) is _nothing:
+    if not forking_ours and signal.getsignal(signal.SIGINT) is _nothing:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rekindle.forkserver import kinds
+from rekindle.forkserver import kinds, sockets
 from rekindle.forkserver.kinds import Kind
 from rekindle.linux import descriptors
 
@@ -194,7 +194,7 @@ def _other_end_is_gone(end: OpenFile) -> bool:
 
 
 def _kind_of_socket(one: OpenFile, here: dict[int, OpenFile]) -> Kind:
-    with socket.socket(fileno=os.dup(one.fd)) as end:
+    with sockets.look_at(one.fd) as end:
         if end.family != socket.AF_UNIX:
             return kinds.SOCKET
         try:

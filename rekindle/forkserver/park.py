@@ -118,9 +118,9 @@ def take_output(stdout_fd: int, stderr_fd: int) -> None:
 
 
 def flush_output() -> None:
-    """Flush Python's buffers; a stream that the user closed is left alone."""
+    """Flush Python's buffers; a stream that the user closed, or made, may fail as it likes."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):
+        except Exception:  # noqa: BLE001 - where could it be said?
             continue  # closed, replaced or its reader gone: nothing of ours to save

@@ -14,6 +14,7 @@ import stat
 import sys
 from typing import Any
 
+from rekindle.forkserver import sockets
 from rekindle.forkserver.kinds import INNER_SOCKETS
 from rekindle.forkserver.open_files import OpenFile
 from rekindle.forkserver.wiped import areas_with
@@ -108,7 +109,7 @@ def lost_by_fork(files: list[OpenFile]) -> list[str]:
 
 
 def _odd_options(one: OpenFile) -> list[str]:
-    with socket.socket(fileno=os.dup(one.fd)) as end:
+    with sockets.look_at(one.fd) as end:
         return [
             f"fd {one.fd} is a socket with {name}"
             for name, number, usual in _OPTIONS

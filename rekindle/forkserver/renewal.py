@@ -11,7 +11,7 @@ import os
 import socket
 from collections import defaultdict
 
-from rekindle.forkserver import kinds
+from rekindle.forkserver import kinds, sockets
 from rekindle.forkserver.open_files import OpenFile, watches
 from rekindle.forkserver.shared_memory import put_in_place
 from rekindle.linux import descriptors, plain_descriptors
@@ -124,10 +124,10 @@ def _renew_sockets(files: list[OpenFile]) -> None:
 
 
 def _renew_socket_pair(one: OpenFile, other: OpenFile) -> None:
-    with socket.socket(fileno=os.dup(one.fd)) as old:
+    with sockets.look_at(one.fd) as old:
         kind = old.type
     for end, fresh in zip((one, other), socket.socketpair(socket.AF_UNIX, kind), strict=True):
-        with socket.socket(fileno=os.dup(end.fd)) as old:
+        with sockets.look_at(end.fd) as old:
             for option in (_SO_SNDBUF, _SO_RCVBUF):
                 had = old.getsockopt(socket.SOL_SOCKET, option)
                 if had != fresh.getsockopt(socket.SOL_SOCKET, option):

@@ -15,23 +15,31 @@ from typing import Any
 
 _NOT_THE_USERS = (sys.base_prefix, sys.prefix, "<frozen")
 
+# The standard library's, before user code.
+_Socket = socket.socket
 _opened_at: dict[int, str] = {}
-_originals: dict[str, Callable[..., Any]] = {}
+#: By name: what records, while it does, and what the class itself had in its place.
+_recorders: dict[str, tuple[Callable[..., Any], Any]] = {}
 
 
 def track() -> None:
     """Start recording."""
     for name in ("connect", "connect_ex", "bind"):
-        original = getattr(socket.socket, name)
-        _originals[name] = original
-        setattr(socket.socket, name, _recording(original))
+        recorder = _recording(getattr(_Socket, name))
+        _recorders[name] = recorder, vars(_Socket).get(name)
+        setattr(_Socket, name, recorder)
 
 
 def untrack() -> None:
     """Stop recording; what was recorded stays."""
-    while _originals:
-        name, original = _originals.popitem()
-        setattr(socket.socket, name, original)
+    while _recorders:
+        name, (recorder, own) = _recorders.popitem()
+        if vars(_Socket).get(name) is not recorder:
+            continue  # user code has put another in its place
+        if own is None:  # inherited
+            delattr(_Socket, name)
+        else:
+            setattr(_Socket, name, own)
 
 
 def opened_at(fd: int) -> str:
@@ -41,7 +49,8 @@ def opened_at(fd: int) -> str:
 
 def _recording(original: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: socket.socket, *args: Any) -> Any:
-        _opened_at[self.fileno()] = _first_user_line()
+        if _recorders:
+            _opened_at[self.fileno()] = _first_user_line()
         return original(self, *args)
 
     return method
@@ -59,12 +68,22 @@ def _first_user_line() -> str:
     return nearest
 
 
+def look_at(fd: int) -> socket.socket:
+    """A socket of user code's under another descriptor, to be asked and closed. It goes on waiting
+    or not, whatever default timeout user code has set: a new object has it set in the kernel."""
+    waits = os.get_blocking(fd)
+    sock = _Socket(fileno=os.dup(fd))
+    if os.get_blocking(fd) is not waits:
+        os.set_blocking(fd, waits)
+    return sock
+
+
 def describe(fd: int, inode: int) -> str:
     """``a connected TCP socket to 10.0.0.1:5432``, ``a Unix socket connected to /run/db.sock``."""
     named = _internet_sockets().get(str(inode))
     if named is not None:
         return named
-    with socket.socket(fileno=os.dup(fd)) as one:
+    with look_at(fd) as one:
         family = getattr(one.family, "name", f"family {one.family}")
         if one.family == socket.AF_UNIX:
             return _unix(one)

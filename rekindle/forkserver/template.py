@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ from rekindle.forkserver.forking import Forker
 from rekindle.forkserver.open_things import OpenThings
 from rekindle.linux import namespaces
 from rekindle.linux.maps import Mapping
-from rekindle.wire.frames import FrameSocket, Header
+from rekindle.wire.frames import FrameSocket, Header, own_socket
 from rekindle.wire.phases import Mark, Phase, now_ns
 
 #: Children that are forked in a row before any of them is told of.
@@ -221,7 +220,7 @@ class Template:
             self.isolate(name)
             self.things.give_to_runner()
         self._marks.append((_ISOLATE, now_ns()))
-        self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))
+        self.channel = FrameSocket(own_socket(fd))
         self.renew()
         self._is_spare = spare
         if spare:

@@ -23,8 +23,27 @@ PREFIX_BYTES = _PREFIX.size
 MAX_HEADER_BYTES = 64 << 20
 #: A body up to this is read together with its header.
 _TOGETHER_BYTES = 1 << 16
+_GONE = "the agent closed the connection"
 #: No frame carries more descriptors than this.
 MAX_FDS = 32
+
+
+# The standard library's: what user code has in its place (a proxy's, a loop's) is for its own.
+_Socket = socket.socket
+
+
+def own_socket(fd: int) -> socket.socket:
+    """The Unix socket behind a descriptor of ours, which waits for as long as it takes: a timeout
+    that user code sets for all sockets (``setdefaulttimeout``) is for its own."""
+    # Its kind is said, as three system calls find it out.
+    sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+    _take_time(sock)
+    return sock
+
+
+def _take_time(sock: socket.socket) -> None:
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
 
 
 # One encoder and one scanner for all, as far down as they can be reached: a new process runs each
@@ -99,8 +118,9 @@ class FrameSocket:
     @classmethod
     def connect(cls, path: str) -> FrameSocket:
         """Connect to the agent's socket at ``path``."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            _take_time(sock)
             sock.connect(path)
         except OSError:
             sock.close()
@@ -116,20 +136,26 @@ class FrameSocket:
         self._sock.close()
 
     def send(self, header: Header, body: bytes | memoryview = b"") -> None:
-        """Send one frame, whole."""
+        """Send one frame, whole. Raises FrameError: nobody reads it."""
         head = pack_frame(header, len(body))
-        if len(body) <= 1 << 16:
-            self._sock.sendall(head + bytes(body))
-        else:
-            self._sock.sendall(head)
-            self._sock.sendall(body)
+        try:
+            if len(body) <= 1 << 16:
+                self._sock.sendall(head + bytes(body))
+            else:
+                self._sock.sendall(head)
+                self._sock.sendall(body)
+        except ConnectionError as error:
+            raise FrameError(_GONE) from error
 
     def send_with_fds(self, header: Header, fds: Sequence[int]) -> None:
-        """Send a small frame without a body, with descriptors."""
+        """Send a small frame without a body, with descriptors. Raises FrameError as ``send``."""
         data = pack_frame(header)
-        sent = socket.send_fds(self._sock, [data], fds)
-        if sent < len(data):
-            self._sock.sendall(data[sent:])
+        try:
+            sent = socket.send_fds(self._sock, [data], fds)
+            if sent < len(data):
+                self._sock.sendall(data[sent:])
+        except ConnectionError as error:
+            raise FrameError(_GONE) from error
 
     def receive(self) -> tuple[Header, bytes, list[int]]:
         """Wait for one frame: header, body, descriptors. Raises FrameError at the end."""
@@ -144,9 +170,12 @@ class FrameSocket:
         return decode_header(rest[:header_bytes]), rest[header_bytes:], fds
 
     def _receive_prefix(self) -> tuple[bytes, list[int]]:
-        first, fds, _flags, _address = socket.recv_fds(self._sock, _PREFIX.size, MAX_FDS)
+        try:
+            first, fds, _flags, _address = socket.recv_fds(self._sock, _PREFIX.size, MAX_FDS)
+        except ConnectionError as error:  # with something unread at its end
+            raise FrameError(_GONE) from error
         if not first:
-            raise FrameError("the agent closed the connection")
+            raise FrameError(_GONE)
         for fd in fds:
             os.set_inheritable(fd, False)
         return first + self._receive_exactly(_PREFIX.size - len(first)), fds

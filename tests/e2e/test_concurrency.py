@@ -193,3 +193,64 @@ def test_inputs_share_a_runner_and_each_has_what_is_its_own(shared: Home) -> Non
     assert found["died"] == [[0, 1], [2, 3]]
     runners = {n: (runs / n).read_text().split() for n in "0123"}
     assert all(len(set(pids)) == len(pids) == 2 for pids in runners.values())
+
+
+FEW_THREADS = """
+import os, threading
+import rekindle
+from rekindle import exception
+
+app = rekindle.App("few")
+
+@app.cls(max_containers=1)
+@rekindle.concurrent(max_inputs=3)
+class Few:
+    @rekindle.enter()
+    def enter(self):
+        self.begun = threading.Event()
+        self.refuse()
+    def refuse(self):
+        threading.stack_size(1 << 46)  # the system has no thread of this size
+    @rekindle.method()
+    async def allow(self):
+        threading.stack_size(0)
+        return os.getpid()
+    @rekindle.method()
+    async def begins(self):
+        import asyncio
+        while not self.begun.is_set():
+            await asyncio.sleep(0.001)
+    @rekindle.method()
+    def look(self):
+        return os.getpid()
+    @rekindle.method()
+    def wait_for(self):
+        self.refuse()
+        self.begun.set()
+        with open("gate"):
+            return os.getpid()
+
+@app.local_entrypoint()
+def main():
+    few = Few()
+    try:
+        few.look.remote()
+    except exception.ResourceExhaustedError as error:
+        print(error)
+    runners = [few.allow.remote()]
+    os.mkfifo("gate")
+    waits = few.wait_for.spawn()
+    few.begins.remote()
+    looks = few.look.spawn()
+    open("gate", "w").close()
+    print({*runners, waits.get(), looks.get()} == set(runners))
+"""
+
+
+def test_where_no_more_threads_can_be_had_inputs_wait_for_one_or_fail_and_others_go_on(
+    home: Home,
+) -> None:
+    ended = home.run(home.script(FEW_THREADS))
+    refused, same = ended.out.splitlines()
+    assert refused.startswith("Few.look needs a thread to run in, and there is none (can't start")
+    assert "max_inputs" in refused and same == "True", str(ended)

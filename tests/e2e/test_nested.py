@@ -8,6 +8,7 @@ from tests.e2e.harness import Home, wait_until
 
 NESTED = """
     import asyncio, json, os, rekindle
+    from concurrent.futures import ThreadPoolExecutor
     app = rekindle.App("nested")
 
     @app.function(max_containers=1)
@@ -72,6 +73,12 @@ NESTED = """
             raise ValueError("not yet")
         return 1
 
+    @app.function(max_containers=1, timeout=30)
+    @rekindle.concurrent(max_inputs=2)
+    def threaded(n):
+        with ThreadPoolExecutor(2) as threads:
+            return 1 + max(threads.map(threaded.remote, [n - 1, 0])) if n else 0
+
     @app.function(max_containers=1)
     def got(value):
         return value.get() if isinstance(value, rekindle.FunctionCall) else value
@@ -114,6 +121,7 @@ ENDING = {
     "tree.remote(2)": 9,
     "[stream.remote(20), stream.remote(20)]": [190, 190],
     "list(grid.map([3] * 3))": [9] * 3,
+    "threaded.remote(4)": 4,
     "list(steps.remote_gen(4))": [4, 3, 2, 1, 0],
 }
 

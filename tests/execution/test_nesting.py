@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 
@@ -12,6 +14,8 @@ from rekindle.exception import CallDepthError, InvalidError
 from rekindle.execution import nesting
 from rekindle.wire import calldepth
 from rekindle.wire.page import RunnerPage
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -21,7 +25,8 @@ def page() -> Iterator[RunnerPage]:
     nesting.attach(made)
     yield made
     nesting.begin(-1)
-    nesting._page = None
+    nesting.detach()
+    nesting._here.set(None)
     made.close()
 
 
@@ -83,6 +88,47 @@ def test_threads_that_wait_in_turn_leave_the_page_as_it_was(page: RunnerPage) ->
     for thread in threads:
         thread.join()
     assert page.waits_at == -1
+
+
+def in_thread(act: Callable[[], T]) -> T:
+    """What it gives in a thread that has no context of an input."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(act).result()
+
+
+def test_a_thread_of_inputs_side_by_side_calls_at_the_depth_of_the_deepest(
+    page: RunnerPage,
+) -> None:
+    first = nesting.begin_beside(3)
+    assert in_thread(lambda: nesting.depth_of_calls("f")) == 4
+    second = nesting.begin_beside(calldepth.DEFAULT_MAX_DEPTH)
+    with pytest.raises(CallDepthError):
+        in_thread(lambda: nesting.depth_of_calls("f"))
+    nesting.end_beside(second)
+    nesting.end_beside(first)
+    assert in_thread(lambda: nesting.depth_of_calls("f")) == 0
+
+
+def test_the_wait_of_such_a_thread_is_of_the_only_input_or_of_each_that_runs(
+    page: RunnerPage,
+) -> None:
+    def wait() -> int:
+        with nesting.waiting():
+            return page.waits_at
+
+    only = nesting.begin_beside(3)
+    assert in_thread(wait) == 3
+    assert page.waits_at == -1 and only.called
+    other = nesting.begin_beside(2)
+    assert in_thread(wait) == 2
+    assert page.waits_at == -1 and other.called
+    with nesting.waiting():  # of the other one, which began here
+        assert page.waits_at == -1
+        assert in_thread(wait) == 2
+        assert page.waits_at == -1
+    nesting.end_beside(other)
+    nesting.end_beside(only)
+    assert in_thread(wait) == -1
 
 
 def test_a_forked_child_leaves_the_page_alone(page: RunnerPage) -> None:

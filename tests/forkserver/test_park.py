@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,3 +43,24 @@ def test_a_collector_that_user_code_turned_off_stays_off() -> None:
     park.keep_from_collecting()
     park.collect_again()
     assert not gc.isenabled()
+
+
+class Raises:
+    """A stream of the user's."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self._error = error
+
+    def flush(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, TypeError, KeyError])
+def test_a_stream_of_the_users_that_cannot_be_flushed_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    flushed: list[bool] = []
+    monkeypatch.setattr(sys, "stdout", Raises(error))
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(flush=lambda: flushed.append(True)))
+    park.flush_output()
+    assert flushed

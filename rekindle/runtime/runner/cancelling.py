@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 _set_handler: Callable[..., object] = vars(signal)["_signal"].signal
 
 
+class Awaited:
+    """An async function that runs: its loop, and its task, once that is made."""
+
+    __slots__ = ("loop", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.task: asyncio.Task[Any] | None = None
+
+
 class Canceller:
     """What the handler looks at. ``armed`` is set while user code runs, and only then."""
 
@@ -38,8 +48,8 @@ class Canceller:
         self.armed = 0
         #: Whether the run that was armed last was cancelled.
         self.hit = False
-        #: What runs an async function, while one runs.
-        self.task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        #: The async function that runs, from before its task is made.
+        self.awaited: Awaited | None = None
 
     def install(self) -> None:
         """Must be called on the main thread."""
@@ -47,7 +57,7 @@ class Canceller:
 
     def disarm(self) -> None:
         """The run ends by itself: what it does to clean up is not interrupted."""
-        self.armed, self.task = 0, None
+        self.armed, self.awaited = 0, None
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self.armed or self._page.cancelled != self.armed:
@@ -55,11 +65,10 @@ class Canceller:
         # Once for each run: what the user's code does to clean up is not interrupted again.
         self.armed = 0
         self.hit = True
-        if self.task is None:
+        if self.awaited is None:
             raise InputCancellation("the input was cancelled")
-        loop, _task = self.task
-        loop.call_soon_threadsafe(self._cancel_task)
+        self.awaited.loop.call_soon_threadsafe(self._cancel_task, self.awaited)
 
-    def _cancel_task(self) -> None:
-        if self.task is not None:
-            self.task[1].cancel()
+    def _cancel_task(self, awaited: Awaited) -> None:
+        if awaited is self.awaited and awaited.task is not None:
+            awaited.task.cancel()

@@ -27,7 +27,7 @@ from rekindle.runtime.runner.orphans import Orphans
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
-from rekindle.wire.frames import FrameSocket, Header, pack_frame
+from rekindle.wire.frames import FrameSocket, Header, own_socket, pack_frame
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
@@ -76,8 +76,7 @@ class DirectCalls:
         self._limit_bytes = limit_bytes
         self._files = MemoryFiles()
         arrivals = Arrivals(fd)
-        # Its kind is said, as three system calls find it out.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd) as sock:
+        with own_socket(fd) as sock:
             try:
                 if self._before and has_hung_up(fd):
                     raise BrokenPipeError  # what it sent before it went is not begun

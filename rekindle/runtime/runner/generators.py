@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from rekindle.exception import InvalidError, a_or_an
+from rekindle.forkserver import forking
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.direct_stream import ItemWriter, ReaderGoneError
 from rekindle.wire.phases import now_ns
@@ -61,6 +62,7 @@ async def close_aio(items: AsyncIterator[Any]) -> None:
 def _send(service: Service, items: Iterator[Any], writer: ItemWriter, pack: Pack) -> None:
     try:
         for item in items:
+            forking.end_users_child()
             at_ns = now_ns()
             writer.send(pack(item), at_ns)
     except ReaderGoneError:
@@ -76,6 +78,7 @@ async def _send_async(
 ) -> None:
     try:
         async for item in items:
+            forking.end_users_child()
             at_ns = now_ns()
             await writer.send_aio(pack(item), at_ns)
     except ReaderGoneError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rekindle.exception import ExecutionError, InputCancellation
 from rekindle.execution import context, interaction, nested_calls, nesting
-from rekindle.forkserver import park
+from rekindle.forkserver import forking, park
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.wire import finished
@@ -108,12 +108,14 @@ class Inputs:
                 args, kwargs = load()
                 done.loaded_ns = now_ns()
                 done.value = (call or self.service.call)(method, args, kwargs)
+                forking.end_users_child()
                 del args, kwargs
             finally:
                 # From here on the signal does nothing; before, it raises once at most, so the
                 # outer handlers see whatever it raised, wherever that was.
                 canceller.armed = 0
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            forking.end_users_child(error)
             done.failure = error
         if interaction.held is not None:
             interaction.release()

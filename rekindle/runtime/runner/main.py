@@ -135,11 +135,14 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             gpus.in_template()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         if boot["many"]:
-            import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it
+            from rekindle.runtime.runner.many import prints, serving  # noqa: F401 - for all forks
+
+            prints.install()
         service = load(
             *(boot["name"], boot["place"], code, _bytes_of(boot["params"])),
             gpu_snapshots=boot["gpu_snapshots"],
         )
+        forking.end_users_child()
         if boot["many"] and service.is_async:
             import asyncio  # noqa: F401 - as above
         marks.append((Phase.IMPORT.value, now_ns()))
@@ -147,6 +150,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             service.run_hooks(service.enter_snap)
             marks.append((Phase.ENTER.value, now_ns()))
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+        forking.end_users_child(error)
         withheld.explain(error, boot["withheld"])
         inputs.send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return None

@@ -22,8 +22,6 @@ from rekindle.linux import processes
 #: Between two looks. The first is so long after the first call.
 _PAUSE_NS = 1_000_000_000
 _INIT = 1
-#: Of this process: its template's, which lies outside of its namespace, or one of its own.
-_SESSIONS = (0, _INIT)
 _HAS_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
@@ -66,5 +64,5 @@ def _ended_orphans() -> Iterator[int]:
             with open(f"/proc/{name}/stat", "rb") as file:
                 state, parent, _group, session = file.read().rpartition(b") ")[2].split()[:4]
             pid = int(name)
-            if state == b"Z" and int(parent) == _INIT and int(session) not in {*_SESSIONS, pid}:
+            if state == b"Z" and int(parent) == _INIT and int(session) not in (_INIT, pid):
                 yield pid

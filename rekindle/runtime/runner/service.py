@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import context, self_calls
 from rekindle.execution.declared import contents, declared_at, stands_at
+from rekindle.forkserver import forking
 from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.runner import program
+from rekindle.runtime.runner.cancelling import Awaited, Canceller
 from rekindle.wire.class_parameters import unpack
 
 if TYPE_CHECKING:
     import asyncio
-
-    from rekindle.runtime.runner.cancelling import Canceller
 
 
 #: What a function may give that is no value, or none yet.
@@ -91,28 +91,42 @@ class Service:
     def run_hooks(self, hooks: list[Callable[[], Any]]) -> None:
         """Run hooks in order. Raises what they raise."""
         for hook in hooks:
-            self.settle(hook())
+            try:
+                self.settle(hook())
+            except BaseException as error:
+                forking.end_users_child(error)
+                raise
+            forking.end_users_child()
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """One event loop for the life of the runner, as connections made in hooks belong to it."""
         loop = self.event_loop()
         if self.canceller is None:
             return loop.run_until_complete(coroutine)
-        task = loop.create_task(coroutine)
-        self.canceller.task = (loop, task)
+        # From here on a cancellation raises nothing: a task that it found half made would stay.
+        awaited = self.canceller.awaited = Awaited(loop)
         try:
+            task = awaited.task = loop.create_task(coroutine)
             return loop.run_until_complete(task)
         finally:
-            self.canceller.task = None
-            task.cancel()  # of no effect on one that has ended; Ctrl-C leaves one that has not
+            self.canceller.awaited = None
+            if awaited.task is not None:
+                awaited.task.cancel()  # of no effect on one that has ended; Ctrl-C may leave one
 
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of hooks and inputs; made when it is first asked for."""
         import asyncio
 
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
+        loop = self._open_loop()
+        if loop is None:
+            loop = self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+        return loop
+
+    def _open_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, where there is one: user code may have closed it."""
+        if self._loop is not None and self._loop.is_closed():
+            self._loop = None
         return self._loop
 
     @property
@@ -123,7 +137,7 @@ class Service:
     @property
     def has_loop(self) -> bool:
         """Whether something may go on between inputs: in async hooks and functions."""
-        return self._loop is not None
+        return self._open_loop() is not None
 
     def wait(self, fd: int, timeout_s: float | None = None) -> bool:
         """Wait until ``fd`` can be read, while the event loop goes on; False: not within the time.
@@ -131,7 +145,7 @@ class Service:
         Tasks, timers and connections that hooks and inputs left behind live between inputs by this.
         Returns at once where there is no loop and no time: whoever reads waits.
         """
-        loop = self._loop
+        loop = self._open_loop()
         if loop is None and timeout_s is None:
             return True
         events = -1 if loop is None else _events_of(loop)
@@ -156,8 +170,10 @@ class Service:
             while not came.done():
                 try:
                     loop.run_until_complete(came)
-                except BaseException:  # noqa: BLE001 - of a task that no input waits for
+                except BaseException as error:  # noqa: BLE001 - of a task that no input waits for
+                    forking.end_users_child(error)
                     traceback.print_exc()
+            forking.end_users_child()
             return bool(came.result())
         finally:
             loop.remove_reader(fd)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
+from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage, cancel_token
 
 
 @pytest.fixture
@@ -47,6 +50,21 @@ def test_a_loop_that_rests_waits_as_long_as_asked(pipe: tuple[int, int], service
     os.write(pipe[1], b"x")
     assert service.wait(pipe[0], 60)
     assert service.wait(pipe[0])
+
+
+def test_a_loop_that_user_code_has_closed_is_none_and_the_next_coroutine_has_another(
+    pipe: tuple[int, int], service: Service
+) -> None:
+    service.settle(begun())
+    service.event_loop().close()
+    assert not service.has_loop
+    assert not service.wait(pipe[0], 0.01)
+    assert service.wait(pipe[0])  # whoever reads waits
+    service.settle(begun())
+    assert service.has_loop and asyncio.get_event_loop() is service.event_loop()
+    service.event_loop().close()
+    os.write(pipe[1], b"x")
+    assert service.wait(pipe[0], 60)
 
 
 def test_a_timer_a_thread_and_a_descriptor_wake_tasks_while_it_waits(
@@ -98,3 +116,72 @@ def test_tasks_have_their_turn_although_the_next_input_is_there(
         await asyncio.wait([task])
 
     service.settle(end())
+
+
+def test_a_cancellation_that_comes_while_a_task_is_made_leaves_no_task(service: Service) -> None:
+    page = RunnerPage.create()
+    canceller = service.canceller = Canceller(page)
+    canceller.install()
+    page.cancel(token := cancel_token(0, 1))
+    loop = service.event_loop()
+    ran, make = [], loop.create_task
+
+    def make_and_be_cancelled(coroutine: Any) -> asyncio.Task[Any]:
+        task = make(coroutine)
+        signal.raise_signal(CANCEL_SIGNAL)
+        return task
+
+    async def first() -> None:
+        ran.append("first")
+        await asyncio.sleep(0)
+        ran.append("beside another")
+
+    async def second() -> None:
+        await asyncio.sleep(0.01)
+        ran.append("second")
+
+    try:
+        canceller.armed = token
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "create_task", make_and_be_cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                service.settle(first())
+        assert canceller.hit
+        service.settle(second())
+    finally:
+        signal.signal(CANCEL_SIGNAL, signal.SIG_DFL)
+        page.handed_over()
+        page.close()
+    assert ran[-1] == "second" and "beside another" not in ran
+
+
+def test_a_cancellation_that_comes_when_its_function_has_ended_is_not_the_next_ones(
+    service: Service,
+) -> None:
+    page = RunnerPage.create()
+    canceller = service.canceller = Canceller(page)
+    canceller.install()
+    page.cancel(token := cancel_token(0, 1))
+    loop = service.event_loop()
+    run = loop.run_until_complete
+
+    def run_and_be_cancelled(task: Any) -> Any:
+        value = run(task)
+        signal.raise_signal(CANCEL_SIGNAL)
+        return value
+
+    async def work() -> str:
+        await asyncio.sleep(0.01)
+        return "done"
+
+    try:
+        canceller.armed = token
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "run_until_complete", run_and_be_cancelled)
+            assert service.settle(work()) == "done"
+        assert canceller.hit
+        assert service.settle(work()) == "done"
+    finally:
+        signal.signal(CANCEL_SIGNAL, signal.SIG_DFL)
+        page.handed_over()
+        page.close()

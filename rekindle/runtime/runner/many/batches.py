@@ -17,6 +17,7 @@ from typing import Any
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import context, nesting
 from rekindle.execution.batching import why_not_in_batches
+from rekindle.forkserver import forking
 from rekindle.runtime.runner.many import prints
 from rekindle.runtime.runner.many.execution import answer
 from rekindle.runtime.runner.many.intake import Intake
@@ -143,10 +144,12 @@ class Batches:
             )
             positional = [lists.pop(name) for name in list(lists) if self._is_positional(name)]
             values = self._service.settle(self._function(*positional, **lists))
+            forking.end_users_child()
             self._check(values, len(runs))
             for run, value in zip(runs, values, strict=True):
                 run.value = value
         except BaseException as error:  # noqa: BLE001 - goes to the callers, whatever it is
+            forking.end_users_child(error)
             for run in runs:
                 run.failure = error
         finally:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import inspect
 import queue
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from rekindle.exception import NotFoundError
+from rekindle.exception import NotFoundError, ResourceExhaustedError
 from rekindle.runtime.runner.many import streams
 from rekindle.runtime.runner.many.execution import Running, answer
 from rekindle.runtime.runner.many.interrupt import Interrupt
@@ -56,7 +57,15 @@ class Concurrent:
             self._tasks.add(task)  # the loop itself would let go of it
             task.add_done_callback(self._tasks.discard)
         else:
-            self._threads.run(partial(self._call, run))
+            try:
+                self._threads.run(partial(self._call, run))
+            except RuntimeError as error:
+                run.failure = ResourceExhaustedError(
+                    f"{self._service.what(run.method)} needs a thread to run in, and there is none "
+                    f"({error}): lower max_inputs of @rekindle.concurrent, have fewer threads in "
+                    f"your code, or allow more processes where the agent runs"
+                )
+                answer([run])
 
     async def _await(self, run: Run) -> None:
         import asyncio
@@ -118,20 +127,39 @@ class _Threads:
     """As many threads as there are inputs at a time; they stay for the next ones."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[partial[None]] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        #: How many have no job; negative: how many jobs have no thread.
+        self._idle = 0
         self._count = 0
 
-    def run(self, job: partial[None]) -> None:
-        """Run it in a thread, at once."""
-        if not self._idle.acquire(blocking=False):
-            self._count += 1
-            threading.Thread(
-                target=self._work, name=f"rekindle-input-{self._count}", daemon=True
-            ).start()
+    def run(self, job: Callable[[], object]) -> None:
+        """Run it in a thread, at once; where there can be no other thread, in the next that is
+        free. Raises RuntimeError: there can be none at all."""
+        with self._lock:
+            self._idle -= 1
+            begins = self._idle < 0
+        if begins and self._begin():
+            with self._lock:
+                self._idle += 1
         self._jobs.put(job)
+
+    def _begin(self) -> bool:
+        """Begin a thread, which has a job from then on; whether that could be done."""
+        name = f"rekindle-input-{self._count + 1}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:
+            if self._count:
+                return False
+            with self._lock:
+                self._idle += 1
+            raise
+        self._count += 1
+        return True
 
     def _work(self) -> None:
         while True:
             self._jobs.get()()
-            self._idle.release()
+            with self._lock:
+                self._idle += 1

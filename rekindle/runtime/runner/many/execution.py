@@ -6,6 +6,7 @@ import contextlib
 import threading
 
 from rekindle.execution import context, nesting
+from rekindle.forkserver import forking
 from rekindle.runtime.runner.many import prints
 from rekindle.runtime.runner.many.run import Run
 from rekindle.wire.frames import FrameError
@@ -35,6 +36,7 @@ class Running:
 
     def end(self, run: Run, nested: nesting.Beside) -> None:
         """Note that an input has ended, and answer it."""
+        forking.end_users_child(run.failure)
         run.ended_ns = now_ns()
         nesting.end_beside(nested)
         run.called = nested.called

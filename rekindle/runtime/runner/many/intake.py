@@ -7,7 +7,6 @@ several calls of one, have a connection each. Knows nothing of how inputs are ru
 from __future__ import annotations
 
 import select
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from rekindle.runtime.runner.many.connection import Connection, Reports
 from rekindle.runtime.runner.many.prints import Prints
 from rekindle.runtime.runner.many.run import Run
 from rekindle.wire import finished
-from rekindle.wire.frames import FrameSocket, Header
+from rekindle.wire.frames import FrameSocket, Header, own_socket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import deserialize
@@ -155,9 +154,8 @@ class Intake:
     # ---- clients
 
     def _lease(self, fd: int, header: Header) -> None:
-        sock = socket.socket(fileno=fd)
         limit = header["max_result_bytes"] or sys.maxsize
-        connection = Connection(sock, header["slot"], limit, self._reports)
+        connection = Connection(own_socket(fd), header["slot"], limit, self._reports)
         self._connections[fd] = connection
         # Its first call, and its end, are readable; EPOLLHUP comes unasked.
         self._epoll.register(fd, select.EPOLLIN)

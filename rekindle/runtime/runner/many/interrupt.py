@@ -37,4 +37,5 @@ class Interrupt:
             _raise_in(self._thread, None)
 
 
-_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+# A handle of its own: what user code says of the function's types is its own.
+_raise_in = ctypes.PyDLL(None).PyThreadState_SetAsyncExc

@@ -1,8 +1,9 @@
 """What inputs print side by side: each line goes out whole, with the call that it belongs to.
 
 ``sys.stdout`` and ``sys.stderr`` become streams that collect the lines of each input for
-themselves. What is printed outside of inputs, in threads of the user's, or by C code, goes out as
-it comes and belongs to no call.
+themselves: before user code, so that what it sets up at import (a handler of ``logging``) writes to
+them, too. What is printed outside of inputs, in threads of the user's, or by C code, goes out as it
+comes and belongs to no call.
 """
 
 from __future__ import annotations
@@ -11,38 +12,70 @@ import io
 import os
 import sys
 import threading
+import time
 from contextvars import ContextVar
 from typing import Any
 
 from rekindle.wire.page import tagged
 
-_lock = threading.Lock()
+#: What has no end of line is kept for up to so many characters,
+_MOST_KEPT = 1 << 16
+#: and a progress bar, which goes back to the start of its line, for so long.
+_BAR_S = 1.0
+
+# A handler of a signal may print while its thread has it.
+_lock = threading.RLock()
+_in_users_child = False
 
 
 class Prints:
     """The output of one input."""
 
-    __slots__ = ("call_id", "parts", "printed")
+    __slots__ = ("_bar_at", "_kept", "call_id", "parts", "printed")
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
         self.printed = False
         #: What has no end of line yet, by descriptor.
-        self.parts: dict[int, str] = {}
+        self.parts: dict[int, list[str]] = {}
+        self._kept = 0
+        self._bar_at = 0.0
 
     def write(self, fd: int, text: str) -> None:
-        """Send the lines that are complete."""
-        whole, newline, rest = (self.parts.get(fd, "") + text).rpartition("\n")
-        self.parts[fd] = rest
+        """Send the lines that are complete, and what is kept no longer."""
+        whole, newline, rest = text.rpartition("\n")
         if newline:
-            self._send(fd, whole.split("\n"))
+            self._send(fd, (self._take(fd) + whole).split("\n"))
+        if not rest:
+            return
+        self.parts.setdefault(fd, []).append(rest)
+        self._kept += len(rest)
+        if self._kept > _MOST_KEPT:
+            self.finish()
+        elif "\r" in rest and time.monotonic() - self._bar_at > _BAR_S:
+            self._pass_bar_on(fd)
 
     def finish(self) -> None:
         """The input has ended: what it printed last is a line."""
-        for fd, rest in self.parts.items():
-            if rest:
+        for fd in list(self.parts):
+            if rest := self._take(fd):
                 self._send(fd, [rest])
-        self.parts.clear()
+
+    def _take(self, fd: int) -> str:
+        kept = "".join(self.parts.pop(fd, ()))
+        self._kept -= len(kept)
+        return kept
+
+    def _pass_bar_on(self, fd: int) -> None:
+        """Send what a bar was up to now as a line. Its last state may have no end yet."""
+        kept = self._take(fd)
+        at = kept.rfind("\r", 0, -1)  # the last character may be the first of a line's end
+        if at > 0:
+            self._bar_at = time.monotonic()
+            self._send(fd, [kept[:at]])
+            kept = kept[at:]
+        self.parts[fd] = [kept]
+        self._kept += len(kept)
 
     def _send(self, fd: int, lines: list[str]) -> None:
         self.printed = True
@@ -74,6 +107,8 @@ class _Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
+        if _in_users_child and (prints := current.get()) is not None:
+            prints.finish()  # it may end next
         with _lock:
             self._original.flush()
 
@@ -86,11 +121,36 @@ class _Stream(io.TextIOBase):
     def isatty(self) -> bool:
         return False
 
+    @property
+    def encoding(self) -> Any:  # type: ignore[override]
+        return self._original.encoding
+
+    @property
+    def errors(self) -> Any:  # type: ignore[override]
+        return self._original.errors
+
+    @property
+    def newlines(self) -> Any:  # type: ignore[override]
+        return self._original.newlines
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
 
 
 def install() -> None:
-    """From now on lines say whose they are."""
-    sys.stdout = _Stream(sys.stdout, 1)
-    sys.stderr = _Stream(sys.stderr, 2)
+    """From now on lines say whose they are; what user code has put in place is kept behind."""
+    if not isinstance(sys.stdout, _Stream):
+        sys.stdout = _Stream(sys.stdout, 1)
+    if not isinstance(sys.stderr, _Stream):
+        sys.stderr = _Stream(sys.stderr, 2)
+
+
+def _in_child() -> None:
+    """A process that user code forked: what is kept is its parent's to send."""
+    global _lock, _in_users_child
+    _lock, _in_users_child = threading.RLock(), True
+    if (prints := current.get()) is not None:
+        prints.parts.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)

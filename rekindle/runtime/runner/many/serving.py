@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rekindle.execution import nesting
+from rekindle.forkserver import forking
 from rekindle.runtime.runner.many import prints
 from rekindle.runtime.runner.many.batches import Batches
 from rekindle.runtime.runner.many.concurrent import Concurrent
@@ -55,6 +56,7 @@ def _serve_on_loop(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
     orphans = Orphans()
 
     def pump() -> None:
+        forking.end_users_child()  # of a task that no input waits for
         try:
             intake.pump()
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
@@ -74,7 +76,8 @@ def _serve_on_loop(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
     while not over.done():
         try:
             loop.run_until_complete(over)
-        except BaseException:  # noqa: BLE001 - of a task that no input waits for
+        except BaseException as error:  # noqa: BLE001 - of a task that no input waits for
+            forking.end_users_child(error)
             if not over.done():
                 traceback.print_exc()
     loop.remove_reader(intake.fileno())

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rekindle.forkserver import forking
 from rekindle.runtime.runner.generators import Pack, close_aio, iterator_of
 from rekindle.runtime.runner.many.interrupt import Interrupt
 from rekindle.runtime.runner.many.run import Run
@@ -61,11 +62,13 @@ def send(
             _send(run, items, writer, stream.pack, interrupt)
     finally:
         interrupt.disarm()
-        if (close := getattr(items, "close", None)) is not None:
-            close()
-        with lock:
-            closed = True
-            writer.close()
+        try:
+            if (close := getattr(items, "close", None)) is not None:
+                close()
+        finally:
+            with lock:
+                closed = True
+                writer.close()
 
 
 def _send(
@@ -81,6 +84,7 @@ def _send(
             return
         finally:
             interrupt.disarm()
+        forking.end_users_child()
         at_ns = now_ns()
         writer.send(pack(item), at_ns)
 
@@ -117,9 +121,12 @@ async def send_aio(
             if run.cause is not None:
                 return
             async for item in made:
+                forking.end_users_child()
                 at_ns = now_ns()
                 await writer.send_aio(stream.pack(item), at_ns)
     finally:
         closes = True
-        await close_aio(made)
-        writer.close()
+        try:
+            await close_aio(made)
+        finally:
+            writer.close()

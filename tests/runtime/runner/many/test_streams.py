@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -149,3 +150,56 @@ def test_an_async_one_in_a_thread_is_ended_from_another(reader: Reader) -> None:
     reader.end()
     assert reader.ended.wait(30)
     assert ended == ["CancelledError", "tidied"]
+
+
+class Raises:
+    """Items that cannot be closed."""
+
+    def __init__(self) -> None:
+        self.left = 300
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.left -= 1
+        if not self.left:
+            raise StopIteration
+        return self.left
+
+    def close(self) -> None:
+        raise KeyError("close")
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> int:
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        raise KeyError("close")
+
+
+class OnlyAsync(Raises):
+    """The same, for a loop."""
+
+    __iter__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [Raises, OnlyAsync])
+def test_what_cannot_be_closed_leaves_nothing_open(reader: Reader, kind: type[Raises]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    reader.send(kind)
+    count = 0
+    while count < 299:
+        reader.reader.read()
+        while reader.reader.has_item:
+            reader.reader.take_item()
+            count += 1
+    assert reader.ended.wait(30)
+    assert isinstance(reader.run.failure, KeyError)
+    reader.reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before
