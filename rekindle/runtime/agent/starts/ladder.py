@@ -192,9 +192,7 @@ class Starter(Booter):
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
-            runner = await step(pending)
-            runner.notes = [*pending.notes, *runner.notes]
-            return runner
+            return await step(pending)
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:
