@@ -74,6 +74,8 @@ class Starter(Booter):
         ):
             return None
         pending = PendingStart(PhaseClock(began_ns), client)
+        if template.other_python:
+            pending.notes.append(template.other_python)
         try:
             child = template.spares.take()
             strategy = Strategy.FORK if child is None else Strategy.SPARE

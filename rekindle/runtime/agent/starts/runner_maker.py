@@ -295,6 +295,7 @@ class RunnerMaker:
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks: its spares are given what runners have."""
         template.spares.env = self.own_env()
+        template.other_python = self.revision.why_other_python()
         self.revision.keep(template)
 
 

@@ -261,6 +261,40 @@ def test_a_spare_or_a_fork_is_told_in_the_moment_in_which_a_client_asks(
     run(home, scenario)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_client_is_told_that_another_python_runs_its_spare_or_fork(
+    home: Path, count: int
+) -> None:
+    gone = "/nowhere/venv/bin/python"
+
+    async def scenario(h: Harness) -> None:
+        model = h.add(Model, enable_memory_snapshot=True, spare_containers=count, python=gone)
+        assert (await h.prepare(model, "fork")).ok
+        pool = h.node.inventory.pools[(model, "")]
+        pool.starter._first = False  # that one would be the ladder's
+        template = h.revision(model).template
+        await h.uplink.until(lambda: len(template.spares.waiting) == count)
+        begun = []
+        begin = pool.starter.begin
+
+        def noting(*asked: Any) -> Any:
+            begun.append(begin(*asked))
+            return begun[-1]
+
+        pool.starter.begin = noting
+        asking = Asking(h, model, "environment")
+        told, _body = await asking.told()
+        assert begun and begun[0] is not None
+        assert told["began"][0] == ("spare" if count else "fork")
+        (note,) = told["notes"]
+        assert gone in note
+        assert await asking.value()
+        await h.uplink.until(lambda: begun[0].runner.notes == [note])
+        asking.sock.close()
+
+    run(home, scenario)
+
+
 def test_what_a_spare_was_given_ahead_is_not_told_again_and_another_pool_s_is_put_right(
     home: Path,
 ) -> None:
