@@ -9,7 +9,6 @@ import logging
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TypeVar
 
 from rekindle.exception import (
     Error,
@@ -38,8 +37,6 @@ from rekindle.wire.phases import Phase, PhaseClock, Strategy
 log = logging.getLogger(__name__)
 
 _BUILT_ANEW = "its image was built anew at this moment"
-
-T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -295,20 +292,25 @@ class Starter(Booter):
         became = self.become(child.name, _process_of(child), pending, strategy, outfit, claim)
         return await self._until_child(child, became)
 
-    async def _until_child(self, child: ForkedChild, ready: Awaitable[T]) -> T:
+    async def _until_child(self, child: ForkedChild, ready: Awaitable[Runner]) -> Runner:
         """Wait until a child is a runner."""
+        runner = None
         try:
-            done = await ready
+            runner = await ready
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
+            if runner is not None:
+                runner.kill("start failed")  # its client may have been told by it already
             if child.forked.done() and (why := child.forked.exception()) is not None:
                 raise why from error
             raise
         except BaseException:
             child.kill()
+            if runner is not None:
+                runner.kill("start failed")
             raise
-        return done
+        return runner
 
     # ---- restore ---------------------------------------------------------------------------
 

@@ -474,6 +474,48 @@ def test_who_lost_a_spare_or_a_fork_before_that_was_seen_to_be_ready_is_told_its
     run(home, scenario)
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["not_seen_to_be_ready", "seen_to_be_ready"])
+def test_a_call_that_a_fork_has_begun_without_a_descriptor_of_ours_for_it_is_given_to_no_other_one(
+    home: Path, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not seen:
+        rests = dict.fromkeys([Strategy.SPARE, Strategy.FORK], PATIENCE_S)
+        monkeypatch.setattr(runner_maker, "_REST_S", rests)
+    calls = home / "calls"
+
+    def noted() -> int:
+        return calls.read_text().count("called") if calls.exists() else 0
+
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, 0)
+        template = h.revision(model).template
+        take_fds, forked = template.channel.take_fds, template._forked
+        told: list[Any] = []
+
+        def none_left(count: int) -> list[int]:
+            for fd in take_fds(count):
+                os.close(fd)
+            return [-1] * count
+
+        template._forked = told.append
+        asking = Asking(h, model, "note", str(calls))
+        asking.sock.settimeout(PATIENCE_S)
+        lease = await h.uplink.until(lambda: h.node.leases.find(ID))
+        await h.uplink.until(lambda: told and noted() and bool(lease.runner.ready_ns) == seen)
+        template._forked = forked
+        with monkeypatch.context() as patched:
+            patched.setattr(template.channel, "take_fds", none_left)
+            forked(told[0])
+        await asyncio.to_thread(asking.to_its_end)
+        assert (await asking.fate())["fate"] == "lost"
+        assert lease.runner.dying and noted() == 1
+        pool = h.node.inventory.pools[(model, "")]
+        await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
+        assert not h.node.leases._leases
+
+    run(home, scenario)
+
+
 def test_a_call_that_a_runner_may_have_begun_is_given_to_no_other_one(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
