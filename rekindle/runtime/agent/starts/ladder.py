@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 _BUILT_ANEW = "its image was built anew at this moment"
 
 
+class _TemplateWentError(StrategyUnavailableError):
+    """A template is not live any more that was to be forked."""
+
+
 @dataclass(eq=False)
 class Begun:
     """A start whose process has been told to become a runner already."""
@@ -257,17 +261,20 @@ class Starter(Booter):
         return await self._become_child(child, pending, Strategy.SPARE, claim)
 
     async def _fork(self, pending: PendingStart) -> Runner:
-        template = self.revision.live_template()
-        if template is None:
+        if self.revision.live_template() is None:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._fork_of(template, pending, Strategy.FORK)
+        return await self._fork_of_live(pending, Strategy.FORK)
 
-    async def _fork_of(
-        self, template: LiveTemplate, pending: PendingStart, strategy: Strategy
-    ) -> Runner:
-        """Once its GPUs are free: a child counts the time of its fork from then on."""
+    async def _fork_of_live(self, pending: PendingStart, strategy: Strategy) -> Runner:
+        """Once its GPUs are free: a child counts the time of its fork from then on.
+
+        Raises _TemplateWentError where none is live any more then: nothing holds it meanwhile.
+        """
         claim = await self.claim_gpus(pending.clock)
         try:
+            template = self.revision.live_template()
+            if template is None:
+                raise _TemplateWentError("fork: its template went while a GPU was waited for")
             child = template.fork()
         except BaseException:
             self._not_used(claim, pending)
@@ -429,12 +436,15 @@ class Starter(Booter):
         if not revision.snapshots_enabled or revision.fork_unsafe:
             return await self._boot_runner(pending, park=False)
         async with revision.booting:
-            if revision.live_template() is not None:
-                # Another start booted it while we waited for our turn.
-                pending.clock.mark(Phase.QUEUE)
-                return await self._fork(pending)
-            if not revision.fork_unsafe:
-                return await self._boot_runner(pending, park=True)
+            try:
+                if revision.live_template() is not None:
+                    # Another start booted it while we waited for our turn.
+                    pending.clock.mark(Phase.QUEUE)
+                    return await self._fork(pending)
+                if not revision.fork_unsafe:
+                    return await self._boot_runner(pending, park=True)
+            except _TemplateWentError as error:
+                self._passed_over(pending, Strategy.FORK, str(error))
         return await self._boot_runner(pending, park=False)
 
     async def boot_template(self) -> LiveTemplate:
@@ -471,7 +481,7 @@ class Starter(Booter):
         elif not template.fork_unsafe:
             self.keep(template)
             close_with(template, output)
-            return await self._fork_of(template, pending, Strategy.COLD)
+            return await self._fork_of_live(pending, Strategy.COLD)
         else:
             self.note_unsafe(template)
         template.hand_over()
