@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 #: After a pass that failed the next one comes no sooner.
 _AFTER_FAILURE_S = 1.0
-#: Errors of one type are logged so often: what fails now may fail with every pass.
+#: Errors of one type about one thing are logged so often: what fails now may fail with every pass.
 _LOGGED_EVERY_S = 60.0
 
 
@@ -31,8 +31,9 @@ class Guard:
     _name: str
     #: Whether the last pass failed.
     failed: bool = False
-    #: Type of error -> when one was logged last, in monotonic seconds.
-    _logged_at: dict[type[Exception], float] = field(default_factory=dict)
+    #: Type of error, and what it was about -> when one was logged last, in monotonic seconds. Only
+    #: of the last while: what passes are about comes and goes.
+    _logged_at: dict[tuple[type[Exception], str], float] = field(default_factory=dict)
 
     @contextmanager
     def one_pass(self, **about: object) -> Iterator[None]:
@@ -42,9 +43,11 @@ class Guard:
             yield
         except Exception as error:
             self.failed = True
-            now = time.monotonic()
-            if now - self._logged_at.get(type(error), -_LOGGED_EVERY_S) >= _LOGGED_EVERY_S:
-                self._logged_at[type(error)] = now
+            now, which = time.monotonic(), (type(error), repr(about))
+            since = now - _LOGGED_EVERY_S
+            self._logged_at = {one: at for one, at in self._logged_at.items() if at > since}
+            if which not in self._logged_at:
+                self._logged_at[which] = now
                 log.exception("a pass failed; the next one comes", extra=kv(of=self._name, **about))
 
 

@@ -58,6 +58,14 @@ def test_a_pass_that_fails_is_followed_at_once_by_none(monkeypatch: pytest.Monke
     assert passes == 1
 
 
+def test_the_same_error_of_another_thing_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    guard = Guard("look")
+    for function in ("one", "other", "one"):
+        with guard.one_pass(function=function):
+            raise OSError("away")
+    assert [record.__dict__["fields"]["function"] for record in caplog.records] == ["one", "other"]
+
+
 def test_an_error_that_lasts_is_logged_again_after_a_while(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

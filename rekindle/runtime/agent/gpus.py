@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection
 
 from rekindle.exception import GpuUnavailableError
+from rekindle.gpu_restore.checkpoint import MOVES_CUDA
 from rekindle.gpu_restore.device_files import to_hide
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.inventory import Inventory, allowed
@@ -172,7 +173,18 @@ class Gpus:
 
     def in_snapshots(self, wanted: tuple[GpuRequest, ...]) -> str:
         """What a GPU snapshot depends on, besides the model that it was made on."""
-        return f"driver {self.found.driver}, gpu={in_words(wanted)}"
+        return f"driver {self.found.driver}, gpu={in_words(wanted)}, of {self._all_in_words()}"
+
+    def _all_in_words(self) -> str:
+        """The GPUs of this machine, as far as a GPU snapshot of others is of no use: the driver
+        moves a process between as many GPUs as there were, or not at all."""
+        if self._moves_processes():
+            return f"{len(self.found.gpus)} GPUs"
+        return " ".join(gpu.uuid for gpu in self.found.gpus)
+
+    def _moves_processes(self) -> bool:
+        major, _, minor = self.found.cuda.partition(".")
+        return int(major or 0) * 1000 + int(minor or 0) * 10 >= MOVES_CUDA
 
     def lend(self, pool: Asking, loan: Loan) -> str | None:
         """Devices for work in the background, where some are free and nobody waits for any.

@@ -384,7 +384,8 @@ class Node:
         What waits or runs goes back to the controller, and is counted against no input. Snapshots
         have no more time than leaves some for the rest: who told this agent to end kills it.
         """
-        until = time.monotonic() + AGENT_END_S - closing.LAST_STEPS_S
+        self.context.ends_by = time.monotonic() + AGENT_END_S
+        until = self.context.ends_by - closing.LAST_STEPS_S
         self.results.leaving = _LEAVES
         self.uplink.leave(_LEAVES)
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))

@@ -20,9 +20,10 @@ from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts import ladder
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import now_ns
+from rekindle.wire.phases import PhaseClock, Strategy, now_ns
 from tests.gpu_restore import machines
 from tests.runtime.agent.gpu_nodes import Model, occupy, uuids
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -263,6 +264,40 @@ def test_a_strategy_that_is_asked_for_by_name_gets_the_device_of_an_idle_runner(
         await harness.call(model, "sees")
         forced = await harness.call(model, "sees", strategy="cold")
         assert forced.value["CUDA_VISIBLE_DEVICES"] == uuids("one_t4")[0]
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+@pytest.mark.parametrize("booted", ["by_this_start", "by_another_start"])
+def test_a_start_whose_template_goes_while_it_waits_for_a_device_boots_without_one(
+    home: Path, machine: Callable[[str], Path], tmp_path: Path, booted: str
+) -> None:
+    machine("one_t4")
+
+    async def scenario(harness: Harness) -> None:
+        first = harness.add(Model, gpu=parse("T4"))
+        second = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        assert (await harness.prepare(second, "fork")).ok
+        revision = harness.revision(second)
+        starter = harness.node.inventory.pools[(second, "")].starter
+        if booted == "by_this_start":
+            revision.drop_template()
+        pending = PendingStart(PhaseClock(now_ns()))
+        with Gate(tmp_path) as gate:
+            busy = await occupy(harness, first, gate)
+            starts = asyncio.create_task(starter._cold(pending))
+            await harness.uplink.until(lambda: stats(harness.node).gpus.waiting)
+            assert revision.live_template() is not None
+            revision.drop_template()
+            gate.open()
+            await harness.result(busy)
+        runner = await starts
+        assert runner.strategy is Strategy.COLD
+        assert list(runner.gpus) == uuids("one_t4")
+        (note,) = pending.notes
+        assert "its template went while a GPU was waited for" in note
+        runner.kill("the test has seen it")
 
     run(home, scenario)
 

@@ -171,7 +171,9 @@ class Leases:
 
         def gone() -> None:
             self.lost[lease.id] = lease
-            if lease.state is LeaseState.STARTING and not runner.ready_ns:
+            # One may have begun its call that its agent has not seen to be ready.
+            ran = runner.ready_ns or runner.last_words.ran
+            if lease.state is LeaseState.STARTING and not ran:
                 lease.sock = None  # it goes to the next one that is started
             if lease.fate is None and lease.slot >= 0:
                 lease.fate = fate_beside(lease)

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TypeVar
 
 from rekindle.exception import (
     Error,
@@ -39,7 +38,9 @@ log = logging.getLogger(__name__)
 
 _BUILT_ANEW = "its image was built anew at this moment"
 
-T = TypeVar("T")
+
+class _TemplateWentError(StrategyUnavailableError):
+    """A template is not live any more that was to be forked."""
 
 
 @dataclass(eq=False)
@@ -74,6 +75,8 @@ class Starter(Booter):
         ):
             return None
         pending = PendingStart(PhaseClock(began_ns), client)
+        if template.other_python:
+            pending.notes.append(template.other_python)
         try:
             child = template.spares.take()
             strategy = Strategy.FORK if child is None else Strategy.SPARE
@@ -192,9 +195,7 @@ class Starter(Booter):
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
-            runner = await step(pending)
-            runner.notes = [*pending.notes, *runner.notes]
-            return runner
+            return await step(pending)
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:
@@ -260,17 +261,20 @@ class Starter(Booter):
         return await self._become_child(child, pending, Strategy.SPARE, claim)
 
     async def _fork(self, pending: PendingStart) -> Runner:
-        template = self.revision.live_template()
-        if template is None:
+        if self.revision.live_template() is None:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._fork_of(template, pending, Strategy.FORK)
+        return await self._fork_of_live(pending, Strategy.FORK)
 
-    async def _fork_of(
-        self, template: LiveTemplate, pending: PendingStart, strategy: Strategy
-    ) -> Runner:
-        """Once its GPUs are free: a child counts the time of its fork from then on."""
+    async def _fork_of_live(self, pending: PendingStart, strategy: Strategy) -> Runner:
+        """Once its GPUs are free: a child counts the time of its fork from then on.
+
+        Raises _TemplateWentError where none is live any more then: nothing holds it meanwhile.
+        """
         claim = await self.claim_gpus(pending.clock)
         try:
+            template = self.revision.live_template()
+            if template is None:
+                raise _TemplateWentError("fork: its template went while a GPU was waited for")
             child = template.fork()
         except BaseException:
             self._not_used(claim, pending)
@@ -295,20 +299,25 @@ class Starter(Booter):
         became = self.become(child.name, _process_of(child), pending, strategy, outfit, claim)
         return await self._until_child(child, became)
 
-    async def _until_child(self, child: ForkedChild, ready: Awaitable[T]) -> T:
+    async def _until_child(self, child: ForkedChild, ready: Awaitable[Runner]) -> Runner:
         """Wait until a child is a runner."""
+        runner = None
         try:
-            done = await ready
+            runner = await ready
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
+            if runner is not None:
+                runner.kill("start failed")  # its client may have been told by it already
             if child.forked.done() and (why := child.forked.exception()) is not None:
                 raise why from error
             raise
         except BaseException:
             child.kill()
+            if runner is not None:
+                runner.kill("start failed")
             raise
-        return done
+        return runner
 
     # ---- restore ---------------------------------------------------------------------------
 
@@ -427,12 +436,15 @@ class Starter(Booter):
         if not revision.snapshots_enabled or revision.fork_unsafe:
             return await self._boot_runner(pending, park=False)
         async with revision.booting:
-            if revision.live_template() is not None:
-                # Another start booted it while we waited for our turn.
-                pending.clock.mark(Phase.QUEUE)
-                return await self._fork(pending)
-            if not revision.fork_unsafe:
-                return await self._boot_runner(pending, park=True)
+            try:
+                if revision.live_template() is not None:
+                    # Another start booted it while we waited for our turn.
+                    pending.clock.mark(Phase.QUEUE)
+                    return await self._fork(pending)
+                if not revision.fork_unsafe:
+                    return await self._boot_runner(pending, park=True)
+            except _TemplateWentError as error:
+                self._passed_over(pending, Strategy.FORK, str(error))
         return await self._boot_runner(pending, park=False)
 
     async def boot_template(self) -> LiveTemplate:
@@ -469,7 +481,7 @@ class Starter(Booter):
         elif not template.fork_unsafe:
             self.keep(template)
             close_with(template, output)
-            return await self._fork_of(template, pending, Strategy.COLD)
+            return await self._fork_of_live(pending, Strategy.COLD)
         else:
             self.note_unsafe(template)
         template.hand_over()

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,11 +40,14 @@ from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import lean, machine
 from rekindle.snapshot.criu import FEATURES_OF_A_USER, Criu
 from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
 _MAX_RESTORES_NOTED = 64
+#: Of the time that an agent has to end: for what is removed last.
+_REMOVALS_S = 5.0
 
 
 @dataclass
@@ -75,6 +79,8 @@ class NodeContext:
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
+    #: By when it is to be closed (monotonic seconds), once its agent ends; 0 before.
+    ends_by: float = 0.0
     #: Volumes whose files lie in a store, too.
     volume_pushes: VolumePushes = field(default_factory=VolumePushes)
     #: Of restores that a runner is waited for: they take processors, not time, from each other.
@@ -205,7 +211,8 @@ class NodeContext:
         await self.spawner.stop()
         self.gpu_use.close()
         await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())
-        await self.volume_pushes.close()
+        ends_by = self.ends_by or time.monotonic() + AGENT_END_S
+        await self.volume_pushes.close(max(0.0, ends_by - _REMOVALS_S - time.monotonic()))
         if self.stored is not None:
             await self.stored.close()
         await self.layers.close()

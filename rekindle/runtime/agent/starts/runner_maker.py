@@ -24,7 +24,7 @@ from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.restoring import follow_adopted, restore_steps
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process
-from rekindle.runtime.agent.starts.volumes import binds_of, written
+from rekindle.runtime.agent.starts.volumes import binds_and_written
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import gpu_environment, runner_variables
@@ -170,11 +170,11 @@ class RunnerMaker:
                 spec = self.revision.spec
                 order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
             if self.revision.spec.volumes:
-                binds = await binds_of(self.revision.spec)
+                binds, written = await binds_and_written(self.revision.spec)
                 if self.revision.image is not None:
                     binds = in_image.seen_there(binds, self.revision.spec.volumes)
                 order["volumes"] = binds
-                gone = self.context.volume_pushes.use(await written(self.revision.spec))
+                gone = self.context.volume_pushes.use(written)
                 runner.on_gone["volumes"] = gone
                 if runner.dying:  # since before that: nobody else says that it is gone
                     gone()
@@ -218,13 +218,14 @@ class RunnerMaker:
             raise
         return runner
 
-    async def begun(self, runner: Runner) -> None:
-        """Wait until a runner that ``tell`` has told is ready. Raises as ``become``."""
+    async def begun(self, runner: Runner) -> Runner:
+        """A runner that ``tell`` has told, once it is ready. Raises as ``become``."""
         try:
             await runner.become_ready(self.revision.spec.startup_timeout_s)
         except BaseException as error:
             self._failed(runner, error)
             raise
+        return runner
 
     def _failed(self, runner: Runner, error: BaseException) -> None:
         """A start has: end its process. Raises StartError for an error of the connection."""
@@ -295,6 +296,7 @@ class RunnerMaker:
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks: its spares are given what runners have."""
         template.spares.env = self.own_env()
+        template.other_python = self.revision.why_other_python()
         self.revision.keep(template)
 
 

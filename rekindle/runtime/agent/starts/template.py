@@ -58,6 +58,8 @@ class LiveTemplate:
     #: no one has written is paid for once.
     mapped: bool = False
     last_used: float = 0.0
+    #: What is told of each of its children where another Python runs them than their program's.
+    other_python: str = ""
     #: Set once it was asked to go, or is to go when the forks under way are done.
     retired: bool = False
     #: Children by name that are being forked, and until when they may be; and those that live, by

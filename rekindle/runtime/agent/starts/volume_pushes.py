@@ -44,14 +44,21 @@ class VolumePushes:
 
         return release
 
-    async def close(self) -> None:
-        """Send what is left."""
+    async def close(self, timeout_s: float) -> None:
+        """Send what is left, as far as stores take it within this time."""
         left = list(self._folders.values())
         tasks = [one.task for one in left if one.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(one.push() for one in left))
+        pushes = {asyncio.create_task(one.push()): one for one in left}
+        late = (await asyncio.wait(pushes, timeout=timeout_s))[1] if pushes else set()
+        for push in late:  # its thread is left behind
+            push.cancel()
+        await asyncio.gather(*pushes, return_exceptions=True)
+        for push in late:
+            pushes[push].is_owed = True
+            pushes[push].refused = f"its store did not take it within {timeout_s:.0f} s"
         for one in left:
             if one.is_owed:
                 log.warning(

@@ -35,12 +35,22 @@ class Bind(TypedDict):
 
 async def binds_of(spec: FunctionSpec) -> list[Bind]:
     """Where its volumes lie now. Raises StartError, also for one that was deleted."""
+    return (await binds_and_written(spec))[0]
+
+
+async def binds_and_written(spec: FunctionSpec) -> tuple[list[Bind], list[remote.Folder]]:
+    """Where its volumes lie now; of those, what is kept the same as a store and may be written to.
+
+    One look for both. Raises StartError, also for one that was deleted.
+    """
     if not spec.volumes:
-        return []
+        return [], []
     try:
-        return await apart(lambda: [_bind(mount) for mount in spec.volumes])
+        found = await apart(lambda: [_bind(mount) for mount in spec.volumes])
     except (Error, OSError) as error:
         raise StartError(f"{spec.app_name}.{spec.name} cannot have its volumes: {error}") from error
+    written = [folder for bind, folder in found if folder.url and not bind["read_only"]]
+    return [bind for bind, _folder in found], written
 
 
 async def apart(look: Callable[[], T]) -> T:
@@ -58,19 +68,20 @@ async def apart(look: Callable[[], T]) -> T:
     return await asyncio.wrap_future(found)
 
 
-def _bind(mount: VolumeMount) -> Bind:
+def _bind(mount: VolumeMount) -> tuple[Bind, remote.Folder]:
     folder = _folder(mount)
     if folder.url:
         folder.pull_if_old()
     if mount.sub_path and not mount.read_only:
         folder.tree.mkdir(mount.sub_path)
-    return Bind(
+    bind = Bind(
         root=str(folder.files),
         below=mount.sub_path,
         source=os.path.join(folder.files, mount.sub_path),
         target=mount.path,
         read_only=mount.read_only,
     )
+    return bind, folder
 
 
 #: What was read of a volume, and which it was then: each start of a runner asks.
@@ -97,15 +108,6 @@ def _folder(mount: VolumeMount) -> remote.Folder:
 
 def _url_folder(mount: VolumeMount) -> remote.Folder:
     return remote.of_url(place(), mount.url, mount.options)
-
-
-async def written(spec: FunctionSpec) -> list[remote.Folder]:
-    """Those of its volumes that are kept the same as a store, and that it may write to."""
-    wanted = [mount for mount in spec.volumes if not mount.read_only]
-    if not wanted:
-        return []
-    folders = await apart(lambda: [_folder(mount) for mount in wanted])
-    return [folder for folder in folders if folder.url]
 
 
 def sources(binds: list[Bind]) -> list[list[str]]:

@@ -261,6 +261,40 @@ def test_a_spare_or_a_fork_is_told_in_the_moment_in_which_a_client_asks(
     run(home, scenario)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_client_is_told_that_another_python_runs_its_spare_or_fork(
+    home: Path, count: int
+) -> None:
+    gone = "/nowhere/venv/bin/python"
+
+    async def scenario(h: Harness) -> None:
+        model = h.add(Model, enable_memory_snapshot=True, spare_containers=count, python=gone)
+        assert (await h.prepare(model, "fork")).ok
+        pool = h.node.inventory.pools[(model, "")]
+        pool.starter._first = False  # that one would be the ladder's
+        template = h.revision(model).template
+        await h.uplink.until(lambda: len(template.spares.waiting) == count)
+        begun = []
+        begin = pool.starter.begin
+
+        def noting(*asked: Any) -> Any:
+            begun.append(begin(*asked))
+            return begun[-1]
+
+        pool.starter.begin = noting
+        asking = Asking(h, model, "environment")
+        told, _body = await asking.told()
+        assert begun and begun[0] is not None
+        assert told["began"][0] == ("spare" if count else "fork")
+        (note,) = told["notes"]
+        assert gone in note
+        assert await asking.value()
+        await h.uplink.until(lambda: begun[0].runner.notes == [note])
+        asking.sock.close()
+
+    run(home, scenario)
+
+
 def test_what_a_spare_was_given_ahead_is_not_told_again_and_another_pool_s_is_put_right(
     home: Path,
 ) -> None:
@@ -436,6 +470,48 @@ def test_who_lost_a_spare_or_a_fork_before_that_was_seen_to_be_ready_is_told_its
         pool = h.node.inventory.pools[(model, "")]
         await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
         assert not h.node.leases._leases and not pool.runners
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["not_seen_to_be_ready", "seen_to_be_ready"])
+def test_a_call_that_a_fork_has_begun_without_a_descriptor_of_ours_for_it_is_given_to_no_other_one(
+    home: Path, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not seen:
+        rests = dict.fromkeys([Strategy.SPARE, Strategy.FORK], PATIENCE_S)
+        monkeypatch.setattr(runner_maker, "_REST_S", rests)
+    calls = home / "calls"
+
+    def noted() -> int:
+        return calls.read_text().count("called") if calls.exists() else 0
+
+    async def scenario(h: Harness) -> None:
+        model = await with_template(h, 0)
+        template = h.revision(model).template
+        take_fds, forked = template.channel.take_fds, template._forked
+        told: list[Any] = []
+
+        def none_left(count: int) -> list[int]:
+            for fd in take_fds(count):
+                os.close(fd)
+            return [-1] * count
+
+        template._forked = told.append
+        asking = Asking(h, model, "note", str(calls))
+        asking.sock.settimeout(PATIENCE_S)
+        lease = await h.uplink.until(lambda: h.node.leases.find(ID))
+        await h.uplink.until(lambda: told and noted() and bool(lease.runner.ready_ns) == seen)
+        template._forked = forked
+        with monkeypatch.context() as patched:
+            patched.setattr(template.channel, "take_fds", none_left)
+            forked(told[0])
+        await asyncio.to_thread(asking.to_its_end)
+        assert (await asking.fate())["fate"] == "lost"
+        assert lease.runner.dying and noted() == 1
+        pool = h.node.inventory.pools[(model, "")]
+        await h.uplink.until(lambda: not (pool.runners.starting or pool.runners.promised))
+        assert not h.node.leases._leases
 
     run(home, scenario)
 

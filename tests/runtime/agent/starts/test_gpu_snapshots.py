@@ -284,6 +284,39 @@ def test_a_driver_that_moves_none_brings_a_snapshot_back_where_it_was_made_alone
     run(home, scenario)
 
 
+@pytest.mark.parametrize("cuda", [13000, 12080])
+def test_a_machine_whose_gpus_have_become_fewer_makes_its_snapshot_again(
+    home: Path,
+    world: Callable[[str], World],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: int,
+) -> None:
+    world("four_a10g")
+    monkeypatch.setenv(cuda_process.VERSION, str(cuda))
+    recording = json.loads((tmp_path / "machine.json").read_text())
+    keys = []
+
+    def have(gpus: list[Any]) -> None:
+        told = recording | {"gpus": gpus, "cuda": cuda}
+        (tmp_path / "machine.json").write_text(json.dumps(told))
+
+    async def scenario(harness: Harness) -> None:
+        model = add(harness)
+        first = await harness.call(model, "tells")
+        assert "gpu_restore" not in first.phases
+        keys.append((await snapshot_made(harness, model)).key)
+        again = await harness.call(model, "tells", strategy="restore")
+        assert again.value["content"] != first.value["content"]
+        assert "gpu_restore" in again.phases
+
+    have(recording["gpus"])
+    run(home, scenario)
+    have(recording["gpus"][1:])
+    run(home, scenario)
+    assert len(set(keys)) == 2
+
+
 def test_every_gpu_of_a_machine_has_one_in_its_place() -> None:
     four = ["a", "b", "c", "d"]
     swapped = {"b": "d", "d": "b", "a": "a", "c": "c"}

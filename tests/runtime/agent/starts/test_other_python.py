@@ -26,6 +26,18 @@ def test_each_start_notes_that_another_python_runs_and_it_is_said_once(home: Pat
     run(home, scenario)
 
 
+def test_a_start_by_name_notes_once_that_another_python_runs(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, python=_GONE, enable_memory_snapshot=True)
+        await h.call(counter, "total")
+        outcome = await h.call(counter, "total", strategy="fork")
+        assert outcome.strategy == "fork"
+        (note,) = outcome.result.notes
+        assert _GONE in note
+
+    run(home, scenario)
+
+
 def test_nothing_is_said_where_the_programs_python_is_here(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         outcome = await h.call(h.add(Counter), "total")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rekindle.runtime.agent.starts import volume_pushes
+from rekindle.runtime.agent.starts import node_context, volume_pushes
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.volumes import registry
 from rekindle.volumes.registry import Registry
 from rekindle.volumes.remote import Folder, of_volume
+from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.volumes import VolumeMount
 from tests import s3_server
 from tests.runtime.agent.harness import Harness, run
@@ -66,7 +68,7 @@ def test_a_store_that_is_away_keeps_no_other_volume_from_being_sent(
         await _until((tmp_path / "store" / "file").exists)
         (other.files / "later").write_text("2")
         await _until((tmp_path / "store" / "later").exists)
-        await pushes.close()
+        await pushes.close(60)
 
     with s3_server.away():
         asyncio.run(scenario())
@@ -85,7 +87,7 @@ def test_what_a_store_did_not_take_when_the_runner_ended_is_sent_when_it_is_back
         await _until(lambda: len(pushed) > 3)
         store.unlink()
         await _until((store / "data" / "file").exists)
-        await pushes.close()
+        await pushes.close(60)
 
     asyncio.run(scenario())
     # Said once, and not at each try.
@@ -109,10 +111,36 @@ def test_a_volume_that_is_renamed_is_sent_further_and_a_deleted_one_is_let_go(
         await _until((store / "later").exists)
         volumes.delete(renamed)
         await _until(lambda: not pushes._folders)
-        await pushes.close()
+        await pushes.close(60)
 
     asyncio.run(scenario())
     assert {one.name for one in store.iterdir()} == {"file", "later"}
+
+
+def test_a_store_that_hangs_keeps_no_agent_from_ending_in_good_order(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = _made(tmp_path / "volumes", "data", f"file://{tmp_path / 'store'}")
+    asked, answers = threading.Event(), threading.Event()
+
+    def hang(_folder: Folder) -> None:
+        asked.set()
+        answers.wait()
+
+    monkeypatch.setattr(Folder, "push", hang)
+    monkeypatch.setattr(node_context, "_REMOVALS_S", AGENT_END_S)  # all of its time is for these
+
+    async def scenario(h: Harness) -> None:
+        h.node.context.volume_pushes.use([folder])()
+        await _until(asked.is_set)
+
+    try:
+        run(home, scenario)  # and what it has made is removed
+    finally:
+        answers.set()
+    (left,) = [one for one in caplog.records if one.name == volume_pushes.__name__]
+    assert left.message == "volume left unsent until it is used again"
+    assert "did not take it" in left.__dict__["fields"]["reason"]
 
 
 class Fails:
