@@ -79,17 +79,21 @@ class Orders:
 
         Waits ``close_grace_s`` at most: an agent that is stuck must not keep the app open.
         ``drain``: its inputs and leases end first, however long they take. ``recreate``: they do
-        not, and the inputs come back from the agents.
+        not, and the inputs come back from the agents, of which each has to know. So these two
+        also wait for an agent that is away, until it is back and has answered, or is lost.
         """
+        heard_by_all, state = drain or recreate, self._state
+        away = [agent for agent in state.agents.values() if agent.outbox is None]
+        agents = [*state.live_agents(), *(away if heard_by_all else ())]
         asked: dict[str, asyncio.Future[bool]] = {}
-        for agent in self._state.live_agents():
+        for agent in agents:
             order = pb.CloseAppOnAgent(
                 app_id=app_id, drain=drain, recreate=recreate, request_id=os.urandom(8).hex()
             )
             message = pb.ControllerMessage(close_app=order)
             asked[agent.agent_id] = self._closes.ask(agent, order.request_id, message)
         try:
-            async with asyncio.timeout(None if drain else self._settings.close_grace_s):
+            async with asyncio.timeout(None if heard_by_all else self._settings.close_grace_s):
                 await asyncio.gather(*asked.values())
         except TimeoutError:
             late = [agent_id for agent_id, answer in asked.items() if answer.cancelled()]

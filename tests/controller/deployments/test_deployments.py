@@ -240,6 +240,24 @@ async def test_a_controller_that_is_killed_goes_on_to_have_new_code_run_what_was
 
 
 @in_loop
+async def test_recreate_stops_what_runs_on_an_agent_that_was_away(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        former = (await client.deploy("a")).app.app_id
+        call_id = await client.submit(await client.find(), {0: b"x"})
+        begun = await agent.assigned.get()
+        await agent.disconnect()
+        await instance.until_logged("agent's connection ended")
+        await client.deploy("b", strategy="recreate")
+        await agent.connect([begun])
+        assert await agent.closes.get() == former and agent.recreates == [former]
+        await agent.send(returned=pb.InputsReturned(call_id=call_id, indexes=[0]))
+        again = await agent.assigned.get()
+        await agent.done(again, b"by the new")
+        assert (await client.results(call_id))[0].data == b"by the new"
+        await client.until_ended()
+
+
+@in_loop
 async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
     instance: Instance,
 ) -> None:
