@@ -12,6 +12,7 @@ import redis
 
 from rekindle import exception
 from rekindle.controller.core import Core
+from rekindle.controller.instance import instance_id
 from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
@@ -165,6 +166,22 @@ async def test_a_controller_that_ends_counts_the_time_of_what_was_done(instance:
     assert instance.end_controller() == 0  # at once: nobody is connected
     with times_of(instance) as times:
         assert times.of(call_id) > 6 * DAY_S
+
+
+@in_loop
+async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
+    instance: Instance,
+) -> None:
+    kept = keys.kept(instance_id(instance.directory))
+    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+        server.set(kept, "no list")
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            await client.submit(function_id, {0: b""})
+            await agent.done(await agent.assigned.get())
+            await agent.acks.get()
+    assert instance.end_controller() == 0
+    assert "not all was stored" in instance.log() and "event=ended" in instance.log()
 
 
 @in_loop
