@@ -200,22 +200,20 @@ class Apps:
     # ---- closing
 
     async def close(self, app_id: str, reason: str = "", *, put_away: bool = False) -> None:
-        """Close an app: queued inputs are cancelled, runners stopped. Once more does nothing.
+        """Close an app: queued inputs are cancelled, runners stopped. Once more does nothing,
+        or goes on where Redis refused a command of it.
 
         ``put_away``: its definition stays, so that it can be opened again.
         """
         app = self._core.state.apps.get(app_id)
         if app is None:
             return
-        if app.closing:
-            await app.let_go.wait()
-            return
-        app.closing = True
-        _stop_grace(app)
-        try:
+        async with app.being_closed:
+            if self._core.state.apps.get(app_id) is not app:
+                return
+            app.closing = True
+            _stop_grace(app)
             await self._close(app, reason or f"the app {app.name!r} was closed", put_away)
-        finally:
-            app.let_go.set()
 
     async def _close(self, app: App, reason: str, put_away: bool) -> None:
         app_id = app.app_id
@@ -225,7 +223,8 @@ class Apps:
             await app.quiet.wait()
         for function in app.functions.values():
             await self._canceller.function(function, reason)
-        self._core.state.closed_apps.append(app_id)
+        if app_id not in self._core.state.closed_apps:
+            self._core.state.closed_apps.append(app_id)
         await self._orders.close_app(app_id)
         await asyncio.gather(self._logbook.flush(), self._app_names.closed(app))
         app.closed.set()

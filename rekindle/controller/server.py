@@ -183,6 +183,8 @@ class ControllerServer:
                 await self._parts.call_times.count()
         except TimeoutError:
             log.warning("log lines were not stored: redis is away")
+        except ServiceError as error:  # the rest has to end all the same
+            log.warning("not all was stored", extra=kv(reason=error))
         await self._parts.core.tasks.cancel()
         await self._parts.link.close()
         log.info("ended")

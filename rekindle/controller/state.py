@@ -280,7 +280,7 @@ class App:
     functions: dict[str, Function] = field(default_factory=dict)
     closing: bool = False
     closed: asyncio.Event = field(default_factory=asyncio.Event)  # its runners have stopped
-    let_go: asyncio.Event = field(default_factory=asyncio.Event)  # nothing of it is known here
+    being_closed: asyncio.Lock = field(default_factory=asyncio.Lock)
     holders: int = 0
     detached: bool = False  # ephemeral; closed when nobody holds it and nothing of it is undone
     version: int = 0  # of a deployed app

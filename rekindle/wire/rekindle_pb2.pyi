@@ -2180,10 +2180,12 @@ class AppRetired(_message.Message):
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class AppClosed(_message.Message):
-    __slots__ = ("app_id",)
+    __slots__ = ("app_id", "request_id")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     app_id: str
-    def __init__(self, app_id: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, app_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class InputsReturned(_message.Message):
     __slots__ = ("call_id", "indexes", "reason", "begun")
@@ -2403,14 +2405,16 @@ class RestStep(_message.Message):
     def __init__(self, level: _Optional[str] = ..., for_s: _Optional[float] = ...) -> None: ...
 
 class CloseAppOnAgent(_message.Message):
-    __slots__ = ("app_id", "drain", "recreate")
+    __slots__ = ("app_id", "drain", "recreate", "request_id")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     RECREATE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     drain: bool
     recreate: bool
-    def __init__(self, app_id: _Optional[str] = ..., drain: bool = ..., recreate: bool = ...) -> None: ...
+    request_id: str
+    def __init__(self, app_id: _Optional[str] = ..., drain: bool = ..., recreate: bool = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class OpenFunction(_message.Message):
     __slots__ = ("function_id", "app_id", "deployed")

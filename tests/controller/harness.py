@@ -320,6 +320,7 @@ class FakeAgent:
         self.acks: asyncio.Queue[pb.AckDone] = asyncio.Queue()
         self.cancels: asyncio.Queue[pb.CancelInputs] = asyncio.Queue()
         self.closes: asyncio.Queue[str] = asyncio.Queue()
+        self.close_orders: dict[str, pb.CloseAppOnAgent] = {}  # the last of each app
         self.recreates: list[str] = []  # apps that it was to close so
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.lives: asyncio.Queue[str] = asyncio.Queue()
@@ -406,11 +407,12 @@ class FakeAgent:
             elif kind == "cancel":
                 self.cancels.put_nowait(message.cancel)
             elif kind == "close_app":
+                self.close_orders[message.close_app.app_id] = message.close_app
                 self.closes.put_nowait(message.close_app.app_id)
                 if message.close_app.recreate:
                     self.recreates.append(message.close_app.app_id)
                 if self.confirms_closing:
-                    await self.send(app_closed=pb.AppClosed(app_id=message.close_app.app_id))
+                    await self.closed(message.close_app.app_id)
             elif kind == "open":
                 self.opens.put_nowait(message.open.function_id)
             elif kind == "retire":
@@ -436,6 +438,11 @@ class FakeAgent:
         """Send one AgentMessage."""
         async with self._writing:
             await self._call.write(pb.AgentMessage(**message))
+
+    async def closed(self, app_id: str) -> None:
+        """Say that an app was closed, by the last order to do so."""
+        request_id = self.close_orders[app_id].request_id
+        await self.send(app_closed=pb.AppClosed(app_id=app_id, request_id=request_id))
 
     async def done(
         self,

@@ -157,7 +157,7 @@ async def test_closing_waits_for_exit_hooks_and_keeps_their_output(shared: Insta
         await agent.send(log=pb.LogLine(app_id=app_id, stream="stdout", text="bye"))
         assert (await logs.read()).text == "bye"
         assert not closing.done()
-        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        await agent.closed(app_id)
         await closing
         assert await logs.read() is grpc.aio.EOF
 
@@ -175,7 +175,7 @@ async def test_closing_goes_on_when_the_program_that_asked_for_it_is_gone(
         closing.cancel()
         # Answered on the same connection after the controller has heard of that.
         await client.call("Hello", pb.HelloRequest(protocol=PROTOCOL))
-        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        await agent.closed(app_id)
         assert await logs.read() is grpc.aio.EOF
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
         with pytest.raises(grpc.aio.AioRpcError) as refused:

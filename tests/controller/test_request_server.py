@@ -104,7 +104,7 @@ async def test_closing_an_app_goes_on_when_the_connection_that_asked_for_it_is_g
         other = await in_thread(lambda: linked(shared))
         await in_thread(other.ask("Hello", {"protocol": PROTOCOL}).wait)
         other.close()
-        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        await agent.closed(app_id)
         assert [line async for line in lines] == []
 
 

@@ -70,6 +70,53 @@ async def test_what_got_no_answer_is_reported_by_itself() -> None:
 
 
 @alone
+async def test_what_comes_next_does_not_wait_as_long_as_what_got_no_answer() -> None:
+    controller = Controller()
+    reports = controller.reports
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taken, "_AGAIN_S", 1000.0)
+        controller.fails = [ServiceError("not answered")]
+        reports.note("fc-1", "fu-1", whole=True)
+        await reports.flush()
+        reports.note("fc-2", "fu-1", whole=True)
+        async with asyncio.timeout(30):
+            while reports:
+                await asyncio.sleep(0.01)
+    assert controller.heard == [{"fc-1", "fc-2"}]
+
+
+@alone
+async def test_what_got_no_answer_while_a_report_was_due_waits_all_the_same() -> None:
+    controller = Controller()
+    reports: Any = controller.reports
+    send_later, waits = reports._send_later, []
+
+    def noted(after_s: float) -> Coroutine[Any, Any, None]:
+        waits.append(after_s)
+        return send_later(after_s)  # type: ignore[no-any-return]
+
+    reports._send_later = noted
+    controller.fails = [ServiceError("not answered")]
+    reports.note("fc-1", "fu-1", whole=True)
+    await asyncio.sleep(0)  # it is due
+    await reports.flush()
+    assert waits == [taken._AFTER_S, taken._AGAIN_S] and reports
+    reports.end()
+
+
+@alone
+async def test_more_of_a_call_that_got_no_answer_is_sent_twice_itself() -> None:
+    controller = Controller()
+    controller.fails = [ServiceError("not answered"), ServiceError("not answered")]
+    for index in range(2):
+        controller.reports.note("fc-1", "fu-1", [index])
+        await controller.reports.flush()
+    assert controller.reports
+    await controller.reports.flush()
+    assert controller.heard == [{"fc-1"}]
+
+
+@alone
 async def test_what_got_no_answer_twice_is_let_go() -> None:
     controller = Controller()
     controller.fails = [ServiceError("not answered"), ServiceError("not answered")]

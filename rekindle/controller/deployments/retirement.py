@@ -78,11 +78,14 @@ class Retirement:
                     await asyncio.sleep(_LOOK_S)
                     continue
                 log.info("version ends", extra=kv(app=app.name, version=app.version))
+                break
+            except ServiceError as error:
+                await _not_yet(app, error)
+        while self._core.state.apps.get(app.app_id) is app:
+            try:
                 await self._apps.close(app.app_id, put_away=put_away)
             except ServiceError as error:
-                why = kv(app=app.name, version=app.version, reason=error)
-                log.warning("a version does not end yet", extra=why)
-                await asyncio.sleep(_SELDOM_S)
+                await _not_yet(app, error)
 
     async def _recreate(self, app: App, functions: Mapping[str, str]) -> None:
         """Once; also where a controller before this one did not come to its end."""
@@ -115,3 +118,9 @@ class Retirement:
         if app.visits or app.accepting or any(one.undone for one in app.functions.values()):
             return False
         return not any(call.function.app is app for call in self._core.state.calls.values())
+
+
+async def _not_yet(app: App, error: ServiceError) -> None:
+    why = kv(app=app.name, version=app.version, reason=error)
+    log.warning("a version does not end yet", extra=why)
+    await asyncio.sleep(_SELDOM_S)

@@ -63,7 +63,7 @@ class AgentInbox:
         elif kind == "retired":
             self._orders.app_retired(message.retired.request_id)
         elif kind == "app_closed":
-            self._orders.app_closed(message.app_closed.app_id, agent)
+            self._orders.app_closed(message.app_closed.request_id)
         else:
             log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
 

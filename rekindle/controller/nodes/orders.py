@@ -37,11 +37,11 @@ class Orders:
     #: Whether the instance starts an agent itself, and again when that dies.
     _own_agent: bool = False
     _joined: asyncio.Event = field(default_factory=asyncio.Event)
-    #: (app, agent) -> set when the agent has closed the app.
-    _closing: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     _prepares: Questions[pb.PrepareReply] = field(default_factory=Questions)
     #: The answer: whether it has heard, or is gone.
     _retires: Questions[bool] = field(default_factory=Questions)
+    #: The answer: whether it has closed the app, or is gone.
+    _closes: Questions[bool] = field(default_factory=Questions)
     #: When an agent was lost the last time, on the loop's clock.
     _lost_at: float = -math.inf
 
@@ -49,6 +49,7 @@ class Orders:
         """An agent is there, or back: functions that none has opened go to it."""
         self._prepares.ask_again(agent)
         self._retires.ask_again(agent)
+        self._closes.ask_again(agent)
         self.leasing.back(agent)
         self.open_unopened()
         self._joined.set()  # for those who wait at this moment
@@ -70,9 +71,7 @@ class Orders:
         self.leasing.lost(agent)
         self._prepares.lost(agent, pb.PrepareReply(reason=reason, lost=True))
         self._retires.lost(agent, False)
-        for app_id, agent_id in self._closing:
-            if agent_id == agent.agent_id:
-                self.app_closed(app_id, agent)
+        self._closes.lost(agent, False)
         self.open_unopened()
 
     async def close_app(self, app_id: str, *, drain: bool = False, recreate: bool = False) -> None:
@@ -80,24 +79,25 @@ class Orders:
 
         Waits ``close_grace_s`` at most: an agent that is stuck must not keep the app open.
         ``drain``: its inputs and leases end first, however long they take. ``recreate``: they do
-        not, and the inputs come back from the agents.
+        not, and the inputs come back from the agents, of which each has to know. So these two
+        also wait for an agent that is away, until it is back and has answered, or is lost.
         """
-        waiting: dict[tuple[str, str], asyncio.Event] = {}
-        order = pb.CloseAppOnAgent(app_id=app_id, drain=drain, recreate=recreate)
-        for agent in self._state.live_agents():
-            waiting[app_id, agent.agent_id] = asyncio.Event()
-            agent.send(pb.ControllerMessage(close_app=order))
-        self._closing |= waiting
+        heard_by_all, state = drain or recreate, self._state
+        away = [agent for agent in state.agents.values() if agent.outbox is None]
+        agents = [*state.live_agents(), *(away if heard_by_all else ())]
+        asked: dict[str, asyncio.Future[bool]] = {}
+        for agent in agents:
+            order = pb.CloseAppOnAgent(
+                app_id=app_id, drain=drain, recreate=recreate, request_id=os.urandom(8).hex()
+            )
+            message = pb.ControllerMessage(close_app=order)
+            asked[agent.agent_id] = self._closes.ask(agent, order.request_id, message)
         try:
-            async with asyncio.timeout(None if drain else self._settings.close_grace_s):
-                for event in waiting.values():
-                    await event.wait()
+            async with asyncio.timeout(None if heard_by_all else self._settings.close_grace_s):
+                await asyncio.gather(*asked.values())
         except TimeoutError:
-            late = [agent_id for (_, agent_id), event in waiting.items() if not event.is_set()]
+            late = [agent_id for agent_id, answer in asked.items() if answer.cancelled()]
             log.warning("runners did not stop", extra=kv(app=app_id, agents=",".join(late)))
-        finally:
-            for key in waiting:
-                self._closing.pop(key, None)
 
     async def retire_app(self, app_id: str) -> None:
         """Return when no client begins a call of an app any more by the way of its agent alone.
@@ -120,10 +120,9 @@ class Orders:
         """An agent's answer."""
         self._retires.answered(request_id, True)
 
-    def app_closed(self, app_id: str, agent: Agent) -> None:
-        event = self._closing.get((app_id, agent.agent_id))
-        if event is not None:
-            event.set()
+    def app_closed(self, request_id: str) -> None:
+        """An agent's answer."""
+        self._closes.answered(request_id, True)
 
     def open_unopened(self) -> None:
         for function in list(self._state.functions.values()):

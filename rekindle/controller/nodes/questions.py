@@ -25,15 +25,15 @@ class Questions(Generic[AnswerT]):
 
     _open: dict[str, _Question[AnswerT]] = field(default_factory=dict)
 
-    async def ask(self, agent: Agent, request_id: str, message: pb.ControllerMessage) -> AnswerT:
-        """Send a question, and wait for its answer as long as the caller does."""
+    def ask(
+        self, agent: Agent, request_id: str, message: pb.ControllerMessage
+    ) -> asyncio.Future[AnswerT]:
+        """Send a question; its answer. Who cancels that waits for it no more."""
         answer: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
         self._open[request_id] = _Question(agent, message, answer)
-        try:
-            agent.send(message)
-            return await answer
-        finally:
-            del self._open[request_id]
+        answer.add_done_callback(lambda _: self._open.pop(request_id))
+        agent.send(message)
+        return answer
 
     def ask_again(self, agent: Agent) -> None:
         """An agent is back: what was sent over a connection that ended may never have arrived."""

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Calls that end within this have their time counted together.
 _TOGETHER_S = 0.5
+#: What Redis refused to count is counted again after this.
+_AGAIN_S = 5.0
 
 
 @dataclass(eq=False)
@@ -58,8 +60,12 @@ class CallTimes:
             if not self._requests[call_id]:
                 del self._requests[call_id]
             if not self._has_undone(call_id):  # here; it may have on the stream
-                self._unsure[call_id] = function_id
-                self._soon()
+                self.unsure(function_id, call_id)
+
+    def unsure(self, function_id: str, call_id: str) -> None:
+        """A call may have no undone inputs; Redis is asked."""
+        self._unsure[call_id] = function_id
+        self._soon()
 
     def over(self, call_id: str) -> None:
         """A call has no undone inputs."""
@@ -73,7 +79,16 @@ class CallTimes:
 
     async def _count_soon(self) -> None:
         await asyncio.sleep(_TOGETHER_S)
-        await self.count()
+        while True:
+            try:
+                await self.count()
+                return
+            except ServiceError as error:
+                log.warning("calls' time is not counted yet", extra=kv(reason=error))
+            if self._is_due:
+                return  # what has come meanwhile has all of it counted again
+            self._is_due = True
+            await asyncio.sleep(_AGAIN_S)
 
     async def count(self) -> None:
         """Have the time of all calls count that are over by now. Raises ServiceError."""
@@ -81,7 +96,12 @@ class CallTimes:
             self._is_due = False
             over, self._over = self._over, set()
             unsure, self._unsure = self._unsure, {}
-            await self._count(over - unsure.keys(), unsure)
+            try:
+                await self._count(over - unsure.keys(), unsure)
+            except ServiceError:
+                self._over |= over
+                self._unsure = {**unsure, **self._unsure}
+                raise
 
     async def _count(self, over: Iterable[str], unsure: Mapping[str, str]) -> None:
         # Those with a request on its way are looked at when that has ended.

@@ -38,26 +38,28 @@ class Canceller:
 
         Raises NotFoundError for a call that is not known, or whose results are gone.
         """
-        held = self._core.state.calls.get(call_id)
+        held, mode = self._core.state.calls.get(call_id), 2 if terminate else 1
+        coming = held is not None and held.held > 0
         if held is not None:
             function_id = held.function.function_id
+            # Inputs on their way to Redis may come there behind this; who accepts them looks here.
+            held.cancelled = max(held.cancelled, mode)
         else:
             at = await self._store.index_of(call_id)
             function_id = at.function_id if at is not None else ""
         entries = None
         if function_id:
-            mode = 2 if terminate else 1
             entries = await self._store.cancel(function_id, call_id, mode)
-        if entries is None:
+        if entries is None and not coming:
             raise NotFoundError(f"no call {call_id!r}: it is not known, or its results are gone")
         reply = pb.CancelCallReply()
         call = self._core.state.calls.get(call_id)
         if call is not None:
-            call.cancelled = max(call.cancelled, 2 if terminate else 1)
+            call.cancelled = max(call.cancelled, mode)
             await self._cancel_held(call, reply, terminate=terminate)
         function = self._core.state.functions.get(function_id)
         if function is not None:
-            missing = [one for one in entries if one not in function.entries]
+            missing = [one for one in entries or () if one not in function.entries]
             if missing:
                 before = function.undone
                 await self._loader.hold(function, missing)

@@ -70,6 +70,8 @@ class Completer:
                 self._core.publish(CallOver(call.call_id, got.letters))
             elif call.done == call.accepted:
                 self._times.over(call.call_id)
+            elif not call.undone:  # some wait on the stream, or a reply was lost that said "over"
+                self._times.unsure(function.function_id, call.call_id)
         self.reap(call)
 
     async def keep_progress(self, items: list[DetachedInput], due_ms: int = 0) -> None:

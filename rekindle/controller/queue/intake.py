@@ -190,7 +190,7 @@ class Intake:
                 function.backlog = True
             self._core.publish(InputsAccepted(function, len(got.new), call.params))
             if call.cancelled:
-                self._core.tasks.spawn(self._loader.cancel(call, got), "cancel inputs")
+                self._core.tasks.spawn(self._cancel(call, got), "cancel inputs")
         if lost:  # accepted by a request whose reply was lost, or it waits on the stream
             function.backlog = True
             self._core.tasks.spawn(self._loader.adopt(function), "adopt inputs")
@@ -198,6 +198,11 @@ class Intake:
             call.wake_watchers()
         self._dispatcher.pump()
         self._loader.load_more(function)
+
+    async def _cancel(self, call: Call, got: Acceptance) -> None:
+        if call.cancelled > got.cancelled:  # it was cancelled before Redis knew of it
+            await self._store.cancel(call.function.function_id, call.call_id, call.cancelled)
+        await self._loader.cancel(call, got)
 
     def _hold(
         self,

@@ -91,6 +91,7 @@ class Scheduler:
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == app]:
                 moved = dataclasses.replace(one, app=new_name)
+                await self._store.forget(moved.name)  # left by a rename that came to nothing
                 await self._store.swap(moved.name, "", moved.to_json())
                 del self.known[one.name], self._next[one.name]
                 self._keep(moved)

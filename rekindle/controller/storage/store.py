@@ -6,6 +6,7 @@ by sending it again. Payloads and results are bytes that this package never look
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
 _TAKE_ENTRIES = 256
 #: Keys that are looked through at once.
 _SCAN = 256
+#: Between two looks of one who looks through all keys.
+_PAUSE_S = 0.01
 
 #: The id of a stream's first entry, without its payload.
 _OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] return e and e[1]"
@@ -240,11 +243,15 @@ class QueueStore:
                 for key, ttl in zip(found, ttls, strict=True)
                 if ttl == -1
             ]
-            places = zip(ids, await self.indexes_of(ids), strict=True)
+            raws = await self._link.commands(
+                [("GET", keys.call_index(one)) for one in ids], patience_s=_FOREVER
+            )
+            places = zip(ids, map(_index, raws), strict=True)
             if page := {call_id: at for call_id, at in places if at is not None}:
                 yield page
             if not cursor:
                 return
+            await asyncio.sleep(_PAUSE_S)  # Redis has others to serve
 
     async def have_undone(self, calls: Mapping[str, str]) -> dict[str, bool | None]:
         """Which of these calls, with their functions' ids, have undone inputs; None: not there."""

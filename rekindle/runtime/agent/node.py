@@ -77,6 +77,8 @@ class Node:
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self._tasks = BackgroundTasks()
+        #: Orders to close an app that are being followed.
+        self._closing: set[str] = set()
         self.spare_keeper = SpareKeeper(
             self.inventory, self.budget, context.activity, settings.max_runners, self._tasks
         )
@@ -246,13 +248,23 @@ class Node:
 
     def close_app(self, order: pb.CloseAppOnAgent) -> None:
         """An app is closed: its pools go; the controller hears of it when they are gone."""
+        if order.request_id and order.request_id in self._closing:
+            return  # sent again over a newer connection
+        self._closing.add(order.request_id)
         self._tasks.spawn(self._close_app(order))
 
     async def _close_app(self, order: pb.CloseAppOnAgent) -> None:
+        try:
+            await self._end_pools(order)
+        finally:
+            self._closing.discard(order.request_id)
+        closed = pb.AppClosed(app_id=order.app_id, request_id=order.request_id)
+        self.uplink.send(pb.AgentMessage(app_closed=closed))
+
+    async def _end_pools(self, order: pb.CloseAppOnAgent) -> None:
         app_id = order.app_id
         if order.drain or order.recreate:
             await self.draining.end(app_id, at_once=order.recreate)
-            self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
             return
         retired = app_id in self.functions.retired
         self.functions.retired.pop(app_id, None)
@@ -267,7 +279,6 @@ class Node:
             self.plans.forget(function_id)
         if retired:  # what came for it after it was drained had a pool of it opened again
             self.draining.drop_templates(ending)
-        self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
 
     async def close_pool(self, pool: Pool, *, interrupt: bool = False) -> None:
         """As closing.py says."""

@@ -68,7 +68,9 @@ class TakenReports:
         self._send = send
         self._notes: deque[_Note] = deque()
         self._one_at_a_time = asyncio.Lock()
-        self._sending: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None  # until it begins to
+        #: Whether something was noted since the last report was put together.
+        self._fresh = False
 
     def note(
         self,
@@ -80,8 +82,8 @@ class TakenReports:
         whole: bool = False,
     ) -> None:
         """Results of a call have come; ``whole``: nothing more of it will be asked for."""
-        first = not self._notes
         self._notes.append(_Note(call_id, function_id, list(indexes), list(blobs), whole))
+        first, self._fresh = not self._fresh, True
         if first and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._soon)
 
@@ -90,7 +92,10 @@ class TakenReports:
         return bool(self._notes) or self._one_at_a_time.locked()
 
     def _soon(self, after_s: float = _AFTER_S) -> None:
-        if self._sending is None and self._notes:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        if self._notes:
             self._sending = asyncio.get_running_loop().create_task(self._send_later(after_s))
 
     async def _send_later(self, after_s: float) -> None:
@@ -102,6 +107,7 @@ class TakenReports:
         """Report all of it, and wait for reports that are on their way."""
         async with self._one_at_a_time:
             while self._notes:
+                self._fresh = False
                 notes = self._next()
                 request = pb.TakenRequest(calls=[_message(note) for note in notes])
                 try:
@@ -115,6 +121,7 @@ class TakenReports:
     def end(self) -> None:
         """Report nothing more of it."""
         self._notes.clear()
+        self._fresh = False
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
@@ -129,7 +136,7 @@ class TakenReports:
         for note in again:
             note.sent = True
         self._notes.extendleft(reversed(again))
-        self._soon(_AGAIN_S)
+        self._soon(_AFTER_S if self._fresh else _AGAIN_S)
 
     def _next(self) -> list[_Note]:
         calls: dict[str, _Note] = {}
@@ -142,6 +149,7 @@ class TakenReports:
                 known.indexes += note.indexes
                 known.blobs += note.blobs
                 known.whole = known.whole or note.whole
+                known.sent = known.sent and note.sent
         return list(calls.values())
 
 

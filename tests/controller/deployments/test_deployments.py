@@ -11,6 +11,7 @@ import redis
 
 from rekindle import exception
 from rekindle.controller.deployments.records import KEPT_VERSIONS
+from rekindle.controller.instance import instance_id
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
@@ -91,6 +92,28 @@ async def test_a_former_version_ends_though_redis_refused_to_say_what_it_has(
             await instance.until_logged("a version does not end yet")
             server.delete(count)
         await client.until_ended()
+
+
+@in_loop
+async def test_a_version_or_an_app_is_closed_though_redis_refused_a_command_of_it(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance):
+        await client.deploy("a")
+        app_id, _ = await client.register("other")
+        close = pb.CloseAppRequest(app_id=app_id)
+        names = keys.closed_apps(instance_id(instance.directory))
+        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            server.rpush(names, "no hash")
+            await client.deploy("b")
+            await instance.until_logged("a version does not end yet")
+            with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
+                await refused(client.call("CloseApp", close))
+            server.delete(names)
+        await client.until_ended()
+        await client.call("CloseApp", close)
+        report = await client.call("Status", pb.StatusRequest())
+        assert [one.version for one in report.apps] == [2]
 
 
 @in_loop
@@ -214,6 +237,24 @@ async def test_a_controller_that_is_killed_goes_on_to_have_new_code_run_what_was
         await agent.done(begun, b"by its own")
         await client.until_ended()
         assert agent.recreates == [former_id] * 2
+
+
+@in_loop
+async def test_recreate_stops_what_runs_on_an_agent_that_was_away(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        former = (await client.deploy("a")).app.app_id
+        call_id = await client.submit(await client.find(), {0: b"x"})
+        begun = await agent.assigned.get()
+        await agent.disconnect()
+        await instance.until_logged("agent's connection ended")
+        await client.deploy("b", strategy="recreate")
+        await agent.connect([begun])
+        assert await agent.closes.get() == former and agent.recreates == [former]
+        await agent.send(returned=pb.InputsReturned(call_id=call_id, indexes=[0]))
+        again = await agent.assigned.get()
+        await agent.done(again, b"by the new")
+        assert (await client.results(call_id))[0].data == b"by the new"
+        await client.until_ended()
 
 
 @in_loop

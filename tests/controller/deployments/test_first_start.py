@@ -264,7 +264,7 @@ async def test_a_first_start_that_an_agent_was_asked_for_in_vain_is_asked_for_wh
     async with Deployer(patient) as client, FakeAgent(patient) as agent:
         await client.deploy("a")
         agent.starts = None
-        agent.confirms_retiring = False
+        agent.confirms_retiring = agent.confirms_closing = False
         deploying = asyncio.ensure_future(client.deploy("b"))
         tried = await agent.prepares.get()
         await agent.disconnect()
@@ -279,6 +279,15 @@ async def test_a_first_start_that_an_agent_was_asked_for_in_vain_is_asked_for_wh
             pass
         await agent.send(retired=pb.AppRetired(request_id=retire.request_id))
         assert (await deploying).app.version == 2
+        # And with the order to end what it has of that, which was sent again by now.
+        assert [await agent.closes.get() for _ in range(2)] == [retire.app_id] * 2
+        drain = agent.close_orders[retire.app_id]
+        assert drain.drain
+        await agent.disconnect()
+        agent.confirms_closing = True
+        await agent.connect()
+        assert await agent.closes.get() == retire.app_id
+        await client.until_ended()
 
 
 @in_loop

@@ -188,7 +188,7 @@ async def test_what_is_being_dropped_is_no_version_of_a_program_that_asks_again(
         await asyncio.sleep(0)  # now it is asked for, and what is asked for after it comes later
         await client.app()
         agent.confirms_closing = True
-        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        await agent.closed(app_id)
         with pytest.raises(grpc.aio.AioRpcError, match="was closed"):
             await again
         assert (await client.app()).version == 1 and await client.find()

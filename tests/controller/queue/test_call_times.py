@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
 
 from rekindle import exception
 from rekindle.controller.core import Core
+from rekindle.controller.instance import instance_id
 from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
@@ -18,6 +20,7 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_socket, redis_url
 from rekindle.controller.storage.records import CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import (
     Client,
@@ -29,6 +32,7 @@ from tests.controller.harness import (
     running_instance,
     spec,
 )
+from tests.controller.in_process import registered, running_parts
 from tests.controller.refusals import refused
 from tests.controller.storage.interrupting import Interrupting
 
@@ -162,6 +166,79 @@ async def test_a_controller_that_ends_counts_the_time_of_what_was_done(instance:
     assert instance.end_controller() == 0  # at once: nobody is connected
     with times_of(instance) as times:
         assert times.of(call_id) > 6 * DAY_S
+
+
+@in_loop
+async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
+    instance: Instance,
+) -> None:
+    kept = keys.kept(instance_id(instance.directory))
+    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+        server.set(kept, "no list")
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            await client.submit(function_id, {0: b""})
+            await agent.done(await agent.assigned.get())
+            await agent.acks.get()
+    assert instance.end_controller() == 0
+    assert "not all was stored" in instance.log() and "event=ended" in instance.log()
+
+
+@in_loop
+async def test_the_time_of_a_call_that_nobody_reads_counts_though_the_last_reply_was_lost() -> None:
+    """Redis has forgotten the call with its last result; the same sent again finds nothing."""
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        async with running_parts(instance) as parts:
+            request = await cancellable(parts, read_once=True)
+            left = pb.TakenCall(
+                call_id=request.call_id, function_id=request.function_id, whole=True
+            )
+            await parts.retention.taken(pb.TakenRequest(calls=[left]))
+            store: Any = parts.intake._store
+            complete = store.complete
+
+            async def with_its_reply_lost(*args: Any, **kwargs: Any) -> Any:
+                assert (await complete(*args, **kwargs)).over
+                return await complete(*args, **kwargs)
+
+            store.complete = with_its_reply_lost
+            await parts.canceller.call(request.call_id, terminate=False)
+            with times_of(instance) as times:
+                assert await times.count(request.call_id) <= 600
+
+
+@in_loop
+async def test_the_time_that_redis_refused_to_count_is_counted_later() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        async with running_parts(instance) as parts:
+            request = await cancellable(parts)
+            kept = keys.kept(parts.core.state.instance_id)
+            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+                server.set(kept, "no list")
+                await parts.canceller.call(request.call_id, terminate=False)
+                for _ in range(2):
+                    with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
+                        await parts.call_times.count()
+                server.delete(kept)
+            await parts.call_times.count()
+            with times_of(instance) as times:
+                assert times.of(request.call_id) > 6 * DAY_S
+
+
+async def cancellable(parts: Parts, **more: Any) -> pb.SubmitRequest:
+    """A call whose one input waits."""
+    function = await registered(parts)
+    request = pb.SubmitRequest(
+        call_id=new_id("fc"),
+        function_id=function.function_id,
+        inputs=[pb.Input(index=0, payload=b"x")],
+        last=True,
+        **more,
+    )
+    await parts.intake.submit(function, request)
+    return request
 
 
 @pytest.mark.parametrize("then", ["HMGET", "ZADD", "EXPIRE"])

@@ -109,6 +109,37 @@ async def test_a_call_whose_caller_goes_is_cancelled_though_it_is_accepted_later
         assert not function.held and not parts.core.state.waiters and not function.waiting
 
 
+@in_loop
+async def test_a_call_is_cancelled_whose_inputs_come_to_redis_behind_its_cancellation(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        request = of_one_input(function)
+        request.last = False
+        store: Any = parts.intake._store
+        accept, is_sent, goes_on = store.accept, asyncio.Event(), asyncio.Event()
+
+        async def slow(*args: Any, **kwargs: Any) -> Any:
+            is_sent.set()
+            await goes_on.wait()
+            return await accept(*args, **kwargs)
+
+        store.accept = slow
+        task = asyncio.create_task(parts.intake.submit(function, request))
+        await is_sent.wait()
+        task.cancel()
+        await parts.canceller.call(request.call_id, terminate=False)
+        goes_on.set()
+        while (raw := await _result(parts, request)) is None:
+            await asyncio.sleep(0.01)  # it gives no event
+        assert pb.Result.FromString(raw).status == pb.CANCELLED
+        assert not function.held and not function.ready
+        # That holds for what comes later, too.
+        meta = await store.call_meta(function.function_id, request.call_id)
+        assert meta.cancelled == 1
+
+
 async def _result(parts: Parts, request: pb.SubmitRequest) -> bytes | None:
     return await parts.intake._store.result(request.function_id, request.call_id, 0)
 

@@ -219,6 +219,25 @@ def test_a_controller_that_ends_within_a_rename_runs_no_due_time_again(moved: bo
 
 
 @scheduled
+async def test_a_rename_that_is_made_again_moves_what_was_run_since_it_came_to_nothing(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("old/app", f=HOURLY)
+    await one.schedules.rename("old/app", "new/app")
+    await one.schedules.follow("old/app")  # in the end it is not called otherwise
+    clock.now += HOUR
+    await one.schedules.step()
+    await one.parts.environments.rename("old", "new")
+    await one.end()
+    other = await Controller(instance, clock).load()
+    await other.schedules.step()
+    assert len(await other.queued()) == 1
+    assert [(of.app, of.runs) for of in await other.report()] == [("new/app", 1)]
+    await other.end()
+
+
+@scheduled
 async def test_of_two_controllers_one_runs_a_due_time(instance: Instance, clock: Clock) -> None:
     one = await Controller(instance, clock).load()
     await one.deploy("app", **{f"f{i}": HOURLY for i in range(20)})

@@ -96,6 +96,27 @@ def test_an_app_may_be_closed_while_it_is_being_drained(home: Path, tmp_path: Pa
     run(home, scenario)
 
 
+def test_an_order_to_drain_that_is_sent_again_while_it_is_followed_is_answered_once(
+    home: Path, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
+    order = pb.CloseAppOnAgent(app_id="ap-test", drain=True, request_id="1")
+
+    async def scenario(h: Harness) -> None:
+        h.submit(h.add(Forever), "run", str(over))
+        await h.uplink.until(lambda: "begun" in h.uplink.printed())
+        h.node.close_app(order)
+        h.node.close_app(order)
+        over.touch()
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: len(h.uplink.closed_apps) == 2)
+        h.node.close_app(order)  # by now it is followed once more
+        await h.uplink.until(lambda: len(h.uplink.closed_apps) > 2)
+        assert len(h.uplink.closed_apps) == 3
+
+    run(home, scenario)
+
+
 class Forever:
     """Runs until it is cancelled, and ends when a file is there."""
 
