@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,17 +23,37 @@ from rekindle.volumes.registry import EPHEMERAL, Registry, VolumeRecord
 
 @volume_waits.told()
 def record(reference: VolumeReference) -> VolumeRecord:
-    """Its record; made where it is missing and may be. Raises NotFoundError."""
+    """Its record; made where it is missing and may be. Raises NotFoundError.
+
+    In a runner that has it at a path, it is that one, whatever has its name by now.
+    """
     registry = Registry.default()
     if reference.id:
         return registry.by_id(reference.id)
     environment = meant_by(reference.environment)
+    if mounted_id := here.id_of(environment, reference.name):
+        return _mounted(registry, reference.name, environment, mounted_id)
     try:
         return registry.find(reference.name, environment)
     except NotFoundError:
         if not reference.make:
             raise
         return registry.create(reference.name, environment, reference.url, allow_existing=True)
+
+
+def _mounted(registry: Registry, name: str, environment: str, mounted_id: str) -> VolumeRecord:
+    """That of a volume which this runner has, and which may have another name now."""
+    for _ in range(2):  # one that is renamed during the first is found by the second
+        with contextlib.suppress(NotFoundError):
+            found = registry.find(name, environment)
+            if found.id == mounted_id:
+                return found
+        with contextlib.suppress(NotFoundError):
+            return registry.by_id(mounted_id)
+    raise NotFoundError(
+        f"the volume {name!r} ({mounted_id}) that this runner has was deleted; runners that "
+        f"start from now on have the one that has its name"
+    )
 
 
 def folder(reference: VolumeReference) -> remote.Folder:
@@ -51,8 +71,8 @@ def fresh(reference: VolumeReference) -> remote.Folder:
 
 def reload(found: remote.Folder) -> None:
     """See what was committed. Raises VolumeBusyError where this runner has files of it open."""
-    for path, root in here.mounted:
-        if Path(root) == found.files and (opened := _open_below(path)):
+    for one in here.mounted:
+        if one.id == found.id and (opened := _open_below(one.path)):
             raise VolumeBusyError(
                 f"{found.label} cannot be reloaded while this runner has files of it open: "
                 f"{', '.join(opened[:4])}; close them first"
@@ -110,10 +130,11 @@ def delete(name: str, environment: str, *, allow_missing: bool) -> None:
 
 
 def rename(reference: VolumeReference, name: str) -> None:
-    """Raises NotFoundError, AlreadyExistsError."""
-    found = record(reference)
+    """Raises NotFoundError, AlreadyExistsError. It is the one that has the name now."""
     with volume_waits.told():
-        Registry.default().rename(found, name)
+        registry = Registry.default()
+        found = registry.find(reference.name, meant_by(reference.environment))
+        registry.rename(found, name)
 
 
 def info(reference: VolumeReference) -> VolumeInfo:

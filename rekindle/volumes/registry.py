@@ -142,8 +142,11 @@ class Registry:
     ) -> VolumeRecord:
         """A new, empty volume. Raises AlreadyExistsError, InvalidError, SetupError, VolumeError."""
         place = self._place(name, environment)
+        what = f"the store of the volume {name!r}:"
+        if wanted := url or url_of_all():
+            filesystems.check_shared(wanted, what)
+            filesystems.folder_at(wanted, what)  # one that is not absolute is refused
         if url:
-            what = f"the store of the volume {name!r}:"
             try:
                 filesystems.open_url(url, what)
             except Error:

@@ -83,11 +83,11 @@ def test_files_go_in_are_moved_about_and_come_out(volume: Terminal) -> None:
 
 
 def test_volumes_are_listed_renamed_and_deleted(volume: Terminal) -> None:
-    volume("create", "one", "--url", "memory://one")
+    volume("create", "one", "--url", "file:///one")
     volume("create", "two", "--env", "other")
     assert "already" in volume("create", "one", status=1)
     (row,) = json.loads(volume("list", "--json"))
-    assert (row["name"], row["environment"], row["url"]) == ("one", "main", "memory://one")
+    assert (row["name"], row["environment"], row["url"]) == ("one", "main", "file:///one")
     volume("rename", "one", "three")
     assert "three" in volume("list")
     assert "add --yes" in volume("delete", "three", status=1)

@@ -246,6 +246,67 @@ def test_a_store_has_what_was_committed_and_what_a_killed_runner_wrote(home: Hom
     assert (store / "lower" / "new").read_text() == "written"
 
 
+@pytest.mark.parametrize("how", ["renamed", "its environment renamed", "deleted"])
+def test_a_runner_works_with_the_volume_that_it_has_whatever_has_its_name_by_now(
+    home: Home, how: str
+) -> None:
+    place, store = home.root / "mounted", home.root / "store"
+    script = home.script(
+        f"""
+        import json, os, rekindle
+        from pathlib import Path
+        app = rekindle.App("keeps")
+        PLACE, HOW = Path({str(place)!r}), {how!r}
+        held = rekindle.Volume.from_name("a", create_if_missing=True, url="file://{store}")
+
+        @app.function(volumes={{PLACE: held}}, min_containers=1, max_containers=1)
+        def work(name):
+            said = []
+            try:
+                (PLACE / name).write_text(name)
+                held.commit()
+                held.reload()
+                with open(PLACE / name):
+                    try:
+                        held.reload()
+                    except rekindle.exception.VolumeBusyError:
+                        said.append("busy")
+                said += sorted(one.path for one in held.listdir("/"))
+            except (FileNotFoundError, rekindle.exception.NotFoundError) as error:
+                said.append(type(error).__name__)
+            try:
+                held.commit()
+            except rekindle.exception.NotFoundError as error:
+                said.append(str(error))
+            return [os.getpid(), said]
+
+        @app.local_entrypoint()
+        def main():
+            from rekindle.volumes.registry import Registry
+            found = [work.remote("one")]
+            if HOW == "renamed":
+                rekindle.Volume.rename("a", "b")
+            elif HOW == "deleted":
+                rekindle.Volume.objects.delete("a")
+            else:
+                Registry.default().rename_environment("main", "other")
+            new = rekindle.Volume.from_name("a", create_if_missing=True)
+            new.listdir("/")
+            found.append(work.remote("two"))
+            print(json.dumps([found, [one.path for one in new.listdir("/")]]))
+        """
+    )
+    ((first_pid, first), (second_pid, second)), of_new = home.run(script).value
+    assert first_pid == second_pid and first == ["busy", "one"] and of_new == []
+    if how == "deleted":
+        kind, said = second
+        assert kind == "FileNotFoundError" and "that this runner has was deleted" in said
+        assert not (store / "two").exists()
+    else:
+        assert second == ["busy", "one", "two"]
+        assert (store / "two").read_text() == "two"
+
+
 @pytest.mark.needs_root("mounts a file system")
 @pytest.mark.parametrize("argv", [("volume", "list"), ("run",)])
 def test_a_program_that_waits_for_the_directory_of_volumes_says_so(

@@ -19,10 +19,13 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "volumes")
 
 
-def test_names_are_of_their_environment_and_ids_of_the_volume(registry: Registry) -> None:
+def test_names_are_of_their_environment_and_ids_of_the_volume(
+    registry: Registry, tmp_path: Path
+) -> None:
+    store = (tmp_path / "store").as_uri()
     one = registry.create("data", "main")
-    other = registry.create("data", "staging", "memory://there")
-    assert one.id != other.id and other.url == "memory://there"
+    other = registry.create("data", "staging", store)
+    assert one.id != other.id and other.url == store
     (one.files / "file").write_text("1")
     assert [found.name for found in registry.all("main")] == ["data"]
     assert registry.create("data", "main", allow_existing=True) == one
@@ -62,6 +65,20 @@ def test_the_environment_of_those_without_a_name_is_no_name_of_a_volume(
     with registry.ephemeral() as made:
         assert registry.by_id(made.id) == registry.find(made.name, EPHEMERAL) == made
         assert registry.all(None) == [] and registry.all(None, ephemeral=True) == [made]
+
+
+@pytest.mark.parametrize("how", ["given", "of all"])
+@pytest.mark.parametrize(
+    "url", ["a/folder", "file:a", "file://a/folder", "local://a", "memory://x"]
+)
+def test_a_store_that_other_processes_would_not_find_is_refused(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, url: str, how: str
+) -> None:
+    if how == "of all":
+        monkeypatch.setenv("REKINDLE_VOLUMES_URL", url)
+    with pytest.raises(InvalidError, match=r"the store of the volume 'data': .*file:///"):
+        registry.create("data", "main", url if how == "given" else "")
+    assert registry.all(None) == []
 
 
 def test_new_volumes_lie_below_the_url_that_is_set(

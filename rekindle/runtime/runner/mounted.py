@@ -32,4 +32,6 @@ def see(binds: Sequence[Mapping[str, Any]]) -> None:
                 )
         except OSError as error:
             raise VolumeError(f"no volume can be at {one['target']}: {error}") from error
-    volumes.mounted = [(one["target"], one["root"]) for one in binds]
+    volumes.mounted = [
+        volumes.Mounted(one["target"], one["environment"], one["name"], one["id"]) for one in binds
+    ]

@@ -31,6 +31,10 @@ class Bind(TypedDict):
     source: str
     target: str
     read_only: bool
+    #: Which volume it is now; empty for a bucket.
+    environment: str
+    name: str
+    id: str
 
 
 async def binds_of(spec: FunctionSpec) -> list[Bind]:
@@ -80,6 +84,9 @@ def _bind(mount: VolumeMount) -> tuple[Bind, remote.Folder]:
         source=os.path.join(folder.files, mount.sub_path),
         target=mount.path,
         read_only=mount.read_only,
+        environment=mount.environment,
+        name=mount.name,
+        id=folder.id,
     )
     return bind, folder
 
