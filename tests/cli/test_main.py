@@ -88,3 +88,30 @@ def test_what_is_up_has_the_name_that_it_runs_under(
     assert run("run", str(file))[0] == 0
     assert run("run", "--name", "another", f"{file}::f")[0] == 0
     assert said == ["program_without_name is up: f.", "another is up: f."]
+
+
+def test_sigterm_that_comes_twice_as_timeout_sends_it_ends_quietly_with_143() -> None:
+    code = (
+        "import atexit, os, signal\n"
+        "from rekindle.cli import main\n"
+        "main._run = lambda argv: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
+        "main.main([])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (143, b"")
+
+
+def test_sigterm_that_comes_later_again_ends_what_went_on_after_the_first() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from rekindle.cli import main\n"
+        "main._ONE_ORDER_S = 0\n"
+        "def run(argv):\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    except SystemExit:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "main._run = run\n"
+        "main.main([])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (143, b"")

@@ -21,7 +21,7 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.plain_descriptors import bytes_waiting, has_hung_up
-from rekindle.runtime.runner import generators
+from rekindle.runtime.runner import generators, other_python
 from rekindle.runtime.runner.inputs import Inputs, report_nested
 from rekindle.runtime.runner.orphans import Orphans
 from rekindle.wire import direct_frames as wire
@@ -228,6 +228,7 @@ def pack_result(value: Any, what: str, limit_bytes: int, files: MemoryFiles | No
 
 def pack_failure(error: BaseException, limit_bytes: int, files: MemoryFiles | None) -> Packed:
     """The record of an exception for a client."""
+    other_python.explain(error)
     record = tuple(record_exception(error, limit_bytes=limit_bytes))
     try:
         return pack(record, files=files)

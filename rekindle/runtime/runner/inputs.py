@@ -14,6 +14,7 @@ from typing import Any
 from rekindle.exception import ExecutionError, InputCancellation
 from rekindle.execution import context, interaction, nested_calls, nesting
 from rekindle.forkserver import forking, park
+from rekindle.runtime.runner import other_python
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.wire import finished
@@ -179,6 +180,7 @@ def _describe(error: BaseException, limit_bytes: int) -> bytes:
     if isinstance(error, InputCancellation):
         # Raised by the user's own code; the type is not for callers to catch.
         error = ExecutionError(f"the function raised {type(error).__name__}: {error}")
+    other_python.explain(error)
     record = record_exception(error, limit_bytes=limit_bytes)
     return finished.failure(record.description(), record.data)
 
@@ -186,5 +188,6 @@ def _describe(error: BaseException, limit_bytes: int) -> bytes:
 def send_failure(channel: FrameSocket, header: Header, error: BaseException) -> None:
     """Send ``header`` with a record of ``error``; its pickle is the body."""
     park.flush_output()
+    other_python.explain(error)
     record = record_exception(error)
     channel.send({**header, **record.description()}, record.data)

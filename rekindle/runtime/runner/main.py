@@ -36,6 +36,7 @@ from rekindle.runtime.runner import (  # noqa: E402
     gpus,
     inputs,
     loaded,
+    other_python,
     program,
     rehearsal,
     serve,
@@ -126,6 +127,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
 
 def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:
     """Import and run the snap=True hooks; None when user code failed, which was reported."""
+    other_python.told(boot["other_python"])
     try:
         if boot["park"]:
             sockets.track()

@@ -65,6 +65,8 @@ _MOVES = {
 }
 #: What the kernel ends a process by whose memory cannot be read, and what its agent does.
 _OF_MEMORY = (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGKILL)
+#: Those are PID 1, to whom abort()'s own signal does nothing: the C library ends it by a fault.
+_PID_1 = (Strategy.FORK, Strategy.SPARE)
 #: Of one that has several inputs at a time, some of the queue and some of clients.
 _MOVES_OF_MANY = _MOVES | {
     RunnerState.BUSY: _MOVES[RunnerState.BUSY] | {RunnerState.LENT},
@@ -339,6 +341,8 @@ class Runner:
             words = describe_exit(status)
             if status in _OF_MEMORY and (why := self.why_lost()):
                 words += f": {why}"
+            elif status == -signal.SIGSEGV and self.strategy in _PID_1:
+                words += " (a bad access to memory, or os.abort())"
         except TimeoutError:
             # Nobody waits for it any longer, but nothing is to be started from what it ended of.
             self.exit_status.add_done_callback(self._ended_late)

@@ -214,6 +214,7 @@ async def _load(
             "roots": [*revision.project_dirs(), *(one["target"] for one in binds)],
             "volumes": sources,
             "withheld": list(revision.withheld),
+            "other_python": revision.why_other_python(),
             "user_threads": revision.user_threads(),
             "park": park,
             "many": revision.spec.takes_many,

@@ -38,6 +38,31 @@ def test_a_start_by_name_notes_once_that_another_python_runs(home: Path) -> None
     run(home, scenario)
 
 
+def test_the_caller_of_what_misses_a_module_is_told_that_another_python_runs(home: Path) -> None:
+    class Needy:
+        def load(self) -> None:
+            import a_package_of_that_python  # type: ignore[import-not-found]  # noqa: F401
+
+        def ping(self) -> None: ...
+
+    class Late:
+        def ping(self) -> None:
+            import a_package_of_that_python  # noqa: F401
+
+    Needy.__module__ = Late.__module__ = __name__
+
+    async def scenario(h: Harness) -> None:
+        for cls in (Needy, Late):
+            missed = (await h.call(h.add(cls, python=_GONE), "ping")).result
+            assert missed.error_type == "ModuleNotFoundError"
+            assert _GONE in missed.traceback and sys.executable in missed.traceback
+        here = (await h.call(h.add(Late), "ping")).result
+        assert here.error_type == "ModuleNotFoundError"
+        assert sys.executable not in here.traceback
+
+    run(home, scenario)
+
+
 def test_nothing_is_said_where_the_programs_python_is_here(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         outcome = await h.call(h.add(Counter), "total")
