@@ -173,6 +173,8 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
         click.echo(
             f"{len(ids) - count} of the ids named none; `rekindle inputs dead ls` lists them."
         )
+    if ids and not count:
+        click.get_current_context().exit(1)
 
 
 def _letters(client: Client, function_id: str = "") -> Iterator[pb.DeadLetter]:

@@ -140,7 +140,10 @@ class Apps:
             raise ExecutionError(f"the app {function.app.name!r} is closed; run it again")
         tail = function_id.rsplit("-", 1)[-1]
         if any(app_id.endswith(tail) for app_id in self._core.state.closed_apps if len(tail) == 8):
-            raise ExecutionError(f"the app of {function_id!r} is closed; run it again")
+            raise ExecutionError(
+                f"the app of {function_id!r} is closed, or was deleted with its environment; "
+                "run it again"
+            )
         known = [f.label for f in self._core.state.functions.values()]
         hint = names.nearest(
             function_id, [*known, *self._core.state.functions], "no function is registered"

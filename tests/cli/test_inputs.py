@@ -184,6 +184,8 @@ def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     assert [list(one.ids) for one in fake.selected] == [["2-0", "9-9"], ["1-0", "3-0"]]
     assert replay("--all") == "0 dead letters put back on the queue.\n"
     assert len(fake.selected) == 2
+    none = rekindle(fake.directory, "inputs", "dead", "replay", "9-9", status=1)
+    assert none.stdout.startswith("0 dead letters put back") and "named none" in none.stdout
     for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
         wrong = rekindle(fake.directory, "inputs", "dead", "replay", *argv, status=2)
         assert "give ids, --function NAME or --all" in wrong.stderr
@@ -236,9 +238,9 @@ def test_all_dead_letters_are_those_of_the_environment_alone(fake: Letters, how:
     assert [one.id for one in fake.letters] == ["1-0", "3-0"]
 
 
-async def run(directory: Path, *argv: str) -> str:
+async def run(directory: Path, *argv: str, status: int = 0) -> str:
     """A command to its end, beside this test's loop."""
-    return (await asyncio.to_thread(rekindle, directory, "inputs", *argv)).stdout
+    return (await asyncio.to_thread(rekindle, directory, "inputs", *argv, status=status)).stdout
 
 
 @in_loop
@@ -264,7 +266,7 @@ async def test_an_input_that_was_given_up_is_replayed_in_the_app_as_it_is_run_ag
         assert "apps that are closed, of all environments: 1" in await run(where, "ls")
         metrics = (await client.call("Metrics", pb.MetricsRequest())).text
         assert 'rekindle_dead_letters{function="(closed)"} 1.0' in metrics
-        refused = await run(where, "dead", "replay", told[0]["id"])
+        refused = await run(where, "dead", "replay", told[0]["id"], status=1)
         assert "0 dead letters" in refused and "run it again" in refused
 
         await client.register("letters", spec("f", timeout_s=7))

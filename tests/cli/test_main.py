@@ -24,6 +24,13 @@ def test_version_and_help(run: Cli) -> None:
         assert f"\n  {command} " in out
 
 
+def test_python_dash_m_rekindle_is_the_command_line() -> None:
+    from rekindle import __version__
+
+    told = subprocess.run([sys.executable, "-m", "rekindle", "--version"], capture_output=True)
+    assert (told.returncode, told.stdout.decode()) == (0, f"rekindle {__version__}\n")
+
+
 def test_an_unknown_command_is_named_with_the_nearest(run: Cli) -> None:
     status, _, err = run("stauts")
     assert status == 2

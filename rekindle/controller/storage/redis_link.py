@@ -47,6 +47,8 @@ _AWAY = (
 #: server being promoted, a replica that has lost its primary, a script that takes long.
 #: A script that is refused has changed nothing; its error wraps the word.
 REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY|MASTERDOWN|BUSY)\b")
+#: Where in a script it was refused: ours to know, not an operator's.
+_PLACE_IN_SCRIPT = re.compile(r"\s*script: .*?on @user_script:\d+\.?")
 #: The patience of what must be done, however long the server is away.
 FOREVER = 0.0
 _FIRST_DELAY_S = 0.02
@@ -155,12 +157,13 @@ class RedisLink:
                 if not self._lost:
                     self._lost = True
                     log.warning("redis is away", extra=kv(url=self.shown_url, reason=error))
-                self._waits[waits] = started, str(error)
+                self._waits[waits] = started, _text(error)
                 waited = time.monotonic() - started
                 if self._closing or (limit and waited + delay > limit):
                     raise ServiceError(
-                        f"Redis at {self.shown_url} has not answered for {waited:.1f} s ({error}); "
-                        "see that it runs and has room, then send the request again"
+                        f"Redis at {self.shown_url} has not answered for {waited:.1f} s "
+                        f"({_text(error)}); see that it runs and has room, then send the request "
+                        "again"
                     ) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY_S)
@@ -230,6 +233,10 @@ class RedisLink:
             return _unless_refused(await _pipelined(client, commands), harmless)
 
         return await self.run(once, patience_s)
+
+
+def _text(error: Exception) -> str:
+    return _PLACE_IN_SCRIPT.sub("", str(error))
 
 
 def _will_pass(error: Exception) -> bool:

@@ -99,6 +99,20 @@ async def test_what_is_refused_for_now_is_waited_for(
 
 
 @in_loop
+async def test_the_place_in_a_script_is_no_part_of_what_is_told(server: Instance) -> None:
+    link = RedisLink(redis_url(server.directory), 0.2)
+    redis = Redis.from_url(redis_url(server.directory))
+    await redis.flushall()
+    async with full(redis):
+        with pytest.raises(ServiceError, match="has not answered") as told:
+            await _script(link)
+    assert "user_script" in str(told.value.__cause__)
+    assert "script:" not in str(told.value)
+    await link.close()
+    await redis.aclose()
+
+
+@in_loop
 async def test_what_is_refused_for_good_is_not_sent_again(server: Instance) -> None:
     link = RedisLink(redis_url(server.directory), 0.0)
     await link.command("SET", "text", "no list")
