@@ -144,6 +144,11 @@ def end_users_child(failure: BaseException | None = None) -> None:
         os._exit(status)
 
 
+def is_users_child() -> bool:
+    """Whether user code has forked this process."""
+    return _is_users
+
+
 def _in_child() -> None:
     global _is_users
     _is_users = not interrupts.forking_ours

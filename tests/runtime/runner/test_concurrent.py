@@ -15,7 +15,7 @@ from rekindle.runtime.runner.many.concurrent import _Threads
 @contextmanager
 def no_more_threads() -> Iterator[None]:
     """The system refuses stacks of this size."""
-    before = threading.stack_size(1 << 46)
+    before = threading.stack_size(1 << 60)
     try:
         yield
     finally:

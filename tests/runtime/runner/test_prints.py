@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import signal
 import sys
@@ -75,14 +76,18 @@ def test_text_without_an_end_is_kept_up_to_a_limit_in_time_that_grows_with_its_s
 
 
 @pytest.mark.parametrize("form", ["\r{}", "{}\r"])
-def test_a_bar_goes_out_while_it_grows_and_not_each_time(pipe: Pipe, form: str) -> None:
+def test_a_bar_goes_out_while_it_grows_and_not_each_time(
+    pipe: Pipe, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(prints, "monotonic", lambda: now)
     one = Prints("fc-1")
     one.write(pipe.fd, form.format("1 of 9"))
     one.write(pipe.fd, form.format("2 of 9"))
     assert [line.strip("\r") for line in pipe.lines()] == ["1 of 9"]
     one.write(pipe.fd, form.format("3 of 9"))
     assert pipe.lines() == []
-    one._bar_at -= 2 * prints._BAR_S
+    now += 2 * prints._BAR_S
     one.write(pipe.fd, form.format("4 of 9"))
     assert "".join(pipe.lines()).strip("\r") == "2 of 9\r3 of 9"
     one.finish()
@@ -94,6 +99,20 @@ def test_the_end_of_a_line_of_other_systems_is_one_end(pipe: Pipe) -> None:
     for text in ("a", "\r", "\n", "b\r\n"):
         one.write(pipe.fd, text)
     assert pipe.lines() == ["a\r", "b\r"]
+
+
+def test_a_stream_of_another_encoding_may_take_the_place_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", original)
+    monkeypatch.setattr(sys, "stderr", original)
+    prints.install()
+    ours: Any = sys.stdout
+    other = io.TextIOWrapper(ours.detach(), encoding="utf-8")
+    other.write("é")
+    other.flush()
+    assert other.buffer.getvalue() == "é".encode()
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ import io
 import os
 import sys
 import threading
-import time
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any
 
+from rekindle.forkserver import forking
 from rekindle.wire.page import tagged
 
 #: What has no end of line is kept for up to so many characters,
@@ -25,7 +26,6 @@ _BAR_S = 1.0
 
 # A handler of a signal may print while its thread has it.
 _lock = threading.RLock()
-_in_users_child = False
 
 
 class Prints:
@@ -52,7 +52,7 @@ class Prints:
         self._kept += len(rest)
         if self._kept > _MOST_KEPT:
             self.finish()
-        elif "\r" in rest and time.monotonic() - self._bar_at > _BAR_S:
+        elif "\r" in rest and monotonic() - self._bar_at > _BAR_S:
             self._pass_bar_on(fd)
 
     def finish(self) -> None:
@@ -60,6 +60,11 @@ class Prints:
         for fd in list(self.parts):
             if rest := self._take(fd):
                 self._send(fd, [rest])
+
+    def forget(self) -> None:
+        """Drop what is kept."""
+        self.parts.clear()
+        self._kept = 0
 
     def _take(self, fd: int) -> str:
         kept = "".join(self.parts.pop(fd, ()))
@@ -71,7 +76,7 @@ class Prints:
         kept = self._take(fd)
         at = kept.rfind("\r", 0, -1)  # the last character may be the first of a line's end
         if at > 0:
-            self._bar_at = time.monotonic()
+            self._bar_at = monotonic()
             self._send(fd, [kept[:at]])
             kept = kept[at:]
         self.parts[fd] = [kept]
@@ -107,7 +112,7 @@ class _Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        if _in_users_child and (prints := current.get()) is not None:
+        if forking.is_users_child() and (prints := current.get()) is not None:
             prints.finish()  # it may end next
         with _lock:
             self._original.flush()
@@ -120,6 +125,10 @@ class _Stream(io.TextIOBase):
 
     def isatty(self) -> bool:
         return False
+
+    def detach(self) -> Any:
+        """The original's: for whoever puts a stream of another encoding in place."""
+        return self._original.detach()
 
     @property
     def encoding(self) -> Any:  # type: ignore[override]
@@ -147,10 +156,10 @@ def install() -> None:
 
 def _in_child() -> None:
     """A process that user code forked: what is kept is its parent's to send."""
-    global _lock, _in_users_child
-    _lock, _in_users_child = threading.RLock(), True
+    global _lock
+    _lock = threading.RLock()
     if (prints := current.get()) is not None:
-        prints.parts.clear()
+        prints.forget()
 
 
 os.register_at_fork(after_in_child=_in_child)

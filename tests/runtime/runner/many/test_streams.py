@@ -202,4 +202,4 @@ def test_what_cannot_be_closed_leaves_nothing_open(reader: Reader, kind: type[Ra
     assert reader.ended.wait(30)
     assert isinstance(reader.run.failure, KeyError)
     reader.reader.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
