@@ -31,6 +31,8 @@ _LEFTOVER_S = 7 * 86400.0
 _KEPT_S = 30 * 86400.0
 #: All files of all volumes are looked at so often, by one process.
 _EVERY_S = 86400.0
+#: Between two folders: whoever looks may have threads that others wait for.
+_PAUSE_S = 0.001
 _LOOKED = ".looked-through"
 _DRAFT = re.compile(rf"{re.escape(DRAFT)}[0-9a-f]{{16}}")
 
@@ -64,6 +66,7 @@ def _remove_drafts(files: Path) -> int:
     """What is half written in a volume. Runners may change it meanwhile: no link is followed."""
     count = 0
     for _, names, found, directory in os.fwalk(files, follow_symlinks=False):
+        time.sleep(_PAUSE_S)
         for name in filter(_DRAFT.fullmatch, [*names, *found]):
             with contextlib.suppress(FileNotFoundError):
                 info = os.lstat(name, dir_fd=directory)

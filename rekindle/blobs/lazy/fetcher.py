@@ -66,7 +66,8 @@ class Fetcher:
         self._changed = threading.Condition()
         self._heap: list[tuple[Urgency, int, Wanted, int]] = []
         self._sequence = itertools.count()
-        self._under_way: dict[tuple[str, int], Urgency] = {}
+        #: By file and not by blob: one that is opened again has not what its former self is sent.
+        self._under_way: dict[tuple[Wanted, int], Urgency] = {}
         self._read_at = 0.0
         self._paused_until = 0.0
         self._closed = False
@@ -111,7 +112,7 @@ class Fetcher:
                 file.failed(number, error)
             finally:
                 with self._changed:
-                    self._under_way.pop((file.blob, number), None)
+                    self._under_way.pop((file, number), None)
                     self._changed.notify()
 
     def _fetch(self, file: Wanted, number: int) -> None:
@@ -126,7 +127,7 @@ class Fetcher:
                 pause_s: float | None = None
                 while self._heap:
                     urgency, _, file, number = self._heap[0]
-                    place = (file.blob, number)
+                    place = (file, number)
                     if place in self._under_way or not file.wants(number):
                         heapq.heappop(self._heap)
                         continue

@@ -309,6 +309,10 @@ class StoredSnapshots:
             await self._until_unused(one)
             for _done, lost in one.waiting:
                 lost(str(error))
+        except Exception:
+            log.exception("internal error", extra=kv(key=one.snapshot.key))
+            one.is_coming = False  # the next look tries again
+            return
         else:
             log.info("snapshot has arrived", extra=kv(key=one.here.key))
             for done, _lost in one.waiting:
