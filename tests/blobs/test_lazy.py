@@ -173,7 +173,7 @@ def test_who_waits_for_all_of_a_file_is_told_that_it_is_given_up(
     Conduct(stalled=True).begin(folder)
     rest = files.rest(blob)
     files.give_up(blob)
-    with pytest.raises(BlobError, match="given up|is not open"):  # whichever order came first
+    with pytest.raises(BlobError, match=r"given up|is not open"):  # whichever order came first
         rest.result(30)
     Conduct().begin(folder)
     files.open(blob, [])
