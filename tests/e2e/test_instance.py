@@ -425,7 +425,7 @@ def test_a_program_is_told_which_of_its_settings_hold_for_itself_but_not_for_its
     home.up(REKINDLE_HOME=str(other))
     try:
         own = str(home.root / "volumes")
-        settings = {"REKINDLE_VOLUMES": own, "REKINDLE_VOLUMES_URL": "memory://there"}
+        settings = {"REKINDLE_VOLUMES": own, "REKINDLE_VOLUMES_URL": (home.root / "there").as_uri()}
         named = {"REKINDLE_DIR": str(other / "daemon"), **settings}
         script = home.script(
             """

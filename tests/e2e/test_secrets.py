@@ -45,8 +45,9 @@ _PROGRAM = """
                 try:
                     if value.encode() in (process / name).read_bytes():
                         words = (process / "cmdline").read_bytes().split(b"\\0")
-                        found.add("runner" if b"rekindle.runtime.runner.main" in words
-                                  else b" ".join(words).decode())
+                        # The second is one that was booted in advance.
+                        ours = {b"rekindle.runtime.runner." + name for name in (b"main", b"waiting")}
+                        found.add("runner" if ours & set(words) else b" ".join(words).decode())
                 except OSError:
                     continue
         return sorted(found)

@@ -21,6 +21,7 @@ from rekindle.wire import plain_contract
 #: Of the package, what no user code and no runner imports: the agent, the controller, CRIU.
 _ABSENT = ("bench", "blobs", "cli", "controller", "debian", "runtime", "snapshot")
 _LEFT_OUT = (
+    "__main__.py",  # the command line
     # Nobody starts an instance from inside one, nor ends one.
     *("sdk/local/supervisor.py", "sdk/local/leftover_snapshots.py"),
     # Requests go by the agent there (sdk/connection/framed.py).

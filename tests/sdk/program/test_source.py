@@ -9,15 +9,23 @@ import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import rekindle
 from rekindle.exception import InvalidError, RequestSizeError
 from rekindle.sdk.program import imports, interpreter, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST
 
-BENCH = Path(__file__).resolve().parents[3] / "bench"
+#: What no test here made; of what is built in, no place is known.
+INSTALLED = (sys.prefix, sys.base_prefix, str(Path(rekindle.__file__).parent), "builtin")
+
+
+def _place(module: ModuleType) -> str:
+    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+    return next(filter(None, places), "builtin")
 
 
 @pytest.fixture
@@ -26,11 +34,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "script.py").write_text("")
-    # Only what a test imports counts, not the suite itself and the packages of bench/.
-    bench = [one.name for one in BENCH.iterdir() if one.is_dir()]
-    ours = ("tests", "conftest", "rekindle_script_", *bench)
-    for name in [n for n in sys.modules if n.startswith(ours)]:
-        monkeypatch.delitem(sys.modules, name)
+    # Only what a test imports counts, not the suite itself and what its other tests imported.
+    for name, module in list(sys.modules.items()):
+        if not _place(module).startswith(INSTALLED):
+            monkeypatch.delitem(sys.modules, name)
     imports._spec.cache_clear()
     yield tmp_path
     for name in set(sys.modules) - before:
