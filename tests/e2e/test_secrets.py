@@ -46,7 +46,7 @@ _PROGRAM = """
                     if value.encode() in (process / name).read_bytes():
                         words = (process / "cmdline").read_bytes().split(b"\\0")
                         # The second is one that was booted in advance.
-                        ours = {b"rekindle.runtime.runner." + name for name in (b"main", b"waiting")}
+                        ours = {b"rekindle.runtime.runner." + one for one in (b"main", b"waiting")}
                         found.add("runner" if ours & set(words) else b" ".join(words).decode())
                 except OSError:
                     continue
