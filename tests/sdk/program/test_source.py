@@ -24,8 +24,8 @@ INSTALLED = (sys.prefix, sys.base_prefix, str(Path(rekindle.__file__).parent), "
 
 
 def _place(module: ModuleType) -> str:
-    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    return next(filter(None, places), "builtin")
+    known = vars(module)  # some make up any attribute that they are asked for
+    return next(filter(None, [known.get("__file__"), *known.get("__path__", ())]), "builtin")
 
 
 @pytest.fixture

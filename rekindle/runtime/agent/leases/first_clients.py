@@ -8,11 +8,12 @@ where it ends before its agent has taken that in, the connection is closed, and 
 
 from __future__ import annotations
 
+from rekindle.exception import ExecutionError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import StartFailure
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.leases.leases import Leases
-from rekindle.runtime.agent.leases.requests import LeaseRequest
+from rekindle.runtime.agent.leases.requests import APP_CLOSED, NEWER_VERSION, LeaseRequest
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.pending import FirstClient
@@ -59,6 +60,9 @@ class FirstClients:
         def failed(error: StartFailure) -> None:
             if not client.waits:
                 request.answer(None)  # withdrawn before, or one was ready, and ended
+                return
+            if pool.closed and isinstance(error, ExecutionError):  # before any had its connection
+                request.refuse(NEWER_VERSION if pool.retired_at else APP_CLOSED)
                 return
             failure = outcome.set_start_failed(pb.Result(), error)
             request.answer(pb.LeaseGranted(failure=failure))

@@ -34,7 +34,13 @@ from rekindle.runtime.agent.leases.lease_monitor import (
 )
 from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.leases.recalls import Recalls
-from rekindle.runtime.agent.leases.requests import NEWER_VERSION, LeaseRequest, Requests, start_of
+from rekindle.runtime.agent.leases.requests import (
+    APP_CLOSED,
+    NEWER_VERSION,
+    LeaseRequest,
+    Requests,
+    start_of,
+)
 from rekindle.runtime.agent.polling import Polling
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
@@ -289,7 +295,7 @@ class Leases:
 
         ``interrupt``: what runs is asked to end, and has a grace for that.
         """
-        self.requests.refuse_pool(pool.key, "its app is closed")
+        self.requests.refuse_pool(pool.key, APP_CLOSED)
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
             if lease.runs and interrupt and lease.sock is not None:

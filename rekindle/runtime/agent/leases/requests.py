@@ -20,6 +20,7 @@ from rekindle.wire.phases import Strategy, now_ns
 
 #: Why a client gets no runner of a version that is not the one that is called any more.
 NEWER_VERSION = "its app has a newer version"
+APP_CLOSED = "its app is closed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -91,6 +91,13 @@ class Held:
             gate.read(0)
 
 
+class HeldAtLoad:
+    """So does this one, before its process is told of anybody."""
+
+    who = Worker.who
+    load = Held.enter
+
+
 class Asking:
     """A client's connection, with a call sent along."""
 
@@ -416,6 +423,29 @@ def test_a_call_is_not_run_where_its_app_is_closed_before_its_runner_is_ready(ho
             await h.uplink.until(lambda: h.uplink.closed_apps)  # it waits for no hook
             gate.open()
             assert not trace.exists()
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("recreate", [False, True])
+def test_who_waits_for_a_first_runner_whose_pool_ends_is_refused_and_goes_another_way(
+    home: Path, recreate: bool
+) -> None:
+    """By the queue, which has the newer version, or says that there is none."""
+
+    async def scenario(h: Harness) -> None:
+        trace, held = home / "ran", home / "held"
+        with Gate(home) as gate:
+            worker = h.add(HeldAtLoad, env={"HELD": str(held), "GATE": gate.path})
+            asking = Asking(h, worker, "who", str(trace))
+            await h.uplink.until(held.exists)
+            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test", recreate=recreate))
+            told, body = await asking.told()
+            assert (told, body) == ({"ok": False}, b"")
+            await h.uplink.until(lambda: h.uplink.closed_apps)
+            gate.open()
+            asking.sock.close()
+        assert not trace.exists()
 
     run(home, scenario)
 
