@@ -79,7 +79,7 @@ def _medians(
     found: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
     failed: set[str] = set()
     longest = 0.0
-    for number in range(min(times, 2) if options.quick else times):
+    for number in range(options.count(times)):
         for name, measure in kinds.items():
             if name in failed or (number and not options.has_time_for(longest)):
                 continue

@@ -42,7 +42,7 @@ def _snapshots(report: Report, options: Options, megabytes: int, timed: int, in_
         if made is None:
             return
         model, size = made
-        timed = min(timed, 2) if options.quick else timed
+        timed = options.count(timed)
         if timed:
             found = strategies.measure(
                 *(report, options, model, "restore", timed, size, "GPU snapshot"),
@@ -50,9 +50,8 @@ def _snapshots(report: Report, options: Options, megabytes: int, timed: int, in_
             )
             if len(found) < timed:
                 return
-        in_a_row = min(in_a_row, 2) if options.quick else in_a_row
         if in_a_row:
-            _in_a_row(report, options, model, in_a_row)
+            _in_a_row(report, options, model, options.count(in_a_row))
 
 
 def _in_a_row(report: Report, options: Options, model: Any, times: int) -> None:
@@ -128,7 +127,7 @@ def contexts(report: Report, options: Options) -> None:
         model, size = made
         had: list[CallRecord] = []
         why = ""
-        for number in range(2 if options.quick else 3):
+        for number in range(options.count(3)):
             if number and not options.has_time_for(2 * SETTLES_S):
                 break
             try:

@@ -25,6 +25,10 @@ class Options:
     seconds: float
     began: float = field(default_factory=time.monotonic)
 
+    def count(self, times: int) -> int:
+        """So often, or twice at most where it is only to be tried."""
+        return min(times, 2) if self.quick else times
+
     def has_time_for(self, step_s: float) -> bool:
         """Whether a step that takes so long is over well before the section is stopped."""
         return self.began + self.seconds * 0.95 - time.monotonic() > step_s

@@ -66,8 +66,7 @@ def _measure(
             if not options.has_time_for(LEAST_S):
                 report.missing(strategy, "no time left in this section")
                 continue
-            count = min(times, 2) if options.quick else times
-            measure(report, options, made, strategy, count, megabytes)
+            measure(report, options, made, strategy, options.count(times), megabytes)
 
 
 def ready(report: Report, options: Options, what: str) -> bool:

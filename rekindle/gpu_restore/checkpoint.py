@@ -42,8 +42,7 @@ def why_not(driver: Driver) -> str:
         return str(error)
     if version < MIN_CUDA or not driver.has("cuCheckpointProcessCheckpoint"):
         return (
-            f"GPU snapshots need an NVIDIA driver of 570 or newer (CUDA 12.8); this one is for "
-            f"CUDA {version // 1000}.{version % 1000 // 10}"
+            f"GPU snapshots need an NVIDIA driver of 570 or newer (CUDA 12.8); {_this_one(version)}"
         )
     return ""
 
@@ -54,9 +53,13 @@ def why_not_moved(driver: Driver) -> str:
     if version >= MOVES_CUDA:
         return ""
     return (
-        f"needs an NVIDIA driver of 580 or newer (CUDA 13.0) to go to another GPU; this one is for "
-        f"CUDA {version // 1000}.{version % 1000 // 10}"
+        "needs an NVIDIA driver of 580 or newer (CUDA 13.0) to go to another GPU; "
+        f"{_this_one(version)}"
     )
+
+
+def _this_one(version: int) -> str:
+    return f"this one is for CUDA {version // 1000}.{version % 1000 // 10}"
 
 
 def state_of(driver: Driver, pid: int) -> State:
