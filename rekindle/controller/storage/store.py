@@ -204,15 +204,15 @@ class QueueStore:
             return
         # Listed first: whoever forgets one meanwhile (``drop_indexes``) takes it off the list
         # after its index, so that it is either taken off there or found missing here.
-        kept, until = keys.kept(self._instance), time.time() + ttl_s
+        until = time.time() + ttl_s
         pairs = [part for call_id in call_ids for part in (until, call_id)]
-        await self._link.command("ZADD", kept, *pairs, patience_s=FOREVER)
+        await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=FOREVER)
         there = await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=FOREVER
         )
-        gone = [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
-        if gone:
-            await self._link.command("ZREM", kept, *gone, patience_s=FOREVER)
+        await self._unlist(
+            [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
+        )
 
     async def expire_unlisted(self, call_ids: Sequence[str], ttl_s: int) -> None:
         """The same of calls that are not to be listed as kept: they came to nothing, say."""
@@ -222,12 +222,10 @@ class QueueStore:
 
     async def keep_indexes(self, call_ids: Sequence[str]) -> None:
         """Take ``expire_indexes`` back: these calls may have undone inputs again."""
-        if call_ids:
-            kept = keys.kept(self._instance)
-            await self._link.commands(
-                [("PERSIST", keys.call_index(one)) for one in call_ids], patience_s=FOREVER
-            )
-            await self._link.command("ZREM", kept, *call_ids, patience_s=FOREVER)
+        await self._link.commands(
+            [("PERSIST", keys.call_index(one)) for one in call_ids], patience_s=FOREVER
+        )
+        await self._unlist(call_ids)
 
     async def indexes_without_time(self) -> AsyncIterator[dict[str, CallIndex]]:
         """Where calls belong that have no ``expire_indexes``, of all instances, some at a time."""
@@ -242,10 +240,7 @@ class QueueStore:
                 for key, ttl in zip(found, ttls, strict=True)
                 if ttl == -1
             ]
-            raws = await self._link.commands(
-                [("GET", keys.call_index(one)) for one in ids], patience_s=FOREVER
-            )
-            places = zip(ids, map(_index, raws), strict=True)
+            places = zip(ids, await self.indexes_of(ids, patience_s=FOREVER), strict=True)
             if page := {call_id: at for call_id, at in places if at is not None}:
                 yield page
             if not cursor:
@@ -267,9 +262,13 @@ class QueueStore:
         """Where a submitted call belongs; None when it is not known (any more)."""
         return _index(await self._link.command("GET", keys.call_index(call_id)))
 
-    async def indexes_of(self, call_ids: Sequence[str]) -> list[CallIndex | None]:
+    async def indexes_of(
+        self, call_ids: Sequence[str], *, patience_s: float | None = None
+    ) -> list[CallIndex | None]:
         """The same of several."""
-        found = await self._link.commands([("GET", keys.call_index(one)) for one in call_ids])
+        found = await self._link.commands(
+            [("GET", keys.call_index(one)) for one in call_ids], patience_s=patience_s
+        )
         return [_index(raw) for raw in found]
 
     # ---- let go
@@ -310,12 +309,16 @@ class QueueStore:
 
     async def drop_indexes(self, call_ids: Sequence[str]) -> None:
         """Forget where calls belonged."""
-        if not call_ids:
-            return
         await self._link.commands(
             [("UNLINK", keys.call_index(one)) for one in call_ids], patience_s=FOREVER
         )
-        await self._link.command("ZREM", keys.kept(self._instance), *call_ids, patience_s=FOREVER)
+        await self._unlist(call_ids)
+
+    async def _unlist(self, call_ids: Sequence[str], *, patience_s: float | None = FOREVER) -> None:
+        """Take calls off the list of ``kept``."""
+        if call_ids:
+            key = keys.kept(self._instance)
+            await self._link.command("ZREM", key, *call_ids, patience_s=patience_s)
 
     async def prune_once(self, cursors: Mapping[str, str]) -> dict[str, str]:
         """Take some calls that are gone off the sets of ``once``; where to go on, by function."""
@@ -337,12 +340,8 @@ class QueueStore:
             patience_s=FOREVER,
         )
         calls = [raw.decode() for raw, _ in _pairs(found)]
-        there = await self._link.commands(
-            [("EXISTS", keys.call_index(one)) for one in calls], patience_s=FOREVER
-        )
-        gone = [one for one, is_there in zip(calls, there, strict=True) if not is_there]
-        if gone:
-            await self._link.command("ZREM", key, *gone, patience_s=FOREVER)
+        there = await self.known_calls(calls, patience_s=FOREVER)
+        await self._unlist([one for one in calls if one not in there])
         return int(cursor)
 
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
@@ -363,13 +362,16 @@ class QueueStore:
                 shown.append((call_id, scores[call_id], at))
             else:
                 gone.append(call_id)
-        if gone:
-            await self._link.command("ZREM", key, *gone)
+        await self._unlist(gone, patience_s=None)
         return int(count) - len(gone), shown
 
-    async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
+    async def known_calls(
+        self, call_ids: Sequence[str], *, patience_s: float | None = None
+    ) -> set[str]:
         """Those of some calls that were submitted and are not forgotten."""
-        found = await self._link.commands([("EXISTS", keys.call_index(one)) for one in call_ids])
+        found = await self._link.commands(
+            [("EXISTS", keys.call_index(one)) for one in call_ids], patience_s=patience_s
+        )
         return {call_id for call_id, there in zip(call_ids, found, strict=True) if there}
 
     async def call_meta(self, function_id: str, call_id: str) -> CallMeta | None:
