@@ -25,6 +25,7 @@ from rekindle.controller.queue.intake import Intake
 from rekindle.controller.schedules.records import Run, Scheduled
 from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.exception import Error, NotFoundError, ResourceExhaustedError, ServiceError
+from rekindle.guarded_loops import Guard
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.logs import kv
@@ -162,13 +163,12 @@ class Scheduler:
 
     async def run(self) -> None:
         """Run what is due, until cancelled."""
+        guard = Guard("run what is due")
         while True:
             self._changed.clear()
-            try:
+            wake_at = self.clock() + _AGAIN_S  # where it fails
+            with guard.one_pass():
                 wake_at = await self.step()
-            except Exception:
-                log.exception("schedules were not looked at")
-                wake_at = self.clock() + _AGAIN_S
             try:
                 async with asyncio.timeout(max(0.0, min(wake_at - self.clock(), _LOOK_S))):
                     await self._changed.wait()
