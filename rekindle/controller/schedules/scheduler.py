@@ -61,7 +61,7 @@ class Scheduler:
         for text in (await self._store.load()).values():
             self._keep(Scheduled.from_json(text))
         for one in [one for one in self.known.values() if one.app not in self._finder.known]:
-            await self._drop(one)  # its app was being removed, or called otherwise
+            await self._drop(one.name)  # its app was being removed, or called otherwise
         for deployment in list(self._finder.known.values()):
             await self.follow(deployment.name)
 
@@ -101,20 +101,18 @@ class Scheduler:
         """The app is called so by now: nothing is kept under its former name."""
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == new_name]:
-                former = dataclasses.replace(one, app=app).name
-                await self._store.forget(former)
-                self.known.pop(former, None)
-                self._next.pop(former, None)
+                await self._drop(dataclasses.replace(one, app=app).name)
 
     async def forget(self, app: str) -> None:
         """An app is gone for good."""
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == app]:
-                await self._drop(one)
+                await self._drop(one.name)
 
-    async def _drop(self, one: Scheduled) -> None:
-        await self._store.forget(one.name)
-        del self.known[one.name], self._next[one.name]
+    async def _drop(self, name: str) -> None:
+        await self._store.forget(name)
+        self.known.pop(name, None)  # only Redis has what a rename has left under a former name
+        self._next.pop(name, None)
 
     async def _begin(self, deployment: Deployment, function: str, message: str) -> None:
         since = deployment.present.at
