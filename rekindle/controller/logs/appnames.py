@@ -8,7 +8,7 @@ import time
 from rekindle.controller import names
 from rekindle.controller.state import App, State
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.exception import InvalidError, NotFoundError
 
 #: More closed apps than this are not remembered by name; the oldest are forgotten first.
@@ -27,14 +27,14 @@ class AppNames:
     async def closed(self, app: App) -> None:
         """Remember an app that closes."""
         text = json.dumps({"name": app.name, "closed": time.time()})
-        await self._link.command("HSET", self._key, app.app_id, text, patience_s=0.0)
+        await self._link.command("HSET", self._key, app.app_id, text, patience_s=FOREVER)
         known = await self._load()
         since = time.time() - self._kept_s
         old = [app_id for app_id, (_, closed) in known.items() if closed < since]
         spare = sorted(known, key=lambda app_id: known[app_id][1])[: max(0, len(known) - _MOST)]
         gone = {*old, *spare}
         if gone:
-            await self._link.command("HDEL", self._key, *gone, patience_s=0.0)
+            await self._link.command("HDEL", self._key, *gone, patience_s=FOREVER)
 
     async def find(self, wanted: str) -> str:
         """The id of the app of a name or an id: an open one, else the one that closed last.

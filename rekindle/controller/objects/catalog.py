@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 from rekindle.controller import names
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.wire import object_keys
 from rekindle.wire.object_commands import Target, target
@@ -170,20 +170,20 @@ class Catalog:
         """Forget one, and all that is in it."""
         self.by_id.pop(one.object_id.encode(), None)
         self._by_name.pop((one.kind, one.environment, one.name), None)
-        await self._link.command("HDEL", self._key, one.object_id, patience_s=0)
+        await self._link.command("HDEL", self._key, one.object_id, patience_s=FOREVER)
         await self._on_gone(one)
         gone = [object_keys.operations(one.kind, one.object_id)]
         if one.kind == "dict":
             gone.append(object_keys.dict_entries(one.object_id))
         else:
             index = object_keys.queue_partitions(one.object_id)
-            for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=0):
+            for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=FOREVER):
                 name = raw.decode(errors="surrogateescape")
                 gone.append(object_keys.queue_items(one.object_id, name))
                 gone.append(object_keys.queue_state(one.object_id, name))
             gone += [object_keys.queue_waiting(one.object_id), index]
         for at in range(0, len(gone), 1000):
-            await self._link.command("UNLINK", *gone[at : at + 1000], patience_s=0)
+            await self._link.command("UNLINK", *gone[at : at + 1000], patience_s=FOREVER)
 
     # ---- ephemeral ones ------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, Se
 from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import Agent, Function, State
 from rekindle.exception import Error
+from rekindle.guarded_loops import Guard
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import params_digest
@@ -301,15 +302,13 @@ class Scaler:
 
     async def run_forever(self) -> None:
         """Plan what has to be planned; until cancelled."""
-        pause_s = TICK_S
+        pause_s, guard = TICK_S, Guard("plan pools")
         while True:
             await asyncio.sleep(pause_s)
             pause_s = TICK_S
-            try:
+            with guard.one_pass():  # where it fails, pools go on by the plans that they have
                 if not self.tick():
                     pause_s = _PAUSE_S
-            except Exception:
-                log.exception("pools were not planned")  # pools go on by the plans that they have
 
     def tick(self) -> bool:
         """Make and send the plans that are due; False when more are left."""

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rekindle import guarded_loops
 from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.retention import Retention
@@ -45,15 +46,15 @@ class Reaper:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        while True:
+
+        async def one_pass() -> None:
             await asyncio.sleep(self._core.settings.reap_s)
-            try:
-                self.look()
-                for function in list(self._core.state.functions.values()):
-                    await self._claim(function)
-                await self._retention.prune()
-            except Exception:
-                log.exception("leases were not looked at")  # the next look begins anew
+            self.look()
+            for function in list(self._core.state.functions.values()):
+                await self._claim(function)
+            await self._retention.prune()
+
+        await guarded_loops.repeat("look for ended leases", one_pass)
 
     async def _claim(self, function: Function) -> None:
         if function.app.closing:

@@ -25,6 +25,7 @@ from rekindle.controller.queue.intake import Intake
 from rekindle.controller.schedules.records import Run, Scheduled
 from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.exception import Error, NotFoundError, ResourceExhaustedError, ServiceError
+from rekindle.guarded_loops import Guard
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.logs import kv
@@ -60,7 +61,7 @@ class Scheduler:
         for text in (await self._store.load()).values():
             self._keep(Scheduled.from_json(text))
         for one in [one for one in self.known.values() if one.app not in self._finder.known]:
-            await self._drop(one)  # its app was being removed, or called otherwise
+            await self._drop(one.name)  # its app was being removed, or called otherwise
         for deployment in list(self._finder.known.values()):
             await self.follow(deployment.name)
 
@@ -100,20 +101,18 @@ class Scheduler:
         """The app is called so by now: nothing is kept under its former name."""
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == new_name]:
-                former = dataclasses.replace(one, app=app).name
-                await self._store.forget(former)
-                self.known.pop(former, None)
-                self._next.pop(former, None)
+                await self._drop(dataclasses.replace(one, app=app).name)
 
     async def forget(self, app: str) -> None:
         """An app is gone for good."""
         async with self._turn:
             for one in [one for one in self.known.values() if one.app == app]:
-                await self._drop(one)
+                await self._drop(one.name)
 
-    async def _drop(self, one: Scheduled) -> None:
-        await self._store.forget(one.name)
-        del self.known[one.name], self._next[one.name]
+    async def _drop(self, name: str) -> None:
+        await self._store.forget(name)
+        self.known.pop(name, None)  # only Redis has what a rename has left under a former name
+        self._next.pop(name, None)
 
     async def _begin(self, deployment: Deployment, function: str, message: str) -> None:
         since = deployment.present.at
@@ -162,13 +161,12 @@ class Scheduler:
 
     async def run(self) -> None:
         """Run what is due, until cancelled."""
+        guard = Guard("run what is due")
         while True:
             self._changed.clear()
-            try:
+            wake_at = self.clock() + _AGAIN_S  # where it fails
+            with guard.one_pass():
                 wake_at = await self.step()
-            except Exception:
-                log.exception("schedules were not looked at")
-                wake_at = self.clock() + _AGAIN_S
             try:
                 async with asyncio.timeout(max(0.0, min(wake_at - self.clock(), _LOOK_S))):
                     await self._changed.wait()

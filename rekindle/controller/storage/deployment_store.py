@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import RedisLink
-
-_FOREVER = 0.0
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 
 
 @dataclass(eq=False)
@@ -20,23 +18,23 @@ class DeploymentStore:
     async def save(self, name: str, text: str) -> None:
         """From now on a restart finds this. Waits for a Redis that is away."""
         key = keys.deployments(self._instance)
-        await self._link.command("HSET", key, name, text, patience_s=_FOREVER)
+        await self._link.command("HSET", key, name, text, patience_s=FOREVER)
 
     async def rename(self, name: str, new_name: str, text: str) -> None:
         """From now on a restart finds this under another name, and nothing under the former."""
         key = keys.deployments(self._instance)
         await self._link.commands(
-            [("HSET", key, new_name, text), ("HDEL", key, name)], patience_s=_FOREVER
+            [("HSET", key, new_name, text), ("HDEL", key, name)], patience_s=FOREVER
         )
 
     async def forget(self, name: str) -> None:
         """A restart finds nothing of it."""
         key = keys.deployments(self._instance)
-        await self._link.command("HDEL", key, name, patience_s=_FOREVER)
+        await self._link.command("HDEL", key, name, patience_s=FOREVER)
 
     async def load(self) -> list[bytes]:
         """Of all apps."""
         found: list[bytes] = await self._link.command(
-            "HVALS", keys.deployments(self._instance), patience_s=_FOREVER
+            "HVALS", keys.deployments(self._instance), patience_s=FOREVER
         )
         return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import StoredLetter
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class LetterStore:
         """Remember that a function may have letters; before its first one is written."""
         if function_id not in self._noted:
             key = keys.dead_index(self._instance)
-            await self._link.command("SADD", key, function_id, patience_s=0.0)
+            await self._link.command("SADD", key, function_id, patience_s=FOREVER)
             self._noted.add(function_id)
 
     async def functions(self) -> list[str]:

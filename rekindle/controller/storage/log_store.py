@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import RedisLink
-
-_FOREVER = 0.0
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 
 
 @dataclass(eq=False)
@@ -24,7 +22,7 @@ class LogStore:
                 ("XADD", keys.logs(app_id), "MAXLEN", "~", keep, f"{seq}-{lines}", "l", data)
                 for app_id, seq, lines, data, keep in messages
             ],
-            patience_s=_FOREVER,
+            patience_s=FOREVER,
             harmless="equal or smaller",  # stored before, its reply was lost
         )
 
@@ -44,12 +42,12 @@ class LogStore:
 
     async def sizes(self, app_id: str) -> list[int]:
         """How many lines each stored LogLine message of an app has, the oldest first."""
-        reply = await self._link.command("XRANGE", keys.logs(app_id), "-", "+", patience_s=_FOREVER)
+        reply = await self._link.command("XRANGE", keys.logs(app_id), "-", "+", patience_s=FOREVER)
         return [max(1, int(bytes(entry).split(b"-")[1])) for entry, _ in reply]
 
     async def last_seq(self, app_id: str) -> int:
         """The highest sequence number that is stored for an app; 0 when there is none."""
         reply = await self._link.command(
-            "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
+            "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=FOREVER
         )
         return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0

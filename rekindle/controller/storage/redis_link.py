@@ -188,9 +188,9 @@ class RedisLink:
 
         async def once(client: Redis) -> Any:
             try:
-                return await _execute(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+                return await _execute(client, *_run("EVALSHA", script.sha, keys, args))
             except redis.exceptions.NoScriptError:
-                return await _execute(client, "EVAL", script.text, len(keys), *keys, *args)
+                return await _execute(client, *_run("EVAL", script.text, keys, args))
 
         return await self.run(once, patience_s)
 

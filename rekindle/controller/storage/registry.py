@@ -11,14 +11,13 @@ from types import MappingProxyType
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp, StoredVariant
-from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
 
-_FOREVER = 0.0
 #: What a function's hash has besides whose it is.
 _CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
 #: What of a function's keys tells of its queue.
@@ -88,7 +87,7 @@ class Registry:
     async def load_apps(self) -> list[StoredApp]:
         """The open apps of this instance."""
         raw_ids = await self._link.command(
-            "SMEMBERS", keys.apps(self._instance), patience_s=_FOREVER
+            "SMEMBERS", keys.apps(self._instance), patience_s=FOREVER
         )
         apps = []
         for app_id in sorted(raw.decode() for raw in raw_ids):
@@ -100,14 +99,14 @@ class Registry:
     async def load_app(self, app_id: str) -> StoredApp | None:
         """An app, also one that was put away; None where nothing is known of it."""
         fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+            "HGETALL", keys.app(app_id), patience_s=FOREVER
         )
         if b"name" not in fields:
             return None
         ids = list(_functions_of(fields))
         replies = await self._link.commands(
             [("HMGET", keys.function(function_id), "name", "spec") for function_id in ids],
-            patience_s=_FOREVER,
+            patience_s=FOREVER,
         )
         functions = {
             function_id: FunctionSpec.from_json(spec.decode())
@@ -197,12 +196,12 @@ class Registry:
 
     async def mark_closing(self, app_id: str) -> None:
         """From now on the app takes no inputs, also after a restart."""
-        await self._link.command("HSET", keys.app(app_id), "closed", 1, patience_s=_FOREVER)
+        await self._link.command("HSET", keys.app(app_id), "closed", 1, patience_s=FOREVER)
 
     async def forget_app(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
         """Remove a closed app with its queues; results and log lines stay for their time."""
         fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+            "HGETALL", keys.app(app_id), patience_s=FOREVER
         )
         digests = set(_functions_of(fields).values())
         commands: list[Command] = [
@@ -216,7 +215,7 @@ class Registry:
             ("UNLINK", keys.app(app_id)),
             ("SREM", keys.apps(self._instance), app_id),
         ]
-        await self._link.commands(commands, patience_s=_FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER)
 
     # ---- versions of deployed apps
 
@@ -235,7 +234,7 @@ class Registry:
             ("EXPIRE", keys.logs(app_id), log_ttl_s),
             ("HSET", keys.app(app_id), "closed", 0),
         ]
-        await self._link.commands(commands, patience_s=_FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER)
 
     async def bring_back(self, app_id: str, function_ids: Sequence[str]) -> None:
         """The opposite of ``put_away``."""
@@ -254,14 +253,14 @@ class Registry:
         So is what its variants were made from, unless they had secrets of their own.
         """
         fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+            "HGETALL", keys.app(app_id), patience_s=FOREVER
         )
         functions = _functions_of(fields)
         commands: list[Command] = [
             ("UNLINK", keys.source(app_id, digest)) for digest in set(functions.values()) if digest
         ]
         variants = await self._link.commands(
-            [("HGET", keys.function(one), "variant") for one in functions], patience_s=_FOREVER
+            [("HGET", keys.function(one), "variant") for one in functions], patience_s=FOREVER
         )
         for function_id, variant in zip(functions, variants, strict=True):
             key = keys.function(function_id)
@@ -270,7 +269,7 @@ class Registry:
                 commands.append(("HDEL", key, "variant"))
             commands.append(("EXPIRE", key, ttl_s))
         commands.append(("EXPIRE", keys.app(app_id), ttl_s))
-        await self._link.commands(commands, patience_s=_FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER)
 
     async def rename_app(self, app_id: str, name: str) -> None:
         """Have an app's definition be that of an app of another environment.
@@ -327,19 +326,19 @@ class Registry:
                 ("HSET", keys.function(one), "code_from", other)
                 for one, other in function_ids.items()
             ],
-            patience_s=_FOREVER,
+            patience_s=FOREVER,
         )
 
     async def was_recreated(self, app_id: str) -> bool:
         """Whether what ran of a version when it was replaced has been given to newer code."""
         found = await self._link.command(
-            "HEXISTS", keys.app(app_id), "recreated", patience_s=_FOREVER
+            "HEXISTS", keys.app(app_id), "recreated", patience_s=FOREVER
         )
         return bool(found)
 
     async def note_recreated(self, app_id: str) -> None:
         """It has: what runs of it from now on is to end by itself, also after a restart."""
-        await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=_FOREVER)
+        await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=FOREVER)
 
     # ---- agents
 
@@ -347,17 +346,17 @@ class Registry:
         """Remember a connected agent, so that a restarted controller waits for it."""
         text = json.dumps({"host": agent.host, "pid": agent.pid, "local": agent.local})
         key = keys.agents(self._instance)
-        await self._link.command("HSET", key, agent.agent_id, text, patience_s=_FOREVER)
+        await self._link.command("HSET", key, agent.agent_id, text, patience_s=FOREVER)
 
     async def forget_agent(self, agent_id: str) -> None:
         """An agent is gone for good."""
         key = keys.agents(self._instance)
-        await self._link.command("HDEL", key, agent_id, patience_s=_FOREVER)
+        await self._link.command("HDEL", key, agent_id, patience_s=FOREVER)
 
     async def load_agents(self) -> list[StoredAgent]:
         """The agents that were connected when the controller before this one ended."""
         fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.agents(self._instance), patience_s=_FOREVER
+            "HGETALL", keys.agents(self._instance), patience_s=FOREVER
         )
         return [StoredAgent(name.decode(), **json.loads(text)) for name, text in fields.items()]
 

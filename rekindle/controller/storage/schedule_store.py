@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import RedisLink
-
-_FOREVER = 0.0
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 
 
 @dataclass(eq=False)
@@ -20,20 +18,20 @@ class ScheduleStore:
     async def load(self) -> dict[str, str]:
         """All of it."""
         found: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.schedules(self._instance), patience_s=_FOREVER
+            "HGETALL", keys.schedules(self._instance), patience_s=FOREVER
         )
         return {name.decode(): text.decode() for name, text in found.items()}
 
     async def read(self, name: str) -> str:
         """One; "" where there is none."""
         key = keys.schedules(self._instance)
-        raw = await self._link.command("HGET", key, name, patience_s=_FOREVER)
+        raw = await self._link.command("HGET", key, name, patience_s=FOREVER)
         return raw.decode() if raw else ""
 
     async def forget(self, name: str) -> None:
         """Let one go."""
         key = keys.schedules(self._instance)
-        await self._link.command("HDEL", key, name, patience_s=_FOREVER)
+        await self._link.command("HDEL", key, name, patience_s=FOREVER)
 
     async def swap(self, name: str, before: str, after: str) -> bool:
         """Change one that is as it was read; False where somebody else has changed it."""
@@ -45,5 +43,5 @@ class ScheduleStore:
             return []
         key = keys.schedules(self._instance)
         args = [word for one in swaps for word in one]
-        done: list[int] = await self._link.script("swap", [key], args, _FOREVER)
+        done: list[int] = await self._link.script("swap", [key], args, FOREVER)
         return [bool(one) for one in done]

@@ -24,7 +24,7 @@ from rekindle.controller.storage.records import (
     Taking,
     UndoneCount,
 )
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
 
 #: The name under which this controller takes inputs. One controller serves an instance at a time
@@ -32,7 +32,6 @@ from rekindle.controller.storage.runs import from_runs, to_runs
 #: that are pending under any other name are claimed by the reaper.
 CONSUMER = "controller"
 
-_FOREVER = 0.0
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
 _TAKE_ENTRIES = 256
 #: Keys that are looked through at once.
@@ -122,7 +121,7 @@ class QueueStore:
                 *(keys.dead(function_id), keys.once(function_id)),
             ],
             args,
-            _FOREVER,
+            FOREVER,
         )
         done, total, batches, batch, undone, change, over, left = reply[:8]
         others = dict(zip(reply[8::2], reply[9::2], strict=True))
@@ -134,7 +133,7 @@ class QueueStore:
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
         reply = await self._link.script(
-            "cancel", [keys.call(function_id, call_id)], [mode], _FOREVER
+            "cancel", [keys.call(function_id, call_id)], [mode], FOREVER
         )
         return [raw.decode() for raw in reply[1:]] if reply[0] else None
 
@@ -146,7 +145,7 @@ class QueueStore:
         for index, at in kept.items():
             fields += (f"p{index}", f"{at.lost}:{at.retries}:{at.ambiguous}:{at.due_ms}")
         key = keys.call(function_id, call_id)
-        await self._link.command("HSET", key, *fields, patience_s=_FOREVER)
+        await self._link.command("HSET", key, *fields, patience_s=FOREVER)
 
     # ---- taking
 
@@ -158,7 +157,7 @@ class QueueStore:
             "take",
             [keys.queue(function_id), keys.backlog(function_id)],
             [keys.GROUP, CONSUMER, inputs, size, _TAKE_ENTRIES, keys.calls(function_id)],
-            _FOREVER,
+            FOREVER,
         )
         return [_entry(raw) for raw in reply[1:]], reply[0] > 0
 
@@ -171,7 +170,7 @@ class QueueStore:
             "pending",
             [keys.queue(function_id)],
             [keys.GROUP, CONSUMER, idle_ms],
-            _FOREVER,
+            FOREVER,
         )
         return [raw.decode() for raw in reply]
 
@@ -181,7 +180,7 @@ class QueueStore:
             "load",
             [keys.queue(function_id)],
             [keys.calls(function_id), *entries],
-            _FOREVER,
+            FOREVER,
         )
         return [_entry(raw) for raw in reply]
 
@@ -189,7 +188,7 @@ class QueueStore:
         """Drop an entry that no one can make sense of."""
         queue = keys.queue(function_id)
         await self._link.commands(
-            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=_FOREVER
+            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=FOREVER
         )
 
     # ---- calls
@@ -205,48 +204,43 @@ class QueueStore:
             return
         # Listed first: whoever forgets one meanwhile (``drop_indexes``) takes it off the list
         # after its index, so that it is either taken off there or found missing here.
-        kept, until = keys.kept(self._instance), time.time() + ttl_s
+        until = time.time() + ttl_s
         pairs = [part for call_id in call_ids for part in (until, call_id)]
-        await self._link.command("ZADD", kept, *pairs, patience_s=_FOREVER)
+        await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=FOREVER)
         there = await self._link.commands(
-            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
+            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=FOREVER
         )
-        gone = [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
-        if gone:
-            await self._link.command("ZREM", kept, *gone, patience_s=_FOREVER)
+        await self._unlist(
+            [one for one, is_there in zip(call_ids, there, strict=True) if not is_there]
+        )
 
     async def expire_unlisted(self, call_ids: Sequence[str], ttl_s: int) -> None:
         """The same of calls that are not to be listed as kept: they came to nothing, say."""
         await self._link.commands(
-            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
+            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=FOREVER
         )
 
     async def keep_indexes(self, call_ids: Sequence[str]) -> None:
         """Take ``expire_indexes`` back: these calls may have undone inputs again."""
-        if call_ids:
-            kept = keys.kept(self._instance)
-            await self._link.commands(
-                [("PERSIST", keys.call_index(one)) for one in call_ids], patience_s=_FOREVER
-            )
-            await self._link.command("ZREM", kept, *call_ids, patience_s=_FOREVER)
+        await self._link.commands(
+            [("PERSIST", keys.call_index(one)) for one in call_ids], patience_s=FOREVER
+        )
+        await self._unlist(call_ids)
 
     async def indexes_without_time(self) -> AsyncIterator[dict[str, CallIndex]]:
         """Where calls belong that have no ``expire_indexes``, of all instances, some at a time."""
         cursor, start = 0, keys.call_index("")
         while True:
             cursor, found = await self._link.command(
-                "SCAN", cursor, "MATCH", f"{start}*", "COUNT", _SCAN, patience_s=_FOREVER
+                "SCAN", cursor, "MATCH", f"{start}*", "COUNT", _SCAN, patience_s=FOREVER
             )
-            ttls = await self._link.commands([("TTL", key) for key in found], patience_s=_FOREVER)
+            ttls = await self._link.commands([("TTL", key) for key in found], patience_s=FOREVER)
             ids = [
                 key.decode().removeprefix(start)
                 for key, ttl in zip(found, ttls, strict=True)
                 if ttl == -1
             ]
-            raws = await self._link.commands(
-                [("GET", keys.call_index(one)) for one in ids], patience_s=_FOREVER
-            )
-            places = zip(ids, map(_index, raws), strict=True)
+            places = zip(ids, await self.indexes_of(ids, patience_s=FOREVER), strict=True)
             if page := {call_id: at for call_id, at in places if at is not None}:
                 yield page
             if not cursor:
@@ -257,7 +251,7 @@ class QueueStore:
         """Which of these calls, with their functions' ids, have undone inputs; None: not there."""
         found = await self._link.commands(
             [("HMGET", keys.call(calls[one], one), "acc", "d") for one in calls],
-            patience_s=_FOREVER,
+            patience_s=FOREVER,
         )
         return {
             call_id: None if accepted is None else int(done or 0) < int(accepted)
@@ -268,9 +262,13 @@ class QueueStore:
         """Where a submitted call belongs; None when it is not known (any more)."""
         return _index(await self._link.command("GET", keys.call_index(call_id)))
 
-    async def indexes_of(self, call_ids: Sequence[str]) -> list[CallIndex | None]:
+    async def indexes_of(
+        self, call_ids: Sequence[str], *, patience_s: float | None = None
+    ) -> list[CallIndex | None]:
         """The same of several."""
-        found = await self._link.commands([("GET", keys.call_index(one)) for one in call_ids])
+        found = await self._link.commands(
+            [("GET", keys.call_index(one)) for one in call_ids], patience_s=patience_s
+        )
         return [_index(raw) for raw in found]
 
     # ---- let go
@@ -296,13 +294,13 @@ class QueueStore:
                 )
                 for one in takings
             ],
-            _FOREVER if patient else None,
+            FOREVER if patient else None,
         )
         return [Taken(state, from_runs(letters)) for state, letters in replies]
 
     async def once(self, function_id: str) -> list[str]:
         """Calls of a function that are kept until their results were taken."""
-        found = await self._link.command("SMEMBERS", keys.once(function_id), patience_s=_FOREVER)
+        found = await self._link.command("SMEMBERS", keys.once(function_id), patience_s=FOREVER)
         return [raw.decode() for raw in found]
 
     async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
@@ -311,19 +309,23 @@ class QueueStore:
 
     async def drop_indexes(self, call_ids: Sequence[str]) -> None:
         """Forget where calls belonged."""
-        if not call_ids:
-            return
         await self._link.commands(
-            [("UNLINK", keys.call_index(one)) for one in call_ids], patience_s=_FOREVER
+            [("UNLINK", keys.call_index(one)) for one in call_ids], patience_s=FOREVER
         )
-        await self._link.command("ZREM", keys.kept(self._instance), *call_ids, patience_s=_FOREVER)
+        await self._unlist(call_ids)
+
+    async def _unlist(self, call_ids: Sequence[str], *, patience_s: float | None = FOREVER) -> None:
+        """Take calls off the list of ``kept``."""
+        if call_ids:
+            key = keys.kept(self._instance)
+            await self._link.command("ZREM", key, *call_ids, patience_s=patience_s)
 
     async def prune_once(self, cursors: Mapping[str, str]) -> dict[str, str]:
         """Take some calls that are gone off the sets of ``once``; where to go on, by function."""
         replies = await self._link.scripts(
             "prune",
             [([keys.once(one)], [at, keys.calls(one), _SCAN]) for one, at in cursors.items()],
-            _FOREVER,
+            FOREVER,
         )
         return {one: at.decode() for one, at in zip(cursors, replies, strict=True)}
 
@@ -335,15 +337,11 @@ class QueueStore:
                 ("ZREMRANGEBYSCORE", key, "-inf", time.time()),
                 ("ZSCAN", key, cursor, "COUNT", _SCAN),
             ],
-            patience_s=_FOREVER,
+            patience_s=FOREVER,
         )
         calls = [raw.decode() for raw, _ in _pairs(found)]
-        there = await self._link.commands(
-            [("EXISTS", keys.call_index(one)) for one in calls], patience_s=_FOREVER
-        )
-        gone = [one for one, is_there in zip(calls, there, strict=True) if not is_there]
-        if gone:
-            await self._link.command("ZREM", key, *gone, patience_s=_FOREVER)
+        there = await self.known_calls(calls, patience_s=FOREVER)
+        await self._unlist([one for one in calls if one not in there])
         return int(cursor)
 
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
@@ -364,19 +362,22 @@ class QueueStore:
                 shown.append((call_id, scores[call_id], at))
             else:
                 gone.append(call_id)
-        if gone:
-            await self._link.command("ZREM", key, *gone)
+        await self._unlist(gone, patience_s=None)
         return int(count) - len(gone), shown
 
-    async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
+    async def known_calls(
+        self, call_ids: Sequence[str], *, patience_s: float | None = None
+    ) -> set[str]:
         """Those of some calls that were submitted and are not forgotten."""
-        found = await self._link.commands([("EXISTS", keys.call_index(one)) for one in call_ids])
+        found = await self._link.commands(
+            [("EXISTS", keys.call_index(one)) for one in call_ids], patience_s=patience_s
+        )
         return {call_id for call_id, there in zip(call_ids, found, strict=True) if there}
 
     async def call_meta(self, function_id: str, call_id: str) -> CallMeta | None:
         """A call; None when it is not there."""
         raw = await self._link.command(
-            "HMGET", keys.call(function_id, call_id), *_META_FIELDS, patience_s=_FOREVER
+            "HMGET", keys.call(function_id, call_id), *_META_FIELDS, patience_s=FOREVER
         )
         return _meta(raw)
 
@@ -411,7 +412,7 @@ class QueueStore:
     async def undone(self, function_id: str) -> UndoneCount:
         """Undone inputs of a function, and the change that made it so."""
         names = keys.undone(function_id), keys.changes(function_id)
-        found = await self._link.command("MGET", *names, patience_s=_FOREVER)
+        found = await self._link.command("MGET", *names, patience_s=FOREVER)
         return UndoneCount(*(int(one or 0) for one in found))
 
     async def depth(

@@ -64,17 +64,17 @@ end
 
 -- Which inputs of a call left dead letters, as runs: l says that there are such, l<page> which.
 local function letters_of(call)
-  local out = {}
+  local cache, out = {}, {}
   if redis.call('HEXISTS', call, 'l') == 0 then
     return ''
   end
   for _, name in ipairs(redis.call('HKEYS', call)) do
-    local number = tonumber(string.match(name, '^l(%d+)$'))
-    local raw = number and redis.call('HGET', call, name) or ''
-    for at = 1, #raw do
-      for i = 0, 7 do
-        if bit.band(string.byte(raw, at), bit.lshift(1, i)) ~= 0 then
-          out[#out + 1] = number * 4096 + (at - 1) * 8 + i
+    local number = string.match(name, '^l(%d+)$')
+    if number then
+      local first = number * 4096
+      for index = first, first + 8 * #page_of(cache, call, 'l', first).bytes - 1 do
+        if has(cache, call, 'l', index) then
+          out[#out + 1] = index
         end
       end
     end
