@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rekindle.exception import InvalidError, SetupError
-from rekindle.shown_url import without_password
+from rekindle.shown_url import reason, without_password
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
@@ -110,10 +110,6 @@ def _usable(url: str, what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:  # fsspec has it, but not what it needs
-        raise SetupError(
-            f"{what} {shown} cannot be opened: {without_password(str(error))}"
-        ) from error
+        raise SetupError(f"{what} {shown} cannot be opened: {reason(error)}") from error
     except (ValueError, TypeError, AttributeError) as error:  # the last two where a part is missing
-        raise InvalidError(
-            f"{what} {shown} cannot be used: {without_password(str(error))}"
-        ) from error
+        raise InvalidError(f"{what} {shown} cannot be used: {reason(error)}") from error

@@ -27,6 +27,7 @@ from rekindle.exception import (
     NotFoundError,
     VolumeError,
 )
+from rekindle.shown_url import reason, without_password
 
 #: Another directory than the one in rekindle's home.
 VARIABLE = "REKINDLE_VOLUMES"
@@ -152,8 +153,9 @@ class Registry:
             except Error:
                 raise
             except Exception as error:  # clients of stores raise types of their own
-                reason = str(error) or type(error).__name__
-                raise VolumeError(f"{what} {url} cannot be opened: {reason}") from error
+                raise VolumeError(
+                    f"{what} {without_password(url)} cannot be opened: {reason(error)}"
+                ) from error
         volume_id = _new_id()
         with (
             self._names_kept(),
