@@ -57,6 +57,11 @@ def place() -> Path:
     return paths.named_unseen(VARIABLE) or paths.home() / "volumes"
 
 
+def folder_draft(root: Path) -> Path:
+    """A place for what is being made or removed."""
+    return root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
+
+
 def _new_id() -> str:
     return f"vo-{secrets.token_hex(11)}"
 
@@ -177,7 +182,7 @@ class Registry:
 
     def delete(self, record: VolumeRecord) -> None:
         """Remove a volume with all that is in it. Raises NotFoundError."""
-        gone = self.root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
+        gone = folder_draft(self.root)
         try:
             os.rename(record.place, gone)
         except FileNotFoundError:
@@ -301,7 +306,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _draft(self, volume_id: str, url: str) -> Iterator[Path]:
-        draft = self.root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
+        draft = folder_draft(self.root)
         try:
             draft.mkdir(parents=True, mode=0o700)
             (draft / "files").mkdir(mode=0o700)
