@@ -39,8 +39,8 @@ def check_shared(url: str, what: str) -> None:
         raise InvalidError(f"{what} {shown} cannot be used: write {instead}")
     if scheme not in ("", "file") and not _is_known(scheme):
         raise InvalidError(f"{what} {shown} cannot be used: Protocol not known: {scheme}; {name}")
-    if url and not scheme and not url.startswith("/"):
-        raise InvalidError(f"{what} {shown!r} is not an absolute path: write file:///where/it/is")
+    if url:
+        folder_at(url, what)  # one that is not absolute is refused
 
 
 def is_folder(url: str) -> bool:

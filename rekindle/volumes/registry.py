@@ -151,7 +151,6 @@ class Registry:
         what = f"the store of the volume {name!r}:"
         if wanted := url or url_of_all():
             filesystems.check_shared(wanted, what)
-            filesystems.folder_at(wanted, what)  # one that is not absolute is refused
         if url:
             try:
                 filesystems.open_url(url, what)
