@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rekindle.exception import InvalidError, SetupError
-from rekindle.shown_url import without_password
+from rekindle.shown_url import reason, without_password
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
@@ -39,8 +39,8 @@ def check_shared(url: str, what: str) -> None:
         raise InvalidError(f"{what} {shown} cannot be used: write {instead}")
     if scheme not in ("", "file") and not _is_known(scheme):
         raise InvalidError(f"{what} {shown} cannot be used: Protocol not known: {scheme}; {name}")
-    if url and not scheme and not url.startswith("/"):
-        raise InvalidError(f"{what} {shown!r} is not an absolute path: write file:///where/it/is")
+    if url:
+        folder_at(url, what)  # one that is not absolute is refused
 
 
 def is_folder(url: str) -> bool:
@@ -110,10 +110,6 @@ def _usable(url: str, what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:  # fsspec has it, but not what it needs
-        raise SetupError(
-            f"{what} {shown} cannot be opened: {without_password(str(error))}"
-        ) from error
+        raise SetupError(f"{what} {shown} cannot be opened: {reason(error)}") from error
     except (ValueError, TypeError, AttributeError) as error:  # the last two where a part is missing
-        raise InvalidError(
-            f"{what} {shown} cannot be used: {without_password(str(error))}"
-        ) from error
+        raise InvalidError(f"{what} {shown} cannot be used: {reason(error)}") from error

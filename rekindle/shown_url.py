@@ -12,3 +12,8 @@ _ARGUMENT = re.compile(r"([?&]password=)[^&#\s]*")
 def without_password(url: str) -> str:
     """A URL, or a text with some, with *** for passwords; what has none is as it was."""
     return _ARGUMENT.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1:***@", url))
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, which may quote a URL; its type where it says nothing."""
+    return without_password(str(error)) or type(error).__name__

@@ -36,6 +36,7 @@ def test_what_fsspec_writes_otherwise_is_refused_before_anything_is_opened() -> 
     ("url", "said"),
     [
         ("a/folder", "not an absolute path: write file:///where/it/is"),
+        ("file://a/folder", "not an absolute path: write file:///where/it/is"),
         ("file:/a", "write file:///where/it/is"),
         ("local:///a", "write file:///where/it/is"),
         ("s3:/bucket", "write s3://"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rekindle.shown_url import without_password
+from rekindle.shown_url import reason, without_password
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,9 @@ def test_a_password_is_not_shown(url: str, shown: str) -> None:
 )
 def test_what_has_none_is_as_it_was(url: str) -> None:
     assert without_password(url) == url
+
+
+def test_an_error_is_told_without_a_password_and_by_its_type_where_it_says_nothing() -> None:
+    error = OSError("no way to ftp://one:swordfish@host")
+    assert reason(error) == "no way to ftp://one:***@host"
+    assert reason(TimeoutError()) == "TimeoutError"

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from rekindle import filesystems
 from rekindle.exception import BlobError, BlobStoreError, InvalidError, SetupError
-from rekindle.shown_url import without_password
+from rekindle.shown_url import reason, without_password
 
 DRAFTS = ".drafts"
 #: A draft of a writer that was killed is removed after so long.
@@ -275,8 +275,7 @@ class FsspecObjects:
 
     def _unwell(self, what: str, error: Exception) -> BlobStoreError:
         """Backends raise types of their own."""
-        reason = without_password(str(error)) or type(error).__name__
-        return BlobStoreError(f"the store {self.url} could not be {what}: {reason}")
+        return BlobStoreError(f"the store {self.url} could not be {what}: {reason(error)}")
 
 
 def _modified(info: dict[str, Any]) -> float:

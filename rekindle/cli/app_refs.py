@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from rekindle.cli import programs
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.app import App
@@ -17,10 +19,10 @@ def resolve(reference: str, *, is_module: bool) -> App:
     """
     loaded = programs.load(reference, is_module=is_module)
     where, name = loaded.where, loaded.name
-    found = _apps_in(loaded)
+    found = apps_in(loaded.module)
     if is_module and not any(_declares(one) for one in found.values()):
         main = programs.main_of(loaded)
-        found |= _apps_in(main) if main is not None else {}
+        found |= apps_in(main.module) if main is not None else {}
     if name:
         if name in found:
             return found[name]
@@ -41,8 +43,9 @@ def resolve(reference: str, *, is_module: bool) -> App:
     )
 
 
-def _apps_in(loaded: programs.Loaded) -> dict[str, App]:
-    return {key: value for key, value in vars(loaded.module).items() if isinstance(value, App)}
+def apps_in(module: ModuleType) -> dict[str, App]:
+    """By their variables; one that has two is there twice."""
+    return {key: value for key, value in vars(module).items() if isinstance(value, App)}
 
 
 def _declares(app: App) -> bool:

@@ -118,7 +118,8 @@ def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
     rekindle inputs dead replay fu-.../1763719000000-0
     rekindle inputs dead replay --function shop.price
     """
-    _change("replay", ids, every, name)
+    _check_choice(ids, every, name)
+    _change("replay", ids, name)
 
 
 @dead.command()
@@ -138,7 +139,7 @@ def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
             f"all dead letters of {name}" if name else f"all dead letters in {environment_of(None)}"
         )
     confirm(f"Drop {what} for good?", yes=yes)
-    _change("drop", ids, every, name)
+    _change("drop", ids, name)
 
 
 def _check_choice(ids: tuple[str, ...], every: bool, name: str) -> None:
@@ -146,12 +147,11 @@ def _check_choice(ids: tuple[str, ...], every: bool, name: str) -> None:
         raise click.UsageError("give ids, --function NAME or --all")
 
 
-def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
-    """Have the chosen letters replayed or dropped, always by their ids.
+def _change(what: str, ids: tuple[str, ...], name: str) -> None:
+    """Have letters replayed or dropped, always by their ids: these, else those of the name.
 
     The controller's "all" would be those of every environment.
     """
-    _check_choice(ids, every, name)
     client = operator.connect()
     chosen = ids or tuple(letter.id for letter in _named(client, name))
     if name and not chosen:

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rekindle.cli import programs
+from rekindle.cli.app_refs import apps_in
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.app import App
 from rekindle.sdk.checks import nearest
@@ -38,9 +39,9 @@ class Runnable(NamedTuple):
     apps: dict[str, App]  # by their variables, in the module
 
     @property
-    def in_apps(self) -> list[str]:
+    def in_apps(self) -> dict[str, App]:
         """By the variables of the apps: app.f, app.Cls.method."""
-        return [f"{variable}.{self.target.name}" for variable in self.apps]
+        return {f"{variable}.{self.target.name}": app for variable, app in self.apps.items()}
 
     @property
     def shown(self) -> str:
@@ -84,7 +85,7 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 def runnables_in(module: ModuleType, *, entrypoints: bool = True) -> list[Runnable]:
     """What the apps of a module declare, and what stands in it of other apps; each once."""
     found: dict[tuple[int, str], Runnable] = {}
-    for variable, app in _apps_in(module).items():
+    for variable, app in apps_in(module).items():
         for target in _declared_in(app):
             found.setdefault(_key(target), Runnable(target, (), {})).apps[variable] = app
     for variable, value in vars(module).items():
@@ -97,10 +98,6 @@ def runnables_in(module: ModuleType, *, entrypoints: bool = True) -> list[Runnab
         for one in found.values()
         if entrypoints or not isinstance(one.target.what, LocalEntrypoint)
     ]
-
-
-def _apps_in(module: ModuleType) -> dict[str, App]:
-    return {key: value for key, value in vars(module).items() if isinstance(value, App)}
 
 
 def _key(target: Target) -> tuple[int, str]:
@@ -150,11 +147,7 @@ def _calls(found: list[Runnable]) -> list[list[_Call]]:
     """All of them, what goes first first: what stands in the module is what its variables say."""
     return [
         [_Call(name, one) for one in found for name in one.variables],
-        [
-            _Call(f"{variable}.{one.target.name}", one, app)
-            for one in found
-            for variable, app in one.apps.items()
-        ],
+        [_Call(name, one, app) for one in found for name, app in one.in_apps.items()],
         [_Call(one.target.name, one) for one in found],  # given by name=
     ]
 
@@ -163,22 +156,23 @@ def _named(found: list[Runnable], name: str, where: str) -> Target:
     calls = _calls(found)
     for same in calls:
         if hits := [one for one in same if one.name == name]:
-            if len(hits) > 1:
-                listed = _listing([one.what for one in hits], where)
-                raise InvalidError(f"{where} has several {name}; name one:{listed}")
-            return hits[0].target(where)
+            return _single(hits, where, f"{where} has several {name}")
     if within := [one for one in found if name in one.apps]:
         app = within[0].apps[name]
         return _Call(name, _only(within, where, f"{where}::{name}"), app).target(where)
     for same in calls:  # a class with one method
-        hits = [one for one in same if one.what.target.method and _class_of(one.name) == name]
-        if len(hits) > 1:
-            listed = _listing([one.what for one in hits], where)
-            raise InvalidError(f"{name} has several methods; name one:{listed}")
-        if hits:
-            return hits[0].target(where)
+        if hits := [one for one in same if one.what.target.method and _class_of(one.name) == name]:
+            return _single(hits, where, f"{name} has several methods")
     near = nearest(name, [one.name for same in calls for one in same])
     raise NotFoundError(f"{where} has no {name!r}{near}{_listing(found, where)}")
+
+
+def _single(hits: list[_Call], where: str, several: str) -> Target:
+    """Raises InvalidError where it is not the only one."""
+    if len(hits) > 1:
+        listed = _listing([one.what for one in hits], where)
+        raise InvalidError(f"{several}; name one:{listed}")
+    return hits[0].target(where)
 
 
 def _class_of(name: str) -> str:

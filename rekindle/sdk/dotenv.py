@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -49,12 +50,12 @@ def parse(stream: IO[str], name: str) -> dict[str, str]:
     except UnicodeDecodeError as error:  # which would quote what was read
         raise InvalidError(f"{name} is no UTF-8, at byte {error.start}") from None
     values: dict[str, str] = {}
+    known = ChainMap(values, dict(os.environ))  # of the lines above, then of the environment
     for line in lines:
         place = f"{name}:{line.original.line}"
         if line.error or (line.key is not None and line.value is None):
             raise InvalidError(f"{place} is not of the form NAME=value")
         if line.key is not None and line.value is not None:
-            known = {**os.environ, **values}
             values[line.key] = _filled_in(line.value, known, f"{place}, {line.key}")
     return values
 

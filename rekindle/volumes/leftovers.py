@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rekindle.exception import VolumeError
-from rekindle.volumes.registry import FOLDER_DRAFT
+from rekindle.volumes.registry import FOLDER_DRAFT, folder_draft
 from rekindle.volumes.remote import COPIES
 from rekindle.volumes.tree import DRAFT
 from rekindle.volumes.turn import PULLED, taken
@@ -74,21 +73,20 @@ def _remove_drafts(files: Path) -> int:
                     if _age_s(info) > _LEFTOVER_S:
                         os.unlink(name, dir_fd=directory)
                         count += 1
-                elif min(_age_s(info), _youngest_s(name, directory)) > _LEFTOVER_S:
+                elif min([_age_s(info), *_ages_s(name, directory)]) > _LEFTOVER_S:
                     shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
                     count += 1
         names[:] = [name for name in names if not name.startswith(DRAFT)]
     return count
 
 
-def _youngest_s(name: str, directory: int) -> float:
-    """The age of what was written last into a folder of an upload."""
+def _ages_s(name: str, directory: int) -> list[float]:
+    """The ages of what is in a folder of an upload."""
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
     try:
-        ages = [_age_s(os.lstat(one, dir_fd=fd)) for one in os.listdir(fd)]
+        return [_age_s(os.lstat(one, dir_fd=fd)) for one in os.listdir(fd)]
     finally:
         os.close(fd)
-    return min(ages, default=_age_s(os.lstat(name, dir_fd=directory)))
 
 
 def _is_unused(place: Path) -> bool:
@@ -109,7 +107,7 @@ def _remove_copy(place: Path, root: Path) -> bool:
             sent = {path: entry[:2] for path, entry in turn.state.items()}
             if here != sent or not _is_unused(place):
                 return False
-            aside = root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
+            aside = folder_draft(root)
             os.rename(place, aside)
     finally:
         os.close(fd)

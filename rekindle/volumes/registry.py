@@ -27,6 +27,7 @@ from rekindle.exception import (
     NotFoundError,
     VolumeError,
 )
+from rekindle.shown_url import reason, without_password
 
 #: Another directory than the one in rekindle's home.
 VARIABLE = "REKINDLE_VOLUMES"
@@ -54,6 +55,11 @@ def url_of_all() -> str:
 def place() -> Path:
     """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory. Nothing looks there."""
     return paths.named_unseen(VARIABLE) or paths.home() / "volumes"
+
+
+def folder_draft(root: Path) -> Path:
+    """A place for what is being made or removed."""
+    return root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
 
 
 def _new_id() -> str:
@@ -145,15 +151,15 @@ class Registry:
         what = f"the store of the volume {name!r}:"
         if wanted := url or url_of_all():
             filesystems.check_shared(wanted, what)
-            filesystems.folder_at(wanted, what)  # one that is not absolute is refused
         if url:
             try:
                 filesystems.open_url(url, what)
             except Error:
                 raise
             except Exception as error:  # clients of stores raise types of their own
-                reason = str(error) or type(error).__name__
-                raise VolumeError(f"{what} {url} cannot be opened: {reason}") from error
+                raise VolumeError(
+                    f"{what} {without_password(url)} cannot be opened: {reason(error)}"
+                ) from error
         volume_id = _new_id()
         with (
             self._names_kept(),
@@ -175,7 +181,7 @@ class Registry:
 
     def delete(self, record: VolumeRecord) -> None:
         """Remove a volume with all that is in it. Raises NotFoundError."""
-        gone = self.root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
+        gone = folder_draft(self.root)
         try:
             os.rename(record.place, gone)
         except FileNotFoundError:
@@ -299,7 +305,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _draft(self, volume_id: str, url: str) -> Iterator[Path]:
-        draft = self.root / f"{FOLDER_DRAFT}{secrets.token_hex(8)}"
+        draft = folder_draft(self.root)
         try:
             draft.mkdir(parents=True, mode=0o700)
             (draft / "files").mkdir(mode=0o700)

@@ -30,7 +30,7 @@ from rekindle.exception import (
     VolumeFileNotFoundError,
 )
 from rekindle.linux.libc import check, libc
-from rekindle.shown_url import without_password
+from rekindle.shown_url import reason, without_password
 from rekindle.volumes.registry import Registry, VolumeRecord, id_at
 from rekindle.volumes.tree import DRAFT, Tree
 from rekindle.volumes.turn import PULLED, Turn, taken
@@ -183,9 +183,10 @@ class Folder:
 
     def _bare(self, turn: Turn) -> VolumeError:
         return VolumeError(
-            f"{self.label}: there is nothing at {self.url}, where {len(turn.state)} files were at "
-            f"the last time. If it is to be mounted, mount it. If it was emptied on purpose, make "
-            f"a file {EMPTIED} there: then its files are removed here, too"
+            f"{self.label}: there is nothing at {without_password(self.url)}, where "
+            f"{len(turn.state)} files were at the last time. If it is to be mounted, mount it. If "
+            f"it was emptied on purpose, make a file {EMPTIED} there: then its files are removed "
+            f"here, too"
         )
 
     def _store(self) -> tuple[Any, str]:
@@ -205,7 +206,7 @@ class Folder:
         except Exception as error:  # clients of stores raise types of their own
             raise VolumeError(
                 f"{self.label} and {without_password(self.url)} cannot be made the same: "
-                f"{str(error) or type(error).__name__}"
+                f"{reason(error)}"
             ) from error
 
 
@@ -224,7 +225,7 @@ def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
     name = hashlib.sha256(json.dumps([url, sorted(options.items())]).encode()).hexdigest()[:32]
     files = root / COPIES / name / "files"
     files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Folder(files, url, url, options)
+    return Folder(files, without_password(url), url, options)
 
 
 class _ChangedHereError(Exception):

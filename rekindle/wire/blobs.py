@@ -21,7 +21,7 @@ from typing import Protocol
 
 from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
-from rekindle.shown_url import without_password
+from rekindle.shown_url import reason, without_password
 
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
 DEFAULT_THRESHOLD_BYTES = 1024 * 1024
@@ -341,8 +341,7 @@ class FsspecStore:
 
     def _unwell(self, what: str, error: Exception) -> ServiceError:
         """Backends raise types of their own."""
-        reason = without_password(str(error)) or type(error).__name__
-        return ServiceError(f"blob store {self.url} could not be {what}: {reason}")
+        return ServiceError(f"blob store {self.url} could not be {what}: {reason(error)}")
 
 
 # ---- a folder of a store that several instances have -------------------------------------------

@@ -438,3 +438,13 @@ def test_a_line_of_what_was_seen_that_a_kill_cut_off_is_passed_over(
     one.folder.commit()
     other.folder.pull()
     assert other.holds() == {"file": "longer"}
+
+
+def test_no_message_shows_the_password_of_a_store(tmp_path: Path) -> None:
+    url = "ftp://one:swordfish@127.0.0.1:1/folder"
+    folder = of_url(tmp_path / "volumes", url, {})
+    with pytest.raises(VolumeError, match=r"ftp://one:\*\*\*@127.0.0.1:1/folder") as of_bucket:
+        folder.pull()
+    with pytest.raises(VolumeError, match=r"ftp://one:\*\*\*@.* cannot be opened") as of_volume:
+        Registry(tmp_path / "volumes").create("v", "main", url)
+    assert "swordfish" not in f"{of_bucket.value} {of_volume.value} {folder.label}"

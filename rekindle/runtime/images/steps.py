@@ -14,6 +14,7 @@ from rekindle.runtime.images.layer import Settings
 from rekindle.runtime.images.reach import Bind
 from rekindle.runtime.images.sandbox import TIMED_OUT, Say
 from rekindle.runtime.images.store import ROOT, Draft, LayerStore
+from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry
 from rekindle.wire import image_variables
 from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, MODULES, SOURCE_FILE, Step, StepKind
@@ -200,8 +201,8 @@ def _volume(mount: VolumeMount) -> Path:
     """The folder of a volume on this machine. Raises NotFoundError, ImageError."""
     if not mount.name:
         raise ImageError(
-            f"a step of an image cannot have {mount.label}; give it a rekindle.Volume, or fetch "
-            f"what it needs with a command"
+            f"a step of an image cannot have {without_password(mount.label)}; give it a "
+            f"rekindle.Volume, or fetch what it needs with a command"
         )
     place = Registry.default().find(mount.name, mount.environment).files
     return place / mount.sub_path if mount.sub_path else place

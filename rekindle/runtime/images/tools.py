@@ -6,12 +6,9 @@ signatures apt verifies.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from rekindle.debian import mmdebstrap
 from rekindle.debian.prefix import command, replace, unpacked
 from rekindle.exception import ImageError, SetupError
 from rekindle.linux import programs
-from rekindle.linux.whole_directory import sync
+from rekindle.linux.whole_directory import whole_directory
 
 _TOOLS = "tools"
 _RELEASE = "trixie"
@@ -79,25 +76,25 @@ def find_uv(store: Path, say: Callable[[str], None]) -> Path:
         return program
     say("fetching uv")
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".uv-", dir=target.parent))
     try:
-        argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
-        argv += ["--disable-pip-version-check", "--target", str(draft), "uv"]
-        done = programs.run(argv, _PIP_TIMEOUT_S)
-        if done.returncode != 0 or not (draft / "bin" / "uv").exists():
-            said = (done.stderr.strip().splitlines() or ["pip put no bin/uv there"])[-1]
-            raise ImageError(
-                f"the image needs uv, which is not on PATH, and pip could not get it: {said}; "
-                f"install uv where the node's agent finds it"
-            )
-        sync(draft)
-        with contextlib.suppress(OSError):  # another one was first
-            os.rename(draft, target)
+        with whole_directory(target) as draft:
+            _fetch_uv(draft)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ImageError(f"uv could not be fetched: {error}; install uv") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return program
+
+
+def _fetch_uv(into: Path) -> None:
+    """Raises ImageError, OSError, TimeoutExpired."""
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+    argv += ["--disable-pip-version-check", "--target", str(into), "uv"]
+    done = programs.run(argv, _PIP_TIMEOUT_S)
+    if done.returncode != 0 or not (into / "bin" / "uv").exists():
+        said = (done.stderr.strip().splitlines() or ["pip put no bin/uv there"])[-1]
+        raise ImageError(
+            f"the image needs uv, which is not on PATH, and pip could not get it: {said}; "
+            f"install uv where the node's agent finds it"
+        )
 
 
 def find_oci(store: Path, name: str) -> list[str]:

@@ -92,6 +92,7 @@ class TakenReports:
         return bool(self._notes) or self._one_at_a_time.locked()
 
     def _soon(self, after_s: float = _AFTER_S) -> None:
+        """Report after this time, and not before; where nothing is to be reported, not at all."""
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
@@ -122,9 +123,7 @@ class TakenReports:
         """Report nothing more of it."""
         self._notes.clear()
         self._fresh = False
-        if self._sending is not None:
-            self._sending.cancel()
-            self._sending = None
+        self._soon()
 
     def _put_back(self, notes: list[_Note], error: Error) -> None:
         """No answer: once more, with what is to be sent next."""
