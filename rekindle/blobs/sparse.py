@@ -148,7 +148,7 @@ class SparseFile:
         os.fsync(self._data)
         os.chmod(draft, mode)
         os.replace(draft, target)
-        _sync(target.parent)
+        files.sync(target.parent)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -188,11 +188,3 @@ def _boot_id() -> str:
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as source:
         return source.read().strip()
     return ""
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -68,6 +68,12 @@ class Inventory:
     #: its bus, say. The others are of use.
     lost: tuple[str, ...] = ()
 
+    @property
+    def cuda_version(self) -> int:
+        """``cuda`` as the driver counts it: 12080; 0 where it is not known."""
+        major, _, minor = self.cuda.partition(".")
+        return 1000 * int(major or 0) + 10 * int(minor or 0)
+
 
 def inventory() -> Inventory:
     """What NVML reports now."""

@@ -54,10 +54,9 @@ def record(nvml: Nvml) -> Recording:
         ]
         for one in found.gpus
     ]
-    major, _, minor = found.cuda.partition(".")
     return {
         "driver": found.driver,
-        "cuda": 1000 * int(major or 0) + 10 * int(minor or 0),
+        "cuda": found.cuda_version,
         "gpus": gpus,
         "levels": levels,
     }

@@ -1,4 +1,4 @@
-"""Open files: advisory locks, and what is in the page cache."""
+"""Files: advisory locks, what is on the disk, and what is in the page cache."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Have a file's content, or the names in a directory, on the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def cached_bytes(fd: int) -> int:

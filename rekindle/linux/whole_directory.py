@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rekindle.linux import files
+
 
 @contextmanager
 def whole_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
@@ -40,13 +42,5 @@ def sync(directory: Path) -> None:
         for name in names:
             path = os.path.join(folder, name)
             if not os.path.islink(path):  # that is in its folder
-                _sync(path)
-        _sync(folder)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+                files.sync(path)
+        files.sync(folder)

@@ -17,7 +17,7 @@ from typing import Any
 
 import xxhash
 
-from rekindle.linux.files import lock, try_lock
+from rekindle.linux.files import lock, sync, try_lock
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -63,11 +63,7 @@ def _hash(fd: int, *, sync: bool = False) -> str:
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(path)
 
 
 def write_durably(path: Path, text: str) -> None:

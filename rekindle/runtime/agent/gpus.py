@@ -178,13 +178,9 @@ class Gpus:
     def _all_in_words(self) -> str:
         """The GPUs of this machine, as far as a GPU snapshot of others is of no use: the driver
         moves a process between as many GPUs as there were, or not at all."""
-        if self._moves_processes():
+        if self.found.cuda_version >= MOVES_CUDA:
             return f"{len(self.found.gpus)} GPUs"
         return " ".join(gpu.uuid for gpu in self.found.gpus)
-
-    def _moves_processes(self) -> bool:
-        major, _, minor = self.found.cuda.partition(".")
-        return int(major or 0) * 1000 + int(minor or 0) * 10 >= MOVES_CUDA
 
     def lend(self, pool: Asking, loan: Loan) -> str | None:
         """Devices for work in the background, where some are free and nobody waits for any.

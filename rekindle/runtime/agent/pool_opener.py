@@ -5,12 +5,12 @@ Knows nothing of the orders themselves, and starts no process.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-from rekindle.exception import Error, ExecutionError, InternalFailure
+from rekindle.exception import Error, ExecutionError
 from rekindle.runtime.agent.functions import Functions, OpenFunction
 from rekindle.runtime.agent.history import History
+from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
@@ -19,10 +19,7 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
-from rekindle.wire.logs import kv
 from rekindle.wire.spec import params_digest
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -45,8 +42,7 @@ class PoolOpener:
         except Error:
             raise
         except Exception as error:
-            log.exception("internal error", extra=kv(function=function_id))
-            raise InternalFailure(f"{type(error).__name__}: {error}; see agent.log") from error
+            raise outcome.unforeseen(error, function=function_id) from error
 
     async def _find_or_open(self, function_id: str, params: bytes) -> Pool:
         key = (function_id, params_digest(params))

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from pathlib import Path
 
-from rekindle.exception import Error, InternalFailure, ServiceError
+from rekindle.exception import Error, ServiceError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import Outcomes
@@ -34,12 +34,6 @@ def unfetched(one: Assignment, error: Error) -> pb.Result:
     result.status = pb.INTERNAL
     result.message = f"the arguments could not be fetched: {error}"
     return result
-
-
-def _unforeseen(error: Exception, what: str) -> InternalFailure:
-    """No thread to be had, say: who waits is told, and the log shows where it was."""
-    log.error("internal error", extra=kv(of=what), exc_info=error)
-    return InternalFailure(f"{type(error).__name__}: {error}; see agent.log")
 
 
 class Blobs:
@@ -85,7 +79,7 @@ class Blobs:
             self.release(one)
             if isinstance(error, Error) or not isinstance(error, Exception):
                 raise
-            raise _unforeseen(error, one.blob) from error
+            raise outcome.unforeseen(error, of=one.blob) from error
 
     def release(self, one: Assignment) -> None:
         """Free the memory of an input's payload, which is not needed any more."""
@@ -148,7 +142,9 @@ class Blobs:
         try:
             result.blob = await asyncio.to_thread(put)
         except Exception as caught:  # noqa: BLE001 - it is logged, and told with the result
-            error = caught if isinstance(caught, Error) else _unforeseen(caught, result.call_id)
+            error = caught
+            if not isinstance(caught, Error):
+                error = outcome.unforeseen(caught, of=result.call_id)
             log.error("result lost", extra=kv(call=result.call_id, reason=error))
             result.status = pb.INTERNAL
             result.error_type = outcome.type_name(type(error))

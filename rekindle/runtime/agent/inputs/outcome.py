@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from rekindle import exception
 from rekindle.runtime.agent.inputs.assignment import Assignment, Order
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 
 class UserCodeFailed(Exception):  # an outcome, not an error of ours
@@ -66,6 +70,13 @@ def blank(assignment: Assignment) -> pb.Result:
 def type_name(kind: type[BaseException]) -> str:
     """How results name the type of an exception."""
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def unforeseen(error: Exception, **about: object) -> exception.InternalFailure:
+    """What whoever waits is told of an error that is none of ours (no thread to be had, say); the
+    log shows where it was."""
+    log.error("internal error", extra=kv(**about), exc_info=error)
+    return exception.InternalFailure(f"{type(error).__name__}: {error}; see agent.log")
 
 
 def start_failed(assignment: Assignment, error: StartFailure) -> pb.Result:

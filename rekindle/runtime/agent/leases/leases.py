@@ -81,7 +81,7 @@ class Leases:
     def add(self, pool: Pool, request: LeaseRequest) -> None:
         """A client wants a runner of its own: the pool's next pass has its answer."""
         if pool.closed:
-            request.refuse("its app is closed")
+            request.refuse(APP_CLOSED)
         elif request.received_at < pool.retired_at:
             request.refuse(NEWER_VERSION)
         elif request.strategy is not None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from rekindle.exception import StartError
 from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent import readers
 from rekindle.wire import lines as chunks
@@ -37,7 +38,7 @@ class Output:
     """Two pipes. ``write_fds`` go to the process; lines come to ``on_line``, which knows whose."""
 
     def __init__(self, on_line: Callable[[pb.LogLine], None]) -> None:
-        """Raises OSError where no more descriptors are to be had."""
+        """Raises StartError where no more descriptors are to be had."""
         self._on_line = on_line
         #: Where to say what was taken, once its runner has one.
         self.page: RunnerPage | None = None
@@ -55,9 +56,9 @@ class Output:
         try:
             self.write_fds = (self._open("stdout"), -1)
             self.write_fds = (self.write_fds[0], self._open("stderr"))
-        except OSError:
+        except OSError as error:
             self.close()  # the first is there, and there is no room for the second
-            raise
+            raise StartError(f"no pipes for a new process: {error}") from error
 
     def _open(self, stream: str) -> int:
         """The writing end. Raises OSError."""

@@ -19,7 +19,7 @@ from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.runners.runner import READY, Runner, RunnerState
 from rekindle.wire.gpus import in_words
 from rekindle.wire.logs import kv
 
@@ -76,7 +76,7 @@ class GpuRoom:
 
         def idle(holding: Holding, *, kept: bool) -> bool:
             pool, runner = found[holding.owner]
-            if not kept and len(pool.runners) <= pool.sizing.plan.runners:
+            if not kept and pool.keeps_all:
                 return False
             if runner.state is RunnerState.LENT:
                 return not runner.page.began_ns
@@ -125,13 +125,12 @@ class GpuRoom:
 
     def _who(self) -> dict[str, tuple[Pool, Runner]]:
         """Runners that hold devices and could go."""
-        able = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
         return {
             runner.id: (pool, runner)
             for pool in self._inventory.pools.values()
             for runner in pool.runners.values()
             if runner.id not in self._leaving
-            and runner.state in able
+            and runner.state in READY
             and not runner.dying
             and self._gpus.holding(runner.id) is not None
         }

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from rekindle.exception import StartError
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
@@ -50,10 +49,7 @@ class Booter(RunnerMaker):
         waiting = None if whole else await self._booted_ahead(secrets)
         if waiting is None:
             runner_id = new_id("ru")
-            try:
-                output = self.output_of(runner_id)
-            except OSError as error:
-                raise StartError(f"no pipes for a new process: {error}") from error
+            output = self.output_of(runner_id)
         else:
             runner_id, output = waiting.id, waiting.output
             output.redirect(lambda line: self.on_line(line, runner_id, ""))

@@ -131,7 +131,9 @@ class Starter(Booter):
                 pending = begun.pending
             while True:
                 try:
-                    return await self._start(forced, pending)
+                    runner = await self._start(forced, pending)
+                    runner.notes = [*pending.notes, *runner.notes]
+                    return runner
                 except Error as error:
                     await self.context.outlives_failure()
                     image, lost = self.revision.image, lost + 1
@@ -149,15 +151,13 @@ class Starter(Booter):
         self.gpus.check()
         if await ensure_image(self.context, self.revision, self.say):
             pending.clock.mark(Phase.IMAGE)
-        if (why := self.revision.why_other_python()) and why not in pending.notes:
-            pending.notes.append(why)
+        if why := self.revision.why_other_python():
+            pending.note(why)
         if forced is not None:
-            runner = await self._start_forced(forced, pending)
-            runner.notes = [*pending.notes, *runner.notes]
-            return runner
+            return await self._start_forced(forced, pending)
         await self._look_for_snapshot(pending)
         self._note_without_gpu_snapshot(pending)
-        revision, started = self.revision, None
+        revision = self.revision
         for strategy, start, possible in (
             (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
             (Strategy.SPARE, self._spare, revision.has_spare),
@@ -167,15 +167,12 @@ class Starter(Booter):
             if not possible():
                 continue
             try:
-                started = await start(pending)
-                break
+                return await start(pending)
             except (StartError, SnapshotError, RunnerLostError) as error:
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)
-        runner = started or await self._cold(pending)
-        runner.notes = [*pending.notes, *runner.notes]
-        return runner
+        return await self._cold(pending)
 
     async def _start_forced(self, strategy: Strategy, pending: PendingStart) -> Runner:
         if strategy is Strategy.WARM:
@@ -226,7 +223,7 @@ class Starter(Booter):
     def _note_without_gpu_snapshot(self, pending: PendingStart) -> None:
         """Before any process is told to start: with that, its client is told the notes so far."""
         if self.revision.gpu_tracker is not None and not self._has_gpu_snapshot():
-            pending.notes.append(gpu_restoring.why_without(self.revision))
+            pending.note(gpu_restoring.why_without(self.revision))
 
     def _not_used(self, claim: Claim, pending: PendingStart) -> None:
         """A step failed before a process had its GPUs: the next step has them, if there is one."""

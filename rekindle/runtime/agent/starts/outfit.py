@@ -26,11 +26,7 @@ class Outfit:
     @classmethod
     def make(cls) -> Outfit:
         """Raises StartError."""
-        try:
-            output = Output(_nobody_writes)
-        except OSError as error:
-            raise StartError(f"no pipes for a new process: {error}") from error
-        return cls.around(output)
+        return cls.around(Output(_nobody_writes))
 
     @classmethod
     def around(cls, output: Output) -> Outfit:

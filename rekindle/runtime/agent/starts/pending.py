@@ -49,3 +49,8 @@ class PendingStart:
     notes: list[str] = field(default_factory=list)
     #: Its strategy was asked for: no other step follows one that fails.
     by_name: bool = False
+
+    def note(self, why: str) -> None:
+        """Once, however often the start begins again."""
+        if why not in self.notes:
+            self.notes.append(why)

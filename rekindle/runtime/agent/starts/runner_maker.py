@@ -70,7 +70,7 @@ class RunnerMaker:
         self.on_line(line, "", "")
 
     def output_of(self, runner_id: str) -> Output:
-        """What a process prints, as that of this runner."""
+        """What a process prints, as that of this runner. Raises StartError."""
         return Output(lambda line: self.on_line(line, runner_id, ""))
 
     def mark(self, runner: Runner, call_id: str) -> None:
