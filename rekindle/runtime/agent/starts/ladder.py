@@ -172,6 +172,7 @@ class Starter(Booter):
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)
+        self._tell_refusal(pending)
         return await self._cold(pending)
 
     async def _start_forced(self, strategy: Strategy, pending: PendingStart) -> Runner:
@@ -217,8 +218,12 @@ class Starter(Booter):
             elif on_gpu is not None and on_gpu.state is SnapshotState.IMPOSSIBLE:
                 why = f"{on_gpu.reason}; {gpu_freezing.INSTEAD}"
                 self.say(f"no GPU snapshot of {self.revision.label}: {why}")
-            elif tracker.state is SnapshotState.ABSENT and tracker.refused:
-                self._passed_over(pending, Strategy.RESTORE, tracker.reason)
+        self._tell_refusal(pending)
+
+    def _tell_refusal(self, pending: PendingStart) -> None:
+        """What was done in the background may have found the snapshot broken before this start."""
+        if why := self.revision.tracker.untold_refusal:
+            self._passed_over(pending, Strategy.RESTORE, why)
 
     def _note_without_gpu_snapshot(self, pending: PendingStart) -> None:
         """Before any process is told to start: with that, its client is told the notes so far."""
@@ -238,6 +243,8 @@ class Starter(Booter):
         """``again``: as the start before, so nobody needs to be told."""
         note = f"{strategy} passed over: {reason}"
         pending.notes.append(note)
+        if strategy is Strategy.RESTORE:
+            self.revision.tracker.untold_refusal = ""
         if again:
             return
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))

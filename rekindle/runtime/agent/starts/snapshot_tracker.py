@@ -79,6 +79,9 @@ class SnapshotTracker:
     not_before: float = 0.0
     ingredients: Ingredients | None = None
     snapshot: Snapshot | None = None
+    #: Why one that was there is not used, until a start has told it: whatever finds that it is
+    #: broken, the next start that could have been a restore says so.
+    untold_refusal: str = ""
     #: Why the snapshot is no longer restored by mapping, after that failed once.
     mapping_failed: str = ""
     #: Of the snapshot that is being made: what is done now, in words, and where it is written to.
@@ -118,6 +121,7 @@ class SnapshotTracker:
                 self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
             except SnapshotInvalidError as error:
                 self._move(SnapshotState.ABSENT, str(error))
+                self.untold_refusal = str(error)
                 return
             except SnapshotError as error:
                 self._move(SnapshotState.IMPOSSIBLE, str(error))
@@ -196,11 +200,7 @@ class SnapshotTracker:
         self.snapshot = None
         if self.state is SnapshotState.READY:
             self._move(SnapshotState.ABSENT, reason)
-
-    @property
-    def refused(self) -> bool:
-        """Whether ``reason`` is why a snapshot that was there is not used."""
-        return self.reason.startswith("snapshot ")
+            self.untold_refusal = reason
 
     def wanted(self) -> bool:
         """Whether one should be made now."""
@@ -220,7 +220,7 @@ class SnapshotTracker:
     def made(self, snapshot: Snapshot) -> None:
         """Note that the snapshot is made, and can be used."""
         self.snapshot = snapshot
-        self.mapping_failed = ""
+        self.mapping_failed = self.untold_refusal = ""
         self.attempts = 0
         self._move(SnapshotState.READY)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.exception import SnapshotInvalidError
+from rekindle.runtime.agent.pools import template_keeper
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.store import SnapshotStore
 from tests.runtime.agent.harness import Harness, run
@@ -65,7 +67,17 @@ def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) 
     run(home, second)
 
 
-def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: Path) -> None:
+@pytest.fixture
+def no_template_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has no memory to spare, so it restores a template only where it is told to."""
+    monkeypatch.setattr(template_keeper, "_memory_to_spare", lambda: False)
+
+
+@pytest.mark.usefixtures("no_template_is_kept")
+@pytest.mark.parametrize("found_by", ["the start", "what was done before it"])
+def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(
+    home: Path, found_by: str
+) -> None:
     async def scenario(h: Harness) -> None:
         counter = h.add(Counter, enable_memory_snapshot=True)
         await h.call(counter, "total")
@@ -73,14 +85,17 @@ def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: P
         h.revision(counter).drop_template()
         for runner in h.runners(counter):
             runner.kill("test")
-        h.node.inventory.pools[(counter, "")].runners.clear()
+        pool = h.node.inventory.pools[(counter, "")]
+        pool.runners.clear()
         core = next((home / "snapshots").glob("sn-*/images/core-*.img"))
         unsealed(core).write_bytes(b"junk")
+        if found_by == "what was done before it":
+            with pytest.raises(SnapshotInvalidError, match="core-"):
+                await pool.starter.restore_template()
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
-        assert any(
-            "restore passed over" in note and "core-" in note for note in outcome.result.notes
-        )
+        (said,) = [note for note in outcome.result.notes if "restore passed over" in note]
+        assert "core-" in said
         assert any("restore passed over" in text for text in h.uplink.printed("system"))
 
     run(home, scenario)
