@@ -16,7 +16,8 @@ from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
 from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop, spec
 
 
 async def known(client: Deployer) -> dict[str, tuple[int, int]]:

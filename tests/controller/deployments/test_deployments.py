@@ -17,7 +17,8 @@ from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, new_id
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop, new_id
 
 
 @in_loop

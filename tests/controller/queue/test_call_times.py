@@ -22,16 +22,8 @@ from rekindle.controller.storage.records import CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.in_process import registered, running_parts
 from tests.controller.refusals import refused
 from tests.controller.storage.interrupting import Interrupting

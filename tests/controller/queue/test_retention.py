@@ -16,16 +16,8 @@ from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.refusals import refused
 
 
