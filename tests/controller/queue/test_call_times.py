@@ -177,46 +177,42 @@ async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
 
 
 @in_loop
-async def test_the_time_of_a_call_that_nobody_reads_counts_though_the_last_reply_was_lost() -> None:
+async def test_the_time_of_a_call_that_nobody_reads_counts_though_the_last_reply_was_lost(
+    redis_alone: Instance,
+) -> None:
     """Redis has forgotten the call with its last result; the same sent again finds nothing."""
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        async with running_parts(instance) as parts:
-            request = await cancellable(parts, read_once=True)
-            left = pb.TakenCall(
-                call_id=request.call_id, function_id=request.function_id, whole=True
-            )
-            await parts.retention.taken(pb.TakenRequest(calls=[left]))
-            store: Any = parts.intake._store
-            complete = store.complete
+    async with running_parts(redis_alone) as parts:
+        request = await cancellable(parts, read_once=True)
+        left = pb.TakenCall(call_id=request.call_id, function_id=request.function_id, whole=True)
+        await parts.retention.taken(pb.TakenRequest(calls=[left]))
+        store: Any = parts.intake._store
+        complete = store.complete
 
-            async def with_its_reply_lost(*args: Any, **kwargs: Any) -> Any:
-                assert (await complete(*args, **kwargs)).over
-                return await complete(*args, **kwargs)
+        async def with_its_reply_lost(*args: Any, **kwargs: Any) -> Any:
+            assert (await complete(*args, **kwargs)).over
+            return await complete(*args, **kwargs)
 
-            store.complete = with_its_reply_lost
-            await parts.canceller.call(request.call_id, terminate=False)
-            with times_of(instance) as times:
-                assert await times.count(request.call_id) <= 600
+        store.complete = with_its_reply_lost
+        await parts.canceller.call(request.call_id, terminate=False)
+        with times_of(redis_alone) as times:
+            assert await times.count(request.call_id) <= 600
 
 
 @in_loop
-async def test_the_time_that_redis_refused_to_count_is_counted_later() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        async with running_parts(instance) as parts:
-            request = await cancellable(parts)
-            kept = keys.kept(parts.core.state.instance_id)
-            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
-                server.set(kept, "no list")
-                await parts.canceller.call(request.call_id, terminate=False)
-                for _ in range(2):
-                    with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
-                        await parts.call_times.count()
-                server.delete(kept)
-            await parts.call_times.count()
-            with times_of(instance) as times:
-                assert times.of(request.call_id) > 6 * DAY_S
+async def test_the_time_that_redis_refused_to_count_is_counted_later(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        request = await cancellable(parts)
+        kept = keys.kept(parts.core.state.instance_id)
+        with redis.Redis(unix_socket_path=str(redis_socket(redis_alone.directory))) as server:
+            server.set(kept, "no list")
+            await parts.canceller.call(request.call_id, terminate=False)
+            for _ in range(2):
+                with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
+                    await parts.call_times.count()
+            server.delete(kept)
+        await parts.call_times.count()
+        with times_of(redis_alone) as times:
+            assert times.of(request.call_id) > 6 * DAY_S
 
 
 async def cancellable(parts: Parts, **more: Any) -> pb.SubmitRequest:
@@ -236,37 +232,35 @@ async def cancellable(parts: Parts, **more: Any) -> pb.SubmitRequest:
 @pytest.mark.parametrize("then", ["HMGET", "ZADD", "EXPIRE"])
 @in_loop
 async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_as_they_take(
-    then: str,
+    redis_alone: Instance, then: str
 ) -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = Interrupting(redis_url(instance.directory))
-        store = QueueStore(link, "a")
-        times = CallTimes(core := Core(State("a"), Settings()), store)
-        function_id, call_id = new_id("fu"), new_id("fc")
-        at = CallIndex(function_id, "app", "work")
+    link = Interrupting(redis_url(redis_alone.directory))
+    store = QueueStore(link, "a")
+    times = CallTimes(core := Core(State("a"), Settings()), store)
+    function_id, call_id = new_id("fu"), new_id("fc")
+    at = CallIndex(function_id, "app", "work")
 
-        async def submit(*indexes: int) -> None:
-            with times.request(function_id, call_id):
-                await store.index_call(call_id, at)
-                await store.accept(
-                    *(function_id, call_id, CallMeta("ap-1", b"", "", 1, "submit"), b"", indexes),
-                    take=False,
-                    last=False,
-                    limit=100,
-                    ttl_s=60,
-                )
+    async def submit(*indexes: int) -> None:
+        with times.request(function_id, call_id):
+            await store.index_call(call_id, at)
+            await store.accept(
+                *(function_id, call_id, CallMeta("ap-1", b"", "", 1, "submit"), b"", indexes),
+                take=False,
+                last=False,
+                limit=100,
+                ttl_s=60,
+            )
 
-        try:
-            await link.command("XGROUP", "CREATE", keys.queue(function_id), "rk", "0", "MKSTREAM")
-            await submit()
-            link.after[then] = lambda: submit(0)
-            await times.count()
-            assert not link.after
-            await times.count()
-            with times_of(instance) as left:
-                assert left.of(call_id) == -1
-            assert await store.kept(10) == (0, [])
-        finally:
-            await core.tasks.cancel()
-            await link.close()
+    try:
+        await link.command("XGROUP", "CREATE", keys.queue(function_id), "rk", "0", "MKSTREAM")
+        await submit()
+        link.after[then] = lambda: submit(0)
+        await times.count()
+        assert not link.after
+        await times.count()
+        with times_of(redis_alone) as left:
+            assert left.of(call_id) == -1
+        assert await store.kept(10) == (0, [])
+    finally:
+        await core.tasks.cancel()
+        await link.close()
