@@ -20,7 +20,9 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import redis
 
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -101,6 +103,10 @@ class Instance:
         log = self.directory / "logs" / "redis-start.log"
         self.redis = Program(REDIS, ["--dir", str(self.directory)], self.environ, log)
         wait_for_redis(self.directory, PATIENCE_S)
+
+    def redis_client(self, **options: Any) -> redis.Redis:
+        """A connection of the test's own to its Redis."""
+        return redis.Redis(unix_socket_path=str(redis_socket(self.directory)), **options)
 
     def start_controller(self, *more: str) -> None:
         """Start the controller and wait until it serves."""

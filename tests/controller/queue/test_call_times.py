@@ -17,14 +17,14 @@ from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.embedded_redis import redis_socket, redis_url
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.records import CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
-from tests.controller.in_process import registered, running_parts
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 from tests.controller.storage.interrupting import Interrupting
 
@@ -50,7 +50,7 @@ class Times:
 
 @contextmanager
 def times_of(instance: Instance) -> Iterator[Times]:
-    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as client:
+    with instance.redis_client() as client:
         yield Times(client)
 
 
@@ -131,21 +131,15 @@ async def test_a_killed_controllers_successor_counts_the_time_of_what_was_done(
             await agent.acks.get()
         instance.kill_controller()
         with times_of(instance) as times:
-            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            with instance.redis_client() as server:
                 for one in done:  # whether it was killed in time or not
                     server.persist(keys.call_index(one))
-                server.srem(keys.apps(server_instance(server, app_id)), app_id)
+                assert server.srem(keys.apps(instance_id(instance.directory)), app_id) == 1
             instance.start_controller()
             undone = await client.submit(function_id, {0: b""})
             for one in done:
                 assert await times.count(one) > 6 * DAY_S
             assert times.of(undone) == -1
-
-
-def server_instance(server: redis.Redis, app_id: str) -> str:
-    """The id of the instance that an app is of."""
-    [key] = [key.decode() for key in server.keys("rk:apps:*") if server.sismember(key, app_id)]
-    return key.removeprefix(keys.apps(""))
 
 
 @in_loop
@@ -165,7 +159,7 @@ async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
     instance: Instance,
 ) -> None:
     kept = keys.kept(instance_id(instance.directory))
-    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+    with instance.redis_client() as server:
         server.set(kept, "no list")
         async with Client(instance) as client, FakeAgent(instance) as agent:
             _, [function_id] = await client.register("app", spec())
@@ -203,7 +197,7 @@ async def test_the_time_that_redis_refused_to_count_is_counted_later(redis_alone
     async with running_parts(redis_alone) as parts:
         request = await cancellable(parts)
         kept = keys.kept(parts.core.state.instance_id)
-        with redis.Redis(unix_socket_path=str(redis_socket(redis_alone.directory))) as server:
+        with redis_alone.redis_client() as server:
             server.set(kept, "no list")
             await parts.canceller.call(request.call_id, terminate=False)
             for _ in range(2):
@@ -218,13 +212,7 @@ async def test_the_time_that_redis_refused_to_count_is_counted_later(redis_alone
 async def cancellable(parts: Parts, **more: Any) -> pb.SubmitRequest:
     """A call whose one input waits."""
     function = await registered(parts)
-    request = pb.SubmitRequest(
-        call_id=new_id("fc"),
-        function_id=function.function_id,
-        inputs=[pb.Input(index=0, payload=b"x")],
-        last=True,
-        **more,
-    )
+    request = of_one_input(function, **more)
     await parts.intake.submit(function, request)
     return request
 

@@ -13,8 +13,8 @@ from rekindle.controller.state import Function
 from rekindle.controller.storage.records import CallMeta
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import Instance, in_loop, new_id
-from tests.controller.in_process import registered, running_parts
+from tests.controller.harness import Instance, in_loop
+from tests.controller.in_process import of_one_input, registered, running_parts
 
 
 async def cut_off(store: Any, method: str, work: Coroutine[Any, Any, Any], at: int = 1) -> None:
@@ -36,16 +36,6 @@ async def cut_off(store: Any, method: str, work: Coroutine[Any, Any, Any], at: i
     await asyncio.gather(task, return_exceptions=True)
     reply_is_here.set()
     setattr(store, method, real)
-
-
-def of_one_input(function: Function, **more: Any) -> pb.SubmitRequest:
-    return pb.SubmitRequest(
-        call_id=new_id("fc"),
-        function_id=function.function_id,
-        inputs=[pb.Input(index=0, payload=b"x")],
-        last=True,
-        **more,
-    )
 
 
 async def until_held(function: Function) -> None:

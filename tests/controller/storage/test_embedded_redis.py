@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import redis
 
 from rekindle.controller.storage import embedded_redis
 from rekindle.controller.storage.aof_sync import AofSync
@@ -22,7 +21,7 @@ from tests.controller.harness import Instance, running_instance
 def test_it_answers_on_a_private_socket_and_on_no_port(redis_alone: Instance) -> None:
     path = embedded_redis.redis_socket(redis_alone.directory)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    with redis.Redis(unix_socket_path=str(path)) as client:
+    with redis_alone.redis_client() as client:
         config = client.config_get("*")
     assert config["port"] == "0"
     assert config["appendonly"] == "yes"
@@ -30,13 +29,12 @@ def test_it_answers_on_a_private_socket_and_on_no_port(redis_alone: Instance) ->
 
 
 def test_what_was_written_is_there_after_sigkill(redis_alone: Instance) -> None:
-    path = str(embedded_redis.redis_socket(redis_alone.directory))
-    with redis.Redis(unix_socket_path=path) as client:
+    with redis_alone.redis_client() as client:
         for i in range(1000):
             client.set(f"key{i}", i)
         redis_alone.kill_redis()
     redis_alone.start_redis()
-    with redis.Redis(unix_socket_path=path) as client:
+    with redis_alone.redis_client() as client:
         assert client.dbsize() == 1000
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import redis
-
-from rekindle.controller.storage.embedded_redis import redis_socket, redis_url
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.shrinking import LEAST_BYTES, Shrinking, worth_rewriting
 from tests.controller.harness import Instance, in_loop
@@ -25,7 +23,7 @@ def test_a_file_is_rewritten_where_most_of_it_tells_of_what_is_gone() -> None:
 @in_loop
 async def test_the_file_is_small_again_once_its_content_is_gone(redis_alone: Instance) -> None:
     link = RedisLink(redis_url(redis_alone.directory), 30.0)
-    with redis.Redis(unix_socket_path=str(redis_socket(redis_alone.directory))) as server:
+    with redis_alone.redis_client() as server:
         for i in range(400):
             server.set(f"key{i}", bytes(64 << 10))
         await Shrinking(link).look(purge=True)
