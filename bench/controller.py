@@ -29,14 +29,8 @@ from lab.rates import measured
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, new_id, running_instance, spec
 
 CHUNK = 512
 #: Inputs of the fan-out; calls of one input.

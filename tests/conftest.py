@@ -61,3 +61,16 @@ def notes_as_in_a_program() -> Iterator[None]:
     before = notes.shown, announcing.announce
     yield
     notes.shown, announcing.announce = before
+
+
+@pytest.fixture
+def unwell_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """URLs of stores that behave as they are told (``lab.unwell``) are known in this process, and
+    in those that it starts."""
+    import fsspec
+
+    from lab import unwell
+
+    for name, value in unwell.environment(tmp_path / "packages").items():
+        monkeypatch.setenv(name, value)
+    fsspec.register_implementation("unwell", unwell.UnwellFileSystem, clobber=True)

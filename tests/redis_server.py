@@ -17,19 +17,18 @@ def wait_for_redis(directory: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while reason := _ping(redis_socket(directory)):
         if time.monotonic() > deadline:
-            break
-        time.sleep(0.005)  # there is no event to wait for: the socket is not there yet
-    else:
-        return
-    log_file = directory / "logs" / "redis.log"
-    tail = ""
-    if log_file.exists():
-        tail = "; its log ends: " + " | ".join(
-            log_file.read_text(errors="replace").split("\n")[-4:]
-        )
-    raise TimeoutError(
-        f"Redis in {directory} did not answer within {timeout_s:g} s ({reason}){tail}"
-    )
+            raise TimeoutError(
+                f"Redis in {directory} did not answer within {timeout_s:g} s ({reason})"
+                f"{_end_of_log(directory / 'logs' / 'redis.log')}"
+            )
+        # It prints nothing, and while it loads its socket is there already, or answers LOADING.
+        time.sleep(0.005)
+
+
+def _end_of_log(file: Path) -> str:
+    if not file.exists():
+        return ""
+    return "; its log ends: " + " | ".join(file.read_text(errors="replace").split("\n")[-4:])
 
 
 def _ping(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from lab import unwell
@@ -31,11 +30,8 @@ def store(folder: Path) -> BlobStore:
 
 
 @pytest.fixture
-def unwell_store(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
+def unwell_store(folder: Path, unwell_urls: None) -> BlobStore:
     """One whose conduct can be set: ``unwell.Conduct``."""
-    fsspec.register_implementation("unwell", unwell.UnwellFileSystem, clobber=True)
-    for name, value in unwell.environment(tmp_path / "packages").items():
-        monkeypatch.setenv(name, value)
     return BlobStore(open_objects(unwell.url(folder)), IMPATIENT)
 
 

@@ -22,6 +22,7 @@ from rekindle.exception import BlobError, BlobNotFoundError, BlobRoomError, Setu
 from rekindle.linux.plain_descriptors import readable
 from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse, small_disk
+from tests.e2e.harness import wait_until
 
 pytestmark = needs_fuse
 
@@ -60,16 +61,8 @@ def test_what_is_touched_is_fetched_and_what_was_touched_before_comes_first(
     store.put_hint(blob, touched.chunks)
     other = start_lazy(store.url, cache=tmp_path / "other")
     path = other.open(blob)
-    _until(lambda: other.disk_bytes() >= 3 * _CHUNK)
+    wait_until(lambda: other.disk_bytes() >= 3 * _CHUNK, "what was touched before")
     assert other.touched(blob).chunks == []
-
-
-def _until(condition: object) -> None:
-    """Wait for what another process does."""
-    assert callable(condition)
-    pause = threading.Event()
-    while not condition():
-        pause.wait(0.01)
 
 
 def test_a_password_of_the_store_is_in_no_list_of_processes_and_no_message(
@@ -219,7 +212,7 @@ def test_a_reader_waits_for_a_store_that_stalls_and_then_gets_an_error_that_says
     for reader in readers:
         reader.join()
     assert sorted(failed) == list(range(10, 34))
-    _until(lambda: blob in files.failures)
+    wait_until(lambda: blob in files.failures, "why it failed")
     assert blob in files.failures[blob] and unwell_store.url in files.failures[blob]
     Conduct().begin(folder)  # the store is back, and so is the file
     assert path.read_bytes() == data
@@ -256,7 +249,7 @@ def test_wrong_bytes_never_arrive(
     other = start_lazy(unwell_store.url, cache=tmp_path / "other")
     with pytest.raises(OSError, match="Input/output"):
         other.open(blob, []).read_bytes()
-    _until(lambda: blob in other.failures)
+    wait_until(lambda: blob in other.failures, "why it failed")
     assert chunk.name in other.failures[blob] and "damaged" in other.failures[blob]
 
 
@@ -269,7 +262,7 @@ def test_a_full_disk_is_an_error_that_names_it(
         files = start_lazy(store.url, cache=disk / "cache")
         with pytest.raises(OSError, match="Input/output"):
             files.open(blob, []).read_bytes()
-        _until(lambda: blob in files.failures)
+        wait_until(lambda: blob in files.failures, "why it failed")
         assert "No space left" in files.failures[blob] and str(disk) in files.failures[blob]
         files.close()
 

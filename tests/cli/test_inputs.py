@@ -15,7 +15,8 @@ import pytest
 from rekindle.cli.inputs import state_of
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli.command import rekindle
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, spec
 from tests.sdk.fake_controller import FakeController
 
 

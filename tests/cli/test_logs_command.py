@@ -15,7 +15,8 @@ from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli import command
 from tests.cli.command import Running
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, spec
 
 NOW = time.time_ns()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.cli.command import rekindle
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, spec
 
 
 @in_loop

@@ -25,7 +25,8 @@ from rekindle.cli.top_model import Sort
 from rekindle.linux.plain_descriptors import readable
 from rekindle.wire import rekindle_pb2 as pb
 from tests.cli import command
-from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, spec
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, spec
 
 PHASES = {"isolate": 4.0, "restore": 15.0, "reseed": 1.0}
 

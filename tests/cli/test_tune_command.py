@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from rekindle.cli.tune import tune
 from rekindle.exception import InvalidError, NotFoundError
 from tests.cli import command
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, spec
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from tests.cli.command import rekindle
 from tests.controller.deployments.deployer import Deployer
-from tests.controller.harness import FakeAgent, Instance, in_loop
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop
 
 
 @pytest.mark.parametrize("argv", [("status",), ("pool", "ls"), ("inputs", "ls")])

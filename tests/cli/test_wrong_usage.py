@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli import command
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, spec
 
 
 @pytest.mark.parametrize(

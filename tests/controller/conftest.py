@@ -31,3 +31,11 @@ def shared() -> Iterator[Instance]:
     """One controller for the tests that leave it as it is."""
     with running_instance() as made:
         yield made
+
+
+@pytest.fixture
+def redis_alone() -> Iterator[Instance]:
+    """An instance whose Redis runs, and no controller: its parts are in this process, if any."""
+    with running_instance(start=False) as made:
+        made.start_redis()
+        yield made

@@ -59,3 +59,14 @@ async def registered(parts: Parts) -> Function:
     request = pb.RegisterAppRequest(app_id=new_id("ap"), name="app", functions=[definition])
     (handle,) = await parts.apps.register(request)
     return parts.core.state.functions[handle.function_id]
+
+
+def of_one_input(function: Function, **more: Any) -> pb.SubmitRequest:
+    """What submits a call that has one input."""
+    return pb.SubmitRequest(
+        call_id=new_id("fc"),
+        function_id=function.function_id,
+        inputs=[pb.Input(index=0, payload=b"x")],
+        last=True,
+        **more,
+    )

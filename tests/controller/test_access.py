@@ -16,7 +16,8 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
 from rekindle.wire.version import PROTOCOL, __version__
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, running_instance
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, running_instance
 
 
 @in_loop

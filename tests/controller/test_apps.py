@@ -15,16 +15,8 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import as_dict, spec_of
 from rekindle.wire.version import PROTOCOL
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 
 
 async def status_of(client: Client) -> dict[str, object]:

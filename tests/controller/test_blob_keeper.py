@@ -9,16 +9,8 @@ from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.version import PROTOCOL
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    in_loop,
-    new_id,
-    result_of,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, result_of
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.refusals import refused
 
 

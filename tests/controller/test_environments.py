@@ -6,17 +6,16 @@ from typing import Any
 
 import grpc
 import pytest
-import redis
 
 from rekindle import exception
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
 from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop, spec
 
 
 async def known(client: Deployer) -> dict[str, tuple[int, int]]:
@@ -56,7 +55,7 @@ async def test_a_rename_that_was_broken_off_goes_on(instance: Instance) -> None:
         ]
         assert len({one.node_token for one in handles} - {""}) == 2
         rename = pb.RenameEnvironmentRequest(name="old", new_name="new")
-        server = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
+        server = instance.redis_client()
         # As a controller leaves it that ends before it has moved anything.
         table = keys.environments((await client.call("Status", pb.StatusRequest())).instance_id)
         server.hset(table, "new", '{"created": 5.0, "renamed_from": "old"}')

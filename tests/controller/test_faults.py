@@ -9,16 +9,8 @@ import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.processes import process
 
 

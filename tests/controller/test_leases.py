@@ -10,15 +10,8 @@ from redis.asyncio import Redis
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, in_loop, new_id, running_instance, spec
 
 #: Leases of well under a second for functions with short timeouts.
 SHORT = {"REKINDLE_LEASE_MARGIN_S": "0.6", "REKINDLE_REAP_S": "0.1"}

@@ -6,13 +6,8 @@ import asyncio
 import time
 
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    in_loop,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, in_loop, running_instance, spec
 from tests.controller.processes import process
 
 

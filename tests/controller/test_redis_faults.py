@@ -7,15 +7,8 @@ import asyncio
 import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
 
 
 @in_loop

@@ -15,15 +15,8 @@ from rekindle.sdk.connection.link import Link, LostError, Stream
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.version import PROTOCOL
-from tests.controller.harness import (
-    TOKEN,
-    Client,
-    FakeAgent,
-    Instance,
-    in_loop,
-    new_id,
-    running_instance,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import TOKEN, Client, Instance, in_loop, new_id, running_instance
 
 
 def linked(instance: Instance, token: str = TOKEN) -> Link:

@@ -248,9 +248,9 @@ def main():
 
 
 def test_where_no_more_threads_can_be_had_inputs_wait_for_one_or_fail_and_others_go_on(
-    home: Home,
+    shared: Home,
 ) -> None:
-    ended = home.run(home.script(FEW_THREADS))
+    ended = shared.run(shared.script(FEW_THREADS))
     refused, same = ended.out.splitlines()
     assert refused.startswith("Few.look needs a thread to run in, and there is none (can't start")
     assert "max_inputs" in refused and same == "True", str(ended)

@@ -120,9 +120,9 @@ def main(queued: bool = False):
 
 @pytest.mark.parametrize("way", [(), ("--queued",)], ids=["leased", "queued"])
 def test_a_forked_child_ends_with_the_user_code_that_it_runs(
-    home: Home, way: tuple[str, ...]
+    shared: Home, way: tuple[str, ...]
 ) -> None:
-    ended = home.rekindle("run", home.script(PROGRAM), *way)
+    ended = shared.rekindle("run", shared.script(PROGRAM), *way)
     lines = ["0 3 1 1 next"] * 5
     if not way:
         lines += ["first 0 first 3 first 1 first 1 first next"] * 4

@@ -38,6 +38,6 @@ def main():
 """
 
 
-def test_a_runner_goes_on_after_user_code_has_closed_its_loop(home: Home) -> None:
-    ended = home.run(home.script(PROGRAM))
+def test_a_runner_goes_on_after_user_code_has_closed_its_loop(shared: Home) -> None:
+    ended = shared.run(shared.script(PROGRAM))
     assert ended.out == "1\n1\n" and "Traceback" not in ended.err, str(ended)

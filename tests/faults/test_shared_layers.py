@@ -144,6 +144,7 @@ def test_of_two_nodes_that_push_one_chain_at_once_others_get_layers_that_fit(
     assert stored < 3 * (8 << 20)
 
 
+@pytest.mark.usefixtures("unwell_urls")
 @pytest.mark.parametrize("conduct", [{"fail_one_in": 10}, {"flips": 3}])
 def test_a_store_that_fails_now_and_then_gives_whole_layers(
     store: BlobStore, tmp_path: Path, conduct: dict[str, int]
@@ -151,7 +152,6 @@ def test_a_store_that_fails_now_and_then_gives_whole_layers(
     local = _layers(tmp_path / "node", "n")
     for name in _NAMES:
         assert sharing.push(store, local, name, tmp_path / "scratch")
-    unwell.register(tmp_path / "packages")
     unwell.Conduct(**conduct).begin(tmp_path / "store")
     ill = open_store(unwell.url(tmp_path / "store"))
     assert set(_brought(ill, tmp_path / "other", _NAMES)) == set(_NAMES)
@@ -210,11 +210,11 @@ def test_a_full_disk_is_said_and_when_there_is_room_the_layer_comes_and_goes(
 
 @images.needs_debian
 @images.not_within
+@pytest.mark.usefixtures("unwell_urls")
 def test_who_cannot_read_the_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not an error: what cannot be had is built."""
     local = images.own_base(tmp_path / "images")
     monkeypatch.setenv("REKINDLE_STORE_URL", (tmp_path / "store").as_uri())
-    unwell.register(tmp_path / "packages")
     (tmp_path / "ill").mkdir()
     unwell.Conduct(down=True).begin(tmp_path / "ill")
     monkeypatch.setenv("REKINDLE_STORE_URL", unwell.url(tmp_path / "ill"))

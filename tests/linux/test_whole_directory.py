@@ -15,6 +15,14 @@ import pytest
 from rekindle.linux.whole_directory import whole_directory
 from rekindle.runtime.images import runner_code
 
+pytestmark = [
+    pytest.mark.needs_root("to mount a disk"),
+    pytest.mark.skipif(
+        not os.path.exists("/dev/loop-control"),
+        reason="no /dev/loop-control: this container was given no loop devices to mount a disk by",
+    ),
+]
+
 #: Of ext4: take no more writes. The journal is written first, so names are there, as after a power
 #: cut some seconds later; what is in files is not, unless somebody had that written.
 _SHUTDOWN, _WITH_THE_JOURNAL = 0x8004587D, struct.pack("I", 1)
@@ -54,8 +62,6 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    if not os.path.exists("/dev/loop-control"):
-        pytest.skip("this machine mounts no files")
     made = Disk(tmp_path)
     yield made
     made.unmount()
@@ -68,7 +74,6 @@ def _fill(target: Path, *, durable: bool) -> None:
         (draft / "link").symlink_to("package/module.py")
 
 
-@pytest.mark.needs_root("to mount a disk")
 def test_what_has_its_name_is_whole_after_a_power_cut(disk: Disk) -> None:
     _fill(disk.root / "kept", durable=True)
     _fill(disk.root / "looked-at", durable=False)
@@ -77,7 +82,6 @@ def test_what_has_its_name_is_whole_after_a_power_cut(disk: Disk) -> None:
     assert (disk.root / "looked-at" / "link").read_text() == ""  # so it was a power cut
 
 
-@pytest.mark.needs_root("to mount a disk")
 def test_the_code_of_runners_is_whole_after_a_power_cut_and_what_was_compiled_of_it(
     disk: Disk,
 ) -> None:

@@ -310,14 +310,8 @@ def _rename_and_make_another(registry: Registry, record: VolumeRecord) -> None:
     (another.files / "below" / "file").write_text("of another volume")
 
 
-@pytest.mark.parametrize("move", [_rename, _rename_environment, _rename_and_make_another])
-@pytest.mark.parametrize("during", [within_look, after_look])
-def test_a_volume_that_is_renamed_while_it_is_sent_keeps_its_files_here_and_in_the_store(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    move: Callable[[Registry, VolumeRecord], None],
-    during: Callable[[pytest.MonkeyPatch, Callable[[], object]], None],
-) -> None:
+def _changed_after_a_push(tmp_path: Path) -> tuple[Registry, VolumeRecord, Folder]:
+    """A volume with ``a/b`` and ``below/file``, of which the latter is to be sent again."""
     registry = Registry(tmp_path / "volumes")
     record = registry.create("data", "main", f"file://{tmp_path / 'store'}")
     folder = of_volume(record)
@@ -326,6 +320,18 @@ def test_a_volume_that_is_renamed_while_it_is_sent_keeps_its_files_here_and_in_t
         (record.files / name).write_text("1")
     folder.push()
     (record.files / "below" / "file").write_text("changed")
+    return registry, record, folder
+
+
+@pytest.mark.parametrize("move", [_rename, _rename_environment, _rename_and_make_another])
+@pytest.mark.parametrize("during", [within_look, after_look])
+def test_a_volume_that_is_renamed_while_it_is_sent_keeps_its_files_here_and_in_the_store(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    move: Callable[[Registry, VolumeRecord], None],
+    during: Callable[[pytest.MonkeyPatch, Callable[[], object]], None],
+) -> None:
+    registry, record, folder = _changed_after_a_push(tmp_path)
     during(monkeypatch, lambda: move(registry, record))
     folder.push()
     monkeypatch.undo()
@@ -346,14 +352,7 @@ def test_a_volume_that_is_deleted_while_it_is_sent_keeps_its_files_in_the_store(
     monkeypatch: pytest.MonkeyPatch,
     during: Callable[[pytest.MonkeyPatch, Callable[[], object]], None],
 ) -> None:
-    registry = Registry(tmp_path / "volumes")
-    record = registry.create("data", "main", f"file://{tmp_path / 'store'}")
-    folder = of_volume(record)
-    for name in ("a/b", "below/file"):
-        folder.tree.mkdir(name.rpartition("/")[0])
-        (record.files / name).write_text("1")
-    folder.push()
-    (record.files / "below" / "file").write_text("changed")
+    registry, record, folder = _changed_after_a_push(tmp_path)
     during(monkeypatch, lambda: registry.delete(record))
     with contextlib.suppress(VolumeFileNotFoundError):
         folder.push()

@@ -8,7 +8,8 @@ from typing import Any
 
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
-from tests.controller.harness import Client, new_id, result_of, spec
+from tests.controller.fake_agent import result_of
+from tests.controller.harness import Client, new_id, spec
 
 
 class Deployer(Client):

@@ -7,17 +7,16 @@ from typing import Any
 
 import grpc
 import pytest
-import redis
 
 from rekindle import exception
 from rekindle.controller.deployments.records import KEPT_VERSIONS
 from rekindle.controller.instance import instance_id
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, new_id
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop, new_id
 
 
 @in_loop
@@ -86,7 +85,7 @@ async def test_a_former_version_ends_though_redis_refused_to_say_what_it_has(
     async with Deployer(instance) as client, FakeAgent(instance):
         await client.deploy("a")
         count = keys.undone(await client.find())
-        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+        with instance.redis_client() as server:
             server.rpush(count, "no number")
             await client.deploy("b")
             await instance.until_logged("a version does not end yet")
@@ -103,7 +102,7 @@ async def test_a_version_or_an_app_is_closed_though_redis_refused_a_command_of_i
         app_id, _ = await client.register("other")
         close = pb.CloseAppRequest(app_id=app_id)
         names = keys.closed_apps(instance_id(instance.directory))
-        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+        with instance.redis_client() as server:
             server.rpush(names, "no hash")
             await client.deploy("b")
             await instance.until_logged("a version does not end yet")
@@ -214,7 +213,7 @@ async def test_a_controller_that_is_killed_goes_on_to_have_new_code_run_what_was
             pb.FetchFunctionRequest(function_id=again.function_id), metadata=client.metadata
         )
         assert fetched.function.code == b"b"
-        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+        with instance.redis_client() as server:
             while not server.hexists(keys.app(former_id), "recreated"):
                 await asyncio.sleep(0.02)  # it gives no event
         assert agent.recreates == [former_id] * 2
@@ -389,7 +388,7 @@ async def test_a_new_key_seals_what_a_variant_declares_whose_app_is_put_away(
 async def test_a_version_that_ends_when_it_is_not_kept_any_more_is_forgotten(
     instance: Instance,
 ) -> None:
-    stored = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
+    stored = instance.redis_client()
     async with Deployer(instance) as client, FakeAgent(instance) as agent:
         waits, begun, variants = [], [], []
         for number in range(2):
@@ -464,7 +463,7 @@ async def test_tags_that_were_set_are_those_of_the_present_version(shared: Insta
 
 @in_loop
 async def test_nothing_is_left_of_a_version_that_could_not_be_stored(instance: Instance) -> None:
-    stored = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
+    stored = instance.redis_client()
     async with Deployer(instance) as client, FakeAgent(instance):
         first = (await client.deploy("a")).app.app_id
         (at,) = stored.keys(keys.deployments("*"))

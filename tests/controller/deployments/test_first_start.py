@@ -17,14 +17,8 @@ from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import (
-    FakeAgent,
-    Instance,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop, new_id, running_instance, spec
 from tests.controller.processes import process
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop
 
 
 async def set_most(client: Deployer, most: int | None = None, **of: Any) -> pb.SetPoolReply:

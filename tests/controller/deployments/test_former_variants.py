@@ -9,7 +9,8 @@ from rekindle.controller.deployments.records import KEPT_VERSIONS
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from tests.controller.deployments.deployer import Deployer, by_function
-from tests.controller.harness import FakeAgent, Instance, in_loop, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Instance, in_loop, spec
 from tests.controller.refusals import refused
 
 

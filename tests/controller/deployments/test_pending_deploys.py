@@ -12,7 +12,8 @@ from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from tests.controller.deployments.deployer import Deployer
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, running_instance
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance
 
 
 @pytest.fixture

@@ -10,16 +10,8 @@ import pytest
 from rekindle.controller.logs import logbook
 from rekindle.controller.logs.logbook import _RECENT, _Book, _Follower
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    done_of,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, done_of
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 
 
 async def say(agent: FakeAgent, app_id: str, *texts: str) -> None:

@@ -16,16 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    result_of,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo, result_of
+from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from rekindle.controller.storage.embedded_redis import redis_socket
 from tests.controller.harness import Instance
 
 
@@ -21,7 +20,7 @@ def here(shared: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stored(shared: Instance) -> redis.Redis:
     """The Redis of the shared instance."""
-    return redis.Redis(unix_socket_path=str(redis_socket(shared.directory)))
+    return shared.redis_client()
 
 
 @pytest.fixture

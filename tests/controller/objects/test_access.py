@@ -163,7 +163,7 @@ def test_what_needs_no_waiting_goes_on_while_no_controller_is_there(own: Instanc
     q = Queue.from_name("access.alone", create_if_missing=True)
     d["a"] = 1
     q.put(1)
-    server = redis.Redis(unix_socket_path=str(redis_socket(own.directory)))
+    server = own.redis_client()
     left = granted(d)["user"].rpartition(":")[0] + ":di-gone"
     server.acl_setuser(left, enabled=True)
     own.kill_controller()
@@ -209,7 +209,7 @@ def test_no_value_is_lost_doubled_or_moved_as_redis_is_killed_and_the_users_come
     for thread in threads:
         thread.join(90)
     assert taken == list(range(count)) and all(locked) and len(d) == count
-    server = redis.Redis(unix_socket_path=str(redis_socket(own.directory)))
+    server = own.redis_client()
     wait_until(lambda: d.put("again", 1) and granted(d)["user"] in users(server), "it is back")
 
 
@@ -258,7 +258,7 @@ def test_programs_go_through_the_controller_where_that_is_asked_for(
     with running_instance(REKINDLE_DIRECT_OBJECTS="0") as own:
         monkeypatch.setenv("REKINDLE_DIR", str(own.directory))
         all_of_it("off")
-        server = redis.Redis(unix_socket_path=str(redis_socket(own.directory)))
+        server = own.redis_client()
         assert users(server) == ["default"]
         seen = objects(own.directory)
         assert "REKINDLE_DIRECT_OBJECTS=0" in seen.through_controller and not seen.barred

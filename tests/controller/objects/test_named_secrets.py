@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rekindle.controller.storage.embedded_redis import redis_socket
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
@@ -194,7 +194,7 @@ async def test_controllers_that_rotate_at_once_lose_no_key_and_no_change(
 ) -> None:
     """Two that share a Redis and the key file, while one of them changes secrets."""
     assert instance.redis is not None
-    url = f"unix://{redis_socket(instance.directory)}"
+    url = redis_url(instance.directory)
     with running_instance(start=False) as other:
         other.environ["REKINDLE_SECRETS_KEY_FILE"] = str(instance.directory / "secrets.key")
         other.start_controller("--redis-url", url)

@@ -10,11 +10,8 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, plan_of
 from rekindle.wire.pools import PoolPlan
 from rekindle.wire.spec import FunctionSpec
-from tests.controller.harness import (
-    PATIENCE_S,
-    Client,
-    FakeAgent,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import PATIENCE_S, Client
 
 
 def spec(name: str = "f", **given: Any) -> FunctionSpec:

@@ -16,7 +16,8 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import Client, Instance, in_loop, new_id, spec
 from tests.controller.pools.agents import order_for, recorded, set_pool
 
 

@@ -10,13 +10,8 @@ import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import params_digest
-from tests.controller.harness import (
-    PATIENCE_S,
-    Client,
-    FakeAgent,
-    Instance,
-    in_loop,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import PATIENCE_S, Client, Instance, in_loop
 from tests.controller.pools.agents import beat, recorded, spec, until
 
 

@@ -11,14 +11,8 @@ import pytest
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, option_messages
 from rekindle.wire.pools import SPARES, Level
-from tests.controller.harness import (
-    PATIENCE_S,
-    Client,
-    FakeAgent,
-    Instance,
-    in_loop,
-    running_instance,
-)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.harness import PATIENCE_S, Client, Instance, in_loop, running_instance
 from tests.controller.pools.agents import beat, order_for, plan_for, set_pool, spec, until
 
 

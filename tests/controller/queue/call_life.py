@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller import harness
-from tests.controller.harness import Client, FakeAgent, Instance, new_id, result_of, spec
+from tests.controller.fake_agent import FakeAgent, result_of
+from tests.controller.harness import Client, Instance, new_id, spec
 
 PATIENCE_S = 20.0
 #: So many undone inputs at most: all fit into one agent, so each of them must reach one.

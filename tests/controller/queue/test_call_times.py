@@ -17,22 +17,14 @@ from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.embedded_redis import redis_socket, redis_url
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.records import CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
-from tests.controller.in_process import registered, running_parts
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 from tests.controller.storage.interrupting import Interrupting
 
@@ -58,7 +50,7 @@ class Times:
 
 @contextmanager
 def times_of(instance: Instance) -> Iterator[Times]:
-    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as client:
+    with instance.redis_client() as client:
         yield Times(client)
 
 
@@ -139,21 +131,15 @@ async def test_a_killed_controllers_successor_counts_the_time_of_what_was_done(
             await agent.acks.get()
         instance.kill_controller()
         with times_of(instance) as times:
-            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            with instance.redis_client() as server:
                 for one in done:  # whether it was killed in time or not
                     server.persist(keys.call_index(one))
-                server.srem(keys.apps(server_instance(server, app_id)), app_id)
+                assert server.srem(keys.apps(instance_id(instance.directory)), app_id) == 1
             instance.start_controller()
             undone = await client.submit(function_id, {0: b""})
             for one in done:
                 assert await times.count(one) > 6 * DAY_S
             assert times.of(undone) == -1
-
-
-def server_instance(server: redis.Redis, app_id: str) -> str:
-    """The id of the instance that an app is of."""
-    [key] = [key.decode() for key in server.keys("rk:apps:*") if server.sismember(key, app_id)]
-    return key.removeprefix(keys.apps(""))
 
 
 @in_loop
@@ -173,7 +159,7 @@ async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
     instance: Instance,
 ) -> None:
     kept = keys.kept(instance_id(instance.directory))
-    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+    with instance.redis_client() as server:
         server.set(kept, "no list")
         async with Client(instance) as client, FakeAgent(instance) as agent:
             _, [function_id] = await client.register("app", spec())
@@ -185,58 +171,48 @@ async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
 
 
 @in_loop
-async def test_the_time_of_a_call_that_nobody_reads_counts_though_the_last_reply_was_lost() -> None:
+async def test_the_time_of_a_call_that_nobody_reads_counts_though_the_last_reply_was_lost(
+    redis_alone: Instance,
+) -> None:
     """Redis has forgotten the call with its last result; the same sent again finds nothing."""
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        async with running_parts(instance) as parts:
-            request = await cancellable(parts, read_once=True)
-            left = pb.TakenCall(
-                call_id=request.call_id, function_id=request.function_id, whole=True
-            )
-            await parts.retention.taken(pb.TakenRequest(calls=[left]))
-            store: Any = parts.intake._store
-            complete = store.complete
+    async with running_parts(redis_alone) as parts:
+        request = await cancellable(parts, read_once=True)
+        left = pb.TakenCall(call_id=request.call_id, function_id=request.function_id, whole=True)
+        await parts.retention.taken(pb.TakenRequest(calls=[left]))
+        store: Any = parts.intake._store
+        complete = store.complete
 
-            async def with_its_reply_lost(*args: Any, **kwargs: Any) -> Any:
-                assert (await complete(*args, **kwargs)).over
-                return await complete(*args, **kwargs)
+        async def with_its_reply_lost(*args: Any, **kwargs: Any) -> Any:
+            assert (await complete(*args, **kwargs)).over
+            return await complete(*args, **kwargs)
 
-            store.complete = with_its_reply_lost
-            await parts.canceller.call(request.call_id, terminate=False)
-            with times_of(instance) as times:
-                assert await times.count(request.call_id) <= 600
+        store.complete = with_its_reply_lost
+        await parts.canceller.call(request.call_id, terminate=False)
+        with times_of(redis_alone) as times:
+            assert await times.count(request.call_id) <= 600
 
 
 @in_loop
-async def test_the_time_that_redis_refused_to_count_is_counted_later() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        async with running_parts(instance) as parts:
-            request = await cancellable(parts)
-            kept = keys.kept(parts.core.state.instance_id)
-            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
-                server.set(kept, "no list")
-                await parts.canceller.call(request.call_id, terminate=False)
-                for _ in range(2):
-                    with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
-                        await parts.call_times.count()
-                server.delete(kept)
-            await parts.call_times.count()
-            with times_of(instance) as times:
-                assert times.of(request.call_id) > 6 * DAY_S
+async def test_the_time_that_redis_refused_to_count_is_counted_later(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        request = await cancellable(parts)
+        kept = keys.kept(parts.core.state.instance_id)
+        with redis_alone.redis_client() as server:
+            server.set(kept, "no list")
+            await parts.canceller.call(request.call_id, terminate=False)
+            for _ in range(2):
+                with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
+                    await parts.call_times.count()
+            server.delete(kept)
+        await parts.call_times.count()
+        with times_of(redis_alone) as times:
+            assert times.of(request.call_id) > 6 * DAY_S
 
 
 async def cancellable(parts: Parts, **more: Any) -> pb.SubmitRequest:
     """A call whose one input waits."""
     function = await registered(parts)
-    request = pb.SubmitRequest(
-        call_id=new_id("fc"),
-        function_id=function.function_id,
-        inputs=[pb.Input(index=0, payload=b"x")],
-        last=True,
-        **more,
-    )
+    request = of_one_input(function, **more)
     await parts.intake.submit(function, request)
     return request
 
@@ -244,37 +220,35 @@ async def cancellable(parts: Parts, **more: Any) -> pb.SubmitRequest:
 @pytest.mark.parametrize("then", ["HMGET", "ZADD", "EXPIRE"])
 @in_loop
 async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_as_they_take(
-    then: str,
+    redis_alone: Instance, then: str
 ) -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = Interrupting(redis_url(instance.directory))
-        store = QueueStore(link, "a")
-        times = CallTimes(core := Core(State("a"), Settings()), store)
-        function_id, call_id = new_id("fu"), new_id("fc")
-        at = CallIndex(function_id, "app", "work")
+    link = Interrupting(redis_url(redis_alone.directory))
+    store = QueueStore(link, "a")
+    times = CallTimes(core := Core(State("a"), Settings()), store)
+    function_id, call_id = new_id("fu"), new_id("fc")
+    at = CallIndex(function_id, "app", "work")
 
-        async def submit(*indexes: int) -> None:
-            with times.request(function_id, call_id):
-                await store.index_call(call_id, at)
-                await store.accept(
-                    *(function_id, call_id, CallMeta("ap-1", b"", "", 1, "submit"), b"", indexes),
-                    take=False,
-                    last=False,
-                    limit=100,
-                    ttl_s=60,
-                )
+    async def submit(*indexes: int) -> None:
+        with times.request(function_id, call_id):
+            await store.index_call(call_id, at)
+            await store.accept(
+                *(function_id, call_id, CallMeta("ap-1", b"", "", 1, "submit"), b"", indexes),
+                take=False,
+                last=False,
+                limit=100,
+                ttl_s=60,
+            )
 
-        try:
-            await link.command("XGROUP", "CREATE", keys.queue(function_id), "rk", "0", "MKSTREAM")
-            await submit()
-            link.after[then] = lambda: submit(0)
-            await times.count()
-            assert not link.after
-            await times.count()
-            with times_of(instance) as left:
-                assert left.of(call_id) == -1
-            assert await store.kept(10) == (0, [])
-        finally:
-            await core.tasks.cancel()
-            await link.close()
+    try:
+        await link.command("XGROUP", "CREATE", keys.queue(function_id), "rk", "0", "MKSTREAM")
+        await submit()
+        link.after[then] = lambda: submit(0)
+        await times.count()
+        assert not link.after
+        await times.count()
+        with times_of(redis_alone) as left:
+            assert left.of(call_id) == -1
+        assert await store.kept(10) == (0, [])
+    finally:
+        await core.tasks.cancel()
+        await link.close()

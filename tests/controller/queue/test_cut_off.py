@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,16 +13,8 @@ from rekindle.controller.state import Function
 from rekindle.controller.storage.records import CallMeta
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import Instance, in_loop, new_id, running_instance
-from tests.controller.in_process import registered, running_parts
-
-
-@pytest.fixture
-def redis_alone() -> Iterator[Instance]:
-    """An instance whose Redis runs; its controller is in this process."""
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        yield instance
+from tests.controller.harness import Instance, in_loop
+from tests.controller.in_process import of_one_input, registered, running_parts
 
 
 async def cut_off(store: Any, method: str, work: Coroutine[Any, Any, Any], at: int = 1) -> None:
@@ -44,16 +36,6 @@ async def cut_off(store: Any, method: str, work: Coroutine[Any, Any, Any], at: i
     await asyncio.gather(task, return_exceptions=True)
     reply_is_here.set()
     setattr(store, method, real)
-
-
-def of_one_input(function: Function, **more: Any) -> pb.SubmitRequest:
-    return pb.SubmitRequest(
-        call_id=new_id("fc"),
-        function_id=function.function_id,
-        inputs=[pb.Input(index=0, payload=b"x")],
-        last=True,
-        **more,
-    )
 
 
 async def until_held(function: Function) -> None:

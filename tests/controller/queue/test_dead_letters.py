@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    result_of,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo, result_of
+from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
 from tests.controller.refusals import refused
 
 

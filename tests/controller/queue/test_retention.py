@@ -9,30 +9,20 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-import redis
 
 from rekindle import exception
-from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
-from tests.controller.harness import (
-    Client,
-    FakeAgent,
-    Instance,
-    echo,
-    in_loop,
-    new_id,
-    running_instance,
-    spec,
-)
+from tests.controller.fake_agent import FakeAgent, echo
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.refusals import refused
 
 
 @contextmanager
 def looking(instance: Instance) -> Iterator[Callable[[str], set[str]]]:
     """The keys in Redis that name something."""
-    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as client:
+    with instance.redis_client() as client:
         yield lambda name: {key.decode() for key in client.keys(f"rk:*{name}*")}
 
 
@@ -182,7 +172,7 @@ async def test_a_close_that_was_cut_short_is_ended_by_the_next_controller(
         mapped = await a_map(client, function_id, 20)
         await client.results(mapped)
         with looking(instance) as keys:
-            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            with instance.redis_client() as server:
                 instance.kill_controller()
                 server.hset(f"rk:app:{app_id}", "closed", 1)  # it had got as far as this
             instance.start_controller()
@@ -368,8 +358,7 @@ async def test_lists_of_calls_lose_those_whose_time_is_over_though_nobody_asks()
             asked = asyncio.ensure_future(client.invoke(function_id))
             given = [await agent.assigned.get() for _ in range(5)]
             once, kept = f"rk:once:{{{function_id}}}", "rk:kept:*"
-            path = str(redis_socket(instance.directory))
-            with redis.Redis(unix_socket_path=path, decode_responses=True) as server:
+            with instance.redis_client(decode_responses=True) as server:
                 assert server.scard(once) == 4
                 for assign in given:
                     if assign.call_id != undone:

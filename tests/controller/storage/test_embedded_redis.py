@@ -10,38 +10,32 @@ import sys
 from pathlib import Path
 
 import pytest
-import redis
 
 from rekindle.controller.storage import embedded_redis
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.exception import SetupError
 from rekindle.linux.plain_descriptors import readable
-from tests.controller.harness import running_instance
+from tests.controller.harness import Instance, running_instance
 
 
-def test_it_answers_on_a_private_socket_and_on_no_port() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        path = embedded_redis.redis_socket(instance.directory)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        with redis.Redis(unix_socket_path=str(path)) as client:
-            config = client.config_get("*")
-        assert config["port"] == "0"
-        assert config["appendonly"] == "yes"
-        assert config["appendfsync"] == "no"  # aof_sync.py says why
+def test_it_answers_on_a_private_socket_and_on_no_port(redis_alone: Instance) -> None:
+    path = embedded_redis.redis_socket(redis_alone.directory)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    with redis_alone.redis_client() as client:
+        config = client.config_get("*")
+    assert config["port"] == "0"
+    assert config["appendonly"] == "yes"
+    assert config["appendfsync"] == "no"  # aof_sync.py says why
 
 
-def test_what_was_written_is_there_after_sigkill() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        path = str(embedded_redis.redis_socket(instance.directory))
-        with redis.Redis(unix_socket_path=path) as client:
-            for i in range(1000):
-                client.set(f"key{i}", i)
-            instance.kill_redis()
-        instance.start_redis()
-        with redis.Redis(unix_socket_path=path) as client:
-            assert client.dbsize() == 1000
+def test_what_was_written_is_there_after_sigkill(redis_alone: Instance) -> None:
+    with redis_alone.redis_client() as client:
+        for i in range(1000):
+            client.set(f"key{i}", i)
+        redis_alone.kill_redis()
+    redis_alone.start_redis()
+    with redis_alone.redis_client() as client:
+        assert client.dbsize() == 1000
 
 
 def test_it_dies_with_whoever_started_it() -> None:

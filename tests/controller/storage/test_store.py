@@ -19,7 +19,7 @@ from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.spec import FunctionSpec
-from tests.controller.harness import in_loop, new_id, running_instance
+from tests.controller.harness import Instance, in_loop, new_id, running_instance
 from tests.controller.storage.interrupting import Interrupting
 
 META = CallMeta("ap-1", b"", "", 1, "map")
@@ -84,53 +84,53 @@ async def test_an_older_count_of_what_is_undone_does_not_replace_a_newer_one() -
 
 
 @in_loop
-async def test_counts_that_are_asked_for_side_by_side_end_at_what_redis_has() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(redis_url(instance.directory), 30.0)
-        store, function = QueueStore(link, "a"), a_function()
+async def test_counts_that_are_asked_for_side_by_side_end_at_what_redis_has(
+    redis_alone: Instance,
+) -> None:
+    link = RedisLink(redis_url(redis_alone.directory), 30.0)
+    store, function = QueueStore(link, "a"), a_function()
 
-        async def one_call() -> None:
-            call_id = new_call_id()
-            entry, count = await accepted(store, function, call_id, 0)
-            function.counted(count)
-            function.counted(await completed(store, function, call_id, entry, 0))
+    async def one_call() -> None:
+        call_id = new_call_id()
+        entry, count = await accepted(store, function, call_id, 0)
+        function.counted(count)
+        function.counted(await completed(store, function, call_id, entry, 0))
 
-        try:
-            await asyncio.gather(*(one_call() for _ in range(200)))
-            assert function.undone == 0
-            assert await store.depth([function.function_id]) == [0]
-        finally:
-            await link.close()
+    try:
+        await asyncio.gather(*(one_call() for _ in range(200)))
+        assert function.undone == 0
+        assert await store.depth([function.function_id]) == [0]
+    finally:
+        await link.close()
 
 
 @in_loop
-async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(redis_url(instance.directory), 30.0)
-        store, function, call_id = QueueStore(link, "a"), a_function(), new_call_id()
-        core = Core(State("a"), Settings())
-        core.state.functions[function.function_id] = function
-        dispatcher: Any = SimpleNamespace(pump=lambda: None)
-        no_part: Any = None  # nothing is loaded here
-        loader = StreamLoader(core, store, no_part, dispatcher, no_part)
-        try:
-            entry, _ = await accepted(store, function, call_id, 0)
-            function.counted(await completed(store, function, call_id, entry, 0))
-            _, count = await accepted(store, function, call_id, 1, 2)
-            function.counted(count)
-            assert function.undone == 2
-            # As after a power cut, of a Redis that writes once a second.
-            queue = keys.queue(function.function_id)
-            await link.commands(
-                [("FLUSHALL",), ("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM")]
-            )
-            loader.reload()
-            await core.tasks.finish()
-            assert function.undone == 0
-        finally:
-            await link.close()
+async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back(
+    redis_alone: Instance,
+) -> None:
+    link = RedisLink(redis_url(redis_alone.directory), 30.0)
+    store, function, call_id = QueueStore(link, "a"), a_function(), new_call_id()
+    core = Core(State("a"), Settings())
+    core.state.functions[function.function_id] = function
+    dispatcher: Any = SimpleNamespace(pump=lambda: None)
+    no_part: Any = None  # nothing is loaded here
+    loader = StreamLoader(core, store, no_part, dispatcher, no_part)
+    try:
+        entry, _ = await accepted(store, function, call_id, 0)
+        function.counted(await completed(store, function, call_id, entry, 0))
+        _, count = await accepted(store, function, call_id, 1, 2)
+        function.counted(count)
+        assert function.undone == 2
+        # As after a power cut, of a Redis that writes once a second.
+        queue = keys.queue(function.function_id)
+        await link.commands(
+            [("FLUSHALL",), ("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM")]
+        )
+        loader.reload()
+        await core.tasks.finish()
+        assert function.undone == 0
+    finally:
+        await link.close()
 
 
 @pytest.mark.parametrize(
@@ -138,43 +138,41 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back() -> 
     [("time", "ZADD"), ("time", "EXPIRE"), ("taken", "UNLINK"), ("taken", "ZREM")],
 )
 @in_loop
-async def test_a_call_that_is_taken_as_its_time_begins_is_not_listed(begun: str, then: str) -> None:
+async def test_a_call_that_is_taken_as_its_time_begins_is_not_listed(
+    redis_alone: Instance, begun: str, then: str
+) -> None:
     """Whichever of the two comes between the commands of the other."""
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = Interrupting(redis_url(instance.directory))
-        store, call_id = QueueStore(link, "a"), new_call_id()
-        other = QueueStore(plain := RedisLink(redis_url(instance.directory), 30.0), "a")
-        try:
-            await store.index_call(call_id, CallIndex("fu-1", "an-app", "work"))
-            if begun == "time":
-                link.after[then] = lambda: other.drop_indexes([call_id])
-                await store.expire_indexes([call_id], 60)
-            else:
-                link.after[then] = lambda: other.expire_indexes([call_id], 60)
-                await store.drop_indexes([call_id])
-            assert not link.after
-            assert await plain.command("ZCARD", keys.kept("a")) == 0
-            assert await store.index_of(call_id) is None
-        finally:
-            await link.close()
-            await plain.close()
+    link = Interrupting(redis_url(redis_alone.directory))
+    store, call_id = QueueStore(link, "a"), new_call_id()
+    other = QueueStore(plain := RedisLink(redis_url(redis_alone.directory), 30.0), "a")
+    try:
+        await store.index_call(call_id, CallIndex("fu-1", "an-app", "work"))
+        if begun == "time":
+            link.after[then] = lambda: other.drop_indexes([call_id])
+            await store.expire_indexes([call_id], 60)
+        else:
+            link.after[then] = lambda: other.expire_indexes([call_id], 60)
+            await store.drop_indexes([call_id])
+        assert not link.after
+        assert await plain.command("ZCARD", keys.kept("a")) == 0
+        assert await store.index_of(call_id) is None
+    finally:
+        await link.close()
+        await plain.close()
 
 
 @in_loop
-async def test_a_listed_call_that_is_gone_is_not_counted() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(redis_url(instance.directory), 30.0)
-        store, calls = QueueStore(link, "a"), [new_call_id() for _ in range(3)]
-        try:
-            at = CallIndex("fu-1", "an-app", "work")
-            for call_id in calls:
-                await store.index_call(call_id, at)
-            await store.expire_indexes(calls, 60)
-            await link.command("DEL", keys.call_index(calls[1]))
-            count, shown = await store.kept(1000)
-            assert (count, {call_id for call_id, _, _ in shown}) == (2, {calls[0], calls[2]})
-            assert await link.command("ZCARD", keys.kept("a")) == 2
-        finally:
-            await link.close()
+async def test_a_listed_call_that_is_gone_is_not_counted(redis_alone: Instance) -> None:
+    link = RedisLink(redis_url(redis_alone.directory), 30.0)
+    store, calls = QueueStore(link, "a"), [new_call_id() for _ in range(3)]
+    try:
+        at = CallIndex("fu-1", "an-app", "work")
+        for call_id in calls:
+            await store.index_call(call_id, at)
+        await store.expire_indexes(calls, 60)
+        await link.command("DEL", keys.call_index(calls[1]))
+        count, shown = await store.kept(1000)
+        assert (count, {call_id for call_id, _, _ in shown}) == (2, {calls[0], calls[2]})
+        assert await link.command("ZCARD", keys.kept("a")) == 2
+    finally:
+        await link.close()

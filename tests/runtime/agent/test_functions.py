@@ -19,7 +19,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.bundle import MANIFEST
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.leases.clients import Client
-from tests.runtime.agent.leases.test_first_clients import Asking
+from tests.runtime.agent.leases.first_clients import Asking
 
 
 def double(x: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from lab import unwell
 from rekindle.blobs import erofs, transfer
 from rekindle.blobs.store import BlobStore, open_store
 from rekindle.exception import ImageError, SetupError
@@ -21,10 +21,12 @@ from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
 from rekindle.runtime.images.stored_chain import StoredChain
 from tests import images
+from tests.blobs.machine import needs_erofs
 
 pytestmark = images.needs_root
 
-_BASE, _ABOVE = "a" * 32, "b" * 32
+#: Of this run alone: mounts of every process of the machine are looked through for them.
+_BASE, _ABOVE = secrets.token_hex(16), secrets.token_hex(16)
 _CONTENT = random.Random(5).randbytes(4 << 20)
 
 
@@ -88,10 +90,11 @@ def test_the_first_build_stays_and_what_stands_on_another_is_not_put_there(
     assert found[_ABOVE].layer.parent_build == found[_BASE].layer.build == "2"
 
 
+@needs_erofs
+@pytest.mark.usefixtures("unwell_urls")
 def test_the_password_of_a_store_is_kept_with_no_layer_and_taken_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unwell.register(tmp_path / "packages")
     (tmp_path / "store").mkdir()
     monkeypatch.setenv("REKINDLE_STORE_URL", f"unwell://someone:swordfish@{tmp_path}/store")
     store = sharing.of_environment()
@@ -100,8 +103,6 @@ def test_the_password_of_a_store_is_kept_with_no_layer_and_taken_from_the_enviro
     _with(one, _base("1"))
     assert sharing.push(store, one, _BASE, tmp_path / "scratch")
     (found,) = sharing.look(store, [_BASE]).values()
-    if found.stored.packing != "erofs" or sharing.why_not_mounted():
-        pytest.skip("this machine has no EROFS")
     layer = sharing.adopt(store, other, found, lambda _line: None)
     noted = other.place(_BASE).with_name("stored.json")
     assert "unwell://someone:***@" in noted.read_text() and "swordfish" not in noted.read_text()
@@ -133,6 +134,7 @@ sys.stdin.read()
 """
 
 
+@needs_erofs
 def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mounted(
     store: BlobStore, tmp_path: Path
 ) -> None:
@@ -140,8 +142,6 @@ def test_a_layer_of_the_store_takes_what_is_here_of_it_and_stays_while_it_is_mou
     _with(one, dataclasses.replace(_base("1"), size_bytes=12345))
     assert sharing.push(store, one, _BASE, tmp_path / "scratch")
     (found,) = sharing.look(store, [_BASE]).values()
-    if found.stored.packing != "erofs" or sharing.why_not_mounted():
-        pytest.skip("this machine has no EROFS")
     layer = sharing.adopt(store, other, found, lambda _line: None)
     assert layer_gc.usage(other).size_bytes == other.local_bytes(layer) == 0
     file = sharing.have_whole(other, layer)
@@ -225,7 +225,7 @@ def test_a_layer_that_is_nowhere_any_more_says_what_to_do(
 ) -> None:
     local = LayerStore(tmp_path / "one")
     lost = _with(local, dataclasses.replace(_base("1"), packing="erofs"))
-    with pytest.raises(ImageError, match="rekindle image rm aaaaaaaaaaaa"):
+    with pytest.raises(ImageError, match=f"rekindle image rm {_BASE[:12]}`"):
         sharing.have_whole(local, lost)
     monkeypatch.delenv("REKINDLE_STORE_URL", raising=False)
     assert sharing.of_environment() is None

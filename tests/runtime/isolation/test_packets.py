@@ -10,6 +10,7 @@ import tempfile
 import pytest
 
 from rekindle.runtime.isolation.packets import PacketSender
+from tests.exhausted import opened
 
 COUNT = 100
 
@@ -26,13 +27,9 @@ def packet(number: int) -> bytes:
     return f"{number} ".encode() + bytes(2000)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def test_what_there_is_no_room_for_comes_later_whole_and_in_order_with_its_descriptors() -> None:
+def test_what_there_is_no_room_for_comes_later_whole_and_in_order_with_its_opened() -> None:
     async def scenario() -> None:
-        before = descriptors()
+        before = opened()
         ours, theirs = pair()
         with ours, theirs, tempfile.TemporaryFile() as file:
             sender = PacketSender(ours)
@@ -51,26 +48,26 @@ def test_what_there_is_no_room_for_comes_later_whole_and_in_order_with_its_descr
                     for fd in fds:
                         os.close(fd)
             assert not asyncio.get_running_loop().remove_writer(ours)
-        assert descriptors() == before
+        assert opened() == before
 
     asyncio.run(scenario())
 
 
 def test_what_was_not_sent_goes_with_the_process_that_it_was_for() -> None:
     async def scenario() -> None:
-        before = descriptors()
+        before = opened()
         ours, theirs = pair()
         with ours, tempfile.TemporaryFile() as file:
             sender = PacketSender(ours)
             with theirs:
                 for number in range(COUNT):
                     sender.send(packet(number), [file.fileno()])
-                assert descriptors() > before + 10
+                assert opened() > before + 10
             async with asyncio.timeout(60):
-                while descriptors() > before + 2:
+                while opened() > before + 2:
                     await asyncio.sleep(0)
             with pytest.raises(OSError, match="Broken pipe"):
                 sender.send(b"more")
-        assert descriptors() == before
+        assert opened() == before
 
     asyncio.run(scenario())

@@ -15,7 +15,7 @@ from rekindle.runtime.runner import generators
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.direct_stream import ItemReader, ItemWriter
-from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage, cancel_token
+from rekindle.wire.page import CANCEL_SIGNAL
 from rekindle.wire.shared import pack, unpack
 
 
@@ -95,12 +95,9 @@ def test_it_is_closed_at_its_yield_once_its_reader_is_gone(runner: Runner) -> No
 
 
 def test_its_finally_is_not_interrupted_by_the_cancellation_of_a_reader_that_is_gone(
-    runner: Runner,
+    runner: Runner, cancelled: tuple[Canceller, int]
 ) -> None:
-    page = RunnerPage.create()
-    canceller = Canceller(page)
-    canceller.install()
-    page.cancel(token := cancel_token(0, 1))
+    canceller, token = cancelled
     ended = []
 
     def cancel() -> None:
@@ -124,14 +121,9 @@ def test_its_finally_is_not_interrupted_by_the_cancellation_of_a_reader_that_is_
             ended.append("async")
 
     runner.client.shutdown(socket.SHUT_RDWR)
-    try:
-        for function in (endless, endless_aio):
-            canceller.armed = token
-            runner.run(function, canceller=canceller)
-    finally:
-        signal.signal(CANCEL_SIGNAL, signal.SIG_DFL)
-        page.handed_over()
-        page.close()
+    for function in (endless, endless_aio):
+        canceller.armed = token
+        runner.run(function, canceller=canceller)
     assert ended == ["plain", "async"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
-from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage, cancel_token
+from rekindle.wire.page import CANCEL_SIGNAL
 
 
 @pytest.fixture
@@ -118,11 +118,11 @@ def test_tasks_have_their_turn_although_the_next_input_is_there(
     service.settle(end())
 
 
-def test_a_cancellation_that_comes_while_a_task_is_made_leaves_no_task(service: Service) -> None:
-    page = RunnerPage.create()
-    canceller = service.canceller = Canceller(page)
-    canceller.install()
-    page.cancel(token := cancel_token(0, 1))
+def test_a_cancellation_that_comes_while_a_task_is_made_leaves_no_task(
+    service: Service, cancelled: tuple[Canceller, int]
+) -> None:
+    canceller, token = cancelled
+    service.canceller = canceller
     loop = service.event_loop()
     ran, make = [], loop.create_task
 
@@ -140,28 +140,21 @@ def test_a_cancellation_that_comes_while_a_task_is_made_leaves_no_task(service: 
         await asyncio.sleep(0.01)
         ran.append("second")
 
-    try:
-        canceller.armed = token
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "create_task", make_and_be_cancelled)
-            with pytest.raises(asyncio.CancelledError):
-                service.settle(first())
-        assert canceller.hit
-        service.settle(second())
-    finally:
-        signal.signal(CANCEL_SIGNAL, signal.SIG_DFL)
-        page.handed_over()
-        page.close()
+    canceller.armed = token
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "create_task", make_and_be_cancelled)
+        with pytest.raises(asyncio.CancelledError):
+            service.settle(first())
+    assert canceller.hit
+    service.settle(second())
     assert ran[-1] == "second" and "beside another" not in ran
 
 
 def test_a_cancellation_that_comes_when_its_function_has_ended_is_not_the_next_ones(
-    service: Service,
+    service: Service, cancelled: tuple[Canceller, int]
 ) -> None:
-    page = RunnerPage.create()
-    canceller = service.canceller = Canceller(page)
-    canceller.install()
-    page.cancel(token := cancel_token(0, 1))
+    canceller, token = cancelled
+    service.canceller = canceller
     loop = service.event_loop()
     run = loop.run_until_complete
 
@@ -174,14 +167,9 @@ def test_a_cancellation_that_comes_when_its_function_has_ended_is_not_the_next_o
         await asyncio.sleep(0.01)
         return "done"
 
-    try:
-        canceller.armed = token
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "run_until_complete", run_and_be_cancelled)
-            assert service.settle(work()) == "done"
-        assert canceller.hit
+    canceller.armed = token
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "run_until_complete", run_and_be_cancelled)
         assert service.settle(work()) == "done"
-    finally:
-        signal.signal(CANCEL_SIGNAL, signal.SIG_DFL)
-        page.handed_over()
-        page.close()
+    assert canceller.hit
+    assert service.settle(work()) == "done"

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from rekindle.exception import (
 )
 from rekindle.sdk.calls import result_buffer, window
 from rekindle.wire import rekindle_pb2 as pb
+from tests.e2e.harness import wait_until
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("maps")
@@ -56,15 +57,6 @@ def first_waits(x: int) -> bytes:
     if x == 0:
         first_may_end.wait(20)
     return bytes(1000)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Return when it is so: what ends on the background thread gives the caller no event."""
-    for _ in range(1000):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not come to be")
 
 
 def test_values_come_in_the_order_of_the_inputs(controller: FakeController) -> None:
@@ -284,13 +276,14 @@ def test_a_map_that_ends_early_cancels_the_rest(controller: FakeController) -> N
         values = odd_only.map(range(1, 10**9))
         with pytest.raises(ValueError, match="2 is even"):
             list(values)
-        wait_until(lambda: controller.cancelled(controller.submitted[0].call_id) is not None)
+        first = controller.submitted[0].call_id
+        wait_until(lambda: controller.cancelled(first) is not None, "its cancellation")
         ended = calls()
         closed = square.map(range(10**9))
         assert next(closed) == 0
         closed.close()  # type: ignore[attr-defined]
         (of_closed,) = calls() - ended
-        wait_until(lambda: controller.cancelled(of_closed) is not None)
+        wait_until(lambda: controller.cancelled(of_closed) is not None, "its cancellation")
         ended = calls()
         whole = square.map(range(10))
         assert len(list(whole)) == 10
@@ -305,7 +298,9 @@ def test_so_does_an_asynchronous_one(controller: FakeController) -> None:
             assert await anext(values) == 0
             await values.aclose()  # type: ignore[attr-defined]
             call_id = controller.submitted[-1].call_id
-            await asyncio.to_thread(wait_until, lambda: controller.cancelled(call_id) is not None)
+            await asyncio.to_thread(
+                wait_until, lambda: controller.cancelled(call_id) is not None, "its cancellation"
+            )
 
     asyncio.run(main())
 

@@ -21,6 +21,7 @@ from rekindle.sdk.calls import submission, window
 from rekindle.sdk.connection.background import background
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import FolderStore
+from tests.e2e.harness import wait_until
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("submissions")
@@ -39,15 +40,6 @@ def doubled(x: bytes) -> bytes:
 @app.function()
 def size_of(x: bytes) -> int:
     return len(x)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Return when it is so: what ends on the background thread gives the caller no event."""
-    for _ in range(1000):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not come to be")
 
 
 def test_arguments_on_their_way_are_bounded_by_bytes(
@@ -214,7 +206,8 @@ def test_spawn_map_takes_its_inputs_as_they_are_accepted(
 def test_a_spawn_map_whose_iterator_fails_is_cancelled(controller: FakeController) -> None:
     def inputs() -> Iterator[int]:
         yield from range(5000)
-        wait_until(lambda: bool(controller.submitted))  # before that there is nothing to cancel
+        # Before that there is nothing to cancel.
+        wait_until(lambda: controller.submitted, "the first inputs")
         raise OSError("the file ended")
 
     with app.run():

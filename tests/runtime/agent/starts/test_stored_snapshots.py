@@ -9,14 +9,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from lab import unwell
 from lab.unwell import Conduct
 from rekindle.blobs import transfer
 from rekindle.blobs.lazy import libfuse
-from rekindle.blobs.store import open_store
+from rekindle.blobs.store import BlobStore, Ref, open_store
 from rekindle.exception import SetupError, SnapshotCreateError
 from rekindle.runtime.agent.starts import stored_snapshots
 from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
@@ -66,13 +65,30 @@ def _make(home: Path, url: str) -> tuple[str, int]:
     return answers[0], answers[1]
 
 
+def _second_node(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of another node, which this process is of from now on."""
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    return second
+
+
+def _pages(ref: Ref) -> str:
+    """The blob of the memory in a snapshot of one process."""
+    return next(blob for name, blob in ref.about["files"].items() if name.startswith("images/"))
+
+
+def _untouched_chunk(store: BlobStore, ref: Ref) -> str:
+    """Of its pages: one that the call of a part does not touch."""
+    chunks = store.index(_pages(ref)).chunks
+    return chunks[len(chunks) // 2]
+
+
 @needs_fuse
 def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, total = _make(home, url)
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     async def scenario(h: Harness) -> None:
         table = h.add(Table, digest="same", enable_memory_snapshot=True)
@@ -102,23 +118,18 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
 
 
 @needs_fuse
+@pytest.mark.usefixtures("unwell_urls")
 def test_one_on_its_way_is_what_the_next_program_starts_from_also_while_the_store_is_away(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "store"
     folder.mkdir()
-    for name, value in unwell.environment(tmp_path / "packages").items():
-        monkeypatch.setenv(name, value)
-    fsspec.register_implementation("unwell", unwell.UnwellFileSystem, clobber=True)
     url = unwell.url(folder)
     part, total = _make(home, url)
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
     store = open_store(url)
     (ref,) = store.refs()
-    pages = next(blob for name, blob in ref.about["files"].items() if name.startswith("images/"))
-    chunks = store.index(pages).chunks
-    late = (chunks[len(chunks) // 2],)  # of what the call does not touch
+    late = (_untouched_chunk(store, ref),)
     Conduct(stalls_on=late).begin(folder)
 
     async def scenario(h: Harness) -> None:
@@ -147,8 +158,7 @@ def test_what_could_not_be_kept_or_was_removed_arrives_again_at_the_next_look(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     part, total = _make(home, url)
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
     begin = draft.begin
     left = ["no space left"]
 
@@ -202,13 +212,12 @@ def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_sta
     _make(home, url)
     store = open_store(url)
     (ref,) = store.refs()
-    pages = next(blob for name, blob in ref.about["files"].items() if name.startswith("images/"))
+    pages = _pages(ref)
     index = store.index(pages)
     for chunk in index.chunks[4:-4]:
         store.objects.delete(f"chunks/{chunk[:2]}/{chunk}")
     store.objects.delete(f"hints/{pages}")
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     async def scenario(h: Harness) -> None:
         table = h.add(Table, digest="same", enable_memory_snapshot=True)
@@ -235,12 +244,9 @@ def test_a_snapshot_of_which_the_store_has_lost_a_part_is_used_no_more_once_nobo
     part, _total = _make(home, url)
     store = open_store(url)
     (ref,) = store.refs()
-    pages = next(blob for name, blob in ref.about["files"].items() if name.startswith("images/"))
-    chunks = store.index(pages).chunks
-    chunk = chunks[len(chunks) // 2]  # of what the call does not touch
+    chunk = _untouched_chunk(store, ref)
     store.objects.delete(f"chunks/{chunk[:2]}/{chunk}")
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     async def scenario(h: Harness) -> None:
         table = h.add(Table, digest="same", enable_memory_snapshot=True)
@@ -283,8 +289,7 @@ def test_what_the_store_has_damaged_is_mended_before_the_node_ends_that_met_it_o
     folder = tmp_path / "store" / "chunks"
     for place in folder.glob("*/*"):
         place.write_bytes(place.read_bytes()[:-1] + b"?")
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     async def meet(h: Harness) -> None:
         weights = h.add(Weights, digest="same", enable_memory_snapshot=True)
@@ -311,8 +316,7 @@ def test_readers_get_an_error_when_the_process_that_serves_is_killed(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, _total = _make(home, url)
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     async def scenario(h: Harness) -> None:
         stored = h.node.context.stored
@@ -330,8 +334,7 @@ def test_without_fuse_a_snapshot_is_fetched_whole_and_it_is_said(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     part, total = _make(home, url)
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     def none() -> str:
         raise SetupError("there is no libfuse3")
@@ -359,8 +362,7 @@ def test_a_snapshot_that_has_no_room_among_lazy_files_is_fetched_whole(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     part, _total = _make(home, url)
-    second = home.with_name("second")
-    monkeypatch.setenv("REKINDLE_HOME", str(second))
+    second = _second_node(home, monkeypatch)
 
     async def scenario(h: Harness) -> None:
         table = h.add(Table, digest="same", enable_memory_snapshot=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.volumes import VolumeMount
 from tests import s3_server
 from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.leases.clients import until
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +41,6 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 def _made(root: Path, name: str, url: str) -> Folder:
     folder = of_volume(Registry(root).create(name, "main", url))
     (folder.files / "file").write_text("1")
@@ -63,11 +57,11 @@ def test_a_store_that_is_away_keeps_no_other_volume_from_being_sent(
     async def scenario() -> None:
         pushes = VolumePushes()
         pushes.use([one])
-        await _until(lambda: pushed.count(one.label) > 1)
+        await until(lambda: pushed.count(one.label) > 1)
         pushes.use([other])
-        await _until((tmp_path / "store" / "file").exists)
+        await until((tmp_path / "store" / "file").exists)
         (other.files / "later").write_text("2")
-        await _until((tmp_path / "store" / "later").exists)
+        await until((tmp_path / "store" / "later").exists)
         await pushes.close(60)
 
     with s3_server.away():
@@ -84,9 +78,9 @@ def test_what_a_store_did_not_take_when_the_runner_ended_is_sent_when_it_is_back
     async def scenario() -> None:
         pushes = VolumePushes()
         pushes.use([folder])()
-        await _until(lambda: len(pushed) > 3)
+        await until(lambda: len(pushed) > 3)
         store.unlink()
-        await _until((store / "data" / "file").exists)
+        await until((store / "data" / "file").exists)
         await pushes.close(60)
 
     asyncio.run(scenario())
@@ -105,12 +99,12 @@ def test_a_volume_that_is_renamed_is_sent_further_and_a_deleted_one_is_let_go(
     async def scenario() -> None:
         pushes = VolumePushes()
         pushes.use([folder])
-        await _until((store / "file").exists)
+        await until((store / "file").exists)
         renamed = volumes.rename(volumes.find("data", "main"), "renamed")
         (renamed.files / "later").write_text("2")
-        await _until((store / "later").exists)
+        await until((store / "later").exists)
         volumes.delete(renamed)
-        await _until(lambda: not pushes._folders)
+        await until(lambda: not pushes._folders)
         await pushes.close(60)
 
     asyncio.run(scenario())
@@ -132,7 +126,7 @@ def test_a_store_that_hangs_keeps_no_agent_from_ending_in_good_order(
 
     async def scenario(h: Harness) -> None:
         h.node.context.volume_pushes.use([folder])()
-        await _until(asked.is_set)
+        await until(asked.is_set)
 
     try:
         run(home, scenario)  # and what it has made is removed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from rekindle.runtime.runner.many.prints import Prints
 from rekindle.runtime.runner.many.run import Run, Stream
 from rekindle.wire.direct_stream import ItemReader, ItemWriter
 from rekindle.wire.shared import pack
+from tests.exhausted import opened
 
 
 class Reader:
@@ -191,7 +191,7 @@ class OnlyAsync(Raises):
 
 @pytest.mark.parametrize("kind", [Raises, OnlyAsync])
 def test_what_cannot_be_closed_leaves_nothing_open(reader: Reader, kind: type[Raises]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened()
     reader.send(kind)
     count = 0
     while count < 299:
@@ -202,4 +202,4 @@ def test_what_cannot_be_closed_leaves_nothing_open(reader: Reader, kind: type[Ra
     assert reader.ended.wait(30)
     assert isinstance(reader.run.failure, KeyError)
     reader.reader.close()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert opened() <= before

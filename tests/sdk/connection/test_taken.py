@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import wraps
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from rekindle.exception import ConnectionError, Error, InvalidError, ServiceErro
 from rekindle.sdk.connection import taken
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import in_loop
 
 
 class Controller:
@@ -30,17 +30,7 @@ class Controller:
         self.heard.append({one.call_id for one in request.calls})
 
 
-def alone(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run a test in a loop."""
-
-    @wraps(test)
-    def run() -> None:
-        asyncio.run(test())
-
-    return run
-
-
-@alone
+@in_loop
 async def test_what_got_no_answer_is_reported_with_what_comes_next() -> None:
     controller = Controller()
     reports = controller.reports
@@ -56,36 +46,37 @@ async def test_what_got_no_answer_is_reported_with_what_comes_next() -> None:
     reports.end()
 
 
-@alone
-async def test_what_got_no_answer_is_reported_by_itself() -> None:
+@in_loop
+async def test_what_got_no_answer_is_reported_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     controller = Controller()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taken, "_AGAIN_S", 0.01)
-        controller.fails = [ConnectionError("no controller answers")]
-        controller.reports.note("fc-1", "fu-1", [0, 1])
-        await controller.reports.flush()
-        while controller.reports:
-            await asyncio.sleep(0.01)
+    monkeypatch.setattr(taken, "_AGAIN_S", 0.01)
+    controller.fails = [ConnectionError("no controller answers")]
+    controller.reports.note("fc-1", "fu-1", [0, 1])
+    await controller.reports.flush()
+    while controller.reports:
+        await asyncio.sleep(0.01)
     assert controller.heard == [{"fc-1"}]
 
 
-@alone
-async def test_what_comes_next_does_not_wait_as_long_as_what_got_no_answer() -> None:
+@in_loop
+async def test_what_comes_next_does_not_wait_as_long_as_what_got_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     controller = Controller()
     reports = controller.reports
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taken, "_AGAIN_S", 1000.0)
-        controller.fails = [ServiceError("not answered")]
-        reports.note("fc-1", "fu-1", whole=True)
-        await reports.flush()
-        reports.note("fc-2", "fu-1", whole=True)
-        async with asyncio.timeout(30):
-            while reports:
-                await asyncio.sleep(0.01)
+    monkeypatch.setattr(taken, "_AGAIN_S", 1000.0)
+    controller.fails = [ServiceError("not answered")]
+    reports.note("fc-1", "fu-1", whole=True)
+    await reports.flush()
+    reports.note("fc-2", "fu-1", whole=True)
+    while reports:
+        await asyncio.sleep(0.01)
     assert controller.heard == [{"fc-1", "fc-2"}]
 
 
-@alone
+@in_loop
 async def test_what_got_no_answer_while_a_report_was_due_waits_all_the_same() -> None:
     controller = Controller()
     reports: Any = controller.reports
@@ -104,7 +95,7 @@ async def test_what_got_no_answer_while_a_report_was_due_waits_all_the_same() ->
     reports.end()
 
 
-@alone
+@in_loop
 async def test_more_of_a_call_that_got_no_answer_is_sent_twice_itself() -> None:
     controller = Controller()
     controller.fails = [ServiceError("not answered"), ServiceError("not answered")]
@@ -116,7 +107,7 @@ async def test_more_of_a_call_that_got_no_answer_is_sent_twice_itself() -> None:
     assert controller.heard == [{"fc-1"}]
 
 
-@alone
+@in_loop
 async def test_what_got_no_answer_twice_is_let_go() -> None:
     controller = Controller()
     controller.fails = [ServiceError("not answered"), ServiceError("not answered")]
@@ -128,7 +119,7 @@ async def test_what_got_no_answer_twice_is_let_go() -> None:
     controller.reports.end()
 
 
-@alone
+@in_loop
 async def test_what_was_refused_is_not_reported_again() -> None:
     controller = Controller()
     controller.fails = [InvalidError("makes no sense")]
@@ -137,7 +128,7 @@ async def test_what_was_refused_is_not_reported_again() -> None:
     assert not controller.reports
 
 
-@alone
+@in_loop
 async def test_a_client_that_closes_keeps_nothing_to_report() -> None:
     controller = Controller()
     controller.fails = [ServiceError("not answered")]
@@ -149,7 +140,7 @@ async def test_a_client_that_closes_keeps_nothing_to_report() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@alone
+@in_loop
 async def test_reports_that_get_no_answer_do_not_pile_up() -> None:
     controller = Controller()
     reports = controller.reports
