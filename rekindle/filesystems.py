@@ -20,6 +20,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
 _WITHOUT_SLASHES = re.compile(r"(?!file:|local:)([A-Za-z][A-Za-z0-9+.-]*):(?!//|:)")
 
+#: Who removes files meanwhile lets a look miss others, so it is made again; not for ever.
+_LOOKS = 10
+
 
 def check_shared(url: str, what: str) -> None:
     """Refuse a URL at which nothing is that other processes and other nodes see; empty: nothing is
@@ -97,6 +100,46 @@ def open_url(
 
         filesystem, path = url_to_fs(url, **options)
     return filesystem, str(path).rstrip("/")
+
+
+def files_below(filesystem: Any, place: str) -> dict[str, dict[str, Any]]:
+    """What is known of each file below a place, by path; nothing where the place is not there.
+
+    Raises what the backend raises, also for a folder that cannot be listed. fsspec's own ``find``
+    passes over such a folder, and over one from which a file is removed meanwhile, so their files
+    would be taken for removed.
+    """
+    for _ in range(_LOOKS):
+        passed_over: list[OSError] = []
+        options = {"on_error": passed_over.append} if _finds_by_walking(filesystem) else {}
+        found: dict[str, dict[str, Any]] = filesystem.find(place, detail=True, **options)
+        if not passed_over:
+            return found
+        worst = min(passed_over, key=_is_gone)
+        if not _is_gone(worst):
+            raise worst
+        try:
+            filesystem.info(place)
+        except FileNotFoundError:
+            return {}
+        filesystem.invalidate_cache()
+    raise worst
+
+
+def _is_gone(error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def _finds_by_walking(filesystem: Any) -> bool:
+    """Whether its ``find`` is fsspec's own. Those of stores of objects ask for all at once, and
+    give what else they are told to their servers."""
+    from fsspec import AbstractFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
+    kind = type(filesystem)
+    if isinstance(filesystem, AsyncFileSystem) and kind._find is not AsyncFileSystem._find:
+        return False
+    return kind.find is AbstractFileSystem.find
 
 
 @contextmanager

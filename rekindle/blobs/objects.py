@@ -132,8 +132,14 @@ class FolderObjects:
     def list(self, folder: str) -> Iterator[Listed]:
         """See Objects; drafts of writers that were killed are removed on the way."""
         self._sweep()
+
+        def not_listed(error: OSError) -> None:
+            # What is listed is what is kept: a part left out would be as good as removed.
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
         try:
-            for directory, _, names in os.walk(self.root / folder):
+            for directory, _, names in os.walk(self.root / folder, onerror=not_listed):
                 for name in names:
                     path = Path(directory, name)
                     with contextlib.suppress(FileNotFoundError):  # removed meanwhile
@@ -251,7 +257,7 @@ class FsspecObjects:
         root = self._open()[1]
         try:
             self._fs.invalidate_cache()
-            found = self._fs.find(self._path(folder), detail=True)
+            found = filesystems.files_below(self._fs, self._path(folder))
             for path, info in found.items():
                 # Of a folder that is empty by now some servers list the folder.
                 if info.get("type") == "directory" or not path.startswith(f"{self._path(folder)}/"):

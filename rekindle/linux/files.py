@@ -29,6 +29,11 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     return True
 
 
+def not_listed(error: OSError) -> None:
+    """For ``os.walk``, which passes over a directory that it cannot list otherwise."""
+    raise error
+
+
 def sync(path: str | os.PathLike[str]) -> None:
     """Have a file's content, or the names in a directory, on the disk. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -38,7 +38,7 @@ def whole_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
 
 def sync(directory: Path) -> None:
     """Have all that is in a directory on the disk before what follows. Raises OSError."""
-    for folder, _, names in os.walk(directory, topdown=False):
+    for folder, _, names in os.walk(directory, topdown=False, onerror=files.not_listed):
         for name in names:
             path = os.path.join(folder, name)
             if not os.path.islink(path):  # that is in its folder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rekindle.exception import InvalidError, VolumeFileExistsError
+from rekindle.linux.files import not_listed
 from rekindle.sdk.user_frames import trims
 from rekindle.volumes.remote import Folder
 from rekindle.volumes.staging import Staging
@@ -54,13 +55,18 @@ class VolumeUpload:
         remote_path: str,
         recursive: bool = True,
     ) -> None:
-        """The files of a directory, and of those below it unless ``recursive=False``."""
+        """The files of a directory, and of those below it unless ``recursive=False``.
+
+        Raises OSError for one that cannot be read: nothing of it is sent then.
+        """
         top = Path(local_path)
         if not top.is_dir():
             raise FileNotFoundError(f"there is no directory {os.fspath(local_path)!r} to be sent")
-        for path in sorted(top.rglob("*") if recursive else top.iterdir()):
-            if path.is_file():
-                self.put_file(path, f"{remote_path}/{path.relative_to(top)}")
+        for folder, folders, names in os.walk(top, onerror=not_listed):
+            folders[:] = sorted(folders) if recursive else []
+            for path in (Path(folder, name) for name in sorted(names)):
+                if path.is_file():
+                    self.put_file(path, f"{remote_path}/{path.relative_to(top)}")
 
     # ---- the block -----------------------------------------------------------------------------
 

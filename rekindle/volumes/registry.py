@@ -136,12 +136,15 @@ class Registry:
     def all(self, environment: str | None, *, ephemeral: bool = False) -> list[VolumeRecord]:
         """Those of an environment, of all for None, by name.
 
-        ``ephemeral``: for None, those without a name, too.
+        ``ephemeral``: for None, those without a name, too. Raises VolumeError.
         """
-        pattern = environment if environment is not None else "*"
-        found = [self._read(place) for place in sorted(self.root.glob(f"{pattern}/*"))]
-        hidden = () if ephemeral else (EPHEMERAL,)
-        return [one for one in found if one is not None and one.environment not in hidden]
+        if environment is None:  # others' folders may lie there: lost+found, on a disk of its own
+            environments = filter(_NAME.fullmatch, _names_in(self.root))
+            folders = [*sorted(environments), *((EPHEMERAL,) if ephemeral else ())]
+        else:
+            folders = [environment] if environment != EPHEMERAL or ephemeral else []
+        places = [place for name in folders for place in _places_in(self.root / name)]
+        return [one for one in map(self._read, places) if one is not None]
 
     def create(
         self, name: str, environment: str, url: str = "", *, allow_existing: bool = False
@@ -254,7 +257,7 @@ class Registry:
     def left_over(self) -> list[Path]:
         """Ephemeral volumes of programs that ended without removing them."""
         found = []
-        for place in self.root.glob(f"{EPHEMERAL}/*"):
+        for place in _places_in(self.root / EPHEMERAL):
             try:
                 with open(place / _ABOUT, "rb") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -328,3 +331,17 @@ class Registry:
         return VolumeRecord(
             about["id"], place.name, place.parent.name, about["created_ns"], about["url"], place
         )
+
+
+def _places_in(folder: Path) -> list[Path]:
+    return [folder / name for name in sorted(_names_in(folder))]
+
+
+def _names_in(folder: Path) -> list[str]:
+    """None where it is not there. Raises VolumeError: `Path.glob` would pass over what fails."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise VolumeError(f"{folder} cannot be read: {error.strerror}") from error

@@ -286,7 +286,7 @@ def _may_be_bare(store: Any, base: str) -> None:
 def _listed(store: Any, base: str) -> dict[str, str] | None:
     """Path -> mark of all files of the store's folder; None where not even its bucket is there."""
     try:
-        found = store.find(base, detail=True)
+        found = filesystems.files_below(store, base)
     except FileNotFoundError:
         return None
     prefix = f"{base}/"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from rekindle.exception import (
     SetupError,
 )
 from tests.blobs.machine import small_disk
+from tests.hung import hung
 
 _CHUNK = 1 << 16
 
@@ -278,6 +280,20 @@ def test_nothing_is_collected_while_a_name_cannot_be_read(
     (folder / "refs/snapshots/sn-1").write_text("{")
     with pytest.raises(BlobDamagedError):
         collect.collect(store, grace_s=0)
+    assert store.index(pushed.blob).size == _CHUNK
+
+
+@pytest.mark.needs_root("mounts a file system")
+def test_nothing_is_collected_while_names_cannot_be_listed(
+    store: BlobStore, folder: Path, tmp_path: Path
+) -> None:
+    pushed = _push(store, _file(tmp_path, os.urandom(_CHUNK)))
+    store.put_ref("snapshots", "sn-1", [pushed.blob], {})
+    shutil.move(folder / "refs/snapshots", tmp_path / "snapshots")
+    with hung(folder / "refs/snapshots") as end:
+        end()
+        with pytest.raises(BlobStoreError, match="cannot list"):
+            collect.collect(store, grace_s=0)
     assert store.index(pushed.blob).size == _CHUNK
 
 

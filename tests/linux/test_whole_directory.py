@@ -21,6 +21,10 @@ pytestmark = [
         not os.path.exists("/dev/loop-control"),
         reason="no /dev/loop-control: this container was given no loop devices to mount a disk by",
     ),
+    pytest.mark.skipif(
+        shutil.which("mkfs.ext4") is None,
+        reason="no mkfs.ext4 (e2fsprogs) on this machine to make a disk by",
+    ),
 ]
 
 #: Of ext4: take no more writes. The journal is written first, so names are there, as after a power

@@ -24,6 +24,7 @@ from rekindle.volumes.registry import EPHEMERAL, Registry
 from rekindle.volumes.remote import Folder
 from rekindle.wire.messages import spec_message, spec_of
 from rekindle.wire.spec import FunctionSpec
+from tests.hung import hung
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,22 @@ def test_files_are_sent_together_read_and_changed() -> None:
     assert rekindle.Volume.from_name("corpus").info().name == "corpus"
     with pytest.raises(NotFoundError):
         rekindle.Volume.from_name("data").listdir("/")
+
+
+@pytest.mark.needs_root("mounts a file system")
+def test_of_a_directory_that_cannot_be_read_as_a_whole_nothing_is_sent(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "a").mkdir(parents=True)
+    (tree / "a" / "one").write_text("1")
+    held = rekindle.Volume.from_name("data", create_if_missing=True)
+    with hung(tree / "lost") as end:
+        end()
+        with pytest.raises(OSError, match="lost"), held.batch_upload() as batch:
+            batch.put_directory(tree, "/")
+        assert list(held.iterdir("/")) == []
+        with held.batch_upload() as batch:
+            batch.put_directory(tree / "a", "/")
+    assert [entry.path for entry in held.iterdir("/")] == ["one"]
 
 
 @pytest.mark.parametrize("use", ["ephemeral", "list"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, VolumeError
 from rekindle.volumes.registry import EPHEMERAL, Registry
 from rekindle.volumes.remote import of_volume
+from tests.hung import hung
 
 
 @pytest.fixture
@@ -139,3 +140,22 @@ with Registry(Path(sys.argv[1])).ephemeral() as held:
     print(held.place, flush=True)
     time.sleep(600)
 """
+
+
+@pytest.mark.needs_root("mounts a file system")
+def test_a_directory_that_cannot_be_read_is_not_one_without_volumes(tmp_path: Path) -> None:
+    with hung(tmp_path / "volumes") as end:
+        end()
+        registry = Registry(tmp_path / "volumes")
+        for environment in ("main", None):
+            with pytest.raises(VolumeError, match=r"volumes.* cannot be read"):
+                registry.all(environment)
+        with pytest.raises(VolumeError, match="cannot be read"):
+            registry.left_over()
+
+
+def test_what_lies_beside_the_environments_is_not_looked_into(registry: Registry) -> None:
+    registry.create("data", "main")
+    (registry.root / "lost+found").mkdir(mode=0)
+    (registry.root / "notes").touch()
+    assert [one.name for one in registry.all(None, ephemeral=True)] == ["data"]

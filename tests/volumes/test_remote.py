@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundErro
 from rekindle.volumes.registry import Registry, VolumeRecord
 from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
 from rekindle.volumes.turn import Turn
+from tests.hung import hung
 
 
 class Machine:
@@ -413,6 +415,7 @@ import os, signal, sys
 from pathlib import Path
 from rekindle.volumes.remote import Folder
 from rekindle.volumes.turn import Turn
+from tests.hung import hung
 note, noted = Turn.note, []
 def count(turn, path, entry):
     note(turn, path, entry)
@@ -447,3 +450,19 @@ def test_no_message_shows_the_password_of_a_store(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"ftp://one:\*\*\*@.* cannot be opened") as of_volume:
         Registry(tmp_path / "volumes").create("v", "main", url)
     assert "swordfish" not in f"{of_bucket.value} {of_volume.value} {folder.label}"
+
+
+@pytest.mark.needs_root("mounts a file system")
+def test_a_folder_of_the_store_that_cannot_be_listed_takes_nothing_along(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, _other = two
+    one.write("kept", "1")
+    one.write("a/file", "2")
+    one.folder.commit()
+    shutil.rmtree(tmp_path / "store" / "a")
+    with hung(tmp_path / "store" / "a") as end:
+        end()
+        with pytest.raises(VolumeError):
+            one.folder.pull()
+        assert one.holds() == {"kept": "1", "a/file": "2"}

@@ -29,7 +29,7 @@ from typing import Any
 
 from rekindle.blobs import erofs
 from rekindle.exception import LayerError
-from rekindle.linux import device_files, holes, limits, mounts, namespaces, processes
+from rekindle.linux import device_files, files, holes, limits, mounts, namespaces, processes
 from rekindle.linux.libc import libc
 from rekindle.linux.mount_points import pivot
 
@@ -169,7 +169,7 @@ def _copy(source: str, target: str, name: str) -> None:
             raise OSError(f"{target} is a folder already, and a file is to be put there")
         holes.copy(source, place)
         return
-    for folder, folders, names in os.walk(source):
+    for folder, folders, names in os.walk(source, onerror=files.not_listed):
         into = os.path.join(place, os.path.relpath(folder, source))
         os.makedirs(into, exist_ok=True)
         for name in [*names, *(one for one in folders if os.path.islink(f"{folder}/{one}"))]:
