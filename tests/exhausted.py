@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -11,7 +12,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def descriptors(left: int) -> Iterator[None]:
-    """Within, this process can open so many more."""
+    """Within, this process can open so many more, and no more as of what the tests before it left
+    open one is collected meanwhile."""
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(map(int, os.listdir("/proc/self/fd")))
     taken: list[int] = []
@@ -29,8 +34,11 @@ def descriptors(left: int) -> Iterator[None]:
         for fd in taken:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if collects:
+            gc.enable()
 
 
 def opened() -> int:
-    """How many this process has open."""
+    """How many this process has open, without what is garbage already and not yet collected."""
+    gc.collect()
     return len(os.listdir("/proc/self/fd"))
