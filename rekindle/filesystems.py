@@ -14,14 +14,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rekindle.exception import InvalidError, SetupError
+from rekindle.linux.files import not_listed_unless_gone
 from rekindle.shown_url import reason, without_password
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: What begins as a URL does, and is none; ``a::b://`` is a chain of fsspec's.
 _WITHOUT_SLASHES = re.compile(r"(?!file:|local:)([A-Za-z][A-Za-z0-9+.-]*):(?!//|:)")
-
-#: Who removes files meanwhile lets a look miss others, so it is made again; not for ever.
-_LOOKS = 10
 
 
 def check_shared(url: str, what: str) -> None:
@@ -105,29 +103,12 @@ def open_url(
 def files_below(filesystem: Any, place: str) -> dict[str, dict[str, Any]]:
     """What is known of each file below a place, by path; nothing where the place is not there.
 
-    Raises what the backend raises, also for a folder that cannot be listed. fsspec's own ``find``
-    passes over such a folder, and over one from which a file is removed meanwhile, so their files
-    would be taken for removed.
+    Raises what the backend raises, also for a folder that cannot be listed: fsspec's own ``find``
+    passes over it otherwise, and its files would be taken for removed.
     """
-    for _ in range(_LOOKS):
-        passed_over: list[OSError] = []
-        options = {"on_error": passed_over.append} if _finds_by_walking(filesystem) else {}
-        found: dict[str, dict[str, Any]] = filesystem.find(place, detail=True, **options)
-        if not passed_over:
-            return found
-        worst = min(passed_over, key=_is_gone)
-        if not _is_gone(worst):
-            raise worst
-        try:
-            filesystem.info(place)
-        except FileNotFoundError:
-            return {}
-        filesystem.invalidate_cache()
-    raise worst
-
-
-def _is_gone(error: OSError) -> bool:
-    return isinstance(error, FileNotFoundError | NotADirectoryError)
+    options = {"on_error": not_listed_unless_gone} if _finds_by_walking(filesystem) else {}
+    found: dict[str, dict[str, Any]] = filesystem.find(place, detail=True, **options)
+    return found
 
 
 def _finds_by_walking(filesystem: Any) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from rekindle import filesystems
 from rekindle.exception import BlobError, BlobStoreError, InvalidError, SetupError
+from rekindle.linux.files import not_listed_unless_gone
 from rekindle.shown_url import reason, without_password
 
 DRAFTS = ".drafts"
@@ -132,14 +133,10 @@ class FolderObjects:
     def list(self, folder: str) -> Iterator[Listed]:
         """See Objects; drafts of writers that were killed are removed on the way."""
         self._sweep()
-
-        def not_listed(error: OSError) -> None:
-            # What is listed is what is kept: a part left out would be as good as removed.
-            if not isinstance(error, FileNotFoundError):
-                raise error
-
+        top = self.root / folder
         try:
-            for directory, _, names in os.walk(self.root / folder, onerror=not_listed):
+            # What is listed is what is kept: a part left out would be as good as removed.
+            for directory, _, names in os.walk(top, onerror=not_listed_unless_gone):
                 for name in names:
                     path = Path(directory, name)
                     with contextlib.suppress(FileNotFoundError):  # removed meanwhile

@@ -34,6 +34,12 @@ def not_listed(error: OSError) -> None:
     raise error
 
 
+def not_listed_unless_gone(error: OSError) -> None:
+    """The same where directories may be removed meanwhile: one that is gone has nothing in it."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def sync(path: str | os.PathLike[str]) -> None:
     """Have a file's content, or the names in a directory, on the disk. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

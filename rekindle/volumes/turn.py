@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import VolumeError, VolumeFileNotFoundError
+from rekindle.linux.files import not_listed_unless_gone
 from rekindle.volumes.registry import id_at
 from rekindle.volumes.tree import DRAFT, Tree
 
@@ -60,13 +61,9 @@ class Turn:
         files were not removed by who uses it.
         """
         found = {}
-
-        def failed(error: OSError) -> None:
-            # What cannot be listed is not empty: its files would be removed from the store.
-            if not isinstance(error, FileNotFoundError):
-                raise error
-
-        for directory, names, files, fd in os.fwalk(".", onerror=failed, dir_fd=self.files):
+        # What cannot be listed is not empty: its files would be removed from the store.
+        walk = os.fwalk(".", onerror=not_listed_unless_gone, dir_fd=self.files)
+        for directory, names, files, fd in walk:
             names[:] = [name for name in names if not name.startswith(DRAFT)]
             for name in files:
                 if not name.startswith(DRAFT) and (seen := _seen(name, fd)):

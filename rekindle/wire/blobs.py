@@ -313,7 +313,7 @@ class FsspecStore:
         """See BlobStore."""
         before = time.time() - age_s
         try:
-            found = self._fs.find(self._root, detail=True)
+            found = filesystems.files_below(self._fs, self._root)
             for path in found:
                 key = "/".join(path.rsplit("/", 2)[-2:])
                 if _KEY.fullmatch(key) and self._fs.modified(path).timestamp() < before:
@@ -326,7 +326,7 @@ class FsspecStore:
     def of_call(self, call_id: str) -> Iterator[str]:
         """See BlobStore."""
         try:
-            found = self._fs.find(f"{self._root}/{call_id}")
+            found = filesystems.files_below(self._fs, f"{self._root}/{call_id}")
         except FileNotFoundError:
             return
         except Exception as error:

@@ -30,6 +30,15 @@ class Controller:
         self.heard.append({one.call_id for one in request.calls})
 
 
+async def reported_once(*fails: Error) -> Controller:
+    """A controller that fails so, after a first report."""
+    controller = Controller()
+    controller.fails = list(fails)
+    controller.reports.note("fc-1", "fu-1", whole=True)
+    await controller.reports.flush()
+    return controller
+
+
 @in_loop
 async def test_what_got_no_answer_is_reported_with_what_comes_next() -> None:
     controller = Controller()
@@ -109,10 +118,7 @@ async def test_more_of_a_call_that_got_no_answer_is_sent_twice_itself() -> None:
 
 @in_loop
 async def test_what_got_no_answer_twice_is_let_go() -> None:
-    controller = Controller()
-    controller.fails = [ServiceError("not answered"), ServiceError("not answered")]
-    controller.reports.note("fc-1", "fu-1", whole=True)
-    await controller.reports.flush()
+    controller = await reported_once(ServiceError("not answered"), ServiceError("not answered"))
     assert controller.reports
     await controller.reports.flush()
     assert not controller.reports
@@ -121,19 +127,13 @@ async def test_what_got_no_answer_twice_is_let_go() -> None:
 
 @in_loop
 async def test_what_was_refused_is_not_reported_again() -> None:
-    controller = Controller()
-    controller.fails = [InvalidError("makes no sense")]
-    controller.reports.note("fc-1", "fu-1", whole=True)
-    await controller.reports.flush()
+    controller = await reported_once(InvalidError("makes no sense"))
     assert not controller.reports
 
 
 @in_loop
 async def test_a_client_that_closes_keeps_nothing_to_report() -> None:
-    controller = Controller()
-    controller.fails = [ServiceError("not answered")]
-    controller.reports.note("fc-1", "fu-1", whole=True)
-    await controller.reports.flush()
+    controller = await reported_once(ServiceError("not answered"))
     controller.reports.end()
     assert not controller.reports
     await asyncio.sleep(0)  # what was cancelled ends

@@ -50,6 +50,18 @@ def until_free(threads: _Threads, count: int) -> None:
         threading.Event().wait(0.001)
 
 
+def ended_side_by_side(threads: _Threads, count: int) -> list[Job]:
+    """So many jobs, none of which ended before all had begun."""
+    jobs = [Job() for _ in range(count)]
+    for job in jobs:
+        threads.run(job)
+    for job in jobs:
+        assert job.began.wait(60)
+    for job in jobs:
+        job.end()
+    return jobs
+
+
 def test_each_job_has_a_thread_at_once_and_the_next_ones_have_those_that_are_free() -> None:
     threads = _Threads()
     first = [Job(), Job()]
@@ -58,13 +70,7 @@ def test_each_job_has_a_thread_at_once_and_the_next_ones_have_those_that_are_fre
     for job in first:
         job.end()
     until_free(threads, 2)
-    second = [Job(), Job(), Job()]
-    for job in second:
-        threads.run(job)
-    for job in second:
-        assert job.began.wait(60)
-    for job in second:
-        job.end()
+    second = ended_side_by_side(threads, 3)
     assert {job.thread for job in first} < {job.thread for job in second}
     until_free(threads, 3)
 
@@ -82,13 +88,7 @@ def test_where_there_can_be_no_other_thread_those_that_are_there_take_all_jobs()
         job.end()
     assert {job.thread for job in waiting} == {first.thread}
     until_free(threads, 1)
-    beside = [Job(), Job()]  # nobody stands in line for a thread that is not there
-    for job in beside:
-        threads.run(job)
-    for job in beside:
-        assert job.began.wait(60)
-    for job in beside:
-        job.end()
+    ended_side_by_side(threads, 2)  # nobody stands in line for a thread that is not there
     until_free(threads, 2)
 
 
