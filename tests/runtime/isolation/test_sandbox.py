@@ -103,6 +103,7 @@ def test_a_job_that_nobody_waits_for_any_more_is_killed_and_its_sandbox_stays(
         other = sandbox.run(["/bin/sleep", "99"], env={})
         job = sandbox.run(["/bin/sleep", "98"], env={})
         waiting = asyncio.create_task(sandbox.to_its_end(job, 60))
+        await asyncio.sleep(0)  # it has begun to wait: both may be there already
         init = psutil.Process(sandbox.pid)
         while len(init.children()) < 2:
             await asyncio.sleep(0.01)
