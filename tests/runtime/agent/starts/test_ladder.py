@@ -55,6 +55,7 @@ class Nice:
         return self.niceness, self.of_all()
 
 
+@pytest.mark.skipif(not niceness.may_lower(), reason="niceness cannot be lowered here")
 def test_a_template_that_is_booted_to_be_frozen_gives_way_and_its_copies_do_not(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         own = os.getpriority(os.PRIO_PROCESS, 0)

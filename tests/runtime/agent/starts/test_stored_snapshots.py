@@ -345,7 +345,8 @@ def test_without_fuse_a_snapshot_is_fetched_whole_and_it_is_said(
         stored = h.node.context.stored
         assert stored is not None and stored.lazy is None
         whole = "snapshots are fetched whole before they are used"
-        (said,) = [vars(one)["fields"] for one in caplog.records if one.message == whole]
+        # Of the node before, too, where this machine has no FUSE.
+        *_, said = [vars(one)["fields"] for one in caplog.records if one.message == whole]
         assert "libfuse3" in str(said["reason"])
         table = h.add(Table, digest="same", enable_memory_snapshot=True)
         outcome = await h.call(table, "part", 40 * _MIB)
