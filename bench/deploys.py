@@ -228,7 +228,7 @@ def main() -> int:
                 figures |= due_at_once(int(figures["wanted_schedules"]), Path(home) / "begun")
         finally:
             daemon.stop_all()
-    machine = machines.describe()
+        machine = machines.describe()  # keeps what it finds of CRIU in the home
     shown = Table("what", "figure", title="deploying", title_justify="left")
     for name, value in figures.items():
         shown.add_row(name, f"{value:,}")
