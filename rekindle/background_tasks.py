@@ -24,6 +24,11 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._awaited: Counter[asyncio.Task[Any]] = Counter()
 
+    @property
+    def any(self) -> bool:
+        """Whether one has not ended."""
+        return bool(self._tasks)
+
     def spawn(
         self, work: Coroutine[Any, Any, object], name: str | None = None
     ) -> asyncio.Task[Any]:

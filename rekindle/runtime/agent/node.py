@@ -36,6 +36,7 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
+from rekindle.runtime.agent.scheduling.resting import Resting
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
 from rekindle.runtime.agent.scheduling.trials import Trials
@@ -96,6 +97,7 @@ class Node:
             self.passed_on.take,
             self.scheduler.agenda.act,
         )
+        self.resting = Resting(self.inventory, self.leases.requests, settings.pool_rest_s)
         self.trials = Trials(self.scheduler.has_place)
         self.stopping = Stopping(self.inventory, self.leases, self._tasks)
         self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
@@ -140,7 +142,7 @@ class Node:
         if len(stored) < len(inputs):
             self._give(pool, [one for one in inputs if not one.blob] if stored else inputs)
         for one in stored:
-            self._tasks.spawn(self._submit_fetched(pool, one))
+            self._tasks.spawn(self._submit_fetched(one))
 
     def _give(self, pool: Pool, inputs: list[Assignment]) -> None:
         strategy = inputs[0].order.strategy
@@ -148,14 +150,22 @@ class Node:
             pool.submit(inputs)
             return
         for one in inputs:
-            self._tasks.spawn(forced.run(pool, self.leases, one, strategy))
+            self._tasks.spawn(pool.staying(forced.run(pool, self.leases, one, strategy)))
 
-    async def _submit_fetched(self, pool: Pool, one: Assignment) -> None:
+    async def _submit_fetched(self, one: Assignment) -> None:
+        order = one.order
         try:
             await self.blobs.fetch(one)
         except Error as error:
             if one.state is AssignmentState.WAITING:
                 self.results.one(one, unfetched(one, error))
+            return
+        try:  # its pool may be another one by now
+            pool = self.inventory.pool_of(order.function_id, order.params)
+            pool = pool or await self.opener.pool(order.function_id, order.params)
+        except Error as error:
+            if one.state is AssignmentState.WAITING:
+                self.results.one(one, outcome.start_failed(one, error))
             return
         if one.state is AssignmentState.WAITING:
             self._give(pool, [one])
@@ -223,15 +233,22 @@ class Node:
                 pool.went_live()
 
     def plan(self, order: pb.FollowPlan) -> None:
-        """What to hold of a pool, or of all pools of a function, from now on."""
-        plan = plan_of(order.plan)
+        """What to hold of a pool, or of all pools of a function, from now on.
+
+        Without a plan: a pool has none of its own any more.
+        """
         key = (order.function_id, EVERY if order.every_instance else params_digest(order.params))
-        self.plans.keep(key, plan)
+        plan = plan_of(order.plan) if order.HasField("plan") else None
+        if plan is not None:
+            self.plans.keep(key, plan)
+        else:
+            self.plans.drop(key)
         for pool in self.inventory.pools.values():
             if pool.function_id == order.function_id and (found := self.plans.find(pool.key)):
                 pool.sizing.order(found)
                 self.scheduler.reconcile(pool)
-        if not order.every_instance and plan.runners and key not in self.inventory.pools:
+        runners = plan.runners if plan is not None and not order.every_instance else 0
+        if runners and key not in self.inventory.pools:
             self._tasks.spawn(self._open_planned(order.function_id, order.params))
 
     async def _open_planned(self, function_id: str, params: bytes) -> None:
@@ -350,11 +367,14 @@ class Node:
 
     async def reconcile_forever(self) -> None:
         """Scale down, keep minimums, let old templates go; until cancelled."""
-        pools, levels, templates = map(Guard, ("reconcile pools", "keep levels", "end templates"))
+        pools, resting = Guard("reconcile pools"), Guard("close pools at rest")
+        levels, templates = Guard("keep levels"), Guard("end templates")
         while True:
             await asyncio.sleep(RECONCILE_S)
             with pools.one_pass():
                 self.scheduler.reconcile_all()
+            with resting.one_pass():
+                self.resting.close_rested()
             with levels.one_pass():
                 self.idle_levels.reconcile(self.inventory.pools.values())
             self.context.activity.changed.set()  # plans, levels and memory change, too

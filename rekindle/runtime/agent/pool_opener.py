@@ -68,13 +68,14 @@ class PoolOpener:
         pool.retired_at = self._functions.retired.get(function.app_id, 0.0)
         if (plan := self._plans.find(key)) is not None:
             pool.sizing.order(plan)
-        if revision.snapshots_enabled and (
-            not await revision.tracker.refresh() or await revision.template_is_outdated()
-        ):
-            # A package or a file changed under a template that is alive.
-            revision.drop_template()
-        if revision.gpu_tracker is not None:
-            await revision.gpu_tracker.refresh()
+        with pool.used():
+            if revision.snapshots_enabled and (
+                not await revision.tracker.refresh() or await revision.template_is_outdated()
+            ):
+                # A package or a file changed under a template that is alive.
+                revision.drop_template()
+            if revision.gpu_tracker is not None:
+                await revision.gpu_tracker.refresh()
         return pool
 
     def _revision(self, function: OpenFunction, params: bytes) -> Revision:

@@ -71,6 +71,20 @@ def gpu_grace_s() -> float:
     return seconds
 
 
+def pool_rest_s() -> float:
+    """``$REKINDLE_POOL_REST_S``, or 600: seconds after which the pool of an instance with
+    parameters that nobody calls closes. Raises InvalidError for what is no number.
+    """
+    text = os.environ.get("REKINDLE_POOL_REST_S", "") or "600"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= 30 * 86_400:
+        raise InvalidError(f"REKINDLE_POOL_REST_S={text!r} must be seconds, from 1 to 2592000")
+    return seconds
+
+
 def gpu_held_mib() -> int | None:
     """``$REKINDLE_GPU_HELD_MIB``: what weights that stay may take of each GPU; None, where it is
     not set: half of it; 0: nothing stays. Raises InvalidError for what is no number.
@@ -175,6 +189,8 @@ class AgentSettings:
     memory_budget_bytes: int = field(default_factory=budget_bytes)
     #: What a runner that has to make room for a higher priority may still run.
     gpu_grace_s: float = field(default_factory=gpu_grace_s)
+    #: Pools of instances with parameters close after so long without a call (resting.py).
+    pool_rest_s: float = field(default_factory=pool_rest_s)
     #: What weights that stay may take of each GPU, MiB; None: half of it.
     gpu_held_mib: int | None = field(default_factory=gpu_held_mib)
     #: Where nodes share snapshots and layers; "": nowhere.

@@ -197,10 +197,12 @@ class Harness:
         *args: Any,
         strategy: str = "",
         depth: int = 0,
+        params: bytes = b"",
+        blob: str = "",
         **kwargs: Any,
     ) -> tuple[str, int]:
         """Give the node an input, of a call that was made inside of ``depth`` others; returns what
-        names its result."""
+        names its result. ``blob``: its arguments lie in the blob store."""
         self._calls += 1
         call_id = f"fc-{self._calls}"
         self.node.assign(
@@ -208,10 +210,14 @@ class Harness:
                 call_id=call_id,
                 inputs=[
                     pb.Input(
-                        index=0, method=method, payload=serialize((args, kwargs), "a test's input")
+                        index=0,
+                        method=method,
+                        payload=b"" if blob else serialize((args, kwargs), "a test's input"),
+                        blob=blob,
                     )
                 ],
                 function_id=function_id,
+                params=params,
                 strategy=strategy,
                 submitted_ns=now_ns(),
                 delivery=1,

@@ -85,7 +85,8 @@ class Leases:
         elif request.received_at < pool.retired_at:
             request.refuse(NEWER_VERSION)
         elif request.strategy is not None:
-            self._tasks.spawn(self._serve_forced(pool, request, request.strategy))
+            served = self._serve_forced(pool, request, request.strategy)
+            self._tasks.spawn(pool.staying(served))
         else:
             self.requests.add(pool.key, request)
             pool.changed()

@@ -184,6 +184,11 @@ class InputDispatcher:
             self.return_waiting(self._results.leaving)
         self.fail_waiting(lambda one: outcome.cancelled(one, _NOT_RUN), len(self.waiting))
 
+    @property
+    def ends(self) -> bool:
+        """Whether it is not known yet how some runner ended."""
+        return self._tasks.any
+
     async def finish(self) -> None:
         """Wait until it is known how the runners ended that died with an input."""
         await self._tasks.finish()

@@ -154,6 +154,10 @@ class Plans:
         plan = self._of.get(key)
         return self._of.get((key[0], EVERY)) if plan is None else plan
 
+    def drop(self, key: PoolKey) -> None:
+        """A pool has no plan of its own any more: it follows that of every instance."""
+        self._of.pop(key, None)
+
     def forget(self, function_id: str) -> None:
         """Drop the plans of a function whose app is closed."""
         for key in [key for key in self._of if key[0] == function_id]:

@@ -12,8 +12,11 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, GpuUnavailableError, InternalFailure
@@ -98,6 +101,8 @@ class Pool:
         self._unclaimed: StartFailure | None = None
         #: How deep the calls are that clients wait for a runner for, as long as it takes.
         self.asked_depth = 0
+        #: Who is about to give it something to do.
+        self._users = 0
 
     @property
     def function_id(self) -> str:
@@ -118,6 +123,43 @@ class Pool:
     def waiting(self) -> deque[Assignment]:
         """Inputs that no runner has."""
         return self.dispatcher.waiting
+
+    @property
+    def works(self) -> bool:
+        """Whether anything of it runs, starts, ends, waits here, or is about to come."""
+        return bool(
+            self._users
+            or self.runners
+            or self.runners.starting
+            or self.waiting
+            or self._events
+            or self._stopping
+            or self.unscheduled
+            or self.revision.background
+            or self._tasks.any
+            or self.dispatcher.ends
+        )
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While this lasts, it stays open, whatever it has to do."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+
+    def staying(self, work: Coroutine[Any, Any, object]) -> Coroutine[Any, Any, None]:
+        """``work`` for a task of its own: the pool stays open from now until that has ended."""
+        self._users += 1
+
+        async def done() -> None:
+            try:
+                await work
+            finally:
+                self._users -= 1
+
+        return done()
 
     def submit(self, inputs: list[Assignment]) -> None:
         """Take inputs of one order."""
