@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 #: Raised when a peer of the former number would misunderstand a message.
-PROTOCOL = 9
+PROTOCOL = 10

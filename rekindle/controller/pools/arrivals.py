@@ -43,8 +43,12 @@ _FLUSH_S = 2.0
 #: A series that no one used for so long leaves memory; Redis has it.
 _IDLE_S = 600.0
 _DAY_S = 86400
-#: Series of one function (instances of a class); what comes beyond is not recorded by itself.
+#: Series of one function (instances of a class) in memory; what comes beyond is not recorded by
+#: itself. In Redis there are some more: those that were added to last.
 _MAX_SERIES = 256
+_KEPT_SERIES = 2048
+#: How often names of functions are let go whose record has gone.
+_TIDY_S = 3600.0
 
 Name = tuple[str, str]  # "app.function", digest of the parameters
 
@@ -127,9 +131,16 @@ class ArrivalLog:
 
     async def keep_forever(self) -> None:
         """Write what is new, again and again; until cancelled."""
+        tidied = time.monotonic()
         while True:
             await asyncio.sleep(_FLUSH_S)
             await self.flush()
+            if time.monotonic() - tidied >= _TIDY_S:
+                tidied = time.monotonic()
+                try:
+                    await self.labels()
+                except ServiceError as error:
+                    log.warning("recorded functions not looked at", extra=kv(reason=error))
 
     async def flush(self) -> None:
         """Write what is new."""
@@ -142,7 +153,15 @@ class ArrivalLog:
                     log.warning("arrivals not stored", extra=kv(of=series.name[0], reason=error))
                     return
             elif now - series.touched > _IDLE_S:
-                del self._series[series.name]
+                self._let_go(series.name)
+
+    def _let_go(self, name: Name) -> None:
+        """Have it in memory no more: another series may be recorded in its place."""
+        del self._series[name]
+        digests = self._of[name[0]]
+        digests.discard(name[1])
+        if not digests:
+            del self._of[name[0]]
 
     async def _load(self, series: Series) -> None:
         """What former controllers, and former times in memory, have written."""
@@ -160,6 +179,7 @@ class ArrivalLog:
         series.loaded = True
 
     async def _write(self, series: Series) -> None:
+        is_new = not series.loaded
         await self._load(series)
         fresh, series.fresh, series.dirty = series.fresh, [], False
         key = keys.arrivals(*series.name)
@@ -177,18 +197,33 @@ class ArrivalLog:
             ("HDEL", key, *(f"b{number - 1 - _KEPT_BLOCKS}" for number in changed)),
             ("HDEL", key, f"b{first_kept}", f"d{today - KEPT_DAYS}", f"d{today - KEPT_DAYS - 1}"),
             ("EXPIRE", key, _TTL_S),
-            ("SADD", keys.arrivals_of(series.name[0]), series.name[1]),
+            ("ZADD", keys.arrivals_of(series.name[0]), int(time.time()), series.name[1]),
             ("EXPIRE", keys.arrivals_of(series.name[0]), _TTL_S),
             ("SADD", keys.RECORDED, series.name[0]),
         ]
         try:
             await self._link.commands(commands)
+            if is_new:
+                await self._trim(series.name[0])
         except BaseException:
             series.dirty = True
             raise
         series.unwritten.clear()
         for day in [day for day in series.days if day != today]:
             del series.days[day]
+
+    async def _trim(self, label: str) -> None:
+        """Of one function: forget the names of series that have gone, and the oldest of many."""
+        index = keys.arrivals_of(label)
+        _, beyond = await self._link.commands(
+            [
+                ("ZREMRANGEBYSCORE", index, "-inf", int(time.time()) - _TTL_S),
+                ("ZRANGE", index, 0, -1 - _KEPT_SERIES),
+            ]
+        )
+        if beyond:
+            gone = [("UNLINK", keys.arrivals(label, raw.decode())) for raw in beyond]
+            await self._link.commands([("ZREM", index, *beyond), *gone])
 
     def _append(self, series: Series, fresh: Iterable[Arrival]) -> None:
         """Put arrivals into blocks and minutes."""
@@ -207,7 +242,8 @@ class ArrivalLog:
         """All series of a function, with what is not stored yet."""
         await self.flush()
         digests = {
-            raw.decode() for raw in await self._link.command("SMEMBERS", keys.arrivals_of(label))
+            raw.decode()
+            for raw in await self._link.command("ZRANGE", keys.arrivals_of(label), 0, -1)
         }
         return [await self.record((label, digest)) for digest in sorted(digests)]
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from rekindle.controller.storage import keys
@@ -218,6 +218,12 @@ class CostBook:
     def of(self, label: str) -> Costs:
         """Of a function."""
         return self._of.setdefault(label, Costs())
+
+    def keep_only(self, labels: Set[str]) -> None:
+        """Let go of those of other functions, once they are stored."""
+        for label in [one for one, costs in self._of.items() if not costs.dirty]:
+            if label not in labels:
+                del self._of[label]
 
     async def load(self, labels: Sequence[str]) -> None:
         """Read what former controllers kept of these functions."""

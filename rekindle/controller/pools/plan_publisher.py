@@ -44,6 +44,19 @@ class PlanPublisher:
                 idle = dataclasses.replace(own, runners=0, buffer=0, spares=0, ahead=False)
                 _order(agent, pool, idle, every=False)
 
+    def withdraw(self, pool: PoolState) -> bool:
+        """Have agents forget the plan of an instance: it follows that of every one from now on.
+
+        False where one that was sent it is away, and would not hear of it.
+        """
+        agents = [self._state.agents[one] for one in pool.sent if one in self._state.agents]
+        if any(agent.outbox is None for agent in agents):
+            return False
+        for agent in agents:
+            order = pb.FollowPlan(function_id=pool.function.function_id, params=pool.params)
+            agent.send(pb.ControllerMessage(plan=order))
+        return True
+
     def over_share(self, pool: PoolState) -> bool:
         """Whether some agent has more runners than its share, so that others wait for theirs."""
         most = pool.effective.settings.max_containers

@@ -121,6 +121,7 @@ class PoolService:
         open_ones = [f for f in self._state.functions.values() if f.label == wanted]
         if not open_ones:
             await self.costs.load([wanted])
+        costs = self.costs.of(wanted)
         records = await self.arrivals.records(wanted)
         if not records and not open_ones:
             known = {f.label for f in self._state.functions.values()}
@@ -130,7 +131,6 @@ class PoolService:
         function_id, spec = "", FunctionSpec(app_name="", name="")
         if open_ones:
             function_id, spec = open_ones[-1].function_id, open_ones[-1].spec
-        costs = self.costs.of(wanted)
         snapshots = spec.enable_memory_snapshot or costs.snapshot
         levels = costs.levels(snapshots=snapshots)
         return pb.RecordedReply(

@@ -162,6 +162,10 @@ class SettingsBook:
         self._of.setdefault(function_id, {})[key] = made
         return effective
 
+    def has_own(self, function_id: str, key: str) -> bool:
+        """Whether something was set for just this pool."""
+        return key in self._of.get(function_id, {})
+
     async def load(self, function_id: str) -> None:
         """Read what was set before a restart."""
         raw: dict[bytes, bytes] = await self._link.command("HGETALL", keys.pool(function_id))

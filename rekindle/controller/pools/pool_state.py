@@ -21,6 +21,8 @@ from rekindle.wire.pools import Figures, Level, PoolPlan
 
 #: A chunk that large counts as so many arrivals at once; what comes beyond changes no decision.
 _MOST_AT_ONCE = 512
+#: Once agents have closed their pools of an instance, it is followed for so long.
+REST_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +53,11 @@ class PoolState:
     #: Agent id -> the plan that it was sent, and whether the pool was said to be unused.
     sent: dict[str, tuple[PoolPlan, bool]] = field(default_factory=dict)
     home: str = ""
+    #: When anything happened here last.
+    used_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.used_at = self.demand_at
 
     @property
     def label(self) -> str:
@@ -81,6 +88,7 @@ class PoolState:
     def direct(self, count: int, seconds: float, now: float) -> None:
         """Inputs that went to a leased runner directly, as an agent reported."""
         self._note(count, now)
+        self.used_at = now
         self.demand_s += seconds
         self.called_directly, self.last_direct = True, now
 
@@ -92,7 +100,18 @@ class PoolState:
         self.sizer.quiet(max(since, self.last_direct))
         return True
 
+    def rests(self, now: float) -> bool:
+        """Whether it is of an instance that no agent has a pool of, and that nobody has called for
+        a while: a call opens it anew, and what was recorded of it is read again."""
+        kept = self.plan is not None and self.plan.runners > 0
+        return (
+            bool(self.digest)
+            and not (kept or self.in_flight or self.reported)
+            and now - self.used_at >= REST_S
+        )
+
     def _count(self, more: int, now: float) -> None:
+        self.used_at = now
         self.demand_s += self.in_flight * max(0.0, now - self.demand_at)
         self.demand_at = now
         self.in_flight += more

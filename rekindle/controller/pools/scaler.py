@@ -322,7 +322,7 @@ class Scaler:
                 self._touch(pool, now=True)
         if now - self._tidied > _TIDY_S:
             self._tidied = now
-            self._tidy()
+            self._tidy(now)
         for key, pool in list(self._dirty.items()):
             if pool.replan_at > now and not self._unsent(pool):
                 continue
@@ -364,8 +364,15 @@ class Scaler:
             )
         self._orders.send(pool, plan, has_instances=bool(self._instances(pool.function)))
 
-    def _tidy(self) -> None:
-        """Forget the pools of closed apps, and agents that are gone."""
+    def _tidy(self, now: float) -> None:
+        """Forget the pools of closed apps, and of instances that nobody calls any more."""
+        for pool in [pool for pool in self._pools.values() if pool.rests(now)]:
+            function_id = pool.function.function_id
+            # What was set for it an agent that joins has to know before its first call.
+            if not self.book.has_own(function_id, pool.digest) and self._orders.withdraw(pool):
+                del self._pools[function_id, pool.digest]
+                self._dirty.pop((function_id, pool.digest), None)
+                self._of_function[function_id].remove(pool)
         functions = self._state.functions
         gone = {key[0] for key in self._pools if key[0] not in functions}
         for key in [key for key in self._pools if key[0] in gone]:
@@ -374,6 +381,7 @@ class Scaler:
         for function_id in gone:
             self._of_function.pop(function_id, None)
             self._tasks.spawn(self.book.forget(function_id), "forget pool settings")
+        self.costs.keep_only({function.label for function in functions.values()})
 
     # ---- for people ------------------------------------------------------------------------
 

@@ -142,8 +142,9 @@ def arrivals(label: str, digest: str) -> str:
 
 
 def arrivals_of(label: str) -> str:
-    """Set: digests of the parameters of a function's pools that have a record."""
-    return f"rk:arrivals-of:{{{label}}}"
+    """Sorted set: digests of the parameters of a function's pools that have a record, by when they
+    were added to last."""
+    return f"rk:arrivals-index:{{{label}}}"
 
 
 def costs(label: str) -> str:
