@@ -84,8 +84,14 @@ async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool)
         direct_objects=switches.is_on("REKINDLE_DIRECT_OBJECTS", unset=True),
     )
     server = ControllerServer(config)
-    sync = AofSync(directory / "redis") if url == own else None
-    if sync is not None:
+    sync: AofSync | None = None
+    if url == own:
+
+        def write_anew() -> None:
+            loop.call_soon_threadsafe(server.write_file_anew)
+
+        sync = AofSync(directory / "redis", write_anew)
+        server.relies_on(sync.unsafe)
         sync.start()
     try:
         start = asyncio.ensure_future(server.start(controller_socket(directory), listen))

@@ -89,7 +89,7 @@ class Environments:
                     await self._apps.close(app.app_id, f"the environment {name!r} was deleted")
             await self._secrets.forget_environment(name)
             await self._catalog.forget_environment(name)
-            await self._link.command("HDEL", self._key, name)
+            await self._link.command("HDEL", self._key, name, durable=True)
         return found
 
     async def rename(self, name: str, new_name: str) -> pb.EnvironmentInfo:
@@ -118,7 +118,7 @@ class Environments:
             # Those of a rename that was broken off, too.
             for deployed in self._deployed_in(new_name):
                 await self._deployments.roll_over(deployed)
-            await self._link.command("HDEL", self._key, name)
+            await self._link.command("HDEL", self._key, name, durable=True)
             await self._keep(new_name, _Made((await self._made())[new_name].created))
         return await self._there(new_name)
 
@@ -133,7 +133,8 @@ class Environments:
         return {name.decode(): _Made(**json.loads(text)) for name, text in raw.items()}
 
     async def _keep(self, name: str, made: _Made) -> None:
-        await self._link.command("HSET", self._key, name, json.dumps(asdict(made)))
+        text = json.dumps(asdict(made))
+        await self._link.command("HSET", self._key, name, text, durable=True)
 
     def _app_names(self) -> set[str]:
         """Apps that are deployed, or run, as the instance knows them."""

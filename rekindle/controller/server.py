@@ -46,6 +46,7 @@ _OPTIONS = [
 _END_GRACE_S = 0.5
 #: A Redis of the user's is there when a controller starts, or comes in so long.
 _REDIS_AT_START_S = 5.0
+_REWRITE_PATIENCE_S = 2.0
 
 
 class RedisAwayError(ServiceError):
@@ -163,6 +164,24 @@ class ControllerServer:
                 f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) cannot be used: "
                 f"{error.__cause__ or error}; see that it runs and can be reached from here"
             ) from error
+
+    def relies_on(self, unsafe: Callable[[], str]) -> None:
+        """``unsafe`` says why what Redis writes may not be on disk, empty while it is.
+
+        Nothing is acknowledged as durable meanwhile.
+        """
+        self._parts.link.distrust(unsafe)
+
+    def write_file_anew(self) -> None:
+        """Have Redis write its append-only file from what it has in memory, in the background."""
+
+        async def ask() -> None:
+            try:
+                await self._parts.link.command("BGREWRITEAOF", patience_s=_REWRITE_PATIENCE_S)
+            except ServiceError as error:  # asked again while it is wanted
+                log.warning("append-only file is not written anew", extra=kv(reason=error))
+
+        self._parts.core.tasks.spawn(ask(), "have the append-only file written anew")
 
     async def wait(self) -> None:
         """Until the server is stopped."""

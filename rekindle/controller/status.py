@@ -100,6 +100,7 @@ class StatusReport:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
+                refusal = await self._link.refusal(_PATIENCE_S / 2)
                 ids = [one.function_id for one in functions]
                 depths = dict(zip(ids, await self._store.depth(ids), strict=True))
                 busy = [one for one in ids if depths[one]]
@@ -113,8 +114,8 @@ class StatusReport:
             info = {**info, "redis_version": info["valkey_version"]}
         names = pb.RedisStatus.DESCRIPTOR.fields_by_name.keys() & info.keys()
         redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
-        if waits := self._link.why_waiting():  # it answers what only reads
-            redis.reason = waits
+        # It answers what only reads.
+        redis.reason = self._link.why_waiting() or refusal
         return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
 
     def _function(

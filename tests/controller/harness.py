@@ -108,11 +108,11 @@ class Instance:
         """A connection of the test's own to its Redis."""
         return redis.Redis(unix_socket_path=str(redis_socket(self.directory)), **options)
 
-    def start_controller(self, *more: str) -> None:
+    def start_controller(self, *more: str, program: str = CONTROLLER) -> None:
         """Start the controller and wait until it serves."""
         log = self.directory / "logs" / "controller.log"
         argv = ["--dir", str(self.directory), *more]
-        self.controller = Program(CONTROLLER, argv, self.environ, log)
+        self.controller = Program(program, argv, self.environ, log)
         assert self.controller.first_line() == "ready\n", self.log()
 
     def kill_redis(self) -> None:

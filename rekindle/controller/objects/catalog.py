@@ -141,7 +141,7 @@ class Catalog:
                 }
             )
             record = json.dumps(made.record())
-            await self._link.command("HSET", self._key, made.object_id, record)
+            await self._link.command("HSET", self._key, made.object_id, record, durable=True)
             self._know(made)
         if not name:
             self._end_later(made)
@@ -157,7 +157,7 @@ class Catalog:
             for one in [one for one in self.by_id.values() if one.environment == name]:
                 moved = _shared({**one.record(), "environment": new_name})
                 record = json.dumps(moved.record())
-                await self._link.command("HSET", self._key, moved.object_id, record)
+                await self._link.command("HSET", self._key, moved.object_id, record, durable=True)
                 self._by_name.pop((one.kind, name, one.name), None)
                 self._know(moved)
 
@@ -170,7 +170,7 @@ class Catalog:
         """Forget one, and all that is in it."""
         self.by_id.pop(one.object_id.encode(), None)
         self._by_name.pop((one.kind, one.environment, one.name), None)
-        await self._link.command("HDEL", self._key, one.object_id, patience_s=FOREVER)
+        await self._link.command("HDEL", self._key, one.object_id, patience_s=FOREVER, durable=True)
         await self._on_gone(one)
         gone = [object_keys.operations(one.kind, one.object_id)]
         if one.kind == "dict":

@@ -116,7 +116,8 @@ class NamedSecrets:
                 if request.allow_missing:
                     return False
                 raise await self._missing(request.secret)
-            await self._link.command("HDEL", keys.SECRETS, _field(found.environment, found.name))
+            place = _field(found.environment, found.name)
+            await self._link.command("HDEL", keys.SECRETS, place, durable=True)
         return True
 
     async def rename_environment(self, name: str, new_name: str) -> None:
@@ -139,7 +140,7 @@ class NamedSecrets:
     async def _remove(self, environment: str, secrets: Iterable[StoredSecret]) -> None:
         places = [_field(environment, one.name) for one in secrets]
         if places:
-            await self._link.command("HDEL", keys.SECRETS, *places)
+            await self._link.command("HDEL", keys.SECRETS, *places, durable=True)
 
     async def seal_again(self) -> int:
         """Seal all of them with the newest key; how many. Raises ServiceError."""
@@ -150,7 +151,9 @@ class NamedSecrets:
                 swaps = [
                     part for place, raw in left.items() for part in (place, raw, self._again(raw))
                 ]
-                done: list[int] = await self._link.script("swap", [keys.SECRETS], swaps)
+                done: list[int] = await self._link.script(
+                    "swap", [keys.SECRETS], swaps, durable=True
+                )
                 sealed += sum(done)
                 # Other controllers on this Redis have changed these meanwhile, or removed them.
                 changed = [place for place, swapped in zip(left, done, strict=True) if not swapped]
@@ -223,7 +226,7 @@ class NamedSecrets:
             for one in secrets
         ]
         if changes:
-            await self._link.commands(changes)
+            await self._link.commands(changes, durable=True)
 
     async def _missing(self, ref: pb.SecretRef) -> NotFoundError:
         environment = ref.environment or DEFAULT_ENVIRONMENT

@@ -158,7 +158,7 @@ class SettingsBook:
         effective = self._resolved({**found, key: made}, spec, key)
         check(effective.settings)
         text = json.dumps(_set(made))
-        await self._link.command("HSET", keys.pool(function_id), key, text)
+        await self._link.command("HSET", keys.pool(function_id), key, text, durable=True)
         self._of.setdefault(function_id, {})[key] = made
         return effective
 

@@ -18,19 +18,21 @@ class DeploymentStore:
     async def save(self, name: str, text: str) -> None:
         """From now on a restart finds this. Waits for a Redis that is away."""
         key = keys.deployments(self._instance)
-        await self._link.command("HSET", key, name, text, patience_s=FOREVER)
+        await self._link.command("HSET", key, name, text, patience_s=FOREVER, durable=True)
 
     async def rename(self, name: str, new_name: str, text: str) -> None:
         """From now on a restart finds this under another name, and nothing under the former."""
         key = keys.deployments(self._instance)
         await self._link.commands(
-            [("HSET", key, new_name, text), ("HDEL", key, name)], patience_s=FOREVER
+            [("HSET", key, new_name, text), ("HDEL", key, name)],
+            patience_s=FOREVER,
+            durable=True,
         )
 
     async def forget(self, name: str) -> None:
         """A restart finds nothing of it."""
         key = keys.deployments(self._instance)
-        await self._link.command("HDEL", key, name, patience_s=FOREVER)
+        await self._link.command("HDEL", key, name, patience_s=FOREVER, durable=True)
 
     async def load(self) -> list[bytes]:
         """Of all apps."""

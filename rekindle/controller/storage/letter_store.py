@@ -62,7 +62,7 @@ class LetterStore:
     async def drop(self, function_id: str, entries: Sequence[str]) -> None:
         """Remove letters."""
         if entries:
-            await self._link.command("XDEL", keys.dead(function_id), *entries)
+            await self._link.command("XDEL", keys.dead(function_id), *entries, durable=True)
 
 
 def _stored(raw: Any) -> StoredLetter:

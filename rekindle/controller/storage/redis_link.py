@@ -20,6 +20,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from rekindle.controller.storage.confirmations import Confirmations, NotOnDiskError
 from rekindle.exception import InvalidError, ServiceError
 from rekindle.shown_url import without_password
 from rekindle.wire.logs import kv
@@ -39,6 +40,7 @@ _AWAY = (
     redis.exceptions.MasterDownError,
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
+    NotOnDiskError,
     ConnectionError,
     TimeoutError,
     OSError,
@@ -105,6 +107,11 @@ class RedisLink:
                 f"rediss://HOST:PORT or unix:///path/of/a/socket"
             ) from error
         self._redis: Redis = Redis(connection_pool=pool)
+        self._confirmations = Confirmations(pool)
+
+    def distrust(self, unsafe: Callable[[], str]) -> None:
+        """``unsafe`` says why what the server writes may not be on disk; empty while it is."""
+        self._confirmations.unsafe = unsafe
 
     @property
     def lost(self) -> bool:
@@ -122,25 +129,54 @@ class RedisLink:
             return ""
         return f"Redis at {self.shown_url} has taken nothing for {waited:.0f} s ({reason})"
 
+    async def refusal(self, patience_s: float) -> str:
+        """Why what is written now is not to be relied on; empty where all is well.
+
+        Asked, and so known also where nothing waits. Raises ServiceError for a server that is away.
+        """
+        (answer,) = await self.commands([("PING",)], patience_s=patience_s, harmless="MISCONF")
+        reason = str(answer) if isinstance(answer, Exception) else self._confirmations.unsafe()
+        return f"Redis at {self.shown_url} takes nothing ({reason})" if reason else ""
+
     async def close(self) -> None:
         """Stop waiting for the server and close the connections."""
         self._closing = True
+        await self._confirmations.close()
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
     async def run(
-        self, operation: Callable[[Redis], Awaitable[T]], patience_s: float | None = None
+        self,
+        operation: Callable[[Redis], Awaitable[T]],
+        patience_s: float | None = None,
+        *,
+        durable: bool = False,
     ) -> T:
         """Run ``operation``, again and again while the server is away.
 
         ``patience_s``: seconds to wait, 0 for ever; the link's own patience where not given.
+        ``durable``: return only when the server has written it, and all that it answered before,
+        to its file; for what is acknowledged to somebody.
         Raises ServiceError when the patience is at its end, or for an error of the server.
         """
         waits = object()
         try:
-            return await self._run(operation, waits, patience_s)
+            return await self._run(
+                self._confirmed(operation) if durable else operation, waits, patience_s
+            )
         finally:
             self._waits.pop(waits, None)
+
+    def _confirmed(
+        self, operation: Callable[[Redis], Awaitable[T]]
+    ) -> Callable[[Redis], Awaitable[T]]:
+        async def once(client: Redis) -> T:
+            begun = await self._confirmations.begin()
+            value = await operation(client)
+            await self._confirmations.confirm(begun)
+            return value
+
+        return once
 
     async def _run(
         self, operation: Callable[[Redis], Awaitable[T]], waits: object, patience_s: float | None
@@ -176,12 +212,20 @@ class RedisLink:
                     self._on_return()
                 return value
 
-    async def command(self, *args: Any, patience_s: float | None = None) -> Any:
+    async def command(
+        self, *args: Any, patience_s: float | None = None, durable: bool = False
+    ) -> Any:
         """One command; the reply as redis-py gives it (bytes, int, list, dict of bytes)."""
-        return await self.run(lambda client: _execute(client, *args), patience_s)
+        return await self.run(lambda client: _execute(client, *args), patience_s, durable=durable)
 
     async def script(
-        self, name: str, keys: list[str], args: list[Any], patience_s: float | None = None
+        self,
+        name: str,
+        keys: list[str],
+        args: list[Any],
+        patience_s: float | None = None,
+        *,
+        durable: bool = False,
     ) -> Any:
         """Run a script of ``lua/`` by its digest; a server that has forgotten it gets its text."""
         script = _script(name)
@@ -192,7 +236,7 @@ class RedisLink:
             except redis.exceptions.NoScriptError:
                 return await _execute(client, *_run("EVAL", script.text, keys, args))
 
-        return await self.run(once, patience_s)
+        return await self.run(once, patience_s, durable=durable)
 
     async def scripts(
         self,
@@ -221,6 +265,7 @@ class RedisLink:
         *,
         patience_s: float | None = None,
         harmless: str = "",
+        durable: bool = False,
     ) -> list[Any]:
         """Several commands in one round trip (no transaction).
 
@@ -232,7 +277,7 @@ class RedisLink:
         async def once(client: Redis) -> list[Any]:
             return _unless_refused(await _pipelined(client, commands), harmless)
 
-        return await self.run(once, patience_s)
+        return await self.run(once, patience_s, durable=durable)
 
 
 def _text(error: Exception) -> str:

@@ -69,7 +69,7 @@ class Registry:
             commands.append(("HSET", keys.function(function_id), "variant", variant.to_json()))
         # Last: now a restart finds the app.
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
-        await self._link.commands(commands)
+        await self._link.commands(commands, durable=True)
 
     async def _make_queues(self, function_ids: Iterable[str]) -> None:
         await self._link.commands(
@@ -196,7 +196,8 @@ class Registry:
 
     async def mark_closing(self, app_id: str) -> None:
         """From now on the app takes no inputs, also after a restart."""
-        await self._link.command("HSET", keys.app(app_id), "closed", 1, patience_s=FOREVER)
+        key = keys.app(app_id)
+        await self._link.command("HSET", key, "closed", 1, patience_s=FOREVER, durable=True)
 
     async def forget_app(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
         """Remove a closed app with its queues; results and log lines stay for their time."""

@@ -31,7 +31,7 @@ class ScheduleStore:
     async def forget(self, name: str) -> None:
         """Let one go."""
         key = keys.schedules(self._instance)
-        await self._link.command("HDEL", key, name, patience_s=FOREVER)
+        await self._link.command("HDEL", key, name, patience_s=FOREVER, durable=True)
 
     async def swap(self, name: str, before: str, after: str) -> bool:
         """Change one that is as it was read; False where somebody else has changed it."""
@@ -43,5 +43,5 @@ class ScheduleStore:
             return []
         key = keys.schedules(self._instance)
         args = [word for one in swaps for word in one]
-        done: list[int] = await self._link.script("swap", [key], args, FOREVER)
+        done: list[int] = await self._link.script("swap", [key], args, FOREVER, durable=True)
         return [bool(one) for one in done]

@@ -77,6 +77,7 @@ class QueueStore:
                 *(limit, ttl_s, call_id, meta.app_id, meta.params, meta.strategy),
                 *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
             ],
+            durable=meta.kind != "invoke",  # who invokes waits for the result, not for this
         )
         full, taken, undone, change, accepted, done, total, batches, cancelled = reply[:9]
         entry, new, pending, over = reply[9:]
@@ -101,9 +102,10 @@ class QueueStore:
     ) -> Completion:
         """Store results unless their inputs have some, and take what is done off the queue.
 
-        ``kept`` are those of the inputs for which there may be progress; ``letters`` are dead
-        letters, by index. ``unread_ttl_s``: how long it is known of a call that no one reads, where
-        more may come. Waits for a Redis that is away as long as it takes: an agent waits for
+        ``ordered``: the call is submitted, not invoked; then the results are durable when this
+        returns. ``kept`` are those of the inputs for which there may be progress; ``letters`` are
+        dead letters, by index. ``unread_ttl_s``: how long it is known of a call that no one reads,
+        where more may come. Waits for a Redis that is away as long as it takes: an agent waits for
         the outcome.
         """
         args: list[Any] = [keys.GROUP, ttl_s, unread_ttl_s, "1" if ordered else "0", to_runs(kept)]
@@ -122,6 +124,7 @@ class QueueStore:
             ],
             args,
             FOREVER,
+            durable=ordered,
         )
         done, total, batches, batch, undone, change, over, left = reply[:8]
         others = dict(zip(reply[8::2], reply[9::2], strict=True))
@@ -133,7 +136,7 @@ class QueueStore:
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
         reply = await self._link.script(
-            "cancel", [keys.call(function_id, call_id)], [mode], FOREVER
+            "cancel", [keys.call(function_id, call_id)], [mode], FOREVER, durable=True
         )
         return [raw.decode() for raw in reply[1:]] if reply[0] else None
 

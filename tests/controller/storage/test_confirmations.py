@@ -1,0 +1,131 @@
+"""What a real Redis answers and has not written (its disk is full, or it dies) is not told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.exception import ServiceError
+from tests.controller.harness import in_loop, running_instance
+from tests.e2e.harness import SMALL_DISK
+from tests.redis_server import wait_for_redis
+
+
+@contextmanager
+def _on_a_small_disk() -> Iterator[Path]:
+    """The directory of a Redis whose disk has 4 MiB, as it is seen from here."""
+    with tempfile.TemporaryDirectory(prefix="rk-") as directory:
+        command = [sys.executable, "-m", "rekindle.controller.storage.embedded_redis"]
+        server = subprocess.Popen([*SMALL_DISK, directory, "4m", *command, "--dir", directory])
+        seen = Path(f"/proc/{server.pid}/root{directory}")
+        try:
+            wait_for_redis(seen, 30.0)
+            yield seen
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _fill(file: Path) -> None:
+    """Until nothing more can be written."""
+    with file.open("wb", buffering=0) as filler:
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while True:
+                    filler.write(b"x" * size)
+
+
+def _socket(directory: Path) -> str:
+    return f"unix://{directory}/redis.sock"
+
+
+@in_loop
+async def test_the_first_write_that_does_not_get_to_the_disk_is_not_told_to_be_done() -> None:
+    with _on_a_small_disk() as directory:
+        link = RedisLink(_socket(directory), 0.5)
+        await link.command("SET", "before", "x", durable=True)
+        _fill(directory / "filler")
+        with pytest.raises(ServiceError, match=r"MISCONF.*see that it runs and has room"):
+            await link.command("SET", "key", "x" * 5000, durable=True)
+        assert "MISCONF" in await link.refusal(1.0)
+        waiting = asyncio.ensure_future(link.command("SET", "key", "y", durable=True, patience_s=0))
+        (directory / "filler").unlink()
+        await waiting
+        assert await link.refusal(1.0) == ""
+        await link.close()
+
+
+@in_loop
+async def test_what_a_server_answered_that_then_died_is_sent_again() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(_socket(instance.directory), 20.0)
+        runs = 0
+
+        async def write(client: Redis) -> int:
+            nonlocal runs
+            runs += 1
+            await client.set("key", runs)
+            if runs == 1:  # as if this one had not been written
+                await asyncio.to_thread(instance.kill_redis)
+                await asyncio.to_thread(instance.start_redis)
+            return runs
+
+        assert await link.run(write, durable=True) == 2
+        await link.close()
+
+
+@in_loop
+async def test_many_are_confirmed_together_and_each_by_a_question_asked_after_it() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(_socket(instance.directory), 20.0)
+        client = instance.redis_client()
+        before = client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
+        await asyncio.gather(*(link.command("SET", f"k{i}", i, durable=True) for i in range(200)))
+        asked = client.info("commandstats")["cmdstat_ping"]["calls"] - before
+        assert 1 <= asked < 200
+        await link.command("SET", "one", 1, durable=True)
+        assert client.info("commandstats")["cmdstat_ping"]["calls"] - before == asked + 1
+        client.close()
+        await link.close()
+
+
+@in_loop
+async def test_nothing_is_confirmed_while_what_is_written_cannot_be_relied_on() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(_socket(instance.directory), 0.2)
+        reason = "a.aof could not be flushed"
+        link.distrust(lambda: reason)
+        with pytest.raises(ServiceError, match=r"a\.aof could not be flushed"):
+            await link.command("SET", "key", "x", durable=True)
+        assert "a.aof could not be flushed" in await link.refusal(1.0)
+        await link.command("SET", "key", "x")  # what nobody is told of
+        reason = ""
+        await link.command("SET", "key", "x", durable=True)
+        await link.close()
+
+
+def test_the_descriptors_of_a_closed_link_are_closed() -> None:
+    @in_loop
+    async def use() -> None:
+        with running_instance(start=False) as instance:
+            instance.start_redis()
+            before = len(os.listdir("/proc/self/fd"))
+            link = RedisLink(_socket(instance.directory), 1.0)
+            await link.command("SET", "key", "x", durable=True)
+            await link.close()
+            assert len(os.listdir("/proc/self/fd")) == before
+
+    use()
