@@ -21,6 +21,9 @@ from rekindle.exception import DeserializationError
 PROTOCOL = 5
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 
+#: Modules that one Python alone has, and where all have what is in them.
+_MOVED = {"pathlib._local": "pathlib"}  # 3.13
+
 #: The Python of this process: instructions are its own.
 _here = sys.version_info[:2]
 
@@ -52,6 +55,12 @@ def _at(module: str, name: str) -> Any:
     for part in name.split("."):
         target = getattr(target, part, None)
     return target
+
+
+def module_for_all(cls: type) -> str | None:
+    """Where all Pythons have a class that says another module here; None for most classes."""
+    module = _MOVED.get(cls.__module__)
+    return module if module is not None and _at(module, cls.__qualname__) is cls else None
 
 
 #: The type of what ``functools.lru_cache`` makes.
@@ -126,12 +135,17 @@ def dumps(value: object) -> bytes:
 
 @functools.cache
 def rich_pickler() -> Any:
-    """cloudpickle's pickler with our rule for the program's module and for code objects."""
+    """cloudpickle's pickler with our rules: for the program's module, for code objects, and for
+    classes whose modules other Pythons lack."""
     import cloudpickle
 
     class RichPickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, value: Any) -> Any:
             kind = type(value)
+            if isinstance(value, type) and (module := module_for_all(value)) is not None:
+                import pkgutil
+
+                return pkgutil.resolve_name, (f"{module}:{value.__qualname__}",)
             if kind is CodeType:
                 # cloudpickle names no file since 3.1.3; tracebacks and debuggers need it.
                 return code_of, (*_here, marshal.dumps(value))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
 import pickle
 import sys
 
 import pytest
 
 from rekindle.exception import DeserializationError
+from rekindle.wire import shared
 from rekindle.wire.serialization import deserialize, serialize
 
 
@@ -27,3 +29,12 @@ def test_code_of_another_python_is_refused_and_what_is_plain_is_not(
     back = deserialize(serialize(plain, "the result"), "the result")
     assert back["a"] == plain["a"] and isinstance(back["e"], ValueError)
     assert pickle.loads(serialize(len, "a builtin")) is len
+
+
+def test_a_path_is_pickled_by_names_that_all_pythons_have() -> None:
+    """3.13 alone says that its classes are of pathlib._local."""
+    values = [pathlib.Path("a/b"), pathlib.PureWindowsPath("c:/x"), pathlib.Path]
+    data = serialize(values, "paths")
+    assert b"pathlib._local" not in data
+    assert pickle.loads(data) == values
+    assert b"pathlib._local" not in bytes(shared.pack(values).data)

@@ -46,7 +46,8 @@ class Dict(Handle):
     """A dictionary that programs and runners share.
 
     Keys and values are pickled, so what is got is a copy: to change a value in it, put it back. An
-    entry goes when no one has read or written it for seven days.
+    entry goes when no one has read or written it for seven days. A key is found by each process and
+    each Python; its class must be at the top level of a module, or of the program.
     """
 
     _kind = "dict"

@@ -2,14 +2,12 @@
 
 Keys that are equal in Python are one key here too, where they are made of the built-in types: 1,
 1.0 and True; strings however they came to be; tuples and frozensets of such. What goes by pickling
-otherwise does so without a memo, so that two equal values give equal bytes whether or not their
-parts are one object. Standard library only, until a key needs cloudpickle.
+otherwise does so in one form (canonical.py). Standard library only, until a key needs cloudpickle.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
 from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
@@ -18,7 +16,8 @@ from struct import Struct
 from time import time
 from typing import Any
 
-from rekindle.exception import DeserializationError, InvalidError
+from rekindle.exception import DeserializationError
+from rekindle.sdk.objects import canonical
 from rekindle.wire import pickling
 from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.usercode import came_by_signal
@@ -55,27 +54,8 @@ def _plain(key: Any) -> Any:
     if kind is tuple:
         return tuple(map(_plain, key))
     if kind is frozenset:
-        return _Members(sorted(map(_plain, key), key=_pickled))
+        return _Members(sorted(map(_plain, key), key=canonical.pickled))
     return key
-
-
-def _pickled(key: Any) -> bytes:
-    for make in (lambda: pickle.Pickler, pickling.rich_pickler):
-        buffer = io.BytesIO()
-        pickler = make()(buffer, pickling.PROTOCOL)
-        pickler.fast = True  # no memo: whether two parts are one object must not show
-        try:
-            pickler.dump(key)
-        except (ValueError, RecursionError) as error:
-            raise InvalidError(
-                "a key of a Dict must not contain itself, directly or by what it holds"
-            ) from error
-        except Exception:  # noqa: BLE001 - cloudpickle may be able to, or says why not
-            continue
-        found: bytes = buffer.getvalue()
-        return found
-    serialize(key, "the key")  # raises, with the part that cannot be pickled
-    raise InvalidError("a key of a Dict must not contain itself")
 
 
 def identity(key: Any) -> bytes:
@@ -90,7 +70,7 @@ def identity(key: Any) -> bytes:
         found = b"b" + key
     else:
         plain = _plain(key)
-        found = b"i%d" % plain if type(plain) is int else b"p" + _pickled(plain)
+        found = b"i%d" % plain if type(plain) is int else b"p" + canonical.pickled(plain)
     if len(found) > _LONGEST:
         return b"#" + hashlib.sha256(found).digest()
     return found

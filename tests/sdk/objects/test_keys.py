@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import http
+import inspect
+import ipaddress
+import re
 import subprocess
 import sys
+import uuid
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
 import pytest
 
@@ -53,12 +62,82 @@ def test_whether_two_parts_are_one_object_does_not_show() -> None:
 
 def test_hashing_of_another_process_does_not_show() -> None:
     key = "frozenset({'x', 'y', 'z', ('a', 1)})"
-    code = f"from rekindle.sdk.objects.keys import identity; print(identity({key}).hex())"
-    found = {
-        subprocess.check_output([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed})
-        for seed in ("1", "2", "3")
-    }
-    assert len(found) == 1
+    inside = f"inspect.Attribute('a', 'method', {key}, {{'x', 'y', 'z'}})"
+    for one in (key, inside):
+        code = "import inspect; from rekindle.sdk.objects.keys import identity; "
+        code += f"print(identity({one}).hex())"
+        found = {
+            subprocess.check_output([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed})
+            for seed in ("1", "2", "3")
+        }
+        assert len(found) == 1, one
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (Path("a/b"), b"\x8c\x07pathlib\x8c\tPosixPath\x93\x8c\x01a\x8c\x01b\x86R"),
+        (Path("a") / "b", b"\x8c\x07pathlib\x8c\tPosixPath\x93\x8c\x01a\x8c\x01b\x86R"),
+        (
+            PurePosixPath("/x//y/."),
+            b"\x8c\x07pathlib\x8c\rPurePosixPath\x93\x8c\x01/\x8c\x01x\x8c\x01y\x87R",
+        ),
+        (
+            PureWindowsPath("c:/x"),
+            b"\x8c\x07pathlib\x8c\x0fPureWindowsPath\x93\x8c\x03c:\\\x8c\x01x\x86R",
+        ),
+        ((Path("x"), 1), b"\x8c\x07pathlib\x8c\tPosixPath\x93\x8c\x01x\x85RK\x01\x86"),
+        (Path, b"\x8c\x07pathlib\x8c\x04Path\x93"),
+        (
+            inspect.Attribute("a", "b", Path, frozenset([Path("x")])),
+            (
+                b"\x8c\x07inspect\x8c\tAttribute\x93(\x8c\x01a\x8c\x01b\x8c\x07pathlib\x8c\x04Path\x93"
+                b"(\x8c\x07pathlib\x8c\tPosixPath\x93\x8c\x01x\x85R\x91t\x81"
+            ),
+        ),
+        (
+            datetime.datetime(2020, 1, 2, 3, tzinfo=datetime.UTC),
+            (
+                b"\x8c\x08datetime\x8c\x08datetime\x93C\n\x07\xe4\x01\x02\x03\x00\x00\x00\x00\x00\x8c\x08"
+                b"datetime\x8c\x08timezone\x93\x8c\x08datetime\x8c\ttimedelta\x93K\x00K\x00K\x00\x87R\x85R"
+                b"\x86R"
+            ),
+        ),
+        (uuid.UUID(int=5), b"\x8c\x04uuid\x8c\x04UUID\x93)\x81}\x8c\x03intK\x05sb"),
+        (re.compile("a+", re.I), b'\x8c\x02re\x8c\x08_compile\x93\x8c\x02a+K"\x86R'),
+        (Fraction(1, 3), b"\x8c\tfractions\x8c\x08Fraction\x93K\x01K\x03\x86R"),
+        (Decimal("1.50"), b"\x8c\x07decimal\x8c\x07Decimal\x93\x8c\x041.50\x85R"),
+        (
+            ipaddress.ip_network("10.0.0.0/8"),
+            b"\x8c\tipaddress\x8c\x0bIPv4Network\x93\x8c\n10.0.0.0/8\x85R",
+        ),
+        (http.HTTPStatus.OK, b"\x8c\x04http\x8c\nHTTPStatus\x93K\xc8\x85R"),
+    ],
+)
+def test_a_key_has_one_identity_in_all_pythons(key: object, name: bytes) -> None:
+    """As Python 3.11 pickles it, whose entries are there; the tests run with others, too."""
+    framed = b"\x80\x05\x95" + (len(name) + 1).to_bytes(8, "little") + name + b"."
+    assert identity(key) == b"p" + framed
+
+
+class OfANotebook(NamedTuple):
+    part: Path
+
+
+def test_a_class_of_the_programs_main_is_known_where_main_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OfANotebook, "__module__", "__main__")
+    assert not hasattr(sys.modules["__main__"], "OfANotebook")
+    assert b"\x8c\x08__main__\x8c\x0bOfANotebook\x93" in identity(OfANotebook(Path("x")))
+
+
+def test_what_has_no_form_for_other_processes_is_refused_with_what_to_do() -> None:
+    class Inner(NamedTuple):
+        part: int
+
+    with pytest.raises(InvalidError, match=r"Inner.*at the top level of a module"):
+        identity(Inner(1))
 
 
 @pytest.mark.parametrize(
