@@ -3,8 +3,8 @@
 ``os.fork`` runs, in every child, what Python and its standard library do about other threads:
 hundreds of objects written to, each on a page of its own that the kernel then copies, which is more
 than half of what a small child costs. A parked template has no other thread, so its children come
-from the C library's fork, as a restored copy comes from CRIU: without any of that. Handlers that
-user code registered with ``os.register_at_fork`` run as ever.
+from the C library's fork, as a restored copy comes from CRIU: without any of that. What was given
+to ``os.register_at_fork`` is run by ``fork_handlers.py``.
 
 A child that user code forks itself ends where that code does: what called it here is its parent's.
 
@@ -16,25 +16,13 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Collection
 from typing import Any
 
-from rekindle.forkserver import interrupts, park
+from rekindle.forkserver import fork_handlers, interrupts, park
+from rekindle.forkserver.fork_handlers import of_users, ours
 from rekindle.forkserver.own_pages import OwnPages
 from rekindle.linux import namespaces
 from rekindle.linux.libc import check
-
-_Handler = Callable[[], object]
-
-#: What of the standard library has its handlers for other threads alone, or for random numbers,
-#: which are drawn again anyway. (That of asyncio is for a loop; a parked template has none.)
-_NEEDLESS = ("threading", "random", "logging", "asyncio.events")
-
-#: Python's own, while handlers are tracked.
-_register: Callable[..., None] | None = None
-_before: list[_Handler] = []
-_after_in_parent: list[_Handler] = []
-_after_in_child: list[_Handler] = []
 
 #: Whether user code has forked this process.
 _is_users = False
@@ -44,84 +32,45 @@ _is_users = False
 _c_fork = ctypes.PyDLL(None, use_errno=True).fork
 
 
-def track_handlers() -> None:
-    """Before user code, in a process that is to be a template: see what is registered at fork."""
-    global _register
-    register = _register = os.register_at_fork
-
-    def tracking(
-        *,
-        before: _Handler | None = None,
-        after_in_child: _Handler | None = None,
-        after_in_parent: _Handler | None = None,
-    ) -> None:
-        given: dict[str, Any] = {
-            "before": before,
-            "after_in_child": after_in_child,
-            "after_in_parent": after_in_parent,
-        }
-        given = {name: one for name, one in given.items() if one is not None}
-        register(**given)
-        for name, handlers in (
-            ("before", _before),
-            ("after_in_child", _after_in_child),
-            ("after_in_parent", _after_in_parent),
-        ):
-            one = given.get(name)
-            if one is not None and getattr(one, "__module__", None) not in _NEEDLESS:
-                handlers.append(one)
-
-    os.register_at_fork = tracking
-
-
-def stop_tracking(needless: Collection[object] = ()) -> None:
-    """When it parks: what is registered from now on is a runner's, or no one's.
-
-    ``needless``: handlers that have nothing to do in copies of this process.
-    """
-    global _register
-    if _register is not None:
-        os.register_at_fork = _register
-        _register = None
-    for handlers in (_before, _after_in_parent, _after_in_child):
-        handlers[:] = [one for one in handlers if one not in needless]
-
-
-def tracked() -> list[_Handler]:
-    """All handlers that user code and what it imported have registered."""
-    return [*_before, *_after_in_parent, *_after_in_child]
-
-
-def fork(*, alone: bool, handlers: bool = True) -> int:
+def fork(*, alone: bool, handlers: bool = True, of_copy: bool = False) -> int:
     """Fork this process; 0 in the child. ``alone``: it has one thread, and without ``handlers``
-    user code's do not run. Raises OSError."""
+    none run. ``of_copy``: the child is to be frozen. Raises OSError."""
     if not alone:
         with interrupts.for_copies():
             return os.fork()
-    if _before and handlers:
-        _run(reversed(_before))
+    if handlers:
+        _before(of_copy)
     pid: int = _c_fork()
     if pid:
-        if pid < 0:
-            check(pid, "fork")
-        if _after_in_parent and handlers:
-            _run(_after_in_parent)
+        try:
+            if pid < 0:
+                check(pid, "fork")
+        finally:
+            if handlers:
+                _after_in_parent(of_copy)
         return pid
     threading: Any = sys.modules.get("threading")
     if threading is not None:
         threading.main_thread()._set_native_id()
-    if _after_in_child and handlers:
-        _run(_after_in_child)
+    if handlers:
+        if ours.after_in_child:
+            fork_handlers.run(ours.after_in_child)
+        fork_handlers.are_due(of_copy=of_copy)
     return 0
 
 
-def _run(handlers: Any) -> None:
-    """As Python does it: what they raise is shown, and has no other effect."""
-    for handler in handlers:
-        try:
-            handler()
-        except BaseException:  # noqa: BLE001 - shown
-            sys.excepthook(*sys.exc_info())
+def _before(of_copy: bool) -> None:
+    if of_users.before and not of_copy:
+        fork_handlers.run(reversed(of_users.before))
+    if ours.before:
+        fork_handlers.run(reversed(ours.before))
+
+
+def _after_in_parent(of_copy: bool) -> None:
+    if ours.after_in_parent:
+        fork_handlers.run(ours.after_in_parent)
+    if of_users.after_in_parent and not of_copy:
+        fork_handlers.run(of_users.after_in_parent)
 
 
 def end_users_child(failure: BaseException | None = None) -> None:
@@ -229,7 +178,7 @@ class Forker:
         """
         self.release()
         self._close_own()
-        pid = fork(alone=self.alone)
+        pid = fork(alone=self.alone, of_copy=True)
         if pid == 0:
             self.pages.let_go()
             os.setsid()  # CRIU wants the leader of a process's session inside what it dumps

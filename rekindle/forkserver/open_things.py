@@ -19,6 +19,7 @@ from rekindle.forkserver import (
     renewal,
     shared_memory,
 )
+from rekindle.forkserver.still_there import Standing, held_still
 from rekindle.linux.maps import Mapping
 
 
@@ -36,6 +37,8 @@ class OpenThings:
     _names_are_due: bool = False
     #: In a copy that was forked to be a runner, and is not one yet.
     _timers_are_due: bool = False
+    #: Of a template in which user code runs at its forks.
+    _standing: Standing | None = None
 
     @classmethod
     def look(cls, own_fds: Collection[int], *, in_sandbox: bool) -> OpenThings:
@@ -64,6 +67,20 @@ class OpenThings:
         """In a template: none fires while it waits."""
         self.timers = process_state.stop_timers()
         park.follow_output({fd for one in self.files if one.kind is kinds.OUTPUT for fd in one.fds})
+
+    def note_what_stands(self) -> None:
+        """In a template, before user code of its own runs there again. Raises OSError."""
+        if self._standing is None:
+            self._standing = Standing.of(self.files, self.objects)
+
+    def forget_what_is_gone(self) -> None:
+        """In a copy, before it is given anything: what user code has closed in the template, it
+        does not get either. Raises OSError."""
+        if self._standing is not None:
+            self.files = self._standing.open_still(self.files)
+            self._standing.unmap_what_is_gone(self.objects, self.files)
+            self.held_locks = held_still(self.held_locks, self.files)
+            self._standing = None
 
     def give_to_runner(self, *, moved: bool = False) -> None:
         """In a copy that was forked to be a runner, once it has its own /dev/shm and /proc.

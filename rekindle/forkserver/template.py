@@ -16,7 +16,7 @@ import select
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import park, sigchld, wiped
+from rekindle.forkserver import fork_handlers, park, sigchld, wiped
 from rekindle.forkserver.forking import Forker
 from rekindle.forkserver.open_things import OpenThings
 from rekindle.linux import namespaces
@@ -166,6 +166,8 @@ class Template:
         child before shares, and so copies them.
         """
         park.flush_output()
+        if fork_handlers.change_the_template():
+            self.things.note_what_stands()
         told = 0
         pids: list[int] = []
         for at, fd in enumerate(fds):
@@ -212,6 +214,7 @@ class Template:
         self._leave_parent_behind()
         for other in others:
             os.close(other)
+        self.things.forget_what_is_gone()
         if root >= 0:
             namespaces.isolate_in_root(root, name)
             os.close(root)
@@ -242,6 +245,7 @@ class Template:
         os.close(ready_read)
         self._leave_parent_behind()
         park.let_go_of_output()
+        self.things.forget_what_is_gone()
         self.things.give_to_copy()
         areas = _empty_areas()
         self.things.unmap_memory()
@@ -250,6 +254,9 @@ class Template:
 
     def _park(self) -> None:
         """Let go of everything but the control pipe: this process itself is to be frozen."""
+        if self.forker.alone:
+            fork_handlers.are_due(of_copy=True)
+        self.things.forget_what_is_gone()
         self._close_children()
         self.forker.close()
         park.let_go_of_output()

@@ -1,4 +1,4 @@
-"""Forks without what Python does about other threads; handlers of user code run as ever."""
+"""Forks without what Python does about other threads, but with the handlers of user code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 _PROGRAM = """
 import json, os, sys, threading
-from rekindle.forkserver import forking
+from rekindle.forkserver import fork_handlers, forking
 
 said = []
-forking.track_handlers()
+fork_handlers.track()
 os.register_at_fork(
     before=lambda: said.append("before 1"),
     after_in_parent=lambda: said.append("parent 1"),
@@ -21,12 +21,17 @@ os.register_at_fork(
 )
 os.register_at_fork(before=lambda: said.append("before 2"), after_in_child=lambda: 1 / 0)
 os.register_at_fork(after_in_child=lambda: said.append("child 3"))
-forking.stop_tracking()
+ours = "os.register_at_fork(after_in_child=lambda: said.append('ours'))"
+exec(ours, {"os": os, "said": said, "__name__": "rekindle.sdk.connection"})
+fork_handlers.stop_tracking(ours_are_needless=sys.argv[2] == "needless")
 os.register_at_fork(after_in_child=lambda: said.append("registered after the park"))
 alone = sys.argv[1] == "alone"
 read, write = os.pipe()
 pid = forking.fork(alone=alone)
 if pid == 0:
+    at_once = [*said]
+    fork_handlers.run_due()
+    fork_handlers.run_due()
     import subprocess
     lock, out = threading.RLock(), []
     def work():
@@ -37,25 +42,34 @@ if pid == 0:
     thread.join()
     ours = threading.main_thread().native_id == threading.get_native_id()
     child = subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True)
-    os.write(write, json.dumps([said, ours, out, child.stdout.strip()]).encode())
+    os.write(write, json.dumps([at_once, said, ours, out, child.stdout.strip()]).encode())
     os._exit(0)
 os.waitpid(pid, 0)
 print(json.dumps([json.loads(os.read(read, 4096)), said]))
 """
 
 
+@pytest.mark.parametrize("needs_ours", ["needless", "needed"])
 @pytest.mark.parametrize("how", ["alone", "with threads"])
-def test_handlers_of_user_code_run_and_the_child_can_do_all_that_a_process_can(how: str) -> None:
+def test_handlers_of_user_code_run_and_the_child_can_do_all_that_a_process_can(
+    how: str, needs_ours: str
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, how], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROGRAM, how, needs_ours],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    (in_child, main_thread_is_ours, thread_ran, printed), in_parent = json.loads(ended.stdout)
+    in_child, in_parent = json.loads(ended.stdout)
+    at_once, in_child, main_thread_is_ours, thread_ran, printed = in_child
     before = ["before 2", "before 1"]
-    if how == "alone":
-        assert in_child == [*before, "child 1", "child 3"]
+    if how == "alone":  # those of users wait until it is a runner
+        ours = ["ours"] if needs_ours == "needed" else []
+        assert at_once == [*before, *ours]
+        assert in_child == [*before, *ours, "child 1", "child 3"]
     else:
-        assert in_child == [*before, "child 1", "child 3", "registered after the park"]
+        assert in_child == [*before, "child 1", "child 3", "ours", "registered after the park"]
     assert in_parent == [*before, "parent 1"]
     assert thread_ran == [True] and printed == "42"
     assert main_thread_is_ours or how != "alone"  # some versions of Python leave the parent's
-    assert "ZeroDivisionError" in ended.stderr  # shown, as Python shows it
+    assert "Exception ignored in" in ended.stderr and "ZeroDivisionError" in ended.stderr

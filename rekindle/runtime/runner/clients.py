@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import sys
 
-from rekindle.forkserver import forking
-
 #: What is true in a process that is a client, or was: module, and its variable.
 _STATE = (
     ("rekindle.sdk.connection.background", "_current"),
@@ -36,15 +34,3 @@ def report_taken() -> None:
     connection = sys.modules.get("rekindle.sdk.connection.client")
     for client in list(getattr(connection, "_clients", {}).values()):
         client.report_taken()
-
-
-def needless_handlers() -> list[object]:
-    """Of the handlers that copies of this process would run, ours that have nothing to do."""
-    if was_client():
-        return []
-    return [one for one in forking.tracked() if _is_ours(one)]
-
-
-def _is_ours(handler: object) -> bool:
-    module = getattr(handler, "__module__", None)
-    return isinstance(module, str) and module.startswith("rekindle.")

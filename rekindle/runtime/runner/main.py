@@ -18,6 +18,7 @@ _STARTED_NS = now_ns()
 
 from rekindle.execution import context, interaction  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
+    fork_handlers,
     forking,
     interrupts,
     park,
@@ -87,7 +88,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
         template.dress = functools.partial(serve.dress, service)
         service.drop_loop()
         sockets.untrack()
-        forking.stop_tracking(clients.needless_handlers())
+        fork_handlers.stop_tracking(ours_are_needless=not clients.was_client())
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
@@ -131,7 +132,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
     try:
         if boot["park"]:
             sockets.track()
-            forking.track_handlers()
+            fork_handlers.track()
             program.note_reads(boot["roots"])
             unique.track()
             gpus.in_template()

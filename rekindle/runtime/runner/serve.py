@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from rekindle.execution import interaction, nesting
-from rekindle.forkserver import park, thread_pools
+from rekindle.forkserver import fork_handlers, forking, park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
 from rekindle.runtime.runner import clients, devices, gpus, mounted, unique
@@ -106,6 +106,8 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
                 renew(user_threads)
             if _failure is not None:
                 raise _failure
+            fork_handlers.run_due()
+            forking.end_users_child()  # one of them may have forked
             unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
         if real:

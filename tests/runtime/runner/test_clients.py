@@ -1,38 +1,27 @@
-"""Which handlers at fork copies of a template can do without."""
+"""Whether a process was a client of an instance, which its copies then have to forget."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from rekindle.forkserver import forking
 from rekindle.runtime.runner import clients
-from rekindle.sdk.connection import background
-from rekindle.sdk.local import session
-
-
-def of_a_user() -> None:
-    """A handler that user code has registered."""
+from rekindle.sdk.connection import background  # noqa: F401 - has such state
+from rekindle.sdk.local import session  # noqa: F401 - has such state
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    handlers: list[Any] = [session._forget_in_child, background._forget_in_child, of_a_user]
-    monkeypatch.setattr(forking, "_after_in_child", handlers)
+def nothing_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in clients._STATE:
         monkeypatch.setattr(f"{module}.{name}", None)
 
 
-def test_where_nothing_was_connected_ours_have_nothing_to_do() -> None:
-    assert clients.needless_handlers() == [session._forget_in_child, background._forget_in_child]
-    forking.stop_tracking(clients.needless_handlers())
-    assert forking.tracked() == [of_a_user]
+def test_where_nothing_was_connected_there_is_nothing_to_forget() -> None:
+    assert not clients.was_client()
 
 
 @pytest.mark.parametrize(("module", "name"), clients._STATE)
-def test_what_user_code_has_connected_is_forgotten_in_copies(
+def test_what_user_code_has_connected_is_to_be_forgotten_in_copies(
     module: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{module}.{name}", {"something": 1})
-    assert clients.needless_handlers() == []
+    assert clients.was_client()

@@ -16,18 +16,18 @@ pytestmark = pytest.mark.needs_root("makes PID namespaces of this one")
 #: A template that parks. Prints what it learned and how it was afterwards.
 _PROGRAM = """
 import functools, json, os, signal, socket, sys
-from rekindle.forkserver import forking, park
+from rekindle.forkserver import fork_handlers, park
 from rekindle.forkserver.template import Template
 from rekindle.runtime.runner import first_child, rehearsal, serve, unique
 from rekindle.wire.frames import FrameSocket
 from tests.runtime.runner.left_as_it_was import state
 
 said = []
-forking.track_handlers()
+fork_handlers.track()
 handlers = {name: functools.partial(said.append, name)
     for name in ("before", "after_in_parent", "after_in_child")}
 os.register_at_fork(**handlers)
-forking.stop_tracking()
+fork_handlers.stop_tracking(ours_are_needless=True)
 
 @unique.on_restore
 def restored():

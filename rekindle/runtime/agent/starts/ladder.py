@@ -20,9 +20,10 @@ from rekindle.exception import (
 )
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
+from rekindle.runtime.agent.starts import dying_copies, gpu_freezing, gpu_restoring
 from rekindle.runtime.agent.starts.booter import Booter, close_with
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.dying_copies import KINDS
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restoring import bring_back
@@ -41,6 +42,10 @@ _BUILT_ANEW = "its image was built anew at this moment"
 
 class _TemplateWentError(StrategyUnavailableError):
     """A template is not live any more that was to be forked."""
+
+
+class _ForkEndedError(StrategyUnavailableError):
+    """A fork of the template that was just booted did not become a runner."""
 
 
 @dataclass(eq=False)
@@ -103,9 +108,11 @@ class Starter(Booter):
         try:
             await self._until_child(begun.child, self.begun(begun.runner))
         except (StartError, RunnerLostError) as error:
+            self._note_death(begun.pending, begun.strategy, error)
             self._last = str(error)
             self._passed_over(begun.pending, begun.strategy, self._last, again=False)
             return None
+        self._served(begun.pending, begun.strategy)
         begun.runner.notes = [*begun.pending.notes, *begun.runner.notes]
         return begun.runner
 
@@ -158,22 +165,31 @@ class Starter(Booter):
         await self._look_for_snapshot(pending)
         self._note_without_gpu_snapshot(pending)
         revision = self.revision
+        for kind in KINDS:
+            if why := revision.dying.why_not(kind):
+                pending.note(f"{kind} passed over: {why}")
         for strategy, start, possible in (
             (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
             (Strategy.SPARE, self._spare, revision.has_spare),
             (Strategy.FORK, self._fork, revision.live_template),
-            (Strategy.RESTORE, self._restore, lambda: revision.tracker.snapshot),
+            (Strategy.RESTORE, self._restore, revision.restorable),
         ):
             if not possible():
                 continue
             try:
-                return await start(pending)
+                runner = await start(pending)
+                self._served(pending, strategy)
+                return runner
             except (StartError, SnapshotError, RunnerLostError) as error:
+                if start != self._restore_on_gpu:  # which counts its failures itself
+                    self._note_death(pending, strategy, error)
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)
         self._tell_refusal(pending)
-        return await self._cold(pending)
+        runner = await self._cold(pending)
+        self._served(pending, runner.strategy)
+        return runner
 
     async def _start_forced(self, strategy: Strategy, pending: PendingStart) -> Runner:
         if strategy is Strategy.WARM:
@@ -250,6 +266,16 @@ class Starter(Booter):
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 
+    def _note_death(self, pending: PendingStart, strategy: Strategy, error: Exception) -> None:
+        template = self.revision.template
+        ended = template is not None and template.gone.is_set() and not template.retired
+        dying_copies.note(pending.deaths, strategy, error, template_ended=ended)
+
+    def _served(self, pending: PendingStart, strategy: Strategy) -> None:
+        if why := self.revision.note_served(strategy, pending.deaths):
+            log.warning("copies end", extra=kv(function=self.revision.label, reason=why))
+            self.say(f"{self.revision.label}: it is started otherwise from now on: {why}")
+
     # ---- spare and fork --------------------------------------------------------------------
 
     async def _spare(self, pending: PendingStart) -> Runner:
@@ -284,6 +310,19 @@ class Starter(Booter):
             self._not_used(claim, pending)
             raise
         return await self._become_child(child, pending, strategy, claim)
+
+    async def _first_fork(self, pending: PendingStart, strategy: Strategy) -> Runner:
+        """Of a template that was booted a moment ago. Raises _ForkEndedError where another process
+        is to be booted instead."""
+        try:
+            return await self._fork_of_live(pending, strategy)
+        except _TemplateWentError:
+            raise
+        except (StartError, RunnerLostError) as error:
+            self._note_death(pending, Strategy.FORK, error)
+            if Strategy.FORK not in pending.deaths:
+                raise
+            raise _ForkEndedError(str(error)) from error
 
     async def _become_child(
         self,
@@ -437,17 +476,17 @@ class Starter(Booter):
     async def _cold(self, pending: PendingStart) -> Runner:
         """Boot. A function with snapshots gets a template on the way."""
         revision = self.revision
-        if not revision.snapshots_enabled or revision.fork_unsafe:
+        if not revision.snapshots_enabled or revision.fork_unsafe or pending.deaths:
             return await self._boot_runner(pending, park=False)
         async with revision.booting:
             try:
                 if revision.live_template() is not None:
                     # Another start booted it while we waited for our turn.
                     pending.clock.mark(Phase.QUEUE)
-                    return await self._fork(pending)
+                    return await self._first_fork(pending, Strategy.FORK)
                 if not revision.fork_unsafe:
                     return await self._boot_runner(pending, park=True)
-            except _TemplateWentError as error:
+            except (_TemplateWentError, _ForkEndedError) as error:
                 self._passed_over(pending, Strategy.FORK, str(error))
         return await self._boot_runner(pending, park=False)
 
@@ -485,7 +524,7 @@ class Starter(Booter):
         elif not template.fork_unsafe:
             self.keep(template)
             close_with(template, output)
-            return await self._fork_of_live(pending, Strategy.COLD)
+            return await self._first_fork(pending, Strategy.COLD)
         else:
             self.note_unsafe(template)
         template.hand_over()

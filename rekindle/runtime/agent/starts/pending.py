@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.inputs.outcome import StartFailure
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.dying_copies import Deaths
 from rekindle.wire.frames import Header
 from rekindle.wire.phases import PhaseClock
 
@@ -49,6 +50,8 @@ class PendingStart:
     notes: list[str] = field(default_factory=list)
     #: Its strategy was asked for: no other step follows one that fails.
     by_name: bool = False
+    #: Copies that ended on the way to be its runner.
+    deaths: Deaths = field(default_factory=dict)
 
     def note(self, why: str) -> None:
         """Once, however often the start begins again."""

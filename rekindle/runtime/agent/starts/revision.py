@@ -20,6 +20,7 @@ from typing import Any
 from rekindle import paths
 from rekindle.forkserver import thread_pools
 from rekindle.runtime.agent.starts import environment, in_image
+from rekindle.runtime.agent.starts.dying_copies import Deaths, DyingCopies
 from rekindle.runtime.agent.starts.roots import RootSource
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
@@ -29,6 +30,7 @@ from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, ENVIRONMENT_VARIABLE, split_name
+from rekindle.wire.phases import Strategy
 from rekindle.wire.spec import FunctionSpec, params_digest
 
 
@@ -53,6 +55,8 @@ class Revision:
     fork_unsafe: list[str] | None = None
     #: Why none of its templates can be frozen, as far as one has been seen.
     dump_unsafe: list[str] = field(default_factory=list)
+    #: Copies of its templates that ended before they were runners.
+    dying: DyingCopies = field(default_factory=DyingCopies)
     #: Held while its first template boots, so that starts that follow can fork that one.
     booting: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Set when an input of it was answered: background work may begin.
@@ -261,7 +265,22 @@ class Revision:
         """Why there is no snapshot to restore now."""
         if not self.snapshots_enabled:
             return "enable_memory_snapshot=True is not set, so there is no snapshot"
+        if why := self.dying.why_not(Strategy.RESTORE):
+            return why
         return f"no snapshot: {self.tracker.why_none()}"
+
+    def restorable(self) -> bool:
+        """Whether there is a snapshot whose copies become runners."""
+        return self.tracker.snapshot is not None and not self.dying.why_not(Strategy.RESTORE)
+
+    def note_served(self, strategy: Strategy, deaths: Deaths) -> str:
+        """A start has a runner, after some copies had ended. What its starts try no more from now
+        on, in words; "" where nothing changes."""
+        refused = self.dying.served(strategy, deaths)
+        if Strategy.FORK in refused:
+            self.fork_unsafe = [self.dying.why_not(Strategy.FORK)]
+            self.drop_template()
+        return "; ".join(self.dying.why_not(kind) for kind in refused)
 
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks; one that is there already is let go."""

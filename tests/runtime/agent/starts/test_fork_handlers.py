@@ -1,0 +1,239 @@
+"""What user code gave ``os.register_at_fork``, in real copies of real templates."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import select
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.wire.phases import Strategy, now_ns
+from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.starts import copies
+
+pytestmark = pytest.mark.criu
+
+
+class Registers:
+    """Handlers that note what they find."""
+
+    def load(self) -> None:
+        self.said: list[str] = []
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - stays open
+        self.file.write(b"kept")
+        self.file.flush()
+        self.host, self.drawn = socket.gethostname(), random.random()
+
+        def note(what: str) -> None:
+            renewed = socket.gethostname() != self.host and random.random() != self.drawn
+            found = os.pread(self.file.fileno(), 4, 0).decode()
+            in_runner = "REKINDLE_RUNNER_ID" in os.environ
+            self.said.append(f"{what}: {found if renewed and in_runner else 'in the template'}")
+
+        def both(name: str) -> None:
+            os.register_at_fork(
+                before=lambda: note(f"before {name}"),
+                after_in_parent=lambda: note(f"parent {name}"),
+                after_in_child=lambda: note(f"child {name}"),
+            )
+
+        both("1")
+        both("2")
+
+    def once(self) -> list[str]:
+        return self.said
+
+
+def test_the_childs_handlers_run_once_in_each_copy_when_it_is_a_runner(home: Path) -> None:
+    said = copies.say(home, Registers, "once")
+    in_child = ["child 1: kept", "child 2: kept"]
+    in_template = ["before 2: in the template", "before 1: in the template", *in_child]
+    # What was frozen was forked for that alone: its runners are as if they were forked now.
+    now = ["before 2: kept", "before 1: kept", *in_child]
+    for kind, several in said.items():
+        for one in several:
+            assert one[-4:] == (now if kind.startswith("restore") else in_template), kind
+            assert not any("child" in line for line in one[:-4]), kind
+
+
+class Closes:
+    """Handlers close what copies would be given anew, in the child or before the fork."""
+
+    _where = "after_in_child"
+
+    def load(self) -> None:
+        self.file = open("/etc/hosts")  # noqa: SIM115 - stays open
+        self.pipe = os.pipe()
+        self.pair = socket.socketpair()
+        self.event = os.eventfd(0)
+        self.epoll = select.epoll()
+        self.epoll.register(self.event)
+        self.epoll.register(self.pipe[0])
+        self.memory = mmap.mmap(-1, 1 << 16)
+        self.kept = mmap.mmap(-1, 1 << 16)
+        self.kept[:4] = b"kept"
+        os.register_at_fork(**{self._where: self.close})
+
+    def close(self) -> None:
+        if self.file.closed:
+            return
+        self.file.close()
+        os.close(self.pipe[0])
+        os.close(self.event)
+        self.pair[0].close()
+        self.memory.close()
+
+    def look(self) -> tuple[bool, bool, bytes, list[Any]]:
+        return self.file.closed, self.memory.closed, self.kept[:4], self.epoll.poll(0)
+
+
+class ClosesBefore(Closes):
+    _where = "before"
+    load, look = Closes.load, Closes.look
+
+
+class ClosesInParent(Closes):
+    _where = "after_in_parent"
+    load, look = Closes.load, Closes.look
+
+
+@pytest.mark.parametrize("code", [Closes, ClosesBefore, ClosesInParent])
+def test_what_a_handler_closes_is_closed_and_all_else_is_there(home: Path, code: type) -> None:
+    for kind, several in copies.say(home, code, "look").items():
+        for closed, also, *rest in several:
+            # A template that was never forked before has closed nothing yet.
+            assert (closed and also) or (code is ClosesInParent and not (closed or also)), kind
+            assert rest == [b"kept", []], kind
+
+
+class Raises:
+    def load(self) -> None:
+        os.register_at_fork(after_in_child=lambda: 1 / 0)
+        os.register_at_fork(after_in_child=self.exits)
+        os.register_at_fork(after_in_child=self.last)
+
+    def exits(self) -> None:
+        raise SystemExit(3)
+
+    def last(self) -> None:
+        self.came = True
+
+    def has_come(self) -> bool:
+        return self.came
+
+
+@pytest.mark.parametrize("strategy", ["fork", "restore", "spare"])
+def test_what_a_handler_raises_is_told_as_python_tells_it_and_ends_nothing(
+    home: Path, strategy: str
+) -> None:
+    async def scenario(h: Harness) -> None:
+        raises = h.add(Raises, enable_memory_snapshot=True)
+        prepared = await h.prepare(raises, strategy)
+        assert prepared.ok, prepared.reason
+        outcome = await h.call(raises, "has_come", strategy=strategy)
+        assert outcome.value is True
+        told = h.uplink.printed("stderr")
+        assert sum("Exception ignored in" in line for line in told) == 2, told
+        assert "ZeroDivisionError: division by zero" in told and "SystemExit: 3" in told
+
+    run(home, scenario)
+
+
+class Dies:
+    def load(self) -> None:
+        os.register_at_fork(after_in_child=lambda: os._exit(3))
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class ClosesAll:
+    """As programs do that make themselves daemons."""
+
+    def load(self) -> None:
+        os.register_at_fork(after_in_child=lambda: os.closerange(3, 512))
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+@pytest.mark.parametrize("code", [Dies, ClosesAll])
+def test_where_each_copy_ends_a_process_is_booted_and_soon_none_is_copied(
+    home: Path, code: type
+) -> None:
+    async def scenario(h: Harness) -> None:
+        dies = h.add(code, enable_memory_snapshot=True)
+
+        assert (await h.call(dies, "pid")).value > 0
+        for runner in h.runners(dies):
+            (note,) = runner.notes
+        assert note.startswith("fork passed over: the runner died while it started")
+
+        async def start() -> list[str]:
+            runner = await h.node.inventory.pools[(dies, "")].starter.start(None, now_ns())
+            assert runner.strategy is Strategy.COLD
+            runner.kill("its notes are known")
+            return [note for note in runner.notes if not note.startswith("spare")]
+
+        prepared = await h.prepare(dies, "restore")
+        assert prepared.ok, prepared.reason
+        notes = await start()
+        assert [note.partition(":")[0] for note in notes] == [
+            "fork passed over",
+            "restore passed over",
+        ]
+        revision = h.revision(dies)
+        assert "2 runners forked from its template ended in a row" in revision.why_no_fork()
+        assert revision.live_template() is None
+        notes = await start()  # no fork any more
+        assert "2 runners forked from its template ended in a row" in notes[0]
+        assert notes[1].startswith("restore passed over")
+        assert "2 runners restored from its snapshot ended in a row" in revision.why_no_restore()
+        notes = await start()  # no copy at all
+        assert [note.partition(" ended in a row")[0] for note in notes] == [
+            "fork passed over: 2 runners forked from its template",
+            "restore passed over: 2 runners restored from its snapshot",
+        ]
+        told = [line for line in h.uplink.printed("system") if "started otherwise" in line]
+        assert len(told) == 2  # once for each
+
+    run(home, scenario)
+
+
+class DiesOnce(Dies):
+    """One copy in three ends."""
+
+    def load(self) -> None:
+        self.forks = 0
+
+        def forked() -> None:
+            self.forks += 1
+
+        def child() -> None:
+            if self.forks % 3 == 1:
+                os._exit(3)
+
+        os.register_at_fork(before=forked, after_in_child=child)
+
+
+def test_copies_that_end_now_and_then_are_made_all_the_same(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        h.node.context.criu = None  # or there would be another way to start
+        dies = h.add(DiesOnce, enable_memory_snapshot=True)
+        outcome = await h.call(dies, "pid")
+        strategies = [outcome.strategy]
+        starter = h.node.inventory.pools[(dies, "")].starter
+        for _ in range(8):
+            runner = await starter.start(None, now_ns())
+            strategies.append(runner.strategy.value)
+            runner.kill("its strategy is known")
+        assert strategies.count("cold") > 2 and strategies.count("fork") > 2, strategies
+        assert h.revision(dies).live_template() is not None
+
+    run(home, scenario)
