@@ -13,14 +13,14 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rekindle.exception import VolumeError
 from rekindle.volumes.registry import FOLDER_DRAFT, folder_draft
 from rekindle.volumes.remote import COPIES
 from rekindle.volumes.tree import DRAFT
-from rekindle.volumes.turn import PULLED, taken
+from rekindle.volumes.turn import PULLED, CopyRemovedError, taken
 
 log = logging.getLogger(__name__)
 
@@ -99,20 +99,29 @@ def _is_unused(place: Path) -> bool:
 
 
 def _remove_copy(place: Path, root: Path) -> bool:
-    """False where it has what the store has not, or where somebody began to use it."""
-    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """False where it has what the store has not, or where somebody began to use or removed it."""
     try:
-        with taken(fd, "files", str(place), "") as turn:
+        with _opened(place) as fd, taken(fd, place / "files", str(place), "") as turn:
             here = turn.look()
             sent = {path: entry[:2] for path, entry in turn.state.items()}
             if here != sent or not _is_unused(place):
                 return False
+            # Within the turn: who waits for the next one sees that this is not the copy any more.
             aside = folder_draft(root)
             os.rename(place, aside)
-    finally:
-        os.close(fd)
+    except (CopyRemovedError, FileNotFoundError):
+        return False
     shutil.rmtree(aside, ignore_errors=True)
     return True
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _age_s(info: os.stat_result) -> float:

@@ -44,7 +44,7 @@ FOLDER_DRAFT = ".draft-"
 #: Held by who makes or renames one.
 _LOCK = ".lock"
 #: What a rename says where a folder that is not empty is there.
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 def url_of_all() -> str:
@@ -173,7 +173,7 @@ class Registry:
                 os.rename(draft, place)
             except OSError as error:
                 found = self._read(place)
-                if found is None or error.errno not in _TAKEN:
+                if found is None or error.errno not in TAKEN:
                     raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
                 if not allow_existing:
                     raise AlreadyExistsError(
@@ -194,7 +194,7 @@ class Registry:
         try:
             shutil.rmtree(gone)
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in TAKEN:
                 raise
             shutil.rmtree(gone)  # who sends them had just written what it has seen
 
@@ -207,7 +207,7 @@ class Registry:
         except FileNotFoundError:
             raise NotFoundError(f"the volume {record.name!r} is gone") from None
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in TAKEN:
                 raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
             raise AlreadyExistsError(f"there is a volume {name!r} already") from None
         return self.find(name, record.environment)
@@ -231,7 +231,7 @@ class Registry:
                 with self._names_kept():
                     os.rename(record.place, place)
             except OSError as error:
-                if error.errno not in _TAKEN:
+                if error.errno not in TAKEN:
                     raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
                 raise AlreadyExistsError(
                     f"there is a volume {record.name!r} in {new_name!r} already"

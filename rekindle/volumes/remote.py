@@ -15,6 +15,7 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,9 +32,9 @@ from rekindle.exception import (
 )
 from rekindle.linux.libc import check, libc
 from rekindle.shown_url import reason, without_password
-from rekindle.volumes.registry import Registry, VolumeRecord, id_at
+from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
 from rekindle.volumes.tree import DRAFT, Tree
-from rekindle.volumes.turn import PULLED, Turn, taken
+from rekindle.volumes.turn import PULLED, CopyRemovedError, Turn, taken
 
 #: A start does not look again at a store that was looked at so recently.
 FRESH_S = 1.0
@@ -159,21 +160,26 @@ class Folder:
     def _turn(self) -> Iterator[Turn]:
         """One process at a time. Raises VolumeFileNotFoundError where the volume was deleted."""
         with contextlib.ExitStack() as stack:
-            place = self._open_place()
-            stack.callback(os.close, place)
-            yield stack.enter_context(taken(place, self.files.name, self.label, self.id))
+            turn = None
+            while turn is None:
+                place = self._open_place()
+                stack.callback(os.close, place)
+                with contextlib.suppress(CopyRemovedError):  # there is another one, or will be
+                    turn = stack.enter_context(taken(place, self.files, self.label, self.id))
+            yield turn
 
     def _open_place(self) -> int:
         """The directory that all lies in, open; where it is now, if the volume was renamed."""
+        if not self.id:
+            return _open_copy(self.files)
         place = self.files.parent
         while True:
             try:
                 fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError:
-                if not self.id:
-                    raise
+                pass
             else:
-                if not self.id or id_at(fd) == self.id:
+                if id_at(fd) == self.id:
                     return fd
                 os.close(fd)
             try:
@@ -224,8 +230,31 @@ def of_url(root: Path, url: str, options: Mapping[str, str]) -> Folder:
         )
     name = hashlib.sha256(json.dumps([url, sorted(options.items())]).encode()).hexdigest()[:32]
     files = root / COPIES / name / "files"
-    files.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Folder(files, without_password(url), url, options)
+
+
+def _open_copy(files: Path) -> int:
+    """The directory that a copy lies in, open; made where there is none."""
+    while True:
+        try:
+            return os.open(files.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            _make_copy(files)
+
+
+def _make_copy(files: Path) -> None:
+    """With its files at once: one that has lost them is never taken for one that has none."""
+    copies = files.parent.parent
+    draft = folder_draft(copies.parent)
+    (draft / files.name).mkdir(parents=True, mode=0o700)
+    try:
+        copies.mkdir(exist_ok=True)
+        os.rename(draft, files.parent)
+    except OSError as error:
+        if error.errno not in TAKEN:  # else somebody made it meanwhile
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 class _ChangedHereError(Exception):

@@ -94,11 +94,16 @@ class Turn:
             os.truncate(self.changes, 0)
 
 
+class CopyRemovedError(Exception):
+    """While one waited for a turn at a copy of a store's folder, it was removed."""
+
+
 @contextlib.contextmanager
-def taken(place: int, files: str, label: str, volume_id: str) -> Iterator[Turn]:
+def taken(place: int, files: Path, label: str, volume_id: str) -> Iterator[Turn]:
     """A turn, when it is this process's: at ``files`` in the directory ``place``, a descriptor.
 
-    Raises VolumeError where what was seen at the last time cannot be read; OSError.
+    Raises CopyRemovedError, for a folder that is no volume, where ``place`` does not lie there any
+    more; VolumeError where what was seen at the last time cannot be read; OSError.
     """
     with contextlib.ExitStack() as stack:
 
@@ -107,8 +112,17 @@ def taken(place: int, files: str, label: str, volume_id: str) -> Iterator[Turn]:
             stack.callback(os.close, fd)
             return fd
 
-        fcntl.flock(opened(_LOCK, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
-        directory = opened(files, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock = opened(_LOCK, os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:  # the directory was removed
+            if volume_id:
+                raise
+            raise CopyRemovedError from None
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not volume_id and not _lies_at(files.parent, place):
+            # Its files are being removed: they are not to be removed from the store, too.
+            raise CopyRemovedError
+        directory = opened(files.name, os.O_RDONLY | os.O_DIRECTORY)
         changes = opened(_CHANGES, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         turn = Turn(place, directory, changes, label, volume_id, _read(place, changes))
         if os.fstat(changes).st_size:  # of a process that was killed; its last line may be cut off
@@ -117,6 +131,12 @@ def taken(place: int, files: str, label: str, volume_id: str) -> Iterator[Turn]:
             yield turn
         finally:
             turn.save()
+
+
+def _lies_at(path: Path, place: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), os.fstat(place))
+    return False
 
 
 def _read(place: int, changes: int) -> dict[str, list[Any]]:

@@ -27,7 +27,7 @@ _TEXT = struct.Struct("=B63s")
 # Words of eight bytes. Written by the runner.
 _BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH, _WAITS = 0, 1, 2, 3, 4, 5, 6, 7
 _CALL_OFFSET, _SLICE = 64, 25
-_AT_TERMINAL = 24
+_AT_TERMINAL, _HEARD = 24, 26
 # Written by the agent.
 _DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
 
@@ -108,6 +108,10 @@ class RunnerPage:
     def interact(self, now: bool) -> None:
         """Note whether the input has the user's terminal, or waits for it."""
         self._words[_AT_TERMINAL] = int(now)
+
+    def hear(self, token: int) -> None:
+        """Note that the run of this token was cancelled: it need not be signalled again."""
+        self._words[_HEARD] = token
 
     def keep(self, *pieces: bytes) -> bool:
         """Put a finished record where the agent finds it, whatever happens; False: no room."""
@@ -194,6 +198,11 @@ class RunnerPage:
     def at_terminal(self) -> bool:
         """Whether it has the user's terminal, or waits for it: that time is no timeout's."""
         return bool(self._words[_AT_TERMINAL])
+
+    @property
+    def heard(self) -> int:
+        """The token of the run that was cancelled last."""
+        return self._words[_HEARD]
 
     @property
     def done(self) -> int:

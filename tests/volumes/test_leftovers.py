@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,72 @@ def test_a_copy_of_a_store_goes_when_nobody_has_used_it_for_long(
     again = of_url(root, (tmp_path / "store").as_uri(), {})
     again.pull()
     assert (again.files / "file").read_text() == "content"
+
+
+_TAKES_A_TURN = """
+import sys
+from pathlib import Path
+from rekindle.volumes.remote import of_url
+
+getattr(of_url(Path(sys.argv[1]), sys.argv[2], {}), sys.argv[3])()
+"""
+
+
+def _waits_for_a_lock(pid: int) -> bool:
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(words[1] == "->" and words[5] == str(pid) for words in lines)
+
+
+@pytest.mark.parametrize("what", ["push", "pull"])
+def test_who_waits_for_a_copy_that_is_being_removed_gets_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What is removed of the old one is neither removed from the store nor missing in the new."""
+    root, store = tmp_path / "volumes", tmp_path / "store"
+    folder = _copy(root, store)
+    command = [sys.executable, "-c", _TAKES_A_TURN, str(root), store.as_uri(), what]
+    waiting: list[subprocess.Popen[bytes]] = []
+    remove = leftovers.shutil.rmtree
+
+    def begin_to_wait(_root: Path) -> Path:
+        waiting.append(subprocess.Popen(command))
+        while not _waits_for_a_lock(waiting[0].pid):
+            assert waiting[0].poll() is None
+            time.sleep(0.01)
+        waiting[0].send_signal(signal.SIGSTOP)
+        return root / f"{leftovers.FOLDER_DRAFT}removed"
+
+    def remove_before_the_other_goes_on(place: Path, **options: bool) -> None:
+        for file in (place / "files").iterdir():
+            file.unlink()
+        waiting[0].send_signal(signal.SIGCONT)
+        assert waiting[0].wait(timeout=60) == 0
+        remove(place, **options)
+
+    monkeypatch.setattr(leftovers, "folder_draft", begin_to_wait)
+    monkeypatch.setattr(leftovers.shutil, "rmtree", remove_before_the_other_goes_on)
+    _days_pass(monkeypatch, 31)
+    assert remove_leftovers(root, _nobody) == 1
+    assert (store / "file").read_text() == "content"
+    if what == "pull":
+        assert (folder.files / "file").read_text() == "content"
+
+
+def test_a_copy_that_another_process_has_removed_keeps_no_other_from_going(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "volumes"
+    folders = [_copy(root, tmp_path / name) for name in ("one", "two", "three")]
+
+    def remove_one(names: list[str]) -> set[str]:
+        shutil.rmtree(folders[0].files.parent)
+        shutil.rmtree(folders[1].files)
+        return set()
+
+    _days_pass(monkeypatch, 31)
+    monkeypatch.setattr(leftovers, "_is_unused", lambda _place: True)
+    assert remove_leftovers(root, remove_one) == 1
+    assert not folders[2].files.exists()
 
 
 @pytest.mark.parametrize("change", ["written", "changed", "removed"])

@@ -24,6 +24,8 @@ def test_one_side_reads_what_the_other_wrote() -> None:
         agent.cancel(cancel_token(3, 7))
         agent.draining(True)
         agent.drained(12)
+        runner.hear(runner.cancelled)
+        assert agent.heard == cancel_token(3, 7)
         assert runner.recalled == 3 and runner.cancelled == cancel_token(3, 7)
         assert runner.output == (True, 12)
     finally:

@@ -3,8 +3,10 @@
 The agent names the run (slice and index) in the page and sends the signal. The handler compares
 that with the run that is armed, so a signal that comes late does nothing. In synchronous code it
 raises InputCancellation in the main thread, as Ctrl-C raises KeyboardInterrupt; for an async
-function it cancels the task. Code that never gets back to the interpreter is not reached: the agent
-ends the runner after a grace time.
+function it cancels the task. One that comes just before the main thread blocks, in a sleep or a
+read, is seen by Python when that is over: so the agent sends it again until the page says that it
+was heard. Code that never gets back to the interpreter is not reached: the agent ends the runner
+after a grace time.
 
 The signal is a real-time one that no one uses for anything else, installed when a process becomes
 a runner, so that templates, snapshots and the user's own handlers know nothing of it.
@@ -62,6 +64,7 @@ class Canceller:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self.armed or self._page.cancelled != self.armed:
             return
+        self._page.hear(self.armed)
         # Once for each run: what the user's code does to clean up is not interrupted again.
         self.armed = 0
         self.hit = True

@@ -63,8 +63,6 @@ class Lease:
     recall_when_held: bool = False
     #: It came back before it was seen that its runner is ready.
     returned: bool = False
-    #: The run that it was asked to cancel, and when.
-    cancelled: tuple[int, float] = (-1, 0.0)
     #: Why the runner was ended, where the agent did it: a kind of fate, and words.
     fate: tuple[str, str] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)

@@ -75,11 +75,7 @@ def look_at(
 
 def cancel(lease: Lease, now: float) -> Verdict | Kill:
     """Have what it runs end: no one waits for it. Asked again, it is killed after a grace."""
-    number, since = lease.cancelled
-    page = lease.runner.page
-    if number != page.index:
-        lease.cancelled = (page.index, now)
-        lease.runner.ask_to_cancel(cancel_token(0, page.index))
-    elif now - since > CANCEL_GRACE_S:
+    runner = lease.runner
+    if runner.ask_to_cancel(cancel_token(0, runner.page.index), now) > CANCEL_GRACE_S:
         return Kill("lost", "its caller was gone, and it did not end")
     return Verdict.STAYS

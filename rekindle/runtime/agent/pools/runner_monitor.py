@@ -71,14 +71,12 @@ def _others_wait(runner: Runner) -> bool:
 
 def _cancel(runner: Runner, running: Assignment, now: float) -> None:
     piece = next(one for one in runner.slices if running.index in one.left)
-    token = cancel_token(piece.number, running.index)
     if running.cancel is Cancel.KILL:
         runner.kill_for = running
         runner.kill("its input was cancelled")
-    elif runner.cancel_token != token:
-        runner.cancel_token, runner.cancel_at = token, now
-        runner.ask_to_cancel(token)
-    elif now - runner.cancel_at > CANCEL_GRACE_S:
+        return
+    asked_s = runner.ask_to_cancel(cancel_token(piece.number, running.index), now)
+    if asked_s > CANCEL_GRACE_S:
         log.warning("cancellation ignored", extra=kv(runner=runner.id, input=running.input_id))
         runner.kill_for = running
         runner.kill(f"its input went on {CANCEL_GRACE_S:g} s after it was cancelled")

@@ -147,9 +147,12 @@ class Runner:
     emptying: bool = False
     #: When what waits behind that input was called back; 0 when it was not.
     recalled_at: float = 0.0
-    #: The run that it was signalled to cancel, and when.
+    #: The run that it was signalled to cancel, since when; when it was signalled last, and after
+    #: what time.
     cancel_token: int = 0
-    cancel_at: float = 0.0
+    cancel_since: float = 0.0
+    _signalled_at: float = 0.0
+    _waited: float = 0.0
 
     def move(self, to: RunnerState) -> None:
         """Change the state. Raises InternalFailure for a step that must not happen."""
@@ -257,9 +260,22 @@ class Runner:
         self.page.recall(self.handed)
         self.recalled_at = now
 
-    def ask_to_cancel(self, token: int) -> None:
-        """Have the run that the token names raise InputCancellation, where it still runs."""
-        self.page.cancel(token)
+    def ask_to_cancel(self, token: int, now: float) -> float:
+        """Have the run that the token names raise InputCancellation, where it still runs.
+
+        To be called until it has ended: the signal is sent again, after twice the time each, until
+        it was heard (runner/cancelling.py). For how long it was asked; ``now``: monotonic seconds.
+        """
+        if self.cancel_token != token:
+            self.cancel_token, self.cancel_since = token, now
+            self.page.cancel(token)
+            self._signal(now)
+        elif self.page.heard != token and now - self._signalled_at >= self._waited:
+            self._signal(now)
+        return now - self.cancel_since
+
+    def _signal(self, now: float) -> None:
+        self._signalled_at, self._waited = now, now - self.cancel_since
         if self.channel.pid > 0:  # -1, of one that has ended, would be everybody; 0 ourselves, too
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.channel.pid, CANCEL_SIGNAL)

@@ -81,6 +81,19 @@ class Worker:
         c.pthread_mutex_lock(lock)  # for ever
         return "done"
 
+    def sleep_after_the_signal(self, seconds: float) -> str:
+        """Python does not look at the signal that ends the pause before it sleeps."""
+        import collections
+        import ctypes
+        import functools
+        import operator
+
+        sleep = functools.partial(time.sleep, seconds)
+        print("begun", flush=True)
+        pause = ctypes.PyDLL(None).pause
+        collections.deque(map(operator.call, [pause, sleep]), maxlen=0)
+        return "done"
+
     def handlers(self) -> list[str]:
         import signal
 
@@ -176,10 +189,24 @@ def test_code_that_never_returns_to_the_interpreter_is_ended_with_its_runner(
         key = h.submit(worker, "sleep_in_c", 60)
         await begun(h)
         (runner,) = h.runners(worker)
-        await h.uplink.until(lambda: _waits_for_a_lock(runner.channel.pid))
+        await h.uplink.until(lambda: "futex" in _waits_in(runner.channel.pid))
         h.cancel([key])
         assert cancelled(await h.result(key))
         assert (await h.call(worker, "ping")).strategy == "cold"
+
+    run(home, scenario)
+
+
+def test_a_signal_that_came_just_before_a_blocking_call_is_sent_again(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, max_containers=1)
+        key = h.submit(worker, "sleep_after_the_signal", 3600)
+        await begun(h)
+        (runner,) = h.runners(worker)
+        await h.uplink.until(lambda: "pause" in _waits_in(runner.channel.pid))
+        h.cancel([key])
+        assert cancelled(await h.result(key))
+        assert (await h.call(worker, "ping")).result.runner_id == runner.id
 
     run(home, scenario)
 
@@ -271,8 +298,8 @@ def test_only_runners_have_the_signal_and_nothing_else_is_changed_for_the_user(
     run(home, scenario)
 
 
-def _waits_for_a_lock(pid: int) -> bool:
-    return "futex" in Path(f"/proc/{pid}/wchan").read_text()
+def _waits_in(pid: int) -> str:
+    return Path(f"/proc/{pid}/wchan").read_text()
 
 
 def _caught(pid: int) -> int:

@@ -185,6 +185,22 @@ def test_a_client_that_goes_away_takes_its_call_with_it_and_the_runner_stays(hom
     run(home, scenario)
 
 
+def test_a_call_whose_client_is_gone_is_signalled_until_it_has_heard(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id, client = await warm(h)
+        (runner,) = h.runners(function_id)
+        held, heard = await client.lease(), home / "heard"
+        calling = asyncio.create_task(client.call(held, "sleep_after_the_signal", str(heard), 3600))
+        await until(lambda: "pause" in Path(f"/proc/{runner.channel.pid}/wchan").read_text())
+        held._sock.shutdown(socket.SHUT_RDWR)
+        assert await calling is None
+        await until(heard.exists)
+        await until(lambda: runner.state is RunnerState.IDLE)
+        assert (await h.call(function_id, "who")).value == runner.id
+
+    run(home, scenario)
+
+
 def test_what_a_client_called_is_counted_when_it_hangs_up_and_not_when_its_runner_is_back(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

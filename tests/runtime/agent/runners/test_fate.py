@@ -61,11 +61,37 @@ def test_what_is_asked_to_cancel_when_its_process_is_known_no_more_is_no_other_p
         runner = _runner(ours, asyncio.get_running_loop().create_future())
         with theirs:
             here, runner.channel.pid = runner.channel.pid, pid
-            runner.ask_to_cancel(1)
+            runner.ask_to_cancel(1, 0.0)
             assert not signalled
             runner.channel.pid = here
-            runner.ask_to_cancel(2)
+            runner.ask_to_cancel(2, 0.0)
             assert signalled == [(here, CANCEL_SIGNAL)]
+            runner.kill("the test is over")
+
+    asyncio.run(main())
+
+
+def test_a_run_that_is_to_be_cancelled_is_signalled_ever_more_slowly_until_it_has_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signalled: list[float] = []
+    now = 0.0
+    monkeypatch.setattr(os, "kill", lambda _pid, _number: signalled.append(now))
+
+    async def main() -> None:
+        nonlocal now
+        ours, theirs = socket.socketpair()
+        runner = _runner(ours, asyncio.get_running_loop().create_future())
+        with theirs:
+            for now in (100.0, 100.25, 100.5, 100.75, 101.0, 101.25, 102.0, 103.0, 104.0):
+                assert runner.ask_to_cancel(1, now) == now - 100.0
+            assert signalled == [100.0, 100.25, 100.5, 101.0, 102.0, 104.0]
+            runner.page.hear(1)
+            for now in (108.0, 120.0):
+                assert runner.ask_to_cancel(1, now) == now - 100.0
+            assert signalled[-1] == 104.0
+            assert runner.ask_to_cancel(2, now) == 0.0  # of another run
+            assert signalled[-1] == 120.0
             runner.kill("the test is over")
 
     asyncio.run(main())
