@@ -25,7 +25,7 @@ _EXIT_HOOKS_S = 60.0
 
 @click.group(cls=CommandGroup)
 def app() -> None:
-    """Look at apps; stop them, roll deployed ones back."""
+    """Look at apps; stop and delete them, roll deployed ones back."""
 
 
 def _known(wanted: str = "") -> list[pb.DeployedApp]:
@@ -236,7 +236,52 @@ def stop(name: str, yes: bool) -> None:
     confirm(f"Stop {found.name}, version {found.version}?", yes=yes)
     stopping = pb.StopAppRequest(app=found.name)
     operator.request(operator.connect(), "StopApp", stopping, pb.DeployedApp, _EXIT_HOOKS_S)
-    click.echo(f"Stopped {found.name}. `rekindle app rollback {found.name}` has it back.")
+    click.echo(
+        f"Stopped {found.name}. `rekindle app rollback {name}` has it back, "
+        f"`rekindle app delete {name}` removes it."
+    )
+
+
+@app.command()
+@environment_option
+@click.argument("name")
+@yes_option
+def delete(name: str, yes: bool) -> None:
+    """Remove a stopped app for good, by its name or id: nothing of it can be had back.
+
+    That is its versions, schedules, dead letters and log lines, and what was recorded of it.
+    Results of its calls stay for their time.
+    """
+    found = _find(name)
+    if isinstance(found, pb.AppStatus):
+        raise InvalidError(
+            f"{found.name} ({found.app_id}) is not deployed: it goes with its program, or with "
+            f"`rekindle app stop {found.app_id}`"
+        )
+    if not found.stopped:
+        raise InvalidError(
+            f"{found.name} is deployed (version {found.version}) and can be called: "
+            f"`rekindle app stop {name}` ends it, then it can be deleted"
+        )
+    confirm(f"Delete {found.name} with its {_counted(len(found.versions), 'version')}?", yes=yes)
+    request = pb.DeleteAppRequest(app=found.name)
+    gone = operator.request(
+        *(operator.connect(), "DeleteApp", request, pb.DeletedApp, _EXIT_HOOKS_S)
+    )
+    went = [
+        _counted(count, of)
+        for count, of in (
+            (gone.versions, "version"),
+            (gone.schedules, "schedule"),
+            (gone.dead_letters, "dead letter"),
+        )
+        if count
+    ]
+    click.echo(f"Deleted {gone.name}: {', '.join(went)}.")
+
+
+def _counted(count: int, of: str) -> str:
+    return f"{count:,} {of}{'' if count == 1 else 's'}"
 
 
 _strategy = click.option(

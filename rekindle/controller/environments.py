@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
+from rekindle.controller.deployments.deletion import Deletion
 from rekindle.controller.deployments.deployments import Deployments
 from rekindle.controller.objects.catalog import Catalog
 from rekindle.controller.objects.named_secrets import NamedSecrets
@@ -44,6 +45,7 @@ class Environments:
     _apps: Apps
     _deployments: Deployments
     _schedules: Scheduler
+    _deletion: Deletion
     _secrets: NamedSecrets
     _catalog: Catalog
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -82,8 +84,7 @@ class Environments:
         async with self._changing:
             found = await self._there(name)
             for deployed in self._deployed_in(name):
-                await self._deployments.forget(deployed)
-                await self._schedules.forget(deployed)
+                await self._deletion.stop_and_delete(deployed)
             for app in list(self._state.apps.values()):
                 if split_name(app.name)[0] == name:
                     await self._apps.close(app.app_id, f"the environment {name!r} was deleted")

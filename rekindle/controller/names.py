@@ -54,6 +54,11 @@ def function_id(revision: str, app_id: str) -> str:
     return f"fu-{revision}-{app_id[-8:]}"
 
 
+def is_of_app(function_id: str, app_id: str) -> bool:
+    """Whether an id that ``function_id`` made is of a function of this app."""
+    return function_id.endswith(f"-{app_id[-8:]}")
+
+
 def nearest(wanted: str, known: Iterable[str], none: str) -> str:
     """The clause that goes behind "there is no X": the nearest of ``known``, or all when few."""
     names = sorted(set(known))

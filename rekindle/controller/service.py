@@ -236,6 +236,10 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def StopApp(self, request: pb.StopAppRequest, context: Context) -> pb.DeployedApp:
         return await self._parts.deployments.stop(request.app)
 
+    @to_its_end
+    async def DeleteApp(self, request: pb.DeleteAppRequest, context: Context) -> pb.DeletedApp:
+        return await self._parts.deletion.delete(request.app)
+
     async def SetTags(self, request: pb.SetTagsRequest, context: Context) -> pb.DeployedApp:
         return await self._parts.deployments.set_tags(request.app, dict(request.tags))
 

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
+from rekindle.controller.deployments.deletion import Deletion
 from rekindle.controller.deployments.deployments import Deployments
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.function_finder import FunctionFinder
@@ -175,12 +176,16 @@ class Parts:
             direct=config.direct_objects,
             tasks=core.tasks,
         )
+        # Pools; the end of what is deployed
+        self.pools = PoolService(state, link, core.tasks)
+        self.deletion = Deletion(
+            *(self.deployments, self.schedules, self.letters, self.app_names, self.pools)
+        )
         self.environments = Environments(
-            *(state, link, self.apps, self.deployments, self.schedules),
+            *(state, link, self.apps, self.deployments, self.schedules, self.deletion),
             *(self.secrets, self.objects.catalog),
         )
-        # Pools, and what is shown
-        self.pools = PoolService(state, link, core.tasks)
+        # What is shown
         self.metrics = Metrics(state, settings)
         self.status = StatusReport(
             *(state, store, link, self.metrics, self.pools.scaler, self.letters),

@@ -409,6 +409,24 @@ class StopAppRequest(_message.Message):
     app: str
     def __init__(self, app: _Optional[str] = ...) -> None: ...
 
+class DeleteAppRequest(_message.Message):
+    __slots__ = ("app",)
+    APP_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    def __init__(self, app: _Optional[str] = ...) -> None: ...
+
+class DeletedApp(_message.Message):
+    __slots__ = ("name", "versions", "schedules", "dead_letters")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    versions: int
+    schedules: int
+    dead_letters: int
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[int] = ..., schedules: _Optional[int] = ..., dead_letters: _Optional[int] = ...) -> None: ...
+
 class SetTagsRequest(_message.Message):
     __slots__ = ("app", "tags")
     class TagsEntry(_message.Message):

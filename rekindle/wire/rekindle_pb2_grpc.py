@@ -176,6 +176,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
                 _registered_method=True)
+        self.DeleteApp = channel.unary_unary(
+                '/rekindle.v1.Controller/DeleteApp',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeleteAppRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeletedApp.FromString,
+                _registered_method=True)
         self.SetTags = channel.unary_unary(
                 '/rekindle.v1.Controller/SetTags',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetTagsRequest.SerializeToString,
@@ -441,6 +446,14 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteApp(self, request, context):
+        """Remove an app that is stopped for good: versions, schedules, dead letters, log lines, and what
+        was recorded of it. Results of its calls stay for their time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetTags(self, request, context):
         """Have other tags for the present version.
         """
@@ -668,6 +681,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.StopApp,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.SerializeToString,
+            ),
+            'DeleteApp': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteApp,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeleteAppRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeletedApp.SerializeToString,
             ),
             'SetTags': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTags,
@@ -1493,6 +1511,33 @@ class Controller(object):
             '/rekindle.v1.Controller/StopApp',
             rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteApp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/DeleteApp',
+            rekindle_dot_wire_dot_rekindle__pb2.DeleteAppRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeletedApp.FromString,
             options,
             channel_credentials,
             insecure,

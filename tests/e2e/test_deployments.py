@@ -436,6 +436,26 @@ def test_a_file_does_not_name_what_is_deployed(shared: Home) -> None:
     shared.rekindle("app", "stop", "letters", "--yes")
 
 
+def test_an_app_that_is_stopped_can_be_deleted_in_its_environment_alone(shared: Home) -> None:
+    script = shared.script(
+        "import rekindle\n\napp = rekindle.App('gone')\n\n@app.function()\ndef f():\n    return 1\n"
+    )
+    for where in ([], ["--env", "elsewhere"]):
+        shared.rekindle("deploy", *where, script)
+    refused = shared.rekindle("app", "delete", "gone", "--yes", status=1)
+    assert (
+        "gone is deployed (version 1)" in refused.err and "`rekindle app stop gone`" in refused.err
+    )
+    shared.rekindle("app", "stop", "gone", "--yes")
+    assert "add --yes" in shared.rekindle("app", "delete", "gone", status=1).err
+    assert shared.rekindle("app", "delete", "gone", "--yes").out == "Deleted gone: 1 version.\n"
+    assert "gone" not in [one["name"] for one in app_list(shared, "list")]
+    assert "no app 'gone'" in shared.rekindle("app", "rollback", "gone", status=1).err
+    there = app_list(shared, "list", "--env", "elsewhere")
+    assert [(one["name"], one["state"]) for one in there] == [("gone", "deployed")]
+    shared.rekindle("environment", "delete", "-y", "elsewhere")
+
+
 TAGS = """
 import rekindle
 

@@ -269,20 +269,28 @@ class Deployments:
             again = pb.RollbackRequest(app=name, same=True, app_id=new_app_id())
             await self.rollback(again, first_start=False)
 
-    async def forget(self, name: str) -> None:
-        """End an app for good: nothing of it is kept. Raises NotFoundError."""
-        await self.stop(name)
+    async def forget(
+        self, name: str, before: Callable[[Deployment], Coroutine[Any, Any, T]], *, stop: bool
+    ) -> T:
+        """Have no app of a name any more, nor anything of its versions; what ``before`` gives,
+        which is called first, in the same turn, and may raise.
 
-        async def remove() -> None:
-            deployment = self._known.pop(name, None)
-            if deployment is None:
-                return
-            await self._store.forget(name)
+        ``stop``: it is ended before. Raises NotFoundError.
+        """
+        if stop:
+            await self.stop(name)
+
+        async def remove() -> T:
+            deployment = self.find(name)
+            value = await before(deployment)
             for version in deployment.versions:
                 if version.kept:
                     await self._contents.forget(version)
+            await self._store.forget(name)
+            del self._known[name]
+            return value
 
-        await self._turns.take(name, remove)
+        return await self._turns.take(name, remove)
 
     async def _made_once(
         self, name: str, app_id: str, switch: Callable[[PendingDeploy], Coroutine[Any, Any, T]]

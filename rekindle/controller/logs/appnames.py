@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 from rekindle.controller import names
 from rekindle.controller.state import App, State
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import FOREVER, RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 from rekindle.exception import InvalidError, NotFoundError
 
 #: More closed apps than this are not remembered by name; the oldest are forgotten first.
@@ -35,6 +36,13 @@ class AppNames:
         gone = {*old, *spare}
         if gone:
             await self._link.command("HDEL", self._key, *gone, patience_s=FOREVER)
+
+    async def forget(self, app_ids: Sequence[str]) -> None:
+        """Apps are gone for good, and their log lines with them."""
+        if app_ids:
+            await self._link.command("HDEL", self._key, *app_ids, patience_s=FOREVER)
+            lines: list[Command] = [("UNLINK", keys.logs(app_id)) for app_id in app_ids]
+            await self._link.commands(lines, patience_s=FOREVER)
 
     async def find(self, wanted: str) -> str:
         """The id of the app of a name or an id: an open one, else the one that closed last.

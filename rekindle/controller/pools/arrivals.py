@@ -236,6 +236,18 @@ class ArrivalLog:
             day = int(at) // _DAY_S
             series.days.setdefault(day, Minutes()).count(int(at) % _DAY_S // 60, count)
 
+    async def forget(self, label: str) -> None:
+        """Drop all that is recorded of a function."""
+        for name in [name for name in self._series if name[0] == label]:
+            self._let_go(name)
+        index = keys.arrivals_of(label)
+        digests = await self._link.command("ZRANGE", index, 0, -1, patience_s=FOREVER)
+        commands: list[Command] = [
+            ("UNLINK", keys.arrivals(label, raw.decode())) for raw in digests
+        ]
+        commands += [("UNLINK", index), ("SREM", keys.RECORDED, label)]
+        await self._link.commands(commands, patience_s=FOREVER)
+
     # ---- reading
 
     async def records(self, label: str) -> list[Record]:

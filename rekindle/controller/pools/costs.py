@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -224,6 +224,11 @@ class CostBook:
         for label in [one for one, costs in self._of.items() if not costs.dirty]:
             if label not in labels:
                 del self._of[label]
+
+    async def forget(self, label: str) -> None:
+        """Drop what was measured of a function."""
+        self._of.pop(label, None)
+        await self._link.command("UNLINK", keys.costs(label), patience_s=FOREVER)
 
     async def load(self, labels: Sequence[str]) -> None:
         """Read what former controllers kept of these functions."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names, policies
@@ -59,6 +59,18 @@ class PoolService:
         """Store what is not stored yet."""
         await self.arrivals.flush()
         await self.costs.flush()
+
+    async def forget(self, labels: Set[str]) -> None:
+        """Drop what was recorded of functions that are gone for good, and of their variants.
+
+        Not of those that an app has open under the same name.
+        """
+        recorded = {*labels, *await self.arrivals.labels()}
+        of_them = {one for one in recorded if one.partition("[")[0] in labels}
+        open_now = {function.label for function in self._state.functions.values()}
+        for label in sorted(of_them - open_now):
+            await self.arrivals.forget(label)
+            await self.costs.forget(label)
 
     def results(self, done: pb.Done) -> None:
         """An agent's message with results: how long inputs run."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
+from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.queue.intake import Intake
@@ -91,8 +92,8 @@ class DeadLetters:
                 reply.calls.append(made.call_id)
                 reply.count += len(group)
         if closed:
-            names = ", ".join(sorted(closed))
-            reply.note = f"not put back, because the app is closed (run it again): {names}"
+            shown = ", ".join(sorted(closed))
+            reply.note = f"not put back, because the app is closed (run it again): {shown}"
         return reply
 
     def _now(self, function_id: str, letter: pb.DeadLetter) -> Function | None:
@@ -119,6 +120,15 @@ class DeadLetters:
             self._blobs.drop([i.blob for one in requests for i in one.inputs if i.blob])
             reply.count += len(letters)
         return reply
+
+    async def drop_of_apps(self, app_ids: Iterable[str]) -> int:
+        """Forget all letters of apps, also of functions that are gone; how many."""
+        count = 0
+        for function_id in await self._functions(""):
+            if any(names.is_of_app(function_id, app_id) for app_id in app_ids):
+                dropped = await self.drop(pb.DeadLetterSelection(function_id=function_id))
+                count += dropped.count
+        return count
 
     async def _functions(self, function_id: str) -> list[str]:
         return [function_id] if function_id else sorted(await self._letters.functions())
@@ -162,9 +172,9 @@ def _shown(function_id: str, stored: StoredLetter) -> pb.DeadLetter:
 
 
 def _request(function_id: str, call_id: str, letters: list[StoredLetter]) -> pb.SubmitRequest:
-    names = "\n".join([function_id, call_id, *(one.entry for one in letters)])
+    of_them = "\n".join([function_id, call_id, *(one.entry for one in letters)])
     made = pb.SubmitRequest(
-        call_id=f"fc-{hashlib.sha256(names.encode()).hexdigest()[:22]}",
+        call_id=f"fc-{hashlib.sha256(of_them.encode()).hexdigest()[:22]}",
         function_id=function_id,
         last=True,
         submitted_ns=time.time_ns(),

@@ -103,11 +103,13 @@ class Scheduler:
             for one in [one for one in self.known.values() if one.app == new_name]:
                 await self._drop(dataclasses.replace(one, app=app).name)
 
-    async def forget(self, app: str) -> None:
-        """An app is gone for good."""
+    async def forget(self, app: str) -> int:
+        """An app is gone for good; how many schedules it had."""
         async with self._turn:
-            for one in [one for one in self.known.values() if one.app == app]:
+            mine = [one for one in self.known.values() if one.app == app]
+            for one in mine:
                 await self._drop(one.name)
+            return len(mine)
 
     async def _drop(self, name: str) -> None:
         await self._store.forget(name)
