@@ -135,6 +135,11 @@ def background() -> Background:
     return _current
 
 
+def is_running() -> bool:
+    """Whether something has used it already."""
+    return _current is not None
+
+
 def _forget_in_child() -> None:
     """The thread was not forked: the child starts its own when it needs one."""
     global _current, _inherited, _lock
