@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rekindle.runtime.agent.pools.agenda import PoolKey
+from rekindle.wire import functionid
 from rekindle.wire.pools import SPARES, Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec
 
@@ -154,7 +155,8 @@ class Plans:
         plan = self._of.get(key)
         return self._of.get((key[0], EVERY)) if plan is None else plan
 
-    def forget(self, function_id: str) -> None:
-        """Drop the plans of a function whose app is closed."""
-        for key in [key for key in self._of if key[0] == function_id]:
+    def forget(self, app_id: str) -> None:
+        """An app is closed: drop the plans of its functions, whether they had pools here or not."""
+        ending = functionid.ending(app_id)
+        for key in [key for key in self._of if key[0].endswith(ending)]:
             del self._of[key]
