@@ -248,7 +248,7 @@ class LeaseCache:
 
             lookups.forget(self.client, self.function_id)
             self._asked_id, self._ask_node_at = reply.moved.function_id, 0.0
-            self.client.node_tokens[self._asked_id] = reply.moved.node_token
+            self.client.know(self._asked_id, reply.moved.node_token)
         if reply.HasField("failure"):
             raise NoRunnerError(reply.failure)
         if not reply.granted:
