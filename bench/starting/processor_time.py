@@ -19,7 +19,7 @@ import psutil
 
 from lab.steps import Steps
 from rekindle.exception import Error
-from rekindle.sdk.calls import leases, records
+from rekindle.sdk.calls import lease_caches, records
 from starting.bare import Bare
 from starting.figures import CpuFigures
 from starting.functions import WINDOW_S
@@ -77,7 +77,7 @@ def _one(place: Place, kind: str, starts: int, idle: _Rates, bare: Bare) -> CpuF
         deadline = time.monotonic() + lasts_s + _PATIENCE_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-    leases.give_back_of(place.app)
+    lease_caches.give_back_of(place.app)
     client_s = (time.process_time() - client) - (time.thread_time() - main)
     if any(thread.is_alive() for thread in threads):
         errors.append(f"hangs: a call had no answer after {_PATIENCE_S:g} s")

@@ -20,6 +20,7 @@ from rekindle.controller.state import App, Function
 from rekindle.controller.storage.records import StoredApp, StoredVariant
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
+from rekindle.wire import functionid
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import spec_of
@@ -58,7 +59,7 @@ class Apps:
             spec = spec_of(definition.spec)
             if not (spec.name and spec.app_name):
                 raise InvalidError("a function of the app has no name")
-            functions[names.function_id(spec.revision(), request.app_id)] = (spec, definition)
+            functions[functionid.of(spec.revision(), request.app_id)] = (spec, definition)
             await self._secrets.check(definition.named_secrets)
         await self._registry.save_app(request, functions, version)
         app = await self._open(request.app_id, request.name, request.ephemeral)

@@ -12,12 +12,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.state import Function
 from rekindle.controller.storage.records import StoredVariant
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError
+from rekindle.wire import functionid
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message, spec_of
 from rekindle.wire.spec import FunctionSpec, check_sharing
@@ -49,7 +49,7 @@ class Variants:
         if strange := set(request.fields) - FIELDS:
             raise InvalidError(f"a variant cannot have its own {', '.join(sorted(strange))}")
         spec = variant_of(base.spec, request)
-        function_id = names.function_id(spec.revision(), base.app.app_id)
+        function_id = functionid.of(spec.revision(), base.app.app_id)
         if (known := base.app.functions.get(function_id)) is not None:
             return known
         stored = await self._registry.load_code(base.function_id)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 #: What nobody has used for so long goes: it can be made again.
 KEPT_S = 30 * 86400.0
+#: What was used so lately may be in use, though this process does not know by whom.
+_LATELY_S = 3 * 3600.0
 #: What a process that was killed left half made, or half removed.
 _LEFTOVER_S = 86400.0
 
@@ -31,9 +33,10 @@ def use(directory: Path) -> bool:
     return True
 
 
-def remove_unused(folder: Path, used: Iterable[Path]) -> list[str]:
+def remove_unused(folder: Path, used: Iterable[Path], most_bytes: int | None = None) -> list[str]:
     """Remove what is older, and not among ``used``, which counts as used now; the names of those
-    that went. Raises OSError."""
+    that went. Of the others the least recently used go, too, until they have ``most_bytes`` of the
+    disk. Raises OSError."""
     for directory in used:
         use(directory)
     gone = []
@@ -43,18 +46,45 @@ def remove_unused(folder: Path, used: Iterable[Path]) -> list[str]:
             if name.startswith("."):
                 if _age_s(place) > _LEFTOVER_S:
                     shutil.rmtree(place, ignore_errors=True)
-            elif place.is_dir() and _age_s(place) > KEPT_S and _remove(place):
+            elif place.is_dir() and _age_s(place) > KEPT_S and _remove(place, KEPT_S):
+                gone.append(name)
+    return gone if most_bytes is None else [*gone, *_remove_over(folder, most_bytes)]
+
+
+def _remove_over(folder: Path, most_bytes: int) -> list[str]:
+    found = []
+    for name in _names(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if not name.startswith(".") and (folder / name).is_dir():
+                found.append((_age_s(folder / name), name, disk_bytes(folder / name)))
+    over, gone = sum(size for _, _, size in found) - most_bytes, []
+    for age_s, name, size in sorted(found, reverse=True):
+        if over <= 0 or age_s <= _LATELY_S:
+            break
+        with contextlib.suppress(FileNotFoundError):
+            if _remove(folder / name, _LATELY_S):
+                over -= size
                 gone.append(name)
     return gone
 
 
-def _remove(place: Path) -> bool:
+def disk_bytes(folder: Path) -> int:
+    """What all files below a folder take of the disk."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total
+
+
+def _remove(place: Path, after_s: float) -> bool:
     """False where somebody was using it just then."""
     for note in place.parent.glob(f"{place.name}.*"):  # what is noted of it, beside it
         note.unlink(missing_ok=True)
     aside = place.with_name(f".gone-{place.name}-{secrets.token_hex(4)}")
     os.rename(place, aside)
-    if _age_s(aside) <= KEPT_S:
+    if _age_s(aside) <= after_s:
         try:
             os.rename(aside, place)
             return False

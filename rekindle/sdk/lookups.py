@@ -24,7 +24,11 @@ def find(client: Client, app: str, name: str, version: int = 0) -> pb.FunctionHa
     handle = known(client, app, name, version)
     if handle is None:
         handle = background().run(client.find(app, name, version))
-        _found[client, app, name, version] = (time.monotonic(), handle)
+        now = time.monotonic()
+        for place, (at, _) in list(_found.items()):
+            if now - at >= _KEPT_S:
+                _found.pop(place, None)
+        _found[client, app, name, version] = (now, handle)
     return handle
 
 

@@ -145,11 +145,11 @@ class AppRun(Block[A]):
         made = self._app.running
         if made is None or self._holding is None:
             return
-        from rekindle.sdk.calls import leases
+        from rekindle.sdk.calls import lease_caches
 
         self._app.running = None
         running.ended(made)
-        leases.give_back_of(made)
+        lease_caches.give_back_of(made)
         self._holding.close(detach=self._detach)
 
     def _close_terminal(self) -> None:

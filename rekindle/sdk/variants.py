@@ -91,7 +91,7 @@ class Variant(Declaration):
             made = background().run(
                 client.request("Variant", self._request(base_id), pb.FunctionHandle)
             )
-            client.node_tokens[made.function_id] = made.node_token
+            client.know(made.function_id, made.node_token)
             self._ids[key] = made.function_id
             if app is not None:
                 app.function_ids[made.name] = made.function_id  # its leases end with the app

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
@@ -25,6 +26,8 @@ FILES = 4
 #: All connections of a process together keep so much, also of what the other end still has. Room
 #: for the largest value, or for two of a hundred megabytes in turn.
 KEPT_BYTES = 256 << 20
+#: And so many: this part of the descriptors that a process may have open.
+_PART = 8
 #: What has not been used for so long is memory again. Longer than a caller computes between two
 #: calls of a loop, shorter than the five seconds after which an agent takes an unused lease back.
 IDLE_S = 3.0
@@ -113,6 +116,11 @@ class MemoryFiles:
         return self._maps.gone
 
     @property
+    def files(self) -> int:
+        """As many as are kept of those that this end writes."""
+        return len(self._back) + len(self._out)
+
+    @property
     def any(self) -> bool:
         """Whether something is kept, or may be soon."""
         return self.bytes > 0 or self._maps.any
@@ -156,6 +164,9 @@ class MemoryFiles:
     def _make_room(self, size: int) -> bool:
         others = kept_bytes() - self.bytes
         if others + size > KEPT_BYTES:
+            return False
+        if kept_files() >= most_files():
+            self._drop()  # if not here, then some go elsewhere once they are not used
             return False
         while True:
             count, kept = len(self._back) + len(self._out), self._count()
@@ -202,6 +213,17 @@ def _all() -> list[MemoryFiles]:
 def kept_bytes() -> int:
     """What this process keeps to write it again."""
     return sum(end.bytes for end in _all())
+
+
+def kept_files() -> int:
+    """As many files as it keeps."""
+    return sum(end.files for end in _all())
+
+
+def most_files() -> int:
+    """As many as it may keep."""
+    may_open = os.sysconf("SC_OPEN_MAX")  # -1: as many as one likes
+    return max(FILES, may_open // _PART) if may_open > 0 else sys.maxsize
 
 
 def drop_idle() -> bool:

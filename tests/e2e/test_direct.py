@@ -18,7 +18,7 @@ APP = (
 import asyncio, json, os, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import rekindle
-from rekindle.sdk.calls import lease, leases, records
+from rekindle.sdk.calls import lease, lease_caches, records
 
 app = rekindle.App("direct")
 

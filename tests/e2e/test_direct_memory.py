@@ -17,7 +17,7 @@ APP = (
 import asyncio, gc, json, os, sys, time
 import numpy as np
 import rekindle
-from rekindle.sdk.calls import leases
+from rekindle.sdk.calls import lease_caches
 from rekindle.sdk.calls.lease import held as every_lease
 from rekindle.wire import reuse
 
@@ -259,7 +259,7 @@ for _ in range(4):
 runner = made[-1].runner_id
 (lease,) = every_lease.values()
 lease.close()  # what comes now is another client to the runner
-for cache in leases._caches.values():
+for cache in lease_caches._caches.values():
     cache.idle.clear()
 warm_up(filled, 0, 1)
 assert lease not in every_lease.values()

@@ -15,7 +15,7 @@ APP = (
 import asyncio, json, os, sys, threading, time
 import rekindle
 from rekindle.exception import InvalidError
-from rekindle.sdk.calls import lease, leases, records
+from rekindle.sdk.calls import lease, lease_caches, records
 
 app = rekindle.App("generators")
 

@@ -56,3 +56,19 @@ def test_what_another_process_begins_to_use_just_then_stays(
     monkeypatch.setattr(kept_directories.os, "rename", use_first)
     assert remove_unused(tmp_path, []) == []
     assert (old / "file").read_text() == "content" and os.listdir(tmp_path) == ["old"]
+
+
+def test_of_too_much_the_least_recently_used_goes_and_nothing_that_may_be_in_use(
+    tmp_path: Path,
+) -> None:
+    ages = {"a": 90_000, "b": 80_000, "c": 70_000, "mine": 95_000, "d": 60}
+    for name, age_s in ages.items():
+        place = _made(tmp_path / name)
+        (place / "file").write_bytes(os.urandom(1 << 20))
+        then = time.time() - age_s
+        os.utime(place, (then, then))
+    mine, size = tmp_path / "mine", kept_directories.disk_bytes(tmp_path / "a")
+    assert remove_unused(tmp_path, [mine], 4 * size) == ["a"]
+    assert remove_unused(tmp_path, [mine], 4 * size) == []
+    assert remove_unused(tmp_path, [mine], 0) == ["b", "c"]
+    assert sorted(os.listdir(tmp_path)) == ["d", "mine"]

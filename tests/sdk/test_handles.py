@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,23 @@ def test_a_call_by_name_looks_once_for_its_instance_and_packs_parameters_once(
     assert looked == [controller.directory]
     deployed_as("fu-2")
     assert price._target().function_id == "fu-2"
+
+
+def test_names_that_were_looked_up_long_ago_are_forgotten(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = running.client_of(str(controller.directory))
+    long_ago = time.monotonic() - lookups._KEPT_S - 1
+    for version in range(5):
+        found = (long_ago, pb.FunctionHandle())
+        monkeypatch.setitem(lookups._found, (client, "app", "f", version), found)
+    monkeypatch.setattr(lookups, "background", lambda: _Answers())
+    lookups.find(client, "app", "f", 7)
+    assert [place[3] for place in lookups._found if place[0] is client] == [7]
+    lookups.forget_all()
+
+
+class _Answers:
+    def run(self, asked: Coroutine[Any, Any, pb.FunctionHandle]) -> pb.FunctionHandle:
+        asked.close()
+        return pb.FunctionHandle(function_id="fu-1")

@@ -210,3 +210,17 @@ def test_whatever_is_kept_stays_as_it_came(todo: list[tuple[str, Any]]) -> None:
             # A list as an array of strings would cost seconds.
             assert (sent == got) if isinstance(sent, list) else np.array_equal(sent, got)
     connection.files.close()
+
+
+def test_how_many_files_a_process_keeps_is_bounded_by_what_it_may_have_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reuse, "most_files", lambda: reuse.FILES + 2)
+    others = [Connection() for _ in range(20)]
+    assert not reuse.kept_files()
+    for one in others:
+        inode_of_next(one.files, MB)
+        assert reuse.kept_files() <= reuse.FILES + 2
+    for one in others:
+        one.close()
+    assert not reuse.kept_files()

@@ -104,8 +104,8 @@ class Functions:
         self._live.add(app_id)
         self.on_trial.discard(app_id)
 
-    def forget(self, app_id: str) -> list[str]:
-        """An app is closed: let go of its functions; their ids."""
+    def forget(self, app_id: str) -> None:
+        """An app is closed: let go of its functions."""
         self.on_trial.discard(app_id)
         self._live.discard(app_id)
         gone = [
@@ -115,7 +115,6 @@ class Functions:
         ]
         for function_id in gone:
             del self._opened[function_id]
-        return gone
 
     async def close(self) -> None:
         """Stop fetching."""

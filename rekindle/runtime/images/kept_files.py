@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.linux.kept_directories import disk_bytes
+
 #: They cannot be built again, and a deployed app may sleep for long.
 _KEPT_S = 90 * 86400.0
 #: What a client that was killed left, or who was removing them.
@@ -67,16 +69,6 @@ def remove_old(folder: Path, in_use: Callable[[list[str]], set[str]]) -> None:
             old.append(name)
     for name in set(old) - in_use(old):
         remove(KeptFiles(name, (folder / name,), 0, 0.0))
-
-
-def disk_bytes(folder: Path) -> int:
-    """What all files below a folder take of the disk."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-    return total
 
 
 def _names(folder: Path, *, hidden: bool = False) -> list[str]:

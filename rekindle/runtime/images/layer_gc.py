@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 
 from rekindle import paths
 from rekindle.exception import ImageError
-from rekindle.runtime.images import kept_files
+from rekindle.linux.kept_directories import disk_bytes
+from rekindle.runtime.images import builds_left, kept_files
 from rekindle.runtime.images.kept_files import KeptFiles
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import FILES, LayerStore, mounted
@@ -123,6 +124,8 @@ def collect(
             kept_files.remove(one) if isinstance(one, KeptFiles) else store.remove(one.name)
             gone.append(one)
     store.remove_leftovers()
+    if budget_bytes is None:
+        builds_left.remove(store, limit)
     for folder in _files_dirs(store):
         kept_files.remove_old(folder, mounted)
     return gone
@@ -166,8 +169,8 @@ def usage(store: LayerStore) -> Usage:
     return Usage(
         layers=len(layers),
         size_bytes=sum(layer.size_bytes for layer in layers),
-        files_bytes=sum(map(kept_files.disk_bytes, _files_dirs(store))),
-        cache_bytes=sum(kept_files.disk_bytes(store.root / one) for one in ("cache", "tools")),
+        files_bytes=sum(map(disk_bytes, _files_dirs(store))),
+        cache_bytes=sum(disk_bytes(store.root / one) for one in (builds_left.DOWNLOADS, "tools")),
         budget_bytes=budget_of(store.root),
         free_bytes=shutil.disk_usage(_on_disk(store.root)).free,
     )

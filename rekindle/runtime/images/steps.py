@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import Error, ImageError
-from rekindle.runtime.images import reach, sandbox, tools
+from rekindle.runtime.images import builds_left, reach, sandbox, tools
 from rekindle.runtime.images.inside import RUN
 from rekindle.runtime.images.layer import Settings
 from rekindle.runtime.images.reach import Bind
@@ -177,7 +177,7 @@ def _shown(
         place.chmod(0o1777 if path == "/tmp" else 0o755)
         binds.append((str(place), path, False))
     for name, variable in _CACHES.items():
-        place = store / "cache" / name
+        place = store / builds_left.DOWNLOADS / name
         place.mkdir(parents=True, exist_ok=True)
         binds.append((str(place), f"{RUN}/cache/{name}", False))
         env[variable] = f"{RUN}/cache/{name}"

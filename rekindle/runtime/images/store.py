@@ -31,7 +31,7 @@ from rekindle.linux.libc import check, libc
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.stored import StoredLayer
 
-_LAYERS, _DRAFTS, _LOGS, _LOCKS, FILES = "layers", "drafts", "logs", "locks", "files"
+_LAYERS, _DRAFTS, LOGS, LOCKS, FILES = "layers", "drafts", "logs", "locks", "files"
 _DAMAGED = "damaged"
 _RECORD, ROOT = "layer.json", "root"
 _STORED, PACKED = "stored.json", "layer.erofs"
@@ -75,7 +75,7 @@ class LayerStore:
 
     def log(self, name: str) -> Path:
         """What the last build of a layer printed."""
-        return self.root / _LOGS / name
+        return self.root / LOGS / name
 
     def get(self, name: str) -> Layer | None:
         """A layer that is there; None otherwise. A record that cannot be read is none."""
@@ -174,7 +174,7 @@ class LayerStore:
 
         Raises NotFoundError.
         """
-        logs = self.root / _LOGS
+        logs = self.root / LOGS
         names = [one.name for one in os.scandir(logs)] if logs.is_dir() else []
         found = [name for name in names if prefix and name.startswith(prefix)]
         if len(found) != 1:
@@ -195,7 +195,7 @@ class LayerStore:
             os.close(fd)
 
     def _locked(self, name: str, waits: Callable[[], None]) -> int:
-        place = self.root / _LOCKS / name
+        place = self.root / LOCKS / name
         while True:
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,7 @@ class LayerStore:
         made = Draft(place, lock)
         for one in (made.root, made.work, made.scratch):
             one.mkdir(mode=0o755)
-        (self.root / _LOGS).mkdir(exist_ok=True)
+        (self.root / LOGS).mkdir(exist_ok=True)
         return made
 
     def publish(self, draft: Draft, layer: Layer, stored: StoredLayer | None = None) -> None:
@@ -243,7 +243,7 @@ class LayerStore:
         target = self.root / _LAYERS / layer.name
         target.parent.mkdir(exist_ok=True)
         if target.exists():
-            self._set_aside(target)
+            self.set_aside(target)
         os.rename(draft.place, target)
         os.close(draft.lock)
 
@@ -259,20 +259,23 @@ class LayerStore:
         if name in mounted([name]):
             raise ImageError(f"layer {name[:12]} is in use by a runner; end it first")
         with contextlib.suppress(FileNotFoundError):
-            self._set_aside(self.root / _LAYERS / name)
+            self.set_aside(self.root / _LAYERS / name)
         self.log(name).unlink(missing_ok=True)
         self.remove_leftovers()
 
     def forget(self, name: str) -> None:
         """Have a layer be none any more, also one that runners have: they keep its files."""
         with contextlib.suppress(FileNotFoundError):
-            self._set_aside(self.root / _LAYERS / name)
+            self.set_aside(self.root / _LAYERS / name)
 
-    def _set_aside(self, place: Path) -> None:
-        """Have it be no layer any more, in one step. Runners that have it keep its files."""
+    def set_aside(self, place: Path, name: str = "") -> None:
+        """Have it be no layer any more, in one step. Runners that have it keep its files.
+
+        The same of a folder that builds are shown, with a name of its own in lists of mounts.
+        """
         drafts = self.root / _DRAFTS
         drafts.mkdir(exist_ok=True)
-        os.rename(place, drafts / f"{_GONE}{place.name}-{secrets.token_hex(4)}")
+        os.rename(place, drafts / f"{_GONE}{name or place.name}-{secrets.token_hex(4)}")
 
     def remove_leftovers(self, of: str = "") -> None:
         """Remove what killed builders left, and layers that were set aside and are used no more;

@@ -16,6 +16,7 @@ _STATE = (
     ("rekindle.sdk.local.session", "_connected"),
     ("rekindle.sdk.objects.link", "_links"),
     ("rekindle.sdk.calls.lease", "held"),
+    ("rekindle.sdk.calls.lease_caches", "_caches"),
     ("rekindle.wire.reuse", "_ends"),
     ("rekindle.wire.memory", "_forking"),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle import lazily
 from rekindle.exception import ExecutionError, FunctionTimeoutError
 from rekindle.execution import nested_calls, nesting
-from rekindle.sdk.calls import leases, records
+from rekindle.sdk.calls import lease_caches, leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed, within_limit
 from rekindle.sdk.calls.kept_arguments import KeptArguments
 from rekindle.sdk.calls.lease import Fate, Lease, NotRunError
@@ -67,9 +67,10 @@ class Invocation:
         depth = nesting.depth_of_calls(target.name)
         cache = None
         if direct:
-            cache = leases.cache_of(
+            cache = lease_caches.cache_of(
                 target.client, target.function_id, target.params, pinned=target.pinned
             )
+            cache.used_ns = submitted_ns
         strategy = asked_strategy()
         call_id = new_call_id(traced=not direct or bool(nested_calls.maker()))
         return cls(target, args, kwargs, submitted_ns, call_id, depth, strategy, cache)

@@ -1,7 +1,8 @@
-"""Direct calls: which runners this process leases, and when it asks for more.
+"""Direct calls: which runners of a function this process leases, and when it asks for more.
 
-A lease (lease.py) is kept for the next caller. What becomes of a call that could not be made
-directly, calls/invoke.py decides. A forked child has no part in its parent's leases.
+A lease (lease.py) is kept for the next caller; which functions have any, and when they are let go,
+is lease_caches.py's to know. What becomes of a call that could not be made directly,
+calls/invoke.py decides.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rekindle import lazily, paths
 from rekindle.exception import Error
@@ -25,7 +26,6 @@ from rekindle.wire.granted import granted, read_granted
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
-    from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
 else:
     pb = lazily.module("rekindle.wire.rekindle_pb2")
@@ -56,7 +56,7 @@ class NoRunnerError(Exception):
         self.result = result
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class LeaseCache:
     """One function (and parameters) of one instance: its idle leases, and when to ask for more."""
 
@@ -65,12 +65,18 @@ class LeaseCache:
     params: bytes
     #: Whether its runners are of just this version of a deployed app.
     pinned: bool = False
+    #: To be called before another lease is asked for: there may be too many of other functions.
+    make_room: Callable[[], None] = lambda: None
     #: What the agent is asked for: of a deployed app the newer version, once it is known.
     _asked_id: str = ""
     #: Where the agent of this machine listens, once it was asked.
     _path: str = ""
-    #: Used from several threads: list.append and list.pop are all that is done with it.
+    #: Used from several threads: only what happens at once (append, pop, remove) is done with it.
     idle: list[Lease] = field(default_factory=list)
+    #: When the last call by it was begun.
+    used_ns: int = 0
+    #: No leases are kept: calls that are on their way give theirs back to the agent.
+    dropped: bool = False
     _ask_at: float = 0.0
     _ask_node_at: float = 0.0
     _pause_s: float = _PAUSE_S
@@ -86,13 +92,30 @@ class LeaseCache:
 
     def give_back(self, lease: Lease) -> None:
         """Keep a lease for the next caller, or end one that was for a single call."""
-        if lease.once or self.ended:
+        if lease.once:
             lease.close()
             return
         idle = self.idle
         if idle:
             self._look_at_oldest()
         idle.append(lease)
+        if self.dropped:  # in this order: whoever drops it lets go of what is there afterwards
+            self.let_go()
+
+    def let_go(self) -> None:
+        """End the leases that are idle."""
+        while (lease := self.take()) is not None:
+            lease.close()
+
+    def let_go_of_ended(self) -> None:
+        """Close what their agent has taken back while nobody called; none that a call has."""
+        for lease in list(self.idle):
+            if lease.is_over():
+                try:
+                    self.idle.remove(lease)
+                except ValueError:
+                    continue  # a call has just taken it, and sees that for itself
+                lease.close()
 
     def _look_at_oldest(self) -> None:
         """Let go of a lease that fewer callers than before have left unused, once it is over."""
@@ -137,6 +160,7 @@ class LeaseCache:
             or len(_asking) >= _MOST_ASKING
         ):
             return None
+        self.make_room()
         if not self._path:
             self._path = str(paths.direct_socket(self.client.instance))
         path = self._path
@@ -205,6 +229,7 @@ class LeaseCache:
         ``patient``: as of ``ask_node``; what the controller refuses for good is raised then.
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
+        self.make_room()
         try:
             reply = await self.client.lease(
                 *(self.function_id, self.params, depth, strategy),
@@ -223,7 +248,7 @@ class LeaseCache:
 
             lookups.forget(self.client, self.function_id)
             self._asked_id, self._ask_node_at = reply.moved.function_id, 0.0
-            self.client.node_tokens[self._asked_id] = reply.moved.node_token
+            self.client.know(self._asked_id, reply.moved.node_token)
         if reply.HasField("failure"):
             raise NoRunnerError(reply.failure)
         if not reply.granted:
@@ -275,30 +300,4 @@ def _say(sock: socket.socket | None, path: str, frame: bytes) -> socket.socket:
     return sock
 
 
-_caches: dict[tuple[Any, ...], LeaseCache] = {}
-
-
-def cache_of(
-    client: Client, function_id: str, params: bytes, *, pinned: bool = False
-) -> LeaseCache:
-    """Where leases of a function are."""
-    key = (client, function_id, params, pinned)
-    cache = _caches.get(key)
-    if cache is None:
-        cache = _caches[key] = LeaseCache(client, function_id, params, pinned)
-    return cache
-
-
-def give_back_of(app: RunningApp) -> None:
-    """An app ends: no one will call its functions again."""
-    function_ids = {*app.function_ids.values(), *app.late_ids.values()}
-    for key, cache in list(_caches.items()):
-        if cache.client is app.client and cache.function_id in function_ids:
-            del _caches[key]
-            cache.ended = True
-            while (lease := cache.take()) is not None:
-                lease.close()
-
-
-os.register_at_fork(after_in_child=_caches.clear)
 os.register_at_fork(after_in_child=_asking.clear)

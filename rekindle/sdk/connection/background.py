@@ -41,7 +41,7 @@ class Background:
         self.inherited = inherited
         self.loop = asyncio.new_event_loop()
         self._running: set[Future[Any]] = set()
-        self._closers: list[Callable[[], Coroutine[Any, Any, Any]]] = []
+        self._closers: dict[Callable[[], Coroutine[Any, Any, Any]], None] = {}
         self._thread = threading.Thread(target=self._main, name="rekindle", daemon=True)
         self._thread.start()
 
@@ -77,14 +77,18 @@ class Background:
         return await asyncio.wrap_future(self.start(coroutine))
 
     def at_close(self, closer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Await ``closer()`` before the loop ends."""
-        self._closers.append(closer)
+        """Await ``closer()`` before the loop ends, once."""
+        self._closers[closer] = None
+
+    def closed(self, closer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """There is nothing to close for it any more."""
+        self._closers.pop(closer, None)
 
     def close(self) -> None:
         """Close what is open, end the loop."""
 
         async def finish() -> None:
-            for closer in dict.fromkeys(self._closers):  # once, also of what was opened again
+            for closer in list(self._closers):
                 try:
                     await closer()
                 except Exception:  # noqa: BLE001 - the others are to be closed all the same
@@ -133,6 +137,11 @@ def background() -> Background:
             if _current is None:
                 _current = Background(_inherited)
     return _current
+
+
+def is_running() -> bool:
+    """Whether something has used it already."""
+    return _current is not None
 
 
 def _forget_in_child() -> None:

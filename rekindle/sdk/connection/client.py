@@ -30,6 +30,8 @@ else:
 
 #: No one waits longer for a report to be answered: the controller waits while Redis takes nothing.
 _REPORT_S = 5.0
+#: So many functions are known to the agent of this machine; of another the controller is asked.
+_MOST_TOKENS = 4096
 
 
 class Client(Connection):
@@ -100,9 +102,16 @@ class Client(Connection):
         """Functions were made known: name, id and node token of each. Their ids by name."""
         ids = {}
         for name, function_id, node_token in handles:
-            self.node_tokens[function_id] = node_token
+            self.know(function_id, node_token)
             ids[name] = function_id
         return ids
+
+    def know(self, function_id: str, node_token: str) -> None:
+        """What the agent of this machine is asked with for a runner of a function."""
+        self.node_tokens.pop(function_id, None)
+        self.node_tokens[function_id] = node_token
+        while len(self.node_tokens) > _MOST_TOKENS:
+            self.node_tokens.pop(next(iter(self.node_tokens)), None)
 
     async def hold(self, app_id: str) -> None:
         """Keep an ephemeral app alive until cancelled, through lost connections.
@@ -122,14 +131,14 @@ class Client(Connection):
         """The id of a function of an app; raises NotFoundError."""
         request = pb.LookupRequest(app_id=app_id, name=name)
         handle = await self.request("Lookup", request, pb.FunctionHandle)
-        self.node_tokens[handle.function_id] = handle.node_token
+        self.know(handle.function_id, handle.node_token)
         return handle.function_id
 
     async def find(self, app: str, name: str, version: int) -> pb.FunctionHandle:
         """A function of a deployed app by its name; raises NotFoundError, ExecutionError."""
         request = pb.LookupRequest(app=app, name=name, version=version)
         handle = await self.request("Lookup", request, pb.FunctionHandle)
-        self.node_tokens[handle.function_id] = handle.node_token
+        self.know(handle.function_id, handle.node_token)
         return handle
 
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:

@@ -86,6 +86,8 @@ class Connection:
         """Give the connection back; a later call opens another."""
         if self._owner is not None and not self._owner.inherited and self.alive():
             await self.before_close()
+        if self._owner is not None:
+            self._owner.closed(self.close)
         transport, self._transport_now, self._owner = self._transport_now, None, None
         if transport is not None:
             await transport.close()

@@ -150,6 +150,8 @@ class Session:
             from rekindle.sdk.connection import client
 
             client.forget(self.directory)
+            if (objects := sys.modules.get("rekindle.sdk.objects.link")) is not None:
+                objects.forget(self.directory)
 
     def let_go(self) -> None:
         """In a forked child: the instance is in use for as long as its parent uses it."""

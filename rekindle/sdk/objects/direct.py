@@ -148,6 +148,11 @@ class Direct:
         return piece
 
 
+#: Objects of which it is known how Redis is reached; of one that was asked about longer ago the
+#: controller is asked again.
+_MOST_KNOWN = 1024
+
+
 class Ways:
     """Which objects of an instance can be reached so, by id."""
 
@@ -172,6 +177,9 @@ class Ways:
 
     def learn(self, object_id: bytes, granted: Mapping[str, Any]) -> None:
         """What the controller says of an object."""
+        self._known.pop(object_id, None)
+        while len(self._known) >= _MOST_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
         if "user" not in granted:
             self._known[object_id] = time.monotonic() + float(granted.get("again_s", 60))
             return

@@ -343,6 +343,19 @@ def link_of(instance: str) -> Link:
     return _current
 
 
+def forget(instance: Path) -> None:
+    """An instance has ended."""
+    global _current
+    with _lock:
+        ended = _links.pop(instance, None)
+        for name in [name for name, link in _named.items() if link is ended]:
+            del _named[name]
+        if _current is ended:
+            _current = None
+    if ended is not None:
+        ended.forget()
+
+
 def _look_again() -> None:
     """An instance did not answer: another may be up by now."""
     global _current

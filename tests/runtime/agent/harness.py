@@ -20,6 +20,7 @@ from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.uplink import LostError, Uplink
+from rekindle.wire import functionid
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import durations_ms, now_ns
@@ -179,7 +180,7 @@ class Harness:
             cwd=os.getcwd(),
             **{"python": sys.executable, **spec},
         )
-        function_id = f"fu-{uuid.uuid4().hex[:16]}"
+        function_id = functionid.of(uuid.uuid4().hex[:16], app_id)
         self.uplink.functions[function_id] = pb.FetchFunctionReply(
             app_id=app_id,
             function=pb.FunctionDef(

@@ -24,7 +24,7 @@ from rekindle.exception import (
     SerializationError,
     StartError,
 )
-from rekindle.sdk.calls import invocation, leases, records
+from rekindle.sdk.calls import invocation, lease_caches, leases, records
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -355,7 +355,7 @@ def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
 def test_leases_that_are_over_are_let_go_when_fewer_are_used(lender: Lender) -> None:
     with app.run():
         add.remote(1)
-        cache = next(iter(leases._caches.values()))
+        cache = next(iter(lease_caches._caches.values()))
         held = [background().run(cache.ask()) for _ in range(5)]
         for one in held:
             assert one is not None

@@ -238,3 +238,22 @@ def test_what_cannot_be_closed_keeps_nothing_else_open(caplog: pytest.LogCapture
     assert closed == ["fails", "ends"]
     assert not made.loop.is_running()
     assert "not closed in good order" in caplog.text
+
+
+def test_a_client_that_is_closed_is_nothing_to_close_any_more(controller: FakeController) -> None:
+    before = len(background()._closers)
+    for _ in range(3):
+        made = Client(controller.directory)
+        background().run(made.hello())
+        background().run(made.hello())
+        assert len(background()._closers) == before + 1
+        background().run(made.close())
+    assert len(background()._closers) == before
+
+
+def test_a_client_remembers_so_many_functions_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rekindle.sdk.connection.client._MOST_TOKENS", 3)
+    made = Client(Path("/nowhere"))
+    for name in ("a", "b", "c", "a", "d"):
+        made.know(name, f"token of {name}")
+    assert made.node_tokens == {name: f"token of {name}" for name in ("c", "a", "d")}

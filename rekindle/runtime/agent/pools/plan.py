@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rekindle.runtime.agent.pools.agenda import PoolKey
+from rekindle.wire import functionid
 from rekindle.wire.pools import SPARES, Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec
 
@@ -158,7 +159,7 @@ class Plans:
         """A pool has no plan of its own any more: it follows that of every instance."""
         self._of.pop(key, None)
 
-    def forget(self, function_id: str) -> None:
-        """Drop the plans of a function whose app is closed."""
-        for key in [key for key in self._of if key[0] == function_id]:
+    def forget(self, app_id: str) -> None:
+        """An app is closed: drop the plans of its functions, whether they had pools here or not."""
+        for key in [key for key in self._of if functionid.is_of_app(key[0], app_id)]:
             del self._of[key]

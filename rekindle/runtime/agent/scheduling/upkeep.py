@@ -27,6 +27,8 @@ VERIFY_EVERY_S = 3600.0
 #: How long after the start unused directories are looked for first, and how often from then on.
 _FIRST_LOOK_S = 60.0
 _LOOK_EVERY_S = 3600.0
+#: Modules of programs take this much of the disk, beside what is in use; they come again.
+_SOURCES_BYTES = 2 << 30
 
 
 def let_templates_go(inventory: Inventory, settings: AgentSettings) -> None:
@@ -80,8 +82,12 @@ async def remove_unused_forever(used: Callable[[], list[Path]]) -> None:
         nonlocal pause_s
         await asyncio.sleep(pause_s)
         pause_s = _LOOK_EVERY_S
-        for folder in (paths.sources_dir(), paths.runner_code_dir(), paths.driver_dir()):
-            if gone := await asyncio.to_thread(remove_unused, folder, used()):
+        for folder, most_bytes in (
+            (paths.sources_dir(), _SOURCES_BYTES),
+            (paths.runner_code_dir(), None),
+            (paths.driver_dir(), None),
+        ):
+            if gone := await asyncio.to_thread(remove_unused, folder, used(), most_bytes):
                 log.info("unused directories removed", extra=kv(folder=folder, count=len(gone)))
         volumes = registry.place()
         if count := await apart(lambda: remove_leftovers(volumes, mounted)):

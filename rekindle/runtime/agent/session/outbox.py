@@ -6,25 +6,37 @@ line that the call printed came between: lines go before the results that they b
 call has more to come, its results go ``GATHER_S`` apart at least; what comes meanwhile is gathered.
 Where runners have nothing to run before the controller has heard of results, and where these are
 among the last, ``SOON_S`` apart.
+
+Of lines that wait, as the controller is away or takes nothing, the oldest are left out where there
+are too many, which the log says in their place. Results and answers to the controller's orders wait
+for however long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 
+from rekindle.runtime.agent.session.bounded import Bounded
 from rekindle.runtime.agent.uplink import GATHER_S
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 #: Results are joined up to so many in a message, and so many bytes.
 _MAX_RESULTS = 4096
 _MAX_BYTES = 4 << 20
 #: So far apart in place of GATHER_S, where somebody waits for them or for what they bring.
 SOON_S = 0.004
-#: Lines and other messages kept while there is no connection; older ones are dropped.
+#: So many lines wait at most, and as many calls that inputs made; and so many bytes of each.
 MAX_BUFFERED = 10_000
+MAX_BUFFERED_BYTES = 16 << 20
+#: Places of messages that were left out are taken from the queue, so many at a time.
+_EMPTY_PLACES = 1000
 
 
 @dataclass(slots=True)
@@ -47,9 +59,16 @@ class Outbox:
         self._gathered: dict[str, tuple[pb.AgentMessage, int]] = {}
         #: Of calls of which something has gone just now.
         self._pauses: dict[str, _Pause] = {}
-        self._kept: deque[pb.AgentMessage] = deque()
-        self._kept_lines = 0
-        self._left_out: dict[str, tuple[pb.LogLine, int]] = {}  # app -> a line, how many
+        #: What may be left out of the queue. A message that is stays there without a content.
+        self._bounded = {
+            kind: Bounded(weight, MAX_BUFFERED, MAX_BUFFERED_BYTES)
+            for kind, weight in (("log", _lines), ("nested", _calls))
+        }
+        self._empty = 0
+        #: App -> the message in the queue that says how many of its lines were left out.
+        self._left_out: dict[str, tuple[pb.AgentMessage, int]] = {}
+        #: The one in the queue: of what is true now the last word is enough.
+        self._heartbeat: pb.AgentMessage | None = None
         self._some = asyncio.Event()
 
     def put(self, message: pb.AgentMessage, *, more: bool = False, soon: bool = False) -> None:
@@ -59,9 +78,7 @@ class Outbox:
         Results are not kept here: the node has them until they are confirmed.
         """
         kind = message.WhichOneof("kind")
-        if not self.open:
-            if kind not in ("done", "heartbeat"):
-                self._keep(message)
+        if not self.open and kind in ("done", "heartbeat"):
             return
         if kind == "done":
             self._gather(message, more, soon)
@@ -71,18 +88,41 @@ class Outbox:
                 self._joinable.pop(message.log.call_id, None)
             else:
                 self._joinable.clear()
+        elif kind == "heartbeat":
+            self._empty_place(self._heartbeat)
+            self._heartbeat = message
         self._append(message)
+        if kind in self._bounded:
+            self._bound(kind, message)
 
-    def _keep(self, message: pb.AgentMessage) -> None:
-        self._kept.append(message)
-        self._kept_lines += _weight(message)
-        while self._kept_lines > MAX_BUFFERED:
-            oldest = self._kept.popleft()
-            self._kept_lines -= _weight(oldest)
-            if oldest.WhichOneof("kind") == "log":
-                app_id = oldest.log.app_id
-                before = self._left_out.get(app_id, (None, 0))[1]
-                self._left_out[app_id] = (oldest.log, before + _weight(oldest))
+    def _bound(self, kind: str, message: pb.AgentMessage) -> None:
+        for oldest, count in self._bounded[kind].add(message):
+            if kind == "log":
+                self._leave_out(oldest, count)
+            else:
+                log.warning("left out: the controller was away", extra=kv(kind=kind, count=count))
+                self._empty_place(oldest)
+        if self._empty > max(_EMPTY_PLACES, len(self._queue) // 2):
+            self._queue = deque(one for one in self._queue if one.WhichOneof("kind"))
+            self._empty = 0
+
+    def _leave_out(self, message: pb.AgentMessage, count: int) -> None:
+        """The first of an app has its place for the line that says how many."""
+        app_id = message.log.app_id
+        said, before = self._left_out.get(app_id, (message, 0))
+        if said is not message:
+            self._empty_place(message)
+        count += before
+        text = f"... {count} lines of output left out: the controller was away for too long"
+        line = pb.LogLine(app_id=app_id, function=said.log.function, at_ns=said.log.at_ns)
+        line.stream, line.text = "stderr", text
+        said.log.CopyFrom(line)
+        self._left_out[app_id] = said, count
+
+    def _empty_place(self, message: pb.AgentMessage | None) -> None:
+        if message is not None:
+            message.Clear()
+            self._empty += 1
 
     def _gather(self, message: pb.AgentMessage, more: bool, soon: bool) -> None:
         call_id, size = message.done.call_id, sum(map(len, message.done.results))
@@ -154,43 +194,55 @@ class Outbox:
     def connected(self) -> None:
         """There is a connection: what was kept goes first."""
         self.open = True
-        for line, count in self._left_out.values():
-            said = f"... {count} lines of output left out: the controller was away for too long"
-            log = pb.LogLine(app_id=line.app_id, function=line.function, at_ns=line.at_ns)
-            log.stream, log.text = "stderr", said
-            self._append(pb.AgentMessage(log=log))
-        self._left_out.clear()
-        while self._kept:
-            self._append(self._kept.popleft())
-        self._kept_lines = 0
 
     def disconnected(self, unsent: pb.AgentMessage | None = None) -> None:
         """The connection is lost; ``unsent`` was being written."""
         self.open = False
         left = [unsent, *self._queue] if unsent is not None else list(self._queue)
         self._queue.clear()
+        self._empty, self._heartbeat = 0, None
+        for bounded in self._bounded.values():
+            bounded.clear()
         self._joinable.clear()
         self._gathered.clear()
         for pause in self._pauses.values():
             pause.end.cancel()
         self._pauses.clear()
+        said = {id(message) for message, _ in self._left_out.values()}
         for message in left:
-            self.put(message)
-        self._some.clear()
+            if id(message) in said:  # it stands for many lines, and is not left out itself
+                self._append(message)
+            elif message.WhichOneof("kind"):
+                self.put(message)
 
     async def next(self) -> pb.AgentMessage:
         """The next message to write; nothing joins it any more."""
-        while not self._queue:
-            self._some.clear()
-            await self._some.wait()
-        message = self._queue.popleft()
-        if message.WhichOneof("kind") == "done":
+        while True:
+            while not self._queue:
+                self._some.clear()
+                await self._some.wait()
+            message = self._queue.popleft()
+            if kind := message.WhichOneof("kind"):
+                break
+            self._empty -= 1
+        if kind == "done":
             joinable = self._joinable.get(message.done.call_id)
             if joinable is not None and joinable[0] is message:
                 del self._joinable[message.done.call_id]
+        elif kind == "log":
+            said = self._left_out.get(message.log.app_id)
+            if said is not None and said[0] is message:
+                del self._left_out[message.log.app_id]
+        elif kind == "heartbeat":
+            self._heartbeat = None
+        if kind in self._bounded:
+            self._bounded[kind].sent(message)
         return message
 
 
-def _weight(message: pb.AgentMessage) -> int:
-    """As how many it counts of those that are kept."""
-    return chunks.count(message.log) if message.WhichOneof("kind") == "log" else 1
+def _lines(message: pb.AgentMessage) -> int:
+    return chunks.count(message.log)
+
+
+def _calls(message: pb.AgentMessage) -> int:
+    return len(message.nested.calls)

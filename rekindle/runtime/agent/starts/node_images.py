@@ -29,7 +29,7 @@ from rekindle.runtime.agent.starts.in_image import (
     volume_place,
 )
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
-from rekindle.runtime.agent.starts.roots import RootSource
+from rekindle.runtime.agent.starts.roots import RootSource, remove_tree, written_in_use
 from rekindle.runtime.images import driver, runner_code, writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import RootRequest, Shown
@@ -83,19 +83,26 @@ class NodeImages:
 
     async def unpacked(self, key: str, archive: Path) -> list[Path]:
         """What a template wrote before it was frozen, as a layer; none where it wrote nothing.
-        Raises StartError."""
+        It stays while it is below a root, or may be; another one's does not. Raises StartError."""
         there = self.scratch / "writes" / key
         async with self._unpacking:
             try:
                 if not there.is_dir():
                     if not archive.exists():
                         return []
+                    await self._remove_unused(there.parent)
                     draft = there.with_name(f".{key}")
                     await asyncio.to_thread(writes.unpack, archive, draft)
                     os.rename(draft, there)
             except OSError as error:
                 raise StartError(f"what is in {archive} cannot be unpacked: {error}") from error
         return [there]
+
+    async def _remove_unused(self, folder: Path) -> None:
+        if not folder.is_dir():
+            return
+        for place in set(folder.iterdir()) - written_in_use():
+            await asyncio.to_thread(remove_tree, place)
 
     async def _make_root(self, request: RootRequest) -> int:
         async with self._starting:

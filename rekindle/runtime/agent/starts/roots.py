@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import stat
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -130,6 +131,9 @@ class RootSource:
     _closed: bool = False
     _refilling: asyncio.Task[None] | None = None
 
+    def __post_init__(self) -> None:
+        _sources.add(self)
+
     async def take(self) -> Root:
         """One that nobody has entered. Raises StartError."""
         if self._closed:
@@ -233,6 +237,15 @@ class RootSource:
         if self._closed and not self._count:
             done, self.on_done = self.on_done, bool
             done()
+
+
+#: All of this process. One stays for as long as any of its roots: these tell it when they go.
+_sources: weakref.WeakSet[RootSource] = weakref.WeakSet()
+
+
+def written_in_use() -> set[Path]:
+    """What templates wrote that is below roots which are there, or may be made."""
+    return {place for source in list(_sources) for place in source.written}
 
 
 def _identity_of(shown: Sequence[Shown]) -> _Identity:

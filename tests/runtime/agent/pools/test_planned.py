@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.runtime.agent.pools.plan import EVERY
 from rekindle.runtime.agent.scheduling.idle_levels import live
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import residency
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level, Rest
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.planning import FOREVER, Worker, idle, open_, plan, with_snapshot
@@ -83,6 +85,20 @@ def test_a_plan_that_comes_before_its_pool_is_followed(home: Path) -> None:
         plan(h, worker, every=False, runners=1)
         await h.uplink.until(lambda: idle(h, worker) == 1)
         assert (await h.call(worker, "host")).strategy == "warm"
+
+    run(home, scenario)
+
+
+def test_plans_go_with_their_app_also_of_functions_that_were_never_called(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        called, never, of_another = h.add(Worker), h.add(Worker), h.add(Worker, app_id="ap-other")
+        for function_id in (called, never, of_another):
+            plan(h, function_id)
+        plan(h, never, every=False)
+        await h.call(called, "host")
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await h.uplink.until(lambda: h.uplink.closed_apps)
+        assert h.node.plans._of.keys() == {(of_another, EVERY)}
 
     run(home, scenario)
 

@@ -196,3 +196,97 @@ def test_of_messages_with_several_lines_as_many_lines_are_kept_and_counted(
 
     said, *kept = asyncio.run(texts())
     assert said.startswith("... 3 lines of output left out") and kept == ["4\n5", "6\n7"]
+
+
+def test_lines_are_bounded_by_their_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED_BYTES", 100_000)
+    outbox = Outbox()
+    for number in range(1000):
+        outbox.put(line("a", str(number).zfill(10_000)))
+    outbox.connected()
+    said, *kept = told(outbox)
+    assert said == "... 991 lines of output left out: the controller was away for too long"
+    assert [int(text[-4:]) for text in kept] == list(range(991, 1000))
+
+
+def test_answers_to_the_controller_wait_however_many_lines_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 5)
+    outbox = Outbox()
+    for number in range(100):
+        outbox.put(pb.AgentMessage(app_closed=pb.AppClosed(app_id=f"ap-{number}")))
+        outbox.put(line("a", f"{number}\n{number}"))
+    outbox.connected()
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        found = [await outbox.next() for _ in range(103)]
+        return (
+            [one.app_closed.app_id for one in found if one.WhichOneof("kind") == "app_closed"],
+            [one.log.text for one in found if one.WhichOneof("kind") == "log"],
+        )
+
+    closed, (said, *kept) = asyncio.run(scenario())
+    assert closed == [f"ap-{number}" for number in range(100)]
+    assert said.startswith("... 196 lines") and kept == ["98\n98", "99\n99"]
+
+
+def test_a_controller_that_is_there_and_takes_nothing_is_waited_for_with_as_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every result is sent; of heartbeats the last, and lines are left out where they were."""
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 5)
+
+    async def scenario() -> list[str]:
+        outbox = Outbox()
+        outbox.connected()
+        for number in range(5000):
+            outbox.put(line("", str(number)))
+            agent = pb.AgentMessage(heartbeat=pb.Heartbeat(stats=pb.NodeStats()))
+            agent.heartbeat.lists_in_flight = number == 4999
+            outbox.put(agent)
+            if number % 1000 == 0:
+                outbox.put(done("a", number))
+        assert len(outbox._queue) < 2500
+        found: list[str] = []
+        while len(found) < 12:
+            message = await outbox.next()
+            kind = message.WhichOneof("kind")
+            if kind == "heartbeat":
+                assert message.heartbeat.lists_in_flight
+            found.append(message.log.text if kind == "log" else str(kind))
+        return found
+
+    said, *found = asyncio.run(scenario())
+    assert said.startswith("... 4995 lines")
+    assert found == [*["done"] * 5, *map(str, range(4995, 5000)), "heartbeat"]
+
+
+def test_what_says_how_many_lines_were_left_out_outlives_another_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 2)
+    outbox = Outbox()
+    for number in range(5):
+        outbox.put(line("a", str(number)))
+    outbox.connected()
+    outbox.disconnected()
+    for number in range(5, 10):
+        outbox.put(line("a", str(number)))
+    outbox.connected()
+    said, *kept = told(outbox)
+    assert said.startswith("... 8 lines") and kept == ["8", "9"]
+
+
+def test_calls_that_inputs_made_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 3)
+    outbox = Outbox()
+    for number in range(5):
+        calls = [pb.NestedCall(index=number)]
+        outbox.put(pb.AgentMessage(nested=pb.NestedCalls(calls=calls)))
+    outbox.connected()
+
+    async def indexes() -> list[int]:
+        return [(await outbox.next()).nested.calls[0].index for _ in range(3)]
+
+    assert asyncio.run(indexes()) == [2, 3, 4]
