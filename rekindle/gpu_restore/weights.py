@@ -43,10 +43,14 @@ class Target:
 def target(place: Any = None, threads: int | None = None) -> Target:
     """``"cuda"``, ``"cuda:1"``, 1, ``"cpu"``, a torch.device; None is the current GPU.
 
-    Raises GpuError where there is no such device, InvalidError for what names none.
+    Raises GpuError where there is no such device or no torch, InvalidError for what names none.
     """
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise GpuError("to_device and load_safetensors need PyTorch: install torch here") from None
     if threads is not None and (type(threads) is not int or threads < 1):
         raise InvalidError(f"threads={threads!r} must be a whole number of at least 1")
     where = _named(torch, "cuda" if place is None else place)

@@ -103,7 +103,7 @@ def unbound(called: Callable[..., Any], args: Sequence[Any]) -> str:
 def misfit(text: str, called: Callable[..., Any], args: Sequence[Any]) -> str:
     """What Python says of arguments that a function of ours does not take, in the program's terms:
     without those that we add, with the nearest name."""
-    text = _name(called, args) + text[text.find("()") + 2 :]
+    text = _name(called, args) + text[text.find("()") + 2 :].partition(". Did you mean ")[0]
     parameters = _parameters(called)
     if found := re.search(r"unexpected keyword argument '(\w+)'", text):
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -160,3 +160,10 @@ def test_time_for_the_gpu_is_a_phase_and_the_rest_of_a_hook_another(cuda: FakeCu
     with marks.phase(Phase.GPU_CONTEXT):
         pass  # no chain is being written
     assert [name for name, _at in chain] == ["enter_runner", "gpu_context"]
+
+
+def test_without_torch_what_needs_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for call in (lambda: rekindle.gpu.to_device([]), lambda: rekindle.gpu.load_safetensors("x")):
+        with pytest.raises(GpuError, match="install torch"):
+            call()

@@ -126,6 +126,12 @@ class _Stream(io.TextIOBase):
     def isatty(self) -> bool:
         return False
 
+    @property
+    def closed(self) -> bool:
+        """As the original says, which raises ValueError once it is detached: what Python drops it
+        flushes first, unless it is closed, and says aloud what goes wrong (3.13)."""
+        return super().closed or bool(self._original.closed)
+
     def detach(self) -> Any:
         """The original's: for whoever puts a stream of another encoding in place."""
         return self._original.detach()

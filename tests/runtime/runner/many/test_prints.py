@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -113,6 +114,27 @@ def test_a_stream_of_another_encoding_may_take_the_place_of_ours(
     other.write("é")
     other.flush()
     assert other.buffer.getvalue() == "é".encode()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    ["sys.stdout = io.TextIOWrapper(ours.detach())", "ours._original.close(); sys.stdout = None"],
+)
+def test_nothing_is_said_where_a_stream_goes_whose_original_went_before(ends: str) -> None:
+    """With -X dev each Python says what goes wrong as an object goes; from 3.13 on all do."""
+    code = (
+        "import gc, io, sys\n"
+        "from rekindle.runtime.runner.many import prints\n"
+        "sys.stdout = io.TextIOWrapper(io.BytesIO())\n"
+        f"prints.install(); ours = sys.stdout; {ends}; del ours; gc.collect()\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stderr
+    assert shown == ""
 
 
 @pytest.fixture
