@@ -1,4 +1,4 @@
-"""Well-known libraries in templates and in runners: what they do at a fork, and what they replace."""
+"""Well-known libraries in templates and in runners: what they do at a fork, what they replace."""
 
 from __future__ import annotations
 
