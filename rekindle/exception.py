@@ -120,7 +120,17 @@ class DeserializationError(Error):
 
 
 class RemoteError(Error):
-    """The function failed remotely and its exception could not be rebuilt here."""
+    """The function failed remotely and its exception could not be rebuilt here; or its call was
+    cancelled.
+
+    ``type_name`` is the exception's type with its module, ``message`` its text; the last cause has
+    the remote traceback. Both are empty where there was no exception.
+    """
+
+    def __init__(self, text: str = "", *, type_name: str = "", message: str = "") -> None:
+        super().__init__(text)
+        self.type_name = type_name
+        self.message = message
 
 
 class RemoteExitError(RemoteError):

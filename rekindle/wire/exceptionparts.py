@@ -1,68 +1,136 @@
-"""One exception as a pickle: by its own way where that is true to it, else by its parts.
+"""One exception as a pickle that is known to come back as it was.
 
 Exceptions pickle as their class, called with their ``args``. That fails, or makes another one,
-where ``__init__`` takes other arguments than it passes on, and it loses what lies in slots. By its
-parts an exception is made without its ``__init__``, and has what of its state can travel.
+where ``__init__`` takes other arguments than it passes on; it does a second time what that does;
+and it loses what lies in slots. So an exception is made without its ``__init__``, out of its state,
+also where another one holds it, unless its class says itself how it is pickled.
+
+What was pickled is made again before it is sent, and shown. What cannot be pickled is left out, and
+a note of the exception says so, as long as that shows the same without it.
 Standard library and cloudpickle only: runners import this.
 """
 
 from __future__ import annotations
 
+import copyreg
+import functools
+import io
 import pickle
+import re
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.wire.pickling import dumps
-from rekindle.wire.serialization import safe_repr
+from rekindle.wire.pickling import PROTOCOL, rich_pickler
+from rekindle.wire.serialization import safe_repr, type_name
+from rekindle.wire.usercode import text_of, why_not_shown
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 #: A part of a pickle that is too large as a whole travels when it takes no more than this.
 _PART_BYTES = 256 * 1024
 _KEPT_TEXT = 64 * 1024
 #: Of the interpreter's own: the object that has no such attribute may be anything, of any size.
 _NOT_CARRIED: set[tuple[type, str]] = {(AttributeError, "obj"), (ImportError, "name_from")}
+#: By which a class says how its objects are pickled.
+_PICKLING = (
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__setstate__",
+    "__getnewargs__",
+    "__getnewargs_ex__",
+)
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+_SCALARS = (str, bytes, int, float, bool, type(None))
+_ADDRESS = re.compile("0x[0-9a-fA-F]+")
 
 
-def pickle_whole(exc: BaseException, limit_bytes: int) -> bytes:
-    """Its pickle, by its own way; empty where that fails, makes another or is over the limit."""
+def pickled(exc: BaseException, limit_bytes: int, why_cut: str) -> tuple[bytes, str]:
+    """Its pickle, which loads as ``exc`` or as ``Parts`` of it; of a group, without its members.
+    Empty where nothing comes back as it was, with the reason.
+
+    What is too large of it is left out, and a note of the exception says so; ``why_cut`` begins it.
+    """
+    failed = why_not_shown(exc)
+    if failed:
+        return b"", failed
+    members = exc.exceptions if isinstance(exc, BaseExceptionGroup) else None
+    if members is None:
+        data = _whole(exc, limit_bytes)
+        if data:
+            return data, ""
     try:
-        data = dumps(exc)
-        if len(data) > limit_bytes:
-            return b""
-        again = pickle.loads(data)
-        return data if _is_same(exc, again) else b""
-    except BaseException:  # noqa: BLE001 (a user's __reduce__ and __init__ may raise anything)
+        cut = _Cut(exc, limit_bytes)
+        data = cut.pickled(why_cut)
+        if len(data) > limit_bytes:  # of several parts
+            cut = _Cut(exc, min(_PART_BYTES, limit_bytes))
+            data = cut.pickled(why_cut)
+            if len(data) > limit_bytes:
+                return b"", "it is too large to come along"
+        again = pickle.loads(data).make(members)
+        return (b"", reason) if (reason := _what_is_lost(exc, again, cut)) else (data, "")
+    except BaseException as error:  # noqa: BLE001 (a user's __setstate__ may raise anything)
+        return b"", f"it could not be pickled remotely ({type(error).__name__}: {text_of(error)})"
+
+
+def _whole(exc: BaseException, limit_bytes: int) -> bytes:
+    """Its pickle; empty where that fails, makes another or is over the limit."""
+    try:
+        data = _dumps(exc)
+        if len(data) <= limit_bytes and _is_same(exc, pickle.loads(data)):
+            return data
+    except BaseException:  # noqa: BLE001 (a user's __reduce__ and __setstate__ may raise anything)
         return b""
+    return b""
 
 
 def _is_same(exc: BaseException, again: object) -> bool:
     return (
         type(again) is type(exc)
         and isinstance(again, BaseException)
-        and str(again) == str(exc)
-        and len(again.args) == len(exc.args)
-        and vars(again).keys() == vars(exc).keys()
-        and _slots(again).keys() == _slots(exc).keys()
+        and _shows_the_same(exc, again)
+        and len(again.args) >= len(exc.args)  # pydantic's has none before
+        and all(map(_is_alike, exc.args, again.args))
+        and _are_alike(vars(exc), vars(again))
+        and _are_alike(_slots(exc), _slots(again))
     )
 
 
-def pickle_parts(exc: BaseException, limit_bytes: int, why: str) -> bytes:
-    """A pickle of what makes it without its ``__init__``; empty where not even that can be.
+def _are_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() <= other.keys() and all(_is_alike(one[name], other[name]) for name in one)
 
-    What is too large of it is left out, and a note of the exception says so; ``why`` begins it.
-    """
-    try:
-        data = _Cut(exc, limit_bytes).pickled(why)
-        if len(data) > limit_bytes:  # of several parts
-            data = _Cut(exc, min(_PART_BYTES, limit_bytes)).pickled(why)
-            if len(data) > limit_bytes:
-                return b""
-        pickle.loads(data).make(exc.exceptions if isinstance(exc, BaseExceptionGroup) else None)
-    except BaseException:  # noqa: BLE001 (then only its text travels)
-        return b""
-    return data
+
+def _is_alike(one: object, other: object) -> bool:
+    """What can be said without the user's code: a value that was taken for another is found."""
+    if type(one) not in _SCALARS and type(other) not in _SCALARS:
+        return True
+    return type(one) is type(other) and (one == other or one != one)
+
+
+def _shows_the_same(exc: BaseException, again: BaseException) -> bool:
+    """But for addresses; what never shows the same twice is not compared."""
+    shown = _ADDRESS.sub("", str(exc))
+    return _ADDRESS.sub("", str(again)) == shown or _ADDRESS.sub("", str(exc)) != shown
+
+
+def _what_is_lost(exc: BaseException, again: BaseException, cut: _Cut) -> str:
+    """Why what was made of parts will not do; empty where it will."""
+    left = ", ".join(cut.unpicklable)
+    behind = f", as {left} cannot be pickled" if left else ""
+    if type(again) is not type(exc):
+        return f"it would come back as a {type_name(type(again))}"
+    if failed := why_not_shown(again):
+        return f"as it would come back {failed}{behind}"
+    if cut.too_large:
+        return ""
+    if not _shows_the_same(exc, again):
+        return f"it would come back with another text{behind}"
+    expected = {*vars(exc), *_slots(exc)}
+    found = {*vars(again), *_slots(again), *cut.left_out}
+    if len(again.args) != len(exc.args) or not expected <= found:
+        lost = sorted(expected - found)
+        return f"it would come back without {', '.join(lost) or 'its args'}{behind}"
+    return ""
 
 
 class _Cut:
@@ -70,7 +138,10 @@ class _Cut:
 
     def __init__(self, exc: BaseException, part_bytes: int) -> None:
         self._part_bytes = part_bytes
-        self._left_out: list[str] = []
+        #: Names of parts in words, of attributes as they are.
+        self.too_large: list[str] = []
+        self.unpicklable: list[str] = []
+        self.left_out: set[str] = set()
         given = exc.args
         if isinstance(exc, BaseExceptionGroup):
             given = (exc.message, *given[2:])  # the members travel by themselves
@@ -78,29 +149,39 @@ class _Cut:
         state, slots = (self._carried(part) for part in (vars(exc), _slots(exc)))
         self._parts = Parts(type(exc), args, state, slots)
 
-    def pickled(self, why: str) -> bytes:
-        """Their pickle; ``why``: see ``pickle_parts``."""
-        if self._left_out:
+    def pickled(self, why_cut: str) -> bytes:
+        """Their pickle; ``why_cut``: see ``pickled``."""
+        notes = []
+        if self.too_large:
+            notes.append(f"{why_cut}: {', '.join(self.too_large)}")
+        if self.unpicklable:
+            names = ", ".join(self.unpicklable)
+            notes.append(f"rekindle: left where it was raised, as it cannot be pickled: {names}")
+        if notes:
             state = self._parts.state
-            note = f"{why}: {', '.join(self._left_out)}"
-            state["__notes__"] = [*state.get("__notes__", ()), note]
-        return dumps(self._parts)
+            state["__notes__"] = [*state.get("__notes__", ()), *notes]
+        return _dumps(self._parts)
 
     def _carried(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in state.items() if self._travels(value, f".{name}")}
+        carried = {name: one for name, one in state.items() if self._travels(one, f".{name}")}
+        self.left_out.update(state.keys() - carried.keys())
+        return carried
 
     def _argument(self, arg: Any, name: str) -> Any:
         return arg if self._travels(arg, name) else _as_short_text(arg)
 
     def _travels(self, value: object, name: str) -> bool:
         """Whether it can be pickled, unpickled again, and is not too large."""
+        if type(value) in _SCALARS and type(value) not in (str, bytes):
+            return True
         try:
-            data = dumps(value)
+            data = _dumps(value)
             if len(data) > self._part_bytes:
-                self._left_out.append(f"{name} ({type(value).__name__}, {len(data)} bytes)")
+                self.too_large.append(f"{name} ({type(value).__name__}, {len(data)} bytes)")
                 return False
             pickle.loads(data)
         except BaseException:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+            self.unpicklable.append(f"{name} ({type_name(type(value))})")
             return False
         return True
 
@@ -130,6 +211,9 @@ def _slots(exc: BaseException) -> dict[str, Any]:
     return found
 
 
+# ---- without __init__ --------------------------------------------------------------------------
+
+
 @dataclass
 class Parts:
     """What makes an exception; of a group, ``args`` is without its members."""
@@ -141,21 +225,29 @@ class Parts:
 
     def make(self, members: Sequence[BaseException] | None) -> BaseException:
         """The exception; ``members`` where it is a group."""
-        args = given = self.args
-        if members is None:
-            # Not the user's __new__, which may take other arguments, too.
-            base = next(one for one in self.cls.__mro__ if not one.__flags__ & _HEAP_TYPE)
-        else:
-            base, given = BaseExceptionGroup, (args[0], list(members))
-            args = (*given, *args[1:])
-        exc: BaseException = base.__new__(self.cls, *given)
-        object.__setattr__(exc, "args", args)  # past a __setattr__ of the user's
-        _set(exc, self.state, self.slots)
+        args = self.args if members is None else (self.args[0], list(members), *self.args[1:])
+        exc = made_bare(self.cls, args)
+        set_state(exc, (self.state, self.slots))
         return exc
 
 
-def _set(exc: BaseException, state: dict[str, Any], slots: dict[str, Any]) -> None:
-    vars(exc).update(state)
+def made_bare(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception with these ``args``, and no more of its state."""
+    # Not the user's __new__, which may take other arguments, too.
+    base = next(one for one in cls.__mro__ if isinstance(vars(one).get("__new__"), _BUILT_IN))
+    given = args[:2] if issubclass(cls, BaseExceptionGroup) else args
+    exc: BaseException = base.__new__(cls, *given)
+    object.__setattr__(exc, "args", args)  # past a __setattr__ of the user's
+    return exc
+
+
+_BUILT_IN = types.BuiltinFunctionType
+
+
+def set_state(exc: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Its attributes, and what lies in slots."""
+    attributes, slots = state
+    vars(exc).update(attributes)
     members = {
         name: member
         for cls in reversed(type(exc).__mro__)
@@ -168,3 +260,33 @@ def _set(exc: BaseException, state: dict[str, Any], slots: dict[str, Any]) -> No
                 members[name].__set__(exc, value)
             except (AttributeError, TypeError):  # the interpreter's, to be read only
                 continue
+
+
+def _dumps(value: object) -> bytes:
+    buffer = io.BytesIO()
+    _pickler()(buffer, PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+@functools.cache
+def _pickler() -> Any:
+    class ExceptionPickler(rich_pickler()):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, BaseException) and not _says_how(type(value)):
+                state = dict(vars(value)), _slots(value)
+                return made_bare, (type(value), value.args), state, None, None, set_state
+            return super().reducer_override(value)
+
+    return ExceptionPickler
+
+
+def _says_how(cls: type) -> bool:
+    """Whether a class of exceptions has a way of its own to be pickled, or is Python's own."""
+    if cls in copyreg.dispatch_table or not cls.__flags__ & _HEAP_TYPE:
+        return True
+    return any(
+        name in vars(one)
+        for one in cls.__mro__
+        if one.__module__ != "builtins"
+        for name in _PICKLING
+    )

@@ -7,19 +7,25 @@ runners import this. Knows nothing of calls.
 
 from __future__ import annotations
 
-import os
 import pickle
-import traceback
 from typing import NamedTuple
 
 from rekindle.exception import RemoteError, RemoteExitError, a_or_an
-from rekindle.wire.exceptionparts import Parts, pickle_parts, pickle_whole
+from rekindle.wire.exceptionparts import Parts, pickled
 from rekindle.wire.serialization import safe_repr, type_name
-from rekindle.wire.usercode import came_by_signal, text_of
+from rekindle.wire.tracebacks import RemoteTraceback, attach, remote_traceback, traceback_text
+from rekindle.wire.usercode import came_by_signal, text_of, why_not_shown
 
-_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-#: Frames of these at the top of a traceback say nothing about the user's program.
-_MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
+__all__ = [
+    "ExceptionRecord",
+    "RemoteTraceback",
+    "attach",
+    "carried",
+    "rebuild_exception",
+    "record_exception",
+    "remote_traceback",
+]
+
 #: Exceptions that travel with one; the text mentions those beyond.
 _MAX_LINKED = 500
 #: The texts of a record, in characters; what is beyond is left out of the middle, and it is said.
@@ -56,17 +62,6 @@ class ExceptionRecord(NamedTuple):
         }
 
 
-class RemoteTraceback(Exception):
-    """The last ``__cause__`` of an exception that came from a runner; its text is the traceback."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text.rstrip()}\n"""'
-
-
 # ---- where it was raised -----------------------------------------------------------------------
 
 
@@ -87,7 +82,7 @@ def record_exception(
         data = pickle.dumps(_nodes(exc, limit_bytes), 5)
     except BaseException:  # noqa: BLE001 (a user's code may raise anything; then only text travels)
         data = b""
-    return ExceptionRecord(data, name, message, _format(exc, _MACHINERY + skip_frames_in))
+    return ExceptionRecord(data, name, message, _format(exc, skip_frames_in))
 
 
 def _linked_to(exc: BaseException) -> list[tuple[BaseException, tuple[list[int] | None, int, int]]]:
@@ -125,10 +120,13 @@ def _nodes(exc: BaseException, limit_bytes: int) -> list[_Node]:
     why = f"rekindle: too large to come along, as an exception takes at most {limit_bytes} bytes"
     found: list[_Node] = []
     for (one, (members, cause, context)), text in zip(linked, texts, strict=True):
-        data = b"" if members is not None else pickle_whole(one, left)
-        data = data or pickle_parts(one, left, why)
-        left -= len(data)
         name = type_name(type(one))
+        data, reason = pickled(one, left, why)
+        if not data and members is None:
+            # A group that cannot be made again is one of no class of its own, with its members.
+            lost = pickle.dumps(_as_text(name, text, reason), 5)
+            data = lost if len(lost) <= left else b""
+        left -= len(data)
         found.append((data, name, text, members, cause, context, one.__suppress_context__))
     return found
 
@@ -143,28 +141,10 @@ def _text_of(exc: BaseException, longest: int = MAX_MESSAGE) -> str:
 
 def _format(exc: BaseException, skip: tuple[str, ...]) -> str:
     try:
-        text = traceback.TracebackException.from_exception(exc)
-        _trim(text, skip)
-        return _shortened("".join(text.format()), MAX_TRACEBACK)
+        return _shortened(traceback_text(exc, skip), MAX_TRACEBACK)
     except BaseException as error:  # noqa: BLE001 (it calls code of the user's)
         shown = f"{type_name(type(exc))}: {_text_of(exc)}"
         return f"{shown}\n(its traceback could not be formatted: {type(error).__name__})\n"
-
-
-def _trim(text: traceback.TracebackException, skip: tuple[str, ...]) -> None:
-    seen: set[int] = set()
-    left = [text]
-    while left:
-        one = left.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        frames = list(one.stack)
-        while frames and frames[0].filename.startswith(skip):
-            frames.pop(0)
-        one.stack = traceback.StackSummary.from_list(frames)
-        others = (one.__cause__, one.__context__, *(one.exceptions or ()))
-        left.extend(other for other in others if other is not None)
 
 
 def _shortened(text: str, limit: int) -> str:
@@ -188,11 +168,7 @@ def rebuild_exception(record: ExceptionRecord) -> Exception:
     """
     exc = _rebuild(record)
     if record.traceback:
-        last, seen = exc, {id(exc)}
-        while (cause := last.__cause__) is not None and id(cause) not in seen:
-            last = cause
-            seen.add(id(cause))
-        _link(last, cause=RemoteTraceback(record.traceback))
+        attach(exc, record.traceback)
     return exc if isinstance(exc, Exception) else carried(exc)
 
 
@@ -204,20 +180,9 @@ def carried(exc: BaseException) -> RemoteExitError:
         f"more than that if it were raised here: .original has it)",
         exc,
     )
+    error.type_name, error.message = name, text
     error.__cause__ = exc
     return error
-
-
-def remote_traceback(exc: BaseException) -> str | None:
-    """The remote traceback text that ``rebuild_exception`` attached, if any."""
-    seen: set[int] = set()
-    cause = exc.__cause__
-    while cause is not None and id(cause) not in seen:
-        if isinstance(cause, RemoteTraceback):
-            return cause.text
-        seen.add(id(cause))
-        cause = cause.__cause__
-    return None
 
 
 def _rebuild(record: ExceptionRecord) -> BaseException:
@@ -284,9 +249,10 @@ def _make(node: _Node, members: list[BaseException] | None) -> BaseException:
             exc = pickle.loads(data)
             if isinstance(exc, Parts):
                 exc = exc.make(members)
-            if isinstance(exc, BaseException):
+            if not isinstance(exc, BaseException):
+                reason = f"it unpickled to {a_or_an(type(exc))}"
+            elif not (reason := why_not_shown(exc)):
                 return exc
-            reason = f"it unpickled to {a_or_an(type(exc))}"
         except BaseException as error:
             if came_by_signal(error):
                 raise  # the caller's own Ctrl-C
@@ -298,4 +264,5 @@ def _make(node: _Node, members: list[BaseException] | None) -> BaseException:
 
 
 def _as_text(name: str, message: str, reason: str) -> RemoteError:
-    return RemoteError(f"{name}: {message} [{reason}]")
+    text = f"{name}: {message} [{reason}]" if message else f"{name} [{reason}]"
+    return RemoteError(text, type_name=name, message=message)

@@ -48,6 +48,18 @@ def text_of(error: BaseException) -> str:
         return f"<str() of it failed: {type(failed).__name__}>"
 
 
+def why_not_shown(error: BaseException) -> str:
+    """Why an error cannot be printed: its ``str`` or ``repr`` fails. Empty where it can."""
+    for show in (str, repr):
+        try:
+            show(error)
+        except BaseException as failed:
+            if came_by_signal(failed):
+                raise
+            return f"its {show.__name__}() fails ({type(failed).__name__}: {text_of(failed)})"
+    return ""
+
+
 def _code_of(handler: Any) -> CodeType | None:
     """The code that runs when a handler is called; None where it is none, or written in C."""
     while isinstance(handler, functools.partial):

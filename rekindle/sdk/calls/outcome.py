@@ -106,7 +106,7 @@ def error_of(result: pb.Result, function: str, data: bytes) -> BaseException:
         result.message or f"{function}: {_status_name(result.status)}, with no reason given"
     )
     if result.traceback:
-        error.__cause__ = exceptions.RemoteTraceback(result.traceback)
+        exceptions.attach(error, result.traceback)
     return error
 
 
