@@ -14,7 +14,7 @@ class Mounted(NamedTuple):
     id: str
 
 
-#: Of a runner. Empty in other processes.
+#: Of a runner; of a template, too, whose code and hooks have them. Empty in other processes.
 mounted: list[Mounted] = []
 
 

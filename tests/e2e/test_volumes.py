@@ -100,6 +100,67 @@ def test_every_start_has_the_volume_and_a_change_of_what_was_frozen_is_seen(home
 
 
 @pytest.mark.criu
+def test_a_hook_that_is_frozen_works_with_the_volume_that_it_has_as_a_runner_does(
+    home: Home,
+) -> None:
+    script = home.script(
+        f"""
+        import json, rekindle
+        from pathlib import Path
+        from rekindle.sdk.running import ask_strategy
+        app = rekindle.App("hooked")
+        PLACE, STORE = Path({str(home.root / "mounted")!r}), Path({str(home.root / "store")!r})
+        held = rekindle.Volume.from_name("held", create_if_missing=True, url=f"file://{{STORE}}")
+
+        def use(name):
+            said = []
+            with open(PLACE / name, "w"):
+                try:
+                    held.reload()
+                except rekindle.exception.VolumeBusyError as error:
+                    said.append(str(PLACE / name) in str(error))
+            # It is the one that it has, also where another one has its name by now.
+            rekindle.Volume.rename("held", "renamed")
+            rekindle.Volume.objects.create("held")
+            try:
+                rekindle.Volume.from_name("held").commit()
+                (STORE / f"beside-{{name}}").touch()
+                held.reload()
+                said += sorted(one.path for one in held.listdir("/"))
+            finally:
+                rekindle.Volume.objects.delete("held")
+                rekindle.Volume.rename("renamed", "held")
+            return said
+
+        @app.cls(volumes={{PLACE: held}}, enable_memory_snapshot=True, single_use_containers=True)
+        class Model:
+            @rekindle.enter(snap=True)
+            def load(self):
+                self.said = use("hook")
+
+            @rekindle.method()
+            def look(self):
+                return [self.said, use("runner")]
+
+        @app.local_entrypoint()
+        def main():
+            found = {{}}
+            for strategy in ("cold", "restore", "fork"):
+                look = Model().look
+                look.prepare(strategy)
+                with ask_strategy(strategy):
+                    found[strategy] = look.remote()
+            print(json.dumps(found))
+        """
+    )
+    found = home.run(script).value
+    assert list(found) == ["cold", "restore", "fork"]
+    for of_hook, of_runner in found.values():
+        assert of_hook[:2] == [True, "beside-hook"]
+        assert of_runner == [True, "beside-hook", "beside-runner", "hook", "runner"]
+
+
+@pytest.mark.criu
 def test_what_a_frozen_hook_mapped_of_a_volume_is_there_when_it_is_restored(home: Home) -> None:
     place = home.root / "mounted"
     script = home.script(

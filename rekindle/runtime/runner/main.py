@@ -16,7 +16,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.execution import context, interaction  # noqa: E402
+from rekindle.execution import context, interaction, volumes  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
     fork_handlers,
     forking,
@@ -129,6 +129,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
 def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:
     """Import and run the snap=True hooks; None when user code failed, which was reported."""
     other_python.told(boot["other_python"])
+    volumes.mounted = [volumes.Mounted(*one) for one in boot["mounted"]]
     try:
         if boot["park"]:
             sockets.track()

@@ -213,6 +213,7 @@ async def _load(
             "path_last": path_last,
             "roots": [*revision.project_dirs(), *(one["target"] for one in binds)],
             "volumes": sources,
+            "mounted": volumes.mounted(binds),
             "withheld": list(revision.withheld),
             "other_python": revision.why_other_python(),
             "user_threads": revision.user_threads(),

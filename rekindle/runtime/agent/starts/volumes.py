@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import TypedDict, TypeVar
 
 from rekindle.exception import Error, StartError
+from rekindle.execution.volumes import Mounted
 from rekindle.volumes import remote
 from rekindle.volumes.registry import Registry, made_at, place
 from rekindle.wire.spec import FunctionSpec
@@ -115,6 +116,11 @@ def _folder(mount: VolumeMount) -> remote.Folder:
 
 def _url_folder(mount: VolumeMount) -> remote.Folder:
     return remote.of_url(place(), mount.url, mount.options)
+
+
+def mounted(binds: list[Bind]) -> list[Mounted]:
+    """Which volume each is, for code that names them."""
+    return [Mounted(one["target"], one["environment"], one["name"], one["id"]) for one in binds]
 
 
 def sources(binds: list[Bind]) -> list[list[str]]:
