@@ -21,6 +21,7 @@ from rekindle.controller.storage.records import StoredApp, StoredVariant
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import function_id as function_id_of
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import spec_of
 from rekindle.wire.spec import FunctionSpec
@@ -58,7 +59,7 @@ class Apps:
             spec = spec_of(definition.spec)
             if not (spec.name and spec.app_name):
                 raise InvalidError("a function of the app has no name")
-            functions[names.function_id(spec.revision(), request.app_id)] = (spec, definition)
+            functions[function_id_of(spec.revision(), request.app_id)] = (spec, definition)
             await self._secrets.check(definition.named_secrets)
         await self._registry.save_app(request, functions, version)
         app = await self._open(request.app_id, request.name, request.ephemeral)
@@ -239,6 +240,8 @@ class Apps:
         await let_go(app_id, list(app.functions), self._core.settings.result_ttl_s)
         for function_id in app.functions:
             self._core.state.functions.pop(function_id, None)
+        for agent in self._core.state.agents.values():
+            agent.known_functions.difference_update(app.functions)
         self._core.state.apps.pop(app_id, None)
         self._logbook.close(app_id)
         self._core.publish(AppForgotten())

@@ -49,16 +49,6 @@ def unknown_call(call_id: str, kept_s: float) -> OutputExpiredError | NotFoundEr
     )
 
 
-def function_id(revision: str, app_id: str) -> str:
-    """The id of a function revision within one app."""
-    return f"fu-{revision}-{app_id[-8:]}"
-
-
-def is_of_app(function_id: str, app_id: str) -> bool:
-    """Whether an id that ``function_id`` made is of a function of this app."""
-    return function_id.endswith(f"-{app_id[-8:]}")
-
-
 def nearest(wanted: str, known: Iterable[str], none: str) -> str:
     """The clause that goes behind "there is no X": the nearest of ``known``, or all when few."""
     names = sorted(set(known))

@@ -1,4 +1,4 @@
-"""Names of apps and calls: made by the client, so that a request can be sent twice.
+"""Names of apps and calls, made by the client, so that a request can be sent twice; of functions.
 
 Those of calls are dated: a call whose results were kept for their time is no unknown one. They say
 as well whether somebody may ask what calls it made itself (``is_traced``): one that was spawned,
@@ -44,6 +44,16 @@ def is_traced(call_id: str) -> bool:
 def new_app_id() -> str:
     """``ap-`` and 22 characters: 131 random bits."""
     return "ap-" + os.urandom(22).translate(_CHARACTERS).decode()
+
+
+def function_id(revision: str, app_id: str) -> str:
+    """The id of a function revision within one app."""
+    return f"fu-{revision}-{app_id[-8:]}"
+
+
+def is_of_app(function_id: str, app_id: str) -> bool:
+    """Whether an id that ``function_id`` made is of a function of this app."""
+    return function_id.endswith(f"-{app_id[-8:]}")
 
 
 def made_at(call_id: str) -> float | None:

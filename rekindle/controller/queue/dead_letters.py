@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.queue.intake import Intake
@@ -22,6 +21,7 @@ from rekindle.controller.storage.records import StoredLetter
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import is_of_app
 
 _PAGE = 100
 _MOST_LISTED = 1000
@@ -147,7 +147,7 @@ class DeadLetters:
         """Forget all letters of apps, also of functions that are gone; how many."""
         count = 0
         for function_id in await self._functions(""):
-            if any(names.is_of_app(function_id, app_id) for app_id in app_ids):
+            if any(is_of_app(function_id, app_id) for app_id in app_ids):
                 dropped = await self.drop(pb.DeadLetterSelection(function_id=function_id))
                 count += dropped.count
         return count

@@ -49,6 +49,7 @@ class AofSync:
         """Flush the files that have changed since the last time."""
         # One file in Redis 6; base and increments in appendonlydir/ since Redis 7.
         paths = [*self._directory.glob("*.aof"), *self._directory.glob("appendonlydir/*.aof")]
+        self._synced = {path: mark for path, mark in self._synced.items() if path in paths}
         for path in paths:
             try:
                 self._sync_one(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rekindle.gpu_restore.driver import open_nvml
@@ -64,6 +64,11 @@ class GpuUse:
             self.close()  # opened again, it may see them
         return PERIOD_S
 
+    def forget(self, is_gone: Callable[[str], bool]) -> None:
+        """Functions are gone, by their ids."""
+        for function_id in [one for one in self.most if is_gone(one)]:
+            del self.most[function_id]
+
     def close(self) -> None:
         """Let go of the driver."""
         if self._watch is not None:
@@ -91,6 +96,7 @@ class GpuUse:
                 before.used_bytes + one.used_bytes, sum(known) if known else None
             )
         self.devices, self.runners = usage.devices, found
+        self._over &= runners.keys()
         self._miss(usage)
         self.gpus.fleet.foreign = {uuid: size >> 20 for uuid, size in foreign.items()}
         for name, use in found.items():

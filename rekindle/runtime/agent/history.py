@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.inputs.assignment import Cancel
@@ -86,6 +86,11 @@ class History:
         else:
             how = "timeout" if runner.kill_for.cancel is Cancel.NO else "cancelled"
         self.lost[function_id, how] += 1
+
+    def forget(self, is_gone: Callable[[str], bool]) -> None:
+        """Functions are gone, by their ids: their runners count on, under no name."""
+        for key in [key for key in self.lost if is_gone(key[0])]:
+            self.lost["", key[1]] += self.lost.pop(key)
 
     def news(self) -> list[pb.RunnerStart]:
         """Starts since the last time this was asked, oldest first."""

@@ -44,6 +44,7 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import is_of_app
 from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
@@ -292,8 +293,13 @@ class Node:
         for pool in ending:
             if self.inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
                 del self.inventory.pools[pool.key]
-        for function_id in self.functions.forget(app_id):
-            self.plans.forget(function_id)
+        opened = self.functions.forget(app_id)
+
+        def is_gone(function_id: str) -> bool:  # what was drained before is not opened any more
+            return function_id in opened or is_of_app(function_id, app_id)
+
+        for those in (self.plans, self.history, self.context.gpu_use):
+            those.forget(is_gone)
         if retired:  # what came for it after it was drained had a pool of it opened again
             self.draining.drop_templates(ending)
 

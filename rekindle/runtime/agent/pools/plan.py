@@ -7,7 +7,7 @@ Until the controller has sent a plan, the function's own settings are the plan.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -158,7 +158,10 @@ class Plans:
         """A pool has no plan of its own any more: it follows that of every instance."""
         self._of.pop(key, None)
 
-    def forget(self, function_id: str) -> None:
-        """Drop the plans of a function whose app is closed."""
-        for key in [key for key in self._of if key[0] == function_id]:
+    def forget(self, is_gone: Callable[[str], bool]) -> None:
+        """Drop the plans of functions that are gone, by their ids.
+
+        Every node is sent the plans of every function, also of those that it has no pool of.
+        """
+        for key in [key for key in self._of if is_gone(key[0])]:
             del self._of[key]
