@@ -22,6 +22,8 @@ from rekindle.wire.messages import as_dict
 
 _PAGE = 500
 _WIDEST_REASON = 80
+#: The greatest number of an entry of a millisecond.
+_LAST = (1 << 64) - 1
 
 _FUNCTION = click.option(
     "--function", "name", default="", metavar="NAME", help="Only those of this function, or app."
@@ -48,7 +50,7 @@ def dead() -> None:
 def ls(name: str, limit: int, as_json: bool) -> None:
     """List the dead letters of an environment, the oldest first."""
     client = operator.connect()
-    found = list(itertools.islice(_named(client, name), limit + 1))
+    found = list(itertools.islice(_named(client, name, limit + 1), limit + 1))
     more = len(found) > limit
     del found[limit:]
     if as_json:
@@ -81,7 +83,7 @@ def ls(name: str, limit: int, as_json: bool) -> None:
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter, with the whole reason."""
     client = operator.connect()
-    letter = next((one for one in _letters(client) if one.id == letter_id), None)
+    letter = _one(client, letter_id)
     if letter is None:
         raise NotFoundError(f"no dead letter {letter_id}; `rekindle inputs dead ls` lists them")
     if as_json:
@@ -177,21 +179,36 @@ def _change(what: str, ids: tuple[str, ...], name: str) -> None:
         click.get_current_context().exit(1)
 
 
-def _letters(client: Client, function_id: str = "") -> Iterator[pb.DeadLetter]:
+def _letters(client: Client, function_id: str, at_once: int) -> Iterator[pb.DeadLetter]:
     """Dead letters of all environments, page by page; those of one function, by its id."""
     after = ""
     while True:
-        request = pb.DeadLettersRequest(function_id=function_id, limit=_PAGE, after=after)
+        request = pb.DeadLettersRequest(function_id=function_id, limit=at_once, after=after)
         reply = operator.request(client, "DeadLetters", request, pb.DeadLettersReply)
         yield from reply.letters
-        if len(reply.letters) < _PAGE:
+        if not reply.letters:
             return
         after = reply.letters[-1].id
 
 
-def _named(client: Client, name: str) -> Iterator[pb.DeadLetter]:
+def _one(client: Client, letter_id: str) -> pb.DeadLetter | None:
+    """A dead letter: the first behind the greatest id that is less than its own."""
+    function_id, _, entry = letter_id.partition("/")
+    ms, _, number = entry.partition("-")
+    if not (ms.isdecimal() and number.isdecimal()):
+        return None
+    before = f"{ms}-{int(number) - 1}" if int(number) else f"{int(ms) - 1}-{_LAST}"
+    request = pb.DeadLettersRequest(
+        function_id=function_id, limit=1, after=f"{function_id}/{before}"
+    )
+    found = operator.request(client, "DeadLetters", request, pb.DeadLettersReply).letters
+    return next((one for one in found if one.id == letter_id), None)
+
+
+def _named(client: Client, name: str, at_once: int = _PAGE) -> Iterator[pb.DeadLetter]:
     """Those of a function or app, also when it is closed; "": of the chosen environment."""
-    for letter in _letters(client, name if name.startswith("fu-") else ""):
+    only = name if name.startswith("fu-") else ""
+    for letter in _letters(client, only, min(_PAGE, at_once)):
         if is_named(name, letter.app, letter.function, letter.function_id):
             yield letter
 

@@ -240,6 +240,8 @@ class Apps:
         await let_go(app_id, list(app.functions), self._core.settings.result_ttl_s)
         for function_id in app.functions:
             self._core.state.functions.pop(function_id, None)
+        for agent in self._core.state.agents.values():
+            agent.known_functions.difference_update(app.functions)
         self._core.state.apps.pop(app_id, None)
         self._logbook.close(app_id)
         self._core.publish(AppForgotten())

@@ -16,7 +16,7 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.state import Function
 from rekindle.controller.storage.records import StoredVariant
 from rekindle.controller.storage.registry import Registry
-from rekindle.exception import ExecutionError, InvalidError
+from rekindle.exception import ExecutionError, InvalidError, ResourceExhaustedError
 from rekindle.wire import functionid
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message, spec_of
@@ -33,6 +33,9 @@ FIELDS = frozenset(
     }
 )
 
+#: Of one app, or of one version of a deployed app.
+MOST_VARIANTS = 1000
+
 
 @dataclass(eq=False)
 class Variants:
@@ -44,7 +47,8 @@ class Variants:
     async def make(self, base: Function, request: pb.VariantRequest) -> Function:
         """The variant of ``base``. The same request again changes nothing.
 
-        Raises NotFoundError, ExecutionError, and InvalidError for what cannot differ.
+        Raises NotFoundError, ExecutionError, InvalidError for what cannot differ, and
+        ResourceExhaustedError where the app has too many.
         """
         if strange := set(request.fields) - FIELDS:
             raise InvalidError(f"a variant cannot have its own {', '.join(sorted(strange))}")
@@ -52,6 +56,14 @@ class Variants:
         function_id = functionid.of(spec.revision(), base.app.app_id)
         if (known := base.app.functions.get(function_id)) is not None:
             return known
+        if sum(1 for one in base.app.functions.values() if one.spec.variant) >= MOST_VARIANTS:
+            raise ResourceExhaustedError(
+                f"the app {base.app.name!r} has {MOST_VARIANTS:,} variants (with_options(), "
+                f"with_concurrency(), with_batching()), and each has runners of its own for as "
+                f"long as the app runs: choose among a few sets of options, and pass what differs "
+                f"from call to call as an argument or a parameter of the class; another run or "
+                f"version of the app begins with none"
+            )
         stored = await self._registry.load_code(base.function_id)
         if stored is None or base.app.closing:
             raise ExecutionError(f"the app {base.app.name!r} is closed; run it again")

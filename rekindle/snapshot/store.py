@@ -51,6 +51,7 @@ class SnapshotStore:
     def __init__(self, root: Path) -> None:
         """``root`` is made where missing, with mode 0700: images hold users' memory."""
         self.root = root = root.absolute()
+        #: Of snapshots that were there when they were looked for last.
         self._manifests: dict[str, tuple[tuple[int, ...], Manifest]] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if root.stat().st_mode & 0o077:
@@ -72,6 +73,7 @@ class SnapshotStore:
             if kept is None or kept[0] != seen:
                 kept = self._manifests[key] = (seen, _read_manifest(key, path / MANIFEST))
         except FileNotFoundError:
+            self._manifests.pop(key, None)
             if path.is_dir():
                 raise SnapshotInvalidError(f"snapshot {key}: its manifest is missing") from None
             return None
@@ -84,9 +86,11 @@ class SnapshotStore:
     def list(self) -> list[Entry]:
         """Everything in the store, newest first, what cannot be read included."""
         entries = []
-        for path in self.root.iterdir():
-            if not _KEY.match(path.name):
-                continue
+        paths = [path for path in self.root.iterdir() if _KEY.match(path.name)]
+        names = {path.name for path in paths}
+        for gone in [one for one in tuple(self._manifests) if one not in names]:
+            self._manifests.pop(gone, None)  # another thread may have been quicker
+        for path in paths:
             snapshot, problem = None, ""
             try:
                 snapshot = self.get(path.name)

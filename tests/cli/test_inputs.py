@@ -26,7 +26,7 @@ class Letters(FakeController):
     def __init__(self) -> None:
         self.letters = [
             pb.DeadLetter(
-                id=f"{i}-0",
+                id=f"fu-{2 - i % 2}/{i}-0",
                 call_id=f"fc-call{i}",
                 index=i,
                 function_id="fu-1" if i % 2 else "fu-2",
@@ -73,7 +73,7 @@ class Letters(FakeController):
 
     async def DeadLetters(self, request: Any, ctx: Any) -> pb.DeadLettersReply:
         of = [x for x in self.letters if request.function_id in ("", x.function_id)]
-        behind = [x for x in of if x.id > request.after]
+        behind = [x for x in of if _entry(x.id) > _entry(request.after)]
         return pb.DeadLettersReply(letters=behind[: request.limit], total=len(of))
 
     def _take(self, selection: pb.DeadLetterSelection) -> pb.DeadLetterCount:
@@ -87,6 +87,10 @@ class Letters(FakeController):
 
     async def Drop(self, request: Any, ctx: Any) -> pb.DeadLetterCount:
         return self._take(request)
+
+
+def _entry(name: str) -> list[int]:
+    return [int(part) for part in name.partition("/")[2].split("-") if part]
 
 
 @pytest.fixture
@@ -159,15 +163,15 @@ def test_cancel_says_what_it_met(fake: Letters) -> None:
 def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
     lines = rekindle(fake.directory, "inputs", "dead", "ls").stdout.splitlines()
     assert len(lines) == 4
-    for part in ("1-0", "shop.price", "fc-call1", "5m", "2 KiB", "killed by signal 1"):
+    for part in ("fu-1/1-0", "shop.price", "fc-call1", "5m", "2 KiB", "killed by signal 1"):
         assert part in lines[1]
     assert "more words" not in lines[1]
     few = rekindle(fake.directory, "inputs", "dead", "ls", "--limit", "1").stdout
-    assert "There are more" in few and "2-0" not in few
+    assert "There are more" in few and "fu-2/2-0" not in few
     of_one = ("dead", "ls", "--function", "shop.price", "--json")
     told = json.loads(rekindle(fake.directory, "inputs", *of_one).stdout)
-    assert [one["id"] for one in told] == ["1-0", "3-0"]
-    shown = rekindle(fake.directory, "inputs", "dead", "show", "2-0").stdout
+    assert [one["id"] for one in told] == ["fu-1/1-0", "fu-1/3-0"]
+    shown = rekindle(fake.directory, "inputs", "dead", "show", "fu-2/2-0").stdout
     for part in ("shop.stock", "RunnerLostError", "signal 2\nmore words"):
         assert part in shown
     missing = rekindle(fake.directory, "inputs", "dead", "show", "9-9", status=1)
@@ -178,16 +182,19 @@ def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     def replay(*argv: str) -> str:
         return rekindle(fake.directory, "inputs", "dead", "replay", *argv).stdout
 
-    told = replay("2-0", "9-9").splitlines()
+    told = replay("fu-2/2-0", "9-9").splitlines()
     assert told[0] == "1 dead letter put back on the queue."
     assert told[1] == "new call: fc-call2" and told[2].startswith("1 of the ids named none")
     assert replay("--function", "price").startswith("2 dead letters put back on the queue.\n")
-    assert [list(one.ids) for one in fake.selected] == [["2-0", "9-9"], ["1-0", "3-0"]]
+    assert [list(one.ids) for one in fake.selected] == [
+        ["fu-2/2-0", "9-9"],
+        ["fu-1/1-0", "fu-1/3-0"],
+    ]
     assert replay("--all") == "0 dead letters put back on the queue.\n"
     assert len(fake.selected) == 2
     none = rekindle(fake.directory, "inputs", "dead", "replay", "9-9", status=1)
     assert none.stdout.startswith("0 dead letters put back") and "named none" in none.stdout
-    for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
+    for argv in ((), ("fu-1/1-0", "--all"), ("--all", "--function", "f")):
         wrong = rekindle(fake.directory, "inputs", "dead", "replay", *argv, status=2)
         assert "give ids, --function NAME or --all" in wrong.stderr
 
@@ -199,13 +206,13 @@ def test_dropping_is_confirmed_by_id_too(fake: Letters) -> None:
     for argv, asked in (
         (("--all",), "Drop all dead letters in main for good?"),
         (("--function", "shop"), "Drop all dead letters of shop for good?"),
-        (("1-0",), "Drop the dead letter 1-0 for good?"),
-        (("1-0", "2-0"), "Drop the dead letters 1-0, 2-0 for good?"),
+        (("fu-1/1-0",), "Drop the dead letter fu-1/1-0 for good?"),
+        (("fu-1/1-0", "fu-2/2-0"), "Drop the dead letters fu-1/1-0, fu-2/2-0 for good?"),
     ):
         wrong = drop(*argv, status=1)
         assert asked in wrong.stderr and "--yes" in wrong.stderr
     assert not fake.selected
-    assert "1 dead letter dropped" in drop("1-0", "-y").stdout
+    assert "1 dead letter dropped" in drop("fu-1/1-0", "-y").stdout
     assert drop("--all", "-y").stdout == "2 dead letters dropped.\n"
     assert rekindle(fake.directory, "inputs", "dead", "ls").stdout == "No dead letters in main.\n"
 
@@ -217,10 +224,14 @@ def test_inputs_and_dead_letters_are_those_of_the_environment(fake: Letters) -> 
         told = rekindle(fake.directory, "inputs", "dead", "ls", "--json", *argv, **more)
         return [one["id"] for one in json.loads(told.stdout)]
 
-    assert listed() == ["1-0"]
-    assert listed("-e", "staging") == listed(REKINDLE_ENVIRONMENT="staging") == ["2-0", "3-0"]
+    assert listed() == ["fu-1/1-0"]
+    assert (
+        listed("-e", "staging")
+        == listed(REKINDLE_ENVIRONMENT="staging")
+        == ["fu-2/2-0", "fu-1/3-0"]
+    )
     assert listed("-e", "other") == []
-    shown = rekindle(fake.directory, "inputs", "dead", "show", "2-0").stdout  # by its id: any
+    shown = rekindle(fake.directory, "inputs", "dead", "show", "fu-2/2-0").stdout  # by its id: any
     assert "staging/shop.stock" in shown
     there = json.loads(rekindle(fake.directory, "inputs", "ls", "-e", "staging", "--json").stdout)
     assert [one["app"] for one in there] == ["staging/shop"]
@@ -234,9 +245,9 @@ def test_all_dead_letters_are_those_of_the_environment_alone(fake: Letters, how:
     yes = ["--yes"] if how == "drop" else []
     told = rekindle(fake.directory, "inputs", "dead", how, "--all", "-e", "staging", *yes).stdout
     assert told.startswith("1 dead letter ")
-    assert [one.id for one in fake.letters] == ["1-0", "3-0"]
+    assert [one.id for one in fake.letters] == ["fu-1/1-0", "fu-1/3-0"]
     rekindle(fake.directory, "inputs", "dead", how, "--all", "-e", "other", *yes)
-    assert [one.id for one in fake.letters] == ["1-0", "3-0"]
+    assert [one.id for one in fake.letters] == ["fu-1/1-0", "fu-1/3-0"]
 
 
 async def run(directory: Path, *argv: str, status: int = 0) -> str:

@@ -65,7 +65,7 @@ class Hostile(FakeController):
 
     async def DeadLetters(self, request: Any, ctx: Any) -> pb.DeadLettersReply:
         letter = pb.DeadLetter(id="1-0", app="shop", function=VARIANT, reason=TEXT, at_ns=1)
-        return pb.DeadLettersReply(letters=[letter], total=1)
+        return pb.DeadLettersReply(letters=[] if request.after else [letter], total=1)
 
 
 @pytest.fixture(scope="module")

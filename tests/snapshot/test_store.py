@@ -287,3 +287,14 @@ def test_the_manifest_says_why_a_snapshot_was_made(store: SnapshotStore) -> None
 def names(store: SnapshotStore) -> list[str]:
     """What lies in the store, but for its lock."""
     return sorted(name for name in os.listdir(store.root) if name != ".lock")
+
+
+def test_manifests_of_snapshots_that_are_gone_are_not_kept(store: SnapshotStore) -> None:
+    made = [commit(store, ingredients(function=f"f{n}")) for n in range(3)]
+    for one in made:
+        assert store.get(one.key) is not None
+    store.remove(made[0].key)
+    assert store.get(made[0].key) is None
+    SnapshotStore(store.root).remove(made[1].key)  # another process
+    assert [entry.key for entry in store.list()] == [made[2].key]
+    assert list(store._manifests) == [made[2].key]

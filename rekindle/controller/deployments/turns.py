@@ -17,15 +17,22 @@ class Turns:
     """Those of a controller."""
 
     _tasks: BackgroundTasks
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    #: With how many have it or wait for it.
+    _locks: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)
 
     async def take(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The value of a change of the app ``name``, which goes to its end, also when the client
         that asked for it goes."""
-        lock = self._locks.setdefault(name, asyncio.Lock())
+        lock, waiting = self._locks.get(name, (asyncio.Lock(), 0))
+        self._locks[name] = lock, waiting + 1
 
         async def run() -> T:
-            async with lock:
-                return await step()
+            try:
+                async with lock:
+                    return await step()
+            finally:
+                _, waiting = self._locks.pop(name)
+                if waiting > 1:
+                    self._locks[name] = lock, waiting - 1
 
         return await self._tasks.to_its_end(run(), f"deploy {name}")

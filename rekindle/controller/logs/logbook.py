@@ -101,6 +101,7 @@ class Logbook:
         self._log_store = log_store
         self._tasks = tasks
         self._keep = settings.log_lines
+        self._kept_s = settings.result_ttl_s
         self._books: dict[str, _Book] = {}
         self._unstored: deque[tuple[str, int, int, bytes]] = deque()  # app, last, lines, message
         self._unstored_lines = 0
@@ -174,6 +175,9 @@ class Logbook:
                     for app_id, seq, lines, data in batch
                 ]
             )
+            # Of apps that are closed: their time began before these were stored.
+            late = {app_id for app_id, *_ in batch if app_id not in self._books}
+            await self._log_store.expire(late, self._kept_s)
             while self._passed < end:  # some were perhaps dropped meanwhile
                 self._pass()
             for app_id, seq, _, _ in batch:

@@ -25,6 +25,10 @@ from rekindle.wire import rekindle_pb2 as pb
 
 _PAGE = 100
 _MOST_LISTED = 1000
+#: What one reply has of letters, bytes: a traceback may be long, and there are thousands of them.
+_MOST_BYTES = 1 << 20
+#: Letters that are read at once: each comes with its input.
+_READ = 25
 
 
 @dataclass(eq=False)
@@ -40,25 +44,43 @@ class DeadLetters:
     # ---- looked at
 
     async def listed(self, request: pb.DeadLettersRequest) -> pb.DeadLettersReply:
-        """Letters of one function or of all, oldest first, behind ``after``."""
+        """Letters of one function or of all, oldest first, behind ``after``.
+
+        No more than are asked for, and than about ``_MOST_BYTES``, but one; none: there are none
+        left. ``total`` is of them all.
+        """
         reply = pb.DeadLettersReply()
         limit = min(request.limit or _PAGE, _MOST_LISTED)
         after_function, _, after = request.after.partition("/")
-        for function_id in await self._functions(request.function_id):
-            reply.total += await self._letters.count(function_id, self._core.settings.result_ttl_s)
-            if function_id < after_function or len(reply.letters) >= limit:
+        counts = await self._counts(await self._functions(request.function_id))
+        reply.total = sum(counts.values())
+        size = 0
+        for function_id in sorted(one for one, count in counts.items() if count):
+            if function_id < after_function:
                 continue
             start = after if function_id == after_function else ""
-            left = limit - len(reply.letters)
-            for stored in await self._letters.page(function_id, start, left):
-                reply.letters.append(_shown(function_id, stored))
+            while len(reply.letters) < limit:
+                left = min(_READ, limit - len(reply.letters))
+                page = await self._letters.page(function_id, start, left)
+                for stored in page:
+                    size += len(stored.letter)
+                    if reply.letters and size > _MOST_BYTES:
+                        return reply
+                    reply.letters.append(_shown(function_id, stored))
+                if len(page) < left:
+                    break
+                start = page[-1].entry
         return reply
 
     async def counts(self) -> dict[str, int]:
         """How many letters each function has."""
-        ttl = self._core.settings.result_ttl_s
-        functions = await self._functions("")
-        return {one: await self._letters.count(one, ttl) for one in functions}
+        return await self._counts(await self._functions(""))
+
+    async def _counts(self, function_ids: list[str]) -> dict[str, int]:
+        counts = await self._letters.counts(function_ids, self._core.settings.result_ttl_s)
+        known = self._core.state.functions
+        await self._letters.forget([o for o, left in counts.items() if not left and o not in known])
+        return counts
 
     # ---- put back, dropped
 

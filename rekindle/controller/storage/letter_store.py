@@ -12,7 +12,10 @@ from typing import Any
 
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import StoredLetter
-from rekindle.controller.storage.redis_link import FOREVER, RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
+
+#: Functions that are asked for together.
+_PAGE = 500
 
 
 @dataclass(eq=False)
@@ -35,16 +38,24 @@ class LetterStore:
         found = await self._link.command("SMEMBERS", keys.dead_index(self._instance))
         return [raw.decode() for raw in found]
 
-    async def count(self, function_id: str, ttl_s: int) -> int:
-        """How many letters a function has, without those that are older than their time."""
-        key = keys.dead(function_id)
+    async def counts(self, function_ids: Sequence[str], ttl_s: int) -> dict[str, int]:
+        """How many letters functions have, without those that are older than their time."""
         oldest = int((time.time() - ttl_s) * 1000)
-        _, left = await self._link.commands(
-            [("XTRIM", key, "MINID", oldest), ("XLEN", key)], harmless="no such key"
-        )
-        if not left and function_id not in self._noted:
-            await self._link.command("SREM", keys.dead_index(self._instance), function_id)
-        return int(left)
+        found: dict[str, int] = {}
+        for start in range(0, len(function_ids), _PAGE):
+            page = function_ids[start : start + _PAGE]
+            commands: list[Command] = []
+            for key in map(keys.dead, page):
+                commands += [("XTRIM", key, "MINID", oldest), ("XLEN", key)]
+            replies = await self._link.commands(commands, harmless="no such key")
+            found |= dict(zip(page, map(int, replies[1::2]), strict=True))
+        return found
+
+    async def forget(self, function_ids: Sequence[str]) -> None:
+        """These have none, and will have none: none of them is open."""
+        if function_ids:
+            await self._link.command("SREM", keys.dead_index(self._instance), *function_ids)
+            self._noted.difference_update(function_ids)
 
     async def page(self, function_id: str, after: str, count: int) -> list[StoredLetter]:
         """Letters of a function behind an id, oldest first."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import FOREVER, RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 
 
 @dataclass(eq=False)
@@ -25,6 +25,12 @@ class LogStore:
             patience_s=FOREVER,
             harmless="equal or smaller",  # stored before, its reply was lost
         )
+
+    async def expire(self, app_ids: Iterable[str], ttl_s: int) -> None:
+        """Have the lines of apps go when their time is over."""
+        commands: list[Command] = [("EXPIRE", keys.logs(app_id), ttl_s) for app_id in app_ids]
+        if commands:
+            await self._link.commands(commands, patience_s=FOREVER)
 
     async def after(self, app_id: str, seq: int, count: int) -> list[bytes]:
         """Stored LogLine messages behind ``seq``, oldest first."""

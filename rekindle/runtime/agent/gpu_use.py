@@ -16,6 +16,7 @@ from rekindle.gpu_restore.driver import open_nvml
 from rekindle.gpu_restore.inventory import inventory
 from rekindle.gpu_restore.usage import DeviceUse, Usage, Watch
 from rekindle.runtime.agent.gpus import Gpus
+from rekindle.wire import functionid
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,11 @@ class GpuUse:
             self.close()  # opened again, it may see them
         return PERIOD_S
 
+    def forget(self, app_id: str) -> None:
+        """An app is closed."""
+        for function_id in [one for one in self.most if functionid.is_of_app(one, app_id)]:
+            del self.most[function_id]
+
     def close(self) -> None:
         """Let go of the driver."""
         if self._watch is not None:
@@ -91,6 +97,7 @@ class GpuUse:
                 before.used_bytes + one.used_bytes, sum(known) if known else None
             )
         self.devices, self.runners = usage.devices, found
+        self._over &= runners.keys()
         self._miss(usage)
         self.gpus.fleet.foreign = {uuid: size >> 20 for uuid, size in foreign.items()}
         for name, use in found.items():

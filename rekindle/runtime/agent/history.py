@@ -10,6 +10,7 @@ from rekindle.runtime.agent.inputs.assignment import Cancel
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.wire import functionid
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Mark, Strategy, durations_ms
 
@@ -86,6 +87,11 @@ class History:
         else:
             how = "timeout" if runner.kill_for.cancel is Cancel.NO else "cancelled"
         self.lost[function_id, how] += 1
+
+    def forget(self, app_id: str) -> None:
+        """An app is closed: runners that its functions lost count on, under no name."""
+        for key in [key for key in self.lost if functionid.is_of_app(key[0], app_id)]:
+            self.lost["", key[1]] += self.lost.pop(key)
 
     def news(self) -> list[pb.RunnerStart]:
         """Starts since the last time this was asked, oldest first."""

@@ -292,8 +292,8 @@ class Node:
         for pool in ending:
             if self.inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
                 del self.inventory.pools[pool.key]
-        self.functions.forget(app_id)
-        self.plans.forget(app_id)
+        for those in (self.functions, self.plans, self.history, self.context.gpu_use):
+            those.forget(app_id)
         if retired:  # what came for it after it was drained had a pool of it opened again
             self.draining.drop_templates(ending)
 

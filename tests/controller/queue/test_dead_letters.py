@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+from tests.controller.in_process import registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -136,3 +139,56 @@ async def test_a_selection_that_selects_nothing_is_refused(shared: Instance) -> 
             for method in ("Replay", "Drop"):
                 error = await refused(client.call(method, selection))
                 assert isinstance(error, exception.InvalidError)
+
+
+@in_loop
+async def test_a_page_of_letters_is_bounded_in_bytes_whatever_their_tracebacks_are(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance, max_runners=8) as agent:
+        _, [function_id] = await client.register("app", spec(retries={"max_retries": 0}))
+
+        def answer(assign: pb.Assign) -> pb.Result:
+            made = result_of(assign, b"", pb.INTERNAL)
+            made.traceback = "x" * 200_000
+            return made
+
+        agent.answer(answer)
+        call_id = await client.submit(function_id, dict.fromkeys(range(30), b""))
+        await client.results(call_id)
+        seen: list[int] = []
+        after = ""
+        while True:
+            asked = pb.DeadLettersRequest(limit=500, after=after)
+            reply = await client.call("DeadLetters", asked)
+            assert reply.total == 30 and reply.ByteSize() < 2 << 20
+            if not reply.letters:
+                break
+            seen += [one.index for one in reply.letters]
+            after = reply.letters[-1].id
+        assert sorted(seen) == list(range(30))
+
+
+@in_loop
+async def test_functions_that_are_closed_and_have_no_letters_are_not_looked_at_for_ever(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        letters, link = parts.letters, parts.link
+        function = await registered(parts)
+        gone = [f"fu-gone-{n}" for n in range(1500)]
+        for function_id in [*gone, function.function_id]:
+            await letters._letters.note(function_id)
+        asked = 0
+        ask = link.commands
+
+        async def counted(*args: Any, **more: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await ask(*args, **more)
+
+        link.commands = counted  # type: ignore[method-assign]
+        assert set((await letters.counts()).values()) == {0}
+        assert asked == 4, "as many requests as pages, not as functions"
+        assert await letters._letters.functions() == [function.function_id]
+        assert letters._letters._noted == {function.function_id}

@@ -45,6 +45,8 @@ _LOOK_S = 1.0
 _AGAIN_S = 60.0
 #: A layer that no root is made of stays mounted for so long.
 _IDLE_S = 60.0
+#: Layers that were looked after and are remembered at a time.
+_MOST_PUSHED = 4096
 _LOST = {one.__name__ for one in sharing.LOST}
 
 
@@ -287,6 +289,8 @@ class StoredLayers:
                 *(self.blobs, local, name, self.scratch / "packing"),
                 stopped=(lambda: self._pushes.cut) if mends else self._closing.is_set,
             )
+            if len(self._pushed) >= _MOST_PUSHED:  # those that are used are looked at again
+                self._pushed.clear()
             self._pushed.add((name, layer.build))
             took_s = round(time.monotonic() - began, 1)
             log.info("layer looked after", extra=kv(layer=name, in_store=there, s=took_s))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from rekindle.blobs import transfer
 from rekindle.blobs.index import CHUNK_BYTES
@@ -54,6 +55,8 @@ MOUNT = "blobs"
 _BUNDLE = "bundle.tar"
 #: How often it is looked whether what has arrived is still used from where it was on its way.
 _STILL_WANTED_S = 5.0
+#: Keys of what the store has that are remembered at a time.
+_MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class StoredSnapshots:
     _known: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _pushes: StorePushes = field(default_factory=lambda: StorePushes("snapshot"))
-    _finding: dict[str, threading.Lock] = field(default_factory=dict)
+    #: While one is looked for: who comes then waits for it.
+    _finding: WeakValueDictionary[str, threading.Lock] = field(default_factory=WeakValueDictionary)
     #: Blob -> how many of those that arrive are read from it.
     _held: Counter[str] = field(default_factory=Counter)
     _holding: threading.Lock = field(default_factory=threading.Lock)
@@ -151,7 +155,9 @@ class StoredSnapshots:
         """
         # A start waits for this, so it is not asked for long whether there is one.
         quick = BlobStore(self.blobs.objects, Patience(attempts=2))
-        with self._finding.setdefault(key, threading.Lock()):
+        with self._holding:
+            finding = self._finding.setdefault(key, threading.Lock())
+        with finding:
             if (known := self._known_here(key)) is not None:
                 return known
             ref = None
@@ -166,12 +172,18 @@ class StoredSnapshots:
                     self._note_broken(key, ref.blobs if ref is not None else ())
                 log.warning("no snapshot from the store", extra=kv(key=key, reason=error))
                 return None
-            self._known.add(key)
+            self._note(key)
             log.info(
                 "snapshot from the store",
                 extra=kv(key=key, lazy=self.lazy is not None, s=time.monotonic() - started),
             )
             return snapshot
+
+    def _note(self, key: str) -> None:
+        """The store has it. It is asked again about each where too many are known."""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known.add(key)
 
     def _known_here(self, key: str) -> Snapshot | None:
         """What was found before, and can be read: others start from it, and the store may be away
@@ -352,7 +364,7 @@ class StoredSnapshots:
         """Put a snapshot of this node into the store, in the background, unless it is there."""
         key = snapshot.key
         if key not in self._known and not self.is_arriving(snapshot):
-            self._known.add(key)
+            self._note(key)
             self._pushes.soon(key, lambda: self._push_now(key), lambda: self.broken.knows(key))
 
     def _push_now(self, key: str) -> None:

@@ -107,7 +107,7 @@ def _folder(mount: VolumeMount) -> remote.Folder:
             if made_at(folder.files.parent) == made:
                 return folder
         except FileNotFoundError:
-            pass  # deleted, or renamed
+            _known.pop(which, None)  # deleted, or renamed
     record = Registry(root).find(mount.name, mount.environment)
     folder = remote.of_volume(record)
     _known[which] = (made_at(record.place), folder)
