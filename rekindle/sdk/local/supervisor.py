@@ -29,7 +29,7 @@ from rekindle import paths
 from rekindle.exception import Error, InvalidError
 from rekindle.linux import inotify
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import keeper, leftover_snapshots, lingering, remains
+from rekindle.sdk.local import keeper, kept_logs, leftover_snapshots, lingering, remains
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
 from rekindle.wire.ending import AGENT_END_S
@@ -43,8 +43,8 @@ QUICK_S = 10.0
 MAX_QUICK_DEATHS = 5
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
-#: One wait; poll takes no more than 2**31 ms.
-_MAX_WAIT_S = 86400.0
+#: One wait: then it is looked how long the logs have become.
+_MAX_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class Supervisor:
         self._stop_reason = ""
         self._failed = ""
         self._announced = False
+        self._look_at_logs_at = 0.0
 
     def run(self) -> int:
         """Keep the instance up until it is to end. Returns the exit status."""
@@ -197,7 +198,8 @@ class Supervisor:
         leave_at = self._users.leave_at() if self._users is not None else None
         if leave_at is not None:
             due.append(leave_at)
-        timeout = max(0.0, min(min(due) - time.monotonic(), _MAX_WAIT_S)) if due else None
+        now = time.monotonic()
+        timeout = max(0.0, min([now + _MAX_WAIT_S, *due]) - now)
         for key, _ in self._selector.select(timeout):
             what, child = key.data
             if what == "users" and self._users is not None:
@@ -217,6 +219,9 @@ class Supervisor:
                 self._read_output(child)
             elif what == "ended" and child.pidfd == key.fd:
                 self._on_death(child)
+        if self._look_at_logs_at <= time.monotonic():
+            self._look_at_logs_at = time.monotonic() + _MAX_WAIT_S
+            kept_logs.move_aside(instance.logs_dir(self._directory))
         for child in self._children:
             if self._stop_reason:
                 break

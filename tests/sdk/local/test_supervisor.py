@@ -32,6 +32,8 @@ parent = int(sys.argv[2]) or None
 directory.prepare(where)
 lock = directory.claim(where)
 supervisor.MAX_QUICK_DEATHS = 3
+if os.environ.get("SHORT_LOGS"):
+    supervisor._MAX_WAIT_S, supervisor.kept_logs.MOST_BYTES = 0.01, 100_000
 services = [
     supervisor.Service(name, (sys.executable, "-c", code), 5.0)
     for name, code in zip(sys.argv[3::2], sys.argv[4::2])
@@ -285,3 +287,31 @@ def test_an_instance_that_was_up_waits_for_its_redis(harness: Harness) -> None:
     os.kill(harness.pids("controller")[0], signal.SIGKILL)
     until(lambda: len(harness.pids("controller")) == 6)  # more than the 3 quick deaths
     assert harness.end() == 0
+
+
+_TALKS = """
+import sys
+print("ready", flush=True)
+for number in range(1 << 40):
+    sys.stderr.write(f"line {number:0100d}\\n")
+"""
+
+
+def test_the_log_of_a_process_that_runs_for_ever_has_an_end(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHORT_LOGS", "1")
+    harness.start(("talks", _TALKS))
+    assert harness.line() == "ready"
+    file = instance.logs_dir(harness.directory) / "talks.log"
+    before = file.with_name("talks.log.1")
+    seen: set[int] = set()
+
+    def began() -> bool:
+        if before.exists():
+            seen.add(int(before.read_text().partition("\n")[0].split()[-1]))
+        return len(seen) > 2
+
+    until(began)
+    assert harness.end() == 0
+    assert {one.name for one in file.parent.iterdir()} == {"talks.log", "talks.log.1"}
