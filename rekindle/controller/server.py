@@ -155,10 +155,10 @@ class ControllerServer:
     async def _find_redis(self) -> None:
         link = self._parts.link
         if self._config.embedded:  # it is just coming up, or reads what it had
-            await link.command("PING")
+            await link.command("PING", durable=True)
             return
         try:
-            await link.command("PING", patience_s=_REDIS_AT_START_S)
+            await link.command("PING", patience_s=_REDIS_AT_START_S, durable=True)
         except ServiceError as error:
             raise RedisAwayError(
                 f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) cannot be used: "

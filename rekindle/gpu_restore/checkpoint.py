@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from rekindle.exception import CudaError, GpuError
-from rekindle.gpu_restore.cuda import Driver
+from rekindle.gpu_restore.cuda import PASSING, Driver
 
 #: The calls are there from this driver's CUDA on (driver 570).
 MIN_CUDA = 12080
@@ -35,10 +35,15 @@ class State(IntEnum):
 
 
 def why_not(driver: Driver) -> str:
-    """Why this machine can take no GPU snapshots; "" where it can, as far as it can be told."""
+    """Why this machine can take no GPU snapshots; "" where it can, as far as it can be told.
+
+    Raises CudaError for what passes.
+    """
     try:
         version = driver.version()
     except CudaError as error:
+        if error.code in PASSING:
+            raise
         return str(error)
     if version < MIN_CUDA or not driver.has("cuCheckpointProcessCheckpoint"):
         return (

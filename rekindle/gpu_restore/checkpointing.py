@@ -14,10 +14,11 @@ import sys
 import threading
 from typing import Any, TextIO
 
-from rekindle.exception import GpuError
+from rekindle.exception import CudaError, GpuError
 from rekindle.gpu_restore import checkpoint, cuda
 from rekindle.gpu_restore.cuda import Driver
 from rekindle.linux import processes
+from rekindle.linux.passing import says_passing
 
 
 def main() -> int:
@@ -40,9 +41,9 @@ def serve(orders: TextIO, answers: TextIO) -> None:
             answers.write(json.dumps(said) + "\n")
             answers.flush()
 
-    driver, why_not = _start()
+    driver, why_not, passes = _start()
     if driver is None:
-        answer({"why_not": why_not})
+        answer({"why_not": why_not, "passes": passes})
         return
     answer({"why_not": "", "why_not_moved": checkpoint.why_not_moved(driver)})
     for line in orders:
@@ -50,15 +51,18 @@ def serve(orders: TextIO, answers: TextIO) -> None:
         threading.Thread(target=_obey, args=(driver, order, answer), daemon=True).start()
 
 
-def _start() -> tuple[Driver | None, str]:
+def _start() -> tuple[Driver | None, str, bool]:
+    """The driver; or why there is none, and whether it may be another answer later."""
     try:
         driver = cuda.load()
         if why_not := checkpoint.why_not(driver):
-            return None, why_not
+            return None, why_not, False
         driver.init()
+    except CudaError as error:
+        return None, str(error), error.code in cuda.PASSING
     except GpuError as error:
-        return None, str(error)
-    return driver, ""
+        return None, str(error), says_passing(str(error))
+    return driver, "", False
 
 
 def _obey(driver: Driver, order: dict[str, Any], answer: Any) -> None:

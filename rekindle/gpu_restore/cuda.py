@@ -28,6 +28,9 @@ from rekindle.gpu_restore.cuda_abi import (
 
 NOT_INITIALIZED = 3
 NO_DEVICE = 100
+#: Out of memory, all devices busy, the operating system refuses, not ready (NVSwitch), a timeout,
+#: unknown: later it may be another answer.
+PASSING = frozenset({2, 46, 304, 802, 909, 999})
 #: CUdevice_attribute: whether memory can be exported as a file descriptor.
 SHARES_BY_DESCRIPTOR = 103
 
@@ -48,12 +51,13 @@ _LAZY_PEER_ACCESS = 1
 
 def load() -> Driver:
     """The machine's libcuda. Raises GpuError where there is none."""
-    reasons = []
+    reasons: list[str] = []
     for place in _PLACES:
         try:
             library = ctypes.CDLL(place)
         except OSError as error:
-            reasons.append(str(error))
+            # Where it is, and cannot be loaded, that is the reason.
+            reasons.insert(0 if os.path.exists(place) else len(reasons), str(error))
             continue
         for name, arguments in PROTOTYPES.items():
             function = getattr(library, name, None)

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.linux import capabilities, programs
+from rekindle.linux.passing import is_passing, says_passing
 from rekindle.snapshot import files
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,10 @@ FEATURES_OF_A_USER = (
 #: Names the one to use.
 VARIABLE = "REKINDLE_CRIU"
 _REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
+
+
+class CriuNotAskedError(CriuNotFoundError):
+    """Whether a CRIU works could not be found out just now: there was no memory, say."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ def _find(chosen: str | None, prefix: str, search: str) -> Criu:
         try:
             return _usable(_candidate(Path(chosen)))
         except CriuNotFoundError as error:
-            raise CriuNotFoundError(f"REKINDLE_CRIU={chosen}: {error}") from None
-    reasons = []
+            raise type(error)(f"REKINDLE_CRIU={chosen}: {error}") from None
+    reasons, kind = [], CriuNotFoundError
     for path in (prefix, shutil.which("criu", path=search + _SYSTEM_PATH)):
         if not path or not os.path.exists(path):
             continue
@@ -75,14 +81,17 @@ def _find(chosen: str | None, prefix: str, search: str) -> Criu:
             return _usable(_candidate(Path(path)))
         except CriuNotFoundError as error:
             reasons.append(f"{path}: {error}")
+            if isinstance(error, CriuNotAskedError):
+                kind = CriuNotAskedError
     found = "; ".join(reasons) or f"neither in {prefix} nor on PATH"
-    raise CriuNotFoundError(f"no working CRIU on this machine ({found}): {_REMEDY}")
+    raise kind(f"no working CRIU on this machine ({found}): {_REMEDY}")
 
 
 def find() -> Criu:
     """The CRIU to use on this machine.
 
-    Raises CriuNotFoundError, naming what was looked at and why it does not do.
+    Raises CriuNotFoundError, naming what was looked at and why it does not do; CriuNotAskedError
+    where that may be another answer later.
     """
     return _find(
         os.environ.get(VARIABLE), str(default_prefix()), os.environ.get("PATH", os.defpath)
@@ -198,14 +207,19 @@ def _run(argv: tuple[str, ...], *arguments: str) -> str:
     try:
         done = programs.run([*argv, *arguments], _CHECK_TIMEOUT_S)
     except OSError as error:
-        raise CriuNotFoundError(f"cannot be started: {error.strerror}") from error
+        kind = CriuNotAskedError if is_passing(error) else CriuNotFoundError
+        raise kind(f"cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired:
-        raise CriuNotFoundError(
+        raise CriuNotAskedError(
             f"`criu {arguments[0]}` did not end in {_CHECK_TIMEOUT_S:g} s"
         ) from None
+    if done.returncode < 0:  # by whoever makes room, or an operator
+        killed_by = signal.Signals(-done.returncode).name
+        raise CriuNotAskedError(f"`criu {arguments[0]}` was ended by {killed_by}")
     if done.returncode != 0:
-        said = _last_errors(done.stderr + done.stdout)
-        raise CriuNotFoundError(f"`criu {arguments[0]}` fails: {said}")
+        text = done.stderr + done.stdout
+        kind = CriuNotAskedError if says_passing(text) else CriuNotFoundError
+        raise kind(f"`criu {arguments[0]}` fails: {_last_errors(text)}")
     return done.stdout
 
 

@@ -36,11 +36,14 @@ def here(criu: Criu) -> Machine:
 
 @functools.cache
 def cpu_features() -> tuple[str, ...]:
-    """Names of the first processor's features, sorted; libraries choose code paths by them."""
+    """Names of the first processor's features, sorted; libraries choose code paths by them.
+
+    Raises OSError where they cannot be read just now, which is not remembered.
+    """
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
             return parse_cpu_features(cpuinfo.read(1 << 16))
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return ()
 
 
@@ -54,11 +57,12 @@ def parse_cpu_features(text: str) -> tuple[str, ...]:
 
 
 def boot_id() -> str:
-    """Changes at each boot of the machine; "" where it cannot be known."""
+    """Changes at each boot of the machine; "" where it cannot be known. Raises OSError where it
+    cannot be read just now."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
             return source.read().strip()
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return ""
 
 

@@ -68,8 +68,8 @@ def _in_directory(directory: str) -> Packages:
     try:
         with os.scandir(directory) as entries:
             metadata = [e for e in entries if e.name.endswith((".dist-info", ".egg-info"))]
-    except OSError:  # most of sys.path: zip files, directories that are not there
-        return found
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return found  # much of sys.path: zip files, directories that are not there
     for entry in sorted(metadata, key=lambda e: e.name):
         name, version = split_metadata_name(entry.name)
         found.setdefault(name, f"{version} {_record_digest(entry.path)}".strip())

@@ -110,3 +110,16 @@ def test_the_process_that_makes_the_calls_answers_each_order(
     assert library.contexts == {}  # it takes no memory of any device
     _first, second = _served(monkeypatch, library, {"id": 8, "op": "suspend", "pid": PID})
     assert isinstance(second, dict) and "cuCheckpointProcessLock failed" in second["reason"]
+
+
+@pytest.mark.parametrize(("code", "passes"), [(2, True), (802, True), (100, False)])
+def test_whether_there_may_be_gpu_snapshots_later_is_told(
+    monkeypatch: pytest.MonkeyPatch, code: int, passes: bool
+) -> None:
+    library = FakeCuda()
+    library.fail["cuInit"] = code
+    monkeypatch.setattr(cuda, "load", lambda: Driver(library))
+    answers = io.StringIO()
+    checkpointing.serve(io.StringIO(), answers)
+    said = json.loads(answers.getvalue())
+    assert said["why_not"] and said["passes"] is passes

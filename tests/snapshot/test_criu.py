@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import CriuNotFoundError
-from rekindle.snapshot import criu
+from rekindle.snapshot import criu, machine, packages
+from tests import exhausted
 
 
 def _script(path: Path, version: str = "4.1.1", check: str = "exit 0") -> Path:
@@ -157,3 +158,47 @@ def test_a_broken_verdict_file_means_checking_again(tmp_path: Path, text: str) -
 )
 def test_versions_are_read(text: str, version: tuple[int, int, int]) -> None:
     assert criu.parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "echo 'Error (criu/util.c:1): Cannot allocate memory' >&2; exit 1",
+        "echo 'Error (criu/util.c:1): open: Too many open files' >&2; exit 1",
+        "kill -9 $$",
+    ],
+)
+def test_one_that_cannot_be_asked_just_now_is_asked_again(tmp_path: Path, check: str) -> None:
+    _script(tmp_path / "bin" / "criu", check=check)
+    with pytest.raises(criu.CriuNotAskedError):
+        criu.find()
+    _script(tmp_path / "bin" / "criu", "4.1")
+    assert criu.find().version == "4.1"
+
+
+def test_one_that_never_works_is_no_matter_of_the_moment(tmp_path: Path) -> None:
+    _script(tmp_path / "bin" / "criu", check="echo 'Error: no vdso' >&2; exit 1")
+    with pytest.raises(CriuNotFoundError) as refused:
+        criu.find()
+    assert not isinstance(refused.value, criu.CriuNotAskedError)
+
+
+def test_no_process_for_it_is_a_matter_of_the_moment(tmp_path: Path) -> None:
+    _script(tmp_path / "bin" / "criu", "4.1")
+    with exhausted.descriptors(2), pytest.raises(criu.CriuNotAskedError, match="open files"):
+        criu.find()
+    assert criu.find().version == "4.1"
+
+
+def test_what_the_processor_can_do_is_not_remembered_where_it_cannot_be_read() -> None:
+    machine.cpu_features.cache_clear()
+    with exhausted.descriptors(0), pytest.raises(OSError, match="Too many open files"):
+        machine.cpu_features()
+    assert machine.cpu_features()
+
+
+def test_packages_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "thing-1.0.dist-info").mkdir()
+    with exhausted.descriptors(0), pytest.raises(OSError, match="Too many open files"):
+        packages._in_directory(str(tmp_path))
+    assert list(packages._in_directory(str(tmp_path))) == ["thing"]

@@ -6,6 +6,8 @@ on as the bytes that they came as; nothing here looks into them.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
@@ -16,12 +18,21 @@ from rekindle.controller.settings import MIB
 from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
+from rekindle.controller.storage.redis_link import RefusedError
 from rekindle.controller.storage.store import QueueStore
+from rekindle.exception import ServiceError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 #: What one batch takes at most; a single larger result travels alone.
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
 #: Results that wait in memory for one reader; one that is slower reads from the store.
 _WATCHER_BYTES = 8 * MIB
+#: Before a result is stored again whose error was refused, too.
+_REFUSED_AGAIN_S = 2.0
+_SERVICE_ERROR = "rekindle.exception.ServiceError"
 
 
 @dataclass(eq=False)
@@ -39,11 +50,25 @@ class Completer:
         self._core.tasks.spawn(self.stored(batch), "store results")
 
     async def stored(self, batch: ResultBatch) -> None:
-        """Store a batch; its inputs leave memory, and who waits gets the results."""
+        """Store a batch; its inputs leave memory, and who waits gets the results.
+
+        A result that Redis refuses is replaced by an error that says so.
+        """
+        try:
+            got = await self._complete(batch)
+        except RefusedError as error:
+            if batch.count > 1:  # one of them, it may be
+                for one in self._table.apart(batch):
+                    await self.stored(one)
+                return
+            got = await self._complete_refused(batch, error)
+        await self._has_stored(batch, got)
+
+    async def _complete(self, batch: ResultBatch) -> Completion:
         call = batch.call
         if batch.letters:
             await self._letters.note(call.function.function_id)
-        got = await self._store.complete(
+        return await self._store.complete(
             call.function.function_id,
             call.call_id,
             [(entry.entry, pairs) for entry, pairs in batch.groups.items()],
@@ -54,6 +79,40 @@ class Completer:
             letters=batch.letters,
             most_letters=self._core.settings.dead_letters,
         )
+
+    async def _complete_refused(self, batch: ResultBatch, error: RefusedError) -> Completion:
+        """End the input of a batch of one, whose result is refused."""
+        call = batch.call
+        while True:
+            ((entry, [(index, raw)]),) = batch.groups.items()
+            about = kv(call=call.call_id, index=index, reason=error)
+            log.error("a result cannot be stored", extra=about)
+            refusal = pb.Result(
+                call_id=call.call_id,
+                index=index,
+                status=pb.INTERNAL,
+                error_type=_SERVICE_ERROR,
+                message=f"the input ran, but its result could not be stored: {error}",
+                function_id=call.function.function_id,
+                submitted_ns=call.submitted_ns,
+            ).SerializeToString()
+            letters, batch.letters = batch.letters, {}
+            batch.groups[entry] = [(index, refusal)]
+            try:
+                return await self._complete(batch)
+            except RefusedError as again:  # it is not about the result: who waits is told
+                for waiter in self._core.state.waiters.get((call.call_id, index), ()):
+                    if not waiter.done():
+                        waiter.set_exception(ServiceError(str(again)))
+                batch.letters, batch.groups[entry] = letters, [(index, raw)]
+            await asyncio.sleep(_REFUSED_AGAIN_S)
+            try:
+                return await self._complete(batch)
+            except RefusedError as again:
+                error = again
+
+    async def _has_stored(self, batch: ResultBatch, got: Completion) -> None:
+        call = batch.call
         function = call.function
         function.counted(got.undone)
         call.counted(got.done, got.total, got.batches)

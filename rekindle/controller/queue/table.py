@@ -213,6 +213,26 @@ class InputTable:
         batch.statuses[status] = batch.statuses.get(status, 0) + 1
         batch.call.undone[index] = batch
 
+    def apart(self, batch: ResultBatch) -> list[ResultBatch]:
+        """Batches of one result each, in place of a batch; to be stored in their order."""
+        agents = {index: agent for agent, indexes in batch.acks for index in indexes}
+        parts: list[ResultBatch] = []
+        for entry, pairs in batch.groups.items():
+            for index, result in pairs:
+                part = ResultBatch(batch.call, {entry: [(index, result)]}, 1, len(result))
+                if index in batch.kept:
+                    part.kept.append(index)
+                if index in batch.letters:
+                    part.letters[index] = batch.letters[index]
+                if index in agents:
+                    part.acks.append((agents[index], [index]))
+                if batch.call.undone.get(index) is batch:
+                    batch.call.undone[index] = part
+                parts.append(part)
+        # How each ended, and with which blob, is not known apart: the last one counts for all.
+        parts[-1].statuses, parts[-1].blobs = batch.statuses, batch.blobs
+        return parts
+
     def finish(self, batch: ResultBatch) -> None:
         """The results of a batch are stored: its inputs leave memory."""
         undone, function = batch.call.undone, batch.call.function

@@ -59,6 +59,15 @@ _LONGEST_DELAY_S = 0.5
 TELL_AFTER_S = 3.0
 
 
+#: Of a value that a server may not take: the least that it can be told to take at most.
+_LARGE_BYTES = 1 << 20
+_MOST_OF_A_VALUE = "proto-max-bulk-len"
+
+
+class RefusedError(ServiceError):
+    """What a server will not take, however often it is sent."""
+
+
 class _Script(NamedTuple):
     text: str
     sha: str
@@ -157,7 +166,8 @@ class RedisLink:
         ``patience_s``: seconds to wait, 0 for ever; the link's own patience where not given.
         ``durable``: return only when the server has written it, and all that it answered before,
         to its file; for what is acknowledged to somebody.
-        Raises ServiceError when the patience is at its end, or for an error of the server.
+        Raises ServiceError when the patience is at its end, RefusedError for an error of the
+        server that does not pass.
         """
         waits = object()
         try:
@@ -189,7 +199,7 @@ class RedisLink:
                 value = await operation(self._redis)
             except (*_AWAY, redis.exceptions.ResponseError) as error:
                 if not _will_pass(error):
-                    raise ServiceError(f"Redis refused a command: {error}") from error
+                    raise RefusedError(f"Redis refused a command: {_text(error)}") from error
                 if not self._lost:
                     self._lost = True
                     log.warning("redis is away", extra=kv(url=self.shown_url, reason=error))
@@ -204,7 +214,7 @@ class RedisLink:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY_S)
             except redis.exceptions.RedisError as error:
-                raise ServiceError(f"Redis refused a command: {error}") from error
+                raise RefusedError(f"Redis refused a command: {error}") from error
             else:
                 if self._lost:
                     self._lost = False
@@ -300,7 +310,11 @@ async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
     async with client.pipeline(transaction=False) as pipe:
         for command in commands:
             pipe.execute_command(*command)
-        return list(await pipe.execute(raise_on_error=False))
+        try:
+            return list(await pipe.execute(raise_on_error=False))
+        except redis.exceptions.ConnectionError:
+            await _refuse_too_large(client, [word for command in commands for word in command])
+            raise
 
 
 def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
@@ -311,5 +325,27 @@ def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
 
 
 async def _execute(client: Redis, *args: Any) -> Any:
-    # redis-py gives this method no type.
-    return await client.execute_command(*args)  # type: ignore[no-untyped-call]
+    try:
+        # redis-py gives this method no type.
+        return await client.execute_command(*args)  # type: ignore[no-untyped-call]
+    except redis.exceptions.ConnectionError:
+        await _refuse_too_large(client, args)
+        raise
+
+
+async def _refuse_too_large(client: Redis, args: Sequence[Any]) -> None:
+    """After a lost connection: raise RefusedError where that was the answer to a value that is
+    larger than the server takes, as it always will be."""
+    size = max((len(one) for one in args if isinstance(one, bytes | str)), default=0)
+    if size <= _LARGE_BYTES:
+        return
+    try:
+        found = await client.config_get(_MOST_OF_A_VALUE)
+    except (redis.exceptions.RedisError, OSError):  # it is away, or its user may not ask
+        return
+    most = int(found.get(_MOST_OF_A_VALUE) or 0)
+    if 0 < most < size:
+        raise RefusedError(
+            f"Redis takes no value of {size:,} bytes ({_MOST_OF_A_VALUE} is {most:,}): raise that, "
+            "or lower REKINDLE_BLOB_THRESHOLD_BYTES, so that large values go to the blob store"
+        )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rekindle.exception import Error, SnapshotCreateError
 from rekindle.linux import niceness, processes
+from rekindle.linux.passing import is_passing
 from rekindle.linux.plain_descriptors import close_all
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
@@ -90,7 +91,8 @@ def remember(tracker: SnapshotTracker, error: Exception, say: Callable[[str], No
     if not isinstance(error, Error | OSError):
         why = f"{type(error).__name__}: {error}"
         log.error("internal error", extra=kv(function=tracker.spec.name), exc_info=error)
-    tracker.failed(why, for_good=isinstance(error, CannotBeFrozenError))
+    for_good = isinstance(error, CannotBeFrozenError)
+    tracker.failed(why, for_good=for_good, passes=not for_good and is_passing(error))
     say(why)
 
 

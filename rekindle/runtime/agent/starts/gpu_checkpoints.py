@@ -48,12 +48,16 @@ class GpuCheckpoints:
     _why_not_moved: str = ""
 
     async def why_not(self) -> str:
-        """Why this machine takes no GPU snapshots; "" where it does."""
+        """Why this machine takes no GPU snapshots; "" where it does.
+
+        Raises GpuError where that could not be found out just now.
+        """
         if self._why_not is None:
             try:
                 await self._start()
-            except GpuError as error:
-                return str(error)
+            except GpuError:
+                if self._why_not is None:
+                    raise
         return self._why_not or ""
 
     async def why_not_moved(self) -> str:
@@ -121,10 +125,12 @@ class GpuCheckpoints:
                 how = describe_exit(await self._process.wait())
                 raise GpuError(f"the GPU checkpoint process did not start: {how}")
             said = json.loads(line)
-            self._why_not = str(said["why_not"])
-            if self._why_not:
+            if why_not := str(said["why_not"]):
+                if not said["passes"]:
+                    self._why_not = why_not
                 await self._process.wait()
-                raise GpuError(self._why_not)
+                raise GpuError(why_not)
+            self._why_not = ""
             self._why_not_moved = str(said["why_not_moved"])
             self._reading = asyncio.create_task(self._read(self._process))
             return self._process

@@ -63,8 +63,9 @@ class NodeContext:
     #: None where there is no CRIU.
     waiting: WaitingRestores | None
     waiting_boots: WaitingBoots
-    #: Why there is no CRIU.
+    #: Why there is no CRIU, and whether it could only not be asked just then.
     no_criu: str
+    criu_not_asked: bool
     #: One dump at a time on a node: two would only slow each other and the runners down.
     freezing: asyncio.Lock
     #: Which runner has which GPU, and what they use of it.
@@ -124,7 +125,7 @@ class NodeContext:
         spawner = await Spawner.start(scratch / "criu-run")
         listener = RunnerListener(paths.agent_socket(settings.instance_dir))
         listener.open()
-        found, problem = await asyncio.to_thread(_find_criu)
+        found, problem, not_asked = await asyncio.to_thread(_find_criu)
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
         gpus = await find_gpus()
@@ -150,6 +151,7 @@ class NodeContext:
             waiting_boots=WaitingBoots(spawner, listener, activity),
             activity=activity,
             no_criu=problem,
+            criu_not_asked=not_asked,
             freezing=asyncio.Lock(),
             gpus=gpus,
             gpu_use=GpuUse(gpus),
@@ -167,6 +169,17 @@ class NodeContext:
         """
         if self.spawner.has_ended:
             await asyncio.get_running_loop().create_future()
+
+    async def ask_for_criu(self) -> None:
+        """Look for CRIU again, where it could not be asked the last time."""
+        if self.criu is not None or not self.criu_not_asked:
+            return
+        found, self.no_criu, self.criu_not_asked = await asyncio.to_thread(_find_criu)
+        if found is not None and self.criu is None:
+            log.info("CRIU found after all", extra=kv(path=found.binary))
+            self.waiting = WaitingRestores(self.spawner, found, criu_environment())
+            self.criu = found
+            await self.warm_feature_cache()
 
     async def warm_feature_cache(self) -> None:
         """Give CRIU its feature cache, so that the first restore need not look for features.
@@ -263,8 +276,9 @@ def _keep(inside: Path, kept: Path) -> None:
     os.replace(draft, kept)
 
 
-def _find_criu() -> tuple[Criu | None, str]:
+def _find_criu() -> tuple[Criu | None, str, bool]:
+    """CRIU; or why there is none, and whether that may be another answer later."""
     try:
-        return criu_room.find(), ""
+        return criu_room.find(), "", False
     except CriuNotFoundError as error:
-        return None, str(error)
+        return None, str(error), isinstance(error, criu_room.CriuNotAskedError)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
+from rekindle.exception import GpuError, InternalFailure, SnapshotError, SnapshotInvalidError
+from rekindle.linux.passing import is_passing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.snapshot import key as key_room
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 class SnapshotState(Enum):
     """Where a revision's snapshot is in its life on this node."""
 
-    UNKNOWN = "unknown"  # not looked for yet
+    UNKNOWN = "unknown"  # not looked for yet, or that failed for a reason that passes
     ABSENT = "absent"  # there is none that may be used; one should be made
     MAKING = "making"
     READY = "ready"
@@ -55,6 +56,10 @@ _MOVES = {
 MAX_ATTEMPTS = 2
 #: One that had to give way is not begun again for so long.
 PUT_OFF_S = 10.0
+#: What could not be found out is asked again after so long.
+ASK_AGAIN_S = 30.0
+#: After a failure; after one that passes it is twice as long each time, up to the longest.
+_FAILED_S, _LONGEST_S = 30.0, 960.0
 
 
 @dataclass
@@ -75,6 +80,10 @@ class SnapshotTracker:
     #: Why there is none, or why the last one was refused.
     reason: str = ""
     attempts: int = 0
+    #: Failures in a row that pass: no room on the disk, say. They are not among the attempts.
+    passed: int = 0
+    #: Before when it is not looked for again (monotonic seconds).
+    look_after: float = 0.0
     #: Until when a failed attempt to make one is not repeated (monotonic seconds).
     not_before: float = 0.0
     ingredients: Ingredients | None = None
@@ -109,28 +118,48 @@ class SnapshotTracker:
         if self.state is not SnapshotState.UNKNOWN or (self.spec.image and self.image is None):
             return
         async with self._looking:
-            if self.state is not SnapshotState.UNKNOWN:
+            if self.state is not SnapshotState.UNKNOWN or time.monotonic() < self.look_after:
                 return
+            await self.context.ask_for_criu()
             if self.context.criu is None:
-                self._move(SnapshotState.IMPOSSIBLE, self.context.no_criu)
-                return
-            if self.why_never is not None and (why_never := await self.why_never()):
-                self._move(SnapshotState.IMPOSSIBLE, why_never)
+                if self.context.criu_not_asked:
+                    self._ask_later(self.context.no_criu)
+                else:
+                    self._move(SnapshotState.IMPOSSIBLE, self.context.no_criu)
                 return
             try:
+                if self.why_never is not None and (why_never := await self.why_never()):
+                    self._move(SnapshotState.IMPOSSIBLE, why_never)
+                    return
                 self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
             except SnapshotInvalidError as error:
                 self._move(SnapshotState.ABSENT, str(error))
                 self.untold_refusal = str(error)
                 return
-            except SnapshotError as error:
-                self._move(SnapshotState.IMPOSSIBLE, str(error))
+            except GpuError as error:  # whether this machine can is not known
+                self._ask_later(str(error))
+                return
+            except (SnapshotError, OSError) as error:
+                if is_passing(error):
+                    self._ask_later(str(error))
+                elif isinstance(error, SnapshotError):
+                    self._move(SnapshotState.IMPOSSIBLE, str(error))
+                else:
+                    raise
                 return
             if self.snapshot is None:
                 self._move(SnapshotState.ABSENT, "none has been made")
             else:
                 self._move(SnapshotState.READY)
                 self.share()
+
+    def _ask_later(self, reason: str) -> None:
+        """It could not be looked for just now."""
+        log.warning(
+            "snapshot not looked for",
+            extra=kv(app=self.spec.app_name, function=self.spec.name, reason=reason),
+        )
+        self.reason, self.look_after = reason, time.monotonic() + ASK_AGAIN_S
 
     def _find(self) -> tuple[Ingredients, Snapshot | None]:
         assert self.context.criu is not None
@@ -221,12 +250,18 @@ class SnapshotTracker:
         """Note that the snapshot is made, and can be used."""
         self.snapshot = snapshot
         self.mapping_failed = self.untold_refusal = ""
-        self.attempts = 0
+        self.attempts = self.passed = 0
         self._move(SnapshotState.READY)
 
-    def failed(self, reason: str, *, for_good: bool) -> None:
-        """Note why none could be made; ``for_good``: trying again would end the same."""
-        self.not_before = time.monotonic() + 30.0
+    def failed(self, reason: str, *, for_good: bool, passes: bool = False) -> None:
+        """Note why none could be made; ``for_good``: trying again would end the same; ``passes``:
+        it would not, once there is room, say."""
+        wait_s = _FAILED_S
+        if passes:
+            self.attempts -= 1
+            wait_s = min(_LONGEST_S, wait_s * 2**self.passed)
+            self.passed += 1
+        self.not_before = time.monotonic() + wait_s
         if self.state is SnapshotState.ABSENT:
             self._move(SnapshotState.MAKING)
         self._move(SnapshotState.IMPOSSIBLE if for_good else SnapshotState.ABSENT, reason)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rekindle.exception import ImageError, InternalFailure, VolumeError
+from rekindle.exception import GpuError, ImageError, InternalFailure, VolumeError
 from rekindle.runtime.agent.starts import freezing
 from rekindle.runtime.agent.starts import snapshot_tracker as tracker_module
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -97,6 +99,72 @@ def test_it_is_tried_a_bounded_number_of_times() -> None:
         tracker.failed("no space", for_good=False)
         tracker.not_before = 0.0
     assert not tracker.wanted()
+
+
+def test_what_fails_as_there_is_no_room_is_tried_until_there_is_ever_more_seldom() -> None:
+    tracker = _frozen(SnapshotState.ABSENT)
+    waits = []
+    for _ in range(tracker_module.MAX_ATTEMPTS + 8):
+        tracker.not_before = 0.0
+        assert tracker.wanted()
+        tracker.begin()
+        freezing.remember(tracker, OSError(errno.ENOSPC, "No space left on device"), str)
+        waits.append(round(tracker.not_before - time.monotonic()))
+    assert waits == sorted(waits) and waits[-1] > 20 * waits[0]
+
+
+class _Node:
+    """A node whose CRIU can be asked or not."""
+
+    def __init__(self) -> None:
+        self.criu: object = None
+        self.criu_not_asked, self.no_criu = True, "`criu check` fails: Cannot allocate memory"
+        self.store = SimpleNamespace(get=lambda _key: None)
+        self.stored = None
+        self.works = False
+
+    async def ask_for_criu(self) -> None:
+        if self.works:
+            self.criu = object()
+
+
+def test_a_criu_that_cannot_be_asked_just_now_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = _Node()
+    tracker = SnapshotTracker(cast(NodeContext, node), _SPEC, b"", {})
+    monkeypatch.setattr(tracker, "_find", lambda: (None, None))
+    asyncio.run(tracker.look())
+    assert tracker.state is SnapshotState.UNKNOWN and "Cannot allocate" in tracker.why_none()
+    node.works = True
+    asyncio.run(tracker.look())
+    assert tracker.state is SnapshotState.UNKNOWN  # not at every start
+    tracker.look_after = 0.0
+    asyncio.run(tracker.look())
+    assert tracker.state is SnapshotState.ABSENT
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EMFILE, "Too many open files"), GpuError("not asked"), TimeoutError("late")],
+    ids=repr,
+)
+def test_what_could_not_be_found_out_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails() -> None:
+        raise error
+
+    node = _Node()
+    node.criu = object()
+    tracker = SnapshotTracker(cast(NodeContext, node), _SPEC, b"", {})
+    monkeypatch.setattr(tracker, "_find", fails)
+    asyncio.run(tracker.look())
+    assert tracker.state is SnapshotState.UNKNOWN and tracker.reason == str(error)
+    tracker.look_after = 0.0
+    monkeypatch.setattr(tracker, "_find", lambda: (None, None))
+    asyncio.run(tracker.look())
+    assert tracker.state is SnapshotState.ABSENT
 
 
 def test_a_move_that_makes_no_sense_is_refused() -> None:

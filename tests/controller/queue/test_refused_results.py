@@ -1,0 +1,76 @@
+"""Results that Redis will not take: the call ends with an error, and no caller waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.fake_agent import FakeAgent, done_of, result_of
+from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+
+_LARGE = bytes(3 << 20)
+
+
+def _take_no_large_values(instance: Instance) -> None:
+    with instance.redis_client() as client:
+        client.config_set("proto-max-bulk-len", 1 << 20)
+
+
+@in_loop
+async def test_a_result_that_is_larger_than_redis_takes_ends_its_input_with_an_error() -> None:
+    with running_instance() as instance:
+        _take_no_large_values(instance)
+        async with Client(instance) as client, FakeAgent(instance, max_runners=4) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, {0: b"a", 1: b"b"})
+            first, second = [await agent.assigned.get() for _ in range(2)]
+            done = done_of(result_of(first, _LARGE), first.app_id)
+            more = done_of(result_of(second, b"small"), first.app_id)
+            done.indexes.extend(more.indexes)
+            done.statuses.extend(more.statuses)
+            done.results.extend(more.results)
+            await agent.send(done=done)  # both in one batch
+            refused, stored = sorted(await client.results(call_id), key=lambda one: one.index)
+            assert refused.status == pb.INTERNAL
+            assert "Redis takes no value of 3,1" in refused.message
+            assert (stored.status, stored.data) == (pb.SUCCESS, b"small")
+            acknowledged = {index for _ in range(2) for index in (await agent.acks.get()).indexes}
+            assert acknowledged == {0, 1}
+
+            waiting = asyncio.ensure_future(client.invoke(function_id))
+            await agent.done(await agent.assigned.get(), _LARGE)
+            assert (await waiting).status == pb.INTERNAL
+            status = await client.call("Status", pb.StatusRequest())
+            assert status.redis.up and not status.redis.reason
+
+
+@in_loop
+async def test_an_input_that_is_larger_than_redis_takes_is_refused() -> None:
+    with running_instance() as instance:
+        _take_no_large_values(instance)
+        async with Client(instance) as client:
+            _, [function_id] = await client.register("app", spec())
+            with pytest.raises(Exception, match="Redis takes no value of 3,1"):
+                await client.submit(function_id, {0: _LARGE})
+
+
+@in_loop
+async def test_a_redis_that_refuses_all_results_is_told_to_who_waits_and_gets_them_later() -> None:
+    with running_instance() as instance:
+        async with Client(instance) as client, FakeAgent(instance, max_runners=4) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, {0: b"a"})
+            spawned = await agent.assigned.get()
+            waiting = asyncio.ensure_future(client.invoke(function_id))
+            invoked = await agent.assigned.get()
+            with instance.redis_client() as redis:
+                redis.acl_setuser("default", commands=["-evalsha"])
+                await agent.done(spawned, b"value")
+                await agent.done(invoked, b"value")
+                with pytest.raises(Exception, match="Redis refused a command"):
+                    await waiting
+                redis.acl_setuser("default", commands=["+evalsha"])
+            [result] = await client.results(call_id)
+            assert (result.status, result.data) == (pb.SUCCESS, b"value")
