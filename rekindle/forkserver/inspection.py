@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import kinds, process_state, sockets
+from rekindle.forkserver import kinds, process_state, python_processes, sockets
 from rekindle.forkserver.kinds import Kind, OnFork, OnFreeze
 from rekindle.forkserver.mappings import kind_of
 from rekindle.forkserver.open_files import OpenFile
@@ -54,7 +54,7 @@ def park_inspection(
 
     ``given``: what its standard descriptors stood for when it booted.
     """
-    process_state.end_resource_tracker()
+    python_processes.end_all(process_state.other_processes(in_sandbox=True))
     things = OpenThings.look(own_fds, in_sandbox=True)
     found = inspect(things, in_sandbox=True)
     for text in process_state.replaced_streams(given):

@@ -11,8 +11,6 @@ import os
 import signal
 import socket
 import stat
-import sys
-from typing import Any
 
 from rekindle.forkserver import sockets
 from rekindle.forkserver.kinds import INNER_SOCKETS
@@ -174,23 +172,6 @@ def system_v_objects() -> list[str]:
             continue
         found += [f"System V {words} {line.split()[1]}" for line in lines]
     return found
-
-
-def end_resource_tracker() -> None:
-    """End multiprocessing's resource tracker, a child that outlives no copy.
-
-    It would remove at its end what it tracks, all of which lies in this sandbox's own /dev/shm; the
-    next use starts another one. By SIGKILL, so that it removes nothing now.
-    """
-    module: Any = sys.modules.get("multiprocessing.resource_tracker")
-    tracker: Any = getattr(module, "_resource_tracker", None)
-    pid, fd = getattr(tracker, "_pid", None), getattr(tracker, "_fd", None)
-    if tracker is None or not pid or fd is None:
-        return
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    os.close(fd)
-    tracker._pid = tracker._fd = None
 
 
 _WHICH = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)

@@ -130,8 +130,8 @@ def _of_operator(found: ast.expr, what: str, text: str, line: str) -> tuple[str,
         case ast.Call(func=called, args=[on], keywords=[]):
             if _source(text, called) != "len":
                 what = "keys"  # list() asks for its length, too
-        case _:
-            return None
+        case _:  # the whole statement before Python 3.13, what it goes over from then on
+            return _of_loop(line) if what == "keys" else None
     return f"`{said}`", f"{_source(text, on)}.{what}.aio({', '.join(args)})"
 
 

@@ -23,7 +23,6 @@ if __name__ == "__main__":
     with app.run():
         f.remote()
 """
-_COMMAND = "from rekindle.cli.console import main; main()"
 _SAID = "the working directory was deleted: change (cd) into one that is there"
 
 
@@ -71,5 +70,5 @@ def test_a_command_says_it_in_a_line(argv: list[str], tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(_PROGRAM)
     given = [str(program) if one == "PROGRAM" else one for one in argv]
-    err = _err(["-c", _COMMAND, *given], tmp_path)
+    err = _err(["-m", "rekindle", *given], tmp_path)
     assert err.splitlines()[0] == f"Error: {_SAID}" and len(err.splitlines()) == 2
