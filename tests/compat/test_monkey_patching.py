@@ -183,8 +183,6 @@ def test_a_function_that_is_patched_where_it_runs_runs_and_is_told_that_it_can_c
 ) -> None:
     patch = _PATCH[library].format("")
     program = shared.script(_PATCHED_WHERE_IT_RUNS.format(patch=patch, library=library))
-    ended = shared.python(program)
-    slept, mapped, copied, called = ended.value
+    slept, mapped, copied, called = shared.python(program).value
     assert (slept, mapped, copied) == (1, list(range(20)), 2)
     _refused(called, library)
-    assert f"{library} has replaced Python's sockets" in ended.err  # why none is forked
