@@ -12,10 +12,16 @@ from typing import Any
 
 from rekindle.exception import MonkeyPatchedError
 
-#: What the loop's thread and the connections need as Python has it. gevent also replaces queues.
-_NEEDED = {
-    "gevent.monkey": ("thread", "threading", "socket", "select", "queue"),
-    "eventlet.patcher": ("thread", "socket", "select"),
+#: What the loop's thread and the connections need as Python has it, by the option that leaves it
+#: so, each with the names under which the library says that it is replaced.
+_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "gevent.monkey": {
+        "thread": ("_thread", "threading"),
+        "socket": ("socket",),
+        "select": ("select", "selectors"),
+        "queue": ("queue",),
+    },
+    "eventlet.patcher": {"thread": ("thread",), "socket": ("socket",), "select": ("select",)},
 }
 _PATCHERS = {
     "gevent.monkey": "gevent.monkey.patch_all",
@@ -34,17 +40,19 @@ def refuse(what: str) -> None:
 
 def _patched(name: str, module: Any) -> list[str]:
     look = "is_module_patched" if name == "gevent.monkey" else "is_monkey_patched"
-    is_patched = getattr(module, look, None)  # missing while the module itself is being loaded
-    return [one for one in _NEEDED[name] if is_patched is not None and is_patched(one)]
+    is_patched = getattr(module, look, None)
+    if is_patched is None:  # it is being loaded
+        return []
+    return [option for option, names in _NEEDED[name].items() if any(map(is_patched, names))]
 
 
 def _explain(what: str, name: str, patched: list[str]) -> str:
     library = name.partition(".")[0]
-    without = ", ".join(f"{one}=False" for one in _NEEDED[name] if one != "threading")
+    without = ", ".join(f"{one}=False" for one in _NEEDED[name])
     return (
-        f"{what} in a process whose {', '.join(patched)} {library} has replaced: rekindle's own "
-        f"thread and connections would wait for greenlets that never run. Use rekindle from a "
-        f"process that is not patched (a subprocess, say), or leave out what it needs: "
-        f"{_PATCHERS[name]}({without}). What only a function needs patched, patch where it runs: "
-        f"`if not rekindle.is_local():`"
+        f"{what} does not work here: {library} has replaced {', '.join(patched)} in this process, "
+        f"and rekindle's own thread and connections would wait for greenlets that never run. Use "
+        f"rekindle from a process that is not patched (a subprocess, say), or leave out what it "
+        f"needs: {_PATCHERS[name]}({without}). What only a function needs patched, patch where it "
+        f"runs: `if not rekindle.is_local():`"
     )
