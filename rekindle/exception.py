@@ -41,6 +41,11 @@ class InvalidError(Error):
     """The program asks for something that cannot be: a bad decorator argument, a wrong use."""
 
 
+class MonkeyPatchedError(InvalidError):
+    """gevent or eventlet has replaced the threads or sockets of this process, with which rekindle's
+    calls would hang; the message says what to do."""
+
+
 class UnknownNameError(InvalidError, AttributeError):
     """rekindle has no such name (yet): the message says what to use. ``hasattr`` is False."""
 

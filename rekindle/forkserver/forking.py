@@ -50,8 +50,8 @@ def fork(*, alone: bool, handlers: bool = True, of_copy: bool = False) -> int:
                 _after_in_parent(of_copy)
         return pid
     threading: Any = sys.modules.get("threading")
-    if threading is not None:
-        threading.main_thread()._set_native_id()
+    if threading is not None and hasattr(main := threading.main_thread(), "_set_native_id"):
+        main._set_native_id()  # eventlet's threads have none
     if handlers:
         if ours.after_in_child:
             fork_handlers.run(ours.after_in_child)

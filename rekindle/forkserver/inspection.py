@@ -133,7 +133,10 @@ def _threads() -> tuple[list[str], list[str]]:
     python_names: dict[int, str] = {}
     threading = sys.modules.get("threading")
     if threading is not None:
-        python_names = {t.native_id: t.name for t in threading.enumerate() if t.native_id}
+        for thread in threading.enumerate():
+            # eventlet's have none.
+            if number := getattr(thread, "native_id", None):
+                python_names[number] = thread.name
     everyone, harmful = [], []
     for entry in sorted(os.listdir("/proc/self/task"), key=int):
         tid = int(entry)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated, generators_of, hooks_of
-from rekindle.sdk import checks, environments, loop_warning, options, running
+from rekindle.sdk import checks, environments, loop_warning, monkey_patched, options, running
 from rekindle.sdk.app_life import AppLife
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import Declaration
@@ -51,7 +51,7 @@ class App(AppLife):
     all its functions, before their own. ``image``: what those without an image of their own run in.
     ``include_source=False``: local modules are not shipped; the node must have them. ``tags``:
     names and values, each up to 63 letters, digits and ``. _ -``, that its deployments have.
-    Raises InvalidError.
+    Raises InvalidError, MonkeyPatchedError.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class App(AppLife):
         image: Image | None = None,
         **unknown: Any,
     ) -> None:
+        if is_local():  # in a runner it does no harm
+            monkey_patched.refuse("a rekindle.App")
         known = ("name", "secrets", "volumes", "include_source", "tags", "image")
         checks.unknown_keywords("App()", unknown, known)
         if name is not None:

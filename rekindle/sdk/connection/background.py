@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rekindle import lazily
 from rekindle.exception import InvalidError
+from rekindle.sdk import monkey_patched
 
 if TYPE_CHECKING:
     import asyncio
@@ -130,8 +131,9 @@ _of_parent: list[object] = []
 
 
 def background() -> Background:
-    """This process's background thread, started on first use."""
+    """This process's background thread, started on first use. Raises MonkeyPatchedError."""
     global _current
+    monkey_patched.refuse("a call of rekindle")
     if _current is None:
         with _lock:
             if _current is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rekindle import paths
 from rekindle.exception import ConnectionError
+from rekindle.sdk import monkey_patched
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.patience import connect_timeout_s
 from rekindle.sdk.connection.retrying import BrokenError, Patience
@@ -38,6 +39,8 @@ class Connection:
     """To the controller of one instance directory."""
 
     def __init__(self, instance: Path) -> None:
+        """Raises MonkeyPatchedError."""
+        monkey_patched.refuse("a call of rekindle")
         self.instance = instance
         self._patience_s = connect_timeout_s()
         self._owner: Background | None = None

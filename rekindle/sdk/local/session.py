@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
 from rekindle.linux.plain_descriptors import readable
+from rekindle.sdk import monkey_patched
 from rekindle.sdk.local import choosing, lingering
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local.announcing import say
@@ -175,8 +176,9 @@ def begin() -> Session:
     """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else an instance that lingers.
 
     Where none may linger: start a private one. Returns at once; ``wait`` returns when it serves.
-    Raises ConnectionError, InvalidError for a wrong setting.
+    Raises ConnectionError, InvalidError for a wrong setting, MonkeyPatchedError.
     """
+    monkey_patched.refuse("a rekindle app")
     if (named := choosing.named()) is not None:
         say_unused(named)
         return Session(named)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rekindle.exception import (
     Error,
+    GpuUnavailableError,
     RunnerLostError,
     SnapshotError,
     SnapshotRestoreError,
@@ -29,7 +30,12 @@ from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision_image import ensure_image, image_is_ready
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
-from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
+from rekindle.runtime.agent.starts.template import (
+    LiveTemplate,
+    Process,
+    TemplateStuckError,
+    new_id,
+)
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
@@ -269,6 +275,7 @@ class Starter(Booter):
     def _note_death(self, pending: PendingStart, strategy: Strategy, error: Exception) -> None:
         template = self.revision.template
         ended = template is not None and template.gone.is_set() and not template.retired
+        ended |= isinstance(error, TemplateStuckError)
         dying_copies.note(pending.deaths, strategy, error, template_ended=ended)
 
     def _served(self, pending: PendingStart, strategy: Strategy) -> None:
@@ -316,12 +323,10 @@ class Starter(Booter):
         is to be booted instead."""
         try:
             return await self._fork_of_live(pending, strategy)
-        except _TemplateWentError:
+        except (_TemplateWentError, GpuUnavailableError):
             raise
         except (StartError, RunnerLostError) as error:
             self._note_death(pending, Strategy.FORK, error)
-            if Strategy.FORK not in pending.deaths:
-                raise
             raise _ForkEndedError(str(error)) from error
 
     async def _become_child(

@@ -33,6 +33,10 @@ _NO_DESCRIPTOR = "the agent has no descriptor left for a new process"
 _ANSWERS = {"parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu"}
 
 
+class TemplateStuckError(StartError):
+    """A template did not fork in time."""
+
+
 @dataclass
 class Process:
     """A process that reported, and waits for its first order."""
@@ -161,7 +165,7 @@ class LiveTemplate:
         try:
             self._order_in(await roots.take(), child, spare)
         except StartError as error:
-            self._fork_failed(child.name, str(error))
+            self._fork_failed(child.name, error)
 
     def _order_in(self, root: Root, child: ForkedChild, spare: bool) -> None:
         child.exit_status.add_done_callback(lambda _status: root.remove())
@@ -191,12 +195,12 @@ class LiveTemplate:
             self.channel.send_with_fds(order, [*(child.their_fd for child in some), *roots])
         except FrameError as error:
             for child in some:
-                self._fork_failed(child.name, f"template {self.id} is gone: {error}")
+                self._fork_failed(child.name, StartError(f"template {self.id} is gone: {error}"))
         for child in some:
             child.handed_over()
 
     def _too_late(self, name: str) -> None:
-        self._fork_failed(name, self._too_slow("fork"))
+        self._fork_failed(name, TemplateStuckError(self._too_slow("fork", FORK_TIMEOUT_S)))
 
     def _take_forking(self, name: str) -> ForkedChild | None:
         """A child that is not being forked any more; None where it was given up before."""
@@ -205,10 +209,10 @@ class LiveTemplate:
             late.cancel()
         return child
 
-    def _fork_failed(self, name: str, reason: str) -> None:
+    def _fork_failed(self, name: str, error: StartError) -> None:
         child = self._take_forking(name)
         if child is not None:
-            child.failed(StartError(reason))
+            child.failed(error)
         self._retire_when_due()
 
     def _forked(self, children: list[tuple[int, str]]) -> None:
@@ -323,7 +327,7 @@ class LiveTemplate:
             self.sandbox.on_adopted_exit(self._child_ended)
             self.sandbox.gone.add_done_callback(lambda _gone: self._all_ended())
         for name in list(self._forking):
-            self._fork_failed(name, f"template {self.id} ended")
+            self._fork_failed(name, StartError(f"template {self.id} ended"))
         error = StartError(f"template {self.id} ended")
         for answer in self._answers.values():
             if not answer.done():
@@ -340,7 +344,7 @@ class LiveTemplate:
             self._copied(message)
         elif operation == "fork_failed":
             for name in message["names"]:
-                self._fork_failed(name, f"fork failed: {message['reason']}")
+                self._fork_failed(name, StartError(f"fork failed: {message['reason']}"))
         elif operation == "not_pinned":
             said = kv(template=self.id, reason=message["reason"])
             log.info("forks of a template leave the copying of pages to faults", extra=said)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.runtime.agent.starts import template
 from rekindle.wire.phases import Strategy, now_ns
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.starts import copies
@@ -206,7 +207,7 @@ def test_where_each_copy_ends_a_process_is_booted_and_soon_none_is_copied(
     run(home, scenario)
 
 
-class DiesOnce(Dies):
+class DiesOnce:
     """One copy in three ends."""
 
     def load(self) -> None:
@@ -220,6 +221,8 @@ class DiesOnce(Dies):
                 os._exit(3)
 
         os.register_at_fork(before=forked, after_in_child=child)
+
+    pid = Dies.pid
 
 
 def test_copies_that_end_now_and_then_are_made_all_the_same(home: Path) -> None:
@@ -235,5 +238,38 @@ def test_copies_that_end_now_and_then_are_made_all_the_same(home: Path) -> None:
             runner.kill("its strategy is known")
         assert strategies.count("cold") > 2 and strategies.count("fork") > 2, strategies
         assert h.revision(dies).live_template() is not None
+
+    run(home, scenario)
+
+
+class Hangs:
+    """A template that answers no more once it is forked."""
+
+    def load(self) -> None:
+        import signal
+
+        os.register_at_fork(before=signal.pause)
+
+    pid = Dies.pid
+
+
+def test_where_a_template_hangs_as_it_forks_a_process_is_booted_and_soon_none_is_forked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template, "FORK_TIMEOUT_S", 0.5)
+
+    async def scenario(h: Harness) -> None:
+        h.node.context.criu = None
+        hangs = h.add(Hangs, enable_memory_snapshot=True)
+        outcome = await h.call(hangs, "pid")
+        assert outcome.value > 0 and outcome.strategy == "cold"
+        (note,) = outcome.result.notes
+        assert note.startswith("fork passed over: template") and "did not fork in 0.5 s" in note
+        starter = h.node.inventory.pools[(hangs, "")].starter
+        for _ in range(2):
+            runner = await starter.start(None, now_ns())
+            assert runner.strategy is Strategy.COLD
+            runner.kill("its notes are known")
+        assert "2 runners forked from its template ended in a row" in runner.notes[0]
 
     run(home, scenario)
