@@ -106,6 +106,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
                 renew(user_threads)
             if _failure is not None:
                 raise _failure
+            service.take_up_loop()
             unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
         if real:
