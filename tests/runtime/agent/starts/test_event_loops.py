@@ -67,7 +67,7 @@ class Holds:
             "one loop": self.loop is asyncio.get_running_loop(),
             "variable": self.variable.get(),
             "time left": round(self.late.when() - self.loop.time(), -2),
-            "own epoll": os.getpid(),
+            "pid": os.getpid(),
         }
 
 
@@ -78,7 +78,7 @@ def test_forks_and_restores_have_the_loop_of_the_hooks(home: Path) -> None:
     said = copies.say(home, Holds, "probe")
     assert set(said) >= {"fork", "restore", "fork of a restored template"}
     for one in copies.all_of(said):
-        assert {**one, "own epoll": 0} == {**RIGHT, "own epoll": 0}
+        assert {**one, "pid": 0} == {**RIGHT, "pid": 0}
 
 
 class Sleeps:
@@ -96,6 +96,14 @@ class Sleeps:
         while not self.fired:
             await asyncio.sleep(0.01)
         return [was_due, left_s > 0, self.fired[0] >= self.timer.when()]
+
+
+def test_a_cold_start_has_the_loop_of_its_hooks(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        called = await h.call(h.add(Holds), "probe", strategy="cold")
+        assert {**called.value, "pid": 0} == {**RIGHT, "pid": 0}
+
+    run(home, scenario)
 
 
 def test_timers_stand_still_while_the_template_waits(home: Path) -> None:
