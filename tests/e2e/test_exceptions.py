@@ -472,7 +472,7 @@ _NESTED = """
 
 @pytest.mark.parametrize("way", ["remote", "map", "spawn", "async", "method", "enter"])
 def test_what_is_raised_behind_calls_of_calls_is_shown_once(shared: Home, way: str) -> None:
-    ended = shared.run(shared.script(_NESTED), way, status=1)
+    ended = shared.run(shared.script(_NESTED), "--way", way, status=1)
     assert ended.err.count("Refused: refused /a") == 1, str(ended)
     assert ended.err.count("Traceback (most recent call last)") == 1
     assert "RemoteTraceback" not in ended.err and "asyncio" not in ended.err
@@ -523,9 +523,9 @@ def test_a_module_that_raises_on_import_and_hooks_that_raise_are_told_once(share
             (Template() if way == "enter" else Exits()).call.remote()
         """
     )
-    entered = shared.run(script, "enter", status=1).err
+    entered = shared.run(script, "--way", "enter", status=1).err
     assert entered.count("KeyError: 'key'") == entered.count("Broken: broken: template") == 1
-    left = shared.run(script, "exit").err
+    left = shared.run(script, "--way", "exit").err
     assert left.count("Broken: broken: exit") == 1
     failing = shared.script(
         """
