@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Generator
 from typing import Any
 
+from rekindle.exception import RemoteError
+
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames of these at the top of a traceback say nothing about the user's program.
 _MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
@@ -109,7 +111,7 @@ def _of_one(
         ours = True
     text.stack = traceback.StackSummary.from_list(frames)
     told = _attached(exc)
-    joined = "" if told is None else _joined(told.text, text)
+    joined = "" if told is None else _joined(told.text, text, exc)
     return _Told(joined) if joined else text
 
 
@@ -129,13 +131,16 @@ def _attached(exc: BaseException) -> RemoteTraceback | None:
 _MOST_CAUSES = 100
 
 
-def _joined(remote: str, here: traceback.TracebackException) -> str:
+def _joined(remote: str, here: traceback.TracebackException, exc: BaseException) -> str:
     """The remote text of an exception with its frames of this process; empty where that text is
     not of the exception as it is now."""
     lines = list(here.format_exception_only())
     frames = "".join(here.stack.format())
     if here.exceptions is None:
         header, bare = _HEADER, "".join(lines[: len(lines) - _note_lines(here)])
+        if isinstance(exc, RemoteError) and exc.type_name and bare not in remote:
+            bare = f"{exc.type_name}: {exc.message}\n"  # which it stands for
+            lines[: len(lines) - _note_lines(here)] = [bare]
         end = remote.rfind(bare)
     else:
         header, frames = f"{_GROUP}{_HEADER}", textwrap.indent(frames, "  | ")

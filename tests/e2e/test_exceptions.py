@@ -405,3 +405,144 @@ def test_python_itself_shows_the_frames_of_the_program_alone(shared: Home) -> No
     assert str(script) in files and not [file for file in files if "/rekindle/sdk/" in file]
     everything = shared.python(script, REKINDLE_TRACEBACK="1").out
     assert "/rekindle/sdk/dual.py" in everything
+
+
+_NESTED = """
+    import rekindle
+
+    app = rekindle.App("nested")
+
+    class Refused(Exception):
+        def __init__(self, code, *, path):
+            super().__init__(f"refused {path}")
+            self.code, self.path = code, path
+
+    @app.function(max_containers=2)
+    def inner():
+        raise Refused(7, path="/a")
+
+    @app.function(max_containers=2)
+    def middle():
+        return inner.remote()
+
+    @app.function(max_containers=2)
+    def outer(way):
+        if way == "map":
+            return list(middle.starmap([()]))
+        return middle.spawn().get() if way == "spawn" else middle.remote()
+
+    @app.function(max_containers=2)
+    async def of_async():
+        return await middle.remote.aio()
+
+    @app.cls(max_containers=2)
+    class Method:
+        @rekindle.method()
+        def call(self):
+            return middle.remote()
+
+    @app.cls(max_containers=2)
+    class Enters:
+        @rekindle.enter()
+        def enter(self):
+            middle.remote()
+
+        @rekindle.method()
+        def call(self):
+            return None
+
+    WAYS = {
+        "remote": lambda: outer.remote("remote"),
+        "map": lambda: outer.remote("map"),
+        "spawn": lambda: outer.remote("spawn"),
+        "async": lambda: of_async.remote(),
+        "method": lambda: Method().call.remote(),
+        "enter": lambda: Enters().call.remote(),
+    }
+
+    @app.local_entrypoint()
+    def main(way: str):
+        try:
+            WAYS[way]()
+        except Refused as error:
+            assert (error.code, error.path) == (7, "/a")
+            raise
+"""
+
+
+@pytest.mark.parametrize("way", ["remote", "map", "spawn", "async", "method", "enter"])
+def test_what_is_raised_behind_calls_of_calls_is_shown_once(shared: Home, way: str) -> None:
+    ended = shared.run(shared.script(_NESTED), "--way", way, status=1)
+    assert ended.err.count("Refused: refused /a") == 1, str(ended)
+    assert ended.err.count("Traceback (most recent call last)") == 1
+    assert "RemoteTraceback" not in ended.err and "asyncio" not in ended.err
+    names = [line.rpartition(" in ")[2] for line in ended.err.splitlines() if "  File " in line]
+    first = {"async": "of_async", "method": "call", "enter": "enter"}.get(way, "outer")
+    assert names[:3] == [first, "middle", "inner"]
+
+
+def test_a_module_that_raises_on_import_and_hooks_that_raise_are_told_once(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle
+
+        app = rekindle.App("raising-hooks")
+
+        class Broken(Exception):
+            def __init__(self, *, what):
+                self.what = what
+
+            def __str__(self):
+                return f"broken: {self.what}"
+
+        @app.cls(enable_memory_snapshot=True)
+        class Template:
+            @rekindle.enter(snap=True)
+            async def enter(self):
+                try:
+                    {}["key"]
+                except KeyError as error:
+                    raise Broken(what="template") from error
+
+            @rekindle.method()
+            def call(self):
+                return None
+
+        @app.cls()
+        class Exits:
+            @rekindle.exit()
+            async def leave(self):
+                raise Broken(what="exit")
+
+            @rekindle.method()
+            def call(self):
+                return None
+
+        @app.local_entrypoint()
+        def main(way: str):
+            (Template() if way == "enter" else Exits()).call.remote()
+        """
+    )
+    entered = shared.run(script, "--way", "enter", status=1).err
+    assert entered.count("KeyError: 'key'") == entered.count("Broken: broken: template") == 1
+    left = shared.run(script, "--way", "exit").err
+    assert left.count("Broken: broken: exit") == 1
+    failing = shared.script(
+        """
+        import rekindle
+
+        app = rekindle.App("raising-import")
+        if not rekindle.is_local():
+            raise ValueError("at import")
+
+        @app.function()
+        def call():
+            return None
+
+        @app.local_entrypoint()
+        def start():
+            call.remote()
+        """
+    )
+    imported = shared.run(failing, status=1).err
+    assert imported.count("ValueError: at import") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -177,6 +178,22 @@ def test_what_ends_programs_is_told_once_behind_several_calls() -> None:
     assert text.count("SystemExit: 3\n") == 1
     assert text.count(f"{RemoteExitError.__name__}: ") == 1
     assert frames(text) == ["ends", "calls"]
+
+
+def test_a_remote_error_is_told_as_what_it_stands_for_with_the_frames_of_all_calls() -> None:
+    class Unshown(Exception):
+        def __str__(self) -> str:
+            return self.args[0].name if self.args[0].locked() else "unlocked"
+
+    def fails() -> None:
+        raise Unshown(threading.Lock())
+
+    def calls() -> None:
+        behind(fails)()
+
+    text = text_of(calls)
+    assert frames(text) == ["calls", "fails"] and text.endswith("Unshown: unlocked\n")
+    assert "RemoteError" not in text and text.count("Unshown: unlocked") == 1
 
 
 def test_the_loop_that_ran_a_coroutine_for_us_is_left_out_the_users_own_is_not() -> None:

@@ -44,13 +44,14 @@ def _run_hooks(service: Service) -> Header:
     park.collect_again()
     program.note_on()
     unique.track()
+    service.take_up_loop()
     gpus.bring_up()
     service.run_hooks(service.enter_gpu)
     service.enter_gpu = []
     from rekindle.gpu_restore.device import drop_staging
 
     drop_staging()  # of copies that are done: not for a snapshot
-    service.drop_loop()
+    service.park_loop()
     program.stop_noting()
     repeating = unique.prepare()
     for name in gpu_environment.OF_A_START:

@@ -86,7 +86,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
         template.use_gpu = functools.partial(early_gpu.obey, service)
         template.rehearse = rehearsal.rehearse
         template.dress = functools.partial(serve.dress, service)
-        service.drop_loop()
+        service.park_loop()
         sockets.untrack()
         fork_handlers.stop_tracking(ours_are_needless=not clients.was_client())
         repeating = unique.prepare()

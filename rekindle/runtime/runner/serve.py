@@ -108,6 +108,8 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
                 raise _failure
             fork_handlers.run_due()
             forking.end_users_child()  # one of them may have forked
+            # After asyncio's own handler, which forgets the loop of the thread.
+            service.take_up_loop()
             unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
         if real:

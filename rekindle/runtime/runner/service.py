@@ -25,7 +25,9 @@ from rekindle.wire.class_parameters import unpack
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Context
 
+    from rekindle.runtime.runner.parked_loop import ParkedLoop
 
 #: What a function may give that is no value, or none yet.
 _NO_VALUES = (GeneratorType, AsyncGeneratorType, CoroutineType)
@@ -45,6 +47,7 @@ class Service:
     #: Gets the task of an async function, in a runner.
     canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+    _parked: ParkedLoop | None = None
 
     def what(self, method: str) -> str:
         """How errors name what is run."""
@@ -92,21 +95,39 @@ class Service:
         """Run hooks in order. Raises what they raise."""
         for hook in hooks:
             try:
-                self.settle(hook())
+                made = hook()
+                if isinstance(made, CoroutineType):
+                    self._run_hook(made)
             except BaseException as error:
                 forking.end_users_child(error)
                 raise
             forking.end_users_child()
 
-    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """One event loop for the life of the runner, as connections made in hooks belong to it."""
+    def _run_hook(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """What it sets of context variables holds for inputs, as with a sync hook."""
+        import contextvars
+
+        within = contextvars.copy_context()
+        self._run(coroutine, within)
+        for variable, value in within.items():
+            if variable.get(within) is not value:
+                variable.set(value)
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any], within: Context | None = None) -> Any:
+        """One event loop for the life of the runner, as connections made in hooks belong to it.
+        ``within``: the context of the task, where that is not a copy of this one."""
         loop = self.event_loop()
         if self.canceller is None:
-            return loop.run_until_complete(coroutine)
+            if within is None:
+                return loop.run_until_complete(coroutine)
+            return loop.run_until_complete(loop.create_task(coroutine, context=within))
         # From here on a cancellation raises nothing: a task that it found half made would stay.
         awaited = self.canceller.awaited = Awaited(loop)
         try:
-            task = awaited.task = loop.create_task(coroutine)
+            if within is None:
+                task = awaited.task = loop.create_task(coroutine)
+            else:
+                task = awaited.task = loop.create_task(coroutine, context=within)
             return loop.run_until_complete(task)
         finally:
             self.canceller.awaited = None
@@ -115,12 +136,9 @@ class Service:
 
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of hooks and inputs; made when it is first asked for."""
-        import asyncio
-
         loop = self._open_loop()
         if loop is None:
-            loop = self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(loop)
+            loop = self._loop = _current_loop()
         return loop
 
     def _open_loop(self) -> asyncio.AbstractEventLoop | None:
@@ -180,14 +198,54 @@ class Service:
             if timer is not None:
                 timer.cancel()
 
+    def park_loop(self) -> None:
+        """Before a process is frozen or forked: the loop rests until ``take_up_loop``.
+
+        One that is not asyncio's own is closed: its copies would not know of each other.
+        """
+        loop = self._open_loop()
+        if loop is None:
+            return
+        from rekindle.runtime.runner.parked_loop import ParkedLoop, can_be_parked
+
+        if can_be_parked(loop):
+            self._parked = ParkedLoop(loop)
+        else:
+            self.drop_loop()
+
+    def take_up_loop(self) -> None:
+        """In what is a runner from now on: the loop goes on."""
+        if self._parked is not None:
+            parked, self._parked = self._parked, None
+            parked.take_up()
+
     def drop_loop(self) -> None:
-        """Before a process is frozen or forked: a loop's epoll and wake-up pipe are not shared."""
+        """Close the loop, where there is one."""
         if self._loop is not None:
             import asyncio
 
             self._loop.close()
             asyncio.set_event_loop(None)
             self._loop = None
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    """The loop that this thread has by what a sync hook or an import did, where that does not run
+    in another one; else a new one."""
+    import asyncio
+    import warnings
+
+    loop: asyncio.AbstractEventLoop | None = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that there is none
+        try:
+            loop = asyncio.get_event_loop()
+        except RuntimeError:
+            loop = None
+    if loop is None or loop.is_closed() or loop.is_running():
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    return loop
 
 
 def _events_of(loop: asyncio.AbstractEventLoop) -> int:

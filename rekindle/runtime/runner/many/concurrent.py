@@ -7,6 +7,7 @@ The agent gives a runner as many as it may have, so all that come begin at once.
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import queue
 import threading
@@ -44,7 +45,11 @@ class Concurrent:
     @property
     def wants_loop(self) -> bool:
         """Whether the event loop goes on all the time."""
-        return any(self._async.values()) or self._service.has_loop
+        if any(self._async.values()) or self._service.has_loop:
+            return True
+        # What a plain function wraps, as decorators do, gives a coroutine all the same.
+        wrapped = map(inspect.unwrap, self._service.functions.values())
+        return any(map(inspect.iscoroutinefunction, wrapped))
 
     def take(self, run: Run) -> None:
         """Begin it; on the main thread."""
@@ -105,7 +110,10 @@ class Concurrent:
                         streams.send(run, value, interrupt, what, self.loop)
                     else:
                         self._service.check_value(run.method, value)
-                        run.value = _awaited(value) if inspect.iscoroutine(value) else value
+                        if inspect.iscoroutine(value):
+                            interrupt.disarm()
+                            value = _awaited(run, value, self.loop)
+                        run.value = value
                     del value
             finally:
                 interrupt.disarm()
@@ -116,11 +124,24 @@ class Concurrent:
         self._running.end(run, nested)
 
 
-def _awaited(coroutine: Any) -> Any:
-    """What a sync function's coroutine gives, in its thread."""
+def _awaited(run: Run, coroutine: Any, loop: asyncio.AbstractEventLoop | None) -> Any:
+    """What a sync function's coroutine gives: on the runner's loop, where that goes on, as what it
+    waits for may belong to it; else by a loop of this thread's own."""
     import asyncio
 
-    return asyncio.run(coroutine)
+    async def wait(call: Callable[[Callable[[], object]], object]) -> Any:
+        run.interrupt = partial(call, cast("asyncio.Task[Any]", asyncio.current_task()).cancel)
+        if run.cause is not None:
+            coroutine.close()
+            return None
+        return await coroutine
+
+    async def wait_here() -> Any:
+        return await wait(asyncio.get_running_loop().call_soon_threadsafe)
+
+    if loop is None:
+        return asyncio.run(wait_here())
+    return asyncio.run_coroutine_threadsafe(wait(loop.call_soon_threadsafe), loop).result()
 
 
 class _Threads:
@@ -148,7 +169,10 @@ class _Threads:
         """Begin a thread, which has a job from then on; whether that could be done."""
         name = f"rekindle-input-{self._count + 1}"
         try:
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            # What hooks have set of context variables holds in threads, too.
+            within = contextvars.copy_context()
+            work = partial(within.run, self._work)
+            threading.Thread(target=work, name=name, daemon=True).start()
         except RuntimeError:
             if self._count:
                 return False
