@@ -164,8 +164,8 @@ def run_in(instance: Path, found: Found, command: Sequence[str]) -> int:
 def _identity(found: Found) -> dict[str, str]:
     """The variables by which a runner knows itself: its process has not begun with them."""
     runner = found.runner
-    app = found.name.removesuffix(f".{runner.function}")
-    told = runner_variables.of_function(app, runner.app_id, runner.function)
+    app, _, function = found.name.rpartition(".")
+    told = runner_variables.of_function(app, runner.app_id, function)
     return told | {runner_variables.RUNNER_ID: runner.id}
 
 

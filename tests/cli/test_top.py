@@ -108,6 +108,14 @@ def test_a_frame_shows_functions_runners_starts_and_memory() -> None:
         assert part in start
 
 
+def test_a_runner_of_an_app_that_is_closed_has_its_functions_name() -> None:
+    given = report()
+    runner = given.agents[0].stats.runners.add(id="ru-closed", function_id="fu-no-more")
+    runner.function = "closed.serve"
+    [line] = [line for line in text(given).splitlines() if line.startswith("ru-closed")]
+    assert line.split()[1] == "closed.serve" and "fu-" not in text(given)
+
+
 def test_gpus_have_a_column_where_a_runner_has_some() -> None:
     given = report()
     assert "gpu" not in text(given)

@@ -58,6 +58,13 @@ _PROGRAM = f"""
                 file.write("weights")
             if MAY:
                 os.unlink("/etc/issue")
+            with open("/shelf/of-hook", "w"):
+                try:
+                    shelf.reload()
+                except rekindle.exception.VolumeBusyError:
+                    self.busy = True
+            shelf.commit()
+            self.shelf = [entry.path for entry in shelf.listdir("/")]
             self.log = open(LOG, "a+")
             self.log.write("loaded;")
             self.log.flush()
@@ -73,6 +80,7 @@ _PROGRAM = f"""
                 file.write(name)
             shelf.commit()
             return {{
+                "in hook": [self.busy, "of-hook" in self.shelf],
                 "listed": [entry.path for entry in shelf.listdir("/") if entry.path == name],
                 "python": ".".join(map(str, sys.version_info[:2])),
                 "thing": self.version if MAY else None,
@@ -177,7 +185,7 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
         assert seen["thing"] == 1
         assert seen["log"] == f"loaded;{name};", name
         assert seen["mine"] == name and seen["listed"] == [name]
-        assert seen["weights"] == "weights"
+        assert seen["weights"] == "weights" and seen["in hook"] == [True, True]
         assert not seen["issue"] and not seen["node"] and not seen["left"], (name, seen)
         assert seen["ours"] == ["cloudpickle", "rekindle"]
         assert seen["cwd"] == "/srv/work" and seen["colour"] == "green"
@@ -191,7 +199,7 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
     kind, said = found["by value"]
     assert kind == "DeserializationError"
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in said, said
-    assert found["shelf"] == ["cold", "first", "fork", "restore", "spare"]
+    assert found["shelf"] == ["cold", "first", "fork", "of-hook", "restore", "spare"]
     # The agent is killed: the next one removes what that one left, and serves.
     agent = service(homes.supervisor(), "rekindle.runtime.agent")
     (before,) = homes.daemon.glob("agent-*")

@@ -118,7 +118,8 @@ class Metrics:
             self._started(agent.agent_id, start, now)
 
     def _started(self, agent_id: str, start: pb.RunnerStart, now: float) -> None:
-        label = self._label(start.function_id) or start.function_id
+        # What its agent calls it, where the app was closed meanwhile: people know no ids.
+        label = self._label(start.function_id) or start.function
         kept = pb.RunnerStart()
         kept.CopyFrom(start)  # the start itself would keep all of its heartbeat in memory
         self.recent_starts.append((agent_id, label, kept))

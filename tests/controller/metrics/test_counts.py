@@ -157,6 +157,16 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
     assert [one.runner_id for _, _, one in metrics.recent_starts] == ["ru-1", "ru-2", "ru-3"]
 
 
+def test_a_start_that_is_told_of_when_its_app_is_closed_has_the_name_that_people_know() -> None:
+    state = state_with("f")
+    metrics, agent = Metrics(state, Settings()), Agent("ag-1", "host", 1, True, 4, 12)
+    del state.functions["fu-f"]
+    one = start(1)
+    one.function = "app.f"
+    beat(metrics, agent, starts=[one])
+    assert [label for _, label, _ in metrics.recent_starts] == ["app.f"]
+
+
 def test_starts_that_are_remembered_do_not_keep_their_heartbeats() -> None:
     metrics = Metrics(state_with("f"), Settings())
     agent = Agent("ag-1", "host", 1, True, 4, 12)

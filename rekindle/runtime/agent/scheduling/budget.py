@@ -144,6 +144,10 @@ class Budget:
         self._since += more
         return True
 
+    def fits(self, pool: Pool) -> bool:
+        """Whether a runner that no input waits for has room in memory; nothing goes for it."""
+        return self.held() + self.memory.usual_runner(pool).private <= self.limit_bytes
+
     def _make_room(self) -> None:
         starting, self._room_for = self._room_for, set()
         self.enforce(but=starting)

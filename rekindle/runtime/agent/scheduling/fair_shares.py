@@ -5,8 +5,10 @@ until the pool that waits has the place, no other gets it. What a runner had bef
 the giver's others; one that a client calls all the time comes back after a call. A pool gives only
 to one that still has no more than it afterwards: so neither gives it back. Where there are more
 pools than places, those that have one runner take turns. Runners that a plan keeps do not go for
-this. One that has several inputs at a time is given no more, or it would never end all of them.
-Knows nothing of how a runner is made to end (dispatcher.py, recalls.py), nor of memory or GPUs.
+this; where they are missing, their pool waits for a place as well, but takes no other's only
+runner: that pool would need a place at once, and an idle runner that is kept goes for it. One that
+has several inputs at a time is given no more, or it would never end all of them. Knows nothing of
+how a runner is made to end (dispatcher.py, recalls.py), nor of memory or GPUs.
 """
 
 from __future__ import annotations
@@ -39,12 +41,18 @@ class FairShares:
     _waits: dict[PoolKey, float] = field(default_factory=dict)
     #: Pool that is to have a place -> the one that gives it up, in the order of their asking.
     _gifts: dict[PoolKey, Pool] = field(default_factory=dict)
+    #: Of those that wait: pools that lack what their plan keeps, and no input or client waits.
+    _ahead: set[PoolKey] = field(default_factory=set)
     #: When a pool had its last place.
     _had_at: dict[PoolKey, float] = field(default_factory=dict)
 
-    def ask(self, pool: Pool, pools: Iterable[Pool]) -> None:
-        """An input, or a client, of a pool waits for a runner, and there is no place for one."""
+    def ask(self, pool: Pool, pools: Iterable[Pool], *, ahead: bool) -> None:
+        """An input, or a client, of a pool waits for a runner, and there is no place for one.
+
+        ``ahead``: none does, but its plan keeps a runner more than it has.
+        """
         now = time.monotonic()
+        (self._ahead.add if ahead else self._ahead.discard)(pool.key)
         left_s = self._waits.setdefault(pool.key, now) + PATIENCE_S - now
         if left_s > 0:
             self._agenda.add_later(pool.key, left_s)
@@ -91,7 +99,12 @@ class FairShares:
     def waits_no_more(self, key: PoolKey) -> None:
         """A pool lacks no runner, or has a place for it, or is closed."""
         self._waits.pop(key, None)
+        self._ahead.discard(key)
         self._end_gift(key)
+
+    def is_ahead(self, key: PoolKey) -> bool:
+        """Whether no input of a pool waits, nor a client, but a runner that its plan keeps."""
+        return key in self._ahead
 
     def takers(self) -> list[PoolKey]:
         """Pools that are to have the next places."""
@@ -134,7 +147,8 @@ class FairShares:
                 continue
             had_s = now - self._had_at.get(pool.key, 0.0)
             turn_s = max(TURN_S, TURN_STARTS * pool.dispatcher.pace.start_s)
-            if size >= has + 2 or (size == 1 and not has and had_s >= turn_s):
+            takes_turns = size == 1 and not has and not self.is_ahead(taker.key)
+            if size >= has + 2 or (takes_turns and had_s >= turn_s):
                 found.append((size, had_s, pool.key, pool))
         return max(found)[-1] if found else None
 

@@ -86,7 +86,7 @@ class Scheduler:
             pool = self._pools.get(key)
             if pool is None or pool.closed:
                 self._shares.waits_no_more(key)
-            elif self._places_taken(self._depth(pool)) < self._settings.max_runners:
+            elif self._places_taken(self._depth_of(key, pool)) < self._settings.max_runners:
                 self.agenda.add(key)  # what freed the place happened in another pool
 
     def _call_up(self) -> None:
@@ -175,7 +175,9 @@ class Scheduler:
                     self.agenda.add_later(pool.key, wait_s)
                 elif not ahead:
                     self._leases.recalls.make_room(pool, waited=waited)
-                    self._shares.ask(pool, self._with_runners())
+                    self._shares.ask(pool, self._with_runners(), ahead=False)
+                if ahead and self._would_start(pool):
+                    self._shares.ask(pool, self._with_runners(), ahead=True)
                 if ahead or pool.runners.size():
                     self._line.pop(pool.key, None)
                 else:
@@ -189,6 +191,12 @@ class Scheduler:
             return True
         pool.gpus.unreserve()
         return False
+
+    def _would_start(self, pool: Pool) -> bool:
+        """Whether a runner that a plan keeps is started once there is a place: for one that is not,
+        others would give theirs up again and again."""
+        fails = pool.backoff.failed_starts or pool.backoff.deaths
+        return not (pool.on_trial or fails or pool.revision.spec.gpu) and self._budget.fits(pool)
 
     def _give_one_up(self, pool: Pool) -> None:
         if idle := pool.runners.idle():
@@ -238,6 +246,10 @@ class Scheduler:
         if not pool.runners.size() and self._shares.has_waited(pool.key):
             return DEEPEST
         return pool.depth()
+
+    def _depth_of(self, key: PoolKey, pool: Pool) -> int:
+        """The same, of a pool that is to have the next place."""
+        return 0 if self._shares.is_ahead(key) else self._depth(pool)
 
     def _with_runners(self) -> Iterable[Pool]:
         """Those that have runners, or start one: few, however many pools wait for a place.

@@ -32,7 +32,7 @@ def stats(node: Node) -> pb.NodeStats:
         runners=[
             pb.RunnerStats(
                 id=runner.id,
-                function=pool.revision.spec.name,
+                function=pool.revision.label,
                 function_id=pool.function_id,
                 app_id=pool.app_id,
                 state=runner.state.value,

@@ -292,6 +292,71 @@ def test_a_runner_that_a_plan_keeps_is_not_taken_for_one_more_of_a_long_queue(ho
     run(home, scenario, max_runners=2)
 
 
+def keep(h: Harness, code: Any, count: int, **how: Any) -> str:
+    """A function that is to have so many runners in any case, and that no one calls."""
+    kept = h.add(code, min_containers=count, **how)
+    h.node.open(pb.OpenFunction(function_id=kept, app_id="ap-test"))
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("places", "kept", "gets"), [(2, 1, 1), (4, 3, 2), (1, 1, 0)], ids=["all", "share", "none"]
+)
+def test_what_a_plan_keeps_has_its_share_of_a_long_queues_places_and_no_one_starts_again(
+    home: Path, places: int, kept: int, gets: int
+) -> None:
+    async def scenario(h: Harness) -> None:
+        a = h.add(busy)
+        keys = flood(h, a)
+        await runs_everywhere(h, a, places)
+        b = keep(h, quick, kept)
+        if gets:
+            await h.uplink.until(lambda: [one.ready_ns for one in h.runners(b)].count(0) == 0)
+            await h.uplink.until(lambda: len(h.runners(b)) == gets)
+        there = {one.id for one in (*h.runners(a), *h.runners(b))}
+        # Each place was asked for, more than once, while these ran.
+        at = done(h, keys)
+        await h.uplink.until(lambda: done(h, keys) >= at + 150 * places)
+        assert len(h.runners(b)) == gets and len(h.runners(a)) == places - gets
+        assert {one.id for one in (*h.runners(a), *h.runners(b))} == there
+        assert h.node.history.count == places + gets
+        assert done(h, keys) < len(keys)
+        await end(h, keys)
+
+    run(home, scenario, max_runners=places)
+
+
+class Broken:
+    """Cannot be started."""
+
+    def load(self) -> None:
+        raise OSError("no weights")
+
+    def ping(self) -> None: ...
+
+
+def test_what_a_plan_keeps_and_cannot_be_started_costs_no_other_its_place_again_and_again(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        a = h.add(busy)
+        keys = flood(h, a)
+        await runs_everywhere(h, a, 2)
+        broken = keep(h, Broken, 1)
+        pools = h.node.inventory.pools
+        await h.uplink.until(lambda: (broken, "") in pools)
+        await h.uplink.until(lambda: pools[broken, ""].backoff.failed_starts)
+        await runs_everywhere(h, a, 2)
+        there = {one.id for one in h.runners(a)}
+        at = done(h, keys)
+        await h.uplink.until(lambda: done(h, keys) >= at + 500)  # longer than it is left alone
+        assert {one.id for one in h.runners(a)} == there
+        assert done(h, keys) < len(keys)
+        await end(h, keys)
+
+    run(home, scenario, max_runners=2)
+
+
 def test_what_calls_inside_of_calls_had_beyond_the_limit_ends(home: Path, tmp_path: Path) -> None:
     async def scenario(h: Harness) -> None:
         with ExitStack() as stack:

@@ -194,6 +194,9 @@ def test_a_node_tells_what_it_holds(home: Path) -> None:
         [pool] = told.held
         assert pool.function_id == worker and pool.idle == 1 and pool.level == "warm"
         assert pool.runner_bytes > 80 << 20
+        # By the name that people know: the controller knows none of an app that is closed.
+        [runner] = told.runners
+        assert runner.function == next(iter(told.starts)).function == "test.Worker"
 
     run(home, scenario)
 
