@@ -8,7 +8,6 @@ the controller is reached it waits and goes on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import warnings
 from collections import deque
 from collections.abc import Iterable
@@ -30,9 +29,6 @@ from rekindle.wire.phases import now_ns
 BATCH = 512
 FIRST_BATCH = 64
 BATCH_BYTES = 4 * 1024 * 1024
-#: The first input waits so long for more: those that come at once travel together, and where each
-#: takes its time the first one is on its way all the same.
-_COMPANY_S = 0.001
 #: Requests on their way at a time.
 IN_FLIGHT = 3
 #: A controller that is full is asked again after so long, twice as long each time.
@@ -119,14 +115,10 @@ class Submission:
 
     async def run(self) -> None:
         """Return when all inputs are durable. Raises what the controller answered."""
-        alone = True
         try:
             while True:
                 completed = self.completed  # before the outbox is looked at
-                if self._outbox and alone:
-                    alone = False
-                    await self._wait_for_company()
-                elif self._outbox and self._may_send(completed):
+                if self._outbox and self._may_send(completed):
                     self._start(self._next_batch(), completed)
                 elif completed and not self._outbox and not self._in_flight:
                     break
@@ -140,16 +132,6 @@ class Submission:
             for task in self._in_flight:
                 task.cancel()
             await asyncio.gather(*self._in_flight, return_exceptions=True)
-
-    async def _wait_for_company(self) -> None:
-        """Return when there is enough for the first request, or no more to come in a moment."""
-        self._wake.clear()
-        self._wake_at = self._target
-        if not (self._is_batch() or self.completed):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_COMPANY_S):
-                    await self._wake.wait()
-        self._wake_at = _NEVER
 
     def _may_send(self, completed: bool) -> bool:
         """Small ones wait for company while others are on their way."""

@@ -97,34 +97,6 @@ def test_what_waits_after_the_first_request_travels_in_one(
     assert sizes[:2] == [64, 436]
 
 
-def test_the_first_input_travels_with_those_that_come_right_after_it(
-    controller: FakeController, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-
-    async def submit(request: pb.SubmitRequest, **_: bool) -> None:
-        sizes.append(len(request.inputs))
-
-    async def main() -> None:
-        one = submission.Submission(
-            size_of._target(), None, window.Window(threading.Event()), read_once=True
-        )
-        monkeypatch.setattr(one.target.client, "submit", submit)
-        one.offer((0,))
-        running = asyncio.ensure_future(one.run())
-        for _ in range(10):  # it has seen the first one, and would be sending it
-            await asyncio.sleep(0)
-        for number in range(1, 64):
-            one.offer((number,))
-        one.complete()
-        await running
-
-    monkeypatch.setattr(submission, "_COMPANY_S", 60.0)
-    with app.run():
-        background().run(main())
-    assert sizes[0] == 64
-
-
 def test_large_inputs_keep_several_requests_on_their_way(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:

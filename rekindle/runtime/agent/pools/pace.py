@@ -5,7 +5,6 @@ Pure arithmetic on what was measured. Knows nothing of runners or of inputs.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 #: A slice is so many inputs as take about this long...
@@ -14,8 +13,7 @@ SLICE_S = 0.005
 #: inputs. Who is done first gets some of what others have before them (EVEN_OUT_S).
 DEEP_SLICE_S = 0.25
 #: It pays to have a runner give back inputs that would take it so long, two at least: it gives them
-#: when its present one has ended, and would begin the first of them just then itself. Nor is a
-#: slice that goes ahead shorter.
+#: when its present one has ended, and would begin the first of them just then itself.
 EVEN_OUT_S = 0.01
 #: ...and never more inputs than this.
 MAX_SLICE = 128
@@ -62,9 +60,6 @@ class Pace:
             return 1
         each_s = max(self.service_s, OVERHEAD_S)
         most = int((DEEP_SLICE_S if self.ahead else SLICE_S) / each_s)
-        if self.ahead:
-            # Half of it: who comes to the rest first is known when that is handed out.
-            most = min(most, max(math.ceil(EVEN_OUT_S / each_s), math.ceil(share / 2)))
         return max(1, min(most, MAX_SLICE, share))
 
     def worth_sharing(self, behind: int) -> bool:
