@@ -15,18 +15,18 @@ from typing import Any
 #: How 3.14 is asked: names that are not there stand for themselves.
 _names: dict[str, Any] = {}
 _texts: dict[str, Any] = {}
+_for_signature: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
     from annotationlib import Format
 
     _names = {"format": Format.FORWARDREF}
     _texts = {"format": Format.STRING}
+    _for_signature = {"annotation_format": Format.FORWARDREF}
 
 
 def signature(function: Callable[..., Any]) -> inspect.Signature:
     """Raises what ``inspect.signature`` does, but for names that are not there."""
-    if _names:
-        return inspect.signature(function, annotation_format=_names["format"])
-    return inspect.signature(function)
+    return inspect.signature(function, **_for_signature)
 
 
 def of_class(cls: type) -> dict[str, Any]:

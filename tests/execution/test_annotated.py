@@ -46,6 +46,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspect, "get_annotations", get_annotations)
     monkeypatch.setattr(annotated, "_names", {"format": "forwardref"})
     monkeypatch.setattr(annotated, "_texts", {"format": "string"})
+    monkeypatch.setattr(annotated, "_for_signature", {"annotation_format": "forwardref"})
 
 
 def _program(text: str = _PROGRAM) -> dict[str, Any]:
