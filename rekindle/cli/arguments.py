@@ -12,6 +12,7 @@ from typing import Any, Literal, Union
 import click
 
 from rekindle.exception import InvalidError
+from rekindle.execution import annotated
 
 _PLAIN: dict[Any, Any] = {
     str: click.STRING,
@@ -26,7 +27,7 @@ _EMPTY = inspect.Parameter.empty
 
 def takes_raw(function: Callable[..., Any]) -> bool:
     """Whether it has ``*args`` and nothing else: then it gets the words as they are."""
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    kinds = [p.kind for p in annotated.signature(function).parameters.values()]
     return kinds == [inspect.Parameter.VAR_POSITIONAL]
 
 
@@ -34,7 +35,7 @@ def options_of(function: Callable[..., Any], what: str) -> list[click.Option]:
     """One option for each parameter. Raises InvalidError for types that a shell cannot give."""
     hints = _hints(function)
     options = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in annotated.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             raise InvalidError(
                 f"{what} takes {parameter}; on the command line that can only be alone"

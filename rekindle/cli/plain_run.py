@@ -10,6 +10,7 @@ import inspect
 from rekindle.cli import execution, refs
 from rekindle.cli.execution import RunOptions
 from rekindle.cli.refs import Target
+from rekindle.execution import annotated
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
 
@@ -43,7 +44,7 @@ def _needs_no_words(target: Target) -> bool:
             return False  # has an error of its own
     elif not isinstance(what, LocalEntrypoint):
         return False  # a class: it has parameters, and its methods have
-    parameters = inspect.signature(execution.raw_of(target)).parameters.values()
+    parameters = annotated.signature(execution.raw_of(target)).parameters.values()
     return all(map(_has_plain_default, parameters))
 
 

@@ -12,6 +12,7 @@ from rekindle.cli.execution import RunOptions
 from rekindle.cli.options import OfProgram, checked_name, environment_option, module_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
+from rekindle.execution import annotated
 from rekindle.execution.declared import parameters_of
 from rekindle.sdk.class_parameters import annotation_of
 from rekindle.sdk.cls import Cls
@@ -137,7 +138,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
     params += for_the_class
     by_place = [
         name
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in annotated.signature(function).parameters.items()
         if parameter.kind is parameter.POSITIONAL_ONLY
     ]
     taken = {flag for p in params for flag in (*p.opts, *p.secondary_opts)}

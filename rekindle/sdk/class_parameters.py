@@ -6,11 +6,11 @@ the values are the same, so they name the same pool. Standard library only.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rekindle.exception import InvalidError, of_the_program
+from rekindle.execution import annotated
 from rekindle.execution.declared import parameters_of
 from rekindle.sdk import checks
 from rekindle.wire.class_parameters import TYPES, ClassParameter, Value, to_text
@@ -21,9 +21,9 @@ _ANNOTATIONS: dict[Any, type] = {**TYPES, **{kind: kind for kind in TYPES.values
 def annotation_of(raw: type, name: str) -> Any:
     """The annotated type of a parameter: one of str, int, bytes, bool, or None for others."""
     for cls in raw.__mro__:
-        annotations = inspect.get_annotations(cls)
-        if name in annotations:
-            given = annotations[name]
+        given_of = annotated.of_class(cls)
+        if name in given_of:
+            given = given_of[name]
             return _ANNOTATIONS.get(given) if isinstance(given, (type, str)) else None
     return None
 

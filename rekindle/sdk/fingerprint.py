@@ -26,6 +26,7 @@ from typing import Any
 
 from rekindle.digests import blake2b
 from rekindle.exception import InvalidError
+from rekindle.execution import annotated
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
@@ -236,7 +237,7 @@ class Walk:
                 function.__code__,
                 function.__defaults__,
                 function.__kwdefaults__,
-                dict(function.__annotations__),
+                annotated.as_written(function),
                 dict(function.__dict__),
             ),
         )
@@ -259,6 +260,8 @@ class Walk:
             return
         self._all("class", (cls.__name__, cls.__qualname__, type(cls), cls.__bases__))
         members = {name: v for name, v in vars(cls).items() if name not in _CLASS_NOISE}
+        if "__annotations__" not in members and (said := annotated.as_written(cls)):
+            members["__annotations__"] = said  # from Python 3.14 on it is no member
         self._all("members", (part for name in sorted(members) for part in (name, members[name])))
 
     def _handle(self, value: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rekindle.exception import InvalidError, a_or_an
+from rekindle.execution import annotated
 from rekindle.execution.declared import Decorated, mark_of
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.many_inputs_checks import in_class
@@ -48,7 +49,7 @@ def check_function(raw: Any) -> None:
 def check_takes_nothing(raw: Callable[..., Any]) -> None:
     """Refuse, under a schedule, what needs arguments. Raises InvalidError."""
     try:
-        inspect.signature(raw).bind()
+        annotated.signature(raw).bind()
     except TypeError as error:
         raise InvalidError(
             f"{raw.__name__} has a schedule, which calls it without arguments: {error}; "

@@ -5,10 +5,10 @@ Standard library only.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.execution import annotated
 from rekindle.execution.batching import why_not_in_batches
 from rekindle.execution.declared import Sharing, is_generator, mark_of
 from rekindle.sdk import checks
@@ -48,7 +48,7 @@ def check_batched(raw: Any) -> None:
     mark = mark_of(raw)
     if mark is not None and mark.kind != "method":
         raise InvalidError(f"@rekindle.batched() is on {name}, which is marked {mark.kind!r}")
-    parameters = list(inspect.signature(raw).parameters.values())[1 if in_class(raw) else 0 :]
+    parameters = list(annotated.signature(raw).parameters.values())[1 if in_class(raw) else 0 :]
     if reason := why_not_in_batches(parameters):
         raise InvalidError(f"@rekindle.batched() is on {name}, {reason}")
 

@@ -58,10 +58,12 @@ def unpack(archive: Path, target: Path) -> None:
     directories: list[tuple[tarfile.TarInfo, Path]] = []
     try:
         with tarfile.open(archive, "r:") as opened:
+            # Our own archive, verified by its hash: names are as they were in the root. Python
+            # before 3.11.4 (Debian 12 has 3.11.2) knows no filters, and none is its only way.
+            opened.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
             for info in opened:
-                # Our own archive, verified by its hash: names are as they were in the root.
                 whole = not info.isdir() and not info.islnk()  # another name has its owner's mode
-                opened.extract(info, target, set_attrs=whole, filter="fully_trusted")
+                opened.extract(info, target, set_attrs=whole)
                 there = target / info.name
                 for key, value in info.pax_headers.items():
                     if key.startswith(_XATTR) and not info.islnk():

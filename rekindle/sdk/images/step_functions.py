@@ -17,6 +17,7 @@ from types import FunctionType
 from typing import Any
 
 from rekindle.exception import InvalidError, RequestSizeError, SerializationError, a_or_an
+from rekindle.execution import annotated
 from rekindle.execution.declared import Decorated
 from rekindle.sdk.images import function_digest, local_files
 from rekindle.wire.images import (
@@ -64,7 +65,7 @@ def check_arguments(raw: Callable[..., Any], args: Any, kwargs: Any) -> None:
         raise InvalidError(
             f"Image.run_function(kwargs={kwargs!r}) must be a dict of arguments by their names"
         )
-    takes = inspect.signature(raw)
+    takes = annotated.signature(raw)
     try:
         takes.bind(*args, **(kwargs or {}))
     except TypeError as error:

@@ -175,10 +175,13 @@ class Harness:
             app_name="test",
             name=code.__name__,
             kind=payload["kind"],
-            python_version=".".join(map(str, sys.version_info[:3])),
             code_digest=digest or uuid.uuid4().hex,
             cwd=os.getcwd(),
-            **{"python": sys.executable, **spec},
+            **{
+                "python": sys.executable,
+                "python_version": ".".join(map(str, sys.version_info[:3])),
+                **spec,
+            },
         )
         function_id = functionid.of(uuid.uuid4().hex[:16], app_id)
         self.uplink.functions[function_id] = pb.FetchFunctionReply(

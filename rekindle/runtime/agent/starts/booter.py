@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from rekindle.exception import StartError
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
@@ -41,8 +42,10 @@ class Booter(RunnerMaker):
 
         ``whole``: boot it from nothing, and take none that has booted ahead.
 
-        Raises as ``boot`` does.
+        Raises as ``boot`` does, StartError for code that the Python here cannot run.
         """
+        if why := self.revision.why_not_by_python():
+            raise StartError(f"{self.revision.label} cannot run: {why}")
         self._tell_other_python()
         late = {} if self.revision.snapshots_enabled else await self.secrets_now()
         secrets = {**late, **env}

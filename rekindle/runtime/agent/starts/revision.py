@@ -9,6 +9,7 @@ import asyncio
 import functools
 import hashlib
 import os
+import platform
 import shlex
 import sys
 import time
@@ -209,8 +210,26 @@ class Revision:
         if not wanted or self.image is not None or self.interpreter() == wanted:
             return ""
         return (
-            f"its program's Python, {wanted}, is not on this node: run by the agent's, "
-            f"{sys.executable}, and its packages"
+            f"its program's Python, {wanted}{self._versions()[0]}, is not on this node: run by the "
+            f"agent's, {sys.executable}{self._versions()[1]}, and its packages"
+        )
+
+    def _versions(self) -> tuple[str, str]:
+        """Of the program's Python and the agent's, where the instructions of code are others."""
+        of_program, here = self.spec.python_version, platform.python_version()
+        if not of_program or of_program.split(".")[:2] == here.split(".")[:2]:
+            return "", ""
+        return f" ({of_program})", f" ({here})"
+
+    def why_not_by_python(self) -> str:
+        """Why its processes cannot run what came by value, and what to do; "" where they can."""
+        of_program, here = self._versions()
+        if self.spec.module or not here or not self.why_other_python():
+            return ""  # an image's Python is looked at where the image is
+        return (
+            f"it is sent as code of Python{of_program}, as no import finds it, and its program's, "
+            f"{self.spec.python}, is not on this node, whose agent has another{here}: declare it "
+            "at the top level of a module, without serialized=True, or run both by one version"
         )
 
     def working_directory(self) -> str:

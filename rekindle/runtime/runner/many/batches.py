@@ -7,7 +7,6 @@ one began, so no item waits any longer than it may for a batch to begin that cou
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.execution import context, nesting
+from rekindle.execution import annotated, context, nesting
 from rekindle.execution.batching import why_not_in_batches
 from rekindle.forkserver import forking
 from rekindle.runtime.runner.many import prints
@@ -41,7 +40,7 @@ class Batches:
         self._waiting: deque[tuple[float, Run]] = deque()
         self._came = time.monotonic()
         ((self._method, self._function),) = service.functions.items()
-        self._parameters = inspect.signature(self._function)
+        self._parameters = annotated.signature(self._function)
         # A variant of what the program had no code of: this is the first place to see it.
         self._why_not = why_not_in_batches(self._parameters.parameters.values())
 

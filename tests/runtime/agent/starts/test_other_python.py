@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_the_caller_of_what_misses_a_module_is_told_that_another_python_runs(hom
         here = (await h.call(h.add(Late), "ping")).result
         assert here.error_type == "ModuleNotFoundError"
         assert sys.executable not in here.traceback
+
+    run(home, scenario)
+
+
+def test_code_of_another_version_is_refused_at_its_start_and_what_is_imported_is_not(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        by_value = h.add(Counter, python=_GONE, python_version="3.99.1")
+        refused = (await h.call(by_value, "total")).result
+        for part in ("cannot run", "(3.99.1)", _GONE, platform.python_version(), "top level"):
+            assert part in refused.message
+        same = h.add(Counter, python=_GONE, python_version=platform.python_version())
+        assert (await h.call(same, "total")).value == 499500
 
     run(home, scenario)
 
