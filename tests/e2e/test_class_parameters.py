@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 from tests.e2e.harness import Home, wait_until
 
@@ -190,6 +192,61 @@ class Model:
     assert before == 9 and after == 8
     assert "unexpected keyword argument 'size' (its parameters: width: int = 1)" in wrong
     shared.rekindle("app", "stop", "-y", "renaming")
+
+
+def test_pools_of_values_that_nobody_calls_close_and_open_again_at_the_next_call(
+    home: Home,
+) -> None:
+    home.up(REKINDLE_POOL_REST_S="1")
+    home.rekindle(
+        "deploy",
+        home.script(
+            """
+            import rekindle
+
+            app = rekindle.App("tenants")
+
+            @app.cls(scaledown_window=2)
+            class Tenant:
+                name: str = rekindle.parameter()
+
+                @rekindle.method()
+                def own(self, x):
+                    return [self.name, x]
+            """,
+            "tenants.py",
+        ),
+    )
+    program = home.script(
+        """
+        import sys, rekindle
+        Tenant = rekindle.Cls.from_name("tenants", "Tenant")
+        for _ in range(2):
+            for n in range(3):
+                one = Tenant(name=f"t{n}")
+                assert one.own.remote(n) == [f"t{n}", n]
+                assert one.own.spawn(n).get() == [f"t{n}", n]
+                assert list(one.own.map(range(3))) == [[f"t{n}", x] for x in range(3)]
+            print("called", flush=True)
+            open(sys.argv[1]).read()
+        """,
+        "caller.py",
+    )
+    gate = home.scripts / "gate"
+    os.mkfifo(gate)
+    there = home.start(sys.executable, program, gate)
+    for round_ in (1, 2):
+        there.until("called", times=round_)
+        wait_until(lambda: _open_at_agents(home) == 0, "no pool of an instance is open")
+        gate.write_text("")
+    ended = there.end()
+    assert ended.status == 0, str(ended)
+
+
+def _open_at_agents(home: Home) -> int:
+    """Pools of instances that agents have."""
+    [agent] = home.status()["agents"]
+    return sum(bool(one.get("params")) for one in agent["stats"].get("held", []))
 
 
 def _listed(home: Home) -> list[dict[str, object]]:

@@ -30,6 +30,7 @@ def test_what_is_no_size_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatc
     ("variable", "value", "allowed"),
     [
         ("MAX_WAITING_RUNNERS", "-1", "from 0 to"),
+        ("POOL_REST_S", "0", "must be seconds, from 1 to"),
         ("MEMORY_BUDGET_BYTES", "0", "is no memory"),
         ("SNAPSHOT_BUDGET_BYTES", "x", "is no size"),
         ("MAP_HUGE_PAGES", "maybe", "must be 1, or 0 for no"),
