@@ -87,15 +87,19 @@ class Variant(Declaration):
         base = self._base()
         client, base_id, app = base.resolve()
         key = (client, base_id)
-        if key not in self._ids:
+        function_id = self._ids.get(key)
+        if function_id is None:
             made = background().run(
                 client.request("Variant", self._request(base_id), pb.FunctionHandle)
             )
             client.know(made.function_id, made.node_token)
-            self._ids[key] = made.function_id
+            function_id = made.function_id
+            # Of a version that is called no more it is not asked for again.
+            others = {one: known for one, known in self._ids.items() if one[0] is not client}
+            self._ids = {**others, key: function_id}
             if app is not None:
                 app.function_ids[made.name] = made.function_id  # its leases end with the app
-        return client, self._ids[key], app
+        return client, function_id, app
 
     def is_at_hand(self) -> bool:
         """As of a declaration; the variant has to be made already, too."""

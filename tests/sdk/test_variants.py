@@ -10,10 +10,11 @@ import pytest
 
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk import environments, stats
+from rekindle.sdk import environments, running, stats
 from rekindle.sdk.declaration import DeployedHere
 from rekindle.sdk.variants import Variant
 from rekindle.wire import rekindle_pb2 as pb
+from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("variants")
 
@@ -114,3 +115,22 @@ def test_a_variant_of_an_included_function_has_the_secrets_of_the_whole_app(
     made = read.with_options(secrets=[rekindle.Secret.from_dict({"B": "own"})])._declaration
     assert isinstance(made, Variant)
     assert made._request("fu-1").secrets == {"A": "part", "B": "own", "C": "whole"}
+
+
+def test_of_the_versions_that_it_was_of_a_variant_knows_the_present_one(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = running.client_of(str(controller.directory))
+    version = 0
+
+    async def request(method: str, request: Any, *_: Any) -> pb.FunctionHandle:
+        assert method == "Variant" and request.function_id == f"fu-{version}"
+        return pb.FunctionHandle(function_id=f"fu-variant-{version}", node_token="token")
+
+    monkeypatch.setattr(client, "request", request)
+    made: Any = f.with_options(timeout=7)._declaration
+    monkeypatch.setattr(f._declaration, "resolve", lambda: (client, f"fu-{version}", None))
+    for version in range(5):
+        for _ in range(2):
+            assert made.resolve() == (client, f"fu-variant-{version}", None)
+    assert made._ids == {(client, "fu-4"): "fu-variant-4"}

@@ -291,6 +291,8 @@ def test_an_instance_that_was_up_waits_for_its_redis(harness: Harness) -> None:
 
 _TALKS = """
 import sys
+from rekindle.linux.processes import die_with_parent
+die_with_parent()
 print("ready", flush=True)
 for number in range(1 << 40):
     sys.stderr.write(f"line {number:0100d}\\n")

@@ -64,7 +64,7 @@ class Outbox:
             kind: Bounded(weight, MAX_BUFFERED, MAX_BUFFERED_BYTES)
             for kind, weight in (("log", _lines), ("nested", _calls))
         }
-        self._empty = 0
+        self._empty = self._calls_left_out = 0
         #: App -> the message in the queue that says how many of its lines were left out.
         self._left_out: dict[str, tuple[pb.AgentMessage, int]] = {}
         #: The one in the queue: of what is true now the last word is enough.
@@ -100,11 +100,8 @@ class Outbox:
             if kind == "log":
                 self._leave_out(oldest, count)
             else:
-                log.warning("left out: the controller was away", extra=kv(kind=kind, count=count))
+                self._calls_left_out += count
                 self._empty_place(oldest)
-        if self._empty > max(_EMPTY_PLACES, len(self._queue) // 2):
-            self._queue = deque(one for one in self._queue if one.WhichOneof("kind"))
-            self._empty = 0
 
     def _leave_out(self, message: pb.AgentMessage, count: int) -> None:
         """The first of an app has its place for the line that says how many."""
@@ -123,6 +120,9 @@ class Outbox:
         if message is not None:
             message.Clear()
             self._empty += 1
+        if self._empty > max(_EMPTY_PLACES, len(self._queue) // 2):
+            self._queue = deque(one for one in self._queue if one.WhichOneof("kind"))
+            self._empty = 0
 
     def _gather(self, message: pb.AgentMessage, more: bool, soon: bool) -> None:
         call_id, size = message.done.call_id, sum(map(len, message.done.results))
@@ -194,6 +194,9 @@ class Outbox:
     def connected(self) -> None:
         """There is a connection: what was kept goes first."""
         self.open = True
+        if self._calls_left_out:
+            count, self._calls_left_out = self._calls_left_out, 0
+            log.warning("calls that inputs made are left out", extra=kv(count=count))
 
     def disconnected(self, unsent: pb.AgentMessage | None = None) -> None:
         """The connection is lost; ``unsent`` was being written."""

@@ -290,3 +290,18 @@ def test_calls_that_inputs_made_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         return [(await outbox.next()).nested.calls[0].index for _ in range(3)]
 
     assert asyncio.run(indexes()) == [2, 3, 4]
+
+
+def test_of_a_controller_that_takes_nothing_for_days_one_heartbeat_waits() -> None:
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        for _ in range(10_000):
+            outbox.put(pb.AgentMessage(heartbeat=pb.Heartbeat()))
+        assert len(outbox._queue) < 2000
+        assert (await outbox.next()).WhichOneof("kind") == "heartbeat"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await outbox.next()
+
+    asyncio.run(scenario())
