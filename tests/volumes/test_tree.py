@@ -11,12 +11,14 @@ import pytest
 from rekindle.exception import (
     InvalidError,
     NotFoundError,
+    VolumeError,
     VolumeFileExistsError,
     VolumeFileNotFoundError,
     VolumePathError,
 )
 from rekindle.volumes.staging import Staging
 from rekindle.volumes.tree import EntryType, Tree
+from tests import exhausted
 
 
 @pytest.fixture
@@ -180,3 +182,18 @@ def test_a_deleted_folder_is_said(tree: Tree) -> None:
     os.rename(tree.root, tree.root.with_name("gone"))
     with pytest.raises(VolumeFileNotFoundError, match="was deleted"):
         list(tree.listdir("/"))
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tree: Tree) -> None:
+    whole = [one.path for one in tree.listdir("/", recursive=True)]
+    refused = 0
+    for left in range(8):  # wherever in the listing they come to an end
+        with exhausted.descriptors(left):
+            try:
+                found = [one.path for one in tree.listdir("/", recursive=True)]
+            except (VolumeError, OSError) as error:
+                assert "Too many open files" in str(error)
+                refused += 1
+            else:
+                assert found == whole
+    assert 0 < refused < 8
