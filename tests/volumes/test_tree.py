@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,10 +186,26 @@ def test_a_deleted_folder_is_said(tree: Tree) -> None:
         list(tree.listdir("/"))
 
 
-def test_a_folder_that_cannot_be_listed_is_no_empty_one(tree: Tree) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=errno.errorcode.get)
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = os.open
+
+    def fails(path: object, *args: Any, **options: Any) -> int:
+        if path == "folder":
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(VolumeError, match=f"'folder' cannot be listed: {os.strerror(number)}"):
+        list(tree.listdir("/", recursive=True))
+
+
+def test_a_listing_without_descriptors_is_an_error(tree: Tree) -> None:
     whole = [one.path for one in tree.listdir("/", recursive=True)]
     refused = 0
-    for left in range(8):  # wherever in the listing they come to an end
+    for left in range(16):  # wherever in the listing they come to an end
         with exhausted.descriptors(left):
             try:
                 found = [one.path for one in tree.listdir("/", recursive=True)]
@@ -196,4 +214,4 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(tree: Tree) -> None:
                 refused += 1
             else:
                 assert found == whole
-    assert 0 < refused < 8
+    assert 0 < refused < 16
