@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -11,10 +12,15 @@ from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
 from rekindle.cli.options import confirm, environment_option, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import InvalidError, NotFoundError, OutputExpiredError
+from rekindle.sdk.connection.client import Client
+from rekindle.sdk.connection.seen import Seen
 from rekindle.sdk.environments import environment_of
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
+
+#: Inputs of a call whose results are looked at, and errors that are shown whole.
+_MOST, _MOST_SHOWN = 10_000, 5
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,11 +82,20 @@ def functions(report: pb.StatusReply) -> list[dict[str, Any]]:
 @click.argument("call_id", metavar="fc-...")
 @json_option
 def show(call_id: str, as_json: bool) -> None:
-    """Show how far a call is."""
+    """Show how far a call is, and the errors of its inputs that failed."""
     client = operator.connect()
     info = operator.request(client, "GetCall", pb.GetCallRequest(call_id=call_id), pb.CallInfo)
+    failed = operator.ask(_failed(client, call_id, info.inputs)) if info.done else []
     if as_json:
-        print_json(as_dict(info) | {"state": state_of(info)})
+        errors = [
+            {
+                "index": one.index,
+                "status": pb.ResultStatus.Name(one.status),
+                **{name: getattr(one, name) for name in ("error_type", "message", "traceback")},
+            }
+            for one in failed
+        ]
+        print_json(as_dict(info) | {"state": state_of(info), "failed": errors})
         return
     rows = [
         ("call", info.call_id),
@@ -93,7 +108,30 @@ def show(call_id: str, as_json: bool) -> None:
     ]
     if info.submitted_ns:
         rows.append(("submitted", since(info.submitted_ns)))
+    if failed:
+        rows.append(("failed", f"{len(failed)}" + (", or more" if info.done > _MOST else "")))
     console().print(listing(rows))
+    for one in failed[:_MOST_SHOWN]:
+        kind = one.error_type.rpartition(".")[2] or pb.ResultStatus.Name(one.status)
+        click.echo(f"\nInput {one.index}: {kind}: {one.message}".rstrip(": "))
+        if one.traceback:
+            click.echo(one.traceback.rstrip())
+    if len(failed) > _MOST_SHOWN:
+        click.echo(f"\n{len(failed) - _MOST_SHOWN} more failed; --json has all of them.")
+
+
+async def _failed(client: Client, call_id: str, inputs: int) -> list[pb.Result]:
+    """Results that are kept of inputs of a call and are none of success, of the first ones."""
+    found = []
+    stream = client.results(call_id, Seen(0), end_index=min(inputs, _MOST), stored=True)
+    with contextlib.suppress(NotFoundError, OutputExpiredError):  # they have had their time
+        async with contextlib.aclosing(stream):
+            async for batch, _ in stream:
+                for _index, raw in batch:
+                    result = pb.Result.FromString(raw)
+                    if result.status not in (pb.SUCCESS, pb.CANCELLED):
+                        found.append(result)
+    return sorted(found, key=lambda one: one.index)
 
 
 def state_of(info: pb.CallInfo) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.open_files import OpenFile, is_inheritable
-from rekindle.linux import memory
+from rekindle.linux import files, memory
 from rekindle.linux.maps import Mapping
 
 SHM = "/dev/shm"
@@ -74,7 +74,7 @@ def find_objects(
 
 
 def _named() -> Iterator[tuple[str, os.stat_result]]:
-    for directory, _folders, names in os.walk(SHM):
+    for directory, _folders, names in os.walk(SHM, onerror=files.not_listed_unless_gone):
         for name in names:
             path = os.path.join(directory, name)
             status = os.lstat(path)

@@ -60,6 +60,16 @@ def mount_overlay(
         mounts.mount("overlay", target, "overlay", data=data)
 
 
+def is_marked(folder: str, mark: str) -> bool:
+    """Whether a directory of a layer has a mark. Raises OSError where that cannot be seen."""
+    try:
+        return os.getxattr(folder, mark, follow_symlinks=False) == b"y"
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
+            return False  # it has none, its file system has none, or it is gone
+        raise
+
+
 def why_no_overlay(error: OSError, upper: str) -> str:
     """Why an overlay could not be mounted, and what to do, in words."""
     if error.errno == errno.ENODEV:

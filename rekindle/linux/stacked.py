@@ -3,7 +3,6 @@ library only."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
 import stat
@@ -75,8 +74,6 @@ def _stacked(folders: Sequence[str], name: str) -> list[str] | str | None:
 
 
 def _is_opaque(folder: str) -> bool:
-    for name in (overlay.OPAQUE, overlay.OPAQUE_OF_A_USER):
-        with contextlib.suppress(OSError):
-            if os.getxattr(folder, name) == b"y":
-                return True
-    return False
+    return any(
+        overlay.is_marked(folder, mark) for mark in (overlay.OPAQUE, overlay.OPAQUE_OF_A_USER)
+    )

@@ -62,7 +62,8 @@ class Tree:
     def listdir(self, path: str, *, recursive: bool = False) -> Iterator[FileEntry]:
         """What lies in a directory, by name; of a file, the file itself.
 
-        Raises VolumeFileNotFoundError, VolumePathError.
+        Raises VolumeFileNotFoundError, VolumePathError; VolumeError where a directory cannot be
+        listed, as none is passed over.
         """
         with self._opened(path, os.O_PATH) as fd:
             inside = clean(path)
@@ -285,7 +286,12 @@ def _exists(directory: int, name: str) -> bool:
 
 
 def _entries(directory: int, inside: str, recursive: bool) -> Iterator[FileEntry]:
-    for name in sorted(os.listdir(directory)):
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        where = inside or "the volume"
+        raise VolumeError(f"{where!r} cannot be listed: {error.strerror}") from error
+    for name in names:
         if name.startswith(DRAFT):
             continue
         try:
@@ -298,8 +304,10 @@ def _entries(directory: int, inside: str, recursive: bool) -> Iterator[FileEntry
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 below = os.open(name, flags, dir_fd=directory)
-            except OSError:
-                continue  # removed meanwhile, or something else by now
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue  # removed meanwhile, or something else by now
+                raise VolumeError(f"{path!r} cannot be listed: {error.strerror}") from error
             try:
                 yield from _entries(below, path, recursive)
             finally:

@@ -287,8 +287,16 @@ def test_the_least_recently_used_goes_and_never_what_is_open(
         assert len(first.read()) == 10 * _CHUNK
 
 
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGKILL, "has ended;"), (signal.SIGTERM, "has ended: .*SIGTERM")]
+)
 def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
-    unwell_store: BlobStore, folder: Path, tmp_path: Path, start_lazy: StartLazy
+    unwell_store: BlobStore,
+    folder: Path,
+    tmp_path: Path,
+    start_lazy: StartLazy,
+    number: signal.Signals,
+    why: str,
 ) -> None:
     blob = _pushed(unwell_store, tmp_path, os.urandom(10 * _CHUNK))
     files = start_lazy(unwell_store.url)
@@ -305,10 +313,10 @@ def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
     reader = threading.Thread(target=read)
     reader.start()
     unmounter = os.pidfd_open(psutil.Process(files.pid).children()[0].pid)
-    os.kill(files.pid, signal.SIGKILL)
+    os.kill(files.pid, number)
     reader.join()
     assert len(errors) == 1
-    with pytest.raises(BlobError, match="has ended"):
+    with pytest.raises(BlobError, match=why):
         files.open(blob)
     # Whose child it is now, and who reaps it, is another matter: it has ended.
     assert readable([unmounter], 30)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,21 @@ class Letters(FakeController):
             submitted=True,
             submitted_ns=time.time_ns() - 90 * 10**9,
         )
+
+    async def Results(self, request: Any, ctx: Any) -> AsyncIterator[pb.ResultBatch]:
+        assert request.stored and request.end_index == 10
+        failed = pb.Result(
+            index=3,
+            status=pb.FAILURE,
+            error_type="builtins.ValueError",
+            message="no such price",
+            traceback="Traceback (most recent call last):\n  in price\n",
+        )
+        lost = pb.Result(index=1, status=pb.RUNNER_LOST, message="killed by SIGKILL")
+        both = [
+            one.SerializeToString() for one in (failed, pb.Result(index=0, status=pb.SUCCESS), lost)
+        ]
+        yield pb.ResultBatch(results=both)
 
     async def CancelCall(self, request: Any, ctx: Any) -> pb.CancelCallReply:
         self.cancelled.append(request)
@@ -130,6 +145,18 @@ def test_show_tells_how_far_a_call_is(fake: Letters) -> None:
     assert rows["submitted"].startswith("1 min")
     told = json.loads(rekindle(fake.directory, "inputs", "show", "fc-some", "--json").stdout)
     assert told["state"] == "running" and told["inputs"] == 10 and told["cancelled"] is False
+
+
+def test_show_tells_how_inputs_failed(fake: Letters) -> None:
+    shown = rekindle(fake.directory, "inputs", "show", "fc-some").stdout
+    assert "Input 1: RUNNER_LOST: killed by SIGKILL\n" in shown
+    assert "Input 3: ValueError: no such price\nTraceback (most recent call last):" in shown
+    told = json.loads(rekindle(fake.directory, "inputs", "show", "fc-some", "--json").stdout)
+    assert [(one["index"], one["status"]) for one in told["failed"]] == [
+        (1, "RUNNER_LOST"),
+        (3, "FAILURE"),
+    ]
+    assert told["failed"][1]["message"] == "no such price"
 
 
 @pytest.mark.parametrize(

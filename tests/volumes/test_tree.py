@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rekindle.exception import (
     InvalidError,
     NotFoundError,
+    VolumeError,
     VolumeFileExistsError,
     VolumeFileNotFoundError,
     VolumePathError,
 )
 from rekindle.volumes.staging import Staging
 from rekindle.volumes.tree import EntryType, Tree
+from tests import exhausted
 
 
 @pytest.fixture
@@ -180,3 +184,34 @@ def test_a_deleted_folder_is_said(tree: Tree) -> None:
     os.rename(tree.root, tree.root.with_name("gone"))
     with pytest.raises(VolumeFileNotFoundError, match="was deleted"):
         list(tree.listdir("/"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=errno.errorcode.get)
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = os.open
+
+    def fails(path: object, *args: Any, **options: Any) -> int:
+        if path == "folder":
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(VolumeError, match=f"'folder' cannot be listed: {os.strerror(number)}"):
+        list(tree.listdir("/", recursive=True))
+
+
+def test_a_listing_without_descriptors_is_an_error(tree: Tree) -> None:
+    whole = [one.path for one in tree.listdir("/", recursive=True)]
+    refused = 0
+    for left in range(16):  # wherever in the listing they come to an end
+        with exhausted.descriptors(left):
+            try:
+                found = [one.path for one in tree.listdir("/", recursive=True)]
+            except (VolumeError, OSError) as error:
+                assert "Too many open files" in str(error)
+                refused += 1
+            else:
+                assert found == whole
+    assert 0 < refused < 16

@@ -92,6 +92,8 @@ class LazyFiles:
         self.on_failed: Callable[[str, str, str], None] = lambda _blob, _reason, _kind: None
         #: That the process is gone without having been told, in words; "" as long as it is not.
         self.ended = ""
+        #: What it said last, where it was told to end by somebody else.
+        self._told = ""
         self._process = process
         self._connection = connection
         self._ready: Future[None] = Future()
@@ -227,7 +229,8 @@ class LazyFiles:
     def _gone(self) -> BlobError:
         return BlobError(
             f"the process that serves lazy files from {without_password(self.settings.url)} has "
-            "ended; what was not here yet can be read again when the agent starts again"
+            f"ended{self._told}; what was not here yet can be read again when the agent starts "
+            "again"
         )
 
     def _follow(self) -> None:
@@ -268,6 +271,8 @@ class LazyFiles:
             self._ready.set_result(None)
         elif message["event"] == "refused":
             self._ready.set_exception(SetupError(message["reason"]))
+        elif message["event"] == "ended":
+            self._told = f": {message['reason']}"
         elif message["event"] == "failed":
             self.failures[message["blob"]] = message["reason"]
             if "number" in message:

@@ -1,8 +1,9 @@
 """The process that serves lazy files by FUSE: ``python -m rekindle.blobs.lazy.server``.
 
 It does what its owner says on a socket, one JSON object a line, and ends when that closes, however
-the owner ends. Its mount is taken away by a small process that outlives it, so that none is left
-even if it is killed; who reads then gets an error from the kernel.
+the owner ends, and by SIGTERM, which it tells its owner. Its mount is taken away by a small process
+that outlives it, so that none is left even if it is killed; who reads then gets an error from the
+kernel.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def main(argv: list[str]) -> int:
     settings = json.loads(first_line(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's group; the owner decides
     _leave_unmounter(settings["mountpoint"], fd)
+    # For a thread that waits for it (serving.py): left to libfuse it would wait for all readers,
+    # and they for what they read. Before any other thread, as they have this of the first one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     # Not before the fork: what the other process does not need it should not hold.
     from rekindle.blobs.lazy.serving import serve

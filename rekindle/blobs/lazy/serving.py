@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
     except (Error, OSError) as error:
         control.say(event="refused", reason=str(error))
         return 1
+    threading.Thread(target=_end_when_told, args=(control,), name="end", daemon=True).start()
     orders = Orders(cache, control)
     threading.Thread(target=orders.follow, name="orders", daemon=True).start()
     files = BlobFiles(
@@ -69,6 +71,13 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
         control.say(event="refused", reason=f"FUSE does not mount (libfuse's status {error})")
         return 1
     return 0
+
+
+def _end_when_told(control: Control) -> None:
+    """At once: whoever reads gets an error from the kernel, and the mount is taken away."""
+    signal.sigwait({signal.SIGTERM})
+    control.say(event="ended", reason="somebody told it to end (SIGTERM)")
+    os._exit(0)
 
 
 class Orders:

@@ -91,7 +91,10 @@ def ensure(
             watch(title, str(error))
             continue
         if lost or chain.made:
-            layer_gc.collect(local)
+            try:
+                layer_gc.collect(local)
+            except ImageError as error:  # the image is there; room is made the next time
+                watch(title, str(error))
         return built
 
 

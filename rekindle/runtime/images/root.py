@@ -175,7 +175,12 @@ class RootMaker:
             erofs.mount(Path(file), Path(place))
         except LayerError as error:
             raise OSError(errno.EIO, str(error)) from error
-        self._packed[place] = _Mounted(file, os.open(place, os.O_PATH | os.O_CLOEXEC))
+        try:
+            fd = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            mounts.unmount(place)  # nobody would know of it
+            raise
+        self._packed[place] = _Mounted(file, fd)
 
     def _prepare(self) -> None:
         if self._own >= 0:

@@ -9,7 +9,6 @@ files are one file then, which may arrive later. Elsewhere it is fetched whole a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -32,7 +31,7 @@ from rekindle.exception import (
     LayerLostError,
     SetupError,
 )
-from rekindle.linux import overlay
+from rekindle.linux import files, overlay
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from rekindle.runtime.images.stored import StoredLayer
@@ -289,7 +288,8 @@ def _put(
 
 
 def _opaque_directories(root: Path) -> Iterable[str]:
-    for folder, _folders, _names in os.walk(root):
-        with contextlib.suppress(OSError):
-            if os.getxattr(folder, overlay.OPAQUE, follow_symlinks=False) == b"y":
-                yield os.path.relpath(folder, root)
+    """Folders that hide what is below them. Raises OSError: one that is missed shows on other nodes
+    what the image has removed."""
+    for folder, _folders, _names in os.walk(root, onerror=files.not_listed_unless_gone):
+        if overlay.is_marked(folder, overlay.OPAQUE):
+            yield os.path.relpath(folder, root)

@@ -28,6 +28,7 @@ from rekindle import paths
 from rekindle.exception import ImageError, NotFoundError
 from rekindle.linux import files
 from rekindle.linux.libc import check, libc
+from rekindle.linux.passing import is_passing
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.stored import StoredLayer
 
@@ -78,10 +79,17 @@ class LayerStore:
         return self.root / LOGS / name
 
     def get(self, name: str) -> Layer | None:
-        """A layer that is there; None otherwise. A record that cannot be read is none."""
+        """A layer that is there; None otherwise. A record that cannot be read is none.
+
+        Raises ImageError where it cannot be read just now: it is not to be built again for that.
+        """
         try:
             return Layer.from_json((self.root / _LAYERS / name / _RECORD).read_text())
-        except (OSError, ValueError):
+        except OSError as error:
+            if is_passing(error):
+                raise ImageError(f"layer {name[:12]} cannot be looked at: {error}") from error
+            return None
+        except ValueError:
             return None
 
     def packed(self, name: str) -> Path:
@@ -290,15 +298,20 @@ class LayerStore:
             name = place.name.removeprefix(_GONE).split("-")[0]
             if (of and name != of) or (place in gone and name in used):
                 continue
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the next one finds it
                 fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                if files.try_lock(fd):
-                    shutil.rmtree(place, ignore_errors=True)
-                os.close(fd)
+                try:
+                    if files.try_lock(fd):
+                        shutil.rmtree(place, ignore_errors=True)
+                finally:
+                    os.close(fd)
 
 
 def mounted(names: list[str]) -> set[str]:
-    """Those of the layers that are part of a mount, in any mount namespace of this machine."""
+    """Those of the layers that are part of a mount, in any mount namespace of this machine.
+
+    Raises ImageError where that cannot be known just now: what is in use must not be removed.
+    """
     if not names:
         return set()
     seen: set[str] = set()
@@ -312,7 +325,10 @@ def mounted(names: list[str]) -> set[str]:
                 continue
             seen.add(namespace)
             text = Path(process.path, "mountinfo").read_text(errors="replace")
-        except OSError:
+        except OSError as error:
+            if is_passing(error):
+                why = f"which layers are in use cannot be found out: {error}"
+                raise ImageError(f"{why}; try again when there is room") from error
             continue  # it has ended, or is another user's, whose mounts are not of ours
         found.update(name for name in names if name in text)
     return found

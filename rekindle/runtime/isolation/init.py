@@ -121,8 +121,17 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
     ``binds``: directories that are seen at other places from now on, see ``bind``.
     """
     bind(request.get("binds", ()))
-    if request.get("run_dir"):
-        mounts.mount(request["run_dir"], "/run", flags=mounts.MS_BIND)
+    if not request.get("run_dir"):
+        return _launch(request, fds)
+    mounts.mount(request["run_dir"], "/run", flags=mounts.MS_BIND)
+    try:
+        return _launch(request, fds)
+    except BaseException:
+        mounts.unmount("/run")  # nothing of it ends that would take it away
+        raise
+
+
+def _launch(request: dict[str, Any], fds: list[int]) -> int:
     if request.get("pid"):
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
             last.write(str(int(request["pid"]) - 1))

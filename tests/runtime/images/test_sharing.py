@@ -20,7 +20,7 @@ from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
 from rekindle.runtime.images.stored_chain import StoredChain
-from tests import images
+from tests import exhausted, images
 from tests.blobs.machine import needs_erofs
 
 pytestmark = images.needs_root
@@ -229,3 +229,12 @@ def test_a_layer_that_is_nowhere_any_more_says_what_to_do(
         sharing.have_whole(local, lost)
     monkeypatch.delenv("REKINDLE_STORE_URL", raising=False)
     assert sharing.of_environment() is None
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_taken_for_one_that_hides_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "folder").mkdir()
+    with exhausted.descriptors(0), pytest.raises(OSError, match="Too many open files"):
+        list(sharing._opaque_directories(tmp_path))
+    assert list(sharing._opaque_directories(tmp_path)) == []

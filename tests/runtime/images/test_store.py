@@ -14,6 +14,7 @@ from rekindle.exception import ImageError, NotFoundError
 from rekindle.runtime.images import layer_gc
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import LayerStore, mounted
+from tests import exhausted
 
 
 @pytest.fixture
@@ -165,3 +166,16 @@ def test_local_files_go_when_nothing_has_used_them_for_long_wherever_they_are_ke
 def test_layers_that_a_mount_has_are_known_by_name() -> None:
     assert mounted([_name(7)]) == set()
     assert mounted(["/proc "]) == {"/proc "}
+
+
+def test_a_record_that_cannot_be_read_just_now_is_not_taken_for_none(store: LayerStore) -> None:
+    layer = _published(store, 1)
+    with exhausted.descriptors(0), pytest.raises(ImageError, match="Too many open files"):
+        store.get(layer.name)
+    assert store.get(layer.name) == layer
+
+
+def test_what_is_mounted_is_not_guessed_where_it_cannot_be_seen() -> None:
+    with exhausted.descriptors(1), pytest.raises(ImageError, match="in use cannot be found out"):
+        mounted([_name(1)])
+    assert mounted([_name(1)]) == set()

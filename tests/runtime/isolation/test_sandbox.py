@@ -140,3 +140,24 @@ def test_what_an_init_reported_last_counts_though_its_end_is_seen_first() -> Non
         assert await job == JobExit(3)
 
     asyncio.run(main())
+
+
+def test_a_job_that_cannot_be_started_leaves_nothing_mounted(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        sandbox = await spawner.spawn("guest")
+        run_dir = spawner.feature_cache_dir
+        sandbox.run([sys.executable, "-c", "import time; time.sleep(600)"], env={})  # it stays
+        failed = await sandbox.run([str(tmp_path / "absent")], env={}, run_dir=run_dir)
+        assert failed.status == 127
+        read_fd, write_fd = os.pipe()
+        code = "print([one.split()[4] for one in open('/proc/self/mountinfo')].count('/run'))"
+        job = sandbox.run([sys.executable, "-c", code], env={}, fds={1: write_fd})
+        os.close(write_fd)
+        assert (await job).status == 0
+        with os.fdopen(read_fd) as pipe:
+            mounted = int(pipe.read())
+        here = Path("/proc/self/mountinfo").read_text().splitlines()
+        assert mounted == [one.split()[4] for one in here].count("/run")
+        sandbox.kill()
+
+    with_spawner(tmp_path, scenario)
