@@ -283,9 +283,14 @@ def service(supervisor: psutil.Process, module: str) -> psutil.Process:
     """The process of an instance that runs a module: ``rekindle.controller``, say."""
 
     def find() -> psutil.Process | None:
+        running: dict[int, psutil.Process] = {}
         for child in supervisor.children(recursive=True):
             with suppress(psutil.Error):
                 if module in child.cmdline():
+                    running[child.pid] = child
+        for child in running.values():
+            with suppress(psutil.Error):
+                if child.ppid() not in running:  # what it forks has its command line
                     return child
         return None
 

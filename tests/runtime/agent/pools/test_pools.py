@@ -70,7 +70,6 @@ class Worker:
 def test_max_containers_bounds_the_runners_and_inputs_wait_their_turn(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         worker = h.add(Worker, max_containers=2)
-        keys = [h.submit(worker, "sleep", 0.2) for _ in range(6)]
         most = 0
 
         async def watch() -> None:
@@ -80,9 +79,14 @@ def test_max_containers_bounds_the_runners_and_inputs_wait_their_turn(home: Path
                 await asyncio.sleep(0.02)
 
         watching = asyncio.create_task(watch())
-        hosts = {(await h.result(key)).value for key in keys}
+        with Gate(home) as gate:
+            keys = [h.submit(worker, "wait", gate.path) for _ in range(6)]
+            await h.uplink.until(lambda: len(h.runners(worker)) == 2)
+            gate.open()
+            for key in keys:
+                await h.result(key)
         watching.cancel()
-        assert len(hosts) == 2 and most == 2
+        assert most == 2
 
     run(home, scenario)
 
