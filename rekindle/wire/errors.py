@@ -47,7 +47,11 @@ def to_status(
     """Code, detail text and trailing metadata that carry ``error`` to a peer."""
     codes = (_CODE_OF[kind] for kind in type(error).__mro__ if kind in _CODE_OF)
     code = next(codes, grpc.StatusCode.INTERNAL)
-    return code, str(error), ((ERROR_TYPE_KEY, type(error).__name__),)
+    # A subclass that only one side has is to its peer what is public of it.
+    public = next(
+        kind for kind in type(error).__mro__ if getattr(exception, kind.__name__, None) is kind
+    )
+    return code, str(error), ((ERROR_TYPE_KEY, public.__name__),)
 
 
 def from_status(

@@ -76,12 +76,12 @@ def pools(home: Home, name: str = "") -> list[dict[str, Any]]:
 
 
 def runners(home: Home, function: str) -> list[dict[str, Any]]:
-    """Of a function, by the last heartbeat."""
+    """Of a function of the app, by the last heartbeat."""
     return [
         runner
         for agent in home.status()["agents"]
         for runner in agent["stats"].get("runners", [])
-        if runner["function"] == function
+        if runner["function"] == f"sized.{function}"
     ]
 
 

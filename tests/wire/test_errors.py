@@ -45,3 +45,11 @@ def test_a_type_that_is_not_ours_is_not_built() -> None:
     for name in ("Exception", "InputCancellation", "annotations", "__name__"):
         error = from_status(grpc.StatusCode.NOT_FOUND, "text", [("rekindle-error-type", name)])
         assert type(error) is exception.NotFoundError
+
+
+def test_a_type_that_a_peer_does_not_have_is_what_is_public_of_it() -> None:
+    class RefusedError(exception.ServiceError):
+        pass
+
+    error = from_status(*to_status(RefusedError("text")))
+    assert type(error) is exception.ServiceError and str(error) == "text"
