@@ -29,7 +29,7 @@ LAST_STEPS_S = 15.0
 _CLOSED = "its app was closed"
 
 
-async def close_pool(leases: Leases, pool: Pool, *, interrupt: bool) -> None:
+async def close_pool(leases: Leases, pool: Pool, *, interrupt: bool = False) -> None:
     """Fail what waits, end what runs, let exit hooks run in idle runners; wait for all of it."""
     pool.shut()
     # A program may end right after its first call, before anyone has looked: its snapshot is due.

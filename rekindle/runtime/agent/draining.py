@@ -1,21 +1,24 @@
-"""How an app's pools end that has a newer version: none of its inputs is cancelled.
+"""How an app's pools end, and the templates of a former version with them.
 
-They end when nothing of them waits, runs or is lent; or at once, and what they had goes back to the
-controller. An input that comes later finds a new pool.
+Those of a version that has a newer one are drained: none of its inputs is cancelled. They end when
+nothing of them waits, runs or is lent; or at once, and what they had goes back to the controller.
+An input that comes later finds a new pool. Where the app is closed, which for a former version
+comes after that, all that it has ends, and nothing of it is opened any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
+from rekindle.runtime.agent import closing
 from rekindle.runtime.agent.functions import Functions
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.leases.requests import NEWER_VERSION
 from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.starts.revision import Revision
 
 #: How often pools that end are looked at.
 _LOOK_S = 0.05
@@ -28,16 +31,15 @@ class Draining:
     _inventory: Inventory
     _functions: Functions
     _leases: Leases
-    _close_pool: Callable[[Pool], Awaitable[None]]
 
     def begin(self, app_id: str) -> None:
         """No client gets a runner of it any more, nor begins a call on one that it has.
 
         But for calls that the controller says are meant for just this version, from now on.
         """
-        if app_id in self._functions.retired:
+        now = self._functions.retire(app_id)
+        if now is None:
             return  # who asks for it since means it
-        now = self._functions.retired[app_id] = time.monotonic()
         pools = self._pools(app_id)
         for pool in pools:
             pool.retired_at = now
@@ -57,8 +59,23 @@ class Draining:
                 pool.hand_back(NEWER_VERSION)
             pool.shut()
         self._functions.forget(app_id)
-        await asyncio.gather(*map(self._close_pool, ending))
-        self.drop_templates(ending)
+        await asyncio.gather(*(closing.close_pool(self._leases, pool) for pool in ending))
+        self._drop_templates([pool.revision for pool in ending])
+
+    async def close(self, app_id: str) -> None:
+        """An app is closed: return when its runners are gone, interrupted where they run."""
+        was_retired = self._functions.app_closed(app_id)
+        ending = self._pools(app_id)
+        await asyncio.gather(
+            *(closing.close_pool(self._leases, pool, interrupt=True) for pool in ending)
+        )
+        revisions = [pool.revision for pool in ending]
+        await closing.finish_snapshots(revisions, closing.FREEZE_GRACE_S)
+        for pool in ending:
+            if self._inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
+                del self._inventory.pools[pool.key]
+        if was_retired:  # what came for it after it was drained had a pool of it opened again
+            self._drop_templates(revisions)
 
     def _pools(self, app_id: str) -> list[Pool]:
         return [pool for pool in self._inventory.pools.values() if pool.app_id == app_id]
@@ -70,20 +87,24 @@ class Draining:
             for pool in pools
         )
 
-    def drop_templates(self, ended: list[Pool]) -> None:
-        """Let templates of pools go that are gone, where their app has a newer version.
+    def _drop_templates(self, revisions: list[Revision]) -> None:
+        """Let templates go of pools that are gone, where their app has a newer version.
 
-        Those that no other pool uses; a snapshot that is being made of one is made first.
+        Those that no other pool uses, which goes later; a snapshot that is being made of one is
+        made first. Upkeep may have taken one out of the inventory, which had no template then.
         """
         used = {id(pool.revision) for pool in self._inventory.pools.values()}
-        for key, revision in list(self._inventory.revisions.items()):
-            mine = any(pool.revision is revision for pool in ended)
-            if not mine or id(revision) in used:
+        for revision in {id(one): one for one in revisions}.values():
+            if id(revision) in used:
                 continue
             if revision.background:  # nobody else would look at it again
-                next(iter(revision.background)).add_done_callback(
-                    lambda _task: asyncio.get_running_loop().call_soon(self.drop_templates, ended)
-                )
+                next(iter(revision.background)).add_done_callback(partial(self._made, revision))
                 continue
             revision.shut()
-            del self._inventory.revisions[key]
+            known = self._inventory.revisions
+            for key in [key for key, one in known.items() if one is revision]:
+                del known[key]
+
+    def _made(self, revision: Revision, _task: asyncio.Task[None]) -> None:
+        """In a turn of its own: it is in the background no more then."""
+        asyncio.get_running_loop().call_soon(self._drop_templates, [revision])

@@ -1,11 +1,15 @@
 """Functions that open apps have on this node: fetched once, and what their starts need.
 
+Also what is known of each app: whether it is a former version, or one that is tried. All of that
+ends where its app is closed, and what was being fetched then is no answer any more: who asks from
+then on has what the controller says after that, which is an error, or that it was opened again.
 Knows nothing of pools: they ask.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,16 +59,21 @@ class Functions:
     on_trial: set[str] = field(default_factory=set)
     #: Ids of those that are called since: what is being fetched may not know of it.
     _live: set[str] = field(default_factory=set)
+    #: Function id -> the apps that were closed since it is being fetched.
+    _closed_meanwhile: dict[str, set[str]] = field(default_factory=dict)
 
     async def get(self, function_id: str) -> OpenFunction:
         """A function, fetched when it is asked for first. Raises Error, and what was not
         foreseen."""
-        task = self._opened.get(function_id)
-        if task is None:
-            task = asyncio.create_task(self._fetch(function_id))
-            self._opened[function_id] = task
-            task.add_done_callback(partial(self._fetched, function_id))
-        return await asyncio.shield(task)
+        while True:
+            task = self._opened.get(function_id)
+            if task is None:
+                task = asyncio.create_task(self._fetch(function_id))
+                self._opened[function_id] = task
+                task.add_done_callback(partial(self._fetched, function_id))
+            function = await asyncio.shield(task)
+            if self._opened.get(function_id) is task:  # not forgotten before this had its turn
+                return function
 
     def _fetched(self, function_id: str, task: asyncio.Task[OpenFunction]) -> None:
         """One that could not be fetched, for whatever reason, is fetched when it is asked for
@@ -73,16 +82,25 @@ class Functions:
             del self._opened[function_id]
 
     async def _fetch(self, function_id: str) -> OpenFunction:
-        reply = await self._uplink.fetch(function_id)
+        while True:
+            closed: set[str] = set()
+            self._closed_meanwhile[function_id] = closed
+            try:
+                reply = await self._uplink.fetch(function_id)
+                source_dir = await _unpacked(reply.source)
+            finally:
+                del self._closed_meanwhile[function_id]
+            if reply.app_id not in closed:
+                return self._opened_as(function_id, reply, source_dir)
+
+    def _opened_as(
+        self, function_id: str, reply: pb.FetchFunctionReply, source_dir: Path | None
+    ) -> OpenFunction:
+        """What was fetched. No wait until it is known: its app may be closed in between."""
         if reply.retired:
             self.retired.setdefault(reply.app_id, 0)
         if reply.on_trial and reply.app_id not in self._live:
             self.on_trial.add(reply.app_id)
-        source_dir = None
-        if reply.source.digest:
-            source_dir = await asyncio.to_thread(
-                sources.unpack, reply.source.digest, reply.source.data
-            )
         return OpenFunction(
             function_id,
             reply.app_id,
@@ -104,8 +122,23 @@ class Functions:
         self._live.add(app_id)
         self.on_trial.discard(app_id)
 
+    def retire(self, app_id: str) -> float | None:
+        """A version is not the present one any more: when that was heard (monotonic seconds); None
+        where it was known."""
+        if app_id in self.retired:
+            return None
+        now = self.retired[app_id] = time.monotonic()
+        return now
+
+    def app_closed(self, app_id: str) -> bool:
+        """An app is closed: nothing is known of it any more. Whether it was a former version."""
+        for closed in self._closed_meanwhile.values():
+            closed.add(app_id)
+        self.forget(app_id)
+        return self.retired.pop(app_id, None) is not None
+
     def forget(self, app_id: str) -> None:
-        """An app is closed: let go of its functions."""
+        """Let go of an app's functions: they are fetched when they are asked for again."""
         self.on_trial.discard(app_id)
         self._live.discard(app_id)
         gone = [
@@ -150,6 +183,12 @@ class Functions:
 
         known = None if function.has_named else function.secrets
         return Starter(self._context, revision, runner_env, secrets, on_line, say, gpus, known)
+
+
+async def _unpacked(source: pb.SourceBundle) -> Path | None:
+    if not source.digest:
+        return None
+    return await asyncio.to_thread(sources.unpack, source.digest, source.data)
 
 
 def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:

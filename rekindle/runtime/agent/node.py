@@ -100,7 +100,7 @@ class Node:
         self.resting = Resting(self.inventory, self.leases.requests, settings.pool_rest_s)
         self.trials = Trials(self.scheduler.has_place)
         self.stopping = Stopping(self.inventory, self.leases, self._tasks)
-        self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
+        self.draining = Draining(self.inventory, self.functions, self.leases)
 
     def listen(self) -> None:
         """Listen for clients of this machine."""
@@ -283,23 +283,9 @@ class Node:
         if order.drain or order.recreate:
             await self.draining.end(app_id, at_once=order.recreate)
             return
-        retired = app_id in self.functions.retired
-        self.functions.retired.pop(app_id, None)
-        ending = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
-        await asyncio.gather(*(self.close_pool(pool, interrupt=True) for pool in ending))
-        revisions = (pool.revision for pool in ending)
-        await closing.finish_snapshots(revisions, closing.FREEZE_GRACE_S)
-        for pool in ending:
-            if self.inventory.pools.get(pool.key) is pool:  # it may have been drained meanwhile
-                del self.inventory.pools[pool.key]
-        for those in (self.functions, self.plans, self.history, self.context.gpu_use):
+        await self.draining.close(app_id)
+        for those in (self.plans, self.history, self.context.gpu_use):
             those.forget(app_id)
-        if retired:  # what came for it after it was drained had a pool of it opened again
-            self.draining.drop_templates(ending)
-
-    async def close_pool(self, pool: Pool, *, interrupt: bool = False) -> None:
-        """As closing.py says."""
-        await closing.close_pool(self.leases, pool, interrupt=interrupt)
 
     def prepare(self, order: pb.PrepareOnAgent) -> None:
         """Make a strategy possible."""
@@ -419,7 +405,8 @@ class Node:
         until = self.context.ends_by - closing.LAST_STEPS_S
         self.results.leaving = _LEAVES
         self.uplink.leave(_LEAVES)
-        await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
+        pools = self.inventory.pools.values()
+        await asyncio.gather(*(closing.close_pool(self.leases, pool) for pool in pools))
         left_s = max(0.0, until - time.monotonic())
         await closing.finish_snapshots(self.inventory.revisions.values(), left_s)
         await self.leases.close()

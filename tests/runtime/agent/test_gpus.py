@@ -18,7 +18,7 @@ from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.session.report import stats
-from rekindle.runtime.agent.starts import ladder
+from rekindle.runtime.agent.starts import restorer
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.template import LiveTemplate
@@ -360,7 +360,7 @@ def test_a_strategy_by_name_that_fails_leaves_its_device_to_others(
         async def fails(*_: object) -> None:
             raise StartError("the test says so")
 
-        monkeypatch.setattr(ladder, "bring_back", fails)
+        monkeypatch.setattr(restorer, "bring_back", fails)
         failed = await harness.call(model, "sees", strategy="restore")
         assert "the test says so" in failed.result.message
         assert not harness.node.context.gpus.fleet.holdings

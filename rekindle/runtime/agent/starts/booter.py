@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from rekindle.exception import StartError
+from rekindle.exception import StartError, StrategyUnavailableError
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import PendingStart
+from rekindle.runtime.agent.starts.revision_image import BUILT_ANEW, ensure_image
 from rekindle.runtime.agent.starts.runner_maker import RunnerMaker
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
@@ -117,6 +118,28 @@ class Booter(RunnerMaker):
             booted.sandbox.kill()
             raise
         return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
+
+    async def boot_template(self) -> LiveTemplate:
+        """Boot a template without a runner. Raises as ``start`` does."""
+        async with self.revision.booting:
+            template = self.revision.live_template()
+            if template is not None:
+                return template
+            await ensure_image(self.context, self.revision)
+            image = self.revision.image
+            _runner_id, output, booted = await self.boot_process(PhaseClock(), park=True)
+            template = self.template_of_booted(booted)
+            close_with(template, output)
+            if self.revision.image is not image:
+                template.sandbox.kill()
+                raise StrategyUnavailableError(f"fork: {BUILT_ANEW}")
+            if template.fork_unsafe:
+                self.note_unsafe(template)
+                template.sandbox.kill()
+                raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
+            self.keep(template)
+            self.context.activity.changed.set()
+            return template
 
     def template_of_booted(self, booted: Booted) -> LiveTemplate:
         """Make a process that has booted a template, and note in its revision whether that can be

@@ -1,57 +1,40 @@
 """The ladder: how a runner comes to be, by fork, restore or cold boot.
 
-A step that fails falls to the next one, and says why. Warm runners are the pool's.
+A step that fails falls to the next one, and says why. The steps themselves are forker.py's,
+restorer.py's and booter.py's. Warm runners are the pool's.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from rekindle.exception import (
     Error,
-    GpuUnavailableError,
     RunnerLostError,
     SnapshotError,
-    SnapshotRestoreError,
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts import dying_copies, gpu_freezing, gpu_restoring
+from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
 from rekindle.runtime.agent.starts.booter import Booter, close_with
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.dying_copies import KINDS
-from rekindle.runtime.agent.starts.outfit import Outfit
+from rekindle.runtime.agent.starts.forker import (
+    ForkEndedError,
+    Forker,
+    TemplateWentError,
+    process_of,
+)
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
-from rekindle.runtime.agent.starts.restoring import bring_back
+from rekindle.runtime.agent.starts.restorer import Restorer
 from rekindle.runtime.agent.starts.revision_image import ensure_image, image_is_ready
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
-from rekindle.runtime.agent.starts.template import (
-    LiveTemplate,
-    Process,
-    TemplateStuckError,
-    new_id,
-)
-from rekindle.runtime.agent.starts.waiting import WaitingRestore
-from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
-
-_BUILT_ANEW = "its image was built anew at this moment"
-
-
-class _TemplateWentError(StrategyUnavailableError):
-    """A template is not live any more that was to be forked."""
-
-
-class _ForkEndedError(StrategyUnavailableError):
-    """A fork of the template that was just booted did not become a runner."""
 
 
 @dataclass(eq=False)
@@ -65,7 +48,7 @@ class Begun:
 
 
 @dataclass
-class Starter(Booter):
+class Starter(Forker, Restorer, Booter):
     """Starts runners of one pool."""
 
     _first: bool = True
@@ -102,7 +85,7 @@ class Starter(Booter):
 
     def _begin_by(self, child: ForkedChild, pending: PendingStart, strategy: Strategy) -> Begun:
         try:
-            process, outfit = _process_of(child), child.take_outfit()
+            process, outfit = process_of(child), child.take_outfit()
             runner = self.tell(child.name, process, pending, strategy, outfit)
         except BaseException:
             child.kill()
@@ -112,9 +95,9 @@ class Starter(Booter):
     async def _end_begun(self, begun: Begun) -> Runner | None:
         """Its runner, once it is ready; None where the ladder is to go on with the start."""
         try:
-            await self._until_child(begun.child, self.begun(begun.runner))
+            await self.until_child(begun.child, self.begun(begun.runner))
         except (StartError, RunnerLostError) as error:
-            self._note_death(begun.pending, begun.strategy, error)
+            self.note_death(begun.pending, begun.strategy, error)
             self._last = str(error)
             self._passed_over(begun.pending, begun.strategy, self._last, again=False)
             return None
@@ -175,10 +158,10 @@ class Starter(Booter):
             if why := revision.dying.why_not(kind):
                 pending.note(f"{kind} passed over: {why}")
         for strategy, start, possible in (
-            (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
-            (Strategy.SPARE, self._spare, revision.has_spare),
-            (Strategy.FORK, self._fork, revision.live_template),
-            (Strategy.RESTORE, self._restore, revision.restorable),
+            (Strategy.RESTORE, self.restore_on_gpu, self.has_gpu_snapshot),
+            (Strategy.SPARE, self.spare, revision.has_spare),
+            (Strategy.FORK, self.fork, revision.live_template),
+            (Strategy.RESTORE, self.restore, revision.restorable),
         ):
             if not possible():
                 continue
@@ -187,8 +170,8 @@ class Starter(Booter):
                 self._served(pending, strategy)
                 return runner
             except (StartError, SnapshotError, RunnerLostError) as error:
-                if start != self._restore_on_gpu:  # which counts its failures itself
-                    self._note_death(pending, strategy, error)
+                if start != self.restore_on_gpu:  # which counts its failures itself
+                    self.note_death(pending, strategy, error)
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)
@@ -207,13 +190,13 @@ class Starter(Booter):
             await self._look_for_snapshot(pending)
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
-            on_gpu = self._has_gpu_snapshot()
+            on_gpu = self.has_gpu_snapshot()
             if strategy is Strategy.RESTORE:
                 self._note_without_gpu_snapshot(pending)
             step = {
-                Strategy.SPARE: self._spare,
-                Strategy.FORK: self._fork,
-                Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
+                Strategy.SPARE: self.spare,
+                Strategy.FORK: self.fork,
+                Strategy.RESTORE: self.restore_on_gpu if on_gpu else self.restore,
             }[strategy]
             return await step(pending)
         except StrategyUnavailableError:
@@ -249,15 +232,8 @@ class Starter(Booter):
 
     def _note_without_gpu_snapshot(self, pending: PendingStart) -> None:
         """Before any process is told to start: with that, its client is told the notes so far."""
-        if self.revision.gpu_tracker is not None and not self._has_gpu_snapshot():
+        if self.revision.gpu_tracker is not None and not self.has_gpu_snapshot():
             pending.note(gpu_restoring.why_without(self.revision))
-
-    def _not_used(self, claim: Claim, pending: PendingStart) -> None:
-        """A step failed before a process had its GPUs: the next step has them, if there is one."""
-        if pending.by_name:
-            self.gpus.drop(claim)
-        else:
-            self.gpus.put_back(claim)
 
     def _passed_over(
         self, pending: PendingStart, strategy: Strategy, reason: str, *, again: bool = False
@@ -272,209 +248,10 @@ class Starter(Booter):
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 
-    def _note_death(self, pending: PendingStart, strategy: Strategy, error: Exception) -> None:
-        template = self.revision.template
-        ended = template is not None and template.gone.is_set() and not template.retired
-        ended |= isinstance(error, TemplateStuckError)
-        dying_copies.note(pending.deaths, strategy, error, template_ended=ended)
-
     def _served(self, pending: PendingStart, strategy: Strategy) -> None:
         if why := self.revision.note_served(strategy, pending.deaths):
             log.warning("copies end", extra=kv(function=self.revision.label, reason=why))
             self.say(f"{self.revision.label}: it is started otherwise from now on: {why}")
-
-    # ---- spare and fork --------------------------------------------------------------------
-
-    async def _spare(self, pending: PendingStart) -> Runner:
-        template = self.revision.live_template()
-        claim = self.gpus.claim_context()
-        if (
-            template is None
-            or (child := template.spares.take(claim.owner if claim is not None else "")) is None
-        ):
-            if claim is not None:
-                self.gpus.drop(claim)  # the spare that held it has ended, or is about to
-            raise StrategyUnavailableError(f"spare: {self.revision.why_no_spare()}")
-        return await self._become_child(child, pending, Strategy.SPARE, claim)
-
-    async def _fork(self, pending: PendingStart) -> Runner:
-        if self.revision.live_template() is None:
-            raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._fork_of_live(pending, Strategy.FORK)
-
-    async def _fork_of_live(self, pending: PendingStart, strategy: Strategy) -> Runner:
-        """Once its GPUs are free: a child counts the time of its fork from then on.
-
-        Raises _TemplateWentError where none is live any more then: nothing holds it meanwhile.
-        """
-        claim = await self.claim_gpus(pending.clock)
-        try:
-            template = self.revision.live_template()
-            if template is None:
-                raise _TemplateWentError("fork: its template went while a GPU was waited for")
-            child = template.fork()
-        except BaseException:
-            self._not_used(claim, pending)
-            raise
-        return await self._become_child(child, pending, strategy, claim)
-
-    async def _first_fork(self, pending: PendingStart, strategy: Strategy) -> Runner:
-        """Of a template that was booted a moment ago. Raises _ForkEndedError where another process
-        is to be booted instead."""
-        try:
-            return await self._fork_of_live(pending, strategy)
-        except (_TemplateWentError, GpuUnavailableError):
-            raise
-        except (StartError, RunnerLostError) as error:
-            self._note_death(pending, Strategy.FORK, error)
-            raise _ForkEndedError(str(error)) from error
-
-    async def _become_child(
-        self,
-        child: ForkedChild,
-        pending: PendingStart,
-        strategy: Strategy,
-        claim: Claim | None = None,
-    ) -> Runner:
-        """A runner of a child that waits, or that finds its start as soon as it is forked."""
-        try:
-            outfit = child.take_outfit()
-        except StartError:
-            child.kill()
-            if claim is not None:
-                self.gpus.drop(claim)
-            raise
-        became = self.become(child.name, _process_of(child), pending, strategy, outfit, claim)
-        return await self._until_child(child, became)
-
-    async def _until_child(self, child: ForkedChild, ready: Awaitable[Runner]) -> Runner:
-        """Wait until a child is a runner."""
-        runner = None
-        try:
-            runner = await ready
-            await child.forked  # before it said that it is ready, or as good as
-        except (RunnerLostError, StartError, OSError) as error:
-            child.kill()
-            if runner is not None:
-                runner.kill("start failed")  # its client may have been told by it already
-            if child.forked.done() and (why := child.forked.exception()) is not None:
-                raise why from error
-            raise
-        except BaseException:
-            child.kill()
-            if runner is not None:
-                runner.kill("start failed")
-            raise
-        return runner
-
-    # ---- restore ---------------------------------------------------------------------------
-
-    async def _restore(self, pending: PendingStart) -> Runner:
-        claim = await self.claim_gpus(pending.clock)
-        async with AsyncExitStack() as turn:
-            try:
-                place = self.context.restoring.turn(self.revision.label)
-                if await turn.enter_async_context(place):
-                    pending.clock.mark(Phase.QUEUE)
-                back, snapshot, outfit = await self._brought_back(pending)
-            except BaseException:
-                self._not_used(claim, pending)
-                raise
-            return await self.become_restored(back, snapshot, pending, outfit, claim)
-
-    async def _brought_back(self, pending: PendingStart) -> tuple[WaitingRestore, Snapshot, Outfit]:
-        tracker, image = self.revision.tracker, self.revision.image
-        snapshot = await tracker.usable()
-        if snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
-        outfit = Outfit.make()
-        try:
-            back = await bring_back(self.context, self.revision, snapshot, pending.clock)
-        except SnapshotRestoreError as error:
-            outfit.close()
-            stored = self.context.stored
-            why = stored.why_lost(snapshot) if stored is not None else ""
-            tracker.refuse(f"{error}: {why}" if why else str(error))
-            if why:
-                raise SnapshotRestoreError(f"{error}: {why}") from error
-            raise
-        except BaseException:
-            outfit.close()
-            raise
-        if self.revision.image is not image:
-            outfit.close()
-            back.discard()
-            raise StrategyUnavailableError(f"restore: {_BUILT_ANEW}")
-        return back, snapshot, outfit
-
-    def _has_gpu_snapshot(self) -> bool:
-        tracker = self.revision.gpu_tracker
-        return tracker is not None and tracker.snapshot is not None
-
-    async def _restore_on_gpu(self, pending: PendingStart) -> Runner:
-        tracker = self.revision.gpu_tracker
-        snapshot = await tracker.usable() if tracker is not None else None
-        if snapshot is None:
-            raise StrategyUnavailableError("restore: there is no GPU snapshot")
-        outfit = Outfit.make()
-        context, revision, claim = self.context, self.revision, None
-        try:
-            claim = await self.claim_gpus(pending.clock)
-            async with context.restoring.turn(revision.label):
-                back = await gpu_restoring.bring_back_on_gpu(
-                    context, revision, snapshot, claim, pending.clock
-                )
-        except BaseException as error:
-            outfit.close()
-            if claim is not None:
-                self._not_used(claim, pending)
-            if isinstance(error, SnapshotRestoreError):
-                gpu_restoring.failed(revision, str(error))
-            raise
-        try:
-            runner = await self.become_restored(back, snapshot, pending, outfit, claim)
-        except (StartError, RunnerLostError) as error:
-            gpu_restoring.failed(revision, str(error))
-            raise
-        revision.gpu_failures, runner.of_gpu_snapshot = 0, True
-        return runner
-
-    async def restore_template(self) -> LiveTemplate:
-        """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
-        await ensure_image(self.context, self.revision)
-        image = self.revision.image
-        snapshot = await self.revision.tracker.usable()
-        if snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
-        if snapshot.manifest.fork_unsafe:
-            self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
-            raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        before = self.revision.template
-        back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
-        if self.revision.image is not image:
-            back.discard()
-            raise StrategyUnavailableError(f"fork: {_BUILT_ANEW}")
-        there = self.revision.live_template()
-        if there is not None and there.mapped and there is not before:  # restored meanwhile
-            back.discard()
-            return there
-        channel = back.reported()
-        channel.open(takes_fds=True)
-        template = LiveTemplate(
-            new_id("te"),
-            back.sandbox,
-            channel,
-            {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
-            snapshot.manifest.loaded_files,
-            mapped=back.mapped,
-        )
-        if back.root is not None and back.roots is not None:
-            template.lives_in(back.root, back.roots)
-        template.listen()
-        self.revision.fork_unsafe = []
-        self.keep(template)
-        self.context.activity.changed.set()
-        return template
 
     # ---- cold ------------------------------------------------------------------------------
 
@@ -488,34 +265,12 @@ class Starter(Booter):
                 if revision.live_template() is not None:
                     # Another start booted it while we waited for our turn.
                     pending.clock.mark(Phase.QUEUE)
-                    return await self._first_fork(pending, Strategy.FORK)
+                    return await self.first_fork(pending, Strategy.FORK)
                 if not revision.fork_unsafe:
                     return await self._boot_runner(pending, park=True)
-            except (_TemplateWentError, _ForkEndedError) as error:
+            except (TemplateWentError, ForkEndedError) as error:
                 self._passed_over(pending, Strategy.FORK, str(error))
         return await self._boot_runner(pending, park=False)
-
-    async def boot_template(self) -> LiveTemplate:
-        """Boot a template without a runner. Raises as ``start`` does."""
-        async with self.revision.booting:
-            template = self.revision.live_template()
-            if template is not None:
-                return template
-            await ensure_image(self.context, self.revision)
-            image = self.revision.image
-            _runner_id, output, booted = await self.boot_process(PhaseClock(), park=True)
-            template = self.template_of_booted(booted)
-            close_with(template, output)
-            if self.revision.image is not image:
-                template.sandbox.kill()
-                raise StrategyUnavailableError(f"fork: {_BUILT_ANEW}")
-            if template.fork_unsafe:
-                self.note_unsafe(template)
-                template.sandbox.kill()
-                raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-            self.keep(template)
-            self.context.activity.changed.set()
-            return template
 
     async def _boot_runner(self, pending: PendingStart, *, park: bool) -> Runner:
         if not park:
@@ -529,12 +284,8 @@ class Starter(Booter):
         elif not template.fork_unsafe:
             self.keep(template)
             close_with(template, output)
-            return await self._first_fork(pending, Strategy.COLD)
+            return await self.first_fork(pending, Strategy.COLD)
         else:
             self.note_unsafe(template)
         template.hand_over()
         return await self.become_booted(runner_id, output, booted, pending)
-
-
-def _process_of(child: ForkedChild) -> Process:
-    return Process(child.channel, child.exit_status, child.kill, child.forked)

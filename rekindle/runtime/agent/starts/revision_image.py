@@ -21,6 +21,9 @@ from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
 
+#: Why what was begun on the image as it was is of no use.
+BUILT_ANEW = "its image was built anew at this moment"
+
 
 def _nobody(_line: str) -> None:
     """Is told."""

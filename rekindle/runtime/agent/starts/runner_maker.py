@@ -111,6 +111,13 @@ class RunnerMaker:
             clock.mark(Phase.QUEUE)
         return claim
 
+    def not_used(self, claim: Claim, pending: PendingStart) -> None:
+        """A step failed before a process had its GPUs: the next step has them, if there is one."""
+        if pending.by_name:
+            self.gpus.drop(claim)
+        else:
+            self.gpus.put_back(claim)
+
     def _why_lost(self) -> str:
         """Where memory of the snapshot, or a layer of the image, could not be read from the store:
         then nobody is to be started from what has it."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.runtime.agent import node
+from rekindle.runtime.agent.closing import close_pool
 from rekindle.runtime.agent.pools import ramp
 from rekindle.runtime.agent.pools.pool import Lack
 from rekindle.runtime.agent.pools.ramp import places_here
@@ -356,6 +357,6 @@ def test_a_pool_closes_while_the_last_of_its_work_has_just_ended(home: Path) -> 
             await asyncio.sleep(0)
         ended.remove_done_callback(pool._tasks._ended)  # as if its turn had not come yet
         assert ended in pool._tasks._tasks
-        await h.node.close_pool(pool)
+        await close_pool(h.node.leases, pool)
 
     run(home, scenario)

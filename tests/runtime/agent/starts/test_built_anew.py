@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rekindle.exception import StrategyUnavailableError
-from rekindle.runtime.agent.starts import freezing, ladder
+from rekindle.runtime.agent.starts import freezing, restorer
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from tests.runtime.agent.harness import Harness, run
@@ -52,7 +52,7 @@ def test_a_template_that_was_being_restored_is_not_kept(
         function_id, revision = await restorable(h)
         before = revision.template
         starter = h.node.inventory.pools[function_id, ""].starter
-        built_anew_during(monkeypatch, ladder, "bring_back", revision)
+        built_anew_during(monkeypatch, restorer, "bring_back", revision)
         with pytest.raises(StrategyUnavailableError, match="built anew"):
             await starter.restore_template()
         assert revision.template is before
@@ -66,7 +66,7 @@ def test_a_runner_that_was_being_restored_is_not_started(
 ) -> None:
     async def scenario(h: Harness) -> None:
         function_id, revision = await restorable(h)
-        built_anew_during(monkeypatch, ladder, "bring_back", revision)
+        built_anew_during(monkeypatch, restorer, "bring_back", revision)
         outcome = await h.call(function_id, "", 2, strategy="restore")
         assert "built anew" in outcome.result.message
         revision.image = None
