@@ -39,8 +39,7 @@ def _end_fork_server(server: Any) -> None:
     )
     if server is None or not pid or fd is None:
         return
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    _kill(pid)
     os.close(fd)
     with contextlib.suppress(OSError, TypeError, ValueError):  # an abstract one is no file
         os.unlink(server._forkserver_address)
@@ -55,7 +54,13 @@ def _end_resource_tracker(tracker: Any) -> None:
     pid, fd = getattr(tracker, "_pid", None), getattr(tracker, "_fd", None)
     if tracker is None or not pid or fd is None:
         return
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    _kill(pid)
     os.close(fd)
     tracker._pid = tracker._fd = None
+
+
+def _kill(pid: int) -> None:
+    # User code may have waited for all children, and so for these, too.
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

@@ -6,13 +6,12 @@ import errno
 import os
 import subprocess
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: No descriptor, process, memory or disk left; a device or server that does not answer.
-_NUMBERS = frozenset(
-    {
-        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.EINTR),
-        *(errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENOSPC, errno.EDQUOT),
-    }
-)
+_NUMBERS = _FULL | {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.EINTR),
+    *(errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.ESTALE),
+}
 _WORDS = tuple(os.strerror(one).lower() for one in sorted(_NUMBERS))
 
 
@@ -26,6 +25,11 @@ def is_passing(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error means that there is no space, by disk or by quota."""
+    return error.errno in _FULL
 
 
 def says_passing(text: str) -> bool:

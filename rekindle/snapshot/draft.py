@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
 from rekindle.linux.files import lock
+from rekindle.linux.passing import is_full
 from rekindle.snapshot import carried, content, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.files import locked
@@ -175,6 +176,6 @@ class Draft:
 
 def _create_error(root: Path, error: OSError, doing: str) -> SnapshotCreateError:
     """The error that a failed write to the store is reported as."""
-    if files.is_full(error):
+    if is_full(error):
         return SnapshotCreateError(f"no space left on {root}: {_USE_ANOTHER_DISK}")
     return SnapshotCreateError(f"cannot {doing} in {root}: {error.strerror or error}")

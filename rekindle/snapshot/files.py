@@ -79,11 +79,6 @@ def write_durably(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def is_full(error: OSError) -> bool:
-    """Whether an error means that there is no space, by disk or by quota."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def remove_tree(path: Path) -> None:
     """Unlink everything in a directory, and it; what stays is logged.
 

@@ -42,6 +42,12 @@ if __name__ == "__main__":
     process.join()
     assert process.exitcode == 0
     assert park() == []
+    with context.Pool(1) as pool:
+        pool.map(twice, [1])
+    for pid in process_state.other_processes(in_sandbox=False):  # as a program's own reaper does
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert park() == []
 """
 
 

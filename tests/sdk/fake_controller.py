@@ -30,8 +30,8 @@ import grpc.aio
 from rekindle.exception import AuthError, Error, NotFoundError
 from rekindle.execution import context
 from rekindle.execution.declared import contents, declared_at
+from rekindle.wire import functionid, rekindle_pb2_grpc
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.bundle import MANIFEST, Sent
 from rekindle.wire.class_parameters import unpack
@@ -161,7 +161,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         handles = []
         for function in request.functions:
             spec = spec_of(function.spec)
-            function_id = f"fu-{spec.revision()}-{request.app_id[-8:]}"
+            function_id = functionid.of(spec.revision(), request.app_id)
             self.payloads[function_id] = (request.app_id, spec, function.code)
             handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
         return pb.RegisterAppReply(functions=handles)

@@ -131,6 +131,10 @@ class ArrivalLog:
 
     async def keep_forever(self) -> None:
         """Write what is new, again and again; until cancelled."""
+        try:
+            await self._take_over()
+        except ServiceError as error:
+            log.warning("what was recorded before is not found", extra=kv(reason=error))
         tidied = time.monotonic()
         while True:
             await asyncio.sleep(_FLUSH_S)
@@ -141,6 +145,23 @@ class ArrivalLog:
                     await self.labels()
                 except ServiceError as error:
                     log.warning("recorded functions not looked at", extra=kv(reason=error))
+
+    async def _take_over(self) -> None:
+        """Have in the index what a controller of a former version has written."""
+        known = await self._link.command("SMEMBERS", keys.RECORDED, patience_s=FOREVER)
+        for label in sorted(raw.decode() for raw in known):
+            former, index = keys.former_arrivals_of(label), keys.arrivals_of(label)
+            digests = await self._link.command("SMEMBERS", former, patience_s=FOREVER)
+            if not digests:
+                continue
+            now = int(time.time())
+            added = [word for digest in sorted(digests) for word in (now, digest)]
+            commands: list[Command] = [
+                ("ZADD", index, "NX", *added),
+                ("EXPIRE", index, _TTL_S),
+                ("UNLINK", former),
+            ]
+            await self._link.commands(commands, patience_s=FOREVER)
 
     async def flush(self) -> None:
         """Write what is new."""

@@ -10,8 +10,9 @@ One PING is for all who ask meanwhile. Knows nothing of what is stored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import redis.exceptions
 from redis.asyncio import ConnectionPool
@@ -19,6 +20,9 @@ from redis.asyncio.connection import AbstractConnection
 
 #: A connection that was not used for so long may have been closed by the server.
 _IDLE_S = 10.0
+
+#: The connection that an answer is to come on.
+_Waiting = tuple[AbstractConnection, "asyncio.Future[None]"]
 
 
 class NotOnDiskError(redis.exceptions.ResponseError):
@@ -36,7 +40,7 @@ class Confirmations:
         self._connection: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
         self._used = 0.0
-        self._waiting: list[tuple[AbstractConnection, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._round: asyncio.Task[None] | None = None
 
     async def begin(self) -> AbstractConnection:
@@ -46,9 +50,8 @@ class Confirmations:
         async with self._connecting:
             connection = self._connection
             if connection is not None and time.monotonic() - self._used >= _IDLE_S:
-                if await connection.can_read_destructive():  # its end
-                    await self._drop()
-                self._used = time.monotonic()
+                with contextlib.suppress(redis.exceptions.RedisError, OSError):
+                    await self._answer(connection)  # one that has ended is dropped
             if self._connection is None:
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
                 await connection.connect()
@@ -60,26 +63,32 @@ class Confirmations:
 
         Raises redis-py's errors, NotOnDiskError and OSError: then the write is to be sent again.
         """
-        if begun is not self._connection:
-            raise _away()
+        await self._answer(begun)
+        if reason := self.unsafe():
+            raise NotOnDiskError(reason)
+
+    def _answer(self, begun: AbstractConnection) -> Awaitable[None]:
+        """That of a PING which is sent from now on, on this connection."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if begun is not self._connection:
+            answer.set_exception(_away())
+            return answer
         self._waiting.append((begun, answer))
         if self._round is None:
             self._round = asyncio.create_task(self._ask())
-        await answer
-        if reason := self.unsafe():
-            raise NotOnDiskError(reason)
+        return answer
 
     async def close(self) -> None:
         """No more."""
         if self._round is not None:
             self._round.cancel()
             await asyncio.gather(self._round, return_exceptions=True)
+        self._give_up(self._waiting)  # it may not have begun
         await self._drop()
 
     async def _ask(self) -> None:
         """For those who wait, then for those who came meanwhile."""
-        asked: list[tuple[AbstractConnection, asyncio.Future[None]]] = []
+        asked: list[_Waiting] = []
         try:
             while self._waiting:
                 asked, self._waiting = self._waiting, []
@@ -95,8 +104,12 @@ class Confirmations:
                         answer.set_result(None)
         finally:
             self._round = None
-            for _, answer in (*asked, *self._waiting):  # all done, unless this was cancelled
-                answer.cancel()
+            self._give_up([*asked, *self._waiting])  # all done, unless this was cancelled
+
+    def _give_up(self, waiting: list[_Waiting]) -> None:
+        for _, answer in waiting:
+            if not answer.done():
+                answer.set_exception(_away())
 
     async def _ping(self) -> Exception | None:
         connection = self._connection

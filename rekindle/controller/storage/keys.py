@@ -147,6 +147,11 @@ def arrivals_of(label: str) -> str:
     return f"rk:arrivals-index:{{{label}}}"
 
 
+def former_arrivals_of(label: str) -> str:
+    """Set: the same, as it was before there was an order in it."""
+    return f"rk:arrivals-of:{{{label}}}"
+
+
 def costs(label: str) -> str:
     """String: what starts of a function took, and what it holds at each level (costs.py)."""
     return f"rk:costs:{{{label}}}"

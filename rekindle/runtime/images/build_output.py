@@ -7,13 +7,13 @@ Knows of layers only their names, and builds nothing.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, LayerLostError
+from rekindle.linux.passing import is_full
 from rekindle.runtime.images.steps import StepFailedError
 from rekindle.wire.images import Step
 
@@ -66,7 +66,7 @@ def explained(step: Step, name: str, last: deque[str]) -> Iterator[None]:
             name,
         ) from None
     except OSError as error:
-        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        what = "the disk is full" if is_full(error) else str(error)
         raise ImageBuildError(
             f"{step.title} could not be built: {what}; `rekindle image gc` and `rekindle image du` "
             f"tell about room for images (layer {name[:12]})",

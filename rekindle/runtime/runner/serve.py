@@ -106,10 +106,10 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
                 renew(user_threads)
             if _failure is not None:
                 raise _failure
+            # Its clock first: a handler may give it something to do, which is due from now on.
+            service.take_up_loop()
             fork_handlers.run_due()
             forking.end_users_child()  # one of them may have forked
-            # After asyncio's own handler, which forgets the loop of the thread.
-            service.take_up_loop()
             unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
         if real:

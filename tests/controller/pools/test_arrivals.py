@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -46,6 +47,32 @@ async def test_what_one_controller_recorded_another_adds_to(shared: Instance) ->
         assert [(round(at - now), count) for at, count in record.arrivals] == [(-10, 2), (-5, 1)]
         assert record.service.count == 3 and record.service.mean_s == pytest.approx(0.25)
         assert sum(count for _, count in record.minutes) == 3
+
+
+@in_loop
+async def test_what_a_former_version_recorded_is_found_and_goes_on(shared: Instance) -> None:
+    async with link_to(shared) as link:
+        label, now = new_id("app") + ".C", time.time()
+        record = ArrivalLog(link)
+        for digest in ("d1", "d2"):
+            record.arrived((label, digest), 1, now - 10)
+        await record.flush()
+        await link.command("DEL", keys.arrivals_of(label))
+        await link.command("SADD", keys.former_arrivals_of(label), "d1", "d2")
+        later = ArrivalLog(link)
+        later.arrived((label, "d2"), 1, now)  # before it has looked
+        await later.flush()
+        keeping = asyncio.create_task(later.keep_forever())
+        try:
+            async with asyncio.timeout(20):
+                while await link.command("EXISTS", keys.former_arrivals_of(label)):
+                    await asyncio.sleep(0.01)
+        finally:
+            keeping.cancel()
+        assert label in await later.labels()
+        found = {one.digest: len(one.arrivals) for one in await later.records(label)}
+        assert found == {"d1": 1, "d2": 2}
+        assert await link.command("TTL", keys.arrivals_of(label)) > 0
 
 
 @in_loop

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
+from rekindle.controller.storage import confirmations
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
 from tests.controller.harness import in_loop, running_instance
@@ -83,6 +86,44 @@ async def test_what_a_server_answered_that_then_died_is_sent_again() -> None:
 
         assert await link.run(write, durable=True) == 2
         await link.close()
+
+
+@in_loop
+async def test_a_connection_that_was_closed_while_nobody_used_it_sends_nothing_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confirmations, "_IDLE_S", 0.0)
+    with running_instance(start=False) as instance, warnings.catch_warnings():
+        warnings.simplefilter("error")  # of what redis-py has deprecated
+        instance.start_redis()
+        link = RedisLink(_socket(instance.directory), 20.0)
+        await link.command("SET", "key", 0, durable=True)
+        client = instance.redis_client()
+        client.client_kill_filter(skipme=True)
+        runs = 0
+
+        async def write(client: Redis) -> None:
+            nonlocal runs
+            runs += 1
+            await client.set("key", runs)
+
+        await link.run(write, durable=True)
+        assert runs == 1
+        client.close()
+        await link.close()
+
+
+@in_loop
+async def test_who_waits_to_be_told_is_told_that_it_is_over_when_all_is_closed() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(_socket(instance.directory), 20.0)
+        begun = await link._confirmations.begin()
+        waiting = asyncio.create_task(link._confirmations.confirm(begun))
+        await asyncio.sleep(0)  # it has asked for a round, which has not begun
+        await link.close()
+        with pytest.raises(ConnectionError, match="away meanwhile"):
+            await waiting
 
 
 @in_loop

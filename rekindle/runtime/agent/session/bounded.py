@@ -28,9 +28,7 @@ class Bounded:
         self._weight += weight
         self._bytes += size
         left_out = []
-        while len(self._waiting) > 1 and (
-            self._weight > self.most or self._bytes > self.most_bytes
-        ):
+        while len(self._waiting) > 1 and self._is_too_much():
             left_out.append(self._pop())
         return left_out
 

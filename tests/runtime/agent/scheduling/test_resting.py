@@ -191,10 +191,15 @@ def test_a_pool_that_opens_again_follows_the_plan_that_was_its_own_until_that_is
     run(home, scenario, pool_rest_s=REST_S)
 
 
-def test_one_with_a_template_rests_longer_and_its_next_start_is_no_cold_one(home: Path) -> None:
+@pytest.mark.parametrize("spares", [0, 2], ids=["a template", "spares that were asked for"])
+def test_one_with_a_template_rests_longer_and_its_next_start_is_no_cold_one(
+    home: Path, spares: int
+) -> None:
     async def scenario(h: Harness) -> None:
         function_id = of_tenants(h, enable_memory_snapshot=True)
-        follow(h, function_id, base=Level.BOOTED, rest=(Rest(Level.BOOTED),))
+        level = Level.SPARE if spares else Level.BOOTED
+        kept = {"base": level, "rest": (Rest(level),), "spares": spares, "ahead": spares > 0}
+        follow(h, function_id, **kept)
         first = h.submit(function_id, "", 1, params=params(1))
         assert (await h.result(first)).value == 2
         [pool] = h.node.inventory.pools.values()

@@ -119,6 +119,31 @@ def test_timers_stand_still_while_the_template_waits(home: Path) -> None:
     run(home, scenario)
 
 
+class GivenByAHandler:
+    """What handlers at fork do with the loop is done to one that goes on already."""
+
+    async def load(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        os.register_at_fork(after_in_child=self.begin)
+        # Libraries do so, of loops that do not work in children.
+        os.register_at_fork(after_in_child=lambda: asyncio.set_event_loop(None))
+
+    def begin(self) -> None:
+        self.timer = self.loop.call_later(3600, print)
+        self.due = self.timer.when()
+        self.given = self.loop.run_until_complete(asyncio.sleep(0, "in the handler"))
+
+    async def probe(self) -> list[Any]:
+        one_loop = asyncio.get_running_loop() is self.loop
+        return [one_loop, self.given, self.timer.when() == self.due]
+
+
+def test_what_a_handler_at_fork_gives_the_loop_is_due_from_then_on(home: Path) -> None:
+    for kind, several in copies.say(home, GivenByAHandler, "probe").items():
+        for one in several:
+            assert one == [True, "in the handler", True], kind
+
+
 class Connected:
     async def load(self) -> None:
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
