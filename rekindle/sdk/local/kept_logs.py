@@ -6,6 +6,7 @@ copy. A line that is written in that moment may be in neither. Standard library 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -24,12 +25,14 @@ BEFORE = ".1"
 def move_aside(folder: Path) -> None:
     """Begin those anew that have become too long."""
     for file in folder.glob("*.log"):
+        draft = file.with_name(f".{file.name}{BEFORE}")
         try:
             if file.stat().st_size <= MOST_BYTES:
                 continue
-            draft = file.with_name(f".{file.name}{BEFORE}")
             shutil.copyfile(file, draft)
             os.truncate(file, 0)
             os.replace(draft, f"{file}{BEFORE}")
         except OSError as error:
             log.warning("a log grows", extra=kv(path=file, reason=error))
+            with contextlib.suppress(OSError):  # a full disk's last room is not for half a copy
+                draft.unlink(missing_ok=True)
