@@ -237,8 +237,8 @@ def stop(name: str, yes: bool) -> None:
     stopping = pb.StopAppRequest(app=found.name)
     operator.request(operator.connect(), "StopApp", stopping, pb.DeployedApp, _EXIT_HOOKS_S)
     click.echo(
-        f"Stopped {found.name}. `rekindle app rollback {name}` has it back, "
-        f"`rekindle app delete {name}` removes it."
+        f"Stopped {found.name}. `rekindle app rollback {found.name}` has it back, "
+        f"`rekindle app delete {found.name}` removes it."
     )
 
 
@@ -261,7 +261,7 @@ def delete(name: str, yes: bool) -> None:
     if not found.stopped:
         raise InvalidError(
             f"{found.name} is deployed (version {found.version}) and can be called: "
-            f"`rekindle app stop {name}` ends it, then it can be deleted"
+            f"`rekindle app stop {found.name}` ends it, then it can be deleted"
         )
     confirm(f"Delete {found.name} with its {_counted(len(found.versions), 'version')}?", yes=yes)
     request = pb.DeleteAppRequest(app=found.name)

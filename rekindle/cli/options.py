@@ -88,7 +88,9 @@ def app_named(given: str) -> str:
 
     An id is that of any, and so is what says its environment: ENVIRONMENT/APP. Raises InvalidError.
     """
-    if "/" in given or given.startswith(("ap-", "fu-")) or not given:
+    if "/" in given:
+        return in_environment(*split_name(given))
+    if given.startswith(("ap-", "fu-")) or not given:
         return given
     return in_environment(environment_of(None), given)
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rekindle.exception import Error, ExecutionError
 from rekindle.sdk.connection.background import background
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.environment import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +167,6 @@ def _end(came_to: str) -> None:
 
 
 def _given_up(attempt: DeployAttempt, client: Client, app_id: str, name: str) -> str:
-    own_name = split_name(name)[1]
     request = pb.GiveUpDeployRequest(app_id=app_id)
     asked = client.request("GiveUpDeploy", request, pb.GiveUpDeployReply, _GIVE_UP_S)
     attempt.is_live = None
@@ -177,7 +175,7 @@ def _given_up(attempt: DeployAttempt, client: Client, app_id: str, name: str) ->
     except Error as error:
         return (
             f"Interrupted; whether {name} was deployed is not known ({error}): "
-            f"`rekindle app history {own_name}` shows it"
+            f"`rekindle app history {name}` shows it"
         )
     attempt.is_live = reply.live
     if reply.live:
@@ -189,7 +187,7 @@ def live_by_then(name: str, version: int) -> str:
     """What a program is told that is interrupted when its version has been made."""
     return (
         f"Interrupted, but {name}, version {version}, was live by then: "
-        f"`rekindle app rollback {split_name(name)[1]}` takes it back"
+        f"`rekindle app rollback {name}` takes it back"
     )
 
 

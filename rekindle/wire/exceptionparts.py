@@ -1,9 +1,7 @@
 """One exception as a pickle that is known to come back as it was.
 
-Exceptions pickle as their class, called with their ``args``. That fails, or makes another one,
-where ``__init__`` takes other arguments than it passes on; it does a second time what that does;
-and it loses what lies in slots. So an exception is made without its ``__init__``, out of its state,
-also where another one holds it, unless its class says itself how it is pickled.
+It is made without its ``__init__`` (bare_exceptions.py), unless its class says itself how it is
+pickled and that loses nothing.
 
 What was pickled is made again before it is sent, and shown. What cannot be pickled is left out, and
 a note of the exception says so, as long as that shows the same without it.
@@ -12,35 +10,20 @@ Standard library and cloudpickle only: runners import this.
 
 from __future__ import annotations
 
-import copyreg
-import functools
-import io
 import pickle
 import re
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.wire.pickling import PROTOCOL, rich_pickler
+from rekindle.wire.bare_exceptions import made_bare, set_state, slots_of
+from rekindle.wire.pickling import dumps
 from rekindle.wire.serialization import safe_repr, type_name
 from rekindle.wire.usercode import text_of, why_not_shown
 
 #: A part of a pickle that is too large as a whole travels when it takes no more than this.
 _PART_BYTES = 256 * 1024
 _KEPT_TEXT = 64 * 1024
-#: Of the interpreter's own: the object that has no such attribute may be anything, of any size.
-_NOT_CARRIED: set[tuple[type, str]] = {(AttributeError, "obj"), (ImportError, "name_from")}
-#: By which a class says how its objects are pickled.
-_PICKLING = (
-    "__reduce__",
-    "__reduce_ex__",
-    "__getstate__",
-    "__setstate__",
-    "__getnewargs__",
-    "__getnewargs_ex__",
-)
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 _SCALARS = (str, bytes, int, float, bool, type(None))
 _ADDRESS = re.compile("0x[0-9a-fA-F]+")
 
@@ -76,7 +59,7 @@ def pickled(exc: BaseException, limit_bytes: int, why_cut: str) -> tuple[bytes, 
 def _whole(exc: BaseException, limit_bytes: int) -> bytes:
     """Its pickle; empty where that fails, makes another or is over the limit."""
     try:
-        data = _dumps(exc)
+        data = dumps(exc)
         if len(data) <= limit_bytes and _is_same(exc, pickle.loads(data)):
             return data
     except BaseException:  # noqa: BLE001 (a user's __reduce__ and __setstate__ may raise anything)
@@ -92,7 +75,7 @@ def _is_same(exc: BaseException, again: object) -> bool:
         and len(again.args) >= len(exc.args)  # pydantic's has none before
         and all(map(_is_alike, exc.args, again.args))
         and _are_alike(vars(exc), vars(again))
-        and _are_alike(_slots(exc), _slots(again))
+        and _are_alike(slots_of(exc), slots_of(again))
     )
 
 
@@ -125,8 +108,8 @@ def _what_is_lost(exc: BaseException, again: BaseException, cut: _Cut) -> str:
         return ""
     if not _shows_the_same(exc, again):
         return f"it would come back with another text{behind}"
-    expected = {*vars(exc), *_slots(exc)}
-    found = {*vars(again), *_slots(again), *cut.left_out}
+    expected = {*vars(exc), *slots_of(exc)}
+    found = {*vars(again), *slots_of(again), *cut.left_out}
     if len(again.args) != len(exc.args) or not expected <= found:
         lost = sorted(expected - found)
         return f"it would come back without {', '.join(lost) or 'its args'}{behind}"
@@ -146,7 +129,7 @@ class _Cut:
         if isinstance(exc, BaseExceptionGroup):
             given = (exc.message, *given[2:])  # the members travel by themselves
         args = tuple(self._argument(arg, f"args[{at}]") for at, arg in enumerate(given))
-        state, slots = (self._carried(part) for part in (vars(exc), _slots(exc)))
+        state, slots = (self._carried(part) for part in (vars(exc), slots_of(exc)))
         self._parts = Parts(type(exc), args, state, slots)
 
     def pickled(self, why_cut: str) -> bytes:
@@ -160,7 +143,7 @@ class _Cut:
         if notes:
             state = self._parts.state
             state["__notes__"] = [*state.get("__notes__", ()), *notes]
-        return _dumps(self._parts)
+        return dumps(self._parts)
 
     def _carried(self, state: dict[str, Any]) -> dict[str, Any]:
         carried = {name: one for name, one in state.items() if self._travels(one, f".{name}")}
@@ -175,7 +158,7 @@ class _Cut:
         if type(value) in _SCALARS and type(value) not in (str, bytes):
             return True
         try:
-            data = _dumps(value)
+            data = dumps(value)
             if len(data) > self._part_bytes:
                 self.too_large.append(f"{name} ({type(value).__name__}, {len(data)} bytes)")
                 return False
@@ -191,24 +174,6 @@ def _as_short_text(arg: Any) -> str:
     if len(text) <= _KEPT_TEXT:
         return text
     return f"{text[:_KEPT_TEXT]} ... [{len(text) - _KEPT_TEXT} characters left out]"
-
-
-def _slots(exc: BaseException) -> dict[str, Any]:
-    """What lies in slots: of the user's classes, and of the interpreter's (``OSError.errno``)."""
-    found: dict[str, Any] = {}
-    for cls in type(exc).__mro__:
-        if cls in (BaseException, BaseExceptionGroup):
-            continue
-        for name, member in vars(cls).items():
-            if not isinstance(member, types.MemberDescriptorType) or (cls, name) in _NOT_CARRIED:
-                continue
-            try:
-                value = member.__get__(exc, cls)
-            except (AttributeError, TypeError):  # never set
-                continue
-            if value is not None and name not in found:
-                found[name] = value
-    return found
 
 
 # ---- without __init__ --------------------------------------------------------------------------
@@ -229,64 +194,3 @@ class Parts:
         exc = made_bare(self.cls, args)
         set_state(exc, (self.state, self.slots))
         return exc
-
-
-def made_bare(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """An exception with these ``args``, and no more of its state."""
-    # Not the user's __new__, which may take other arguments, too.
-    base = next(one for one in cls.__mro__ if isinstance(vars(one).get("__new__"), _BUILT_IN))
-    given = args[:2] if issubclass(cls, BaseExceptionGroup) else args
-    exc: BaseException = base.__new__(cls, *given)
-    object.__setattr__(exc, "args", args)  # past a __setattr__ of the user's
-    return exc
-
-
-_BUILT_IN = types.BuiltinFunctionType
-
-
-def set_state(exc: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Its attributes, and what lies in slots."""
-    attributes, slots = state
-    vars(exc).update(attributes)
-    members = {
-        name: member
-        for cls in reversed(type(exc).__mro__)
-        for name, member in vars(cls).items()
-        if isinstance(member, types.MemberDescriptorType)
-    }
-    for name, value in slots.items():
-        if name in members:
-            try:
-                members[name].__set__(exc, value)
-            except (AttributeError, TypeError):  # the interpreter's, to be read only
-                continue
-
-
-def _dumps(value: object) -> bytes:
-    buffer = io.BytesIO()
-    _pickler()(buffer, PROTOCOL).dump(value)
-    return buffer.getvalue()
-
-
-@functools.cache
-def _pickler() -> Any:
-    class ExceptionPickler(rich_pickler()):  # type: ignore[misc]
-        def reducer_override(self, value: Any) -> Any:
-            if isinstance(value, BaseException) and not _says_how(type(value)):
-                state = dict(vars(value)), _slots(value)
-                return made_bare, (type(value), value.args), state, None, None, set_state
-            return super().reducer_override(value)
-
-    return ExceptionPickler
-
-
-def _says_how(cls: type) -> bool:
-    """Whether a class of exceptions has a way of its own to be pickled, or is Python's own."""
-    if cls in copyreg.dispatch_table or not cls.__flags__ & _HEAP_TYPE:
-        return True
-    return any(
-        name in vars(one)
-        for one in cls.__mro__
-        if one.__module__ != "builtins"
-        for name in _PICKLING
-    )

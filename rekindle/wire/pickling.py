@@ -135,8 +135,8 @@ def dumps(value: object) -> bytes:
 
 @functools.cache
 def rich_pickler() -> Any:
-    """cloudpickle's pickler with our rules: for the program's module, for code objects, and for
-    classes whose modules other Pythons lack."""
+    """cloudpickle's pickler with our rules: for the program's module, for code objects, for
+    exceptions, and for classes whose modules other Pythons lack."""
     import cloudpickle
 
     class RichPickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -157,6 +157,11 @@ def rich_pickler() -> Any:
                 parameters = value.cache_parameters()
                 made = cached_anew, (parameters["maxsize"], parameters["typed"])
                 return *made, value.__wrapped__, None, None, _set_cached
+            if isinstance(value, BaseException):
+                from rekindle.wire import bare_exceptions
+
+                if (parts := bare_exceptions.reduced(value)) is not NotImplemented:
+                    return parts
             return super().reducer_override(value)
 
     return RichPickler

@@ -453,6 +453,13 @@ def test_an_app_that_is_stopped_can_be_deleted_in_its_environment_alone(shared: 
     assert "no app 'gone'" in shared.rekindle("app", "rollback", "gone", status=1).err
     there = app_list(shared, "list", "--env", "elsewhere")
     assert [(one["name"], one["state"]) for one in there] == [("gone", "deployed")]
+    # What is to be done next names the app so that it is not another environment's.
+    refused = shared.rekindle("app", "delete", "gone", "--yes", "-e", "elsewhere", status=1)
+    assert "`rekindle app stop elsewhere/gone`" in refused.err
+    stopped = shared.rekindle("app", "stop", "gone", "--yes", "-e", "elsewhere").out
+    assert "`rekindle app delete elsewhere/gone` removes it" in stopped
+    assert "Deleted" in shared.rekindle("app", "delete", "elsewhere/gone", "--yes").out
+    assert "no app 'gone'" in shared.rekindle("app", "info", "main/gone", status=1).err
     shared.rekindle("environment", "delete", "-y", "elsewhere")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rekindle.exception import RemoteError, RemoteExitError, SerializationError
+from rekindle.wire import shared
 from rekindle.wire.exceptions import (
     MAX_MESSAGE,
     MAX_PICKLE_BYTES,
@@ -19,7 +20,7 @@ from rekindle.wire.exceptions import (
     record_exception,
     remote_traceback,
 )
-from rekindle.wire.serialization import serialize
+from rekindle.wire.serialization import deserialize, serialize
 
 
 class TwoArguments(Exception):
@@ -129,6 +130,18 @@ class Slotted(Exception):
         self.left, self.right = left, right
 
 
+class Axis(ValueError):
+    """As NumPy's: what it was not given is in its slots, too, and its text is made of them."""
+
+    __slots__ = ("axis", "prefix")
+
+    def __init__(self, axis: int, prefix: str | None = None) -> None:
+        self.axis, self.prefix = axis, prefix
+
+    def __str__(self) -> str:
+        return f"axis {self.axis}" if self.prefix is None else f"{self.prefix}: {self.axis}"
+
+
 class WithNew(Exception):
     def __new__(cls, *, code: int) -> WithNew:
         return super().__new__(cls)
@@ -183,6 +196,7 @@ def home(exc: BaseException) -> Exception:
     [
         Refused(3, "/a"),
         Slotted(left=1, right=2),
+        Axis(4),
         WithNew(code=5),
         Gone("f"),
         Prefixed("text", 7),
@@ -200,8 +214,34 @@ def test_type_text_and_attributes_survive_whatever_its_init_takes(exc: Exception
     back = home(exc)
     assert type(back) is type(exc)
     assert str(back) == str(exc)
-    for name in ("code", "path", "left", "right", "errno", "filename", "name", "value", "start"):
+    for name in (
+        "code",
+        "path",
+        "left",
+        "right",
+        "axis",
+        "errno",
+        "filename",
+        "name",
+        "value",
+        "start",
+    ):
         assert getattr(back, name, None) == getattr(exc, name, None)
+
+
+@pytest.mark.parametrize("travels", ["queued", "directly"])
+def test_exceptions_in_a_value_come_as_they_are_whatever_their_init_takes(travels: str) -> None:
+    sent = [Refused(3, "/a"), Slotted(left=1, right=2), Axis(4), WithNew(code=5), KeyError("k")]
+    value = {"failed": sent, "again": sent[0]}
+    if travels == "queued":
+        back = deserialize(serialize(value, "the result"), "the result")
+    else:
+        back = shared.unpack(shared.pack(value).data)
+    assert [(type(one), str(one)) for one in back["failed"]] == [
+        (type(one), str(one)) for one in sent
+    ]
+    assert (back["again"].code, back["again"].path) == (3, "/a")
+    assert back["again"] is back["failed"][0]
 
 
 def test_a_group_comes_back_with_its_members_nested_ones_and_its_own_class() -> None:

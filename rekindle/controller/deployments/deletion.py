@@ -17,7 +17,6 @@ from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.environment import split_name
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -67,8 +66,8 @@ class Deletion:
 
 
 def _runs(deployment: Deployment) -> str:
-    name = split_name(deployment.name)[1]
+    name = deployment.name
     return (
-        f"the app {deployment.name!r} is deployed (version {deployment.present.version}) and can "
+        f"the app {name!r} is deployed (version {deployment.present.version}) and can "
         f"be called: `rekindle app stop {name}` ends it, then it can be deleted"
     )
