@@ -38,10 +38,21 @@ def check_shared(url: str, what: str) -> None:
     if scheme == "local" or (scheme and not rest.startswith("//")):
         instead = "file:///where/it/is" if scheme in ("file", "local") else f"{scheme}://"
         raise InvalidError(f"{what} {shown} cannot be used: write {instead}")
+    if scheme not in ("", "file"):
+        _check_names(url, what)
     if scheme not in ("", "file") and not _is_known(scheme):
         raise InvalidError(f"{what} {shown} cannot be used: Protocol not known: {scheme}; {name}")
     if url:
         folder_at(url, what)  # one that is not absolute is refused
+
+
+def _check_names(url: str, what: str) -> None:
+    # Stores of objects have ".." as part of a name, or resolve it, each in its own way: what one
+    # puts there another would not find, or it would lie in another's bucket.
+    if ".." in urlsplit(url).path.split("/"):
+        raise InvalidError(
+            f"{what} {without_password(url)} cannot be used: name the place itself, without '..'"
+        )
 
 
 def is_folder(url: str) -> bool:
@@ -93,6 +104,8 @@ def open_url(
     """
     if (scheme := _WITHOUT_SLASHES.match(url)) is not None:  # it would be taken for a folder here
         raise InvalidError(f"{what} {without_password(url)} cannot be used: write {scheme[1]}://")
+    if not is_folder(url):
+        _check_names(url, what)
     with _usable(url, what):
         from fsspec.core import url_to_fs
 

@@ -95,3 +95,10 @@ def test_what_is_removed_while_files_are_looked_for_makes_no_other_missing(
 
     monkeypatch.setattr(filesystem, "info", goes_first)
     assert list(filesystems.files_below(filesystem, place)) == [f"{place}/folder/stays"]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/../x", "gs://bucket/a/../b", "sftp://host/a/.."])
+def test_a_way_up_in_what_is_no_folder_here_is_refused(url: str) -> None:
+    for look in (filesystems.check_shared, filesystems.open_url):
+        with pytest.raises(InvalidError, match=r"the store .* cannot be used: .* without '\.\.'"):
+            look(url, "the store")

@@ -14,7 +14,7 @@ from rekindle import paths
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, duration, print_json, size, table
-from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotInvalidError
+from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotError
 from rekindle.snapshot import criu, machine, validate, verify
 from rekindle.snapshot.budget import parse_size
 from rekindle.snapshot.machine import Machine
@@ -193,7 +193,7 @@ def _problem(entry: Entry, here: Machine | None, no_criu: str, full: bool) -> st
         return no_criu
     try:
         validate.validate_here(entry.snapshot, here, full=full)
-    except SnapshotInvalidError as error:
+    except SnapshotError as error:
         return str(error)
     return ""
 

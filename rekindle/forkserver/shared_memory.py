@@ -211,14 +211,10 @@ def _seals_of(fd: int) -> int:
 
 
 def _copy_file(source: int, target: int) -> None:
-    """Holes stay holes."""
+    """Holes stay holes. Raises OSError."""
     size, at = os.fstat(source).st_size, 0
-    while at < size:
-        try:
-            begin = os.lseek(source, at, os.SEEK_DATA)
-        except OSError:
-            return  # a hole up to the end
-        end = os.lseek(source, begin, os.SEEK_HOLE)
+    while at < size and (part := files.next_data(source, at, size)) is not None:
+        begin, end = part
         os.lseek(target, begin, os.SEEK_SET)
         at = begin
         while at < end:

@@ -49,6 +49,22 @@ def sync(path: str | os.PathLike[str]) -> None:
         os.close(fd)
 
 
+def next_data(fd: int, at: int, size: int) -> tuple[int, int] | None:
+    """Where the next part that is no hole begins and ends; None where only a hole is left.
+
+    Raises OSError.
+    """
+    try:
+        begin = os.lseek(fd, at, os.SEEK_DATA)
+        return begin, os.lseek(fd, begin, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        if error.errno == errno.EINVAL:  # its file system knows of no holes
+            return at, size
+        raise
+
+
 def cached_bytes(fd: int) -> int:
     """How much of a file is in the page cache; from a sample before Linux 6.5."""
     import ctypes  # not before it is needed: programs that only lock do without

@@ -3,10 +3,11 @@ library only."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
+
+from rekindle.linux.files import next_data
 
 _AT_ONCE_BYTES = 1 << 24
 
@@ -16,7 +17,7 @@ def copy_content(source: str | Path, target: str | Path) -> None:
     with open(source, "rb", buffering=0) as read, open(target, "wb", buffering=0) as written:
         size, at = os.fstat(read.fileno()).st_size, 0
         os.ftruncate(written.fileno(), size)
-        while at < size and (part := _next_data(read.fileno(), at, size)) is not None:
+        while at < size and (part := next_data(read.fileno(), at, size)) is not None:
             at, end = part
             os.lseek(written.fileno(), at, os.SEEK_SET)
             while at < end:
@@ -27,19 +28,6 @@ def copy_content(source: str | Path, target: str | Path) -> None:
                 at += sent
         if not size:  # of a file system that makes its files when they are read
             shutil.copyfileobj(read, written)
-
-
-def _next_data(fd: int, at: int, size: int) -> tuple[int, int] | None:
-    """Where the next part that is no hole begins and ends."""
-    try:
-        begin = os.lseek(fd, at, os.SEEK_DATA)
-        return begin, os.lseek(fd, begin, os.SEEK_HOLE)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return None
-        if error.errno == errno.EINVAL:  # its file system knows of no holes
-            return at, size
-        raise
 
 
 def copy(source: str | Path, target: str | Path) -> None:

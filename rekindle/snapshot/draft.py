@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
+from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotError
 from rekindle.linux.files import lock
 from rekindle.linux.passing import is_full
 from rekindle.snapshot import carried, content, files, seal, stamp, store, use
@@ -169,7 +169,7 @@ class Draft:
     def _readable_rival(self) -> Snapshot | None:
         try:
             return self.store.get(self.key)
-        except SnapshotInvalidError as error:
+        except SnapshotError as error:
             log.info("snapshot replaced key=%s: %s", self.key, error)
             return None
 

@@ -64,6 +64,7 @@ class Entry:
     in_use: bool
     snapshot: Snapshot | None
     problem: str
+    may_pass: bool  # whether it may be readable later, though it is not now
     inodes: dict[int, Inode]  # its files, by inode number
 
     @property

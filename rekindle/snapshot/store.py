@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rekindle.exception import (
     NotFoundError,
+    SnapshotError,
     SnapshotInvalidError,
 )
 from rekindle.linux.files import try_lock
@@ -27,6 +28,7 @@ from rekindle.snapshot.entry import Entry, Removal, Snapshot, Usage
 from rekindle.snapshot.files import locked
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.manifest import Manifest
+from rekindle.snapshot.unreadable import unreadable
 from rekindle.snapshot.use import Pin
 from rekindle.wire.logs import kv
 
@@ -62,7 +64,8 @@ class SnapshotStore:
     def get(self, key: str) -> Snapshot | None:
         """The snapshot of that name, not yet validated; None when there is none.
 
-        Raises SnapshotInvalidError when its manifest cannot be read.
+        Raises SnapshotInvalidError when its manifest cannot be read, SnapshotError when that may
+        pass.
         """
         check_key(key)
         path = self.root / key
@@ -78,9 +81,7 @@ class SnapshotStore:
                 raise SnapshotInvalidError(f"snapshot {key}: its manifest is missing") from None
             return None
         except OSError as error:
-            raise SnapshotInvalidError(
-                f"snapshot {key}: its manifest cannot be read: {error.strerror}"
-            ) from error
+            raise unreadable(key, "its manifest cannot be read", error) from error
         return Snapshot(key, path, kept[1])
 
     def list(self) -> list[Entry]:
@@ -91,14 +92,15 @@ class SnapshotStore:
         for gone in [one for one in tuple(self._manifests) if one not in names]:
             self._manifests.pop(gone, None)  # another thread may have been quicker
         for path in paths:
-            snapshot, problem = None, ""
+            snapshot, problem, may_pass = None, "", False
             try:
                 snapshot = self.get(path.name)
                 if snapshot is None:
                     continue  # removed meanwhile
                 created = snapshot.manifest.created
-            except SnapshotInvalidError as error:
+            except SnapshotError as error:
                 problem, created = str(error), _mtime(path)
+                may_pass = not isinstance(error, SnapshotInvalidError)
             inodes = files.inodes(path)
             common = content.shared(self.root, inodes)
             entry = Entry(
@@ -111,6 +113,7 @@ class SnapshotStore:
                 in_use=use.is_pinned(path),
                 snapshot=snapshot,
                 problem=problem,
+                may_pass=may_pass,
                 inodes=inodes,
             )
             entries.append(entry)
@@ -308,7 +311,7 @@ def _read_manifest(key: str, path: Path) -> Manifest:
 def _candidate(entry: Entry, staying: set[str]) -> Candidate:
     return Candidate(
         entry.key,
-        entry.last_used if entry.snapshot else 0.0,
+        entry.last_used if entry.snapshot or entry.may_pass else 0.0,
         {number: inode.disk_bytes for number, inode in entry.inodes.items()},
         in_use=entry.in_use or entry.key in staying,
     )

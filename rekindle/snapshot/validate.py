@@ -1,6 +1,7 @@
 """Whether a snapshot may be restored here: does it fit, is it whole, is what it loaded unchanged?
 
-Raises SnapshotInvalidError with the first reason, in words. Never changes the snapshot, save for
+Raises SnapshotInvalidError with the first reason, in words, and SnapshotError where files cannot be
+read for a reason that may pass, which says nothing against it. Never changes the snapshot, save for
 the stamp of a full verification.
 """
 
@@ -19,6 +20,7 @@ from rekindle.snapshot.files import locked
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.machine import Machine
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile
+from rekindle.snapshot.unreadable import passes, unreadable
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -102,7 +104,12 @@ def _refuse(snapshot: Snapshot, reasons: list[str]) -> None:
 
 def _check_files(snapshot: Snapshot, *, full: bool) -> None:
     _check_presence(snapshot)
-    if reason := changed_file(snapshot.manifest.loaded_files):
+    try:
+        reason = changed_file(snapshot.manifest.loaded_files)
+    except OSError as error:
+        what = f"loaded file {error.filename} cannot be looked at"
+        raise unreadable(snapshot.key, what, error) from error
+    if reason:
         raise _invalid(snapshot, reason)
     if full:
         _check_content(snapshot)
@@ -147,18 +154,21 @@ def _look(snapshot: Snapshot, part: str, name: str) -> os.stat_result:
     except FileNotFoundError:
         raise _invalid(snapshot, f"{_KIND[part]} {name} is missing") from None
     except OSError as error:
-        raise _invalid(snapshot, f"{_KIND[part]} {name}: {error.strerror}") from error
+        raise unreadable(snapshot.key, f"{_KIND[part]} {name}", error) from error
 
 
 def changed_file(loaded: Mapping[str, Sequence[int]]) -> str:
     """The first loaded file that is not what it was, and how; "" when all are unchanged.
 
-    ``loaded``: path -> size in bytes and modification time in ns.
+    ``loaded``: path -> size in bytes and modification time in ns. Raises OSError where that cannot
+    be told just now.
     """
     for path, wanted in loaded.items():
         try:
             info = os.stat(path)
         except OSError as error:
+            if passes(error):
+                raise
             return f"loaded file {path} is gone: {error.strerror}"
         if (info.st_size, info.st_mtime_ns) != tuple(wanted):
             return f"loaded file {path} changed"
@@ -184,7 +194,7 @@ def _is_stamped(snapshot: Snapshot) -> bool:
     try:
         return stamped.covers(stamp.look(snapshot.path, snapshot.manifest.content))
     except OSError as error:
-        raise _invalid(snapshot, f"image file cannot be read: {error}") from error
+        raise unreadable(snapshot.key, "image file cannot be read", error) from error
 
 
 def read_all(snapshot: Snapshot, *, direct: bool = False) -> int:
@@ -204,7 +214,7 @@ def read_all(snapshot: Snapshot, *, direct: bool = False) -> int:
                 bad = f"{_KIND[part]} {name} is corrupt: its content changed"
                 break
     except OSError as error:
-        raise _invalid(snapshot, f"image file cannot be read: {error}") from error
+        raise unreadable(snapshot.key, "image file cannot be read", error) from error
     try:
         stamp.write(snapshot.path, looked, bad=bad)
     except OSError as error:  # a full disk: the next restore verifies again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from rekindle.snapshot import budget, stamp, use, validate
+from rekindle.snapshot import store as store_module
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
+from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot, SnapshotStore
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, commit, ingredients
@@ -57,6 +60,23 @@ def test_what_cannot_be_read_goes_first(store: SnapshotStore, three: list[Snapsh
     (three[2].path / "manifest.json").write_text("{")
     removals = store.gc(store.usage().size_bytes - 1)
     assert [one.entry.key for one in removals] == [three[2].key]
+
+
+def test_what_cannot_be_read_just_now_goes_no_sooner_than_others(
+    store: SnapshotStore, three: list[Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = store_module._read_manifest
+
+    def refused(key: str, path: Path) -> Manifest:
+        if key == three[2].key:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(key, path)
+
+    monkeypatch.setattr(store_module, "_read_manifest", refused)
+    fresh = SnapshotStore(store.root)
+    assert any("Too many open files" in entry.problem for entry in fresh.list())
+    removals = fresh.gc(fresh.usage().size_bytes - 1)
+    assert [one.entry.key for one in removals] == [three[0].key]
 
 
 def test_a_commit_makes_room_for_itself(

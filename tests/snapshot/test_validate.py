@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rekindle.exception import SnapshotInvalidError
+from rekindle.exception import SnapshotError, SnapshotInvalidError
+from rekindle.linux.passing import is_passing
 from rekindle.snapshot import files, machine, stamp, validate
 from rekindle.snapshot.manifest import LoadedFile
 from rekindle.snapshot.store import Snapshot, SnapshotStore
+from tests import exhausted
 from tests.sealed import unsealed
 from tests.snapshot.conftest import commit, ingredients
 
@@ -212,3 +216,42 @@ def test_files_that_were_found_bad_or_are_gone_are_not_as_they_were(store: Snaps
     assert not seen.holds()
     with pytest.raises(OSError):
         validate.Seen.of(snapshot)
+
+
+def test_files_that_cannot_be_read_just_now_say_nothing_against_a_snapshot(
+    store: SnapshotStore,
+) -> None:
+    snapshot = commit(store)
+    fresh = SnapshotStore(store.root)  # which has read no manifest yet
+    for look in (lambda: fresh.get(snapshot.key), lambda: validate.validate_images(snapshot)):
+        with exhausted.descriptors(0), pytest.raises(SnapshotError) as caught:
+            look()
+        assert "Too many open files" in str(caught.value) and is_passing(caught.value)
+        assert not isinstance(caught.value, SnapshotInvalidError)  # it would be made again
+    assert fresh.get(snapshot.key) is not None
+    validate.validate(snapshot, ingredients())
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_a_loaded_file_that_cannot_be_looked_at_just_now_has_not_changed(
+    store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("")
+    info = module.stat()
+    loaded = {str(module): LoadedFile(info.st_size, info.st_mtime_ns)}
+    snapshot = commit(store, loaded_files=loaded)
+    stat = os.stat
+
+    def refused(path: object, **options: Any) -> os.stat_result:
+        if path == str(module):
+            raise OSError(number, os.strerror(number), path)
+        return stat(path, **options)  # type: ignore[call-overload, no-any-return]
+
+    with monkeypatch.context() as patched, pytest.raises(SnapshotError) as caught:
+        patched.setattr(os, "stat", refused)
+        validate.validate(snapshot, ingredients())
+    assert str(module) in str(caught.value)
+    lost = number == errno.EIO  # what a disk has lost does not come back
+    assert isinstance(caught.value, SnapshotInvalidError) is lost
+    validate.validate(snapshot, ingredients())

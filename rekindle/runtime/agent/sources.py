@@ -11,6 +11,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import InvalidError, ServiceError
 from rekindle.linux.kept_directories import use
+from rekindle.linux.passing import is_passing
 from rekindle.linux.whole_directory import whole_directory
 
 
@@ -44,7 +45,8 @@ def unpack(digest: str, data: bytes) -> Path:
 
 
 def _is_whole(directory: Path, data: bytes) -> bool:
-    """Whether a bundle lies there as it was unpacked."""
+    """Whether a bundle lies there as it was unpacked. Raises OSError where that cannot be told just
+    now: what runs from there is not to lose it."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
             return all(
@@ -52,5 +54,9 @@ def _is_whole(directory: Path, data: bytes) -> bool:
                 for one in bundle.infolist()
                 if not one.is_dir()
             )
-    except (OSError, zipfile.BadZipFile):
+    except OSError as error:
+        if is_passing(error):
+            raise
+        return False
+    except zipfile.BadZipFile:
         return False

@@ -84,11 +84,8 @@ class LayerStore:
         Raises ImageError where it cannot be read just now: it is not to be built again for that.
         """
         try:
-            return Layer.from_json((self.root / _LAYERS / name / _RECORD).read_text())
-        except OSError as error:
-            if is_passing(error):
-                raise ImageError(f"layer {name[:12]} cannot be looked at: {error}") from error
-            return None
+            text = _noted(name, self.root / _LAYERS / name / _RECORD)
+            return Layer.from_json(text) if text is not None else None
         except ValueError:
             return None
 
@@ -97,10 +94,12 @@ class LayerStore:
         return self.root / _LAYERS / name / PACKED
 
     def stored(self, name: str) -> StoredLayer | None:
-        """Where else a layer is, as far as this machine knows."""
+        """Where else a layer is, as far as this machine knows. Raises ImageError where that cannot
+        be told just now."""
         try:
-            return StoredLayer.from_json((self.root / _LAYERS / name / _STORED).read_text())
-        except (OSError, ValueError, KeyError, TypeError):
+            text = _noted(name, self.root / _LAYERS / name / _STORED)
+            return StoredLayer.from_json(text) if text is not None else None
+        except (ValueError, KeyError, TypeError):
             return None
 
     def note_stored(self, name: str, stored: StoredLayer) -> None:
@@ -124,11 +123,9 @@ class LayerStore:
             self.forget(name)
 
     def is_damaged(self, name: str, blob: str) -> bool:
-        """Whether that blob is known to be of no use as the layer."""
-        try:
-            return (self.root / _DAMAGED / name).read_text() == blob
-        except OSError:
-            return False
+        """Whether that blob is known to be of no use as the layer. Raises ImageError where that
+        cannot be told just now."""
+        return _noted(name, self.root / _DAMAGED / name) == blob
 
     def knows_damage(self, name: str) -> bool:
         """Whether a store has lost or damaged a layer, and nothing else in its place yet."""
@@ -305,6 +302,17 @@ class LayerStore:
                         shutil.rmtree(place, ignore_errors=True)
                 finally:
                     os.close(fd)
+
+
+def _noted(name: str, place: Path) -> str | None:
+    """What is noted of a layer in a file, None where nothing is. Raises ImageError where that
+    cannot be told just now: it is not to be taken for nothing."""
+    try:
+        return place.read_text()
+    except OSError as error:
+        if is_passing(error):
+            raise ImageError(f"layer {name[:12]} cannot be looked at: {error}") from error
+        return None
 
 
 def mounted(names: list[str]) -> set[str]:

@@ -5,6 +5,7 @@ A snapshot is refused when one of them changed.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -12,6 +13,10 @@ from collections.abc import Sequence
 
 from rekindle.linux import maps
 from rekindle.runtime.runner import program
+
+#: What is said of a file that cannot be looked at: no file is so, and a snapshot of it not used.
+NOT_KNOWN = [-1, -1]
+_NOT_JUST_NOW = (errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ETIMEDOUT, errno.EINTR)
 
 
 def files(volumes: Sequence[Sequence[str]] = ()) -> dict[str, list[int]]:
@@ -35,7 +40,9 @@ def files(volumes: Sequence[Sequence[str]] = ()) -> dict[str, list[int]]:
     for path in paths:
         try:
             info = os.stat(path)
-        except OSError:
+        except OSError as error:
+            if error.errno in _NOT_JUST_NOW:
+                found[_at_home(path, volumes)] = NOT_KNOWN
             continue  # deleted, or inside an archive
         if stat.S_ISREG(info.st_mode):
             found[_at_home(path, volumes)] = [info.st_size, info.st_mtime_ns]

@@ -73,10 +73,18 @@ class RelayStub:
         return writer
 
     async def send(self, frame: Any) -> None:
-        """Send a frame, starting the relay where there is none yet."""
+        """Send a frame, starting the relay where there is none yet. Raises AioRpcError where none
+        can be started just now; the next frame tries again."""
         if self._opening is None:
             self._opening = asyncio.create_task(self._open())
-        writer = await asyncio.shield(self._opening)
+        opening = self._opening
+        try:
+            writer = await asyncio.shield(opening)
+        except OSError as error:
+            if self._opening is opening:
+                self._opening = None
+            why = f"the relay process cannot be started: {error}"
+            raise _rpc_error("UNAVAILABLE", why, ()) from error
         _write(writer, frame)
         await writer.drain()
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from rekindle import paths
+from rekindle.exception import ServiceError
 from rekindle.linux import kept_directories
+from rekindle.runtime.agent import sources
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.volumes import leftovers, registry
 from rekindle.wire import rekindle_pb2 as pb
@@ -53,6 +55,22 @@ def test_modules_that_there_is_no_room_for_fail_who_waits_and_are_unpacked_once_
         assert (paths.sources_dir() / "ab12" / MANIFEST).exists()
 
     run(home, scenario)
+
+
+def test_modules_that_cannot_be_read_just_now_stay_for_those_who_run_from_them(home: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as bundle:
+        bundle.writestr("one.py", "1")
+        bundle.writestr("two.py", "2")
+    place = sources.unpack("cd34", data.getvalue())
+    (place / "one.py").unlink()
+    (place / "one.py").symlink_to("/proc/self/mem")  # an I/O error for who reads it
+    before = place.stat().st_ino
+    with pytest.raises(ServiceError, match="Input/output error"):
+        sources.unpack("cd34", data.getvalue())
+    assert place.stat().st_ino == before
+    (place / "one.py").unlink()
+    assert (sources.unpack("cd34", data.getvalue()) / "one.py").read_text() == "1"
 
 
 def test_modules_that_nobody_has_used_for_long_go_and_those_of_what_is_open_stay(

@@ -14,6 +14,7 @@ from rekindle.exception import ImageError, NotFoundError
 from rekindle.runtime.images import layer_gc
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import LayerStore, mounted
+from rekindle.runtime.images.stored import StoredLayer
 from tests import exhausted
 
 
@@ -173,6 +174,20 @@ def test_a_record_that_cannot_be_read_just_now_is_not_taken_for_none(store: Laye
     with exhausted.descriptors(0), pytest.raises(ImageError, match="Too many open files"):
         store.get(layer.name)
     assert store.get(layer.name) == layer
+
+
+def test_what_is_noted_of_a_layer_and_cannot_be_read_just_now_is_not_taken_for_nothing(
+    store: LayerStore,
+) -> None:
+    layer = _published(store, 1)
+    stored = StoredLayer(url="file:///s", blob="b1", packing="tar", size=1, opaque=())
+    store.note_stored(layer.name, stored)
+    store.note_damaged(layer.name, "b1")  # by somebody else: this one was built here
+    for look in (lambda: store.stored(layer.name), lambda: store.is_damaged(layer.name, "b1")):
+        with exhausted.descriptors(0), pytest.raises(ImageError, match="Too many open files"):
+            look()
+    assert store.stored(layer.name) == stored
+    assert store.is_damaged(layer.name, "b1") and not store.is_damaged(layer.name, "b2")
 
 
 def test_what_is_mounted_is_not_guessed_where_it_cannot_be_seen() -> None:

@@ -32,10 +32,11 @@ class BrokenSnapshots:
         os.replace(draft, place)
 
     def has(self, key: str, blobs: Sequence[str]) -> bool:
-        """Whether just these blobs are known to be of no use."""
+        """Whether just these blobs are known to be of no use. Raises OSError where the note cannot
+        be read: without it what is damaged would be taken for whole."""
         try:
             return bool(json.loads(self._place(key).read_text()) == list(blobs))
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return False
 
     def knows(self, key: str) -> bool:

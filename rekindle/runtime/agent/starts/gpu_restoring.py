@@ -1,6 +1,7 @@
 """Bringing a GPU snapshot back: by CRIU, then its device memory and its context by the driver.
 
-What fails is counted: a driver that fails again and again is not asked any more.
+What fails is counted: a driver that fails again and again is not asked any more, or not for a while
+where what it says passes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rekindle.exception import GpuError, SnapshotRestoreError, StrategyUnavailableError
+from rekindle.exception import Error, GpuError, SnapshotRestoreError, StrategyUnavailableError
+from rekindle.linux.passing import is_passing, says_passing
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.starts.gpu_freezing import INSTEAD, gpu_kinds
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -104,13 +106,16 @@ async def _why_not_moved(
         return f"cannot be brought back: {error}"
 
 
-def failed(revision: Revision, reason: str) -> None:
+def failed(revision: Revision, error: Error) -> None:
     """A start from it did not succeed."""
     tracker = revision.gpu_tracker
     assert tracker is not None
     revision.gpu_failures += 1
     if revision.gpu_failures >= MOST_FAILURES and tracker.snapshot is not None:
-        why = f"{revision.gpu_failures} starts in a row failed, the last one so: {reason}"
+        why = f"{revision.gpu_failures} starts in a row failed, the last one so: {error}"
+        if is_passing(error) or says_passing(str(error)):
+            tracker.put_aside(why)
+            return
         log.warning("GPU snapshot given up", extra=kv(function=revision.label, reason=why))
         tracker.refuse(why)
         tracker.failed(why, for_good=True)

@@ -95,12 +95,12 @@ class Restorer(RunnerMaker):
             if claim is not None:
                 self.not_used(claim, pending)
             if isinstance(error, SnapshotRestoreError):
-                gpu_restoring.failed(revision, str(error))
+                gpu_restoring.failed(revision, error)
             raise
         try:
             runner = await self.become_restored(back, snapshot, pending, outfit, claim)
         except (StartError, RunnerLostError) as error:
-            gpu_restoring.failed(revision, str(error))
+            gpu_restoring.failed(revision, error)
             raise
         revision.gpu_failures, runner.of_gpu_snapshot = 0, True
         return runner

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -31,8 +32,11 @@ from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, ENVIRONMENT_VARIABLE, split_name
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy
 from rekindle.wire.spec import FunctionSpec, params_digest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -259,7 +263,11 @@ class Revision:
         template = self.live_template()
         if template is None:
             return False
-        return bool(await asyncio.to_thread(validate.changed_file, template.loaded_files))
+        try:
+            return bool(await asyncio.to_thread(validate.changed_file, template.loaded_files))
+        except OSError as error:  # it may be: another one is booted
+            log.warning("files of a template not looked at", extra=kv(of=self.label, reason=error))
+            return True
 
     def has_best_template(self) -> bool:
         """Whether a template is live, and mapped from the snapshot where that can be."""

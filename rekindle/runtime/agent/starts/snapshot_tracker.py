@@ -231,6 +231,12 @@ class SnapshotTracker:
             self._move(SnapshotState.ABSENT, reason)
             self.untold_refusal = reason
 
+    def put_aside(self, reason: str) -> None:
+        """Use the snapshot no more for a while: starts from it fail for a reason that passes."""
+        self.snapshot = None
+        self._move(SnapshotState.UNKNOWN)
+        self._ask_later(reason)
+
     def wanted(self) -> bool:
         """Whether one should be made now."""
         return (

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rekindle.exception import BlobError, SetupError
+from rekindle.exception import Error
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class StorePushes:
 
     def soon(self, name: str, push: Callable[[], None], mends: Callable[[], bool]) -> None:
         """Have something put there, unless it waits for that already: ``push`` is called in a
-        thread until it raises none of BlobError, SetupError and OSError.
+        thread until it raises neither an Error nor OSError.
 
         ``mends``: whether it is to take the place of what is damaged in the store.
         """
@@ -73,7 +73,7 @@ class StorePushes:
                 return False
             try:
                 await asyncio.to_thread(push)
-            except (BlobError, SetupError, OSError) as error:
+            except (Error, OSError) as error:
                 extra = kv(name=name, reason=error, again_in_s=self._wait_s)
                 log.warning("%s not pushed", self.kind, extra=extra)
                 return False

@@ -260,7 +260,7 @@ class StoredLayers:
                 del self.packed.arriving[place]
             try:
                 local.note_damaged(layer.name, blob)
-            except OSError as error:
+            except (OSError, ImageError) as error:
                 log.warning("damage not noted", extra=kv(layer=layer.name, reason=error))
 
     # ---- pushing -------------------------------------------------------------------------------

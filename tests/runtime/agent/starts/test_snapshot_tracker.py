@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rekindle.exception import GpuError, ImageError, InternalFailure, VolumeError
-from rekindle.runtime.agent.starts import freezing
+from rekindle.exception import GpuError, ImageError, InternalFailure, StartError, VolumeError
+from rekindle.runtime.agent.starts import freezing, gpu_restoring
 from rekindle.runtime.agent.starts import snapshot_tracker as tracker_module
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
@@ -165,6 +165,21 @@ def test_what_could_not_be_found_out_is_looked_for_again(
     monkeypatch.setattr(tracker, "_find", lambda: (None, None))
     asyncio.run(tracker.look())
     assert tracker.state is SnapshotState.ABSENT
+
+
+def test_starts_on_a_gpu_that_fail_for_a_reason_that_passes_put_a_snapshot_aside_for_a_while() -> (
+    None
+):
+    tracker = _frozen(SnapshotState.READY)
+    tracker.snapshot = cast(Snapshot, object())
+    revision = SimpleNamespace(gpu_tracker=tracker, gpu_failures=0, label="app.function")
+    for _ in range(gpu_restoring.MOST_FAILURES):
+        error = StartError("a new process has no number")
+        error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+        gpu_restoring.failed(cast(Revision, revision), error)
+    assert tracker.snapshot is None and tracker.state is SnapshotState.UNKNOWN
+    assert tracker.why_none().startswith("3 starts in a row failed")
+    assert tracker.look_after > time.monotonic()  # then it is found, and used, again
 
 
 def test_a_move_that_makes_no_sense_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rekindle.exception import BlobStoreError
+from rekindle.exception import BlobStoreError, ImageError
 from rekindle.runtime.agent.starts import store_pushes
 from rekindle.runtime.agent.starts.store_pushes import StorePushes
 
@@ -86,5 +86,25 @@ def test_a_node_that_ends_waits_no_longer_and_tries_once_more_what_mends_damage(
         await store.until(lambda: pushes._waiting == {"plain", "mending"} and store.refused[1:])
         await pushes.close()
         assert store.refused == ["plain", "mending", "mending"] and not store.has
+
+    _run(scenario)
+
+
+def test_what_could_not_be_looked_at_here_is_tried_again_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_pushes, "MOST_WAIT_S", 0.01)
+
+    async def scenario(store: _Store, pushes: StorePushes) -> None:
+        pushes._wait_s = 0.01
+
+        def push() -> None:
+            if not store.refused:
+                store.refused.append("layer")
+                raise ImageError("layer 1 cannot be looked at: Too many open files")
+            store.has.append("layer")
+
+        pushes.soon("layer", push, _no)
+        await store.until(lambda: store.has)
 
     _run(scenario)

@@ -23,6 +23,7 @@ from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import draft
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
+from tests import exhausted
 from tests.blobs.machine import needs_fuse
 from tests.runtime.agent.harness import Harness, run
 
@@ -373,3 +374,14 @@ def test_a_snapshot_that_has_no_room_among_lazy_files_is_fetched_whole(
         assert "snapshot is fetched whole" in caplog.messages
 
     run(second, scenario, store_url=url, lazy_bytes=_MIB)
+
+
+def test_a_note_of_damage_that_cannot_be_read_just_now_is_not_taken_for_none(
+    tmp_path: Path,
+) -> None:
+    notes = BrokenSnapshots(tmp_path)
+    notes.note("sn-1", ["b1"])
+    with exhausted.descriptors(0), pytest.raises(OSError, match="Too many open files"):
+        notes.has("sn-1", ["b1"])
+    assert notes.has("sn-1", ["b1"]) and not notes.has("sn-1", ["b2"])
+    assert not notes.has("sn-2", ["b1"])

@@ -1,0 +1,32 @@
+"""The relay of a forked child: one that cannot be started just now is started by the next call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from rekindle.sdk.connection.relay import RelayStub
+from rekindle.wire import rekindle_pb2 as pb
+from tests import exhausted
+
+
+def test_a_relay_that_could_not_be_started_is_started_by_the_next_call(tmp_path: Path) -> None:
+    async def main() -> None:
+        stub = RelayStub(f"unix:{tmp_path}/nobody.sock")
+        with exhausted.descriptors(0), pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Hello(pb.HelloRequest(), ())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "Too many open files" in str(caught.value.details())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Hello(pb.HelloRequest(), ())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # it asked, and nobody is there
+        assert "Too many open files" not in str(caught.value.details())
+        assert stub._opening is not None and stub._pump is not None
+        (await stub._opening).close()
+        await stub._pump
+
+    asyncio.run(main())
