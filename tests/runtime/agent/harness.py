@@ -154,7 +154,11 @@ class Harness:
         **spec: Any,
     ) -> str:
         """Register a function or class (hooks: ``load``, ``on_gpu``, ``enter``, ``exit_``)."""
-        cloudpickle.register_pickle_by_value(sys.modules[code.__module__])
+        # Also where methods come from that it has of another test's class: no runner can import it.
+        for one in (code, *vars(code).values()):
+            module = getattr(one, "__module__", None) or ""
+            if module == code.__module__ or module.startswith("tests."):
+                cloudpickle.register_pickle_by_value(sys.modules[module])
         payload: dict[str, Any]
         if isinstance(code, type):
             public = [name for name in vars(code) if not name.startswith("_")]
