@@ -142,8 +142,7 @@ class Apps:
         tail = function_id.rsplit("-", 1)[-1]
         if any(app_id.endswith(tail) for app_id in self._core.state.closed_apps if len(tail) == 8):
             raise ExecutionError(
-                f"the app of {function_id!r} is closed, or was deleted with its environment; "
-                "run it again"
+                f"the app of {function_id!r} is closed or was deleted; run it, or deploy it, again"
             )
         known = [f.label for f in self._core.state.functions.values()]
         hint = names.nearest(

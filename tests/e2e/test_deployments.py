@@ -460,7 +460,6 @@ def test_an_app_that_is_stopped_can_be_deleted_in_its_environment_alone(shared: 
     assert "`rekindle app delete elsewhere/gone` removes it" in stopped
     assert "Deleted" in shared.rekindle("app", "delete", "elsewhere/gone", "--yes").out
     assert "no app 'gone'" in shared.rekindle("app", "info", "main/gone", status=1).err
-    shared.rekindle("environment", "delete", "-y", "elsewhere")
 
 
 TAGS = """
