@@ -10,6 +10,8 @@ import logging
 import time
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from rekindle.controller.core import Core
 from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import InputRetried
@@ -144,7 +146,7 @@ class ResultIntake:
         if its_agent is not None and its_agent is not agent:
             its_agent.stop(call.call_id, [index], kill=True)
         item = self._table.detach(holder, index)
-        result = pb.Result.FromString(raw)
+        result = _readable(raw, call, index)
         result.log_seq, result.deliveries = log_seq, item.delivery
         refuse_too_large(result, self._core.settings.max_payload_bytes)
         return self._finalizer.end(item, result)
@@ -189,3 +191,20 @@ class ResultIntake:
         if item.state is DetachedState.DELAYED and item.timer is None:
             self._dispatcher.delay(item, due - time.time())
         agent.acknowledge(item.call.call_id, [item.index])
+
+
+def _readable(raw: bytes, call: Call, index: int) -> pb.Result:
+    """A result that an agent sent; an error of ours in the place of one that is none, as its input
+    is taken out of its group by now and would have no end."""
+    try:
+        return pb.Result.FromString(raw)
+    except DecodeError as error:
+        log.error("a result cannot be read", extra=kv(call=call.call_id, index=index, reason=error))
+        return pb.Result(
+            call_id=call.call_id,
+            index=index,
+            function_id=call.function.function_id,
+            status=pb.INTERNAL,
+            error_type="rekindle.exception.InternalFailure",
+            message="the input ran, but what its agent sent as its result cannot be read",
+        )

@@ -9,7 +9,7 @@ import pytest
 
 from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.fake_agent import FakeAgent, echo, result_of
+from tests.controller.fake_agent import FakeAgent, done_of, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.refusals import refused
 
@@ -254,6 +254,24 @@ async def test_failures_without_retries_are_returned_at_once(shared: Instance) -
         agent.answer(lambda assign: result_of(assign, b"", pb.FAILURE, "no"))
         result = await client.invoke(function_id)
         assert (result.status, result.message) == (pb.FAILURE, "no")
+
+
+@in_loop
+async def test_what_an_agent_sends_that_is_no_result_ends_its_input_with_an_error(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        done = done_of(result_of(assign, b"", pb.START_FAILURE, "no"), assign.app_id)
+        done.results[0] = b"\xff\xff"
+        await agent.send(done=done)
+        result = await call
+        assert result.status == pb.INTERNAL
+        assert "what its agent sent as its result cannot be read" in result.message
+        agent.answer(lambda assign: result_of(assign, b"1"))  # its connection is as it was
+        assert (await client.invoke(function_id)).data == b"1"
 
 
 @in_loop
