@@ -32,6 +32,7 @@ from rekindle.controller.deployments.turns import Turns
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
+from rekindle.controller.storage.redis_link import FOREVER
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import InvalidError, StartError
 from rekindle.wire import rekindle_pb2 as pb
@@ -211,7 +212,7 @@ class Deployments:
         return pb.GiveUpDeployReply()
 
     async def stop(self, wanted: str) -> pb.DeployedApp:
-        """End an app; once more does nothing. Raises NotFoundError."""
+        """End an app; once more does nothing. Raises NotFoundError, ServiceError."""
         name = self.find(wanted).name
         why = f"the app {name!r} was stopped meanwhile, so this version of it was not made"
         self._pending.give_up_all(name, why)
@@ -220,7 +221,7 @@ class Deployments:
             deployment = self.find(name)
             if not deployment.stopped:
                 deployment = dataclasses.replace(deployment, stopped=True)
-                await self._keep(deployment)
+                await self._keep(deployment, patience_s=None)
                 self._core.publish(AppDeployed(name, ""))
             reason = f"the app {name!r} was stopped"
             for app in self._open_versions(name):
@@ -231,7 +232,7 @@ class Deployments:
         return await self._turns.take(name, end)
 
     async def set_tags(self, wanted: str, tags: dict[str, str]) -> pb.DeployedApp:
-        """Have the present version have these. Raises NotFoundError."""
+        """Have the present version have these. Raises NotFoundError, ServiceError."""
         name = self.find(wanted).name
 
         async def change() -> pb.DeployedApp:
@@ -326,7 +327,7 @@ class Deployments:
         """The same with something else said of its present version, and that stored."""
         present = dataclasses.replace(deployment.present, **of_version)
         made = dataclasses.replace(deployment, versions=(*deployment.versions[:-1], present))
-        await self._keep(made)
+        await self._keep(made, patience_s=None)
         return made
 
     async def _switch(
@@ -391,9 +392,12 @@ class Deployments:
                 f"{present.version} stays: {error}. (strategy='recreate' replaces it all the same.)"
             ) from None
 
-    async def _keep(self, deployment: Deployment) -> None:
-        """What an app is from now on, in Redis first."""
-        await self._store.save(deployment.name, deployment.to_json())
+    async def _keep(self, deployment: Deployment, patience_s: float | None = FOREVER) -> None:
+        """What an app is from now on, in Redis first.
+
+        ``patience_s``: as of the link; what nothing has been done for yet need not wait for ever.
+        """
+        await self._store.save(deployment.name, deployment.to_json(), patience_s)
         self._known[deployment.name] = deployment
 
     def _open_versions(self, name: str) -> list[App]:

@@ -15,10 +15,10 @@ class DeploymentStore:
     _link: RedisLink
     _instance: str
 
-    async def save(self, name: str, text: str) -> None:
+    async def save(self, name: str, text: str, patience_s: float | None = FOREVER) -> None:
         """From now on a restart finds this. Waits for a Redis that is away."""
         key = keys.deployments(self._instance)
-        await self._link.command("HSET", key, name, text, patience_s=FOREVER, durable=True)
+        await self._link.command("HSET", key, name, text, patience_s=patience_s, durable=True)
 
     async def rename(self, name: str, new_name: str, text: str) -> None:
         """From now on a restart finds this under another name, and nothing under the former."""

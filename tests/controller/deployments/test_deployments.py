@@ -16,7 +16,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.fake_agent import FakeAgent
-from tests.controller.harness import Instance, in_loop, new_id
+from tests.controller.harness import Instance, in_loop, new_id, running_instance
 
 
 @in_loop
@@ -113,6 +113,23 @@ async def test_a_version_or_an_app_is_closed_though_redis_refused_a_command_of_i
         await client.call("CloseApp", close)
         report = await client.call("Status", pb.StatusRequest())
         assert [one.version for one in report.apps] == [2]
+
+
+@in_loop
+async def test_an_app_that_cannot_be_stopped_for_now_runs_on_and_its_user_is_told_why() -> None:
+    with running_instance(REKINDLE_REDIS_PATIENCE_S="0.5") as instance:
+        async with Deployer(instance) as client, FakeAgent(instance):
+            await client.deploy("a")
+            stop = pb.StopAppRequest(app="app")
+            with instance.redis_client() as server:
+                server.config_set("min-replicas-to-write", 1)  # as with a full disk: no writes
+                with pytest.raises(exception.ServiceError, match="NOREPLICAS"):
+                    await refused(client.call("StopApp", stop))
+                server.config_set("min-replicas-to-write", 0)
+            assert not (await client.app()).stopped
+            await client.deploy("b")
+            await client.call("StopApp", stop)
+            assert (await client.app()).stopped
 
 
 @in_loop
