@@ -132,32 +132,36 @@ def test_a_killed_runner_gives_the_terminal_back_and_a_killed_program_ends_its_r
     shared: Home,
 ) -> None:
     script = shared.script(ASKS)
+    former = runners_of(shared, "asks.works")  # of the tests before: they may still be listed
     terminal = Terminal(shared, ["run", "-i", f"{script}::works"])
     terminal.until(lambda text: "working" in text)
     before = terminal.text
     found = re.search(r"works \((fc-\S+):0\) has the terminal", before)
     assert found is not None
-    runner = runner_of(shared, "asks.works")
-    os.kill(runner, signal.SIGKILL)
+    killed = runner_of(shared, "asks.works", former)
+    os.kill(killed, signal.SIGKILL)
     # Another runner has the input next, and with it the terminal.
     terminal.until(lambda text: "that had the terminal has ended" in text)
     terminal.until(lambda text: text.count("working") == 2)
-    runner = runner_of(shared, "asks.works")
+    runner = runner_of(shared, "asks.works", {*former, killed})
     terminal.process.kill()
     wait_until(lambda: not os.path.exists(f"/proc/{runner}"), "the runner to end")
     terminal.process.wait()
 
 
-def runner_of(home: Home, function: str) -> int:
-    """The process id of the runner that has the call."""
+def runners_of(home: Home, function: str) -> set[int]:
+    """Process ids of the runners that have calls of a function, by the last heartbeat."""
+    listed = json.loads(home.rekindle("container", "list", "--json").out)
+    of = [one for one in listed if one["function"] == function]
+    return {int(one["pid"]) for one in of if one["state"] in ("lent", "busy")}
 
-    def found() -> list[int]:
-        listed = json.loads(home.rekindle("container", "list", "--json").out)
-        of = [one for one in listed if one["function"] == function]
-        return [int(one["pid"]) for one in of if one["state"] in ("lent", "busy")]
 
-    pids: list[int] = wait_until(found, "the runner to be reported")
-    return pids[0]
+def runner_of(home: Home, function: str, former: set[int]) -> int:
+    """The process id of the runner that has the call, which is none of ``former``."""
+    pids: set[int] = wait_until(
+        lambda: runners_of(home, function) - former, "the runner to be reported"
+    )
+    return pids.pop()
 
 
 def test_without_a_terminal_it_is_said_what_to_do(shared: Home) -> None:
