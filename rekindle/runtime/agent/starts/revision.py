@@ -291,7 +291,11 @@ class Revision:
 
     def why_no_spare(self) -> str:
         """Why no spare can be taken now."""
-        return self.why_no_fork() if self.live_template() is None else "none waits"
+        template = self.live_template()
+        if template is None:
+            return self.why_no_fork()
+        why = template.spares.why_none
+        return f"none waits: {why}" if why else "none waits"
 
     def why_no_restore(self) -> str:
         """Why there is no snapshot to restore now."""
