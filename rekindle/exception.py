@@ -181,6 +181,10 @@ class InternalFailure(Error):
 class RunnerLostError(InternalFailure):
     """The runner died while it had the input, as often as redelivery allows."""
 
+    #: Nothing that its own code did: it was killed, as the kernel does where memory is short, or
+    #: its memory could not be read.
+    from_outside = False
+
 
 class StartError(Error):
     """A runner could not be started by any strategy."""

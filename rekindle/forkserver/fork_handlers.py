@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rekindle.forkserver import exception_hooks
+
 Handler = Callable[[], object]
 
 #: What of the standard library has its handlers for other threads alone, or for random numbers,
@@ -114,28 +116,4 @@ def run(handlers: Iterable[Handler]) -> None:
         try:
             handler()
         except BaseException as error:  # noqa: BLE001 - shown
-            _show(error, handler)
-
-
-def _show(error: BaseException, handler: Handler) -> None:
-    """As ``Exception ignored in``, by whatever ``sys.unraisablehook`` is."""
-    trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    sys.unraisablehook(_arguments_of_hook()((type(error), error, trace, None, handler)))
-
-
-def _arguments_of_hook() -> Any:
-    """The type of what ``sys.unraisablehook`` is given, which has no public name."""
-    seen: list[object] = []
-
-    class Raises:
-        def __del__(self) -> None:
-            raise ValueError
-
-    hook, sys.unraisablehook = sys.unraisablehook, seen.append
-    try:
-        one: Raises | None = Raises()
-        one = None
-    finally:
-        sys.unraisablehook = hook
-    del one
-    return type(seen[0])
+            exception_hooks.show_ignored(error, handler)

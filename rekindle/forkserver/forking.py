@@ -18,7 +18,7 @@ import os
 import sys
 from typing import Any
 
-from rekindle.forkserver import fork_handlers, interrupts, park
+from rekindle.forkserver import exception_hooks, fork_handlers, interrupts, park
 from rekindle.forkserver.fork_handlers import of_users, ours
 from rekindle.forkserver.own_pages import OwnPages
 from rekindle.linux import namespaces
@@ -83,7 +83,7 @@ def end_users_child(failure: BaseException | None = None) -> None:
         if failure is None:
             status = 0
         elif not isinstance(failure, SystemExit):
-            sys.excepthook(type(failure), failure, failure.__traceback__)
+            exception_hooks.show(failure)
         elif failure.code is None or isinstance(failure.code, int):
             status = (failure.code or 0) & 0xFF
         else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -21,11 +22,14 @@ from rekindle.forkserver.forking import Forker
 from rekindle.forkserver.open_things import OpenThings
 from rekindle.linux import namespaces
 from rekindle.linux.maps import Mapping
+from rekindle.linux.plain_descriptors import readable
 from rekindle.wire.frames import FrameSocket, Header, own_socket
 from rekindle.wire.phases import Mark, Phase, now_ns
 
 #: Children that are forked in a row before any of them is told of.
 _TOLD_TOGETHER = 4
+#: A copy takes milliseconds, and no child is forked meanwhile.
+_COPY_TIMEOUT_S = 10.0
 
 # Made once: in a new process each line of Python costs the copies of the pages that it touches.
 _FORK, _ISOLATE, _RESTORE = Phase.FORK.value, Phase.ISOLATE.value, Phase.RESTORE.value
@@ -238,9 +242,16 @@ class Template:
         pid = self.forker.fork_copy()
         if pid != 0:
             os.close(ready_write)
-            os.read(ready_read, 1)  # the end: the copy holds nothing but the control pipe
+            # Its end: the copy holds nothing but the control pipe.
+            is_there = readable([ready_read], _COPY_TIMEOUT_S)
             os.close(ready_read)
-            self.channel.send_with_fds({"op": "copied", "pid": pid}, [self._adopt(pid)])
+            if is_there:
+                self.channel.send_with_fds({"op": "copied", "pid": pid}, [self._adopt(pid)])
+                return
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            why = f"a copy hung for {_COPY_TIMEOUT_S:g} s (a handler of os.register_at_fork, say)"
+            self.channel.send({"op": "copy_failed", "reason": why})
             return
         os.close(ready_read)
         self._leave_parent_behind()

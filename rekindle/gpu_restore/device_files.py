@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rekindle.gpu_restore.inventory import Gpu, Inventory
+from rekindle.linux.passing import is_passing
 
 #: Of no use without a GPU, needed with any.
 _COMMON = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
@@ -22,7 +23,8 @@ _ACCESS = re.compile(r"gpu(\d+)/gi(\d+)(?:/ci(\d+))?/access (\d+)")
 def to_hide(found: Inventory, given: Collection[str], root: Path = Path("/")) -> list[str]:
     """Device files that are there and not for a runner with the devices ``given`` (UUIDs).
 
-    ``found`` is all that the machine has, also what rekindle may not hand out.
+    ``found`` is all that the machine has, also what rekindle may not hand out. Raises OSError where
+    it cannot be found out just now.
     """
     names = [] if given else list(_COMMON)
     names += [
@@ -42,7 +44,9 @@ def _instances(found: Inventory, given: Collection[str], root: Path) -> list[int
     """Numbers of the capability files of instances that are not given."""
     try:
         text = (root / _MIG_MINORS).read_text(encoding="ascii")
-    except OSError:
+    except OSError as error:
+        if is_passing(error):
+            raise
         return []  # this driver has no MIG
     own = {
         (gpu.minor, one.gpu_instance, part)

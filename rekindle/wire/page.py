@@ -27,7 +27,7 @@ _TEXT = struct.Struct("=B63s")
 # Words of eight bytes. Written by the runner.
 _BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH, _WAITS = 0, 1, 2, 3, 4, 5, 6, 7
 _CALL_OFFSET, _SLICE = 64, 25
-_AT_TERMINAL, _HEARD = 24, 26
+_AT_TERMINAL, _HEARD, _RENEWED = 24, 26, 27
 # Written by the agent.
 _DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
 
@@ -74,6 +74,10 @@ class RunnerPage:
         self.handed_over()
 
     # ---- the runner's side
+
+    def renewed(self) -> None:
+        """Note that it shares nothing with other copies, and what was due at its fork has run."""
+        self._words[_RENEWED] = 1
 
     def call(self, call_id: str) -> None:
         """The call whose inputs come next."""
@@ -173,6 +177,11 @@ class RunnerPage:
         return bool(self._words[_DRAINING]), self._words[_DRAINED_BYTES]
 
     # ---- the agent's side
+
+    @property
+    def is_renewed(self) -> bool:
+        """Whether what was due at its fork has run: what it does now is what any runner does."""
+        return bool(self._words[_RENEWED])
 
     @property
     def began_ns(self) -> int:

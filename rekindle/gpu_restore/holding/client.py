@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from rekindle.gpu_restore.device import Device, Shared
 from rekindle.gpu_restore.holding.ledger import State
 from rekindle.wire import gpu_environment
 from rekindle.wire.frames import FrameError, FrameSocket, Header
+
+#: Where the holder that an agent started dies, so long is waited to be ended by that agent.
+_ENDED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,11 @@ class Arenas:
 class Connection:
     """To one holder. Everything raises GpuError, where the holder is gone too."""
 
-    def __init__(self, sock: socket.socket, device: Device) -> None:
+    def __init__(self, sock: socket.socket, device: Device, *, of_agent: bool = False) -> None:
         self._sock = sock
+        #: Whether its agent ends this process where the holder dies: once that has served.
+        self._of_agent = of_agent
+        self._served = False
         self._frames = FrameSocket(sock)
         self._device = device
         self._opened: dict[str, Arenas] = {}
@@ -44,7 +51,7 @@ class Connection:
             fd, pid = place.removeprefix(gpu_environment.HOLDER_FD).split(":")
             if int(pid) != os.getpid():
                 raise GpuError("a runner's connection to its weights is not its children's")
-            return cls(socket.socket(fileno=int(fd)), device)
+            return cls(socket.socket(fileno=int(fd)), device, of_agent=True)
         path = place
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -137,15 +144,22 @@ class Connection:
         try:
             self._frames.send(order)
         except OSError as error:
-            raise GpuError(f"the process that holds weights is gone: {error}") from error
+            raise self._gone(f": {error}") from error
 
     def _receive(self) -> tuple[Header, list[int]]:
         try:
             header, _body, fds = self._frames.receive()
         except FrameError as error:
-            raise GpuError("the process that holds weights is gone") from error
+            raise self._gone("") from error
         except OSError as error:
-            raise GpuError(f"the process that holds weights is gone: {error}") from error
+            raise self._gone(f": {error}") from error
+        self._served = True
         if not header.get("ok", True):
             raise GpuError(header["reason"])
         return header, fds
+
+    def _gone(self, why: str) -> GpuError:
+        """An input of a runner that is to be ended for it is to run again, not to fail of it."""
+        if self._of_agent and self._served:
+            time.sleep(_ENDED_WITHIN_S)
+        return GpuError(f"the process that holds weights is gone{why}")

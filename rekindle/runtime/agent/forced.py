@@ -148,4 +148,4 @@ async def _ensure_spare(pool: Pool) -> None:
     if template is None:
         raise StrategyUnavailableError(f"spare: {pool.revision.why_no_spare()}")
     if not await template.spares.have_one():
-        raise StrategyUnavailableError("spare: it ended before it could wait; see the agent's log")
+        raise StrategyUnavailableError(f"spare: {pool.revision.why_no_spare()}")

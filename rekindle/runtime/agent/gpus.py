@@ -150,9 +150,18 @@ class Gpus:
             self.line.remove(pool.key)
 
     def given(self, owner: str) -> Given:
-        """What a runner gets of what is held under this name."""
+        """What a runner gets of what is held under this name.
+
+        Raises GpuUnavailableError, and lets go of it, where it cannot be told what is to be hidden.
+        """
         holding = self.fleet.holdings[owner]
-        return self._given(holding.devices, holding.memory_mib)
+        try:
+            return self._given(holding.devices, holding.memory_mib)
+        except OSError as error:
+            self.let_go(owner)
+            why = f"which device files are those of other GPUs cannot be told just now: {error}"
+            log.warning("GPUs not given", extra=kv(reason=why))
+            raise GpuUnavailableError(why) from error
 
     def hand_over(self, owner: str, runner_id: str, pid: int) -> None:
         """Devices that were reserved are a runner's until its process has ended.

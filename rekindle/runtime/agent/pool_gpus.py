@@ -60,7 +60,10 @@ class PoolGpus(Asking):
         owner = None
         if self.wanted and not self._why_never:
             owner = self._gpus.lend(self, loan)
-        return None if owner is None else Claim(owner, self._gpus.given(owner))
+        try:
+            return None if owner is None else Claim(owner, self._gpus.given(owner))
+        except GpuUnavailableError:
+            return None  # and it is free again
 
     def may_lend(self) -> bool:
         """Whether ``lend`` would find something."""
@@ -140,7 +143,8 @@ class PoolGpus(Asking):
         return None if self.wanted else Claim("", self._gpus.nothing)
 
     def claim_context(self) -> Claim | None:
-        """What a spare with its context holds, for a start by that spare; None: there is none."""
+        """What a spare with its context holds, for a start by that spare; None: there is none.
+        Raises GpuUnavailableError."""
         kept = [one for one in self._reserved if self._gpus.lending.is_kept(one)]
         if kept:
             self._reserved.remove(kept[0])

@@ -18,6 +18,7 @@ _STARTED_NS = now_ns()
 
 from rekindle.execution import context, interaction, volumes  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
+    exception_hooks,
     fork_handlers,
     forking,
     interrupts,
@@ -187,8 +188,8 @@ def run(there_ns: Callable[[FrameSocket], int] = _since_exec) -> NoReturn:
         status = request.code if isinstance(request.code, int) else 1
     except FrameError:
         status = 0  # the agent is gone
-    except BaseException:  # noqa: BLE001 - shown here, as the process ends without the interpreter
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:  # noqa: BLE001 - shown, as the process ends without Python's end
+        exception_hooks.show(error)
     finally:
         park.flush_output()
         # A process that holds torch takes 0.4 s to tear itself down, for nothing.

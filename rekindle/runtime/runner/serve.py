@@ -110,6 +110,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
             service.take_up_loop()
             fork_handlers.run_due()
             forking.end_users_child()  # one of them may have forked
+            outfit.page.renewed()
             unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
         if real:

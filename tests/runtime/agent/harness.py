@@ -180,8 +180,8 @@ class Harness:
             name=code.__name__,
             kind=payload["kind"],
             code_digest=digest or uuid.uuid4().hex,
-            cwd=os.getcwd(),
             **{
+                "cwd": os.getcwd(),
                 "python": sys.executable,
                 "python_version": ".".join(map(str, sys.version_info[:3])),
                 **spec,

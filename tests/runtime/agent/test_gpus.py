@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.exception import StartError
+from rekindle.exception import GpuUnavailableError, StartError
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
+from rekindle.runtime.agent.gpu_lending import Loan
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts import restorer
@@ -24,6 +25,7 @@ from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import PhaseClock, Strategy, now_ns
+from tests import exhausted
 from tests.gpu_restore import machines
 from tests.runtime.agent.gpu_nodes import Model, occupy, uuids
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -91,6 +93,22 @@ def test_device_files_of_others_cannot_be_opened_however_a_runner_comes_to_be(
         os.close(os.open(path, os.O_RDWR))  # for the machine nothing has changed
 
     run(home, scenario)
+
+
+def test_gpus_are_free_again_where_it_cannot_be_told_just_now_what_is_to_be_hidden() -> None:
+    async def main() -> None:
+        node = gpus.Gpus(machines.inventory("one_t4"))
+        pool = PoolGpus("pool", parse("T4"), 0, node)
+        assert pool.reserve()
+        with exhausted.descriptors(0), pytest.raises(GpuUnavailableError, match="just now"):
+            await pool.claim(1.0)
+        assert not node.fleet.holdings
+        with exhausted.descriptors(0):
+            assert pool.lend(Loan("spare", "f", lambda: None)) is None
+        assert not node.fleet.holdings and not node.lending.loans
+        assert (await pool.claim(1.0)).given.uuids
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ class Runner:
     notes: list[str] = field(default_factory=list)
     state: RunnerState = RunnerState.STARTING
     ready_ns: int = 0
+    #: Of a copy of a template: after so long what is due at its fork hangs, if it has not run.
+    renewed_within_s: float | None = None
     #: Started for one input alone; no other is given to it.
     private: bool = False
     inputs_done: int = 0
@@ -114,6 +116,7 @@ class Runner:
     #: The input for whose sake it was killed: over its timeout, or cancelled.
     kill_for: Assignment | None = None
     _fate: asyncio.Future[str] | None = None
+    _ended_from_outside: bool = False
     #: It is being ended: it gets nothing any more.
     dying: bool = False
     #: What it has been handed and has not ended: two slices at most.
@@ -211,16 +214,16 @@ class Runner:
         Raises UserCodeFailed, StartupTimeoutError or RunnerLostError; the runner is gone then.
         """
         try:
-            header, data = await self.channel.receive(timeout_s)
+            header, data = await self._first_report(timeout_s)
         except TimeoutError as error:
             raise StartupTimeoutError(
                 f"the runner was not ready within startup_timeout={timeout_s:g} s"
             ) from error
         except FrameError as error:
             self.lost()
-            raise RunnerLostError(f"the runner died while it started: {await self.fate()}") from (
-                error
-            )
+            died = RunnerLostError(f"the runner died while it started: {await self.fate()}")
+            died.from_outside = bool(self.kill_reason) or self._ended_from_outside
+            raise died from error
         if header["op"] == "start_failed":
             self.marks.extend((name, at) for name, at in header["marks"])
             self.kill("start failed")
@@ -232,6 +235,24 @@ class Runner:
         self.ready_ns = now_ns()
         self.move(RunnerState.IDLE)
         self.channel.subscribe(self._on_frame, self.lost)
+
+    async def _first_report(self, timeout_s: float) -> tuple[Header, bytes]:
+        """Raises TimeoutError, FrameError, and RunnerLostError for a copy that will never come."""
+        if self.renewed_within_s is None:
+            return await self.channel.receive(timeout_s)
+        soon_s = min(timeout_s, self.renewed_within_s)
+        try:
+            return await self.channel.receive(soon_s)
+        except TimeoutError:
+            if not self.page.is_renewed:
+                self.kill("it hung")
+                raise RunnerLostError(
+                    f"the runner was not past its fork in {soon_s:g} s: a handler of "
+                    "os.register_at_fork may hang"
+                ) from None
+            if soon_s == timeout_s:
+                raise
+        return await self.channel.receive(timeout_s - soon_s)
 
     def _on_frame(self, header: Header, body: bytes) -> None:
         handler = self.handlers.get(header["op"])
@@ -355,7 +376,9 @@ class Runner:
             async with asyncio.timeout(_STATUS_WAIT_S):
                 status = await asyncio.shield(self.exit_status)
             words = describe_exit(status)
+            self._ended_from_outside = status == -signal.SIGKILL
             if status in _OF_MEMORY and (why := self.why_lost()):
+                self._ended_from_outside = True
                 words += f": {why}"
             elif status == -signal.SIGSEGV and self.strategy in _PID_1:
                 words += " (a bad access to memory, or os.abort())"

@@ -9,7 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rekindle.exception import Error, GpuError, SnapshotRestoreError, StrategyUnavailableError
+from rekindle.exception import (
+    Error,
+    GpuError,
+    RunnerLostError,
+    SnapshotRestoreError,
+    StrategyUnavailableError,
+)
 from rekindle.linux.passing import is_passing, says_passing
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.starts.gpu_freezing import INSTEAD, gpu_kinds
@@ -113,12 +119,16 @@ def failed(revision: Revision, error: Error) -> None:
     revision.gpu_failures += 1
     if revision.gpu_failures >= MOST_FAILURES and tracker.snapshot is not None:
         why = f"{revision.gpu_failures} starts in a row failed, the last one so: {error}"
-        if is_passing(error) or says_passing(str(error)):
+        if is_passing(error) or says_passing(str(error)) or _is_from_outside(error):
             tracker.put_aside(why)
             return
         log.warning("GPU snapshot given up", extra=kv(function=revision.label, reason=why))
         tracker.refuse(why)
         tracker.failed(why, for_good=True)
+
+
+def _is_from_outside(error: Error) -> bool:
+    return isinstance(error, RunnerLostError) and error.from_outside
 
 
 def why_without(revision: Revision) -> str:

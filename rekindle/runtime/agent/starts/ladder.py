@@ -31,6 +31,7 @@ from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restorer import Restorer
 from rekindle.runtime.agent.starts.revision_image import ensure_image, image_is_ready
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
+from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
@@ -71,6 +72,7 @@ class Starter(Forker, Restorer, Booter):
         pending = PendingStart(PhaseClock(began_ns), client)
         if template.other_python:
             pending.notes.append(template.other_python)
+        _note_why_no_spare(pending, template)
         try:
             child = template.spares.take()
             strategy = Strategy.FORK if child is None else Strategy.SPARE
@@ -157,6 +159,8 @@ class Starter(Forker, Restorer, Booter):
         for kind in KINDS:
             if why := revision.dying.why_not(kind):
                 pending.note(f"{kind} passed over: {why}")
+        if (template := revision.live_template()) is not None:
+            _note_why_no_spare(pending, template)
         for strategy, start, possible in (
             (Strategy.RESTORE, self.restore_on_gpu, self.has_gpu_snapshot),
             (Strategy.SPARE, self.spare, revision.has_spare),
@@ -289,3 +293,10 @@ class Starter(Forker, Restorer, Booter):
             self.note_unsafe(template)
         template.hand_over()
         return await self.become_booted(runner_id, output, booted, pending)
+
+
+def _note_why_no_spare(pending: PendingStart, template: LiveTemplate) -> None:
+    """Where some are to wait, and none comes to."""
+    spares = template.spares
+    if spares.wanted and spares.why_none and not spares.waiting:
+        pending.note(f"spare passed over: {spares.why_none}")

@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Coroutine
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import paths
+from rekindle.exception import StartError
 from rekindle.forkserver import thread_pools
 from rekindle.runtime.agent.starts import environment, in_image
 from rekindle.runtime.agent.starts.dying_copies import Deaths, DyingCopies
@@ -237,11 +239,14 @@ class Revision:
         )
 
     def working_directory(self) -> str:
-        """Where the program was started, if runners have that; in an image, where that says."""
+        """Where the program was started, if runners have that; in an image, where that says.
+
+        Raises StartError where it is not known whether they have it.
+        """
         if self.image is not None:
             return self.image.workdir or in_image.DEFAULT_DIRECTORY
         directory = self.spec.cwd
-        if not directory or not os.path.isdir(directory):
+        if not directory or not _has_directory(directory):
             return "/"
         return "/" if paths.is_hidden_from_runners(Path(directory)) else directory
 
@@ -286,7 +291,11 @@ class Revision:
 
     def why_no_spare(self) -> str:
         """Why no spare can be taken now."""
-        return self.why_no_fork() if self.live_template() is None else "none waits"
+        template = self.live_template()
+        if template is None:
+            return self.why_no_fork()
+        why = template.spares.why_none
+        return f"none waits: {why}" if why else "none waits"
 
     def why_no_restore(self) -> str:
         """Why there is no snapshot to restore now."""
@@ -331,6 +340,23 @@ class Revision:
         if self.template is not None:
             self.template.retire()
             self.template = None
+
+
+def _has_directory(path: str) -> bool:
+    """Whether the user of this node can be there: where the program is may be another machine.
+
+    Raises StartError where that cannot be told: a snapshot of what ran elsewhere would stay.
+    """
+    try:
+        is_there = stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except OSError as error:
+        raise StartError(
+            f"the program's directory, {path}, cannot be looked at ({error.strerror}): see to its "
+            "file system, or start the program in another one"
+        ) from error
+    return is_there and os.access(path, os.X_OK)
 
 
 def revision_key(spec: FunctionSpec, params: bytes, in_snapshot: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.runners.slots import Slots
-from rekindle.runtime.agent.starts import in_image
+from rekindle.runtime.agent.starts import in_image, template
 from rekindle.runtime.agent.starts.gpu_holders import User
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.outfit import Outfit
@@ -256,6 +256,10 @@ class RunnerMaker:
         )
         output.page = page
         runner.why_lost = self._why_lost
+        if process.there is not None:
+            runner.renewed_within_s = template.FORK_TIMEOUT_S
+        elif strategy is Strategy.RESTORE:  # its memory may have to be fetched first
+            runner.renewed_within_s = self.revision.spec.startup_timeout_s
         if self.revision.spec.takes_many:
             runner.slots = Slots(self.revision.spec.slots)
 

@@ -23,8 +23,10 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-#: After one that ended before it was ready to wait, none is forked for so long.
+#: After one that ended before it was ready to wait, none is forked for so long; twice as long each
+#: time in a row, up to the longest.
 NOT_AGAIN_S = 30.0
+_LONGEST_S = 960.0
 #: So many are on their way at once: a start that is ordered meanwhile is forked after these at
 #: most, and what is wanted no more is never forked.
 AT_ONCE = 16
@@ -36,6 +38,8 @@ class Spares:
 
     #: Has the template fork one. Raises StartError.
     _fork: Callable[..., ForkedChild]
+    #: It takes milliseconds from its fork until it waits; one that does not by then never will.
+    timeout_s: float
     #: How many there are to be, as far as there is room.
     wanted: int = 0
     #: What their runners will have in their environment, as far as it is no start's own.
@@ -51,6 +55,9 @@ class Spares:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     #: Monotonic seconds.
     _not_before: float = 0.0
+    #: How often in a row none came to wait, and why the last one did not; "": they do.
+    _failures: int = 0
+    why_none: str = ""
     _ended: bool = False
 
     @property
@@ -91,7 +98,8 @@ class Spares:
             raise
 
     def _fork_due(self) -> None:
-        while self._due and len(self._coming) < AT_ONCE:
+        at_once = 1 if self._failures else AT_ONCE
+        while self._due and len(self._coming) < at_once:
             child = self._fork(spare=True)
             self._due -= 1
             child.channel.open()
@@ -155,18 +163,25 @@ class Spares:
         """Take a child in once it waits."""
         try:
             await child.forked
-            header, _body = await child.channel.receive()
+            try:
+                header, _body = await child.channel.receive(self.timeout_s)
+            except TimeoutError as error:
+                raise StartError(
+                    f"it did not come to wait for a start in {self.timeout_s:g} s of its fork; a "
+                    "handler of os.register_at_fork may hang"
+                ) from error
             if header["op"] != "waiting":
                 raise StartError(f"a spare said {header['op']}")
         except (StartError, FrameError, OSError) as error:
             if child in self._coming:
                 self._coming.discard(child)
-                self._give_up_for_now()
+                self._give_up_for_now(str(error))
                 child.let_go()
                 log.warning("no spare", extra=kv(spare=child.name, reason=error))
             return
         if child not in self._coming:
             return  # let go meanwhile
+        self._failures, self.why_none = 0, ""
         self._outfit(child)
         self._coming.discard(child)
         self._waiting.append(child)
@@ -177,7 +192,7 @@ class Spares:
         try:
             self._fork_due()
         except StartError as error:
-            self._give_up_for_now()
+            self._give_up_for_now(str(error))
             log.warning("no spare", extra=kv(reason=error))
 
     def _outfit(self, child: ForkedChild) -> None:
@@ -197,9 +212,12 @@ class Spares:
         outfit.handed_over()
         child.outfit = outfit
 
-    def _give_up_for_now(self) -> None:
-        self._due = 0
-        self._not_before = time.monotonic() + NOT_AGAIN_S
+    def _give_up_for_now(self, why: str) -> None:
+        self._due, self.why_none = 0, why
+        now = time.monotonic()
+        if now >= self._not_before:  # those that were forked together fail together
+            self._not_before = now + min(NOT_AGAIN_S * 2.0 ** min(self._failures, 10), _LONGEST_S)
+            self._failures += 1
 
     def _lost(self, child: ForkedChild) -> None:
         """One that ends while it waits is not handed out."""

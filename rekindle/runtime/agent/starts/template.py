@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FORK_TIMEOUT_S = 20.0
 _NO_DESCRIPTOR = "the agent has no descriptor left for a new process"
 #: What answers which order.
-_ANSWERS = {"parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu"}
+_ANSWERS = {"parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu", "copy_failed": "copy"}
 
 
 class TemplateStuckError(StartError):
@@ -89,7 +89,7 @@ class LiveTemplate:
 
     def __post_init__(self) -> None:
         #: Children that wait for a start.
-        self.spares = Spares(self.fork)
+        self.spares = Spares(self.fork, FORK_TIMEOUT_S)
 
     @property
     def fork_unsafe(self) -> list[str]:
@@ -352,7 +352,7 @@ class LiveTemplate:
             answer = self._answers.get(_ANSWERS[operation])
             if answer is None or answer.done():
                 return
-            if operation == "gpu_failed":
+            if operation in ("gpu_failed", "copy_failed"):
                 answer.set_exception(StartError(message["reason"]))
             else:
                 answer.set_result(message)

@@ -179,3 +179,33 @@ def test_connections_that_are_being_closed_do_not_keep_it_from_being_copied_open
         assert (await h.call(serving, "probe")).value is True
 
     run(home, scenario)
+
+
+class OnUvloop:
+    """Its loop is not asyncio's own."""
+
+    def __new__(cls) -> OnUvloop:
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        return super().__new__(cls)
+
+    async def load(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.ensure_future(asyncio.sleep(3600))
+        await asyncio.to_thread(time.sleep, 0)
+
+    async def probe(self) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(time.sleep, 0)
+        return [type(loop).__module__, loop is self.loop, self.loop.is_closed()]
+
+
+def test_a_loop_that_is_not_asyncios_own_is_closed_and_copies_have_new_ones_of_its_kind(
+    home: Path,
+) -> None:
+    pytest.importorskip("uvloop")
+    said = copies.say(home, OnUvloop, "probe")
+    assert set(said) >= {"fork", "restore", "fork of a restored template"}
+    for one in copies.all_of(said):
+        assert one == ["uvloop", False, True]

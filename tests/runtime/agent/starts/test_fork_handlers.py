@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 import random
 import select
+import signal
 import socket
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rekindle.runtime.agent.starts import template
 from rekindle.wire.phases import Strategy, now_ns
+from tests.processes import descendants
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.starts import copies
 
@@ -146,6 +152,41 @@ def test_what_a_handler_raises_is_told_as_python_tells_it_and_ends_nothing(
     run(home, scenario)
 
 
+class HooksRaise:
+    """What Python calls for errors that nobody takes raises itself, in all processes."""
+
+    def load(self) -> None:
+        def raises(*_: object) -> None:
+            raise LookupError("of a hook")
+
+        sys.unraisablehook = sys.excepthook = threading.excepthook = raises
+        os.register_at_fork(before=raises, after_in_parent=raises, after_in_child=self.child)
+
+    def child(self) -> None:
+        self.came = True
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        raise ZeroDivisionError("of a handler")
+
+    def has_come(self) -> bool:
+        return self.came
+
+
+@pytest.mark.parametrize("strategy", ["fork", "restore", "spare"])
+def test_a_hook_for_errors_that_raises_itself_fails_no_start(home: Path, strategy: str) -> None:
+    async def scenario(h: Harness) -> None:
+        raises = h.add(HooksRaise, enable_memory_snapshot=True)
+        prepared = await h.prepare(raises, strategy)
+        assert prepared.ok, prepared.reason
+        outcome = await h.call(raises, "has_come", strategy=strategy)
+        assert outcome.value is True
+        told = h.uplink.printed("stderr")
+        assert "LookupError: of a hook" in told and "ZeroDivisionError: of a handler" in told
+
+    run(home, scenario)
+
+
 class Dies:
     def load(self) -> None:
         os.register_at_fork(after_in_child=lambda: os._exit(3))
@@ -207,6 +248,70 @@ def test_where_each_copy_ends_a_process_is_booted_and_soon_none_is_copied(
     run(home, scenario)
 
 
+#: The name of a process.
+_WAITS = "copy-waits"
+
+
+class WaitsInChild:
+    """A copy that is on its way until it is killed, while a file is there."""
+
+    def load(self) -> None:
+        os.register_at_fork(after_in_child=self.child)
+
+    def child(self) -> None:
+        if os.path.exists(os.environ["MARK"]):
+            Path("/proc/self/comm").write_text(_WAITS)
+            print("waits", flush=True)
+            signal.pause()
+
+    pid = Dies.pid
+
+
+@pytest.mark.parametrize("strategy", ["fork", "restore"])
+def test_copies_that_are_killed_for_want_of_memory_are_made_all_the_same(
+    home: Path, tmp_path: Path, strategy: str
+) -> None:
+    async def scenario(h: Harness) -> None:
+        mark = tmp_path / "mark"
+        if strategy == "fork":
+            h.node.context.criu = None  # or there would be another way to start
+        killed = h.add(
+            WaitsInChild,
+            enable_memory_snapshot=True,
+            spare_containers=0,
+            env={"MARK": str(mark)},
+        )
+        prepared = await h.prepare(killed, strategy)
+        assert prepared.ok, prepared.reason
+        revision = h.revision(killed)
+        if strategy == "restore":
+            revision.fork_unsafe = ["only restores are looked at"]
+            revision.drop_template()
+        starter = h.node.inventory.pools[(killed, "")].starter
+        mark.touch()
+        for times in range(1, 4):
+            starting = asyncio.create_task(starter.start(None, now_ns()))
+            await h.uplink.until(lambda n=times: h.uplink.printed().count("waits") == n)
+            (copy,) = [one for one in descendants() if _name_of(one) == _WAITS]
+            copy.kill()  # as the kernel does it
+            runner = await starting
+            assert runner.strategy is Strategy.COLD
+            assert f"{strategy} passed over: the runner died while it started" in runner.notes[0]
+            assert "SIGKILL" in runner.notes[0]
+            runner.kill("its notes are known")
+        mark.unlink()
+        assert (await h.call(killed, "pid", strategy=strategy)).value > 0
+
+    run(home, scenario)
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return Path(f"/proc/{process.pid}/comm").read_text().strip()
+    except OSError:
+        return ""  # it has ended
+
+
 class DiesOnce:
     """One copy in three ends."""
 
@@ -238,6 +343,45 @@ def test_copies_that_end_now_and_then_are_made_all_the_same(home: Path) -> None:
             runner.kill("its strategy is known")
         assert strategies.count("cold") > 2 and strategies.count("fork") > 2, strategies
         assert h.revision(dies).live_template() is not None
+
+    run(home, scenario)
+
+
+class HangsInChild:
+    """Each copy hangs, in a handler."""
+
+    def load(self) -> None:
+        os.register_at_fork(after_in_child=signal.pause)
+
+    pid = Dies.pid
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+def test_where_copies_hang_in_a_handler_a_process_is_booted_and_soon_none_is_forked(
+    home: Path, monkeypatch: pytest.MonkeyPatch, spares: int
+) -> None:
+    monkeypatch.setattr(template, "FORK_TIMEOUT_S", 3.0)
+
+    async def scenario(h: Harness) -> None:
+        h.node.context.criu = None
+        hangs = h.add(HangsInChild, enable_memory_snapshot=True, spare_containers=spares)
+        outcome = await h.call(hangs, "pid")
+        assert outcome.value > 0 and outcome.strategy == "cold"
+        (note,) = outcome.result.notes
+        assert note.startswith("fork passed over: the runner was not past its fork in 3 s")
+        assert "os.register_at_fork" in note
+        living = h.revision(hangs).live_template()
+        starter = h.node.inventory.pools[(hangs, "")].starter
+        if spares:
+            await h.uplink.until(lambda: living.spares.waiting)
+        runner = await starter.start(None, now_ns())
+        assert runner.strategy is Strategy.COLD
+        assert any(note.startswith("spare passed over") for note in runner.notes) is bool(spares)
+        assert (
+            "2 runners forked from its template ended in a row" in h.revision(hangs).why_no_fork()
+        )
+        await h.uplink.until(living.gone.is_set)
+        await h.uplink.until(lambda: not living._children)  # those that hung are killed
 
     run(home, scenario)
 

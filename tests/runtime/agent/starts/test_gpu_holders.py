@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent.session import gpu_report
 from rekindle.runtime.agent.starts import gpu_holders
+from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
 from rekindle.wire import gpu_environment
 from rekindle.wire import rekindle_pb2 as pb
 from tests.gpu_restore import machines
@@ -57,6 +60,24 @@ class Model:
         found = self.weights()
         os.close(os.open(gate, os.O_RDONLY))
         return found
+
+
+class Asks(Model):
+    """Asks its holder when that is gone, and tells when it waits for what comes of it."""
+
+    enter, weights = Model.enter, Model.weights
+
+    def wait(self, gate: str) -> dict[str, Any]:
+        self.weights()
+        sleep = time.sleep
+
+        def tell(seconds: float) -> None:
+            print("waits", flush=True)
+            sleep(seconds)
+
+        time.sleep = tell
+        os.close(os.open(gate, os.O_RDONLY))
+        return self.holder.status()
 
 
 class Unconcerned:
@@ -100,7 +121,7 @@ async def told(harness: Harness, users: int) -> int:
 
     found = await harness.uplink.until(reported)
     assert found.held_bytes == 4096 and found.budget_bytes == (15360 << 20) // 2
-    assert found.weights[0].function.endswith("Model")
+    assert found.weights[0].function.endswith(("Model", "Asks"))
     return int(found.pid)
 
 
@@ -171,6 +192,40 @@ def test_a_holder_that_is_killed_takes_its_users_along_and_their_inputs_run_agai
             assert "held its weights" in runner.kill_reason
             gate.open()
         assert harness.runners(other) == [beside]
+
+    run(home, scenario)
+
+
+def test_an_input_that_finds_its_holder_dead_before_the_agent_does_runs_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = GpuHolders._watch
+
+    async def scenario(harness: Harness) -> None:
+        learnt = asyncio.Event()
+
+        async def watch_later(self: GpuHolders, holder: Any, uuid: str) -> None:
+            await holder.process.wait()
+            await learnt.wait()
+            await watch(self, holder, uuid)
+
+        monkeypatch.setattr(GpuHolders, "_watch", watch_later)
+        asks = harness.add(Asks, gpu=parse("any", 4000))
+        with Gate(tmp_path) as gate:
+            key = harness.submit(asks, "wait", gate.path)
+            (holder,) = await harness.uplink.until(holders)
+            await told(harness, 1)
+            holder.suspend()  # it answers nothing any more
+            await harness.uplink.until(lambda: holder.status() == psutil.STATUS_STOPPED)
+            holder.kill()
+            gate.open()
+            printed = harness.uplink.printed
+            await harness.uplink.until(
+                lambda: key in harness.uplink.results or "waits" in printed()
+            )
+            assert key not in harness.uplink.results
+            learnt.set()
+            await harness.uplink.until(lambda: harness.uplink.returned)
 
     run(home, scenario)
 

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from rekindle.runtime.agent.starts import spares as starts_spares
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.spares import AT_ONCE
 from rekindle.wire import rekindle_pb2 as pb
@@ -391,3 +393,67 @@ def test_no_more_spares_wait_than_the_node_may_have_runners(home: Path) -> None:
         assert len(spares(h, function_id)) == template.spares.wanted == 3
 
     run(home, scenario, max_runners=3)
+
+
+class HangsBeforeItWaits:
+    """Has a thread that is known to do no harm, so its copies are made as Python makes them: what
+    user code gave to that hangs in each one while a file is there."""
+
+    def load(self) -> None:
+        ends = threading.Event()
+        threading.Thread(target=ends.wait, name="tqdm_monitor", daemon=True).start()
+        os.register_at_fork(after_in_child=self.child)
+
+    def child(self) -> None:
+        if os.path.exists(os.environ["MARK"]):
+            signal.pause()
+
+    def total(self) -> int:
+        return 1
+
+
+def test_spares_that_hang_are_killed_and_tried_again_one_by_one_ever_more_rarely(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts_spares, "NOT_AGAIN_S", 3600.0)
+    monkeypatch.setattr(starts_spares, "_LONGEST_S", 3600.0)
+    mark = tmp_path / "mark"
+
+    async def scenario(h: Harness) -> None:
+        h.node.context.criu = None
+        env = {"MARK": str(mark)}
+        hangs = h.add(HangsBeforeItWaits, enable_memory_snapshot=True, spare_containers=20, env=env)
+        assert (await h.prepare(hangs, "fork")).ok
+        template = h.revision(hangs).live_template()
+        await waiting(h, hangs, 20)
+        mark.touch()
+        template.spares.timeout_s = 1.0
+        template.spares.give_up()
+        template.spares.add(20)
+        coming = {*template.spares._coming}
+        assert len(coming) == AT_ONCE
+        refused = await h.call(hangs, "total", strategy="spare")
+        assert refused.result.message.startswith("spare: none waits: it did not come to wait")
+        for child in coming:
+            assert await child.exit_status == -signal.SIGKILL
+        h.node.spare_keeper.follow()
+        assert not template.spares._coming and not template.spares.missing(20)
+        mark.unlink()
+        outcome = await h.call(hangs, "total")
+        assert (outcome.strategy, outcome.value) == ("fork", 1)
+        assert any("os.register_at_fork" in note for note in outcome.result.notes)
+
+        mark.touch()
+        template.spares._not_before = 0.0  # the time is over
+        h.node.spare_keeper.follow()
+        (one,) = template.spares._coming
+        await template.spares.ready()
+        assert await one.exit_status == -signal.SIGKILL
+        mark.unlink()
+        template.spares._not_before, template.spares.timeout_s = 0.0, 60.0
+        h.node.spare_keeper.follow()
+        assert len(template.spares._coming) == 1
+        await waiting(h, hangs, 20)  # all come again
+        assert not template.spares.why_none
+
+    run(home, scenario, max_runners=20)
