@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
 from rekindle.sdk.local import choosing
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.class_parameters import shown
 from rekindle.wire.messages import as_dict
 
 #: How long a controller may take to answer.
@@ -170,25 +171,40 @@ def _snapshots(report: pb.StatusReply) -> Table:
     """How the next runner of each function would come to be."""
     made = table("function", "template", ">spares", "snapshot", "note")
     names = {f.function_id: (app.name, f.name) for app in report.apps for f in app.functions}
+    parameters = {
+        pool.params: pool.instance
+        for app in report.apps
+        for function in app.functions
+        for pool in function.pool.pools
+    }
     for agent in report.agents:
-        spares: Counter[tuple[str, str]] = Counter()
+        spares: Counter[tuple[str, str, str]] = Counter()
         for held in agent.stats.held:
             if held.function_id in names:
-                spares[names[held.function_id]] += held.spares
-        live = {(template.app, template.function) for template in agent.stats.templates}
+                spares[*names[held.function_id], held.params] += held.spares
+        live = {(one.app, one.function, one.params) for one in agent.stats.templates}
         for one in agent.stats.snapshots:
+            which = one.app, one.function, one.params
             note = "; ".join(one.fork_unsafe) or one.reason
             if one.HasField("progress"):
                 written, elapsed_s = one.progress.written_bytes >> 20, one.progress.elapsed_s
                 note = f"{one.progress.step}, {written} MiB in {elapsed_s:g} s"
             made.add_row(
-                f"{one.app}.{one.function}",
-                "live" if (one.app, one.function) in live else "-",
-                str(spares[one.app, one.function] or "-"),
+                f"{one.app}.{one.function}{_parameters(one.params, parameters)}",
+                "live" if which in live else "-",
+                str(spares[which] or "-"),
                 one.state,
                 note,
             )
     return made
+
+
+def _parameters(digest: str, known: Mapping[str, str]) -> str:
+    """Those of an instance of a class; their digest, where the controller knows them no more."""
+    if not digest:
+        return ""
+    instance = known.get(digest)
+    return f"({shown(instance.encode()) if instance else digest[:8]})"
 
 
 @click.command()

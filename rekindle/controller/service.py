@@ -16,7 +16,7 @@ from rekindle.exception import InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.blobs import size_of
-from rekindle.wire.messages import parameter_messages, payload_too_large
+from rekindle.wire.messages import parameter_messages, payload_too_large, read_result
 from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
@@ -112,7 +112,8 @@ class ControllerService(pb_grpc.ControllerServicer):
         async with self._routed(request, call_id=request.call_id) as function:
             _check_no_generator(function, request)
             self._parts.nested.submitted(function, request)
-            return pb.Result.FromString(await self._parts.intake.invoke(function, request))
+            raw = await self._parts.intake.invoke(function, request)
+            return read_result(raw, f"the call {request.call_id}")
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)

@@ -33,6 +33,8 @@ _CLOSE_S = 40.0
 _ASK_S = 4.0
 #: The field of its answer that says so.
 _WAITS = "redis_waits"
+#: What goes on in the background for as long as an app runs.
+_HOLD = "keep the app open at its controller"
 _HELLO = {"protocol": PROTOCOL, "version": __version__}
 
 
@@ -148,9 +150,9 @@ class Holding:
             app.logs.link_lost()
         if self._over:
             return
-        self._hold = background().start(app.client.hold(app.app_id))
+        self._hold = background().spawn(app.client.hold(app.app_id), _HOLD)
         if app.logs is not None:
-            background().start(app.logs.start())
+            background().spawn(app.logs.start(), "show output")
 
     def _close_by_link(self, detach: bool) -> bool:
         """Whether it is done."""
@@ -184,7 +186,7 @@ class Holding:
         except BaseException:
             registering.cancel()
             raise
-        self._hold = background().start(self._app.client.hold(self._app.app_id))
+        self._hold = background().spawn(self._app.client.hold(self._app.app_id), _HOLD)
 
     async def _register(self, form: dict[str, Any]) -> None:
         from rekindle.wire import rekindle_pb2 as pb

@@ -90,8 +90,8 @@ class LogPrinter:
                 if not self._may_show.is_set():
                     await asyncio.to_thread(self._may_show.wait)
                 self._take(line)
-        except Error as error:
-            notes.write_note(f"output is no longer shown: {error}")
+        except Exception as error:  # noqa: BLE001 - nobody awaits this
+            notes.write_note(f"output is no longer shown: {_in_words(error)}")
         finally:
             self._ended = True
             self._wake()
@@ -102,7 +102,7 @@ class LogPrinter:
 
     def _over(self, error: Exception | None) -> None:
         if error is not None:
-            notes.write_note(f"output is no longer shown: {error}")
+            notes.write_note(f"output is no longer shown: {_in_words(error)}")
         self._ended = True
         self._wake()
 
@@ -216,6 +216,10 @@ class LogPrinter:
                 f"returned before it; what still comes is shown"
             )
         return False
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
 
 
 class _Line:

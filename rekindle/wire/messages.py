@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InternalFailure, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import ClassParameter
 from rekindle.wire.gpus import GpuRequest
@@ -20,6 +20,18 @@ from rekindle.wire.volumes import VolumeMount
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+
+def read_result(raw: bytes, of: str) -> pb.Result:
+    """A result ``of`` a call, as it was stored or sent. Raises InternalFailure for what is none."""
+    try:
+        return pb.Result.FromString(raw)
+    except Exception as error:  # protobuf's own, or what wire/plain_messages.py raises
+        raise InternalFailure(
+            f"a result of {of} cannot be read ({error}): it is damaged, or comes "
+            f"from a node with another version of rekindle. See that all processes of the instance "
+            f"are of one version (`rekindle status`), and call again"
+        ) from error
 
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:

@@ -58,7 +58,8 @@ class Op(IntEnum):
     QUEUE_LEN = 18
     QUEUE_CLEAR = 19
     QUEUE_PEEK = 20
-    #: Items that were taken for one who no longer wants them, back to the front.
+    #: Items that were taken for one who no longer wants them, back to the front, by who took them
+    #: in the slot that ``quantity`` says; without a body those that its get of this number took.
     QUEUE_RETURN = 21
     #: Bodies of these are JSON.
     CREATE = 32

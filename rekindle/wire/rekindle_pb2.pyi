@@ -1966,19 +1966,21 @@ class PoolStats(_message.Message):
     def __init__(self, function: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., waiting: _Optional[int] = ..., starting: _Optional[int] = ..., service_s: _Optional[float] = ..., failed_starts: _Optional[int] = ..., deaths: _Optional[int] = ..., backoff_s: _Optional[float] = ...) -> None: ...
 
 class TemplateStats(_message.Message):
-    __slots__ = ("id", "function", "app", "pid")
+    __slots__ = ("id", "function", "app", "pid", "params")
     ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     APP_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
     id: str
     function: str
     app: str
     pid: int
-    def __init__(self, id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+    params: str
+    def __init__(self, id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., pid: _Optional[int] = ..., params: _Optional[str] = ...) -> None: ...
 
 class SnapshotStats(_message.Message):
-    __slots__ = ("function", "app", "state", "reason", "key", "fork_unsafe", "progress")
+    __slots__ = ("function", "app", "state", "reason", "key", "fork_unsafe", "progress", "params")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     APP_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -1986,6 +1988,7 @@ class SnapshotStats(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     FORK_UNSAFE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
     function: str
     app: str
     state: str
@@ -1993,7 +1996,8 @@ class SnapshotStats(_message.Message):
     key: str
     fork_unsafe: _containers.RepeatedScalarFieldContainer[str]
     progress: SnapshotProgress
-    def __init__(self, function: _Optional[str] = ..., app: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., key: _Optional[str] = ..., fork_unsafe: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[SnapshotProgress, _Mapping]] = ...) -> None: ...
+    params: str
+    def __init__(self, function: _Optional[str] = ..., app: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., key: _Optional[str] = ..., fork_unsafe: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[SnapshotProgress, _Mapping]] = ..., params: _Optional[str] = ...) -> None: ...
 
 class SnapshotProgress(_message.Message):
     __slots__ = ("step", "written_bytes", "elapsed_s")

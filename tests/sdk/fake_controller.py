@@ -81,6 +81,8 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.max_running = 0
         self.before_run: Callable[[], None] | None = None
         self.edit: Callable[[pb.Result], None] | None = None
+        #: What is kept of a result of a call that was submitted.
+        self.stored: Callable[[pb.Result], bytes] = pb.Result.SerializeToString
         self.refuse: Callable[[pb.SubmitRequest], Error | None] | None = None
         self.batch = 64
         self.blob_url = ""
@@ -235,7 +237,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
                 indexes = ready[start : start + self.batch]
                 given.update(indexes)
                 yield pb.ResultBatch(
-                    results=[call.inputs[i].result().SerializeToString() for i in indexes]
+                    results=[self.stored(call.inputs[i].result()) for i in indexes]
                 )
             for index in ready:
                 del open_ones[index]

@@ -104,3 +104,18 @@ def test_many_lines_are_all_shown_before_the_call_returns(
         quiet.remote(1)
         shown = capsys.readouterr()
     assert shown.out == "".join(f"line {i}\n" for i in range(5_000))
+
+
+def test_output_that_cannot_be_followed_any_more_is_told(
+    controller: FakeController,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(self: logs.LogPrinter, line: object) -> None:
+        raise ValueError("no such line")
+
+    monkeypatch.setattr(logs.LogPrinter, "_take", broken)
+    with rekindle.enable_output(), app.run() as running:
+        controller.log(str(running.app_id), "line")
+        assert quiet.remote(3) == 3
+    assert "output is no longer shown: ValueError: no such line" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rekindle.controller.objects.catalog import Shared
@@ -41,7 +42,7 @@ class Means:
     check: Callable[[bytes], object]
     send: Callable[[Shared, Request, Caller, Callable[[Any], None]], None]
     #: Puts back what was taken for one who is gone.
-    put_back: Callable[[Shared, Request, Caller, list[bytes]], None]
+    put_back: Callable[[Shared, Request, Caller, list[bytes], Callable[[], None]], None]
 
 
 class Attempt:
@@ -112,8 +113,9 @@ class Attempt:
             self._wait(Status.EMPTY if done is None else Status(done.status), left_ms)
         elif self._abandoned and request.op == Op.QUEUE_GET:
             items = unpack_list(done.body, 1)
-            self._means.put_back(self._one, request, self._caller, items)
-            self._end(Status.EMPTY, b"")
+            # The answer is last: its slot may be used again then, and this know it no more.
+            over = partial(self._end, Status.EMPTY, b"")
+            self._means.put_back(self._one, request, self._caller, items, over)
         else:
             self._end(Status.DONE, done.body)
 

@@ -41,6 +41,7 @@ from rekindle.wire.resp import packed
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 3600.0
+_PUT_BACK_AGAIN_S = 1.0
 #: Few at a time: each may have its 100 MiB.
 _SWEEP_COUNT = 20
 _OF_DICT = frozenset(range(Op.DICT_GET, Op.DICT_SCAN + 1))
@@ -166,15 +167,28 @@ class ObjectService:
         command = packed(b"HDEL", key, kind.encode() + partition)
         self._pipe.send(command, lambda: command, lambda _: None)
 
-    def put_back(self, one: Shared, asked: Request, caller: Caller, items: list[bytes]) -> None:
-        """Items that were taken for one who has gone; its answer is forgotten with that."""
-        request = asked._replace(op=Op.QUEUE_RETURN, body=pack_list(items))
+    def put_back(
+        self,
+        one: Shared,
+        asked: Request,
+        caller: Caller,
+        items: list[bytes],
+        done: Callable[[], None],
+    ) -> None:
+        """Items that a get took for one who has gone; tried until Redis takes them."""
+        request = asked._replace(op=Op.QUEUE_RETURN, body=pack_list(items), quantity=caller.slot)
 
         def replied(reply: Any) -> None:
-            if not isinstance(reply, bytes):
-                log.error("items were not put back", extra=kv(queue=one.object_id, reason=reply))
+            if isinstance(reply, bytes) or one.object_id.encode() not in self.catalog.by_id:
+                done()
+                return
+            log.error("items are not put back yet", extra=kv(queue=one.object_id, reason=reply))
+            asyncio.get_running_loop().call_later(_PUT_BACK_AGAIN_S, send)
 
-        self.send(one, request, caller._replace(number=bytes(8), waits=b""), replied)
+        def send() -> None:
+            self.send(one, request, caller, replied)
+
+        send()
 
     def _hold(self, session: Session, object_id: bytes) -> None:
         self.catalog.get(object_id)

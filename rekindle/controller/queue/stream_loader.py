@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from rekindle.controller.core import Core
 from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import CallerMissing
@@ -36,6 +38,10 @@ _TAKE_BYTES = 16 * MIB
 _TAKE_INPUTS = 4096
 #: Entries that are read at once by their ids; each may have some MiB.
 _LOAD = 16
+_UNREADABLE = (
+    "what Redis has kept of the input cannot be read: its files, or those of the backup that it "
+    "was started from, are damaged. Submit the input again"
+)
 
 
 @dataclass(eq=False)
@@ -180,6 +186,7 @@ class StreamLoader:
         self, function: Function, entries: Sequence[StoredEntry], *, orphaned: bool = False
     ) -> None:
         over: list[tuple[Call, list[int]]] = []
+        unreadable: list[tuple[Call, list[int]]] = []
         for stored in entries:
             if stored.entry in function.entries or function.tombstones.is_gone(stored.entry):
                 continue
@@ -192,7 +199,14 @@ class StreamLoader:
                 await self._store.discard(function.function_id, stored.entry)
                 continue
             call = self.call(stored.call_id, function, stored.meta)
-            request = pb.SubmitRequest.FromString(stored.request)
+            try:
+                request = pb.SubmitRequest.FromString(stored.request)
+            except DecodeError as error:  # its inputs are to have an end, and others to be loaded
+                log.error("inputs cannot be read", extra=kv(call=call.call_id, reason=error))
+                entry = self._table.admit(call, stored.entry, len(wanted), len(stored.request))
+                self._table.admit_orphaned(entry, {one: pb.Input(index=one) for one in wanted})
+                unreadable.append((call, list(wanted)))
+                continue
             call.depth = max(call.depth, request.depth)
             call.lost = request.lost
             inputs = {item.index: item for item in request.inputs if item.index in wanted}
@@ -206,6 +220,8 @@ class StreamLoader:
                 self._core.publish(CallerMissing(call))
         for call, indexes in over:
             await self._finalizer.cancel(call, indexes)
+        for call, indexes in unreadable:
+            await self._finalizer.finish(call, indexes, pb.INTERNAL, _UNREADABLE)
         self._dispatcher.pump()
 
     def _resume(

@@ -9,8 +9,10 @@ from rekindle.controller.schedules.records import Run, Scheduled
 from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.state import AssignedBatch, DetachedInput, State
 from rekindle.controller.storage.store import QueueStore
+from rekindle.exception import InternalFailure
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import schedules
+from rekindle.wire.messages import read_result
 
 
 @dataclass(eq=False)
@@ -55,7 +57,11 @@ class ScheduleReport:
         if raw is None:
             made.state = await self._unended(run)
             return made
-        result = pb.Result.FromString(raw)
+        try:
+            result = read_result(raw, f"the call {run.call_id}")
+        except InternalFailure as error:
+            made.state, made.error = "failed", str(error)
+            return made
         made.state = "done" if result.status == pb.SUCCESS else "failed"
         if made.state == "failed":
             kind = pb.ResultStatus.Name(result.status).lower().replace("_", " ")

@@ -216,6 +216,8 @@ class Node:
         except Error as error:
             log.warning("open failed", extra=kv(function=function_id, reason=error))
             return
+        if not opened.spec.image:  # whose Python is known when it is there
+            pool.starter.tell_other_python()
         if opened.spec.enable_memory_snapshot:
             await pool.revision.tracker.look()
             if pool.revision.tracker.snapshot is not None and self.context.waiting is not None:

@@ -191,7 +191,7 @@ class LeaseCache:
             else:
                 await until_readable(sock.fileno())
             header, body, came, came_fd = read_granted(sock)
-            failure = pb.Result.FromString(body) if body else None
+            failure = _failure(body, self.function_id) if body else None
         except OSError:  # a FrameError is one too
             if sock is not None:
                 sock.close()
@@ -301,3 +301,10 @@ def _say(sock: socket.socket | None, path: str, frame: bytes) -> socket.socket:
 
 
 os.register_at_fork(after_in_child=_asking.clear)
+
+
+def _failure(body: bytes, function_id: str) -> pb.Result:
+    """Why there is no runner. Raises InternalFailure."""
+    from rekindle.wire.messages import read_result
+
+    return read_result(body, f"a direct call of {function_id}")

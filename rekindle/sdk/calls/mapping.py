@@ -78,7 +78,7 @@ class _MapCall:
         self._taken: list[int] = []  # results that the caller has, and the controller keeps
         self._task: asyncio.Task[None] | None = None  # on the background thread
         self._wait = progress.map_begins(target, self._count)
-        background().start(self._run())
+        background().spawn(self._run(), "run a map")
         self._stop_feeding = caller.start(self._feed(caller, inputs))
 
     async def _feed(self, caller: Caller, inputs: AsyncIterator[tuple[Any, ...]]) -> None:
@@ -129,7 +129,7 @@ class _MapCall:
         self._stop_feeding()
         self._window.close()
         if not self._over:
-            background().start(self._cancel())
+            background().spawn(self._cancel(), "cancel the rest of a map")
         elif self._submission.submitted:
             self._submission.report_taken(whole=True)
 

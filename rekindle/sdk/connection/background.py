@@ -10,10 +10,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rekindle import lazily
-from rekindle.exception import InvalidError
+from rekindle.exception import Error, InvalidError
 from rekindle.sdk import monkey_patched
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ class Background:
         future.add_done_callback(self._running.discard)
         return future
 
+    def spawn(self, coroutine: Coroutine[Any, Any, object], what: str) -> Future[Any]:
+        """The same for what nobody waits for: an error of it is logged, as one of ``what``."""
+        future = self.start(coroutine)
+        future.add_done_callback(partial(_log_error, what))
+        return future
+
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it there and await it on the caller's loop."""
         if asyncio.get_running_loop() is self.loop:
@@ -120,6 +127,16 @@ class Background:
 
         self.loop.call_soon_threadsafe(end)
         self._thread.join(_ABANDON_S)
+
+
+def _log_error(what: str, future: Future[Any]) -> None:
+    if future.cancelled() or (error := future.exception()) is None:
+        return
+    log = logging.getLogger(__name__)
+    if isinstance(error, Error):
+        log.warning("a background task ended: %s: %s", what, error)
+    else:
+        log.error("a background task failed: %s", what, exc_info=error)
 
 
 _lock = threading.Lock()

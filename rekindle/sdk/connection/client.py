@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from rekindle.sdk.connection.seen import Arrived, Seen
     from rekindle.sdk.connection.taken import TakenReports
     from rekindle.sdk.connection.transport import Transport
+    from rekindle.wire import messages
     from rekindle.wire import rekindle_pb2 as pb
 else:
     asyncio = lazily.module("asyncio")
+    messages = lazily.module("rekindle.wire.messages")
     pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 #: No one waits longer for a report to be answered: the controller waits while Redis takes nothing.
@@ -221,7 +223,6 @@ class Client(Connection):
         it takes: after a lost connection one can come again. ``stored``: those alone that are
         there now.
         """
-        parse = pb.Result.FromString
 
         def request() -> pb.ResultsRequest:
             start, have = seen.to_request()
@@ -235,7 +236,7 @@ class Client(Connection):
                 async for batch in batches:
                     arrived, log_seq = [], 0
                     for raw in batch.results:
-                        result = parse(raw)
+                        result = messages.read_result(raw, f"the call {call_id}")
                         arrived.append((result.index, raw))
                         log_seq = max(log_seq, result.log_seq)
                     if arrived:

@@ -15,11 +15,16 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rekindle import paths
+from rekindle import lazily, paths
 from rekindle.linux.plain_descriptors import readable
 from rekindle.wire import request_frames as wire
+
+if TYPE_CHECKING:
+    import logging
+else:
+    logging = lazily.module("logging")
 
 _READ_BYTES = 1 << 16
 #: After so long without a word ``on_silent`` is called.
@@ -203,6 +208,8 @@ class Link:
                 return True
             except ValueError:  # not of this language
                 pass
+            except Exception:  # noqa: BLE001 - of who takes it: others wait for theirs
+                logging.getLogger(__name__).exception("what a controller sent was not taken")
         for number in list(self._waiting):
             if (taker := self._waiting.pop(number, None)) is not None:
                 taker.lost()

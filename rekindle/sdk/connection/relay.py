@@ -8,6 +8,7 @@ pair; ``RelayStub`` looks like the generated stub to the client. The relay ends 
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import socket
 import struct
@@ -95,9 +96,15 @@ class RelayStub:
                 if number in self._calls:
                     self._calls[number].put_nowait(tuple(event))
         except (asyncio.IncompleteReadError, OSError):
-            for events in self._calls.values():
-                events.put_nowait(("error", "UNAVAILABLE", "the relay process has ended", ()))
-            self._opening = None  # the next call starts another
+            self._ended("the relay process has ended")
+        except Exception as error:
+            logging.getLogger(__name__).exception("the relay process is not understood")
+            self._ended(f"the relay process is not understood: {type(error).__name__}: {error}")
+
+    def _ended(self, why: str) -> None:
+        for events in self._calls.values():
+            events.put_nowait(("error", "UNAVAILABLE", why, ()))
+        self._opening = None  # the next call starts another
 
     def begin(self) -> tuple[int, asyncio.Queue[_Event]]:
         """A number for a call and where its events will come."""

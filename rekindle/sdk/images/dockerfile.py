@@ -11,14 +11,14 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.ignore_patterns import Below, Ignore, Ignored, ignored_by, of_context
-from rekindle.sdk.images import dockerfile_words, local_files
+from rekindle.sdk.images import copy_patterns, dockerfile_words, local_files
 from rekindle.sdk.images.chain import refuse_place
 from rekindle.wire import image_variables
 from rekindle.wire.image_variables import mentioned
@@ -233,12 +233,26 @@ def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
 
 
 def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[Path]:
-    """What a COPY means in the build context. Raises InvalidError for what is not there, or is not
-    in the context."""
+    """What a COPY means in the build context. Raises InvalidError for what is not there, is not in
+    the context, or cannot be told."""
+
+    def is_there(one: Path) -> bool:
+        return local_files.is_there(one, ignored, one.relative_to(context))
+
+    try:
+        return _there(line, context, source, is_there)
+    except OSError as error:
+        raise InvalidError(
+            f"{line.where}: {line.text}: {error.filename or context} cannot be read "
+            f"({error.strerror or error}): make it readable, or leave it out by .dockerignore"
+        ) from error
+
+
+def _there(line: Line, context: Path, source: str, is_there: Callable[[Path], bool]) -> list[Path]:
     pattern = posixpath.normpath(source.lstrip("/") or ".")
     found = [context] if pattern == "." else []
     if not found and pattern.split("/")[0] != "..":
-        found = sorted(context.glob(pattern))
+        found = copy_patterns.matching(context, pattern, lambda one: not is_there(one))
     top = context.resolve()
     outside = [one for one in found if not one.resolve().is_relative_to(top)]
     if outside or pattern.split("/")[0] == "..":
@@ -249,9 +263,7 @@ def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[P
     if not found:
         raise InvalidError(f"{line.where}: there is no {source} in {context}")
     if pattern != ".":
-        found = [
-            one for one in found if local_files.is_there(one, ignored, one.relative_to(context))
-        ]
+        found = [one for one in found if is_there(one)]
     if not found:
         raise InvalidError(
             f"{line.where}: {source} is left out of the build context {context}, by its "

@@ -10,8 +10,8 @@ from typing import Any
 
 from rekindle.sdk.objects.aio_socket import READ_BYTES, AioSocket
 from rekindle.sdk.objects.direct import Gone
-from rekindle.sdk.objects.exchange import Exchange, Plainly, Way, refused, some, taken
-from rekindle.wire.object_frames import Op, Reply, Request, pack_list
+from rekindle.sdk.objects.exchange import Exchange, Plainly, Way, refused, some
+from rekindle.wire.object_frames import Op, Reply, Request
 from rekindle.wire.resp import Incomplete, Refusal, parsed
 
 _CONNECT_S = 2.0
@@ -58,10 +58,7 @@ class AioDirect:
         self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
 
     async def ask(self, way: Way, request: Request, slot: int, number: int) -> Any:
-        """What the server says, for settled(). Raises OSError, Gone, ValueError.
-
-        What a get takes whose task is cancelled is put back.
-        """
+        """What the server says, for settled(). Raises OSError, Gone, ValueError."""
         said = await self._exchange(way, request, slot, number, plain=False)
         if isinstance(said, Plainly):
             if request.op == Op.QUEUE_GET:
@@ -73,17 +70,16 @@ class AioDirect:
         self, way: Way, request: Request, slot: int, number: int, *, plain: bool
     ) -> object:
         exchange = way.exchange(request, self._session, slot, number, plain=plain)
-        future = self._queued(exchange)
-        if request.op != Op.QUEUE_GET:
-            return await future
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            future.add_done_callback(lambda done: self._put_back(way, request, done))
-            raise
+        return await self._queued(exchange)
+
+    def undo(self, way: Way, back: Request, number: int) -> asyncio.Future[Any]:
+        """Have put back what the get of that number takes. Raises OSError, Gone."""
+        return self._queued(way.exchange(back, self._session, _SLOT_BACK, number, plain=True))
 
     def _queued(self, exchange: Exchange) -> asyncio.Future[Any]:
-        """Send it."""
+        """Send it. Raises OSError, Gone."""
+        if self.connection is None:  # whose replies come on the next one are not this one's
+            raise Gone("Redis closed the connection")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, exchange))
         self._send(exchange.data)
@@ -104,13 +100,6 @@ class AioDirect:
         with contextlib.suppress(OSError, Gone):  # who asks next finds out
             said = self._queued(exchange)
             said.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _put_back(self, way: Way, request: Request, future: asyncio.Future[Any]) -> None:
-        said = b"" if future.cancelled() or future.exception() else future.result()
-        items = taken(said)
-        if items:
-            back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
-            self._send_unanswered(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
 
     # ---- the connection ------------------------------------------------------------------------
 

@@ -2,23 +2,26 @@
 
 One to the controller, that is, and one to Redis for each object (``aio_direct.py``).
 
-A task that is cancelled while it waits takes nothing: the controller is told, and what was on its
-way already is put back.
+A task that is cancelled while it waits takes nothing: the controller is told, and what was taken
+for it already is put back (``giving_back.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
 import weakref
+from typing import Any
 
 from rekindle import paths
 from rekindle.sdk.objects.aio_direct import AioDirect
 from rekindle.sdk.objects.aio_socket import READ_BYTES, AioSocket
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
+from rekindle.sdk.objects.giving_back import goes_on, is_open, returning
 from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, heard, later
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status
@@ -37,6 +40,8 @@ class AioLink:
         self._directs: dict[bytes, AioDirect] = {}
         self._numbers: list[int] = []
         self._free: list[int] = []
+        #: By slot: where its request was sent last.
+        self._asked: dict[int, AioDirect | AioLink] = {}
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._connection: AioSocket | None = None
         self._opening = asyncio.Lock()
@@ -44,26 +49,80 @@ class AioLink:
 
     async def ask(self, object_id: bytes, request: Request) -> Reply:
         """Have a request done. Raises what the controller raises."""
+        slot = self._slot()
+        if request.op == Op.QUEUE_RETURN:
+            request = request._replace(quantity=slot)
+        began = time.monotonic()
+        try:
+            if is_direct(request):
+                done = await self._directly(object_id, slot, request)
+                if isinstance(done, Reply):
+                    self._free_again(slot)
+                    return done
+                request = done
+                if self._link.ways.unsaid:
+                    await self.ask(b"", self._link.saying())
+            reply = wire.result_of(await self._by_controller(object_id, slot, request, began))
+        except BaseException as error:
+            self._left(object_id, slot, request, error)
+            if goes_on(request, error):
+                return Reply(Status.DONE, b"1")
+            raise
+        self._free_again(slot)
+        return heard(self._link, request, reply)
+
+    def _slot(self) -> int:
+        """One that no one has, and its next number."""
         slot = self._free.pop() if self._free else len(self._numbers)
         if slot == len(self._numbers):
             self._numbers.append(0)
         self._numbers[slot] += 1
-        began = time.monotonic()
-        if is_direct(request):
-            try:
-                done = await self._directly(object_id, slot, request)
-            except BaseException:
-                # Its answer may be on its way: the slot's next number is told from it.
-                self._free.append(slot)
-                raise
-            if self._link.ways.unsaid:
-                await self.ask(b"", self._link.saying())
-            if isinstance(done, Reply):
-                self._free.append(slot)
-                return done
-            request = done
-        reply = await self._by_controller(object_id, slot, request, began)
-        return heard(self._link, request, wire.result_of(reply))
+        return slot
+
+    def _free_again(self, slot: int) -> None:
+        self._asked.pop(slot, None)
+        self._free.append(slot)
+
+    def _left(self, object_id: bytes, slot: int, request: Request, error: BaseException) -> None:
+        """No one has what was asked for: what a get takes goes back. Then its slot is free.
+
+        That is sent at once, behind the get on its connection: the loop may end now.
+        """
+        asked, number = self._asked.get(slot), self._numbers[slot]
+        open_ = asked is not None or request.op == Op.QUEUE_RETURN
+        open_ = open_ and is_open(request, error)
+        back, slots = returning(request, slot), [slot]
+        answers: list[asyncio.Future[Any]] = []
+        sent = False
+        if asked is not None and isinstance(error, asyncio.CancelledError):
+            with contextlib.suppress(OSError, Gone):
+                if isinstance(asked, AioDirect):
+                    way = self._link.ways.find(object_id)
+                    if open_ and isinstance(way, Way):
+                        answers.append(asked.undo(way, back, number))
+                        sent = True
+                else:
+                    if slot in self._waiting:
+                        answers.append(self._send(object_id, slot, Request(Op.CANCEL), number))
+                    if open_:
+                        slots.append(self._slot())
+                        answers.append(self._send(object_id, slots[1], back, number))
+                        sent = True
+
+        def over(_: object = None) -> None:
+            if not all(one.done() for one in answers):
+                return
+            if open_ and not (sent and _is_back(answers)):
+                # What the slot was answered is to stay: no one has it again.
+                self._link.give_back(object_id, self._name, number, back, error, blocks=False)
+                return
+            for one in slots:
+                self._free_again(one)
+
+        for one in answers:
+            one.add_done_callback(over)
+        if not answers:
+            over()
 
     # ---- Redis ---------------------------------------------------------------------------------
 
@@ -100,6 +159,7 @@ class AioLink:
                     await direct.open(way)
                     ways.reached()
                 was_open, connection = True, direct.connection
+                self._asked[slot] = direct
                 said = await direct.ask(way, request, slot, self._numbers[slot])
                 done = settled(request, said)
             except Stranger:
@@ -130,66 +190,30 @@ class AioLink:
         again = request
         while True:
             was_open = False
-            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             try:
                 if self._connection is None:
                     await self._open()
                 was_open, sent = True, time.monotonic()
-                self._waiting[slot] = future
-                assert self._connection is not None
-                self._connection.send(again.pack(object_id, slot, self._numbers[slot]))
-                reply = await future
+                self._asked[slot] = self
+                reply = await self._send(object_id, slot, again, self._numbers[slot])
             except (OSError, Gone) as error:
                 if was_open and time.monotonic() - sent > CONTACT_S:
                     since = time.monotonic()
                 self._link.away(since, error)
                 await asyncio.sleep(_DELAY_S)
                 again = later(request, began)
-            except asyncio.CancelledError:
-                self._cancelled(slot, object_id, request, future, asked=was_open)
-                raise
             else:
-                self._free.append(slot)
                 return reply
 
-    def _cancelled(
-        self,
-        slot: int,
-        object_id: bytes,
-        request: Request,
-        future: asyncio.Future[Reply],
-        *,
-        asked: bool,
-    ) -> None:
-        """The slot is free when the answer is there; items in it are put back."""
-        if not asked:
-            self._free.append(slot)
-            return
-        if future.done() and not future.cancelled():
-            self._put_back(object_id, request, future)
-            self._free.append(slot)
-            return
-        left: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[slot] = left
-
-        def answered(_: asyncio.Future[Reply]) -> None:
-            self._put_back(object_id, request, left)
-            self._free.append(slot)
-
-        left.add_done_callback(answered)
-        if self._connection is not None:
-            self._connection.send(Request(Op.CANCEL).pack(object_id, slot, self._numbers[slot]))
-
-    def _put_back(self, object_id: bytes, request: Request, future: asyncio.Future[Reply]) -> None:
-        if future.cancelled() or future.exception() is not None or request.op != Op.QUEUE_GET:
-            return
-        reply = future.result()
-        if reply.status == Status.DONE:
-            items = wire.pack_list(wire.unpack_list(reply.body, 1))
-            back = Request(Op.QUEUE_RETURN, items, partition=request.partition)
-            task = asyncio.get_running_loop().create_task(self.ask(object_id, back))
-            _returning.add(task)
-            task.add_done_callback(_returning.discard)
+    def _send(
+        self, object_id: bytes, slot: int, request: Request, number: int
+    ) -> asyncio.Future[Reply]:
+        """Send it; what comes for its slot. Raises OSError, Gone."""
+        if self._connection is None:
+            raise Gone("it closed the connection")
+        self._connection.send(request.pack(object_id, slot, number))
+        future = self._waiting[slot] = asyncio.get_running_loop().create_future()
+        return future
 
     # ---- the connection ------------------------------------------------------------------------
 
@@ -251,8 +275,14 @@ class AioLink:
                 future.set_exception(Gone(why))
 
 
-#: Items on their way back; a loop itself forgets what no one holds.
-_returning: set[asyncio.Task[Reply]] = set()
+def _is_back(answers: list[asyncio.Future[Any]]) -> bool:
+    """Whether all were answered, the last one by what says that items are back."""
+    if any(one.cancelled() or one.exception() is not None for one in answers):
+        return False
+    said = answers[-1].result()
+    return said == b"1" or (isinstance(said, Reply) and said.status == Status.DONE)
+
+
 _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Link, AioLink]] = (
     weakref.WeakKeyDictionary()
 )

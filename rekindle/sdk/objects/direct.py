@@ -7,23 +7,24 @@ library only. ``link.py`` decides; ``aio_direct.py`` is the same on an event loo
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any
 
 from rekindle.linux.arrivals import Arrivals
-from rekindle.sdk.objects.exchange import PLAINLY, Exchange, Way, refused, said_alone, some, taken
+from rekindle.sdk.objects.exchange import PLAINLY, Exchange, Way, refused, said_alone, some
 from rekindle.wire.object_commands import Commands, target
-from rekindle.wire.object_frames import AHEAD, Op, Reply, Request, pack_list
+from rekindle.wire.object_frames import AHEAD, Op, Reply, Request
 from rekindle.wire.resp import Refusal
 
 _READ_BYTES = 1 << 18
 _CONNECT_S = 2.0
 #: Between two attempts to reach a server that could not be reached; it doubles, up to the second.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-#: What was taken for one who is interrupted has so long to arrive, to be put back.
-_PUT_BACK_S = 1.0
+#: What one asked who is interrupted has so long to be done, before it is undone.
+_DONE_S = 1.0
 
 
 class Gone(Exception):
@@ -93,8 +94,10 @@ class Direct:
         except (OSError, Gone):
             raise
         except BaseException:  # of a signal's handler: no one takes what comes
-            if request.op == Op.QUEUE_GET:
-                self._put_back(request, session, number, exchange)
+            if request.op == Op.QUEUE_GET:  # it is undone over another connection
+                with contextlib.suppress(OSError, Gone, ValueError):
+                    self._sock.settimeout(_DONE_S)
+                    self._receive(exchange)
             raise
 
     def _ask_ahead(self, request: Request, page: bytes) -> None:
@@ -103,18 +106,6 @@ class Direct:
         if following is not None:
             self._sock.sendall(following.data)
             self._ahead = following
-
-    def _put_back(self, request: Request, session: bytes, number: int, exchange: Exchange) -> None:
-        try:
-            self._sock.settimeout(_PUT_BACK_S)
-            items = taken(exchange.finish(self._receive(exchange)))
-            if items:
-                back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
-                told = self._way.exchange(back, session, 0, number + 1, plain=True)
-                self._sock.sendall(told.data)
-                self._receive(told)
-        except (OSError, Gone, ValueError):
-            return  # the connection has gone, and with it what was on it
 
     def _receive(self, exchange: Exchange) -> Any:
         _, _, replies, mark, known, _ = exchange

@@ -28,7 +28,6 @@ from rekindle.wire.object_frames import (
     Reply,
     Request,
     Status,
-    unpack_list,
 )
 from rekindle.wire.resp import Incomplete, Refusal, bulk, ending, packed, parsed, strings
 
@@ -284,13 +283,6 @@ def refused(said: Refusal) -> None:
     """Raise Stranger where the server does not know the user; others are for the controller."""
     if str(said).startswith(_STRANGER):
         raise Stranger(str(said))
-
-
-def taken(said: object) -> list[bytes]:
-    """The items of a get that nobody waits for any more."""
-    if isinstance(said, Reply):
-        return said.parts or []
-    return unpack_list(said, 1) if isinstance(said, bytes) and said[:1] == b"I" else []
 
 
 def some(data: bytearray, replies: int, at: int = 0) -> tuple[list[Any], int] | None:

@@ -24,6 +24,7 @@ from rekindle.sdk import running
 from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
 from rekindle.sdk.objects.direct import Direct, Gone, Ways
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
+from rekindle.sdk.objects.giving_back import goes_on, is_open, returning, until_answered
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
 from rekindle.wire.resp import Refusal
@@ -54,15 +55,20 @@ class Link:
         try:
             session = self._idle[about].pop()
         except (KeyError, IndexError):
-            session = _Session(self, about)
+            session = _Session(self, about, os.urandom(wire.SESSION_BYTES))
         try:
             reply = session.ask(object_id, request)
-        except BaseException:
+            if request.op == Op.QUEUE_GET or request.op == Op.QUEUE_RETURN:
+                wire.result_of(reply)
+        except BaseException as error:
             session.close()
+            if (session.asked or request.op == Op.QUEUE_RETURN) and is_open(request, error):
+                back = returning(request, 0)
+                self.give_back(*(object_id, session.name, session.number, back, error), blocks=True)
+            if goes_on(request, error):
+                return Reply(wire.Status.DONE, b"1")
             raise
         self._keep(about, session)
-        if self.ways.unsaid and about:
-            self.ask(b"", self.saying())
         return wire.result_of(reply)
 
     def _keep(self, about: bytes, session: _Session) -> None:
@@ -73,6 +79,32 @@ class Link:
                 for one in self._idle.pop(next(iter(self._idle)), ()):
                     one.close()
         found.append(session)
+
+    def give_back(
+        self,
+        object_id: bytes,
+        session: bytes,
+        number: int,
+        back: Request,
+        error: BaseException,
+        *,
+        blocks: bool,
+    ) -> None:
+        """Have something put back, as the request of that number of a session, on a thread.
+
+        ``error``: how the request ended that it is about. ``blocks``: whether this thread may.
+        """
+        again = _Session(self, object_id, session)
+        back = back._replace(flags=back.flags | AGAIN)
+
+        def ask() -> None:
+            again.number = number - 1
+            try:
+                wire.result_of(again.ask(object_id, back))
+            finally:
+                again.close()
+
+        until_answered(ask, error, blocks=blocks)
 
     def way_to(self, object_id: bytes) -> Way | None:
         """How Redis is reached about an object; None where the controller is to be asked.
@@ -167,25 +199,30 @@ def heard(link: Link, request: Request, reply: Reply) -> Reply:
 class _Session:
     """One asker: its connections, opened again when they break."""
 
-    def __init__(self, link: Link, about: bytes) -> None:
+    def __init__(self, link: Link, about: bytes, name: bytes) -> None:
+        """``name``: what Redis and the controller know it by, over connections."""
         self._link = link
-        #: What Redis and the controller know it by, over connections.
-        self._name = os.urandom(wire.SESSION_BYTES)
-        self._said_name = self._name.hex().encode()
+        self.name = name
+        self._said_name = name.hex().encode()
         self._about = about
-        self._number = 0
+        #: Of the request, and whether it may have arrived anywhere.
+        self.number = 0
+        self.asked = False
         self._direct: Direct | None = None
         self._sock: socket.socket | None = None
         self._arrivals: Arrivals | None = None
 
     def ask(self, object_id: bytes, request: Request) -> Reply:
-        self._number += 1
+        self.number += 1
+        self.asked = False
         began = time.monotonic()
         if self._about:
             done = self._directly(object_id, request)
             if isinstance(done, Reply):
                 return done
             request = done
+            if self._link.ways.unsaid:
+                self._link.ask(b"", self._link.saying())
         return heard(self._link, request, self._by_controller(object_id, request, began))
 
     # ---- Redis ---------------------------------------------------------------------------------
@@ -203,7 +240,8 @@ class _Session:
                 if self._direct is None:
                     self._direct = Direct(way)
                     link.ways.reached()
-                said = self._direct.ask(request, self._said_name, self._number)
+                self.asked = True
+                said = self._direct.ask(request, self._said_name, self.number)
                 done = settled(request, said)
             except Stranger:  # a server that was restarted, or the object is gone
                 self._close_direct()
@@ -221,7 +259,7 @@ class _Session:
                     return done
                 if isinstance(said, Refusal):
                     return request._replace(flags=request.flags | AGAIN)
-                self._number += 1  # it was answered: this is to wait
+                self.number += 1  # it was answered: this is to wait
                 return request
         return request
 
@@ -241,13 +279,13 @@ class _Session:
 
     def _by_controller(self, object_id: bytes, request: Request, began: float) -> Reply:
         since = sent = began
-        frame = request.pack(object_id, 0, self._number)
+        frame = request.pack(object_id, 0, self.number)
         while True:
             try:
                 if self._sock is None or self._arrivals is None:
                     self._open()
                 assert self._sock is not None and self._arrivals is not None
-                sent = time.monotonic()
+                sent, self.asked = time.monotonic(), True
                 self._sock.sendall(frame)
                 self._arrivals.wait(perf_counter_ns())
                 return receive(self._sock)
@@ -258,10 +296,10 @@ class _Session:
                     since = time.monotonic()
                 self._link.away(since, error)
                 time.sleep(_DELAY_S)
-                frame = later(request, began).pack(object_id, 0, self._number)
+                frame = later(request, began).pack(object_id, 0, self.number)
 
     def _open(self) -> None:
-        sock = self._link.connected(self._name)
+        sock = self._link.connected(self.name)
         self._sock, self._arrivals = sock, Arrivals(sock.fileno())
 
     def _hang_up(self) -> None:

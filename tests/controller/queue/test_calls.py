@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from rekindle import exception
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
@@ -272,6 +273,48 @@ async def test_what_an_agent_sends_that_is_no_result_ends_its_input_with_an_erro
         assert "what its agent sent as its result cannot be read" in result.message
         agent.answer(lambda assign: result_of(assign, b"1"))  # its connection is as it was
         assert (await client.invoke(function_id)).data == b"1"
+
+
+@in_loop
+@pytest.mark.parametrize("status", [pb.SUCCESS, pb.CANCELLED])
+async def test_a_result_that_is_passed_on_unread_and_is_none_is_an_error_of_ours(
+    shared: Instance, status: pb.ResultStatus
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        done = done_of(result_of(assign, b"", status, "no"), assign.app_id)
+        done.results[0] = b"\xff\xff"
+        await agent.send(done=done)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert "cannot be read" in str(caught.value.details())
+
+
+@in_loop
+async def test_inputs_that_redis_has_damaged_end_with_an_error_and_others_are_run() -> None:
+    with running_instance() as instance:
+        async with Client(instance) as client:
+            _, [function_id] = await client.register("app", spec(), ephemeral=False)
+            damaged = await client.submit(function_id, {0: b"a", 1: b"b"})
+            whole = await client.submit(function_id, {0: b"c"})
+        instance.kill_controller()
+        stored, queue = instance.redis_client(), keys.queue(function_id)
+        entries = stored.xrange(queue)
+        stored.delete(queue)
+        for entry, fields in entries:
+            if fields[b"c"] == damaged.encode():
+                fields[b"b"] = b"\xff\xff"
+            stored.xadd(queue, fields, entry)
+        stored.xgroup_create(queue, keys.GROUP, "0")
+        instance.start_controller()
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            agent.answer(lambda assign: result_of(assign, b"1"))
+            assert [one.data for one in await client.results(whole)] == [b"1"]
+            for result in await client.results(damaged):
+                assert result.status == pb.INTERNAL and "cannot be read" in result.message
 
 
 @in_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -146,3 +147,12 @@ def test_a_hook_that_raised_is_raised_at_home(controller: FakeController) -> Non
     controller.edit = replace
     with app.run(), pytest.raises(KeyError, match="weights"):
         double.remote(1)
+
+
+@pytest.mark.parametrize("take", [lambda: double.spawn(1).get(), lambda: list(double.map([1]))])
+def test_a_stored_result_that_cannot_be_read_says_what_to_do(
+    controller: FakeController, take: Callable[[], object]
+) -> None:
+    controller.stored = lambda _: b"\xff\xff"
+    with app.run(), pytest.raises(InternalFailure, match=r"call fc-.* cannot be read .*call again"):
+        take()

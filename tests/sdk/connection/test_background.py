@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.exception import Error
 from rekindle.sdk.connection.background import Background
 
 PROGRAM = """
@@ -43,3 +44,23 @@ def test_ctrl_c_just_when_it_begins_to_close_ends_its_loop(monkeypatch: pytest.M
         one.close()
     assert not one.loop.is_running()
     one.loop.close()
+
+
+class _Foreseen(Error):
+    """Of ours."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(ValueError("no"), "ValueError: no"), (_Foreseen("away"), "work: away")]
+)
+def test_what_nobody_waits_for_does_not_end_without_a_word(
+    error: Exception, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        raise error
+
+    one = Background()
+    told = one.spawn(fails(), "work")
+    assert told.exception(60) is error
+    one.close()
+    assert said in caplog.text

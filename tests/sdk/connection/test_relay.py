@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import struct
 from pathlib import Path
 
 import grpc
@@ -30,3 +32,20 @@ def test_a_relay_that_could_not_be_started_is_started_by_the_next_call(tmp_path:
         await stub._pump
 
     asyncio.run(main())
+
+
+def test_who_waits_for_a_relay_that_is_not_understood_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        stub = RelayStub(f"unix:{tmp_path}/nobody.sock")
+        _, events = stub.begin()
+        reader = asyncio.StreamReader()
+        reader.feed_data(struct.pack("!I", 2) + b"no")
+        await stub._deliver(reader)
+        kind, code, why, _ = events.get_nowait()
+        assert (kind, code) == ("error", "UNAVAILABLE") and "not understood" in why
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(main())
+    assert "the relay process is not understood" in caplog.text

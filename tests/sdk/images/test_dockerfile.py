@@ -8,7 +8,9 @@ import pytest
 
 from rekindle import Image
 from rekindle.exception import InvalidError
+from rekindle.sdk.images import copy_patterns
 from rekindle.wire.images import Step, StepKind
+from tests.hung import hung
 
 pytestmark = pytest.mark.usefixtures("own_images")
 
@@ -184,6 +186,44 @@ def test_nothing_outside_of_the_context_is_copied(tmp_path: Path) -> None:
             _steps(context, f"FROM x\nCOPY {source} /s\n")
     for source in ("sub/../a.py", "/a.py", "within"):
         assert len(_steps(context, f"FROM x\nCOPY {source} /s\n")[-1].files) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*", ["a.py", "b.txt", "lib", "sub"]),
+        ("*/?.py", ["lib/c.py", "sub/c.py"]),
+        ("**/*.py", ["a.py", "sub/c.py", "sub/deep/e.py"]),
+        ("**/[de].*", ["sub/d.txt", "sub/deep/e.py"]),
+        ("sub/**", ["sub", "sub/deep"]),
+        ("a.py/*", []),
+        ("lib/*", ["lib/c.py", "lib/d.txt", "lib/deep"]),
+    ],
+)
+def test_a_pattern_means_files_and_folders_by_name(
+    tmp_path: Path, pattern: str, found: list[str]
+) -> None:
+    for name in ("a.py", "b.txt", "sub/c.py", "sub/d.txt", "sub/deep/e.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "lib").symlink_to("sub")
+    matched = copy_patterns.matching(tmp_path, pattern, lambda _: False)
+    assert [str(one.relative_to(tmp_path)) for one in matched] == found
+
+
+@pytest.mark.needs_root("mounts a file system")
+@pytest.mark.parametrize("pattern", ["*/f", "**/f", "lost/f", "lost/*"])
+def test_a_folder_that_cannot_be_read_is_named_and_not_passed_over(
+    tmp_path: Path, pattern: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "f").touch()
+    with hung(tmp_path / "lost") as end:
+        end()
+        with pytest.raises(InvalidError, match=r"line 2: COPY .*/lost.* cannot be read"):
+            _steps(tmp_path, f"FROM x\nCOPY {pattern} /s/\n")
+        left_out = _steps(tmp_path, "FROM x\nCOPY */f /s/\n", ignore=["lost"])[-1]
+        assert [Path(one.source).name for one in left_out.files] == ["f"]
 
 
 def test_lines_go_on_top_of_any_image(tmp_path: Path) -> None:

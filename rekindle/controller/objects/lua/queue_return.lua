@@ -1,8 +1,26 @@
 -- KEYS: items, state, waiting, partitions, record
--- ARGV: again, number, partition, items
-local told = recorded(KEYS[5])
-if told then return told end
-local items = cmsgpack.unpack(ARGV[4])
+-- ARGV: again, number, partition, items; none: those that the get of this number took
+-- Puts them back once, however often it is run: by who took them, and by who found nobody to have
+-- them.
+local told, items = redis.call('GET', KEYS[5]), nil
+if told then told = string.sub(told, 1, 8) == ARGV[2] and string.sub(told, 9) end
+if told and not string.find(told, '^[IL]') then return '1' end
+if ARGV[4] ~= '' then
+  items = cmsgpack.unpack(ARGV[4])
+elseif not told then
+  return '1'
+elseif told == 'L' then
+  items = redis.call('LRANGE', KEYS[5] .. ':items', 0, -1)
+else
+  local sizes, count, at = {}, 0, 2 -- as common.lua packs them
+  items = {}
+  count, at = struct.unpack('>I4', told, at)
+  for i = 1, count do sizes[i], at = struct.unpack('>I4', told, at) end
+  for i = 1, count do
+    items[i] = string.sub(told, at, at + sizes[i] - 1)
+    at = at + sizes[i]
+  end
+end
 local size = 0
 for i = #items, 1, -1 do
   size = size + #items[i]

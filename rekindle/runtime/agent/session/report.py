@@ -67,6 +67,7 @@ def stats(node: Node) -> pb.NodeStats:
                 function=revision.spec.name,
                 app=revision.spec.app_name,
                 pid=revision.template.channel.pid,
+                params=revision.params_digest,
             )
             for revision in node.inventory.revisions.values()
             if revision.template is not None and not revision.template.gone.is_set()
@@ -80,6 +81,7 @@ def stats(node: Node) -> pb.NodeStats:
                 key=revision.tracker.snapshot.key if revision.tracker.snapshot else "",
                 fork_unsafe=revision.fork_unsafe,
                 progress=revision.tracker.progress(),
+                params=revision.params_digest,
             )
             for revision in node.inventory.revisions.values()
             if revision.snapshots_enabled

@@ -47,7 +47,7 @@ class Booter(RunnerMaker):
         """
         if why := self.revision.why_not_by_python():
             raise StartError(f"{self.revision.label} cannot run: {why}")
-        self._tell_other_python()
+        self.tell_other_python()
         late = {} if self.revision.snapshots_enabled else await self.secrets_now()
         secrets = {**late, **env}
         waiting = None if whole else await self._booted_ahead(secrets)
@@ -73,13 +73,20 @@ class Booter(RunnerMaker):
             raise
         return runner_id, output, booted
 
-    def _tell_other_python(self) -> None:
-        """Say, once a revision, that its processes do not run by its program's Python."""
+    def tell_other_python(self) -> None:
+        """Say, once a revision, that its processes do not run by its program's Python, and what to
+        do: when its app is registered, or at its first start."""
         revision = self.revision
         if not revision.other_python_told and (why := revision.why_other_python()):
             revision.other_python_told = True
             log.warning("another Python", extra=kv(function=revision.label, reason=why))
-            self.say(f"{revision.label}: {why}")
+            if no := revision.why_not_by_python():
+                self.say(f"{revision.label} cannot run: {no}")
+            else:
+                self.say(
+                    f"{revision.label}: {why}. To have one for both, run the program by that one, "
+                    f"with its packages there, or give the function an image"
+                )
 
     async def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
         """A process that has booted ahead, where this function can have it: one with an image,

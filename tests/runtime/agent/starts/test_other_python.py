@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.planning import open_
 from tests.runtime.agent.starts.counter import Counter
 
 _GONE = "/nowhere/venv/bin/python"
@@ -23,6 +24,22 @@ def test_each_start_notes_that_another_python_runs_and_it_is_said_once(home: Pat
             (note,) = outcome.result.notes
             assert _GONE in note and sys.executable in note
         assert sum(_GONE in line for line in h.uplink.printed("system")) == 1
+
+    run(home, scenario)
+
+
+def test_what_another_python_will_run_is_told_when_its_app_is_registered(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        plain = h.add(Counter, python=_GONE)
+        by_value = h.add(Counter, python=_GONE, module="", python_version="3.9.1")
+        for function_id in (plain, by_value):
+            open_(h, function_id)
+        await h.uplink.until(lambda: len(h.uplink.printed("system")) == 2)
+        said = "\n".join(h.uplink.printed("system"))
+        assert "run the program by that one, with its packages there" in said
+        assert "cannot run: it is sent as code of Python (3.9.1)" in said
+        await h.call(plain, "total")
+        assert len(h.uplink.printed("system")) == 2
 
     run(home, scenario)
 

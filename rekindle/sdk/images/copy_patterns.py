@@ -1,0 +1,71 @@
+"""What a pattern of COPY means: files and folders of a build context, by ``*``, ``?`` and ``[]``.
+
+Unlike ``Path.glob`` it passes over no folder that cannot be listed: a file in it would be missing
+from the image without a word. Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+#: Of a name under which no folder is.
+_NONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def matching(context: Path, pattern: str, left_out: Callable[[Path], bool]) -> list[Path]:
+    """By name. Raises OSError for what cannot be looked at, unless it is ``left_out``."""
+    return sorted(set(_below(context, pattern.split("/"), left_out)))
+
+
+def _below(folder: Path, parts: Sequence[str], left_out: Callable[[Path], bool]) -> Iterator[Path]:
+    first, rest = parts[0], parts[1:]
+    if first == "**":  # the folder, and all below it
+        if rest:
+            yield from _below(folder, rest, left_out)
+        else:
+            yield folder
+        for one in _listed(folder, left_out):
+            if _is_folder(os.lstat, one, left_out):
+                yield from _below(one, parts, left_out)
+        return
+    if any(sign in first for sign in "*?["):
+        found = [one for one in _listed(folder, left_out) if fnmatchcase(one.name, first)]
+    else:
+        found = [folder / first] if _mode(os.lstat, folder / first, left_out) else []
+    for one in found:
+        if not rest:
+            yield one
+        elif _is_folder(os.stat, one, left_out):
+            yield from _below(one, rest, left_out)
+
+
+def _listed(folder: Path, left_out: Callable[[Path], bool]) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder)]
+    except OSError:
+        if left_out(folder):
+            return []
+        raise
+
+
+def _is_folder(
+    look: Callable[[Path], os.stat_result], path: Path, left_out: Callable[[Path], bool]
+) -> bool:
+    return stat.S_ISDIR(_mode(look, path, left_out))
+
+
+def _mode(
+    look: Callable[[Path], os.stat_result], path: Path, left_out: Callable[[Path], bool]
+) -> int:
+    """0 where there is nothing. Raises OSError where that cannot be told."""
+    try:
+        return look(path).st_mode
+    except OSError as error:
+        if error.errno in _NONE or left_out(path):
+            return 0
+        raise

@@ -1,0 +1,236 @@
+"""What a get has taken for one who does not get it goes back, whatever breaks at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+
+from rekindle import Queue
+from rekindle.controller.objects import service
+from rekindle.controller.objects.catalog import Shared
+from rekindle.exception import ConnectionError, DeserializationError, ServiceError
+from rekindle.linux.plain_descriptors import readable
+from rekindle.sdk.objects import link
+from rekindle.sdk.objects.aio_direct import AioDirect
+from rekindle.sdk.objects.aio_link import AioLink
+from rekindle.sdk.objects.direct import Direct, Gone
+from rekindle.sdk.objects.exchange import Exchange
+from rekindle.sdk.objects.giving_back import returning
+from rekindle.wire.object_commands import Caller
+from rekindle.wire.object_frames import Op, Reply, Request
+from tests.e2e.harness import wait_until
+
+LONG_S = 60
+#: What has come to nothing of a get that waits: in Redis itself, and as the controller asks.
+IN_LINE = 2
+
+
+@pytest.fixture
+def q() -> Iterator[Queue]:
+    with Queue.ephemeral() as made:
+        yield made
+
+
+def kill_programs(stored: redis.Redis, one: Queue) -> None:
+    """End connections to Redis that programs have for an object."""
+    for client in stored.client_list():
+        if one.object_id in client["user"]:
+            stored.client_kill_filter(_id=client["id"])
+
+
+#: How many are in the queue, and are taken: by a script, and where they are many without.
+MANY = pytest.mark.parametrize("count", [1, 3, 500])
+
+
+@MANY
+def test_what_the_get_of_a_number_took_goes_back_once(q: Queue, count: int) -> None:
+    q.put_many(range(count))
+    at = q._link()
+    session = link._Session(at, q.object_id.encode(), b"s" * 16)
+    get = Request(Op.QUEUE_GET, quantity=5000)
+    session.ask(q.object_id.encode(), get)
+    assert q.len() == 0
+    for _ in range(3):
+        session.number = 0
+        session.ask(q.object_id.encode(), returning(get, 0))
+    session.close()
+    assert q.get_many(5000) == list(range(count))
+
+
+@MANY
+def test_a_get_that_ctrl_c_ends_as_its_connection_breaks_takes_nothing(
+    q: Queue, stored: redis.Redis, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    q.put_many(range(count))
+    receive = Direct._receive
+    interrupted = False
+
+    def interrupt(self: Direct, exchange: Exchange) -> Any:
+        nonlocal interrupted
+        if interrupted or b"EVALSHA" not in exchange.data:
+            return receive(self, exchange)
+        interrupted = True
+        receive(self, exchange)
+        kill_programs(stored, q)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Direct, "_receive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        q.get_many(5000)
+    wait_until(lambda: q.len() == count, "the items to be back")
+    assert interrupted and q.get_many(5000) == list(range(count))
+
+
+def test_a_get_that_ctrl_c_ends_as_the_controller_answers_takes_nothing(
+    q: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = link.receive
+    interrupted = False
+
+    def interrupt(sock: socket.socket) -> Reply:
+        nonlocal interrupted
+        if interrupted:
+            return receive(sock)
+        interrupted = True
+        q.put("kept")
+        readable([sock.fileno()], LONG_S)  # it has been taken
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(link, "receive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        q.get()
+    assert interrupted and q.get(timeout=LONG_S) == "kept"
+
+
+@MANY
+def test_a_cancelled_get_whose_connection_breaks_takes_nothing(
+    q: Queue, stored: redis.Redis, scripts_run: Callable[[str], int], count: int
+) -> None:
+    async def cancel() -> None:
+        await q.put_many.aio(range(count))
+        before = scripts_run(q.object_id)
+        taking = asyncio.create_task(q.get_many.aio(5000))
+        await asyncio.sleep(0)
+        wait_until(lambda: scripts_run(q.object_id) > before, "the items to be taken")
+        kill_programs(stored, q)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        assert await q.get.aio(timeout=LONG_S) == 0
+
+    asyncio.run(cancel())
+    wait_until(lambda: q.len() == count - 1, "the others to be back")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_cancelled_get_whose_loop_ends_at_once_takes_nothing(
+    q: Queue, scripts_run: Callable[[str], int], waits: bool
+) -> None:
+    """Its answer is under way: from Redis, or from the controller, where it waited."""
+
+    async def cancel() -> None:
+        await q.len.aio()
+        before = scripts_run(q.object_id)
+        taking = asyncio.create_task(q.get.aio())
+        await asyncio.sleep(0)
+        while waits and scripts_run(q.object_id) < before + IN_LINE:
+            await asyncio.sleep(0)
+        with ThreadPoolExecutor(1) as aside:  # this loop is not to go on
+            if waits:
+                aside.submit(q.put, "kept").result(LONG_S)
+            wait_until(lambda: aside.submit(q.len).result(LONG_S) == 0, "the item to be taken")
+        taking.cancel()
+
+    for _ in range(5):
+        if not waits:
+            q.put("kept")
+        asyncio.run(cancel())
+        assert q.get(timeout=LONG_S) == "kept"
+
+
+def test_nobody_gets_the_reply_of_who_asked_on_a_closed_connection(q: Queue) -> None:
+    async def ask() -> None:
+        await q.len.aio()
+        way = q._link().ways.find(q.object_id.encode())
+        direct = AioDirect(b"s" * 32)
+        with pytest.raises(Gone):
+            await direct.ask(way, Request(Op.QUEUE_GET, quantity=1), 0, 1)  # type: ignore[arg-type]
+        assert direct.is_idle
+
+    asyncio.run(ask())
+
+
+def _raise_here() -> None:
+    raise ValueError("not here")
+
+
+class _NotHere:
+    """Cannot be unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _raise_here, ()
+
+
+@pytest.mark.parametrize("by_loop", [False, True])
+@pytest.mark.parametrize("error", [ConnectionError, ServiceError])
+def test_values_are_given_though_those_behind_cannot_be_put_back_at_once(
+    q: Queue, monkeypatch: pytest.MonkeyPatch, error: type[Exception], by_loop: bool
+) -> None:
+    q.put_many([1, _NotHere(), 3])
+    ask = link._Session.ask
+    failed = False
+
+    def fail_once(self: link._Session, object_id: bytes, request: Request) -> Reply:
+        nonlocal failed
+        if request.op != Op.QUEUE_RETURN or failed:
+            return ask(self, object_id, request)
+        failed = self.asked = True
+        self.number += 1
+        raise error("away")
+
+    async def fail(self: AioLink, object_id: bytes, slot: int, request: Request) -> Reply | Request:
+        if request.op == Op.QUEUE_RETURN:
+            raise error("away")
+        return await directly(self, object_id, slot, request)
+
+    directly = AioLink._directly
+    if by_loop:
+        failed = True
+        monkeypatch.setattr(AioLink, "_directly", fail)
+    else:
+        monkeypatch.setattr(link._Session, "ask", fail_once)
+    assert (asyncio.run(q.get_many.aio(9)) if by_loop else q.get_many(9)) == [1]
+    wait_until(lambda: q.len() == 2, "the others to be back")
+    with pytest.raises(DeserializationError):
+        q.get_many(9)
+    assert failed and q.get_many(9) == [3]
+
+
+def test_the_controller_puts_back_until_redis_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_PUT_BACK_AGAIN_S", 0.0)
+    sent: list[Request] = []
+
+    async def put_back() -> None:
+        done = asyncio.Event()
+        one = Shared("qu-1", "queue", "name", "main", 0)
+        made = service.ObjectService.__new__(service.ObjectService)
+        made.catalog = type("Catalog", (), {"by_id": {b"qu-1": one}})()  # type: ignore[assignment]
+
+        def send(_: Shared, request: Request, caller: Caller, reply: Callable[[Any], None]) -> None:
+            sent.append(request)
+            assert caller.number == b"%8d" % 1
+            reply(ServiceError("away") if len(sent) < 3 else b"1")
+
+        made.send = send  # type: ignore[method-assign]
+        get = Request(Op.QUEUE_GET, quantity=1)
+        made.put_back(one, get, Caller(b"s", 7, b"%8d" % 1), [b"item"], done.set)
+        await asyncio.wait_for(done.wait(), LONG_S)
+
+    asyncio.run(put_back())
+    assert [one.quantity for one in sent] == [7, 7, 7] and sent[0].op == Op.QUEUE_RETURN
