@@ -12,16 +12,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def descriptors(left: int) -> Iterator[None]:
-    """Within, this process can open so many more, and no more as of what the tests before it left
-    open one is collected meanwhile."""
+    """Within, this process can open so many more, also where what the tests before it left open is
+    as many as it may have; and no more as some of that is collected meanwhile."""
     collects = gc.isenabled()
     gc.collect()
     gc.disable()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
     taken: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, highest + left + 8), hard))
     try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + left + 8, hard))
         try:
             while True:
                 taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
