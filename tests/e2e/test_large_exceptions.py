@@ -45,7 +45,10 @@ def test_a_large_exception_comes_home_with_its_type_by_every_way(shared: Home) -
     assert found == {way: ["Coded", 2_000_000] for way in ways}
 
 
-VERY_LARGE = """
+#: More than an exception takes that has not the room of a result.
+_SIZE = 17_000_000
+
+VERY_LARGE = f"""
     import asyncio, json, rekindle
     app = rekindle.App("very-large")
 
@@ -55,7 +58,7 @@ VERY_LARGE = """
             self.code, self.rest = code, bytearray(payload)
 
     def refuse(size):
-        raise Refused(bytes(size), code=7)
+        raise Refused(b"x" * size, code=7)
 
     @app.function()
     def plain(size):
@@ -75,7 +78,7 @@ VERY_LARGE = """
     class Hooked:
         @rekindle.enter()
         def load(self):
-            refuse(20_000_000)
+            refuse({_SIZE})
 
         @rekindle.method()
         def never(self, size):
@@ -101,14 +104,13 @@ VERY_LARGE = """
 
 
 def test_a_large_exception_arrives_whole_by_every_way(shared: Home) -> None:
-    size = 20_000_000
     found = shared.run(
         shared.script(
             VERY_LARGE
             + f"""
     @app.local_entrypoint()
     def main():
-        size = {size}
+        size = {_SIZE}
         print(json.dumps([
             *all_ways(plain, size), *all_ways(beside, size),
             came(lambda: list(items.remote_gen(size))),
@@ -116,7 +118,7 @@ def test_a_large_exception_arrives_whole_by_every_way(shared: Home) -> None:
 """
         )
     ).value
-    assert found == [["bytes", size, 7, size, 0]] * 11
+    assert found == [["bytes", _SIZE, 7, _SIZE, 0]] * 11
 
 
 def test_an_exception_over_the_limit_arrives_with_what_it_has_room_for_and_says_so(
@@ -156,4 +158,4 @@ def test_a_hook_s_exception_arrives_with_what_it_has_room_for_by_every_way(share
     assert isinstance(found, list) and len(found) == 5
     for kind, length, code, rest, notes in found:
         assert (kind, code, rest, notes) == ("str", 7, 0, 1)
-        assert 0 < length < 20_000_000
+        assert 0 < length < _SIZE
