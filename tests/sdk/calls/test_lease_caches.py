@@ -86,10 +86,10 @@ def test_leases_of_what_was_called_longest_ago_go_before_there_are_too_many(
 def test_what_was_not_called_for_long_is_forgotten_and_is_called_again_as_before(
     lender: Lender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_caches, "_QUIET_S", 0.0)
     with app.run():
         assert add.remote(1, 1) == 2
         assert lease_caches._caches
+        monkeypatch.setattr(lease_caches, "_QUIET_S", 0.0)
         lender.connections[-1].shutdown(socket.SHUT_RDWR)
         wait_until(lambda: not lease_caches._caches, "the end of what is known of the function")
         assert not list(lease_caches._dropped.items())
