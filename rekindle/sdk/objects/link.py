@@ -74,6 +74,12 @@ class Link:
                     one.close()
         found.append(session)
 
+    def let_go(self, object_id: bytes) -> None:
+        """An object has gone: close the idle connections about it."""
+        self.ways.forget(object_id)
+        for session in self._idle.pop(object_id, ()):
+            session.close()
+
     def way_to(self, object_id: bytes) -> Way | None:
         """How Redis is reached about an object; None where the controller is to be asked.
 
