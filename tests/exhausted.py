@@ -21,13 +21,13 @@ def descriptors(left: int) -> Iterator[None]:
     taken: list[int] = []
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        highest = max(map(int, os.listdir("/proc/self/fd")))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + left + 8, hard))
-        try:
-            while True:
-                taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as error:
-            assert error.errno == errno.EMFILE
+        most = max(map(int, os.listdir("/proc/self/fd")))
+        while True:
+            most += left + 8
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            _take_all(taken)
+            if len(taken) >= left:  # and no other thread was first
+                break
         for _ in range(left):
             os.close(taken.pop())
         yield
@@ -37,6 +37,14 @@ def descriptors(left: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if collects:
             gc.enable()
+
+
+def _take_all(taken: list[int]) -> None:
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        assert error.errno == errno.EMFILE
 
 
 def opened() -> int:
