@@ -76,6 +76,8 @@ VERY_LARGE = f"""
 
     @app.cls()
     class Hooked:
+        number: int = rekindle.parameter(default=0)
+
         @rekindle.enter()
         def load(self):
             refuse({_SIZE})
@@ -92,13 +94,14 @@ VERY_LARGE = f"""
             return [type(error.args[0]).__name__, len(error.args[0]), error.code,
                     len(getattr(error, "rest", b"")), len(notes)]
 
-    def all_ways(function, size):
+    def all_ways(functions, size):
+        first, again, loop, queued, mapped = functions
         return [
-            came(function.remote, size),
-            came(function.remote, size),
-            came(lambda: asyncio.run(function.remote.aio(size))),
-            came(lambda: function.spawn(size).get()),
-            came(lambda: list(function.map([size]))),
+            came(first.remote, size),
+            came(again.remote, size),
+            came(lambda: asyncio.run(loop.remote.aio(size))),
+            came(lambda: queued.spawn(size).get()),
+            came(lambda: list(mapped.map([size]))),
         ]
 """
 
@@ -112,7 +115,7 @@ def test_a_large_exception_arrives_whole_by_every_way(shared: Home) -> None:
     def main():
         size = {_SIZE}
         print(json.dumps([
-            *all_ways(plain, size), *all_ways(beside, size),
+            *all_ways([plain] * 5, size), *all_ways([beside] * 5, size),
             came(lambda: list(items.remote_gen(size))),
         ]))
 """
@@ -131,7 +134,7 @@ def test_an_exception_over_the_limit_arrives_with_what_it_has_room_for_and_says_
     @app.local_entrypoint()
     def main():
         print(json.dumps([
-            *all_ways(plain, 1_500_000), *all_ways(beside, 1_500_000),
+            *all_ways([plain] * 5, 1_500_000), *all_ways([beside] * 5, 1_500_000),
             came(lambda: list(items.remote_gen(1_500_000))),
         ]))
 """
@@ -151,7 +154,8 @@ def test_a_hook_s_exception_arrives_with_what_it_has_room_for_by_every_way(share
             + """
     @app.local_entrypoint()
     def main():
-        print(json.dumps(all_ways(Hooked().never, 1)))
+        # Of an instance each: starts that fail one after another are waited with.
+        print(json.dumps(all_ways([Hooked(number=n).never for n in range(5)], 1)))
 """
         )
     ).value
