@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 import rekindle
 from rekindle.sdk import notes
 from rekindle.sdk.local import announcing
+from tests import descriptors
 
 #: The same examples in every run, and as much time for one as a slow machine takes.
 settings.register_profile(
@@ -25,6 +26,9 @@ settings.load_profile("rekindle")
 settings.register_profile(
     "random", settings.get_profile("rekindle"), derandomize=False, database=None
 )
+#: What a file of tests may leave open: of the instances that files share, of clients and libraries
+#: that keep their connections for the next time.
+_MAY_STAY_OPEN = 24
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,6 +57,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def interrupts_as_in_a_terminal() -> None:
     """A shell starts what goes to the background with SIGINT ignored; children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closes_what_it_opened() -> Iterator[None]:
+    """Thousands of tests run in one process: what they leave open, the last of them lack."""
+    before = descriptors.opened()
+    yield
+    left = descriptors.left_open(before, _MAY_STAY_OPEN)
+    assert not left, f"the tests of this file left open: {left}"
 
 
 @pytest.fixture(autouse=True)

@@ -12,21 +12,22 @@ from contextlib import contextmanager
 
 @contextmanager
 def descriptors(left: int) -> Iterator[None]:
-    """Within, this process can open so many more, and no more as of what the tests before it left
-    open one is collected meanwhile."""
+    """Within, this process can open so many more, also where what the tests before it left open is
+    as many as it may have; and no more as some of that is collected meanwhile."""
     collects = gc.isenabled()
     gc.collect()
     gc.disable()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
     taken: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, highest + left + 8), hard))
     try:
-        try:
-            while True:
-                taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as error:
-            assert error.errno == errno.EMFILE
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        most = max(map(int, os.listdir("/proc/self/fd")))
+        while True:
+            most += left + 8
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            _take_all(taken)
+            if len(taken) >= left:  # and no other thread was first
+                break
         for _ in range(left):
             os.close(taken.pop())
         yield
@@ -36,6 +37,14 @@ def descriptors(left: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if collects:
             gc.enable()
+
+
+def _take_all(taken: list[int]) -> None:
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        assert error.errno == errno.EMFILE
 
 
 def opened() -> int:

@@ -43,12 +43,16 @@ def kept(image: Image) -> Path:
     return KEPT / "layers" / name
 
 
-def store_with_base(place: Path, *others: Image) -> LayerStore:
-    """A store of its own that has the base already, and others, as links to those that are kept."""
+def link(place: Path, image: Image) -> None:
+    """Put a base that is kept into a store, as a link."""
+    layer = kept(image)
+    (place / "layers" / layer.name).symlink_to(layer)
+
+
+def store_with_base(place: Path) -> LayerStore:
+    """A store of its own that has the base already."""
     (place / "layers").mkdir(parents=True)
-    for image in (base(), *others):
-        layer = kept(image)
-        (place / "layers" / layer.name).symlink_to(layer)
+    link(place, base())
     tools = KEPT / "tools"
     tools.mkdir(exist_ok=True)
     (place / "tools").symlink_to(tools)

@@ -24,6 +24,8 @@ import redis
 
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.paths import controller_socket
+from rekindle.sdk.connection import client
+from rekindle.sdk.objects import link as objects
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.callid import new_call_id
@@ -140,10 +142,12 @@ class Instance:
             await asyncio.sleep(0.02)  # it gives no event
 
     def close(self) -> None:
-        """End everything and remove the directory."""
+        """End everything and remove the directory; what this process had of it as a client, too."""
         for process in (self.controller, self.redis):
             if process is not None and process.runs:
                 process.kill()
+        client.forget(self.directory)
+        objects.forget(self.directory)
         shutil.rmtree(self.directory)
 
 

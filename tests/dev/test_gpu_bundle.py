@@ -66,9 +66,27 @@ def main():
 """
 
 
+#: Packages of the machine, which takes seconds to import the real ones.
+_PACKAGES = {
+    "torch.py": "class cuda:\n    is_available = staticmethod(lambda: False)\n",
+    "transformers.py": "BertConfig = BertModel = None\n",
+}
+
+
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
+def packages(tmp_path: Path) -> Path:
+    """Where the packages of the machine lie."""
+    place = tmp_path / "packages"
+    place.mkdir()
+    for name, code in _PACKAGES.items():
+        (place / name).write_text(code)
+    return place
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One of this Python alone, whose figures, tests and instance do nothing."""
+    monkeypatch.setenv("PYTHONPATH", str(packages))
     tree = tmp_path / "gpu-bundle" / "tree"
     for name, code in {
         "bench/gpu.py": _BENCH,
@@ -136,13 +154,11 @@ def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
 
 
 def test_packages_of_the_machine_are_compiled_and_read_before_anything_is_measured(
-    bundle: Path, tmp_path: Path
+    bundle: Path, packages: Path
 ) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "torch.py").write_text("class cuda:\n    is_available = staticmethod(lambda: False)\n")
-    _run(bundle, "out", PYTHON=sys.executable, PYTHONPATH=str(own))
-    assert list(own.glob("__pycache__/torch.*.pyc"))
+    _run(bundle, "out", PYTHON=sys.executable)
+    for name in _PACKAGES:
+        assert list(packages.glob(f"__pycache__/{Path(name).stem}.*.pyc"))
     assert "warmed up in " in (bundle.parent / "out" / "log.txt").read_text()
 
 

@@ -23,9 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import grpc
 import psutil
 
 import rekindle
+from rekindle.paths import controller_socket, token_file
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from rekindle.wire.messages import as_dict
 from tests.e2e.leftovers import adopt_orphans, no_processes, nothing_but_what_is_kept
 from tests.processes import descendants, shared_instances
 
@@ -222,9 +227,17 @@ class Home:
         return False
 
     def status(self) -> dict[str, Any]:
-        """``rekindle status --json``."""
-        report: dict[str, Any] = json.loads(self.rekindle("status", "--json").out)
-        return report
+        """What the controller tells of itself, by the names that ``rekindle status --json`` has.
+
+        Asked by this process: who looks until something is so would have the processors busy with
+        ever new programs.
+        """
+        metadata = (("authorization", f"Bearer {token_file(self.daemon).read_text().strip()}"),)
+        with grpc.insecure_channel(f"unix:{controller_socket(self.daemon)}") as channel:
+            ask = pb_grpc.ControllerStub(channel).Status  # type: ignore[no-untyped-call]
+            request = pb.StatusRequest()
+            reply = ask(request, metadata=metadata, wait_for_ready=True, timeout=PATIENCE_S)
+        return as_dict(reply)
 
     def snapshots(self) -> list[dict[str, Any]]:
         """``rekindle snapshot ls --json``."""
@@ -270,12 +283,25 @@ class Home:
 # ---- processes ---------------------------------------------------------------------------------
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
-    """Wait for something that gives no event (a process, a file); what ``condition`` gave."""
-    deadline = time.monotonic() + timeout_s
+def wait_until(
+    condition: Callable[[], Any],
+    what: str,
+    timeout_s: float = PATIENCE_S,
+    *,
+    state: Callable[[], object] | None = None,
+) -> Any:
+    """Wait for something that gives no event (a process, a file); what ``condition`` gave.
+
+    ``state``: what a failure tells beside ``what``.
+    """
+    deadline = (began := time.monotonic()) + timeout_s
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"in vain waited for: {what}"
-        time.sleep(_LOOK_S)
+        if (now := time.monotonic()) >= deadline:
+            told = "" if state is None else f": {state()}"
+            raise AssertionError(f"in vain waited for: {what}{told}")
+        # Who looks by a program leaves the processor as long to what is waited for.
+        time.sleep(max(_LOOK_S, now - began))
+        began = time.monotonic()
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from typing import Any
 
 import pytest
 
@@ -98,10 +99,21 @@ def app_list(home: Home, *command: str) -> list[dict[str, object]]:
     return found
 
 
+def agent_stats(home: Home) -> dict[str, Any]:
+    """What the agent told of itself last."""
+    stats: dict[str, Any] = home.status()["agents"][0]["stats"]
+    return stats
+
+
 def held_apps(home: Home) -> set[str]:
     """Apps of which the agent has a runner or a pool."""
-    stats = home.status()["agents"][0]["stats"]
+    stats = agent_stats(home)
     return {one["app_id"] for one in [*stats["runners"], *stats["pools"]]}
+
+
+def templates(home: Home) -> int:
+    """How many the agent has."""
+    return len(agent_stats(home)["templates"])
 
 
 @pytest.mark.timeout(400)  # it waits for a minute of quiet, too
@@ -128,12 +140,24 @@ def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> N
     (present,) = app_list(home, "list")
     assert present["version"] == 6
     # A version that a call from inside it opened again stays for a minute.
-    wait_until(lambda: len(home.status()["apps"]) == 1, "the end of former versions", 150)
-    wait_until(lambda: held_apps(home) <= {str(present["app_id"])}, "the end of former runners")
     wait_until(
-        lambda: len(home.status()["agents"][0]["stats"]["templates"]) <= 1,
-        "the end of former templates",
+        lambda: len(home.status()["apps"]) == 1,
+        "the end of former versions",
+        150,
+        state=lambda: home.status()["apps"],
     )
+    wait_until(
+        lambda: held_apps(home) <= {str(present["app_id"])},
+        "the end of former runners",
+        state=lambda: agent_stats(home),
+    )
+    # The snapshot of each is made first, one after another, and gives way to all else that runs.
+    while (left := templates(home)) > 1:
+        wait_until(
+            lambda: templates(home) < left,
+            f"the end of one of {left} templates",
+            state=lambda: agent_stats(home),
+        )
 
 
 BREAKS = """
@@ -279,7 +303,7 @@ def test_a_deployed_app_needs_neither_its_program_nor_its_files_and_survives_res
     def calls() -> object:
         return home.python("restarts.py").value
 
-    def templates() -> list[str]:
+    def loaded() -> list[str]:
         agents = home.status()["agents"]
         return [one["function"] for agent in agents for one in agent["stats"].get("templates", [])]
 
@@ -294,7 +318,7 @@ def test_a_deployed_app_needs_neither_its_program_nor_its_files_and_survives_res
     home.rekindle("down")
     home.up()
     # Before any call: from its snapshot.
-    wait_until(lambda: templates() == ["answer"], "the template of what is deployed")
+    wait_until(lambda: loaded() == ["answer"], "the template of what is deployed")
     starts = home.status()["recent_starts"]
     assert not [one for one in starts if one["strategy"] == "cold"]
     assert calls() == [1, 1]

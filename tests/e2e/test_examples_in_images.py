@@ -57,10 +57,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(bare: Path) -> Iterator[Home]:
-    """A home whose programs run by that interpreter, with a store of its own that has the bases:
-    the examples' is one with the Python that runs them."""
+    """A home whose programs run by that interpreter, with a store of its own that has the base."""
     with a_home() as made:
-        images.store_with_base(made.root / "images", Image.debian_slim())
+        images.store_with_base(made.root / "images")
         made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
         made.environ["PATH"] = f"{bare.parent}:{os.environ['PATH']}"
         yield made
@@ -101,7 +100,9 @@ def test_dates_by_a_package(home: Home, bare: Path) -> None:
     assert len(said) == 12 and said[0] == "22 January"
 
 
+@pytest.mark.soak  # minutes for pip to unpack PyTorch; what is new in it is what pip finds
 def test_a_search_by_a_model(home: Home, bare: Path) -> None:
+    images.link(home.root / "images", Image.debian_slim())  # with the Python that runs it
     done = _run(home, bare, ROOT / "examples" / "embed.py", "--query", "a storm at sea")
     assert "Building pip_install(" in done.stderr
     assert "800 sentences of Moby-Dick; nearest to: 'a storm at sea'" in done.stdout

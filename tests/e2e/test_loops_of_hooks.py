@@ -52,8 +52,7 @@ class Base:
         same = self.loop is asyncio.get_running_loop()
         print("left", type(self).__name__, same, self.task.done(), SET.get())
 
-@app.cls(enable_memory_snapshot=True, max_containers=1)
-class Plain(Base):
+class Asked(Base):
     @rekindle.method()
     async def ask(self):
         return await use(self)
@@ -64,13 +63,15 @@ class Plain(Base):
         return use(self)
 
     @rekindle.method()
-    def sync(self):
-        return asyncio.get_event_loop().run_until_complete(use(self))
-
-    @rekindle.method()
     async def items(self):
         yield await use(self)
         yield await use(self)
+
+@app.cls(enable_memory_snapshot=True, max_containers=1)
+class Plain(Asked):
+    @rekindle.method()
+    def sync(self):
+        return asyncio.get_event_loop().run_until_complete(use(self))
 
     @rekindle.method()
     async def wait(self, begun):
@@ -83,24 +84,10 @@ class Plain(Base):
 
 @app.cls(enable_memory_snapshot=True, max_containers=1)
 @rekindle.concurrent(max_inputs=4)
-class Beside(Base):
-    @rekindle.method()
-    async def ask(self):
-        return await use(self)
-
-    @rekindle.method()
-    @plain
-    def wrapped(self):
-        return use(self)
-
+class Beside(Asked):
     @rekindle.method()
     def sync(self):
         return asyncio.run_coroutine_threadsafe(use(self), self.loop).result(30)
-
-    @rekindle.method()
-    async def items(self):
-        yield await use(self)
-        yield await use(self)
 
 @app.cls(enable_memory_snapshot=True, max_containers=1)
 class Batched(Base):
@@ -138,7 +125,6 @@ def main():
     for cls in (Plain, Beside):
         made = cls()
         for method in (made.ask, made.wrapped, made.sync):
-            name = f"{cls.__name__}.{method}"
             out.setdefault(cls.__name__, []).append(method.remote())
             out[cls.__name__].append(method.spawn().get())
         out[cls.__name__] += made.items.remote_gen()

@@ -68,11 +68,15 @@ def running(home: Home, tmp_path: Path) -> Iterator[tuple[Home, Program, Gate]]:
             home.rekindle("down")
 
 
-def pools(home: Home, name: str = "") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        home.rekindle("pool", "ls", *([name] if name else []), "--json").out
+def pool(home: Home, name: str) -> dict[str, Any]:
+    """Of a function, as `rekindle pool ls --json` has it."""
+    (found,) = (
+        function["pool"]
+        for app in home.status()["apps"]
+        for function in app["functions"]
+        if f"{app['name']}.{function['name']}" == name
     )
-    return found
+    return dict(found)
 
 
 def runners(home: Home, function: str) -> list[dict[str, Any]]:
@@ -91,12 +95,11 @@ def idle_ids(home: Home, function: str) -> set[str]:
 
 def spares(home: Home, name: str) -> int:
     """Of a function, that wait, by the last heartbeat."""
-    [report] = pools(home, name)
-    return sum(at["spares"] for pool in report["pools"] for at in pool["agents"])
+    return sum(at["spares"] for one in pool(home, name)["pools"] for at in one["agents"])
 
 
 def of_params(report: dict[str, Any]) -> dict[str, int]:
-    return {pool["params"][:8]: pool["idle"] for pool in report["pools"]}
+    return {one["params"][:8]: one["idle"] for one in report["pools"]}
 
 
 def test_pools_follow_the_program_the_command_line_and_survive_kills(
@@ -116,7 +119,7 @@ def test_pools_follow_the_program_the_command_line_and_survive_kills(
     )
 
     def kept_of_instance() -> bool:
-        idle = of_params(pools(home, "sized.Model")[0])
+        idle = of_params(pool(home, "sized.Model"))
         return idle.pop("", 0) == 0 and list(idle.values()) == [1]
 
     wait_until(kept_of_instance, "one runner of Model(size=2)")
@@ -142,12 +145,12 @@ def test_pools_follow_the_program_the_command_line_and_survive_kills(
     options = ("--policy", "fixed", "--option", "keep_s=2")
     home.rekindle("pool", "set", "sized.snap", *options)
     wait_until(lambda: not runners(home, "snap"), "the fixed window to end")
-    [snap] = pools(home, "sized.snap")
+    [snap] = json.loads(home.rekindle("pool", "ls", "sized.snap", "--json").out)
     assert snap["policy"] == "fixed" and snap["policy_options"] == {"keep_s": 2}
 
     # Plans survive the controller and the agent.
     service(home.supervisor(), "rekindle.controller").kill()
-    wait_until(lambda: pools(home, "sized.work")[0]["min_containers"] == 1, "the settings")
+    wait_until(lambda: pool(home, "sized.work")["min_containers"] == 1, "the settings")
     home.rekindle("pool", "set", "sized.work", "--min", "2", "--buffer", "0")
     wait_until(lambda: len(idle_ids(home, "work")) == 2, "two runners again")
     kept = idle_ids(home, "work")
@@ -161,7 +164,7 @@ def test_pools_follow_the_program_the_command_line_and_survive_kills(
     for word in ("sized.work", "declared*", "fixed (keep_s=2)", "held of a budget of"):
         assert word in plain
     home.rekindle("pool", "set", "sized.work", "--reset")
-    [work] = pools(home, "sized.work")
+    [work] = json.loads(home.rekindle("pool", "ls", "sized.work", "--json").out)
     assert work["changed"] == {} and work["min_containers"] == 0
 
 

@@ -57,6 +57,6 @@ def test_two_that_bring_an_instance_up_at_once_make_one(home: Home) -> None:
     programs = [home.start_rekindle("up") for _ in range(2)]
     ended = [program.end() for program in programs]
     assert 0 in [one.status for one in ended], "\n".join(map(str, ended))
-    assert home.status()["up"] is True
+    assert home.is_up() and home.status()["redis"]["up"] is True
     for one in ended:
         assert one.status == 0 or "already" in one.err, str(one)

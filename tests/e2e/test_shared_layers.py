@@ -64,22 +64,38 @@ _PROGRAM = """
 _SEEN = [7, [3, 13], False, ["y"], "two\n", "0.33", [1]]
 
 
-@pytest.fixture
-def first(tmp_path: Path) -> Iterator[Home]:
-    """A node with the base, and a store that is empty."""
+@pytest.fixture(scope="module")
+def built() -> Iterator[Home]:
+    """A node that has put an image and a snapshot into a store, in its folder ``store``."""
     with a_home() as made:
         made.environ["REKINDLE_IMAGES"] = str(made.root / "images")
-        made.environ["REKINDLE_STORE_URL"] = (tmp_path / "store").as_uri()
+        made.environ["REKINDLE_STORE_URL"] = (made.root / "store").as_uri()
         images.own_base(made.root / "images")
+        store = open_store(made.environ["REKINDLE_STORE_URL"])
+        made.up()
+        assert made.run(made.script(_PROGRAM)).value == {"first": _SEEN}
+        wait_until(lambda: len(_refs(store, "layers")) == 3, "three layers in the store")
+        wait_until(lambda: _refs(store, "snapshots"), "the snapshot in the store")
+        assert all(one["stored"] for one in _layers(made, {}))
+        made.rekindle("down")
         yield made
 
 
+@pytest.fixture
+def first(built: Home, tmp_path: Path) -> Home:
+    """That node, which is down, with a copy of the store, in ``tmp_path / "store"``."""
+    shutil.copytree(built.root / "store", tmp_path / "store")
+    built.environ["REKINDLE_STORE_URL"] = (tmp_path / "store").as_uri()
+    return built
+
+
 @contextmanager
-def _another(home: Home, name: str, **environ: str) -> Iterator[dict[str, str]]:
+def _another(home: Home, **environ: str) -> Iterator[dict[str, str]]:
     """A node that has nothing, with the same store: the variables of what is run there."""
+    place = tempfile.mkdtemp(dir=home.root)  # short: sockets must fit
     made = {
-        "REKINDLE_HOME": str(home.root / name),
-        "REKINDLE_IMAGES": str(home.root / f"{name}-images"),
+        "REKINDLE_HOME": f"{place}/home",
+        "REKINDLE_IMAGES": f"{place}/images",
         **environ,
     }
     home.up(**made)
@@ -101,16 +117,8 @@ def _refs(store: BlobStore, kind: str) -> list[str]:
 
 
 def test_a_node_that_has_nothing_runs_in_layers_that_another_one_built(first: Home) -> None:
-    store = open_store(first.environ["REKINDLE_STORE_URL"])
     script = first.script(_PROGRAM)
-    first.up()
-    assert first.run(script).value == {"first": _SEEN}
-    wait_until(lambda: len(_refs(store, "layers")) == 3, "three layers in the store")
-    wait_until(lambda: _refs(store, "snapshots"), "the snapshot in the store")
-    assert all(one["stored"] for one in _layers(first, {}))
-    first.rekindle("down")
-
-    with _another(first, "second") as second:
+    with _another(first) as second:
         ended = first.run(script, ASKED="cold fork restore", **second)
         assert ended.value == dict.fromkeys(("first", "cold", "fork", "restore"), _SEEN)
         assert "Building" not in ended.out + ended.err
@@ -125,19 +133,14 @@ def test_a_node_that_has_nothing_runs_in_layers_that_another_one_built(first: Ho
         more = first.script(_PROGRAM.replace("app = ", f"{above}\n    app = "), "more.py")
         assert first.run(more, **second).value["first"] == _SEEN
     assert str(first.root) not in Path("/proc/self/mountinfo").read_text()
-    assert os.listdir(first.root / "second" / "lazy") == []
+    assert os.listdir(Path(second["REKINDLE_HOME"], "lazy")) == []
 
 
 @needs_fuse
 def test_a_layer_that_has_no_room_among_lazy_files_is_fetched_whole_and_said(first: Home) -> None:
-    store = open_store(first.environ["REKINDLE_STORE_URL"])
     script = first.script(_PROGRAM)
-    first.up()
-    assert first.run(script).value == {"first": _SEEN}
-    wait_until(lambda: len(_refs(store, "layers")) == 3, "three layers in the store")
-    first.rekindle("down")
     # The base takes more than this, the steps on it less.
-    with _another(first, "second", REKINDLE_LAZY_BYTES="20000000") as second:
+    with _another(first, REKINDLE_LAZY_BYTES="20000000") as second:
         ended = first.run(script, **second)
         assert ended.value == {"first": _SEEN}
         said = ended.out + ended.err
@@ -150,13 +153,8 @@ def test_a_layer_that_has_no_room_among_lazy_files_is_fetched_whole_and_said(fir
 def test_without_fuse_a_layer_is_fetched_whole_and_a_user_who_is_not_root_has_it_unpacked(
     first: Home, tmp_path: Path
 ) -> None:
-    store = open_store(first.environ["REKINDLE_STORE_URL"])
     script = first.script(_PROGRAM)
-    first.up()
-    assert first.run(script).value == {"first": _SEEN}
-    wait_until(lambda: len(_refs(store, "layers")) == 3, "three layers in the store")
-    first.rekindle("down")
-    with _another(first, "second", REKINDLE_LAZY_BYTES="0") as second:
+    with _another(first, REKINDLE_LAZY_BYTES="0") as second:
         assert first.run(script, ASKED="cold", **second).value["cold"] == _SEEN
         listed = _layers(first, second)
         assert all(one["packing"] and one["local_bytes"] for one in listed)

@@ -185,7 +185,7 @@ def test_a_queue_that_is_garbage_is_named_and_an_empty_token_is_replaced(home: H
     (home.daemon / "token").write_text("")
     home.up()
     assert len((home.daemon / "token").read_text().strip()) >= 32
-    assert home.status()["up"] is True
+    assert home.status()["redis"]["up"] is True
     home.rekindle("down")
     (file,) = (home.daemon / "redis").rglob("*.aof")
     file.write_bytes(b"no queue at all" * 100)

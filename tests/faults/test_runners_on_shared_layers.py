@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from lab import unwell
@@ -58,12 +58,12 @@ _PROGRAM = """
 """
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Home]:
-    """One that has put an image into a store; it is down."""
+@pytest.fixture(scope="module")
+def built() -> Iterator[Home]:
+    """A node that has put an image into a store, in its folder ``store``; it is down."""
     with a_home(REKINDLE_CRASH_BACKOFF_S="0.05") as made:
-        folder = tmp_path / "store"
-        made.environ |= unwell.environment(tmp_path / "packages")
+        folder = made.root / "store"
+        made.environ |= unwell.environment(made.root / "packages")
         made.environ |= {
             "REKINDLE_IMAGES": str(made.root / "images"),
             "REKINDLE_STORE_URL": folder.as_uri(),
@@ -74,16 +74,24 @@ def node(tmp_path: Path) -> Iterator[Home]:
         store = open_store(folder.as_uri())
         wait_until(lambda: len(list(store.refs())) == 2, "both layers to be in the store")
         made.rekindle("down")
-        made.environ["REKINDLE_STORE_URL"] = unwell.url(folder)
         yield made
+
+
+@pytest.fixture
+def node(built: Home, tmp_path: Path) -> Home:
+    """That node, with a copy of the store, in ``tmp_path / "store"``, which may be harmed."""
+    shutil.copytree(built.root / "store", tmp_path / "store")
+    built.environ["REKINDLE_STORE_URL"] = unwell.url(tmp_path / "store")
+    return built
 
 
 @contextmanager
 def _another(home: Home, **environ: str) -> Iterator[dict[str, str]]:
     """A node that has nothing, with the same store."""
+    place = tempfile.mkdtemp(dir=home.root)  # short: sockets must fit
     made = {
-        "REKINDLE_HOME": str(home.root / "second"),
-        "REKINDLE_IMAGES": str(home.root / "second-images"),
+        "REKINDLE_HOME": f"{place}/home",
+        "REKINDLE_IMAGES": f"{place}/images",
         **environ,
     }
     home.up(**made)
@@ -151,8 +159,7 @@ def test_when_what_serves_lazy_files_is_killed_layers_are_fetched_whole(
     with _another(node) as second:
         script = node.scripts / "script.py"
         assert node.run(f"{script}::start", **second).status == 0
-        pid = int((node.root / "second/daemon/supervisor.pid").read_text())
-        server = service(psutil.Process(pid), "rekindle.blobs.lazy.server")
+        server = service(node.supervisor(second["REKINDLE_HOME"]), "rekindle.blobs.lazy.server")
         server.kill()
         wait_until(lambda: not server.is_running(), "the end of what serves lazy files")
         unwell.Conduct().begin(tmp_path / "store")
@@ -193,7 +200,7 @@ def test_a_layer_that_the_store_has_damaged_is_an_error_and_is_built_anew(
             place.write_bytes(data)
     with _another(node, **environ) as second:
         ended = node.run(node.scripts / "script.py", status=None, **second)
-        log = (node.root / "second/daemon/logs/agent.log").read_text()
+        log = Path(second["REKINDLE_HOME"], "daemon/logs/agent.log").read_text()
         assert "is damaged in" in log
         again = node.run(node.scripts / "script.py", **second)
         assert "at last True" in again.out

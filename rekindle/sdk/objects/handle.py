@@ -261,7 +261,9 @@ class Ephemeral(Block[H]):
         if made is None or hold is None or hold.owner != os.getpid():
             return
         hold.end()
+        link, object_id = made._link(), made._object_id.encode()
         try:
-            made._link().ask(made._object_id.encode(), Request(Op.DELETE, b"{}"))
+            link.ask(object_id, Request(Op.DELETE, b"{}"))
         except (NotFoundError, ConnectionError):
             pass  # it goes with its instance, or has gone
+        link.let_go(object_id)

@@ -64,7 +64,7 @@ class Link:
             session.close()
             if (session.asked or request.op == Op.QUEUE_RETURN) and is_open(request, error):
                 back = returning(request, 0)
-                self.give_back(*(object_id, session.name, session.number, back, error), blocks=True)
+                self.give_back(object_id, session.name, session.number, back, error, blocks=True)
             if goes_on(request, error):
                 return Reply(wire.Status.DONE, b"1")
             raise
@@ -105,6 +105,12 @@ class Link:
                 again.close()
 
         until_answered(ask, error, blocks=blocks)
+
+    def let_go(self, object_id: bytes) -> None:
+        """An object has gone: close the idle connections about it."""
+        self.ways.forget(object_id)
+        for session in self._idle.pop(object_id, ()):
+            session.close()
 
     def way_to(self, object_id: bytes) -> Way | None:
         """How Redis is reached about an object; None where the controller is to be asked.

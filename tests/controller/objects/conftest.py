@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
+from rekindle.sdk.objects import link
 from tests.controller.harness import Instance
 
 
@@ -15,6 +16,13 @@ from tests.controller.harness import Instance
 def here(shared: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """What this process asks goes to the shared instance, unless a test says otherwise."""
     monkeypatch.setenv("REKINDLE_DIR", str(shared.directory))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closes_its_connections(shared: Instance) -> Iterator[None]:
+    """To the shared instance, about each object that its tests have named."""
+    yield
+    link.forget(shared.directory)
 
 
 @pytest.fixture

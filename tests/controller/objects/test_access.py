@@ -23,6 +23,7 @@ from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import Instance, running_instance
 from tests.e2e.harness import wait_until
+from tests.exhausted import opened
 
 
 def granted(one: Dict | Queue) -> dict[str, Any]:
@@ -50,6 +51,19 @@ def users(server: redis.Redis) -> list[str]:
 def objects(directory: Path) -> pb.ObjectsStatus:
     """What an operator sees."""
     return operator.report(client_for(directory), pools=False).objects
+
+
+def test_the_connections_about_an_ephemeral_object_end_with_it(shared: Instance) -> None:
+    def used() -> int:
+        with Queue.ephemeral() as q:
+            q.put(1)
+            assert q.get() == 1
+            return opened()
+
+    used()  # what is about no object stays for the next time
+    before = opened()
+    assert used() > before
+    wait_until(lambda: opened() <= before, "its connections to be closed")
 
 
 # ---- what a program may --------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError
 from rekindle.controller.storage import confirmations
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
-from tests.controller.harness import in_loop, running_instance
+from tests.controller.harness import Instance, in_loop
 from tests.e2e.harness import SMALL_DISK
 from tests.redis_server import wait_for_redis
 
@@ -48,31 +48,35 @@ def _fill(file: Path) -> None:
                     filler.write(b"x" * size)
 
 
-def _socket(directory: Path) -> str:
-    return f"unix://{directory}/redis.sock"
+@asynccontextmanager
+async def _linked(directory: Path, patience_s: float = 20.0) -> AsyncIterator[RedisLink]:
+    """To the Redis of an instance directory; closed in the end."""
+    link = RedisLink(f"unix://{directory}/redis.sock", patience_s)
+    try:
+        yield link
+    finally:
+        await link.close()
 
 
 @in_loop
 async def test_the_first_write_that_does_not_get_to_the_disk_is_not_told_to_be_done() -> None:
     with _on_a_small_disk() as directory:
-        link = RedisLink(_socket(directory), 0.5)
-        await link.command("SET", "before", "x", durable=True)
-        _fill(directory / "filler")
-        with pytest.raises(ServiceError, match=r"MISCONF.*see that it runs and has room"):
-            await link.command("SET", "key", "x" * 5000, durable=True)
-        assert "MISCONF" in await link.refusal(1.0)
-        waiting = asyncio.ensure_future(link.command("SET", "key", "y", durable=True, patience_s=0))
-        (directory / "filler").unlink()
-        await waiting
-        assert await link.refusal(1.0) == ""
-        await link.close()
+        async with _linked(directory, 0.5) as link:
+            await link.command("SET", "before", "x", durable=True)
+            _fill(directory / "filler")
+            with pytest.raises(ServiceError, match=r"MISCONF.*see that it runs and has room"):
+                await link.command("SET", "key", "x" * 5000, durable=True)
+            assert "MISCONF" in await link.refusal(1.0)
+            again = link.command("SET", "key", "y", durable=True, patience_s=0)
+            waiting = asyncio.ensure_future(again)
+            (directory / "filler").unlink()
+            await waiting
+            assert await link.refusal(1.0) == ""
 
 
 @in_loop
-async def test_what_a_server_answered_that_then_died_is_sent_again() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(_socket(instance.directory), 20.0)
+async def test_what_a_server_answered_that_then_died_is_sent_again(redis_alone: Instance) -> None:
+    async with _linked(redis_alone.directory) as link:
         runs = 0
 
         async def write(client: Redis) -> int:
@@ -80,73 +84,71 @@ async def test_what_a_server_answered_that_then_died_is_sent_again() -> None:
             runs += 1
             await client.set("key", runs)
             if runs == 1:  # as if this one had not been written
-                await asyncio.to_thread(instance.kill_redis)
-                await asyncio.to_thread(instance.start_redis)
+                await asyncio.to_thread(redis_alone.kill_redis)
+                await asyncio.to_thread(redis_alone.start_redis)
             return runs
 
         assert await link.run(write, durable=True) == 2
-        await link.close()
 
 
 @in_loop
 async def test_a_connection_that_was_closed_while_nobody_used_it_sends_nothing_again(
-    monkeypatch: pytest.MonkeyPatch,
+    redis_alone: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirmations, "_IDLE_S", 0.0)
-    with running_instance(start=False) as instance, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error")  # of what redis-py has deprecated
-        instance.start_redis()
-        link = RedisLink(_socket(instance.directory), 20.0)
-        await link.command("SET", "key", 0, durable=True)
-        client = instance.redis_client()
-        client.client_kill_filter(skipme=True)
-        runs = 0
+        async with _linked(redis_alone.directory) as link:
+            await link.command("SET", "key", 0, durable=True)
+            with redis_alone.redis_client() as client:
+                client.client_kill_filter(skipme=True)
+            runs = 0
 
-        async def write(client: Redis) -> None:
-            nonlocal runs
-            runs += 1
-            await client.set("key", runs)
+            async def write(client: Redis) -> None:
+                nonlocal runs
+                runs += 1
+                await client.set("key", runs)
 
-        await link.run(write, durable=True)
-        assert runs == 1
-        client.close()
-        await link.close()
+            await link.run(write, durable=True)
+            assert runs == 1
 
 
 @in_loop
-async def test_who_waits_to_be_told_is_told_that_it_is_over_when_all_is_closed() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(_socket(instance.directory), 20.0)
+async def test_who_waits_to_be_told_is_told_that_it_is_over_when_all_is_closed(
+    redis_alone: Instance,
+) -> None:
+    async with _linked(redis_alone.directory) as link:
         begun = await link._confirmations.begin()
         waiting = asyncio.create_task(link._confirmations.confirm(begun))
         await asyncio.sleep(0)  # it has asked for a round, which has not begun
-        await link.close()
-        with pytest.raises(ConnectionError, match="away meanwhile"):
-            await waiting
+    with pytest.raises(ConnectionError, match="away meanwhile"):
+        await waiting
 
 
 @in_loop
-async def test_many_are_confirmed_together_and_each_by_a_question_asked_after_it() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(_socket(instance.directory), 20.0)
-        client = instance.redis_client()
-        before = client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
-        await asyncio.gather(*(link.command("SET", f"k{i}", i, durable=True) for i in range(200)))
-        asked = client.info("commandstats")["cmdstat_ping"]["calls"] - before
-        assert 1 <= asked < 200
-        await link.command("SET", "one", 1, durable=True)
-        assert client.info("commandstats")["cmdstat_ping"]["calls"] - before == asked + 1
-        client.close()
-        await link.close()
+async def test_many_are_confirmed_together_and_each_by_a_question_asked_after_it(
+    redis_alone: Instance,
+) -> None:
+    def asked() -> int:
+        found: int = client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
+        return found
+
+    with redis_alone.redis_client() as client:
+        async with _linked(redis_alone.directory) as link:
+            before = asked()
+            many = (link.command("SET", f"k{i}", i, durable=True) for i in range(200))
+            await asyncio.gather(*many)
+            together = asked()
+            assert 1 <= together - before < 200
+            await link.command("SET", "one", 1, durable=True)
+            assert asked() == together + 1
 
 
 @in_loop
-async def test_nothing_is_confirmed_while_what_is_written_cannot_be_relied_on() -> None:
-    with running_instance(start=False) as instance:
-        instance.start_redis()
-        link = RedisLink(_socket(instance.directory), 0.2)
+async def test_nothing_is_confirmed_while_what_is_written_cannot_be_relied_on(
+    redis_alone: Instance,
+) -> None:
+    async with _linked(redis_alone.directory, 0.2) as link:
         reason = "a.aof could not be flushed"
         link.distrust(lambda: reason)
         with pytest.raises(ServiceError, match=r"a\.aof could not be flushed"):
@@ -155,18 +157,11 @@ async def test_nothing_is_confirmed_while_what_is_written_cannot_be_relied_on() 
         await link.command("SET", "key", "x")  # what nobody is told of
         reason = ""
         await link.command("SET", "key", "x", durable=True)
-        await link.close()
 
 
-def test_the_descriptors_of_a_closed_link_are_closed() -> None:
-    @in_loop
-    async def use() -> None:
-        with running_instance(start=False) as instance:
-            instance.start_redis()
-            before = len(os.listdir("/proc/self/fd"))
-            link = RedisLink(_socket(instance.directory), 1.0)
-            await link.command("SET", "key", "x", durable=True)
-            await link.close()
-            assert len(os.listdir("/proc/self/fd")) == before
-
-    use()
+@in_loop
+async def test_the_descriptors_of_a_closed_link_are_closed(redis_alone: Instance) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    async with _linked(redis_alone.directory, 1.0) as link:
+        await link.command("SET", "key", "x", durable=True)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -59,10 +59,32 @@ def test_no_template_is_left_of_a_drained_app_that_was_called_again_before_it_wa
         await h.uplink.until(lambda: h.uplink.closed_apps)
         assert (await h.call(function, "", 3)).value == 6
         assert stats(h.node).templates
-        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        h.node.close_app(CLOSE)
         await h.uplink.until(lambda: not stats(h.node).templates)
 
     run(home, scenario)
+
+
+class Forever:
+    """Runs until it is cancelled, and ends when a file is there."""
+
+    def run(self, over: str) -> None:
+        self.over = Path(over)
+        print("begun", flush=True)
+        while True:
+            time.sleep(0.01)
+
+    def exit_(self) -> None:
+        while not self.over.exists():
+            time.sleep(0.01)
+
+
+async def runs_until(h: Harness, over: Path) -> str:
+    """A function whose runner is busy, and whose exit hook ends when that file is there."""
+    function = h.add(Forever)
+    h.submit(function, "run", str(over))
+    await h.uplink.until(lambda: "begun" in h.uplink.printed())
+    return function
 
 
 class Controller:
@@ -71,6 +93,7 @@ class Controller:
 
     def __init__(self, h: Harness) -> None:
         self._fetch = h.uplink.fetch
+        h.uplink.fetch = self.fetch  # type: ignore[method-assign]
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
         self.closed = False
 
@@ -95,14 +118,11 @@ async def refused(h: Harness, asked: tuple[str, int]) -> None:
     assert result.status == pb.START_FAILURE and "its app is closed" in result.message
 
 
-def test_what_was_being_fetched_when_its_app_was_closed_is_not_opened(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_being_fetched_when_its_app_was_closed_is_not_opened(home: Path) -> None:
     """The controller had handed it out before it closed the app."""
 
     async def scenario(h: Harness) -> None:
         controller = Controller(h)
-        monkeypatch.setattr(h.uplink, "fetch", controller.fetch)
         asked = h.submit(h.add(double, enable_memory_snapshot=True), "", 2)
         await controller.asked.wait()
         h.node.close_app(CLOSE)
@@ -130,7 +150,6 @@ def test_a_program_whose_modules_were_being_unpacked_when_its_app_was_closed_is_
         monkeypatch.setattr(sources, "unpack", unpack)
         controller = Controller(h)
         controller.go_on.set()
-        monkeypatch.setattr(h.uplink, "fetch", controller.fetch)
         function = h.add(double, enable_memory_snapshot=True)
         h.uplink.functions[function].source.CopyFrom(pb.SourceBundle(digest="ab12"))
         asked = h.submit(function, "", 2)
@@ -146,11 +165,10 @@ def test_a_program_whose_modules_were_being_unpacked_when_its_app_was_closed_is_
 
 
 def test_a_function_whose_app_is_closed_in_the_turn_in_which_it_has_come_is_not_opened(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path,
 ) -> None:
     async def scenario(h: Harness) -> None:
         controller = Controller(h)
-        monkeypatch.setattr(h.uplink, "fetch", controller.fetch)
         function = h.add(double)
 
         def closed(_task: object) -> None:
@@ -167,19 +185,14 @@ def test_a_function_whose_app_is_closed_in_the_turn_in_which_it_has_come_is_not_
     run(home, scenario)
 
 
-def test_no_pool_is_opened_of_an_app_that_is_being_closed(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_pool_is_opened_of_an_app_that_is_being_closed(home: Path, tmp_path: Path) -> None:
     """A runner of another instance runs its exit hook."""
     over = tmp_path / "over"
 
     async def scenario(h: Harness) -> None:
         controller = Controller(h)
         controller.go_on.set()
-        monkeypatch.setattr(h.uplink, "fetch", controller.fetch)
-        function = h.add(Forever)
-        h.submit(function, "run", str(over))
-        await h.uplink.until(lambda: "begun" in h.uplink.printed())
+        function = await runs_until(h, over)
         controller.closed = True
         h.node.close_app(CLOSE)
         [pool] = h.node.inventory.pools.values()
@@ -200,9 +213,7 @@ def test_a_version_that_was_opened_again_while_it_was_closed_stays(
     over = tmp_path / "over"
 
     async def scenario(h: Harness) -> None:
-        function = h.add(Forever)
-        h.submit(function, "run", str(over))
-        await h.uplink.until(lambda: "begun" in h.uplink.printed())
+        function = await runs_until(h, over)
         h.node.close_app(CLOSE)
         [pool] = h.node.inventory.pools.values()
         await h.uplink.until(lambda: pool.closed)
@@ -276,10 +287,9 @@ def test_an_app_may_be_closed_while_it_is_being_drained(home: Path, tmp_path: Pa
     over = tmp_path / "over"
 
     async def scenario(h: Harness) -> None:
-        h.submit(h.add(Forever), "run", str(over))
-        await h.uplink.until(lambda: "begun" in h.uplink.printed())
+        await runs_until(h, over)
         h.node.close_app(DRAIN)
-        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        h.node.close_app(CLOSE)
         await h.uplink.until(lambda: not h.node.inventory.pools)  # drained, and closed at once
         over.touch()
         await h.uplink.until(lambda: len(h.uplink.closed_apps) == 2)
@@ -294,32 +304,17 @@ def test_an_order_to_drain_that_is_sent_again_while_it_is_followed_is_answered_o
     order = pb.CloseAppOnAgent(app_id="ap-test", drain=True, request_id="1")
 
     async def scenario(h: Harness) -> None:
-        h.submit(h.add(Forever), "run", str(over))
-        await h.uplink.until(lambda: "begun" in h.uplink.printed())
+        await runs_until(h, over)
         h.node.close_app(order)
         h.node.close_app(order)
         over.touch()
-        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        h.node.close_app(CLOSE)
         await h.uplink.until(lambda: len(h.uplink.closed_apps) == 2)
         h.node.close_app(order)  # by now it is followed once more
         await h.uplink.until(lambda: len(h.uplink.closed_apps) > 2)
         assert len(h.uplink.closed_apps) == 3
 
     run(home, scenario)
-
-
-class Forever:
-    """Runs until it is cancelled, and ends when a file is there."""
-
-    def run(self, over: str) -> None:
-        self.over = Path(over)
-        print("begun", flush=True)
-        while True:
-            time.sleep(0.01)
-
-    def exit_(self) -> None:
-        while not self.over.exists():
-            time.sleep(0.01)
 
 
 class Waits:
@@ -370,7 +365,7 @@ def test_what_is_tried_ends_with_its_app_while_its_hook_runs(home: Path) -> None
             function = h.add(Waits, env={"GATE": gate.path})
             asked = asyncio.create_task(h.prepare(function, "warm", ends=True))
             await h.uplink.until(lambda: stats_starting(h, function))
-            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+            h.node.close_app(CLOSE)
             await h.uplink.until(lambda: h.uplink.closed_apps)
             assert "its app was closed" in (await asked).reason
             assert not h.runners(function)
@@ -389,7 +384,7 @@ def test_what_is_started_ends_with_its_app_while_its_hook_runs(home: Path, least
             else:
                 asked = h.submit(function, "value")
             await h.uplink.until(lambda: h.node.inventory.pools and stats_starting(h, function))
-            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+            h.node.close_app(CLOSE)
             await h.uplink.until(lambda: h.uplink.closed_apps)
             if not least:
                 assert (await h.result(asked)).result.status == pb.CANCELLED
