@@ -42,6 +42,7 @@ _GROUPS = {
     "The instance": {
         "up": ("up", "Keep an instance up: Redis, controller and agent."),
         "down": ("up", "End what `rekindle up` keeps, and what stayed after a program."),
+        "backup": ("backup", "Copy what an instance keeps, while it is up, too."),
         "status": ("status", "Show apps, queues and agents of an instance."),
         "top": ("top", "Watch functions, runners and starts, live."),
         "container": ("container", "Look at runners, and into them."),

@@ -193,7 +193,8 @@ def _show(console: Console, replay: Replay) -> None:
 
 def _costs(trace: Trace, source: str) -> str:
     """The start costs that were taken, of the first function."""
-    levels = trace.functions[0].levels
+    found = trace.functions[0].levels
+    levels = {level: found[level] for level in Level if level in found}  # as they stand there
     starts = ", ".join(
         f"{level.value} {ms(1000 * figures.start_s)} ms"
         for level, figures in levels.items()

@@ -21,7 +21,7 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
-from rekindle.exception import Error, InvalidError, SetupError
+from rekindle.exception import Error, InvalidError, SetupError, VersionError
 from rekindle.linux import limits, memory
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
@@ -53,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     except InvalidError as error:
         log.error("cannot serve", extra=logs.kv(reason=error))
         return refuse(f"{INVALID}{error}")
+    except VersionError as error:
+        log.error("cannot serve", extra=logs.kv(reason=error))
+        return refuse(str(error))
     except RedisAwayError as error:
         log.error("cannot serve", extra=logs.kv(reason=error))
         return is_away(str(error))

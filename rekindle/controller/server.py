@@ -116,6 +116,7 @@ class ControllerServer:
         parts = self._parts
         state = parts.core.state
         await self._find_redis()
+        await parts.registry.note_protocol()
         parts.agents.expect(await parts.registry.load_agents())
         orphaned = bool(state.expected_agents)
         half_closed: list[tuple[App, str]] = []

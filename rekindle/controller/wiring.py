@@ -132,7 +132,7 @@ class Parts:
         self.canceller = Canceller(core, store, table, finalizer, loader)
         self.results = ResultStreams(core, store, completer, loader)
         # What is kept of calls that are done
-        self.blobs = BlobKeeper(core, store, config.blob_url)
+        self.blobs = BlobKeeper(core, store, config.blob_url, config.directory)
         self.retention = Retention(core, store, self.blobs)
         self.reaper = Reaper(core, table, self.redelivery, loader, self.retention)
         self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)

@@ -98,7 +98,7 @@ def put_together(directory: Path, final: Path, manifest: Manifest) -> None:
     if still := missing(directory, manifest):
         raise SnapshotInvalidError(f"{still[0]} of the snapshot did not come along")
     if manifest.mapping:
-        _name_page_files(directory, final, manifest)
+        name_page_files(directory, final, manifest)
         for name in manifest.mapped_links:
             if not os.path.lexists(directory / MAPPED / name):
                 os.link(directory / IMAGES / name, directory / MAPPED / name, follow_symlinks=False)
@@ -106,7 +106,7 @@ def put_together(directory: Path, final: Path, manifest: Manifest) -> None:
     files.write_durably(directory / _MANIFEST, manifest.to_json())
 
 
-def _name_page_files(directory: Path, final: Path, manifest: Manifest) -> None:
+def name_page_files(directory: Path, final: Path, manifest: Manifest) -> None:
     """Have the mapped images name the page files by where they will lie."""
     made = f"{MADE}{os.urandom(6).hex()}"
     # Of a process in an image: where its root shows the snapshot, which stays.

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from rekindle import exception
+from rekindle.controller.storage import backup
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.version import PROTOCOL
@@ -99,6 +100,22 @@ async def test_blobs_of_calls_that_are_forgotten_are_swept() -> None:
             await until_gone(instance.directory / "blobs" / orphan)
             await until_gone(instance.directory / "blobs" / of_result)
             assert there(instance) == {waiting}  # its input is not done
+
+
+@in_loop
+async def test_while_a_backup_is_made_no_blob_goes_and_afterwards_it_is_swept() -> None:
+    short = {"REKINDLE_RESULT_TTL_S": "2", "REKINDLE_INVOKE_RESULT_TTL_S": "1"}
+    with running_instance(**short) as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            url = (instance.directory / "blobs").as_uri()
+            _, [function_id] = await client.register("app", spec())
+            with backup.nothing_removed(instance.directory):
+                call_id, key = await submit_blob(client, url, function_id)
+                await agent.done(await agent.assigned.get())
+                assert len(await client.results(call_id)) == 1
+                await instance.until_logged("blobs stay")
+                assert there(instance) == {key}
+            await until_gone(instance.directory / "blobs" / key)
 
 
 @in_loop

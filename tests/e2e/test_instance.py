@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire.version import PROTOCOL
 from tests.e2e.harness import COMMAND, Home, wait_until
 from tests.e2e.shown_phases import phases
@@ -246,6 +248,18 @@ def test_another_protocol_is_a_version_error_that_says_what_to_do(shared: Home) 
     assert str(PROTOCOL) in ended.err and str(PROTOCOL + 1) in ended.err
     assert "update the controller, then restart" in ended.err
     assert "concurrent/futures" not in ended.err, "a place that is none of the user's"
+
+
+def test_what_a_newer_rekindle_has_written_is_left_alone_and_said(home: Home) -> None:
+    home.up()
+    with redis.Redis(unix_socket_path=str(redis_socket(home.daemon))) as client:
+        (key,) = client.keys("rk:protocol:*")
+        assert int(client.get(key)) == PROTOCOL
+        client.set(key, PROTOCOL + 1)
+    home.rekindle("down")
+    refused = home.rekindle("up", status=1)
+    assert f"was written by a newer rekindle (protocol {PROTOCOL + 1};" in refused.err
+    assert "install that one again" in refused.err and "log" not in refused.err
 
 
 def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_results(

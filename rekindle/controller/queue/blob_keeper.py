@@ -1,7 +1,8 @@
 """Removes blobs that nothing needs any more. Puts and gets none, and blocks no loop.
 
 The payload of an input goes when the input is done with. The blob of a result lives as long as its
-call is known; the sweep finds those that are older, and what a client that died left behind.
+call is known; the sweep finds those that are older, what a client that died left behind, and what
+was not removed because a backup was just being made.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rekindle.controller.core import Core
+from rekindle.controller.storage import backup
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error
 from rekindle.shown_url import without_password
@@ -31,6 +34,8 @@ class BlobKeeper:
     _core: Core
     _store: QueueStore
     _url: str
+    #: The instance directory.
+    _directory: Path
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove blobs, in the background; the sweep finds what could not be removed."""
@@ -69,8 +74,7 @@ class BlobKeeper:
             calls = {key.partition("/")[0] for key in page} - self._core.state.calls.keys()
             unknown = calls - await self._store.known_calls(sorted(calls))
             gone = [key for key in page if key.partition("/")[0] in unknown]
-            await asyncio.to_thread(self._delete, gone)
-            removed += len(gone)
+            removed += await asyncio.to_thread(self._delete, gone)
         return removed
 
     def _delete_calls(self, calls: Mapping[str, frozenset[int]]) -> None:
@@ -81,9 +85,24 @@ class BlobKeeper:
             except Error as error:
                 log.warning("blobs were not found", extra=kv(call=call_id, reason=error))
 
-    def _delete(self, keys: list[str]) -> None:
-        for key in keys:
-            try:
-                open_store(self._url).delete(key)
-            except Error as error:
-                log.warning("a blob was not removed", extra=kv(blob=key, reason=error))
+    def _delete(self, keys: list[str]) -> int:
+        """Remove them, unless a backup is being made; how many."""
+        removed = 0
+        try:
+            with backup.removing(self._directory) as may:
+                if not may:
+                    log.info("blobs stay: a backup is made", extra=kv(blobs=len(keys)))
+                    return 0
+                for key in keys:
+                    removed += self._delete_one(key)
+        except OSError as error:
+            log.warning("blobs were not removed", extra=kv(path=self._directory, reason=error))
+        return removed
+
+    def _delete_one(self, key: str) -> bool:
+        try:
+            open_store(self._url).delete(key)
+        except Error as error:
+            log.warning("a blob was not removed", extra=kv(blob=key, reason=error))
+            return False
+        return True

@@ -14,6 +14,11 @@ RECORDED = "rk:recorded"
 SECRETS = "rk:secrets"
 
 
+def protocol(instance: str) -> str:
+    """Integer: the newest protocol of a controller that wrote what the instance keeps."""
+    return f"rk:protocol:{instance}"
+
+
 def apps(instance: str) -> str:
     """Set: ids of the apps that are open at an instance."""
     return f"rk:apps:{instance}"

@@ -12,11 +12,12 @@ from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp, StoredVariant
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
-from rekindle.exception import NotFoundError
+from rekindle.exception import NotFoundError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.version import PROTOCOL, __version__
 
 #: What a function's hash has besides whose it is.
 _CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
@@ -31,6 +32,19 @@ class Registry:
     _link: RedisLink
     _instance: str
     _vault: Vault
+
+    async def note_protocol(self) -> None:
+        """Note whose form what is kept has from now on. Raises VersionError for a newer one's."""
+        key = keys.protocol(self._instance)
+        found = int(await self._link.command("GET", key) or 0)
+        if found > PROTOCOL:
+            raise VersionError(
+                f"what is kept here was written by a newer rekindle (protocol {found}; this one, "
+                f"{__version__}, has {PROTOCOL}) and would be misread: install that one again, or "
+                f"set REKINDLE_HOME to another directory"
+            )
+        if found < PROTOCOL:
+            await self._link.command("SET", key, PROTOCOL)
 
     # ---- apps and functions
 

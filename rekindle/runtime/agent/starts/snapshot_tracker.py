@@ -20,6 +20,7 @@ from rekindle.linux.passing import is_passing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.snapshot import key as key_room
+from rekindle.snapshot import moved
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.store import Snapshot
@@ -178,6 +179,8 @@ class SnapshotTracker:
         self.ingredients = ingredients  # also when what follows raises
         key = ingredients.key()
         snapshot = self.context.store.get(key)
+        if snapshot is not None:
+            snapshot = moved.named_here(self.context.store, snapshot)
         if snapshot is None and self.context.stored is not None:
             snapshot = self.context.stored.find(key)
         if snapshot is not None:

@@ -1,0 +1,142 @@
+"""A copy of what an instance cannot make again, also while it runs: its queue, its blobs, its name.
+
+The append-only file is several files, named by a manifest, which the server replaces when it writes
+them anew: what opens all that one manifest names has a state that was. While blobs are copied, none
+is removed, as the queue that was copied before may name it. Knows nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import SetupError
+from rekindle.linux import files
+from rekindle.linux.whole_directory import whole_directory
+
+_QUEUE = Path("redis") / "appendonlydir"
+_MANIFEST = "appendonly.aof.manifest"
+#: Of files that the server is just removing.
+_HISTORY = "h"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Copied:
+    """How much was copied."""
+
+    blobs: int
+    bytes: int
+
+
+def copy(directory: Path, target: Path) -> Copied:
+    """Copy an instance to ``target``, which must not be there; it is there whole or not at all.
+
+    Everything that was acknowledged before is in it. Raises SetupError for a place that is none,
+    and OSError.
+    """
+    if not (directory / _QUEUE / _MANIFEST).exists():
+        raise SetupError(
+            f"there is no queue in {directory}: no instance was up there, or it has a Redis of "
+            f"yours (REKINDLE_REDIS_URL), which is to be backed up itself"
+        )
+    if os.path.lexists(target):
+        raise SetupError(f"{target} is there already: name a folder that is not")
+    with whole_directory(target) as draft, nothing_removed(directory):
+        size = _copy_queue(directory / _QUEUE, draft / _QUEUE)
+        blobs = _copy_blobs(directory / "blobs", draft / "blobs")
+        shutil.copy(directory / "instance", draft / "instance")
+        # No program of before will come back to it: as after `rekindle down`.
+        paths.taken_down_file(draft).touch()
+    return Copied(len(blobs), size + sum(blobs))
+
+
+# ---- the queue -----------------------------------------------------------------------------------
+
+
+def _copy_queue(source: Path, target: Path) -> int:
+    target.mkdir(parents=True, mode=0o700)
+    with contextlib.ExitStack() as opened:
+        manifest, named = _open_queue(source, opened)
+        for name, fd in named.items():
+            _copy_file(fd, target / name)
+    (target / _MANIFEST).write_bytes(manifest)
+    return sum(file.stat().st_size for file in target.iterdir())
+
+
+def _open_queue(source: Path, opened: contextlib.ExitStack) -> tuple[bytes, dict[str, int]]:
+    """A manifest, and descriptors of what it names."""
+    before = b""
+    while True:
+        manifest = (source / _MANIFEST).read_bytes()
+        try:
+            named = {name: os.open(source / name, os.O_RDONLY) for name in _named_in(manifest)}
+        except FileNotFoundError:
+            if manifest == before:  # nobody replaced it: it is missing
+                raise
+            before = manifest
+            continue
+        for fd in named.values():
+            opened.callback(os.close, fd)
+        return manifest, named
+
+
+def _named_in(manifest: bytes) -> Iterator[str]:
+    for line in manifest.decode().splitlines():
+        words = shlex.split(line, comments=True)
+        about = dict(zip(words[::2], words[1::2], strict=False))
+        if about and about.get("type") != _HISTORY:
+            yield about["file"]
+
+
+def _copy_file(fd: int, target: Path) -> None:
+    """As much as is there now: it may be written to."""
+    left = os.fstat(fd).st_size
+    with target.open("xb") as file:
+        while left and (data := os.pread(fd, min(left, _CHUNK_BYTES), file.tell())):
+            file.write(data)
+            left -= len(data)
+
+
+# ---- blobs ---------------------------------------------------------------------------------------
+
+
+def _copy_blobs(source: Path, target: Path) -> list[int]:
+    """The sizes of what was copied."""
+    copied = []
+    for path in source.glob("fc-*/*"):
+        to = target / path.relative_to(source)
+        to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copy(path, to)
+        copied.append(to.stat().st_size)
+    return copied
+
+
+@contextlib.contextmanager
+def nothing_removed(directory: Path) -> Iterator[None]:
+    """Within, the controller removes no blobs."""
+    with _lock(directory) as fd:
+        files.lock(fd)
+        yield
+
+
+@contextlib.contextmanager
+def removing(directory: Path) -> Iterator[bool]:
+    """Whether blobs may be removed within: not while they are copied. Raises OSError."""
+    with _lock(directory) as fd:
+        yield files.try_lock(fd, shared=True)
+
+
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[int]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
