@@ -46,8 +46,7 @@ def kept(image: Image) -> Path:
 def store_with_base(place: Path, *others: Image) -> LayerStore:
     """A store of its own that has the base already, and others, as links to those that are kept."""
     (place / "layers").mkdir(parents=True)
-    for image in (base(), *others):
-        layer = kept(image)
+    for layer in {kept(image) for image in (base(), *others)}:  # one may be the base itself
         (place / "layers" / layer.name).symlink_to(layer)
     tools = KEPT / "tools"
     tools.mkdir(exist_ok=True)
