@@ -18,6 +18,8 @@ command -v "$python" >/dev/null 2>&1 ||
     fail "$python is not on the PATH; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$python is $("$python" -V 2>&1); rekindle needs Python 3.11 or newer. Name another one: make PYTHON=/path/to/python3.11"
+"$python" -c 'import sys; sys.exit("t" in sys.abiflags)' ||
+    fail "$python is a free-threaded build of Python, on which rekindle does not run. Name the usual one: make PYTHON=/path/to/python3.13"
 
 if "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
     "$python" -m venv "$directory"

@@ -7,6 +7,7 @@ loaded there is time and memory that each user pays.
 from __future__ import annotations
 
 import importlib
+import sys
 
 from rekindle.wire.version import __version__
 
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret as Secret
     from rekindle.sdk.volume import Volume as Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
+
+if "t" in sys.abiflags:  # every process of rekindle comes by here
+    raise ImportError(
+        f"rekindle does not run on a free-threaded build of Python, as {sys.executable} is: its "
+        "forks and snapshots count on the interpreter's lock. Use the usual build"
+    )
 
 #: Module -> public names that it defines.
 _HOMES = {

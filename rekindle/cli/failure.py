@@ -51,7 +51,7 @@ def show_exception(error: BaseException) -> None:
     remote = remote_traceback(error)
     if remote is None:
         text = traceback.TracebackException.from_exception(error)
-        _cut(text, set())
+        _cut(text, error, set())
         _write("".join(text.format()).rstrip() + _near(error))
         return
     _write(_users_part(remote).rstrip())
@@ -76,15 +76,18 @@ def _near(error: BaseException) -> str:
     return f". Did you mean: {near[0]!r}?" if near else ""
 
 
-def _cut(text: traceback.TracebackException, seen: set[int]) -> None:
+def _cut(text: traceback.TracebackException, error: BaseException, seen: set[int]) -> None:
     """Leave out rekindle's frames, and frames of the machinery of imports."""
     if id(text) in seen:
         return
     seen.add(id(text))
     text.stack = traceback.StackSummary.from_list([f for f in text.stack if _is_user(f.filename)])
-    for other in (text.__cause__, text.__context__, *(text.exceptions or ())):
-        if other is not None and not _is_remote(other):
-            _cut(other, seen)
+    others = [(text.__cause__, error.__cause__), (text.__context__, error.__context__)]
+    if isinstance(error, BaseExceptionGroup):
+        others += zip(text.exceptions or (), error.exceptions, strict=False)
+    for other, its in others:
+        if other is not None and its is not None and not isinstance(its, RemoteTraceback):
+            _cut(other, its, seen)
 
 
 def _users_part(remote: str) -> str:
@@ -103,10 +106,6 @@ def _users_part(remote: str) -> str:
         if not leaves_out:
             kept.append(line)
     return "\n".join(kept)
-
-
-def _is_remote(text: traceback.TracebackException) -> bool:
-    return text.exc_type is RemoteTraceback
 
 
 def _user_frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:

@@ -58,6 +58,25 @@ def test_what_failed_in_a_runner_is_shown_without_frames_of_ours(
     assert "/rekindle/sdk/" in capsys.readouterr().err
 
 
+def raised_by_another() -> None:
+    try:
+        rekindle.Cron("every monday")
+    except InvalidError as error:
+        raise ValueError("theirs") from error
+
+
+@pytest.mark.parametrize("function", [raised_by_another, grouped])
+def test_an_error_that_others_led_to_is_shown_without_frames_of_ours(
+    function: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((ValueError, ExceptionGroup)) as caught:
+        function()
+    show_exception(caught.value)
+    said = capsys.readouterr().err
+    assert "InvalidError: " in said and "theirs" in said and f'File "{__file__}"' in said
+    assert "/rekindle/sdk/" not in said
+
+
 def test_a_name_that_is_wrong_shows_the_one_that_is_near(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
