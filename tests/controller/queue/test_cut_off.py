@@ -59,7 +59,7 @@ async def test_a_reader_that_goes_leaves_no_watcher(redis_alone: Instance, in_me
             async for _ in parts.results.stream(pb.ResultsRequest(call_id=call.call_id)):
                 pass
 
-        await cut_off(parts.results._store, "call_meta", read(), 1 if in_memory else 2)
+        await cut_off(parts.results._calls, "call_meta", read(), 1 if in_memory else 2)
         assert not call.watchers
         assert (call.call_id in parts.core.state.calls) == in_memory
 
