@@ -15,11 +15,11 @@ from rekindle.gpu_restore.inventory import Gpu, Inventory
 #: Of no use without a GPU, needed with any.
 _COMMON = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 #: Where the driver says which capability file is whose.
-_MIG_MINORS = "proc/driver/nvidia-caps/mig-minors"
+_MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
 _ACCESS = re.compile(r"gpu(\d+)/gi(\d+)(?:/ci(\d+))?/access (\d+)")
 
 
-def to_hide(found: Inventory, given: Collection[str], root: Path = Path("/")) -> list[str]:
+def to_hide(found: Inventory, given: Collection[str]) -> list[str]:
     """Device files that are there and not for a runner with the devices ``given`` (UUIDs).
 
     ``found`` is all that the machine has, also what rekindle may not hand out.
@@ -30,18 +30,18 @@ def to_hide(found: Inventory, given: Collection[str], root: Path = Path("/")) ->
         for gpu in found.gpus
         if gpu.minor is not None and not _has_part(gpu, given)
     ]
-    names += [f"nvidia-caps/nvidia-cap{number}" for number in _instances(found, given, root)]
-    return [str(root / "dev" / name) for name in names if (root / "dev" / name).exists()]
+    names += [f"nvidia-caps/nvidia-cap{number}" for number in _instances(found, given)]
+    return [f"/dev/{name}" for name in names if Path("/dev", name).exists()]
 
 
 def _has_part(gpu: Gpu, given: Collection[str]) -> bool:
     return gpu.uuid in given or any(one.uuid in given for one in gpu.instances)
 
 
-def _instances(found: Inventory, given: Collection[str], root: Path) -> list[int]:
+def _instances(found: Inventory, given: Collection[str]) -> list[int]:
     """Numbers of the capability files of instances that are not given."""
     try:
-        text = (root / _MIG_MINORS).read_text(encoding="ascii")
+        text = Path(_MIG_MINORS).read_text(encoding="ascii")
     except OSError:
         return []  # this driver has no MIG
     own = {
