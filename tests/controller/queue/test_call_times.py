@@ -249,7 +249,7 @@ async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_a
         await times.count()
         with times_of(redis_alone) as left:
             assert left.of(call_id) == -1
-        assert await store.kept(10) == (0, [])
+        assert await calls.kept(10) == (0, [])
     finally:
         await core.tasks.cancel()
         await link.close()

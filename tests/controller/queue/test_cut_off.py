@@ -122,7 +122,7 @@ async def test_a_call_is_cancelled_whose_inputs_come_to_redis_behind_its_cancell
             await asyncio.sleep(0.01)
         assert not function.ready
         # That holds for what comes later, too.
-        meta = await store.call_meta(function.function_id, request.call_id)
+        meta = await parts.results._calls.call_meta(function.function_id, request.call_id)
         assert meta.cancelled == 1
 
 
