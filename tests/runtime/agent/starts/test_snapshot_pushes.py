@@ -28,7 +28,8 @@ def test_what_was_damaged_in_the_store_since_it_was_put_there_is_mended_by_what_
         pushes.soon(first)
         while blobs.ref(KIND, key) is None:
             await asyncio.sleep(0.01)
-        snapshots.remove(key)
+        while snapshots.remove(key) is None:  # it is pinned for as long as it is pushed
+            await asyncio.sleep(0.01)
         shutil.rmtree(tmp_path / "store" / "chunks")
         assert stored.find(key) is None and pushes.broken.knows(key)
         pushes.soon(commit(snapshots))
