@@ -14,7 +14,7 @@ from rekindle.blobs import reach
 from rekindle.blobs.lazy import cache
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, module_option, yes_option
-from rekindle.cli.tables import console, duration, print_json, size, table
+from rekindle.cli.tables import console, lapsed, print_json, size, table
 from rekindle.exception import Error, ImageError, NotFoundError
 from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.layer import Layer
@@ -125,8 +125,8 @@ def list_layers(as_json: bool) -> None:
             size(_here_bytes(store, layer)),
             "yes" if store.stored(layer.name) is not None else "",
             str(layer.files),
-            _ago(layer.created_s),
-            _ago(store.used_s(layer.name)),
+            lapsed(layer.created_s),
+            lapsed(store.used_s(layer.name)),
             "yes" if layer.name in in_use else "",
         )
     console().print(made)
@@ -316,7 +316,3 @@ def _as_trees(layers: list[Layer]) -> list[tuple[Layer, int]]:
 
 def _shortened(title: str) -> str:
     return title if len(title) <= 70 else title[:67] + "..."
-
-
-def _ago(when: float) -> str:
-    return duration(time.time() - when, units=1)

@@ -108,7 +108,7 @@ def setup_images(force: bool) -> None:
 
 def _usable(prefix: Path | None) -> Criu | None:
     """What is there already; None where something has to be fetched."""
-    if prefix is None and os.environ.get("REKINDLE_CRIU"):
+    if prefix is None and os.environ.get(criu.VARIABLE):
         return criu.find()  # fetching another would not help: this one is asked for by name
     try:
         if not criu.may_be_asked():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from rich.text import Text
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, yes_option
-from rekindle.cli.tables import console, duration, print_json, size, table
+from rekindle.cli.tables import console, lapsed, print_json, size, table
 from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotError
 from rekindle.snapshot import criu, machine, validate, verify
 from rekindle.snapshot.budget import parse_size
@@ -124,7 +123,7 @@ def collect_snapshots(budget: str | None, dry_run: bool) -> None:
         word = "would remove" if dry_run else "removed"
         click.echo(
             f"{word} {entry.key} {entry.app}.{entry.function} "
-            f"({size(freed)}, last used {_ago(entry.last_used)} ago)"
+            f"({size(freed)}, last used {lapsed(entry.last_used)} ago)"
         )
     usage = store.usage()
     limit = usage.budget_bytes if limit is None else limit
@@ -145,7 +144,7 @@ def disk_usage(as_json: bool) -> None:
         print_json({"snapshots": rows, "total": dataclasses.asdict(usage)})
         return
     for entry in sorted(entries, key=lambda entry: entry.last_used, reverse=True):
-        notes = [f"used {_ago(entry.last_used)} ago"]
+        notes = [f"used {lapsed(entry.last_used)} ago"]
         if entry.shared_bytes:
             notes.append(f"{size(entry.shared_bytes)} of it shared")
         if entry.in_use:
@@ -207,14 +206,10 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
             row["function"],
             size(row["size_bytes"]),
             size(row["mapped_bytes"]) if row["mapped"] else "no",
-            _ago(row["created"]),
+            lapsed(row["created"]),
             Text("yes", "green")
             if row["valid"]
             else Text("no", "red") + Text(f": {row['reason']}"),
             "; ".join(row["made_because"]),
         )
     console().print(made)
-
-
-def _ago(when: float) -> str:
-    return duration(time.time() - when, units=1)

@@ -88,7 +88,12 @@ def since(at_ns: int) -> str:
 
 def ago(at_s: float) -> str:
     """The same, of seconds since the epoch."""
-    return f"{duration(time.time() - at_s)} ago"
+    return f"{lapsed(at_s, units=2)} ago"
+
+
+def lapsed(at_s: float, units: int = 1) -> str:
+    """``5 min``: what has passed since a moment in seconds since the epoch."""
+    return duration(time.time() - at_s, units)
 
 
 def utc(at_s: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf import json_format
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller.listening import private_socket
 from rekindle.exception import AuthError, Error, InternalFailure, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -77,7 +78,7 @@ class _Connection:
         self._token = token
         self._writer = writer
         self._welcome = False
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests = BackgroundTasks()
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
         """Answer until the program ends the connection."""
@@ -93,9 +94,7 @@ class _Connection:
         except OSError:
             pass  # it has gone without a word
         finally:
-            for one in self._requests:
-                one.cancel()
-            await asyncio.gather(*self._requests, return_exceptions=True)
+            await self._requests.cancel()
             self._writer.close()
 
     def _take(self, frame: wire.Frame) -> None:
@@ -110,9 +109,7 @@ class _Connection:
         number = frame.get("id")
         if not isinstance(number, int):
             raise InvalidError("a request has no number")
-        task = asyncio.get_running_loop().create_task(self._answer(number, frame))
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
+        self._requests.spawn(self._answer(number, frame), "answer a request")
 
     async def _answer(self, number: int, frame: wire.Frame) -> None:
         try:

@@ -18,8 +18,8 @@ from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import Agent, App, Function, State
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import RedisLink
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.version import PROTOCOL, __version__

@@ -68,14 +68,15 @@ from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.log_store import LogStore
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.controller.storage.shrinking import Shrinking
-from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.variants import Variants
 
 
@@ -114,7 +115,8 @@ class Parts:
             settings.redis_patience_s,
             on_return=lambda: core.publish(RedisReturned()),
         )
-        store = QueueStore(link, config.instance_id)
+        store = QueueStore(link)
+        calls = CallStore(link, config.instance_id)
         letter_store = LetterStore(link, config.instance_id)
         vault = Vault(config.secrets_key_file)
         self.registry = Registry(link, config.instance_id, vault)
@@ -122,20 +124,20 @@ class Parts:
         # Inputs, from the table up
         table = InputTable(settings.lease_margin_s)
         dispatcher = self.dispatcher = Dispatcher(core, table)
-        times = self.call_times = CallTimes(core, store)
+        times = self.call_times = CallTimes(core, calls)
         completer = Completer(core, store, letter_store, table, times)
         finalizer = Finalizer(table, dispatcher, completer)
         loader = self.loader = StreamLoader(core, store, table, dispatcher, finalizer)
-        self.intake = Intake(core, store, table, dispatcher, completer, loader, times)
+        self.intake = Intake(core, store, calls, table, dispatcher, completer, loader, times)
         result_intake = ResultIntake(core, table, dispatcher, completer, finalizer, loader)
         self.redelivery = Redelivery(core, table, dispatcher, completer, finalizer)
-        self.canceller = Canceller(core, store, table, finalizer, loader)
-        self.results = ResultStreams(core, store, completer, loader)
+        self.canceller = Canceller(core, store, calls, table, finalizer, loader)
+        self.results = ResultStreams(core, store, calls, completer, loader)
         # What is kept of calls that are done
-        self.blobs = BlobKeeper(core, store, config.blob_url, config.directory)
-        self.retention = Retention(core, store, self.blobs)
+        self.blobs = BlobKeeper(core, calls, config.blob_url, config.directory)
+        self.retention = Retention(core, calls, self.blobs)
         self.reaper = Reaper(core, table, self.redelivery, loader, self.retention)
-        self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
+        self.letters = DeadLetters(core, letter_store, calls, self.intake, self.blobs)
         # Agents and apps
         logbook = self.logbook = Logbook(LogStore(link), core.tasks, settings)
         orders = self.orders = Orders(state, settings, Leasing(state, settings), config.own_agent)
@@ -152,7 +154,7 @@ class Parts:
         retirement = Retirement(core, self.apps, orders, self.registry, store)
         deployment_store = DeploymentStore(link, config.instance_id)
         finder = self.finder = FunctionFinder(
-            *(core, self.apps, self.registry, store, retirement), self.variants
+            *(core, self.apps, self.registry, calls, retirement), self.variants
         )
         self.deployments = Deployments(
             *(core, self.apps, self.registry, deployment_store),
@@ -161,7 +163,7 @@ class Parts:
         )
         schedule_store = ScheduleStore(link, config.instance_id)
         self.schedules = Scheduler(core, schedule_store, finder, self.intake)
-        self.schedule_report = ScheduleReport(state, self.schedules, store)
+        self.schedule_report = ScheduleReport(state, self.schedules, store, calls)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.nested = NestedCallBook(core, link)
         self.inbox = AgentInbox(

@@ -15,6 +15,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from rekindle.execution.declared import mark_of
+from rekindle.wire import runner_variables
 
 _WAYS = ("remote", "remote_gen", "spawn", "map", "starmap", "for_each", "spawn_map")
 
@@ -73,7 +74,7 @@ class _Way:
 
     @cached_property
     def _remote(self) -> Any:
-        return getattr(self._make(os.environ.get("REKINDLE_APP", "")), self._way)
+        return getattr(self._make(os.environ.get(runner_variables.APP, "")), self._way)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._remote(*args, **kwargs)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.execution import context
+from rekindle.wire import runner_variables
 from rekindle.wire.frames import FrameError, FrameSocket
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def take(by: str, page: RunnerPage, agent: FrameSocket) -> Terminal:
     """Wait for the terminal, and take it; ``by``: what asks for it. Raises InvalidError."""
     if threading.current_thread() is not threading.main_thread():
         raise InvalidError(f"{by} has to be called in the main thread of a runner")
-    app_id, instance = os.environ.get("REKINDLE_APP_ID", ""), os.environ.get("REKINDLE_DIR", "")
+    app_id = os.environ.get(runner_variables.APP_ID, "")
+    instance = os.environ.get("REKINDLE_DIR", "")
     try:
         channel = FrameSocket.connect(str(paths.terminal_socket(Path(instance), app_id)))
     except OSError:
@@ -100,8 +102,8 @@ def take(by: str, page: RunnerPage, agent: FrameSocket) -> Terminal:
             {
                 "op": "ask",
                 "by": by,
-                "runner": os.environ.get("REKINDLE_RUNNER_ID", ""),
-                "function": os.environ.get("REKINDLE_FUNCTION", ""),
+                "runner": os.environ.get(runner_variables.RUNNER_ID, ""),
+                "function": os.environ.get(runner_variables.FUNCTION, ""),
                 "input": input_id or "",
                 "mark": mark,
             }

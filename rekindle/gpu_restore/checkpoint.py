@@ -72,11 +72,11 @@ def state_of(driver: Driver, pid: int) -> State:
     return State(driver.process_state(pid))
 
 
-def suspend(driver: Driver, pid: int, timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+def suspend(driver: Driver, pid: int) -> None:
     """Device memory into host memory. Raises GpuError: the process goes on then, unless it says
     that it is lost.
     """
-    driver.process_lock(pid, timeout_ms)
+    driver.process_lock(pid, LOCK_TIMEOUT_MS)
     try:
         driver.process_checkpoint(pid)
     except CudaError as error:

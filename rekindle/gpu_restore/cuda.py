@@ -26,7 +26,6 @@ from rekindle.gpu_restore.cuda_abi import (
     Uuid,
 )
 
-NOT_INITIALIZED = 3
 NO_DEVICE = 100
 #: Out of memory, all devices busy, the operating system refuses, not ready (NVSwitch), a timeout,
 #: unknown: later it may be another answer.

@@ -172,8 +172,8 @@ def reasons(watch: Watch, *, expects_gpu: bool) -> list[str]:
     return []
 
 
-def condense(given: list[str], found: list[str], prefix: str = DEVICES) -> list[str]:
+def condense(given: list[str], found: list[str]) -> list[str]:
     """``given`` reasons with those of single device files and mappings replaced by ``found``."""
     if not found:
         return given
-    return [*found, *(one for one in given if prefix not in one)]
+    return [*found, *(one for one in given if DEVICES not in one)]

@@ -14,13 +14,13 @@ _NO_MAGICLINKS, _BENEATH = 0x02, 0x08
 _TEMPORARY_FAILURES = 100
 
 
-def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-    """Open ``path`` below the directory ``root_fd``; ``mode`` with O_CREAT alone.
+def open_beneath(root_fd: int, path: str, flags: int) -> int:
+    """Open ``path`` below the directory ``root_fd``. Creates nothing.
 
     Symbolic links are followed as long as they stay below it. OSError EXDEV for what leaves it
     (``..``, an absolute path or link), ENOSYS where the kernel is older than 5.6.
     """
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, _BENEATH | _NO_MAGICLINKS)
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, _BENEATH | _NO_MAGICLINKS)
     name = os.fsencode(path) or b"."
     for _ in range(_TEMPORARY_FAILURES):
         fd: int = libc.syscall(

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from rekindle.linux.disk_use import disk_bytes
+
 #: What nobody has used for so long goes: it can be made again.
 KEPT_S = 30 * 86400.0
 #: What was used so lately may be in use, though this process does not know by whom.
@@ -66,16 +68,6 @@ def _remove_over(folder: Path, most_bytes: int) -> list[str]:
                 over -= size
                 gone.append(name)
     return gone
-
-
-def disk_bytes(folder: Path) -> int:
-    """What all files below a folder take of the disk."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-    return total
 
 
 def _remove(place: Path, after_s: float) -> bool:

@@ -14,8 +14,9 @@ import os
 import re
 from pathlib import Path
 
+from rekindle.linux.disk_use import Inode
 from rekindle.snapshot import stamp
-from rekindle.snapshot.files import Inode, locked
+from rekindle.snapshot.files import locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 from rekindle.wire.logs import kv
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rekindle.snapshot.files import Inode
+from rekindle.linux.disk_use import Inode
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 
 

@@ -52,14 +52,12 @@ def fetch(
 def fetch_pycriu(
     prefix: Path,
     progress: Progress = lambda _step, _done, _total: None,
-    *,
-    keyring: Path | None = None,
 ) -> None:
     """Make ``prefix`` hold pycriu alone, for a machine that has a CRIU of its own.
 
     Raises SetupError as ``fetch`` does.
     """
-    with _unpacked(prefix, (), keyring, progress) as tree:
+    with _unpacked(prefix, (), None, progress) as tree:
         replace(prefix, tree)
 
 

@@ -1,4 +1,4 @@
-"""The files of a store: hashed, written so that they outlast a power cut, locked, counted."""
+"""The files of a store: hashed, written so that they outlast a power cut, locked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,28 +104,6 @@ def locked(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-@dataclass(frozen=True)
-class Inode:
-    """A file in a tree, by whatever names."""
-
-    disk_bytes: int  # holes take none
-    names_here: int
-    names: int
-
-
-def inodes(path: Path) -> dict[int, Inode]:
-    """The files in a tree by inode number; what vanishes meanwhile is left out."""
-    found: dict[int, Inode] = {}
-    for directory, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                info = os.lstat(os.path.join(directory, name))
-                before = found.get(info.st_ino)
-                here = before.names_here if before else 0
-                found[info.st_ino] = Inode(info.st_blocks * 512, here + 1, info.st_nlink)
-    return found
 
 
 # ---- what costs a second look when it is lost, no more -----------------------------------------

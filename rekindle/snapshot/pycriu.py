@@ -89,7 +89,7 @@ def location(prefix: Path | None = None) -> Path | None:
 
     Without ``prefix``: of the one that ``$REKINDLE_CRIU`` names, of the default one.
     """
-    chosen = os.environ.get("REKINDLE_CRIU", "")
+    chosen = os.environ.get(criu.VARIABLE, "")
     default = [*([Path(chosen)] if os.path.isdir(chosen) else []), criu.default_prefix()]
     for root in ([prefix] if prefix else default) + [Path("/")]:
         site = root / _SITE

@@ -21,6 +21,7 @@ from rekindle.exception import (
     SnapshotError,
     SnapshotInvalidError,
 )
+from rekindle.linux import disk_use
 from rekindle.linux.files import try_lock
 from rekindle.snapshot import budget, content, files, key, stamp, use
 from rekindle.snapshot.budget import Candidate
@@ -101,7 +102,7 @@ class SnapshotStore:
             except SnapshotError as error:
                 problem, created = str(error), _mtime(path)
                 may_pass = not isinstance(error, SnapshotInvalidError)
-            inodes = files.inodes(path)
+            inodes = disk_use.inodes(path)
             common = content.shared(self.root, inodes)
             entry = Entry(
                 key=path.name,
@@ -249,7 +250,7 @@ class SnapshotStore:
 
     def delete_tree(self, trash: Path) -> int:
         """Unlink what is in a draft or in the trash; bytes freed."""
-        found = files.inodes(trash)
+        found = disk_use.inodes(trash)
         common = content.shared(self.root, found)
         if common:
             # It changes the ctime of files that others hold, and their stamps must not break.

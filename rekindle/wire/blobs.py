@@ -21,6 +21,7 @@ from typing import Protocol
 
 from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
+from rekindle.linux.files import sync
 from rekindle.shown_url import reason, without_password
 
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
@@ -188,7 +189,8 @@ class FolderStore:
                     break
             else:
                 os.rename(draft, path)
-            _sync(path.parent)
+            with contextlib.suppress(FileNotFoundError):  # its blob was deleted already
+                sync(path.parent)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -250,18 +252,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise ServiceError(f"{folder} cannot be read: {error.strerror}") from error
-
-
-def _sync(folder: Path) -> None:
-    """Make names in a folder durable."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:  # its blob was deleted already
-        return
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 # ---- the rest ----------------------------------------------------------------------------------

@@ -53,10 +53,10 @@ Mark = tuple[str, int]
 class PhaseClock:
     """A chain of marks that starts at ``start_ns`` (CLOCK_REALTIME, nanoseconds)."""
 
-    def __init__(self, start_ns: int | None = None, marks: list[Mark] | None = None) -> None:
+    def __init__(self, start_ns: int | None = None) -> None:
         """``start_ns``: now, where none is given."""
         self.start_ns = now_ns() if start_ns is None else start_ns
-        self.marks: list[Mark] = [] if marks is None else marks
+        self.marks: list[Mark] = []
 
     def mark(self, phase: Phase) -> None:
         """End ``phase`` now."""

@@ -46,11 +46,11 @@ def is_name_of_main(value: Any) -> bool:
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if not isinstance(name, str) or name.split(".")[0] in _main_only_here:
         return False
-    return _at("__main__", name) is value
+    return found_at("__main__", name) is value
 
 
-def _at(module: str, name: str) -> Any:
-    """What an imported module has at a qualified name."""
+def found_at(module: str, name: str) -> Any:
+    """What an imported module has at a qualified name; None where there is nothing."""
     target: Any = sys.modules.get(module)
     for part in name.split("."):
         target = getattr(target, part, None)
@@ -60,7 +60,7 @@ def _at(module: str, name: str) -> Any:
 def module_for_all(cls: type) -> str | None:
     """Where all Pythons have a class that says another module here; None for most classes."""
     module = _MOVED.get(cls.__module__)
-    return module if module is not None and _at(module, cls.__qualname__) is cls else None
+    return module if module is not None and found_at(module, cls.__qualname__) is cls else None
 
 
 #: The type of what ``functools.lru_cache`` makes.
@@ -72,7 +72,7 @@ def is_importable(value: Any) -> bool:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if module == "__main__" or not isinstance(module, str) or not isinstance(name, str):
         return is_name_of_main(value)
-    return _at(module, name) is value
+    return found_at(module, name) is value
 
 
 def code_of(major: int, minor: int, data: bytes) -> CodeType:

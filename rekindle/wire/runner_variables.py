@@ -6,6 +6,8 @@ from rekindle.wire.environment import ENVIRONMENT_VARIABLE, split_name
 
 APP_ID = "REKINDLE_APP_ID"
 RUNNER_ID = "REKINDLE_RUNNER_ID"
+APP = "REKINDLE_APP"
+FUNCTION = "REKINDLE_FUNCTION"
 
 
 def of_function(app_name: str, app_id: str, function: str) -> dict[str, str]:
@@ -13,8 +15,8 @@ def of_function(app_name: str, app_id: str, function: str) -> dict[str, str]:
     environment, app = split_name(app_name)
     return {
         "REKINDLE_IS_REMOTE": "1",
-        "REKINDLE_APP": app,
+        APP: app,
         ENVIRONMENT_VARIABLE: environment,
         APP_ID: app_id,
-        "REKINDLE_FUNCTION": function,
+        FUNCTION: function,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.linux import kept_directories
+from rekindle.linux.disk_use import disk_bytes
 from rekindle.linux.kept_directories import KEPT_S, remove_unused, use
 
 _LONG_AGO_S = KEPT_S + 60
@@ -67,7 +68,7 @@ def test_of_too_much_the_least_recently_used_goes_and_nothing_that_may_be_in_use
         (place / "file").write_bytes(os.urandom(1 << 20))
         then = time.time() - age_s
         os.utime(place, (then, then))
-    mine, size = tmp_path / "mine", kept_directories.disk_bytes(tmp_path / "a")
+    mine, size = tmp_path / "mine", disk_bytes(tmp_path / "a")
     assert remove_unused(tmp_path, [mine], 4 * size) == ["a"]
     assert remove_unused(tmp_path, [mine], 4 * size) == []
     assert remove_unused(tmp_path, [mine], 0) == ["b", "c"]

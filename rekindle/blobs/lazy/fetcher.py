@@ -61,7 +61,7 @@ class Wanted(Protocol):
 class Fetcher:
     """See the module."""
 
-    def __init__(self, store: BlobStore, threads: int = THREADS) -> None:
+    def __init__(self, store: BlobStore) -> None:
         self._store = store
         self._changed = threading.Condition()
         self._heap: list[tuple[Urgency, int, Wanted, int]] = []
@@ -73,7 +73,7 @@ class Fetcher:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
-            for number in range(threads)
+            for number in range(THREADS)
         ]
         for thread in self._threads:
             thread.start()

@@ -20,8 +20,8 @@ from rekindle.controller.deployments import choosing, records
 from rekindle.controller.deployments.records import Deployment
 from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.state import App, Function
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.variants import Variants
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -37,7 +37,7 @@ class FunctionFinder:
     _core: Core
     _apps: Apps
     _registry: Registry
-    _calls: QueueStore
+    _calls: CallStore
     _retirement: Retirement
     _variants: Variants
     #: What is deployed, by name.

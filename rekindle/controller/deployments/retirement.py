@@ -15,9 +15,9 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import FOREVER
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
 from rekindle.wire.logs import kv
 

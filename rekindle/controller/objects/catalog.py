@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
@@ -73,7 +74,7 @@ class Catalog:
         self._by_name: dict[tuple[str, str, str], Shared] = {}
         self._held: Counter[bytes] = Counter()
         self._changing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     async def load(self) -> None:
         """Read back what there is. Ephemeral ones have the grace to be held again."""
@@ -207,12 +208,8 @@ class Catalog:
             if object_id in self.by_id and not self._held[object_id]:
                 await self.delete(one)
 
-        task = asyncio.get_running_loop().create_task(end())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(end(), f"end {one.object_id}")
 
     async def close(self) -> None:
         """End what waits."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle.controller.core import Core
 from rekindle.controller.storage import backup
-from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.exception import Error
 from rekindle.shown_url import without_password
 from rekindle.wire.blobs import index_of, open_store
@@ -32,7 +32,7 @@ class BlobKeeper:
     """The blob store as the controller sees it. What is at its URL is this instance's alone."""
 
     _core: Core
-    _store: QueueStore
+    _calls: CallStore
     _url: str
     #: The instance directory.
     _directory: Path
@@ -72,7 +72,7 @@ class BlobKeeper:
         for start in range(0, len(old), _PAGE):
             page = old[start : start + _PAGE]
             calls = {key.partition("/")[0] for key in page} - self._core.state.calls.keys()
-            unknown = calls - await self._store.known_calls(sorted(calls))
+            unknown = calls - await self._calls.known_calls(sorted(calls))
             gone = [key for key in page if key.partition("/")[0] in unknown]
             removed += await asyncio.to_thread(self._delete, gone)
         return removed

@@ -1,6 +1,6 @@
 """From when on the time of submitted calls counts: where a call belongs is forgotten after it.
 
-That is noted without a time before the first inputs are accepted (``QueueStore.index_call``), and
+That is noted without a time before the first inputs are accepted (``CallStore.index_call``), and
 again with every request of the call, so whoever learns that nothing of a call is undone says so
 here: who stores its last result, and each request, which may have been refused or the empty last
 one. At its start a controller looks for those whose time nobody counts, as the one before it was
@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rekindle.controller.core import Core
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.records import CallIndex
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
 from rekindle.wire.logs import kv
 
@@ -35,7 +35,7 @@ class CallTimes:
     """Counts the time of calls of which nothing is undone."""
 
     _core: Core
-    _store: QueueStore
+    _calls: CallStore
     #: Calls that had nothing undone when Redis last spoke of them.
     _over: set[str] = field(default_factory=set)
     #: Calls of which Redis is asked whether it is so, with their functions' ids.
@@ -108,13 +108,13 @@ class CallTimes:
         noted = self._noted = set(self._requests)
         ended = {one for one in over if one not in noted and not self._has_undone(one)}
         asked = {one: function_id for one, function_id in unsure.items() if one not in noted}
-        found = await self._store.have_undone(asked)
+        found = await self._calls.have_undone(asked)
         ended.update(one for one, undone in found.items() if undone is False)
         refused = [one for one, undone in found.items() if undone is None]
         settings = self._core.settings
-        await self._store.expire_indexes(sorted(ended), settings.result_ttl_s)
-        await self._store.expire_unlisted(refused, settings.invoke_result_ttl_s)
-        await self._store.keep_indexes(sorted(noted.intersection([*ended, *refused])))
+        await self._calls.expire_indexes(sorted(ended), settings.result_ttl_s)
+        await self._calls.expire_unlisted(refused, settings.invoke_result_ttl_s)
+        await self._calls.keep_indexes(sorted(noted.intersection([*ended, *refused])))
 
     def _has_undone(self, call_id: str) -> bool:
         call = self._core.state.calls.get(call_id)
@@ -123,7 +123,7 @@ class CallTimes:
     async def look(self) -> None:
         """Find calls whose time nobody counts, as the controller before this one was killed."""
         try:
-            async for page in self._store.indexes_without_time():
+            async for page in self._calls.indexes_without_time():
                 async with self._counting:
                     await self._count((), self._ours(page))
                     await self._count_others(page)
@@ -142,6 +142,6 @@ class CallTimes:
         """Calls of functions that are gone, or of another instance on the same Redis."""
         known = self._core.state.functions
         others = {c: at.function_id for c, at in page.items() if at.function_id not in known}
-        found = await self._store.have_undone(others)
+        found = await self._calls.have_undone(others)
         over = [one for one, undone in found.items() if not undone]
-        await self._store.expire_unlisted(over, self._core.settings.result_ttl_s)
+        await self._calls.expire_unlisted(over, self._core.settings.result_ttl_s)

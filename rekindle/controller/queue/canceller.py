@@ -15,7 +15,8 @@ from rekindle.controller.queue.finalizer import Finalizer
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.state import Agent, Call, Function, QueuedBatch, ResultBatch
-from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -29,6 +30,7 @@ class Canceller:
 
     _core: Core
     _store: QueueStore
+    _calls: CallStore
     _table: InputTable
     _finalizer: Finalizer
     _loader: StreamLoader
@@ -45,7 +47,7 @@ class Canceller:
             # Inputs on their way to Redis may come there behind this; who accepts them looks here.
             held.cancelled = max(held.cancelled, mode)
         else:
-            at = await self._store.index_of(call_id)
+            at = await self._calls.index_of(call_id)
             function_id = at.function_id if at is not None else ""
         entries = None
         if function_id:

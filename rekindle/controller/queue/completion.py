@@ -17,9 +17,9 @@ from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB
 from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
 from rekindle.controller.storage.letter_store import LetterStore
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
 from rekindle.controller.storage.redis_link import RefusedError
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv

@@ -16,9 +16,9 @@ from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.queue.intake import Intake
 from rekindle.controller.state import Function
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.records import StoredLetter
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error, InvalidError
 from rekindle.wire import functionid
 from rekindle.wire import rekindle_pb2 as pb
@@ -37,7 +37,7 @@ class DeadLetters:
 
     _core: Core
     _letters: LetterStore
-    _store: QueueStore
+    _calls: CallStore
     _intake: Intake
     _blobs: BlobKeeper
 
@@ -104,7 +104,7 @@ class DeadLetters:
                 made = _request(function_id, call_id, group)
                 made.function_id = function.function_id
                 if any(item.blob for item in made.inputs):  # blobs live as long as their call
-                    await self._store.expire_indexes([call_id], self._core.settings.result_ttl_s)
+                    await self._calls.expire_indexes([call_id], self._core.settings.result_ttl_s)
                 try:
                     await self._intake.submit(function, made)
                 except Error as error:

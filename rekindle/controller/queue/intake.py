@@ -19,8 +19,9 @@ from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB, over_limit
 from rekindle.controller.state import Call, Function, InputKey, QueuedBatch
+from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import Acceptance, CallMeta
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error, ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -34,6 +35,7 @@ class Intake:
 
     _core: Core
     _store: QueueStore
+    _calls: CallStore
     _table: InputTable
     _dispatcher: Dispatcher
     _completer: Completer
@@ -88,7 +90,7 @@ class Intake:
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
         with self._times.request(function.function_id, request.call_id):
-            await self._store.index_call(request.call_id, function.index)
+            await self._calls.index_call(request.call_id, function.index)
             new = 0
             for piece in _pieces(request):
                 got = await self._to_its_end(self._accept_piece(function, piece))

@@ -16,8 +16,9 @@ from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Comp
 from rekindle.controller.queue.result_watcher import ResultWatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.state import AssignedBatch, Call, DetachedInput
+from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import CallIndex, CallMeta
-from rekindle.controller.storage.store import QueueStore
 from rekindle.wire import rekindle_pb2 as pb
 
 _BATCHES = 64  # of the listing, read at once
@@ -29,6 +30,7 @@ class ResultStreams:
 
     _core: Core
     _store: QueueStore
+    _calls: CallStore
     _completer: Completer
     _loader: StreamLoader
 
@@ -38,7 +40,7 @@ class ResultStreams:
         Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
         """
         at = await self._index_of(call_id)
-        meta = await self._store.call_meta(at.function_id, call_id)
+        meta = await self._calls.call_meta(at.function_id, call_id)
         if meta is None:
             raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
         call = self._core.state.calls.get(call_id)
@@ -97,7 +99,7 @@ class ResultStreams:
         call = self._core.state.calls.get(call_id)
         if call is not None:
             return call.function.index
-        at = await self._store.index_of(call_id)
+        at = await self._calls.index_of(call_id)
         if at is None:
             raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
         return at
@@ -113,7 +115,7 @@ class ResultStreams:
         call, meta = self._core.state.calls.get(call_id), None
         if call is None:
             function = self._core.state.functions.get(function_id)
-            meta = await self._store.call_meta(function_id, call_id)
+            meta = await self._calls.call_meta(function_id, call_id)
             if meta is None or function is None or function.app.closed.is_set():
                 yield None, meta
                 return
@@ -121,7 +123,7 @@ class ResultStreams:
         call.watchers.append(watcher)
         try:
             # It may have gone on between the reading and this registration.
-            meta = await self._store.call_meta(function_id, call_id) or meta
+            meta = await self._calls.call_meta(function_id, call_id) or meta
             if meta is not None:
                 call.counted(meta.done, meta.total, meta.batches)
             yield call, meta

@@ -19,6 +19,7 @@ from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.state import App, Function
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.records import (
     ENDED,
     GOES_ON,
@@ -29,7 +30,6 @@ from rekindle.controller.storage.records import (
     Taken,
     Taking,
 )
-from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import size_of
@@ -54,7 +54,7 @@ class Retention:
     """Lets go of calls."""
 
     _core: Core
-    _store: QueueStore
+    _calls: CallStore
     _blobs: BlobKeeper
     #: How far ``prune`` has come: by function, and of those that are done.
     _pruned: dict[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Retention:
         """Mark as taken; what has become of each call."""
         became = await self._mark_taken(takings)
         lost = [i for i, now in enumerate(became) if now.state == NOT_KNOWN]
-        found = await self._store.indexes_of([takings[i].call_id for i in lost])
+        found = await self._calls.indexes_of([takings[i].call_id for i in lost])
         # Its reader may know the function by the id of a former version.
         moved = {
             i: dataclasses.replace(takings[i], function_id=at.function_id)
@@ -100,7 +100,7 @@ class Retention:
 
     async def _mark_taken(self, takings: Sequence[Taking], *, patient: bool = False) -> list[Taken]:
         settings = self._core.settings
-        return await self._store.taken(
+        return await self._calls.taken(
             takings,
             ttl_s=settings.invoke_result_ttl_s,
             letters_ttl_s=settings.result_ttl_s,
@@ -120,8 +120,8 @@ class Retention:
         """
         # The blobs of a letter live as long as the index of their call.
         lettered = [call_id for call_id, letters in calls.items() if letters]
-        await self._store.expire_indexes(lettered, self._core.settings.result_ttl_s)
-        await self._store.drop_indexes([one for one, letters in calls.items() if not letters])
+        await self._calls.expire_indexes(lettered, self._core.settings.result_ttl_s)
+        await self._calls.drop_indexes([one for one, letters in calls.items() if not letters])
         self._blobs.drop_calls({one: kept for one, kept in calls.items() if one not in named})
 
     async def forget(self, app: App) -> None:
@@ -131,7 +131,7 @@ class Retention:
         await self._until_read(app)
         forgotten = 0
         for function_id in app.functions:
-            calls = await self._store.once(function_id)
+            calls = await self._calls.once(function_id)
             for start in range(0, len(calls), _PAGE):
                 page = calls[start : start + _PAGE]
                 takings = [Taking(function_id, one, ENDED) for one in page]
@@ -158,20 +158,20 @@ class Retention:
         self._pruned = {}
         for start in range(0, len(functions), _PRUNED):
             page = {one: pruned.get(one, "0") for one in functions[start : start + _PRUNED]}
-            self._pruned |= await self._store.prune_once(page)
-        self._pruned_kept = await self._store.prune_kept(self._pruned_kept)
+            self._pruned |= await self._calls.prune_once(page)
+        self._pruned_kept = await self._calls.prune_kept(self._pruned_kept)
 
     async def report(self, functions: Sequence[Function]) -> pb.KeptStatus:
         """Calls that are kept by function, those that are forgotten first in front.
 
         Seconds from now, as everything in a status. Raises ServiceError.
         """
-        count, found = await self._store.kept(_MOST_SHOWN)
+        count, found = await self._calls.kept(_MOST_SHOWN)
         now = time.time()
         groups: dict[tuple[str, str], list[float]] = {}
         for _, until, at in found:
             groups.setdefault((at.app, at.function), []).append(max(0.0, until - now))
-        untaken = await self._store.how_many_once([one.function_id for one in functions])
+        untaken = await self._calls.how_many_once([one.function_id for one in functions])
         return pb.KeptStatus(
             calls=count,
             seen=len(found),

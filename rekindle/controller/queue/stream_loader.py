@@ -27,8 +27,8 @@ from rekindle.controller.state import (
     QueuedBatch,
     QueueEntry,
 )
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import Acceptance, CallMeta, InputProgress, StoredEntry
-from rekindle.controller.storage.store import QueueStore
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rekindle.controller.schedules.records import Run, Scheduled
 from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.state import AssignedBatch, DetachedInput, State
-from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.exception import InternalFailure
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import schedules
@@ -21,7 +22,8 @@ class ScheduleReport:
 
     _state: State
     _scheduler: Scheduler
-    _calls: QueueStore
+    _store: QueueStore
+    _calls: CallStore
 
     async def make(self, app: str) -> pb.SchedulesReply:
         """Those of an app, or of all ("")."""
@@ -53,7 +55,7 @@ class ScheduleReport:
         if run.error:
             made.state, made.error = "failed", run.error
             return made
-        raw = await self._calls.result(run.function_id, run.call_id, 0)
+        raw = await self._store.result(run.function_id, run.call_id, 0)
         if raw is None:
             made.state = await self._unended(run)
             return made

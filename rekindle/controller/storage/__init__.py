@@ -1,4 +1,7 @@
-"""Redis: the connection, the server of an instance, and all that is kept there.
+"""Redis: the connection, the server of an instance, and what is kept there of apps and inputs.
 
-The rest of the controller sees plain data (records.py); no other package sends a command.
+``redis_link`` sends commands and scripts (lua/). Each ``*_store`` keeps one kind of thing: queues
+with results, calls, dead letters, log lines, deployments, schedules; ``registry`` apps and agents.
+Who uses them sees plain data (records.py). Pools, objects and names keep what is theirs alone by
+``redis_link`` themselves. Begin with ``queue_store``.
 """

@@ -18,9 +18,8 @@ from rekindle.runtime.agent import closing, forced
 from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions
 from rekindle.runtime.agent.history import History
-from rekindle.runtime.agent.inputs import outcome
-from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
-from rekindle.runtime.agent.inputs.blobs import Blobs, unfetched
+from rekindle.runtime.agent.input_receiver import InputReceiver
+from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
@@ -32,7 +31,6 @@ from rekindle.runtime.agent.leases.passed_on import PassedOn
 from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.pool_opener import PoolOpener
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
-from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
@@ -47,7 +45,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
-from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.phases import Strategy
 from rekindle.wire.spec import params_digest
 
 log = logging.getLogger(__name__)
@@ -90,6 +88,11 @@ class Node:
             *(context, self.inventory, self.functions, self.plans, self.scheduler.agenda),
             *(self.results, self.history),
         )
+        #: Orders that are about inputs.
+        self.receiver = InputReceiver(
+            *(self.in_flight, self.inventory, self.opener, self.blobs, self.results, self.leases),
+            self._tasks,
+        )
         self.local_clients = LocalClients(
             *(self.leases, first_clients, self.inventory.pool_of, self.opener.pool),
             settings.instance_dir,
@@ -112,98 +115,6 @@ class Node:
         """The controller has taken this agent in."""
         self.blobs.welcomed(welcome)
         self.leases.max_payload_bytes = welcome.max_payload_bytes
-
-    def assign(self, message: pb.Assign) -> None:
-        """Inputs to run."""
-        order = Order(
-            call_id=message.call_id,
-            function_id=message.function_id,
-            app_id=message.app_id,
-            params=message.params,
-            strategy=Strategy(message.strategy) if message.strategy else None,
-            submitted_ns=message.submitted_ns,
-            received_ns=now_ns(),
-            delivery=message.delivery,
-            depth=message.depth,
-            suspect=message.suspect,
-            others_wait=message.others_wait,
-        )
-        inputs = self.in_flight.add(order, message.inputs)
-        if not inputs:
-            return
-        pool = self.inventory.pool_of(order.function_id, order.params)
-        if pool is not None:
-            self._submit(pool, inputs)
-        else:
-            self._tasks.spawn(self._submit_to_new_pool(order, inputs))
-
-    def _submit(self, pool: Pool, inputs: list[Assignment]) -> None:
-        stored = [one for one in inputs if one.blob]
-        if len(stored) < len(inputs):
-            self._give(pool, [one for one in inputs if not one.blob] if stored else inputs)
-        for one in stored:
-            self._tasks.spawn(self._submit_fetched(one))
-
-    def _give(self, pool: Pool, inputs: list[Assignment]) -> None:
-        strategy = inputs[0].order.strategy
-        if strategy is None:
-            pool.submit(inputs)
-            return
-        for one in inputs:
-            self._tasks.spawn(pool.staying(forced.run(pool, self.leases, one, strategy)))
-
-    async def _submit_fetched(self, one: Assignment) -> None:
-        order = one.order
-        try:
-            await self.blobs.fetch(one)
-        except Error as error:
-            if one.state is AssignmentState.WAITING:
-                self.results.one(one, unfetched(one, error))
-            return
-        try:  # its pool may be another one by now
-            pool = self.inventory.pool_of(order.function_id, order.params)
-            pool = pool or await self.opener.pool(order.function_id, order.params)
-        except Error as error:
-            if one.state is AssignmentState.WAITING:
-                self.results.one(one, outcome.start_failed(one, error))
-            return
-        if one.state is AssignmentState.WAITING:
-            self._give(pool, [one])
-        else:  # it was cancelled meanwhile
-            self.blobs.release(one)
-
-    async def _submit_to_new_pool(self, order: Order, inputs: list[Assignment]) -> None:
-        def left() -> list[Assignment]:  # some may have been cancelled meanwhile
-            return [one for one in inputs if one.state is AssignmentState.WAITING]
-
-        try:
-            pool = await self.opener.pool(order.function_id, order.params)
-        except Error as error:
-            for one in left():
-                self.results.one(one, outcome.start_failed(one, error))
-            return
-        if waiting := left():
-            self._submit(pool, waiting)
-
-    def acknowledged(self, order: pb.AckDone) -> None:
-        """The controller has stored results."""
-        was_full = self.in_flight.full
-        self.in_flight.confirm(order.call_id, order.indexes)
-        if was_full and not self.in_flight.full:
-            for pool in self.inventory.pools.values():
-                pool.changed()
-
-    def cancel(self, order: pb.CancelInputs) -> None:
-        """Inputs that no one wants any more; all of them get a result, CANCELLED."""
-        by_pool: dict[Pool, list[Assignment]] = {}
-        for one in self.in_flight.find(order.call_id, order.indexes):
-            pool = self.inventory.pool_of(one.order.function_id, one.order.params)
-            if pool is not None:
-                by_pool.setdefault(pool, []).append(one)
-            elif one.state is AssignmentState.WAITING:  # its pool is being opened
-                self.results.one(one, outcome.cancelled(one, "the input was cancelled"))
-        for pool, inputs in by_pool.items():
-            pool.dispatcher.cancel(inputs, kill=order.kill)
 
     def open(self, order: pb.OpenFunction) -> None:
         """An app was registered: get ready for its first call."""

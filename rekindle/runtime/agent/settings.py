@@ -15,7 +15,7 @@ from rekindle import filesystems, paths
 from rekindle.blobs import waiting
 from rekindle.exception import InvalidError
 from rekindle.gpu_restore.driver import RECORDING
-from rekindle.runtime.images import driver
+from rekindle.runtime.images import driver, layer_gc
 from rekindle.snapshot import budget, criu, seal
 from rekindle.volumes import registry as volumes
 from rekindle.wire.calldepth import max_depth
@@ -108,7 +108,7 @@ def lazy_bytes() -> int:
 
 
 #: Of what is removed when it is over its budget, which is looked up then.
-_BUDGETS = (budget.VARIABLE, "REKINDLE_IMAGES_BUDGET_BYTES")
+_BUDGETS = (budget.VARIABLE, layer_gc.VARIABLE)
 
 
 RESTORE_MODES = ("auto", "mapped", "copied")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from rekindle.linux import files
-from rekindle.linux.kept_directories import disk_bytes
+from rekindle.linux.disk_use import disk_bytes
 from rekindle.runtime.images.store import LOCKS, LOGS, LayerStore
 
 #: Below the store, a folder for each package manager.

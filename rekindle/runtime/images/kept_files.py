@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle.linux.kept_directories import disk_bytes
+from rekindle.linux.disk_use import disk_bytes
 
 #: They cannot be built again, and a deployed app may sleep for long.
 _KEPT_S = 90 * 86400.0

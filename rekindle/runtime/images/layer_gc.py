@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from rekindle import paths
 from rekindle.exception import ImageError
-from rekindle.linux.kept_directories import disk_bytes
+from rekindle.linux.disk_use import disk_bytes
 from rekindle.runtime.images import builds_left, kept_files
 from rekindle.runtime.images.kept_files import KeptFiles
 from rekindle.runtime.images.layer import Layer

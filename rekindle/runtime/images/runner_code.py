@@ -23,7 +23,7 @@ _ABSENT = ("bench", "blobs", "cli", "controller", "debian", "runtime", "snapshot
 _LEFT_OUT = (
     "__main__.py",  # the command line
     # Nobody starts an instance from inside one, nor ends one.
-    *("sdk/local/supervisor.py", "sdk/local/leftover_snapshots.py"),
+    *("sdk/local/supervisor.py", "sdk/local/services.py", "sdk/local/leftover_snapshots.py"),
     # Requests go by the agent there (sdk/connection/framed.py).
     *("sdk/connection/over_grpc.py", "sdk/connection/channel.py", "sdk/connection/relay.py"),
     "wire/rekindle_pb2_grpc.py",

@@ -17,11 +17,9 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -30,9 +28,9 @@ from rekindle.exception import Error, InvalidError
 from rekindle.linux import inotify
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, kept_logs, leftover_snapshots, lingering, remains
+from rekindle.sdk.local.services import Child, Service, services
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
-from rekindle.wire.ending import AGENT_END_S
 from rekindle.wire.ready import AWAY, AWAY_STATUS, INVALID, REFUSED, REFUSED_STATUS
 
 log = logging.getLogger("rekindle.supervisor")
@@ -45,51 +43,6 @@ _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 #: One wait: then it is looked how long the logs have become.
 _MAX_WAIT_S = 60.0
-
-
-@dataclass(frozen=True)
-class Service:
-    """One process of an instance; ``grace_s``: from SIGTERM to SIGKILL."""
-
-    name: str
-    argv: tuple[str, ...]
-    grace_s: float
-    says_ready: bool = True
-
-
-def services(directory: Path) -> list[Service]:
-    """The processes of an instance, in the order in which they are started."""
-
-    def python(
-        name: str, module: str, grace_s: float, *more: str, says_ready: bool = True
-    ) -> Service:
-        # -P: what lies in the working directory must not shadow what we import.
-        argv = (sys.executable, "-P", "-m", module, "--dir", str(directory), *more)
-        return Service(name, argv, grace_s, says_ready)
-
-    found = [
-        python("controller", "rekindle.controller", 10.0, "--own-agent"),
-        python("agent", "rekindle.runtime.agent", AGENT_END_S),
-    ]
-    if not os.environ.get("REKINDLE_REDIS_URL"):
-        redis = "rekindle.controller.storage.embedded_redis"
-        found.insert(0, python("redis", redis, 10.0, says_ready=False))
-    return found
-
-
-@dataclass
-class Child:
-    """A service and the process that it has now."""
-
-    service: Service
-    process: subprocess.Popen[bytes] | None = None
-    pidfd: int = -1
-    started_at: float = 0.0
-    ready: bool = False
-    quick_deaths: int = 0
-    restart_at: float | None = None
-    was_killed: bool = False
-    output: bytes = field(default=b"", repr=False)
 
 
 class Supervisor:
@@ -241,22 +194,11 @@ class Supervisor:
     # ---- children ------------------------------------------------------------------------------
 
     def _start(self, child: Child) -> None:
-        child.restart_at = None
-        child.started_at = time.monotonic()
-        child.output = b""
-        with open(instance.logs_dir(self._directory) / f"{child.service.name}.log", "ab") as file:
-            child.process = subprocess.Popen(
-                child.service.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if child.service.says_ready else file,
-                stderr=file,
-            )
-        child.pidfd = os.pidfd_open(child.process.pid)
+        process = child.start(instance.logs_dir(self._directory) / f"{child.service.name}.log")
         self._selector.register(child.pidfd, selectors.EVENT_READ, ("ended", child))
-        if child.process.stdout is not None:
-            os.set_blocking(child.process.stdout.fileno(), False)
-            self._selector.register(child.process.stdout, selectors.EVENT_READ, ("output", child))
-        log.info("started", extra=logs.kv(process=child.service.name, pid=child.process.pid))
+        if process.stdout is not None:
+            os.set_blocking(process.stdout.fileno(), False)
+            self._selector.register(process.stdout, selectors.EVENT_READ, ("output", child))
 
     def _read_output(self, child: Child) -> None:
         if child.process is None or child.process.stdout is None:
@@ -323,30 +265,17 @@ class Supervisor:
         child.restart_at = time.monotonic() + delay_s
 
     def _forget(self, child: Child) -> int:
-        process, child.process = child.process, None
-        assert process is not None
-        if process.stdout is not None:
-            if process.stdout in self._selector.get_map():
-                self._selector.unregister(process.stdout)
-            process.stdout.close()
+        assert child.process is not None
+        output = child.process.stdout
+        if output is not None and output in self._selector.get_map():
+            self._selector.unregister(output)
         self._selector.unregister(child.pidfd)
-        os.close(child.pidfd)
-        child.pidfd = -1
-        return process.wait()
+        return child.reap()
 
     def _end(self, child: Child) -> None:
-        """End a child in good order: SIGTERM, its grace, SIGKILL."""
-        if child.process is None:
-            return
-        child.process.terminate()
-        try:
-            # Below 0 also where it was killed just before, and its end not yet handled.
-            child.was_killed |= child.process.wait(child.service.grace_s) < 0
-        except subprocess.TimeoutExpired:
-            log.error("killed", extra=logs.kv(process=child.service.name, pid=child.process.pid))
-            child.process.kill()
-            child.was_killed = True
-        self._forget(child)
+        if child.process is not None:
+            child.end()
+            self._forget(child)
 
 
 def _quick_death_s() -> float:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from rekindle.execution.declared import Decorated, import_declared
 from rekindle.sdk.program import main_module
+from rekindle.wire.pickling import found_at
 
 
 class Place(NamedTuple):
@@ -112,14 +113,6 @@ def is_only_here(module_name: str, name: str) -> bool:
     if known is None or module_name != known.here:
         return False
     return name.split(".")[0] in main_module.guarded(known.file).names
-
-
-def found_at(module_name: str, qualified_name: str) -> Any:
-    """What is at ``module.qualified.name`` now; None where there is nothing."""
-    target: Any = sys.modules.get(module_name)
-    for part in qualified_name.split("."):
-        target = getattr(target, part, None)
-    return target
 
 
 def name_in_runners(module_name: str) -> str:

@@ -17,9 +17,10 @@ from rekindle.controller.queue.call_times import CallTimes
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import CallIndex, CallMeta
-from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo
@@ -223,14 +224,14 @@ async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_a
     redis_alone: Instance, then: str
 ) -> None:
     link = Interrupting(redis_url(redis_alone.directory))
-    store = QueueStore(link, "a")
-    times = CallTimes(core := Core(State("a"), Settings()), store)
+    store, calls = QueueStore(link), CallStore(link, "a")
+    times = CallTimes(core := Core(State("a"), Settings()), calls)
     function_id, call_id = new_id("fu"), new_id("fc")
     at = CallIndex(function_id, "app", "work")
 
     async def submit(*indexes: int) -> None:
         with times.request(function_id, call_id):
-            await store.index_call(call_id, at)
+            await calls.index_call(call_id, at)
             await store.accept(
                 *(function_id, call_id, CallMeta("ap-1", b"", "", 1, "submit"), b"", indexes),
                 take=False,
@@ -248,7 +249,7 @@ async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_a
         await times.count()
         with times_of(redis_alone) as left:
             assert left.of(call_id) == -1
-        assert await store.kept(10) == (0, [])
+        assert await calls.kept(10) == (0, [])
     finally:
         await core.tasks.cancel()
         await link.close()

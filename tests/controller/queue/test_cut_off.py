@@ -59,7 +59,7 @@ async def test_a_reader_that_goes_leaves_no_watcher(redis_alone: Instance, in_me
             async for _ in parts.results.stream(pb.ResultsRequest(call_id=call.call_id)):
                 pass
 
-        await cut_off(parts.results._store, "call_meta", read(), 1 if in_memory else 2)
+        await cut_off(parts.results._calls, "call_meta", read(), 1 if in_memory else 2)
         assert not call.watchers
         assert (call.call_id in parts.core.state.calls) == in_memory
 
@@ -122,7 +122,7 @@ async def test_a_call_is_cancelled_whose_inputs_come_to_redis_behind_its_cancell
             await asyncio.sleep(0.01)
         assert not function.ready
         # That holds for what comes later, too.
-        meta = await store.call_meta(function.function_id, request.call_id)
+        meta = await parts.results._calls.call_meta(function.function_id, request.call_id)
         assert meta.cancelled == 1
 
 

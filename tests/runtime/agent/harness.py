@@ -213,7 +213,7 @@ class Harness:
         names its result. ``blob``: its arguments lie in the blob store."""
         self._calls += 1
         call_id = f"fc-{self._calls}"
-        self.node.assign(
+        self.node.receiver.assign(
             pb.Assign(
                 call_id=call_id,
                 inputs=[
@@ -246,7 +246,7 @@ class Harness:
             pb.Input(index=i, method=method, payload=serialize((args, {}), "a test's input"))
             for i, args in enumerate(arguments)
         ]
-        self.node.assign(
+        self.node.receiver.assign(
             pb.Assign(
                 call_id=call_id,
                 inputs=inputs,
@@ -262,18 +262,19 @@ class Harness:
     async def results(self, keys: list[tuple[str, int]]) -> list[Outcome]:
         """Wait for all of these results."""
         await self.uplink.until(lambda: all(key in self.uplink.results for key in keys))
-        self.node.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=[key[1] for key in keys]))
+        stored = pb.AckDone(call_id=keys[0][0], indexes=[key[1] for key in keys])
+        self.node.receiver.acknowledged(stored)
         return [self.uplink.results[key] for key in keys]
 
     def cancel(self, keys: list[tuple[str, int]], *, kill: bool = False) -> None:
         """What the controller sends for a cancelled call."""
         indexes = [key[1] for key in keys]
-        self.node.cancel(pb.CancelInputs(call_id=keys[0][0], indexes=indexes, kill=kill))
+        self.node.receiver.cancel(pb.CancelInputs(call_id=keys[0][0], indexes=indexes, kill=kill))
 
     async def result(self, key: tuple[str, int]) -> Outcome:
         """Wait for a result."""
         outcome: Outcome = await self.uplink.until(lambda: self.uplink.results.get(key))
-        self.node.acknowledged(pb.AckDone(call_id=key[0], indexes=[key[1]]))
+        self.node.receiver.acknowledged(pb.AckDone(call_id=key[0], indexes=[key[1]]))
         return outcome
 
     async def call(

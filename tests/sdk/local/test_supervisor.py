@@ -24,6 +24,7 @@ _HARNESS = """
 import os, sys
 from pathlib import Path
 from rekindle.sdk.local import supervisor, directory
+from rekindle.sdk.local.services import Service
 from rekindle.wire import logs
 from rekindle.linux.processes import die_with_parent
 logs.configure("supervisor")
@@ -35,7 +36,7 @@ supervisor.MAX_QUICK_DEATHS = 3
 if os.environ.get("SHORT_LOGS"):
     supervisor._MAX_WAIT_S, supervisor.kept_logs.MOST_BYTES = 0.01, 100_000
 services = [
-    supervisor.Service(name, (sys.executable, "-c", code), 5.0)
+    Service(name, (sys.executable, "-c", code), 5.0)
     for name, code in zip(sys.argv[3::2], sys.argv[4::2])
 ]
 sys.exit(supervisor.Supervisor(where, services, parent, sys.stdout).run())

@@ -254,9 +254,9 @@ def _leaves(reason: str, *, ended: bool = False) -> pb.AgentMessage:
 def _obey(node: Node, order: pb.ControllerMessage) -> None:
     kind = order.WhichOneof("kind")
     handlers: dict[str, Callable[[Any], None]] = {
-        "assign": node.assign,
-        "ack": node.acknowledged,
-        "cancel": node.cancel,
+        "assign": node.receiver.assign,
+        "ack": node.receiver.acknowledged,
+        "cancel": node.receiver.cancel,
         "close_app": node.close_app,
         "open": node.open,
         "live": node.live,

@@ -271,7 +271,7 @@ async def record_working_set(context: NodeContext, revision: Revision, runner: R
         revision.working_set = found
         await asyncio.to_thread(workingset.save, snapshot.path, found)
         if context.stored is not None:
-            await asyncio.to_thread(context.stored.push_working_set, snapshot, found)
+            await asyncio.to_thread(context.stored.pushes.push_working_set, snapshot, found)
     except (OSError, BlobError) as error:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 

@@ -193,7 +193,7 @@ class SnapshotTracker:
         if stored is None or snapshot is None:
             return
         if not stored.is_arriving(snapshot):
-            stored.push_soon(snapshot)
+            stored.pushes.soon(snapshot)
             return
 
         def arrived(here: Snapshot) -> None:

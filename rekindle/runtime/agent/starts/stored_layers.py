@@ -13,11 +13,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.blobs.lazy.client import LazyFiles, Opened
 from rekindle.blobs.store import BlobStore
 from rekindle.exception import (
@@ -68,7 +68,7 @@ class StoredLayers:
     #: Layers and the builds of them that were looked after: another build is put there again.
     _pushed: set[tuple[str, str]] = field(default_factory=set)
     _pushes: StorePushes = field(default_factory=lambda: StorePushes("layers"))
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _watching: bool = False
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -96,7 +96,7 @@ class StoredLayers:
                 raise failed
         if names and not self._watching:
             self._watching = True
-            self._spawn(self._watch())
+            self._tasks.spawn(self._watch())
         if self.blobs is not None and image.lowers:
             self._push_soon([lower.parent.name for lower in reversed(image.lowers)])
 
@@ -137,7 +137,7 @@ class StoredLayers:
         if self._arrives(place, blob):  # for another function, meanwhile
             return
         self.packed.arriving[place] = opened.path
-        self._spawn(self._complete(local, layer, blob, opened))
+        self._tasks.spawn(self._complete(local, layer, blob, opened))
 
     def _arrives(self, place: str, blob: str) -> bool:
         """Whether just this blob is what is on its way of a layer: another took its place, else."""
@@ -297,11 +297,6 @@ class StoredLayers:
 
     # ---- life ----------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
         """Give up what is on its way, in either direction; lazy files are closed by then.
 
@@ -309,7 +304,7 @@ class StoredLayers:
         """
         self._closing.set()
         await self._pushes.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.finish()
 
 
 def _have_whole(local: LayerStore, layer: Layer) -> None:

@@ -1,9 +1,9 @@
-"""Snapshots that nodes share through a store of blobs: pushed once, started before they are here.
+"""Snapshots of other nodes, from the nodes' store: started before all of them is here.
 
 A snapshot that this node lacks is looked for in the store. Its small files are fetched, its page
 files are lazy ones, so it can be restored at once; what the first calls are known to touch comes
 first, then the rest, and when all is here it moves into the node's own store of snapshots. Without
-FUSE everything is fetched first.
+FUSE everything is fetched first. What this node puts there: snapshot_pushes.py.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.blobs import transfer
-from rekindle.blobs.index import CHUNK_BYTES
 from rekindle.blobs.lazy.client import LazyFiles, Settings
-from rekindle.blobs.pushing import push_apart
 from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
 from rekindle.exception import (
     BlobDamagedError,
@@ -39,24 +37,19 @@ from rekindle.exception import (
     SnapshotError,
     SnapshotInvalidError,
 )
-from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
-from rekindle.runtime.agent.starts.store_pushes import StorePushes
+from rekindle.runtime.agent.starts.snapshot_pushes import KIND, SnapshotPushes, chunks_of
 from rekindle.snapshot import carried, draft, use, workingset
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot, SnapshotStore
-from rekindle.snapshot.workingset import WorkingSet
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-KIND = "snapshots"
 #: In the agent's directory: where lazy files are seen.
 MOUNT = "blobs"
 _BUNDLE = "bundle.tar"
 #: How often it is looked whether what has arrived is still used from where it was on its way.
 _STILL_WANTED_S = 5.0
-#: Keys of what the store has that are remembered at a time.
-_MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True)
@@ -96,24 +89,16 @@ class StoredSnapshots:
     scratch: Path
     #: None where snapshots are fetched whole before they are used.
     lazy: LazyFiles | None
+    pushes: SnapshotPushes
     #: By the directory of the snapshot.
     arriving: dict[Path, Arriving] = field(default_factory=dict)
-    #: Keys of what the store has, as far as is known.
-    _known: set[str] = field(default_factory=set)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _pushes: StorePushes = field(default_factory=lambda: StorePushes("snapshot"))
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
     #: While one is looked for: who comes then waits for it.
     _finding: WeakValueDictionary[str, threading.Lock] = field(default_factory=WeakValueDictionary)
     #: Blob -> how many of those that arrive are read from it.
     _held: Counter[str] = field(default_factory=Counter)
     _holding: threading.Lock = field(default_factory=threading.Lock)
-    _closed: bool = False
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def broken(self) -> BrokenSnapshots:
-        """What of the store is of no use."""
-        return BrokenSnapshots(self.snapshots.root)
 
     @classmethod
     def open(
@@ -142,9 +127,9 @@ class StoredSnapshots:
             )
         except SetupError as error:
             log.warning("snapshots are fetched whole before they are used", extra=kv(reason=error))
-        made = cls(blobs, snapshots, scratch / "arriving", lazy)
-        made.scratch.mkdir(mode=0o700)
-        return made
+        arriving = scratch / "arriving"
+        arriving.mkdir(mode=0o700)
+        return cls(blobs, snapshots, arriving, lazy, SnapshotPushes(blobs, snapshots, arriving))
 
     # ---- finding -------------------------------------------------------------------------------
 
@@ -169,21 +154,15 @@ class StoredSnapshots:
                 snapshot = self._bring(ref)
             except (Error, OSError, KeyError) as error:
                 if isinstance(error, BlobNotFoundError | BlobDamagedError | SnapshotInvalidError):
-                    self._note_broken(key, ref.blobs if ref is not None else ())
+                    self.pushes.is_lost(key, ref.blobs if ref is not None else ())
                 log.warning("no snapshot from the store", extra=kv(key=key, reason=error))
                 return None
-            self._note(key)
+            self.pushes.is_there(key)
             log.info(
                 "snapshot from the store",
                 extra=kv(key=key, lazy=self.lazy is not None, s=time.monotonic() - started),
             )
             return snapshot
-
-    def _note(self, key: str) -> None:
-        """The store has it. It is asked again about each where too many are known."""
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known.add(key)
 
     def _known_here(self, key: str) -> Snapshot | None:
         """What was found before, and can be read: others start from it, and the store may be away
@@ -222,7 +201,7 @@ class StoredSnapshots:
                 _check(name, manifest)
                 self._hold(blob)
                 held.append(blob)
-                os.symlink(lazy.open(blob, _chunks(ranges, name)), directory / name)
+                os.symlink(lazy.open(blob, chunks_of(ranges, name)), directory / name)
             carried.put_together(directory, directory, manifest)
             carried.trust(directory, manifest)
         except BaseException:
@@ -263,8 +242,7 @@ class StoredSnapshots:
             return ""
         why = self._why_lost(known)
         if why and not self.lazy.ended:
-            self._note_broken(known.snapshot.key, known.named)
-            self._known.discard(known.snapshot.key)
+            self.pushes.is_lost(known.snapshot.key, known.named)
         return why
 
     def _why_lost(self, one: Arriving) -> str:
@@ -272,12 +250,6 @@ class StoredSnapshots:
         failures = self.lazy.failures
         found = (failures[blob] for blob in one.blobs.values() if blob in failures)
         return self.lazy.ended or next(found, "")
-
-    def _note_broken(self, key: str, blobs: Sequence[str]) -> None:
-        try:
-            self.broken.note(key, blobs)
-        except OSError as error:
-            log.warning("damage not noted", extra=kv(key=key, reason=error))
 
     # ---- arriving ------------------------------------------------------------------------------
 
@@ -301,7 +273,7 @@ class StoredSnapshots:
         one.waiting.append((done, lost))
         if not one.is_coming:
             one.is_coming = True
-            self._spawn(self._complete(one))
+            self._tasks.spawn(self._complete(one))
 
     async def _complete(self, one: Arriving) -> None:
         assert self.lazy is not None
@@ -316,8 +288,7 @@ class StoredSnapshots:
             if not isinstance(error, BlobNotFoundError | BlobDamagedError):
                 one.is_coming = False
                 return
-            self._note_broken(one.snapshot.key, one.named)
-            self._known.discard(one.snapshot.key)
+            self.pushes.is_lost(one.snapshot.key, one.named)
             await self._until_unused(one)
             for _done, lost in one.waiting:
                 lost(str(error))
@@ -335,7 +306,7 @@ class StoredSnapshots:
 
     async def _until_unused(self, one: Arriving) -> None:
         """A start that had found it here may be about to map it, and what was started has it."""
-        while not self._closed:
+        while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), _STILL_WANTED_S)
             if not use.is_pinned(one.snapshot.path):
@@ -358,112 +329,19 @@ class StoredSnapshots:
         finally:
             made.discard()
 
-    # ---- pushing -------------------------------------------------------------------------------
-
-    def push_soon(self, snapshot: Snapshot) -> None:
-        """Put a snapshot of this node into the store, in the background, unless it is there."""
-        key = snapshot.key
-        if key not in self._known and not self.is_arriving(snapshot):
-            self._note(key)
-            self._pushes.soon(key, lambda: self._push_now(key), lambda: self.broken.knows(key))
-
-    def _push_now(self, key: str) -> None:
-        pin = self.snapshots.pin(key)
-        if pin is None:
-            return  # removed already
-        bundle = self.scratch / f"{key}.tar"
-        try:
-            # As it is now: it may have been made again since it was to be pushed.
-            snapshot = self.snapshots.get(key)
-            if snapshot is None:
-                return
-            there = self._there(snapshot.key)
-            mends = there is not None and self.broken.has(snapshot.key, there)
-            if (there is not None or self._closed) and not mends:
-                return
-            started = time.monotonic()
-            bundle.unlink(missing_ok=True)
-            carried.bundle(snapshot, bundle)
-            large = carried.large_files(snapshot)
-            pushed = push_apart(
-                *(self.blobs.address, [*large.values(), bundle]),
-                lambda: self._pushes.cut if mends else self._closed,
-                overwrite=mends,  # its chunks may be those that are damaged there
-            )
-            files = {name: one.blob for name, one in zip(large, pushed, strict=False)}
-            about: dict[str, Any] = {
-                "files": files,
-                "bundle": pushed[-1].blob,
-                "bytes": sum(one.size for one in pushed),
-                "app": snapshot.manifest.app,
-                "function": snapshot.manifest.function,
-            }
-            self.blobs.put_ref(KIND, snapshot.key, [one.blob for one in pushed], about)
-            self.broken.is_mended(snapshot.key)
-            log.info(
-                "snapshot pushed",
-                extra=kv(
-                    key=snapshot.key,
-                    bytes=about["bytes"],
-                    sent=sum(one.sent_bytes for one in pushed),
-                    s=round(time.monotonic() - started, 1),
-                ),
-            )
-        except SnapshotInvalidError as error:
-            log.warning("snapshot is not to be pushed", extra=kv(key=key, reason=error))
-        finally:
-            bundle.unlink(missing_ok=True)
-            pin.release()
-
-    def _there(self, key: str) -> tuple[str, ...] | None:
-        """What the store names for a snapshot; nothing, where that cannot be read."""
-        try:
-            ref = self.blobs.ref(KIND, key)
-        except BlobDamagedError:
-            self._note_broken(key, ())
-            return ()
-        return ref.blobs if ref is not None else None
-
-    def push_working_set(self, snapshot: Snapshot, found: WorkingSet) -> None:
-        """Say in the store what of a snapshot the first calls touch. Blocks; BlobError."""
-        ref = self.blobs.ref(KIND, snapshot.key)
-        if ref is None:
-            return
-        for name, blob in ref.about["files"].items():
-            if chunks := _chunks(found, name):
-                self.blobs.put_hint(blob, chunks)
-
     # ---- life ----------------------------------------------------------------------------------
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
-        """Give up what is on its way, in either direction: both are taken up again. What is to take
-        the place of damage in the store may still be put there: who ends may be the only one that
-        met it."""
-        self._closed = True
+        """Give up what is on its way, in either direction: both are taken up again."""
         self._closing.set()
+        self.pushes.stop()
         if self.lazy is not None:
             await asyncio.to_thread(self.lazy.close)  # what waits for it ends with an error
-        await self._pushes.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pushes.close()
+        await self._tasks.finish()
 
 
 def _check(name: str, manifest: Manifest) -> None:
     """Names from the store become paths. Raises SnapshotInvalidError."""
     if name not in manifest.content:
         raise SnapshotInvalidError(f"the store names a file {name!r} that is not the snapshot's")
-
-
-def _chunks(found: WorkingSet | None, name: str) -> list[int] | None:
-    """The chunks in which a file's working set lies; None where none is known."""
-    if found is None or name not in found.ranges:
-        return None
-    numbers: dict[int, None] = {}
-    for offset, length in found.ranges[name]:
-        last = (offset + max(length, 1) - 1) // CHUNK_BYTES
-        numbers.update(dict.fromkeys(range(offset // CHUNK_BYTES, last + 1)))
-    return list(numbers)

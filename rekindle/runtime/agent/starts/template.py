@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
 from rekindle.runtime.agent import deadlines
 from rekindle.runtime.agent.deadlines import Deadline
@@ -85,7 +86,7 @@ class LiveTemplate:
     _sources: Sequence[Sequence[str]] = ()
     _parking: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     def __post_init__(self) -> None:
         #: Children that wait for a start.
@@ -157,9 +158,7 @@ class LiveTemplate:
         if (root := roots.take_ready()) is not None:
             self._order_in(root, child, spare)
             return
-        task = asyncio.create_task(self._fork_when_made(roots, child, spare))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._fork_when_made(roots, child, spare))
 
     async def _fork_when_made(self, roots: RootSource, child: ForkedChild, spare: bool) -> None:
         try:

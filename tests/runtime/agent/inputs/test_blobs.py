@@ -234,7 +234,7 @@ def test_a_runner_gets_large_arguments_and_gives_large_results(
         f = h.add(join)
         large, small = put_input(named, 0, b"ab" * 1000, 3), put_input(named, 1, b"ab", 2)
         for one in (large, small):
-            h.node.assign(order(f, one))
+            h.node.receiver.assign(order(f, one))
         small_result = await h.result((CALL, 1))
         assert small_result.value == b"abab"
         large_result = await h.result((CALL, 0))
@@ -255,9 +255,9 @@ def test_an_input_that_is_delivered_again_finds_its_blob(
         h.node.welcomed(pb.Welcome(instance_id=INSTANCE))
         f = h.add(crash_once)
         one = put_input(named, 0, b"x" * 5000, str(tmp_path / "marker"))
-        h.node.assign(order(f, one))
+        h.node.receiver.assign(order(f, one))
         await h.uplink.until(lambda: h.uplink.returned)
-        h.node.assign(order(f, one, delivery=2))
+        h.node.receiver.assign(order(f, one, delivery=2))
         assert (await h.result((CALL, 0))).value == 5000
 
     run(home, scenario)
@@ -271,7 +271,7 @@ def test_arguments_that_are_gone_are_the_result_of_their_input(
         f = h.add(join)
         one = put_input(named, 0, b"x", 1)
         named.delete(one.blob)
-        h.node.assign(order(f, one))
+        h.node.receiver.assign(order(f, one))
         result = (await h.result((CALL, 0))).result
         assert result.status == pb.INTERNAL
         assert result.error_type == "rekindle.exception.InternalFailure"

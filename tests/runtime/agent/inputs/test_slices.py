@@ -331,14 +331,14 @@ def test_results_are_kept_until_they_are_confirmed_and_sent_again_to_a_new_contr
         keys = h.submit_many(crunch, "same", ((i,) for i in range(50)))
         slow = h.submit_many(crunch, "nap", [(1, 30)])
         await h.uplink.until(lambda: all(key in h.uplink.results for key in keys))
-        h.node.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=range(20)))
+        h.node.receiver.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=range(20)))
         (first, second) = h.node.in_flight.hello()
         assert list(first.indexes) == list(range(20, 50)) and list(second.indexes) == [0]
         (again,) = h.node.in_flight.unconfirmed_results()
         assert list(again.indexes) == list(range(20, 50))
         assert [pb.Result.FromString(raw).index for raw in again.results] == list(range(20, 50))
         # The new controller hands out again what it thinks is lost; here it is known.
-        h.node.assign(
+        h.node.receiver.assign(
             pb.Assign(
                 call_id=slow[0][0],
                 inputs=[pb.Input(index=0, method="nap")],
@@ -367,7 +367,7 @@ def test_unconfirmed_results_are_bounded(home: Path, monkeypatch: pytest.MonkeyP
         assert h.node.in_flight.unconfirmed <= 200 + 2 * 128
         while (count := len(h.uplink.results)) < 2000:
             seen = [key[1] for key in h.uplink.results]
-            h.node.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=seen))
+            h.node.receiver.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=seen))
             await h.uplink.until(partial(_more_than, h, count))
 
     run(home, scenario)

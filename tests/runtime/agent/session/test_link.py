@@ -143,7 +143,7 @@ def test_results_that_were_not_confirmed_are_sent_again_to_the_controller_that_c
             await controller.order(ack=pb.AckDone(call_id="fc-1", indexes=range(100)))
             await h.uplink.until(lambda: h.node.in_flight.inputs == 200)
         # Killed with 200 results unconfirmed. These come while nobody is there.
-        h.node.assign(order(function_id, "fc-2", range(50)))
+        h.node.receiver.assign(order(function_id, "fc-2", range(50)))
         await h.uplink.until(lambda: h.node.in_flight.unconfirmed == 250)
         controller.results.clear()
         controller.messages = 0

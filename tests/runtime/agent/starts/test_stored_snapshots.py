@@ -17,13 +17,12 @@ from rekindle.blobs import transfer
 from rekindle.blobs.lazy import libfuse
 from rekindle.blobs.store import BlobStore, Ref, open_store
 from rekindle.exception import SetupError, SnapshotCreateError
-from rekindle.runtime.agent.starts import stored_snapshots
 from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
+from rekindle.runtime.agent.starts.snapshot_pushes import KIND
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import draft
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
-from tests import exhausted
 from tests.blobs.machine import needs_fuse
 from tests.runtime.agent.harness import Harness, run
 
@@ -58,7 +57,7 @@ def _make(home: Path, url: str) -> tuple[str, int]:
         table = h.add(Table, digest="same", enable_memory_snapshot=True)
         assert (await h.prepare(table, "restore")).ok
         store, key = open_store(url), h.revision(table).tracker.snapshot.key
-        await h.uplink.until(lambda: store.ref(stored_snapshots.KIND, key))
+        await h.uplink.until(lambda: store.ref(KIND, key))
         answers.append((await h.call(table, "part", 40 * _MIB, strategy="restore")).value)
         answers.append((await h.call(table, "all")).value)
 
@@ -201,7 +200,7 @@ def test_a_snapshot_that_the_store_was_away_for_is_there_soon_after_it_came_back
         await h.uplink.until(lambda: "snapshot not pushed" in caplog.messages)
         place.unlink()
         store, key = open_store(url), h.revision(table).tracker.snapshot.key
-        await h.uplink.until(lambda: place.is_dir() and store.ref(stored_snapshots.KIND, key))
+        await h.uplink.until(lambda: place.is_dir() and store.ref(KIND, key))
 
     run(home, scenario, store_url=url)
 
@@ -256,7 +255,7 @@ def test_a_snapshot_of_which_the_store_has_lost_a_part_is_used_no_more_once_nobo
         stored, revision = h.node.context.stored, h.revision(table)
         assert stored is not None
         coming, tracker = revision.tracker.snapshot, revision.tracker
-        await h.uplink.until(lambda: stored.broken.has(ref.name, ref.blobs))
+        await h.uplink.until(lambda: stored.pushes.broken.has(ref.name, ref.blobs))
         assert tracker.snapshot is coming and stored.is_arriving(coming)  # it is in use
         h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
         await h.uplink.until(lambda: h.uplink.closed_apps)
@@ -295,7 +294,7 @@ def test_what_the_store_has_damaged_is_mended_before_the_node_ends_that_met_it_o
     async def meet(h: Harness) -> None:
         weights = h.add(Weights, digest="same", enable_memory_snapshot=True)
         await h.call(weights, "part", 0)
-        assert h.node.context.stored.broken.has(ref.name, ref.blobs)
+        assert h.node.context.stored.pushes.broken.has(ref.name, ref.blobs)
 
     async def make_again(h: Harness) -> None:
         weights = h.add(Weights, digest="same", enable_memory_snapshot=True)
@@ -374,14 +373,3 @@ def test_a_snapshot_that_has_no_room_among_lazy_files_is_fetched_whole(
         assert "snapshot is fetched whole" in caplog.messages
 
     run(second, scenario, store_url=url, lazy_bytes=_MIB)
-
-
-def test_a_note_of_damage_that_cannot_be_read_just_now_is_not_taken_for_none(
-    tmp_path: Path,
-) -> None:
-    notes = BrokenSnapshots(tmp_path)
-    notes.note("sn-1", ["b1"])
-    with exhausted.descriptors(0), pytest.raises(OSError, match="Too many open files"):
-        notes.has("sn-1", ["b1"])
-    assert notes.has("sn-1", ["b1"]) and not notes.has("sn-1", ["b2"])
-    assert not notes.has("sn-2", ["b1"])

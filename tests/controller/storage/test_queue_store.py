@@ -1,4 +1,4 @@
-"""Counts that Redis gives are taken over in the order in which it made them; what is kept."""
+"""Counts that Redis gives are taken over in the order in which it made them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from rekindle.controller.core import Core
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import App, Function, State
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
-from rekindle.controller.storage.records import CallIndex, CallMeta, UndoneCount
+from rekindle.controller.storage.queue_store import QueueStore
+from rekindle.controller.storage.records import CallMeta, UndoneCount
 from rekindle.controller.storage.redis_link import RedisLink
-from rekindle.controller.storage.store import QueueStore
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.spec import FunctionSpec
 from tests.controller.harness import Instance, in_loop, new_id, running_instance
-from tests.controller.storage.interrupting import Interrupting
 
 META = CallMeta("ap-1", b"", "", 1, "map")
 
@@ -63,7 +60,7 @@ async def test_an_older_count_of_what_is_undone_does_not_replace_a_newer_one() -
     with running_instance(start=False) as instance:
         instance.start_redis()
         link = RedisLink(redis_url(instance.directory), 30.0)
-        store, function, call_id = QueueStore(link, "a"), a_function(), new_call_id()
+        store, function, call_id = QueueStore(link), a_function(), new_call_id()
         try:
             entry, at_first = await accepted(store, function, call_id, 0, 1, 2)
             one_done = await completed(store, function, call_id, entry, 0)
@@ -88,7 +85,7 @@ async def test_counts_that_are_asked_for_side_by_side_end_at_what_redis_has(
     redis_alone: Instance,
 ) -> None:
     link = RedisLink(redis_url(redis_alone.directory), 30.0)
-    store, function = QueueStore(link, "a"), a_function()
+    store, function = QueueStore(link), a_function()
 
     async def one_call() -> None:
         call_id = new_call_id()
@@ -109,7 +106,7 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back(
     redis_alone: Instance,
 ) -> None:
     link = RedisLink(redis_url(redis_alone.directory), 30.0)
-    store, function, call_id = QueueStore(link, "a"), a_function(), new_call_id()
+    store, function, call_id = QueueStore(link), a_function(), new_call_id()
     core = Core(State("a"), Settings())
     core.state.functions[function.function_id] = function
     dispatcher: Any = SimpleNamespace(pump=lambda: None)
@@ -129,50 +126,5 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back(
         loader.reload()
         await core.tasks.finish()
         assert function.undone == 0
-    finally:
-        await link.close()
-
-
-@pytest.mark.parametrize(
-    ("begun", "then"),
-    [("time", "ZADD"), ("time", "EXPIRE"), ("taken", "UNLINK"), ("taken", "ZREM")],
-)
-@in_loop
-async def test_a_call_that_is_taken_as_its_time_begins_is_not_listed(
-    redis_alone: Instance, begun: str, then: str
-) -> None:
-    """Whichever of the two comes between the commands of the other."""
-    link = Interrupting(redis_url(redis_alone.directory))
-    store, call_id = QueueStore(link, "a"), new_call_id()
-    other = QueueStore(plain := RedisLink(redis_url(redis_alone.directory), 30.0), "a")
-    try:
-        await store.index_call(call_id, CallIndex("fu-1", "an-app", "work"))
-        if begun == "time":
-            link.after[then] = lambda: other.drop_indexes([call_id])
-            await store.expire_indexes([call_id], 60)
-        else:
-            link.after[then] = lambda: other.expire_indexes([call_id], 60)
-            await store.drop_indexes([call_id])
-        assert not link.after
-        assert await plain.command("ZCARD", keys.kept("a")) == 0
-        assert await store.index_of(call_id) is None
-    finally:
-        await link.close()
-        await plain.close()
-
-
-@in_loop
-async def test_a_listed_call_that_is_gone_is_not_counted(redis_alone: Instance) -> None:
-    link = RedisLink(redis_url(redis_alone.directory), 30.0)
-    store, calls = QueueStore(link, "a"), [new_call_id() for _ in range(3)]
-    try:
-        at = CallIndex("fu-1", "an-app", "work")
-        for call_id in calls:
-            await store.index_call(call_id, at)
-        await store.expire_indexes(calls, 60)
-        await link.command("DEL", keys.call_index(calls[1]))
-        count, shown = await store.kept(1000)
-        assert (count, {call_id for call_id, _, _ in shown}) == (2, {calls[0], calls[2]})
-        assert await link.command("ZCARD", keys.kept("a")) == 2
     finally:
         await link.close()
