@@ -144,9 +144,9 @@ _PROGRAM = """
 
     @app.function(retries=3)
     def cancelled():
-        with open(HERE / "attempts", "a") as file:
-            file.write("x")
         try:
+            with open(HERE / "attempts", "a") as file:
+                file.write("x")
             while True:
                 time.sleep(0.01)
         except BaseException as error:
@@ -207,7 +207,9 @@ _PROGRAM = """
 
     def cancellations():
         sync, other = cancelled.spawn(), cancelled_aio.spawn()
-        began = until((HERE / "attempts").exists) and until((HERE / "begun").exists)
+        attempts = HERE / "attempts"
+        began = until(lambda: attempts.exists() and attempts.read_text())
+        began = began and until((HERE / "begun").exists)
         sync.cancel()
         other.cancel()
         errors = [raised(sync.get)[0][:2], raised(other.get)[0][:2]]

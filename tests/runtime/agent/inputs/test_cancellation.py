@@ -121,7 +121,9 @@ def test_a_sleeping_input_gets_the_cancellation_and_its_runner_goes_on(
     home: Path, strategy: str
 ) -> None:
     async def scenario(h: Harness) -> None:
-        worker = h.add(Worker, enable_memory_snapshot=strategy != "cold", max_containers=1)
+        worker = h.add(
+            Worker, enable_memory_snapshot=strategy != "cold", max_containers=1, spare_containers=0
+        )
         if strategy != "cold":
             assert (await h.prepare(worker, strategy)).ok
         keys = [h.submit(worker, "sleep", 1, 60)]
