@@ -122,6 +122,7 @@ def name_page_files(directory: Path, final: Path, manifest: Manifest) -> None:
         if entry.HasField("reg") and Path(entry.reg.name).is_relative_to(old):
             entry.reg.name = str(new / Path(entry.reg.name).relative_to(old))
     draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)  # of who was killed here
     opened.write(draft)
     draft.chmod(0o400)
     os.replace(draft, path)

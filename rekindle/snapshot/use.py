@@ -58,7 +58,7 @@ def pin(directory: Path) -> Pin | None:
     except FileNotFoundError:
         return None
     try:
-        files.lock(fd, shared=True)  # a claim is held for the time of a rename at most
+        files.lock(fd, shared=True)  # a claim is short: small files are written, or a rename
         # Between the two calls it can have been removed, and another one put in its place.
         if os.path.samestat(os.fstat(fd), os.stat(path)):
             return Pin(directory.name, fd)

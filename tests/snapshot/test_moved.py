@@ -25,6 +25,7 @@ def test_a_snapshot_of_a_store_that_was_moved_is_mapped_again_where_it_lies(
     there = SnapshotStore(tmp_path / "elsewhere")
     found = there.get(made.key)
     assert found is not None and not found.is_mapped
+    (found.mapped / "files.draft").touch()  # of an agent that was killed as it did this
     again = moved.named_here(there, found)
     assert again.is_mapped and again.manifest.mapped_links == made.manifest.mapped_links
     with sandbox.restored(criu, again.mapped, again.manifest.control_pipe) as copy:

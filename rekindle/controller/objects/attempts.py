@@ -113,7 +113,7 @@ class Attempt:
             self._wait(Status.EMPTY if done is None else Status(done.status), left_ms)
         elif self._abandoned and request.op == Op.QUEUE_GET:
             items = unpack_list(done.body, 1)
-            # The answer is last: its slot may be used again then, and this know it no more.
+            # The answer comes last: from then on its slot may be another request's.
             over = partial(self._end, Status.EMPTY, b"")
             self._means.put_back(self._one, request, self._caller, items, over)
         else:

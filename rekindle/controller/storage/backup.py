@@ -75,15 +75,16 @@ def _open_queue(source: Path, opened: contextlib.ExitStack) -> tuple[bytes, dict
     before = b""
     while True:
         manifest = (source / _MANIFEST).read_bytes()
+        named: dict[str, int] = {}
         try:
-            named = {name: os.open(source / name, os.O_RDONLY) for name in _named_in(manifest)}
+            for name in _named_in(manifest):
+                named[name] = os.open(source / name, os.O_RDONLY)
+                opened.callback(os.close, named[name])
         except FileNotFoundError:
             if manifest == before:  # nobody replaced it: it is missing
                 raise
             before = manifest
             continue
-        for fd in named.values():
-            opened.callback(os.close, fd)
         return manifest, named
 
 

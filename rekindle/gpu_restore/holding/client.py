@@ -162,4 +162,5 @@ class Connection:
         """An input of a runner that is to be ended for it is to run again, not to fail of it."""
         if self._of_agent and self._served:
             time.sleep(_ENDED_WITHIN_S)
+            self._of_agent = False  # or this would have been ended by now
         return GpuError(f"the process that holds weights is gone{why}")

@@ -206,9 +206,7 @@ class Link:
                     if taker is not None and taker.take(frame):
                         self._waiting.pop(frame["id"], None)
                 return True
-            except ValueError:  # not of this language
-                pass
-            except Exception:  # noqa: BLE001 - of who takes it: others wait for theirs
+            except Exception:  # noqa: BLE001 - or who waits for another answer would wait for ever
                 logging.getLogger(__name__).exception("what a controller sent was not taken")
         for number in list(self._waiting):
             if (taker := self._waiting.pop(number, None)) is not None:

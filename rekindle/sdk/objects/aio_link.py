@@ -19,10 +19,11 @@ from typing import Any
 from rekindle import paths
 from rekindle.sdk.objects.aio_direct import AioDirect
 from rekindle.sdk.objects.aio_socket import READ_BYTES, AioSocket
+from rekindle.sdk.objects.answers import heard
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.sdk.objects.giving_back import goes_on, is_open, returning
-from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, heard, later
+from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, later
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status
 from rekindle.wire.resp import Refusal
@@ -69,7 +70,7 @@ class AioLink:
                 return Reply(Status.DONE, b"1")
             raise
         self._free_again(slot)
-        return heard(self._link, request, reply)
+        return heard(self._link.ways, request, reply)
 
     def _slot(self) -> int:
         """One that no one has, and its next number."""
@@ -112,7 +113,9 @@ class AioLink:
         def over(_: object = None) -> None:
             if not all(one.done() for one in answers):
                 return
-            if open_ and not (sent and _is_back(answers)):
+            # All are looked at: asyncio tells of an error that nobody has asked for.
+            failed = [one for one in answers if one.cancelled() or one.exception() is not None]
+            if open_ and (failed or not sent or not _is_back(answers[-1].result())):
                 # What the slot was answered is to stay: no one has it again.
                 self._link.give_back(object_id, self._name, number, back, error, blocks=False)
                 return
@@ -275,11 +278,8 @@ class AioLink:
                 future.set_exception(Gone(why))
 
 
-def _is_back(answers: list[asyncio.Future[Any]]) -> bool:
-    """Whether all were answered, the last one by what says that items are back."""
-    if any(one.cancelled() or one.exception() is not None for one in answers):
-        return False
-    said = answers[-1].result()
+def _is_back(said: object) -> bool:
+    """Whether that says that items are back."""
     return said == b"1" or (isinstance(said, Reply) and said.status == Status.DONE)
 
 

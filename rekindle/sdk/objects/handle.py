@@ -266,4 +266,5 @@ class Ephemeral(Block[H]):
             link.ask(object_id, Request(Op.DELETE, b"{}"))
         except (NotFoundError, ConnectionError):
             pass  # it goes with its instance, or has gone
-        link.let_go(object_id)
+        finally:
+            link.let_go(object_id)

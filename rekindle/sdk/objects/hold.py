@@ -8,8 +8,9 @@ import socket
 import threading
 
 from rekindle.exception import Error, NotFoundError
+from rekindle.sdk.objects.answers import receive
 from rekindle.sdk.objects.direct import Gone
-from rekindle.sdk.objects.link import Link, receive
+from rekindle.sdk.objects.link import Link
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import Op, Request
 

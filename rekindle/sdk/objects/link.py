@@ -22,6 +22,7 @@ from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
 from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
+from rekindle.sdk.objects.answers import heard, receive
 from rekindle.sdk.objects.direct import Direct, Gone, Ways
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.sdk.objects.giving_back import goes_on, is_open, returning, until_answered
@@ -29,7 +30,6 @@ from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
 from rekindle.wire.resp import Refusal
 
-_READ_BYTES = 1 << 18
 #: Between two attempts to reach a controller that is away.
 _DELAY_S = 0.05
 #: A connection that lasted longer than this had a controller; waiting for one begins again.
@@ -193,15 +193,6 @@ def later(request: Request, began: float) -> Request:
 ACCESS = Request(Op.LOOKUP, b'{"access": true}')
 
 
-def heard(link: Link, request: Request, reply: Reply) -> Reply:
-    """A reply of the controller; what it grants is noted."""
-    if request.op in (Op.LOOKUP, Op.CREATE) and reply.status == wire.Status.DONE:
-        record = json.loads(reply.body)
-        if "access" in record:
-            link.ways.learn(record["object_id"].encode(), record["access"])
-    return reply
-
-
 class _Session:
     """One asker: its connections, opened again when they break."""
 
@@ -229,7 +220,7 @@ class _Session:
             request = done
             if self._link.ways.unsaid:
                 self._link.ask(b"", self._link.saying())
-        return heard(self._link, request, self._by_controller(object_id, request, began))
+        return heard(self._link.ways, request, self._by_controller(object_id, request, began))
 
     # ---- Redis ---------------------------------------------------------------------------------
 
@@ -318,33 +309,6 @@ class _Session:
         """Close the connections; the next request opens others."""
         self._close_direct()
         self._hang_up()
-
-
-def receive(sock: socket.socket) -> Reply:
-    """The one answer that is on its way. Raises OSError, and Gone where none comes."""
-    data: bytes | bytearray = sock.recv(_READ_BYTES)
-    size = wire.frame_bytes(data)
-    if len(data) != size or not size:
-        data = _rest(sock, bytearray(data))
-    return wire.parse_reply(data)[1]
-
-
-def _rest(sock: socket.socket, data: bytearray) -> bytearray:
-    if not data:
-        raise Gone("it closed the connection")
-    while not (size := wire.frame_bytes(data)):
-        data += sock.recv(4) or _cut()
-    at = len(data)
-    data.extend(bytes(size - at))
-    with memoryview(data) as view:
-        while at < size:
-            got = sock.recv_into(view[at:])
-            at += got or len(_cut())
-    return data
-
-
-def _cut() -> bytes:
-    raise Gone("it closed the connection in the middle of an answer")
 
 
 # ---- which instance ----------------------------------------------------------------------------

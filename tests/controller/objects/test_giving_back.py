@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from rekindle.exception import ConnectionError, DeserializationError, ServiceErr
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.objects import link
 from rekindle.sdk.objects.aio_direct import AioDirect
-from rekindle.sdk.objects.aio_link import AioLink
+from rekindle.sdk.objects.aio_link import AioLink, aio_link
 from rekindle.sdk.objects.direct import Direct, Gone
 from rekindle.sdk.objects.exchange import Exchange
 from rekindle.sdk.objects.giving_back import returning
@@ -29,6 +30,7 @@ from tests.e2e.harness import wait_until
 LONG_S = 60
 #: What has come to nothing of a get that waits: in Redis itself, and as the controller asks.
 IN_LINE = 2
+_LIST = Request(Op.LIST, b'{"kind": "queue"}')
 
 
 @pytest.fixture
@@ -152,6 +154,43 @@ def test_a_cancelled_get_whose_loop_ends_at_once_takes_nothing(
             q.put("kept")
         asyncio.run(cancel())
         assert q.get(timeout=LONG_S) == "kept"
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_of_a_cancelled_request_whose_controller_goes_away_asyncio_tells_no_error(
+    q: Queue,
+    scripts_run: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    takes: bool,
+) -> None:
+    receive, goes_away = AioLink._received, False
+
+    def received(self: AioLink, data: bytes) -> None:
+        if not goes_away:
+            receive(self, data)
+
+    monkeypatch.setattr(AioLink, "_received", received)
+
+    async def cancel() -> None:
+        nonlocal goes_away
+        at = aio_link(q._link())
+        await at.ask(b"", _LIST)
+        goes_away = True
+        before = scripts_run(q.object_id)
+        asking = asyncio.create_task(q.get.aio() if takes else at.ask(b"", _LIST))
+        await asyncio.sleep(0)
+        while takes and scripts_run(q.object_id) < before + IN_LINE:
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert at._waiting  # what it was told of that
+        at._ended(None)
+
+    asyncio.run(cancel())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_nobody_gets_the_reply_of_who_asked_on_a_closed_connection(q: Queue) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -70,6 +71,28 @@ def test_of_blobs_it_has_the_whole_ones_and_no_program_comes_back_to_it(
     assert (tmp_path / "copy" / "instance").read_text() == "in-0123456789abcdef\n"
     assert paths.taken_down_file(tmp_path / "copy").exists()
     assert not paths.token_file(tmp_path / "copy").exists()
+
+
+def test_no_blob_may_be_removed_while_it_is_made(
+    redis_alone: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    seen = []
+
+    def looks(step: Callable[[Path, Path], Any]) -> Callable[[Path, Path], Any]:
+        def looked(source: Path, target: Path) -> Any:
+            with backup.removing(redis_alone.directory) as may:
+                seen.append(may)
+            return step(source, target)
+
+        return looked
+
+    monkeypatch.setattr(backup, "_copy_queue", looks(backup._copy_queue))
+    monkeypatch.setattr(backup, "_copy_blobs", looks(backup._copy_blobs))
+    backup.copy(redis_alone.directory, tmp_path / "copy")
+    assert seen == [False, False]
+    with backup.removing(redis_alone.directory) as may:
+        assert may
 
 
 def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
