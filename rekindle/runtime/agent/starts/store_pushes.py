@@ -24,7 +24,7 @@ FIRST_WAIT_S, MOST_WAIT_S = 2.0, 300.0
 #: At the end of a node: the store's damage is mended for so long.
 MEND_S = 5.0
 #: What is given up then has so long to end. What waits for a store that says nothing does not.
-GIVE_UP_S = 2.0
+GIVE_UP_S = 1.0
 
 
 @dataclass(eq=False)
