@@ -86,6 +86,4 @@ def keep(store: BlobStore) -> None:
 
 
 def _bounded(store: BlobStore, work: Callable[[], T]) -> T:
-    seconds = min(waiting.wait_s(), _MOST_S)
-    (found,) = waiting.ask_all(lambda _: work(), [None], url=store.url, at_once=1, seconds=seconds)
-    return found
+    return waiting.ask(work, url=store.url, seconds=min(waiting.wait_s(), _MOST_S))

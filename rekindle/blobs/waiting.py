@@ -68,6 +68,12 @@ def ask_all(
     return found
 
 
+def ask(what: Callable[[], R], *, url: str, seconds: float) -> R:
+    """One answer of a store. Raises as ``ask_all``."""
+    (found,) = ask_all(lambda _: what(), [None], url=url, at_once=1, seconds=seconds)
+    return found
+
+
 def ask_each(
     ask: Callable[[T], R], items: Iterable[T], *, what: str, at_once: int, seconds: float
 ) -> Generator[R, None, None]:

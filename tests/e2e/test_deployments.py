@@ -36,7 +36,7 @@ class Scaled:
 """
 
 CALLS = """
-import os, sys, threading
+import os, sys, threading, time
 import rekindle
 
 answer = rekindle.Function.from_name("service", "answer")
@@ -75,6 +75,7 @@ def forever(work):
     try:
         while not os.path.exists(sys.argv[1]):
             work()
+            time.sleep(0.1)  # the processors are also for what is deployed
     except BaseException as error:
         failed.append(f"{work.__name__}: {error!r}")
 

@@ -57,6 +57,7 @@ class Model:
 CLIENT = """
 import asyncio, json, os, pickle, subprocess, sys, tempfile, time
 import rekindle
+from rekindle.cli import operator
 
 SERVICE = %r
 
@@ -70,8 +71,8 @@ def deploy(version):
     rekindle_("deploy", "kept.py")
 
 def open_versions():
-    apps = json.loads(rekindle_("status", "--json"))["apps"]
-    return [one["version"] for one in apps if one["name"] == "kept"]
+    apps = operator.report(controller).apps
+    return [one.version for one in apps if one.name == "kept"]
 
 def set_elsewhere():
     program = "import rekindle; f = rekindle.Function.from_name('kept', 'f')\\n"
@@ -80,6 +81,7 @@ def set_elsewhere():
     return int(found.stdout)
 
 deploy(1)
+controller = operator.connect()
 f, together, items, hold = (
     rekindle.Function.from_name("kept", name) for name in ("f", "together", "items", "hold")
 )

@@ -99,6 +99,9 @@ def _another(home: Home, **environ: str) -> Iterator[dict[str, str]]:
         yield made
     finally:
         home.rekindle("down", **made)
+        # None of its processes was killed, as one that had not ended in its time is.
+        log = Path(made["REKINDLE_HOME"], "daemon/logs/supervisor.log").read_text()
+        assert "event=killed" not in log, log
 
 
 @needs_fuse

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rekindle.blobs import sparse as sparse_room
+from rekindle.blobs import waiting
 from rekindle.blobs.index import Index, check_id
 from rekindle.blobs.lazy.fetcher import Fetcher
 from rekindle.blobs.lazy.file import LazyFile
 from rekindle.blobs.sparse import SparseFile
 from rekindle.blobs.store import BlobStore
-from rekindle.exception import BlobError, BlobRoomError
+from rekindle.exception import BlobError, BlobRoomError, BlobStoreError
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,9 @@ class LazyCache:
             if (there := self.files.get(check_id(blob))) is not None:
                 self._kept.add(blob)
                 return there
-        index = self.store.index(blob)
+        index = waiting.ask(
+            lambda: self.store.index(blob), url=self.store.url, seconds=self._wait_s
+        )
         with self._lock:
             if (there := self.files.get(blob)) is not None:
                 self._kept.add(blob)
@@ -68,6 +71,16 @@ class LazyCache:
             )
             self.files[blob] = file
         return file
+
+    def hint(self, blob: str) -> list[int]:
+        """The chunks of a blob to fetch first, as far as the store says so in time."""
+        try:
+            return waiting.ask(
+                lambda: self.store.hint(blob), url=self.store.url, seconds=self._wait_s
+            )
+        except BlobStoreError as error:
+            log.warning("no hint", extra=kv(blob=blob, reason=error))
+            return []
 
     def _sparse(self, blob: str, index: Index) -> SparseFile:
         """Where it was left, unless another process goes on with that."""

@@ -147,7 +147,7 @@ class Orders:
         file = self._cache.open(order["blob"])
         hint = order["first"]
         if hint is None:
-            hint = self._cache.store.hint(file.blob)
+            hint = self._cache.hint(file.blob)
         file.first(hint)
         return {"size": file.index.size, "hinted": len(hint), "complete": file.sparse.is_complete}
 

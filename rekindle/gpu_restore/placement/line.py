@@ -64,6 +64,16 @@ class Line:
             kept.add(one)
         return kept.for_priority(priority)
 
+    def could_use(self, fleet: Fleet, but: str) -> frozenset[str]:
+        """UUIDs of devices that some other one than ``but`` which waits could use."""
+        return frozenset(
+            uuid
+            for one in self._waiting.values()
+            if one.key != but
+            for request in one.wanted
+            for uuid in serves_any(fleet, request)
+        )
+
     def turns(self, fleet: Fleet, now: float) -> Iterator[tuple[Waiting, frozenset[str]]]:
         """Each that waits, with the devices that it must not take; until all are kept. The fleet
         may be changed meanwhile."""

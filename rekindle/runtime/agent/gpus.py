@@ -104,13 +104,20 @@ class Gpus:
 
     # ---- for a pool's starts ----------------------------------------------------------------
 
-    def reserve(self, pool: Asking) -> str | None:
-        """Take devices for a start; the name that they are held under, None where it must wait."""
+    def reserve(self, pool: Asking, *, ahead: bool = False) -> str | None:
+        """Take devices for a start; the name that they are held under, None where it must wait.
+
+        ``ahead``: no input waits for it. It gets none that anybody waits for: where an idle runner
+        of several made room, the next of its kind would take the place again and again.
+        """
         now = time.monotonic()
         if pool.key not in self.line:
             self.packing.saw(pool.wanted[0])
         barred = self.line.barred(self.fleet, pool.key, pool.priority, now)
-        option = choose(self.fleet, pool.wanted, self.packing, barred)
+        awaited = self.line.could_use(self.fleet, pool.key) if ahead else frozenset[str]()
+        option = choose(self.fleet, pool.wanted, self.packing, barred | awaited)
+        if option is None and awaited:
+            return None
         if option is None:
             self.line.add(pool.key, pool.wanted, pool.priority, now)
             if self._waits_for_strangers(pool):

@@ -45,12 +45,12 @@ class PoolGpus(Asking):
             self._never = lost, why_never(self._gpus.fleet, self.wanted)
         return self._never[1]
 
-    def reserve(self) -> bool:
+    def reserve(self, *, ahead: bool = False) -> bool:
         """Devices for one start, if there are any now; True also where there is none to wait for:
-        then the start fails, and says why."""
+        then the start fails, and says why. ``ahead``: see Gpus."""
         if not self.wanted or self._why_never:
             return True
-        owner = self._take_context() or self._gpus.reserve(self)
+        owner = self._take_context() or self._gpus.reserve(self, ahead=ahead)
         if owner is not None:
             self._reserved.append(owner)
         return owner is not None

@@ -236,6 +236,18 @@ def test_devices_that_no_process_can_be_given_are_still_the_starts_own() -> None
     assert not found.fleet.holdings
 
 
+def test_a_runner_that_no_input_waits_for_gets_no_device_that_somebody_waits_for() -> None:
+    found = gpus.Gpus(machines.inventory("two_rtx_4090"))
+    one, both = (PoolGpus(gpu, parse(gpu), 0, found) for gpu in ("any", "any:2"))
+    assert one.reserve() and not both.reserve()
+    one.unreserve()
+    assert not one.reserve(ahead=True)  # else it would have what has just made room
+    assert not one.waits and both.waits
+    assert both.reserve()
+    both.unreserve()
+    assert one.reserve(ahead=True)
+
+
 def test_a_share_that_is_reserved_stays_the_starts_whatever_strangers_take_meanwhile() -> None:
     found = gpus.Gpus(machines.inventory("one_t4"))
     pool = PoolGpus("pool", parse("any", 9000), 0, found)

@@ -57,7 +57,7 @@ class GpuRoom:
         Where not, others make room, but for a runner that no input waits for (``ahead``). The pool
         is looked at again when devices become free, and now and then.
         """
-        if pool.gpus.reserve():
+        if pool.gpus.reserve(ahead=ahead):
             return True
         if ahead:
             pool.gpus.leave()

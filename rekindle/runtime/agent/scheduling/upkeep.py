@@ -11,9 +11,9 @@ from pathlib import Path
 from rekindle import guarded_loops, paths
 from rekindle.exception import SnapshotError
 from rekindle.linux.kept_directories import remove_unused
+from rekindle.runtime.agent.apart import apart
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.settings import AgentSettings
-from rekindle.runtime.agent.starts.volumes import apart
 from rekindle.runtime.images.store import mounted
 from rekindle.snapshot.verify import verify_one_in_background
 from rekindle.volumes import registry

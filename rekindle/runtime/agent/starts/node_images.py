@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import Error, StartError
+from rekindle.runtime.agent.apart import apart
 from rekindle.runtime.agent.starts import volumes
 from rekindle.runtime.agent.starts.in_image import (
     DEFAULT_DIRECTORY,
@@ -141,7 +142,7 @@ class NodeImages:
         shown += [Shown(os.path.realpath(at), target, laid=True) for at, target in image.mounts]
         binds = await volumes.binds_of(spec)
         if spec.volumes:
-            shown += await volumes.apart(lambda: _of_volumes(spec, binds))
+            shown += await apart(lambda: _of_volumes(spec, binds))
         return shown
 
     async def _driver(self) -> list[Shown]:

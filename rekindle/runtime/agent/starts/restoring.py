@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import BlobError, SnapshotRestoreError
+from rekindle.exception import SnapshotRestoreError
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import in_image as in_image_room
@@ -271,8 +271,8 @@ async def record_working_set(context: NodeContext, revision: Revision, runner: R
         revision.working_set = found
         await asyncio.to_thread(workingset.save, snapshot.path, found)
         if context.stored is not None:
-            await asyncio.to_thread(context.stored.pushes.push_working_set, snapshot, found)
-    except (OSError, BlobError) as error:
+            context.stored.pushes.working_set_soon(snapshot)
+    except OSError as error:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 
 

@@ -4,13 +4,13 @@ code.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import os
 from collections.abc import Callable
 
 from rekindle.exception import Error, LayerLostError, StartError
+from rekindle.runtime.agent.apart import apart
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.roots import RootSource
@@ -80,7 +80,7 @@ async def _found(
 
     ask = step_secrets.of_instance(context.settings.instance_dir)
     try:
-        image = await asyncio.to_thread(functools.partial(builder.ensure, spec, ask_secrets=ask))
+        image = await apart(functools.partial(builder.ensure, spec, ask_secrets=ask))
         if image is not None:
             await context.layers.have(image, say)
     except LayerLostError:

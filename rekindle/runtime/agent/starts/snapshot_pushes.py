@@ -6,6 +6,7 @@ of how one comes from there (stored_snapshots.py).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from rekindle.blobs.store import BlobStore
 from rekindle.exception import BlobDamagedError, SnapshotInvalidError
 from rekindle.runtime.agent.starts.broken_snapshots import BrokenSnapshots
 from rekindle.runtime.agent.starts.store_pushes import StorePushes
-from rekindle.snapshot import carried
+from rekindle.snapshot import carried, workingset
 from rekindle.snapshot.store import Snapshot, SnapshotStore
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.wire.logs import kv
@@ -34,7 +35,7 @@ _MOST_KNOWN = 4096
 
 @dataclass(eq=False)
 class SnapshotPushes:
-    """``soon`` and ``close`` are for the event loop."""
+    """What has ``soon`` in its name, and ``close``, are for the event loop."""
 
     blobs: BlobStore
     snapshots: SnapshotStore
@@ -42,6 +43,8 @@ class SnapshotPushes:
     #: Keys of what the store has, or is about to have, as far as is known.
     _known: set[str] = field(default_factory=set)
     _pushes: StorePushes = field(default_factory=lambda: StorePushes("snapshot"))
+    #: Of what the first calls touch.
+    _working_sets: StorePushes = field(default_factory=lambda: StorePushes("working set"))
     _stopped: bool = False
 
     @property
@@ -133,11 +136,18 @@ class SnapshotPushes:
         except OSError as error:
             log.warning("damage not noted", extra=kv(key=key, reason=error))
 
-    def push_working_set(self, snapshot: Snapshot, found: WorkingSet) -> None:
-        """Say in the store what of a snapshot the first calls touch. Blocks; BlobError."""
+    def working_set_soon(self, snapshot: Snapshot) -> None:
+        """Say in the store, in the background, what of a snapshot the first calls touch: what was
+        found out last by then."""
+        self._working_sets.soon(
+            snapshot.key, lambda: self._push_working_set(snapshot), lambda: False
+        )
+
+    def _push_working_set(self, snapshot: Snapshot) -> None:
         ref = self.blobs.ref(KIND, snapshot.key)
         if ref is None:
             return
+        found = workingset.load(snapshot.path)
         for name, blob in ref.about["files"].items():
             if chunks := chunks_of(found, name):
                 self.blobs.put_hint(blob, chunks)
@@ -150,7 +160,7 @@ class SnapshotPushes:
         """Give up what is on its way: it is taken up again. What is to take the place of damage in
         the store may still be put there: who ends may be the only one that met it."""
         self.stop()
-        await self._pushes.close()
+        await asyncio.gather(self._pushes.close(), self._working_sets.close())
 
 
 def chunks_of(found: WorkingSet | None, name: str) -> list[int] | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rekindle.exception import GpuError, InternalFailure, SnapshotError, SnapshotInvalidError
 from rekindle.linux.passing import is_passing
+from rekindle.runtime.agent.apart import apart
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.snapshot import key as key_room
@@ -132,7 +133,7 @@ class SnapshotTracker:
                 if self.why_never is not None and (why_never := await self.why_never()):
                     self._move(SnapshotState.IMPOSSIBLE, why_never)
                     return
-                self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
+                self.ingredients, self.snapshot = await apart(self._find)
             except SnapshotInvalidError as error:
                 self._move(SnapshotState.ABSENT, str(error))
                 self.untold_refusal = str(error)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rekindle.exception import Error
+from rekindle.runtime.agent.apart import apart
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_S, MOST_WAIT_S = 2.0, 300.0
 #: At the end of a node: the store's damage is mended for so long.
 MEND_S = 5.0
+#: What is given up then has so long to end. What waits for a store that says nothing does not.
+GIVE_UP_S = 1.0
 
 
 @dataclass(eq=False)
@@ -37,7 +40,8 @@ class StorePushes:
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _wait_s: float = FIRST_WAIT_S
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    #: And whether it mends.
+    _tasks: dict[asyncio.Task[None], Callable[[], bool]] = field(default_factory=dict)
     #: Nothing is put there any more, but what takes the place of damage.
     closed: bool = False
     #: Nor is that.
@@ -52,8 +56,8 @@ class StorePushes:
         if name not in self._waiting:
             self._waiting.add(name)
             task = asyncio.get_running_loop().create_task(self._push(name, push, mends))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = mends
+            task.add_done_callback(self._tasks.pop)
 
     async def _push(self, name: str, push: Callable[[], None], mends: Callable[[], bool]) -> None:
         done = await self._try(name, push)
@@ -72,7 +76,7 @@ class StorePushes:
             if self.cut:
                 return False
             try:
-                await asyncio.to_thread(push)
+                await apart(push)
             except (Error, OSError) as error:
                 extra = kv(name=name, reason=error, again_in_s=self._wait_s)
                 log.warning("%s not pushed", self.kind, extra=extra)
@@ -95,7 +99,11 @@ class StorePushes:
         """Give up what is on its way, unless it mends what is damaged there: for a while."""
         self.closed = True
         self._wake.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=MEND_S)
-            self.cut = True
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if mending := [task for task, mends in self._tasks.items() if mends()]:
+            await asyncio.wait(mending, timeout=MEND_S)
+        self.cut = True
+        if left := list(self._tasks):
+            await asyncio.wait(left, timeout=GIVE_UP_S)
+        for task in (left := list(self._tasks)):  # their threads are left behind
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

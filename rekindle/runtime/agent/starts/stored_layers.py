@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from rekindle.exception import (
     Error,
     ImageError,
 )
+from rekindle.runtime.agent.apart import apart
 from rekindle.runtime.agent.starts import layer_users
 from rekindle.runtime.agent.starts.packed_files import PackedFiles
 from rekindle.runtime.agent.starts.store_pushes import StorePushes
@@ -116,7 +118,7 @@ class StoredLayers:
                 say(f"layer {name[:12]} ({layer.title}) is fetched whole first: {error}")
                 log.warning("layer is fetched whole", extra=kv(layer=name, reason=error))
         self.packed.arriving.pop(place, None)
-        await asyncio.to_thread(_have_whole, local, layer)
+        await apart(lambda: _have_whole(local, layer))
 
     async def _have_lazily(
         self, local: LayerStore, layer: Layer, blob: str, lazy: LazyFiles
@@ -192,7 +194,7 @@ class StoredLayers:
     async def _record(self, layer: Layer, blob: str, touched: list[int]) -> None:
         assert self.blobs is not None
         try:
-            await asyncio.to_thread(self.blobs.put_hint, blob, touched)
+            await apart(functools.partial(self.blobs.put_hint, blob, touched))
         except BlobError as error:  # another node records it
             log.warning("no hint recorded", extra=kv(layer=layer.name, reason=error))
 
@@ -304,7 +306,7 @@ class StoredLayers:
         """
         self._closing.set()
         await self._pushes.close()
-        await self._tasks.finish()
+        await self._tasks.cancel()
 
 
 def _have_whole(local: LayerStore, layer: Layer) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.blobs import transfer
+from rekindle.blobs import transfer, waiting
 from rekindle.blobs.lazy.client import LazyFiles, Settings
 from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
 from rekindle.exception import (
@@ -90,6 +90,8 @@ class StoredSnapshots:
     #: None where snapshots are fetched whole before they are used.
     lazy: LazyFiles | None
     pushes: SnapshotPushes
+    #: For so long it is waited for the store to say whether it has one.
+    wait_s: float = field(default_factory=waiting.wait_s)
     #: By the directory of the snapshot.
     arriving: dict[Path, Arriving] = field(default_factory=dict)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
@@ -129,7 +131,8 @@ class StoredSnapshots:
             log.warning("snapshots are fetched whole before they are used", extra=kv(reason=error))
         arriving = scratch / "arriving"
         arriving.mkdir(mode=0o700)
-        return cls(blobs, snapshots, arriving, lazy, SnapshotPushes(blobs, snapshots, arriving))
+        pushes = SnapshotPushes(blobs, snapshots, arriving)
+        return cls(blobs, snapshots, arriving, lazy, pushes, settings.wait_s)
 
     # ---- finding -------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class StoredSnapshots:
                 return known
             ref = None
             try:
-                ref = quick.ref(KIND, key)
+                ref = waiting.ask(lambda: quick.ref(KIND, key), url=quick.url, seconds=self.wait_s)
                 if ref is None:
                     return None
                 started = time.monotonic()

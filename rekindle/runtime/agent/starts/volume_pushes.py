@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rekindle.exception import VolumeFileNotFoundError
-from rekindle.runtime.agent.starts.volumes import apart
+from rekindle.runtime.agent.apart import apart
 from rekindle.volumes.remote import Folder
 from rekindle.wire.logs import kv
 

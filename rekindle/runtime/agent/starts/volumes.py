@@ -1,26 +1,20 @@
 """A function's volumes on this node: where they lie, as their stores have them.
 
-They may lie on a file system that does not answer. So that only who wants such a one waits for it,
-each look is in a thread of its own, and an agent that ends does not wait for that.
+They may lie on a file system that does not answer: each look is apart (apart.py).
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 from rekindle.exception import Error, StartError
 from rekindle.execution.volumes import Mounted
+from rekindle.runtime.agent.apart import apart
 from rekindle.volumes import remote
 from rekindle.volumes.registry import Registry, made_at, place
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
-
-T = TypeVar("T")
 
 
 class Bind(TypedDict):
@@ -56,21 +50,6 @@ async def binds_and_written(spec: FunctionSpec) -> tuple[list[Bind], list[remote
         raise StartError(f"{spec.app_name}.{spec.name} cannot have its volumes: {error}") from error
     written = [folder for bind, folder in found if folder.url and not bind["read_only"]]
     return [bind for bind, _folder in found], written
-
-
-async def apart(look: Callable[[], T]) -> T:
-    """What a look at files of a volume gives or raises."""
-    found: Future[T] = Future()
-    found.set_running_or_notify_cancel()  # who waits may be cancelled, the look cannot be
-
-    def work() -> None:
-        try:
-            found.set_result(look())
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-            found.set_exception(error)
-
-    threading.Thread(target=work, name="volumes", daemon=True).start()
-    return await asyncio.wrap_future(found)
 
 
 def _bind(mount: VolumeMount) -> tuple[Bind, remote.Folder]:

@@ -266,8 +266,9 @@ def test_a_driver_that_moves_none_brings_a_snapshot_back_where_it_was_made_alone
         model = add(harness)
         await harness.call(model, "tells")  # this runner keeps the first one
         made_on = set((await snapshot_made(harness, model)).manifest.gpus)
-        starter = harness.node.inventory.pools[(model, "")].starter
-        fleet = harness.node.context.gpus.fleet
+        pool = harness.node.inventory.pools[(model, "")]
+        starter, fleet = pool.starter, harness.node.context.gpus.fleet
+        pool.sizing.given_up = True  # no other runner is kept warm in its place
         (first,) = harness.runners(model)
         first.kill("its GPU is wanted")
         await harness.uplink.until(lambda: not fleet.holdings)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -88,6 +90,31 @@ def test_a_node_that_ends_waits_no_longer_and_tries_once_more_what_mends_damage(
         assert store.refused == ["plain", "mending", "mending"] and not store.has
 
     _run(scenario)
+
+
+@pytest.mark.parametrize("mends", [False, True])
+def test_a_node_ends_although_a_store_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, mends: bool
+) -> None:
+    monkeypatch.setattr(store_pushes, "MEND_S", 0.01)
+    monkeypatch.setattr(store_pushes, "GIVE_UP_S", 0.01)
+    asked, answers = threading.Event(), threading.Event()
+
+    def push() -> None:
+        asked.set()
+        answers.wait()
+
+    async def scenario(_store: _Store, pushes: StorePushes) -> None:
+        pushes.soon("thing", push, lambda: mends)
+        await asyncio.to_thread(asked.wait)
+        await pushes.close()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as ending:  # it waits for its own pool, too
+        ended = ending.submit(_run, scenario)
+        try:
+            ended.result(timeout=60)
+        finally:
+            answers.set()
 
 
 def test_what_could_not_be_looked_at_here_is_tried_again_too(

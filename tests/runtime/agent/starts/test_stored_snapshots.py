@@ -205,6 +205,29 @@ def test_a_snapshot_that_the_store_was_away_for_is_there_soon_after_it_came_back
     run(home, scenario, store_url=url)
 
 
+@pytest.mark.usefixtures("unwell_urls")
+def test_a_store_that_says_nothing_keeps_no_start_waiting_for_long_and_no_node_from_its_end(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder := tmp_path / "store").mkdir()
+    Conduct(stalled=True).begin(folder)
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, enable_memory_snapshot=True)
+        assert (await h.call(table, "part", 0)).strategy == "cold"
+        reasons = [str(getattr(one, "fields", {}).get("reason")) for one in caplog.records]
+        assert any("did not answer within 0.2 s" in one for one in reasons), reasons
+        assert (await h.prepare(table, "restore")).ok
+        stored, snapshot = h.node.context.stored, h.revision(table).tracker.snapshot
+        assert stored is not None and snapshot.key in stored.pushes._known  # it is on its way there
+        stored.pushes.working_set_soon(snapshot)
+
+    try:
+        run(home, scenario, store_url=unwell.url(folder), lazy_wait_s=0.2)
+    finally:
+        Conduct().begin(folder)  # for those who were left behind
+
+
 @needs_fuse
 def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_start_is_cold(
     home: Path, url: str, monkeypatch: pytest.MonkeyPatch

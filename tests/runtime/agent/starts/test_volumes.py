@@ -56,7 +56,7 @@ def answer() -> int:
 
 
 def _looks() -> int:
-    return sum(thread.name == "volumes" for thread in threading.enumerate())
+    return sum(thread.name == "apart" for thread in threading.enumerate())
 
 
 def _failures(caplog: pytest.LogCaptureFixture) -> list[str]:
