@@ -11,8 +11,6 @@ from rekindle.cli.tables import size
 from rekindle.controller.storage import backup as copies
 from rekindle.exception import SetupError
 from rekindle.sdk.local import choosing
-from rekindle.shown_url import without_password
-from rekindle.wire.blobs import named_url
 
 
 @click.command()
@@ -34,5 +32,5 @@ def backup(folder: Path) -> None:
         raise SetupError(f"{directory} cannot be copied to {folder}: {error}") from error
     blobs = f"{copied.blobs} blob{'s' if copied.blobs != 1 else ''}"
     click.echo(f"{folder} has what {directory} keeps: {size(copied.bytes)}, {blobs}.")
-    if url := named_url():
-        click.echo(f"Without the blobs at {without_password(url)}.", err=True)
+    if copied.missing:
+        click.echo(f"Without the blobs at {copied.missing} (REKINDLE_BLOB_URL).", err=True)

@@ -18,6 +18,7 @@ from rekindle.controller.instance import claim, instance_id, read_token
 from rekindle.controller.objects import vault
 from rekindle.controller.server import ControllerServer, RedisAwayError
 from rekindle.controller.settings import Settings
+from rekindle.controller.storage import elsewhere
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
@@ -25,6 +26,7 @@ from rekindle.exception import Error, InvalidError, SetupError, VersionError
 from rekindle.linux import limits, memory
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
+from rekindle.shown_url import without_password
 from rekindle.wire import blobs, logs, switches
 from rekindle.wire.ready import INVALID, is_away, refuse
 
@@ -86,6 +88,7 @@ async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool)
         own_agent=own_agent,
         direct_objects=switches.is_on("REKINDLE_DIRECT_OBJECTS", unset=True),
     )
+    _note_elsewhere(config)
     server = ControllerServer(config)
     sync: AofSync | None = None
     if url == own:
@@ -113,6 +116,15 @@ async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool)
             sync.stop()
         os.close(lock)
     return 0
+
+
+def _note_elsewhere(config: Config) -> None:
+    """For who copies the directory."""
+    places = elsewhere.Elsewhere(
+        redis="" if config.embedded else without_password(config.redis_url),
+        blobs=without_password(config.blob_url) if blobs.named_url() else "",
+    )
+    elsewhere.note(config.directory, places)
 
 
 def _blob_url(directory: Path, instance: str) -> str:

@@ -13,12 +13,15 @@ from rekindle.linux import files
 
 
 @contextmanager
-def whole_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
+def whole_directory(
+    target: Path, *, durable: bool = True, named_by_content: bool = True
+) -> Iterator[Path]:
     """The draft of a directory, beside it: fill it, and it is renamed at the end.
 
-    The name tells the content: of two that make it at the same time, the first one's stays. Not
-    ``durable``: after a power cut the name may be there, and files without what was in them; for
-    who looks at them each time. Raises OSError.
+    The name tells the content: of two that make it at the same time, the first one's stays, and
+    where it does not (``named_by_content``), the second one fails. Not ``durable``: after a power
+    cut the name may be there, and files without what was in them; for who looks at them each time.
+    Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=target.parent))
@@ -29,7 +32,7 @@ def whole_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
         try:
             os.rename(draft, target)
         except OSError:
-            if not target.is_dir():  # else another process was first
+            if not (named_by_content and target.is_dir()):  # else another process was first
                 raise
     finally:
         if draft.is_dir():

@@ -5,12 +5,12 @@ Standard library only.
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rekindle.exception import InvalidError
+from rekindle.sdk import name_patterns
 
 #: Whether a path, relative to the folder that is added, is left out.
 Ignored = Callable[[Path], bool]
@@ -43,6 +43,7 @@ class Patterns:
             takes_back = text.startswith("!")
             cleaned = posixpath.normpath("/" + text.removeprefix("!").strip()).lstrip("/")
             if cleaned:
+                _check(cleaned)
                 self._patterns.append((cleaned.split("/"), takes_back))
             elif text == "!":
                 raise InvalidError(f"{line!r} is no pattern: write what ! takes back")
@@ -117,9 +118,19 @@ def of_context(context: Path, dockerfile: Path | None = None) -> Ignored:
             return Patterns(place.read_text(encoding="utf-8-sig").splitlines())
         except FileNotFoundError:
             continue
+        except InvalidError as error:
+            raise InvalidError(f"{place}: {error}") from error
         except (OSError, ValueError) as error:
             raise InvalidError(f"{place} cannot be read: {error}") from error
     return nothing
+
+
+def _check(pattern: str) -> None:
+    try:
+        for part in pattern.split("/"):
+            name_patterns.check(part)
+    except ValueError as error:
+        raise InvalidError(str(error)) from error
 
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
@@ -129,7 +140,7 @@ def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
         return bool(names)
     if parts[0] == "**":
         return any(_fits(names[skip:], parts[1:]) for skip in range(len(names) + 1))
-    return bool(names) and _is(names[0], parts[0]) and _fits(names[1:], parts[1:])
+    return bool(names) and name_patterns.fits(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
 def _may_lead(folder: Sequence[str], parts: Sequence[str]) -> bool:
@@ -137,10 +148,6 @@ def _may_lead(folder: Sequence[str], parts: Sequence[str]) -> bool:
     for name, part in zip(folder, parts, strict=False):
         if part == "**":
             return True
-        if not _is(name, part):
+        if not name_patterns.fits(name, part):
             return False
     return True  # also where it matches the folder: what is in it was left out later
-
-
-def _is(name: str, part: str) -> bool:
-    return fnmatch.fnmatchcase(name, part.replace("[^", "[!"))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.controller.storage import elsewhere
 from rekindle.exception import SetupError
 from rekindle.linux import files
 from rekindle.linux.whole_directory import whole_directory
@@ -29,10 +30,11 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Copied:
-    """How much was copied."""
+    """How much was copied; ``missing``: where blobs are that were not, if there are any."""
 
     blobs: int
     bytes: int
+    missing: str
 
 
 def copy(directory: Path, target: Path) -> Copied:
@@ -41,20 +43,27 @@ def copy(directory: Path, target: Path) -> Copied:
     Everything that was acknowledged before is in it. Raises SetupError for a place that is none,
     and OSError.
     """
-    if not (directory / _QUEUE / _MANIFEST).exists():
+    places = elsewhere.read(directory)
+    if places.redis:
         raise SetupError(
-            f"there is no queue in {directory}: no instance was up there, or it has a Redis of "
-            f"yours (REKINDLE_REDIS_URL), which is to be backed up itself"
+            f"the queue of {directory} is in the Redis at {places.redis} (REKINDLE_REDIS_URL), "
+            f"which is to be backed up itself"
         )
+    if not (directory / _QUEUE / _MANIFEST).exists():
+        raise SetupError(f"there is no queue in {directory}: no instance was up there")
     if os.path.lexists(target):
         raise SetupError(f"{target} is there already: name a folder that is not")
-    with whole_directory(target) as draft, nothing_removed(directory):
+    with (
+        whole_directory(target, named_by_content=False) as draft,
+        nothing_removed(directory),
+    ):
         size = _copy_queue(directory / _QUEUE, draft / _QUEUE)
         blobs = _copy_blobs(directory / "blobs", draft / "blobs")
         shutil.copy(directory / "instance", draft / "instance")
         # No program of before will come back to it: as after `rekindle down`.
         paths.taken_down_file(draft).touch()
-    return Copied(len(blobs), size + sum(blobs))
+    files.sync(target.parent)
+    return Copied(len(blobs), size + sum(blobs), places.blobs)
 
 
 # ---- the queue -----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What a pattern of COPY means: files and folders of a build context, by ``*``, ``?`` and ``[]``.
 
-Unlike ``Path.glob`` it passes over no folder that cannot be listed: a file in it would be missing
-from the image without a word. Standard library only.
+As for Docker none of these stands for a ``/``: ``**`` is what ``*`` is. Unlike ``Path.glob`` it
+passes over no folder that cannot be listed: a file in it would be missing from the image without a
+word. Standard library only.
 """
 
 from __future__ import annotations
@@ -10,37 +11,34 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
+
+from rekindle.sdk import name_patterns
 
 #: Of a name under which no folder is.
 _NONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def matching(context: Path, pattern: str, left_out: Callable[[Path], bool]) -> list[Path]:
-    """By name. Raises OSError for what cannot be looked at, unless it is ``left_out``."""
-    return sorted(set(_below(context, pattern.split("/"), left_out)))
+    """By name. Raises OSError for what cannot be looked at, unless it is ``left_out``, and
+    ValueError for what is no pattern."""
+    parts = pattern.split("/")
+    for part in parts:
+        name_patterns.check(part)
+    return sorted(_below(context, parts, left_out))
 
 
 def _below(folder: Path, parts: Sequence[str], left_out: Callable[[Path], bool]) -> Iterator[Path]:
     first, rest = parts[0], parts[1:]
-    if first == "**":  # the folder, and all below it
-        if rest:
-            yield from _below(folder, rest, left_out)
-        else:
-            yield folder
-        for one in _listed(folder, left_out):
-            if _is_folder(os.lstat, one, left_out):
-                yield from _below(one, parts, left_out)
-        return
-    if any(sign in first for sign in "*?["):
-        found = [one for one in _listed(folder, left_out) if fnmatchcase(one.name, first)]
+    if any(sign in first for sign in "*?[\\"):
+        listed = _listed(folder, left_out)
+        found = [one for one in listed if name_patterns.fits(one.name, first)]
     else:
         found = [folder / first] if _mode(os.lstat, folder / first, left_out) else []
     for one in found:
         if not rest:
             yield one
-        elif _is_folder(os.stat, one, left_out):
+        elif stat.S_ISDIR(_mode(os.stat, one, left_out)):
             yield from _below(one, rest, left_out)
 
 
@@ -51,12 +49,6 @@ def _listed(folder: Path, left_out: Callable[[Path], bool]) -> list[Path]:
         if left_out(folder):
             return []
         raise
-
-
-def _is_folder(
-    look: Callable[[Path], os.stat_result], path: Path, left_out: Callable[[Path], bool]
-) -> bool:
-    return stat.S_ISDIR(_mode(look, path, left_out))
 
 
 def _mode(

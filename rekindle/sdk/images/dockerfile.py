@@ -31,6 +31,7 @@ _REFUSED = {
     "FROM": "only one FROM can be, the first: build stages of their own are not supported",
 }
 _KNOWN = ("RUN", "COPY", "ADD", "ENV", "ARG", "WORKDIR", "ENTRYPOINT", "CMD", "SHELL")
+_GOES_ON = re.compile(r"\\[ \t]*$")
 #: Whose words are the shell's to fill in.
 _OF_THE_SHELL = ("RUN", "ENTRYPOINT", "CMD", "SHELL")
 
@@ -51,8 +52,8 @@ class Line:
 
     @property
     def text(self) -> str:
-        """As written."""
-        return f"{self.word} {self.rest}"
+        """As written, but for spaces."""
+        return " ".join(f"{self.word} {self.rest}".split())
 
 
 def read(file: Path, build_args: Mapping[str, str]) -> list[Line]:
@@ -75,8 +76,8 @@ def parse(text: str, name: str, build_args: Mapping[str, str]) -> list[Line]:
     variables: set[str] = set()  # of ENV, which goes before an ARG of that name
     for number, line in _joined(text):
         where = f"{name}, line {number}"
-        word, _, rest = line.partition(" ")
-        word, rest = word.upper(), rest.strip()
+        word, *more = line.split(maxsplit=1)
+        word, rest = word.upper(), "".join(more).strip()
         if word in _METADATA:
             continue
         if word == "ARG":
@@ -187,12 +188,19 @@ def _onto(workdir: str, path: str) -> str:
 
 def _command(line: Line, *, shell: bool) -> str:
     """The command of a line: a list of words in JSON, or one for the shell."""
-    if line.rest.startswith("["):
-        with contextlib.suppress(ValueError):  # else a command of the shell, as Docker has it
-            words = json.loads(line.rest)
-            if words and all(isinstance(one, str) for one in words):
-                return shlex.join(words)
+    if words := _listed(line.rest):
+        return shlex.join(words)
     return shlex.join(["/bin/sh", "-c", line.rest]) if shell else line.rest
+
+
+def _listed(text: str) -> list[str]:
+    """The words of a list in JSON; none where it is no such list, but one for the shell."""
+    if text.startswith("["):
+        with contextlib.suppress(ValueError):
+            words = json.loads(text)
+            if all(isinstance(one, str) for one in words):
+                return list(words)
+    return []
 
 
 def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
@@ -202,10 +210,7 @@ def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
         raise InvalidError(f"{line.where}: COPY --from: build stages are not supported")
     if options:
         raise InvalidError(f"{line.where}: {line.word} with {options[0]} is not supported")
-    if line.rest.startswith("["):
-        with contextlib.suppress(ValueError):
-            words = json.loads(line.rest)
-    *sources, target = words
+    *sources, target = _listed(line.rest) or [_unquoted(one, line.where) for one in words]
     if not sources:
         raise InvalidError(f"{line.where}: {line.text}: give what to copy and where to")
     if not target.startswith("/"):  # without a known one it stays relative, for who builds
@@ -232,6 +237,11 @@ def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
     return Step(kind=StepKind.COPY, title=line.text, arguments=arguments, files=tuple(files))
 
 
+def _unquoted(word: str, where: str) -> str:
+    """A word of COPY, whose spaces no quotes keep together. Raises InvalidError."""
+    return image_variables.filled("".join(_words(word, {}, where)), {})
+
+
 def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[Path]:
     """What a COPY means in the build context. Raises InvalidError for what is not there, is not in
     the context, or cannot be told."""
@@ -241,6 +251,8 @@ def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[P
 
     try:
         return _there(line, context, source, is_there)
+    except ValueError as error:
+        raise InvalidError(f"{line.where}: {line.text}: {error}") from error
     except OSError as error:
         raise InvalidError(
             f"{line.where}: {line.text}: {error.filename or context} cannot be read "
@@ -273,20 +285,20 @@ def _there(line: Line, context: Path, source: str, is_there: Callable[[Path], bo
 
 
 def _joined(text: str) -> list[tuple[int, str]]:
-    """Lines without comments, those that end with a backslash together with the next."""
+    """Lines without comments, those that end with a backslash together with the next, as it is."""
     found: list[tuple[int, str]] = []
     begun, number = "", 0
     for at, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
+        if not raw.strip() or raw.lstrip().startswith("#"):
             continue
         number = number or at
-        if line.endswith("\\"):
-            begun += line[:-1].rstrip() + " "
+        line = begun + (raw if begun else raw.lstrip())
+        if goes_on := _GOES_ON.search(line):
+            begun = line[: goes_on.start()]
             continue
-        found.append((number, begun + line))
+        found.append((number, line))
         begun, number = "", 0
-    return found
+    return [*found, (number, begun)] if begun else found
 
 
 def _pairs(words: Sequence[str], where: str) -> dict[str, str]:

@@ -95,6 +95,53 @@ def test_no_blob_may_be_removed_while_it_is_made(
         assert may
 
 
+def test_of_two_copies_to_one_folder_the_second_one_fails(
+    redis_alone: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    copy_blobs = backup._copy_blobs
+    with redis_alone.redis_client() as client:
+
+        def copy_after_the_first(source: Path, target: Path) -> list[int]:
+            if not (tmp_path / "copy").exists():
+                (tmp_path / "copy" / "of another").mkdir(parents=True)
+            return copy_blobs(source, target)
+
+        client.set("acknowledged", 1)
+        monkeypatch.setattr(backup, "_copy_blobs", copy_after_the_first)
+        with pytest.raises(OSError, match="not empty"):
+            backup.copy(redis_alone.directory, tmp_path / "copy")
+    assert [one.name for one in tmp_path.iterdir()] == ["copy"]
+    assert [one.name for one in (tmp_path / "copy").iterdir()] == ["of another"]
+
+
+def test_what_an_instance_keeps_elsewhere_is_said_whatever_the_environment_of_who_copies(
+    tmp_path: Path,
+) -> None:
+    with running_instance() as first:
+        assert backup.copy(first.directory, tmp_path / "all").missing == ""
+        first.end_controller()
+        first.environ["REKINDLE_BLOB_URL"] = str(tmp_path / "blobs")
+        first.start_controller()
+        name = (first.directory / "instance").read_text().strip()
+        copied = backup.copy(first.directory, tmp_path / "without blobs")
+        assert copied.missing == f"{tmp_path}/blobs/{name}"
+        first.end_controller()
+        del first.environ["REKINDLE_BLOB_URL"]
+        with running_instance(start=False) as other:
+            other.start_redis()
+            url = f"unix://{other.directory}/redis.sock"
+            first.environ["REKINDLE_REDIS_URL"] = url
+            first.start_controller()
+            first.end_controller()
+            # It has a queue: one of former times.
+            with pytest.raises(SetupError, match=f"in the Redis at {url}"):
+                backup.copy(first.directory, tmp_path / "copy")
+        del first.environ["REKINDLE_REDIS_URL"]
+        first.start_controller()
+        assert backup.copy(first.directory, tmp_path / "again").missing == ""
+
+
 def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     redis_alone: Instance, tmp_path: Path
 ) -> None:

@@ -45,9 +45,18 @@ def test_its_lines_are_the_steps(tmp_path: Path) -> None:
     assert env.env == {"MODE": "fast", "LEVEL": "2 3"}
     assert workdir.arguments == {"workdir": "/srv"}
     assert run.kind is StepKind.RUN
-    assert run.commands == ("export VERSION=1.17; pip install six==$VERSION && echo done",)
+    said = f"export VERSION=1.17; pip install six==$VERSION && {' ' * 12}echo done"
+    assert run.commands == (said,)
+    assert run.title == "RUN pip install six==$VERSION && echo done"
     assert [one.target for one in copy.files] == ["/srv/lib/app.py"]
     assert entrypoint.arguments == {"entrypoint": "python -u"}
+
+
+def test_lines_go_on_as_docker_has_it(tmp_path: Path) -> None:
+    text = "FROM x\nRUN\techo a\\ \n# not of it\n\nb 'c  \\\n  d'\nRUN last && \\\n"
+    _, first, last = _steps(tmp_path, text)
+    assert first.commands == ("echo ab 'c    d'",)
+    assert last.commands == ("last &&",)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,8 @@ def test_its_lines_are_the_steps(tmp_path: Path) -> None:
         ("FRUM debian", "line 2: no instruction 'FRUM'"),
         ("FROM other", "only one FROM"),
         ("COPY --from=build /a /b", "build stages are not supported"),
+        ("COPY 5", "give what to copy and where to"),
+        ('COPY ["[5" "/b"]', "is no pattern"),
         ("COPY none /b", "there is no none"),
         ("COPY none /dev/b", "line 2: .*/dev is the kernel's"),
         ("ADD https://x/y /b", "RUN curl"),
@@ -193,9 +204,9 @@ def test_nothing_outside_of_the_context_is_copied(tmp_path: Path) -> None:
     [
         ("*", ["a.py", "b.txt", "lib", "sub"]),
         ("*/?.py", ["lib/c.py", "sub/c.py"]),
-        ("**/*.py", ["a.py", "sub/c.py", "sub/deep/e.py"]),
-        ("**/[de].*", ["sub/d.txt", "sub/deep/e.py"]),
-        ("sub/**", ["sub", "sub/deep"]),
+        ("**/*.py", ["lib/c.py", "sub/c.py"]),
+        ("**/[^c].*", ["lib/d.txt", "sub/d.txt"]),
+        ("sub/**", ["sub/c.py", "sub/d.txt", "sub/deep"]),
         ("a.py/*", []),
         ("lib/*", ["lib/c.py", "lib/d.txt", "lib/deep"]),
     ],
@@ -209,6 +220,23 @@ def test_a_pattern_means_files_and_folders_by_name(
     (tmp_path / "lib").symlink_to("sub")
     matched = copy_patterns.matching(tmp_path, pattern, lambda _: False)
     assert [str(one.relative_to(tmp_path)) for one in matched] == found
+
+
+def test_a_pattern_that_is_none_is_an_error_of_its_line(tmp_path: Path) -> None:
+    _context(tmp_path)
+    with pytest.raises(InvalidError, match=r"line 2: COPY \*\.\[pt /s/: '\*\.\[pt' is no pattern"):
+        _steps(tmp_path, "FROM x\nCOPY *.[pt /s/\n")
+    (tmp_path / ".dockerignore").write_text("sub/[\n")
+    with pytest.raises(InvalidError, match=r"\.dockerignore: '\[' is no pattern"):
+        _steps(tmp_path, "FROM x\nCOPY *.py /s/\n")
+
+
+def test_words_of_a_copy_are_without_their_quotes(tmp_path: Path) -> None:
+    _context(tmp_path)
+    _, step = _steps(tmp_path, "FROM x\nCOPY \"a.py\" sub/'*'.txt '/s/'\n")
+    assert [one.target for one in step.files] == ["/s/a.py", "/s/d.txt"]
+    with pytest.raises(InvalidError, match=r'line 2: " is not closed'):
+        _steps(tmp_path, 'FROM x\nCOPY "a b" /s/\n')
 
 
 @pytest.mark.needs_root("mounts a file system")
