@@ -8,6 +8,7 @@ import click
 
 from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.counted import counted
 from rekindle.cli.logs import logs
 from rekindle.cli.options import app_named, confirm, environment_option, is_chosen, yes_option
 from rekindle.exception import InvalidError, NotFoundError
@@ -263,13 +264,13 @@ def delete(name: str, yes: bool) -> None:
             f"{found.name} is deployed (version {found.version}) and can be called: "
             f"`rekindle app stop {found.name}` ends it, then it can be deleted"
         )
-    confirm(f"Delete {found.name} with its {_counted(len(found.versions), 'version')}?", yes=yes)
+    confirm(f"Delete {found.name} with its {counted(len(found.versions), 'version')}?", yes=yes)
     request = pb.DeleteAppRequest(app=found.name)
     gone = operator.request(
         *(operator.connect(), "DeleteApp", request, pb.DeletedApp, _EXIT_HOOKS_S)
     )
     went = [
-        _counted(count, of)
+        counted(count, of)
         for count, of in (
             (gone.versions, "version"),
             (gone.schedules, "schedule"),
@@ -278,10 +279,6 @@ def delete(name: str, yes: bool) -> None:
         if count
     ]
     click.echo(f"Deleted {gone.name}: {', '.join(went)}.")
-
-
-def _counted(count: int, of: str) -> str:
-    return f"{count:,} {of}{'' if count == 1 else 's'}"
 
 
 _strategy = click.option(

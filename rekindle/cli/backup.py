@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rekindle import paths
+from rekindle.cli.counted import counted
 from rekindle.cli.tables import size
 from rekindle.controller.storage import backup as copies
 from rekindle.exception import SetupError
@@ -30,7 +31,7 @@ def backup(folder: Path) -> None:
         copied = copies.copy(directory, folder.absolute())
     except OSError as error:
         raise SetupError(f"{directory} cannot be copied to {folder}: {error}") from error
-    blobs = f"{copied.blobs} blob{'s' if copied.blobs != 1 else ''}"
+    blobs = counted(copied.blobs, "blob")
     click.echo(f"{folder} has what {directory} keeps: {size(copied.bytes)}, {blobs}.")
     if copied.missing:
         click.echo(f"Without the blobs at {copied.missing} (REKINDLE_BLOB_URL).", err=True)

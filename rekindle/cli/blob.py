@@ -12,6 +12,7 @@ from rekindle.blobs import collect, reach
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.counted import counted
 from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
 from rekindle.exception import InvalidError, NotFoundError
@@ -79,8 +80,8 @@ def disk_usage(url: str | None, as_json: bool) -> None:
         click.echo(problem)
         return
     click.echo(
-        f"{len(found.named)} names, files of {size(files)}, stored in {size(found.stored_bytes)}; "
-        f"{size(found.unnamed_bytes)} that nothing names"
+        f"{counted(len(found.named), 'name')}, files of {size(files)}, stored in "
+        f"{size(found.stored_bytes)}; {size(found.unnamed_bytes)} that nothing names"
     )
 
 
@@ -116,8 +117,10 @@ def garbage(url: str | None, dry_run: bool, everything: bool) -> None:
         click.echo(problem)
         return
     verb = "would be removed" if dry_run else "removed"
-    young = f"; {gone.kept_young} more are too young" if gone.kept_young else ""
-    click.echo(f"{gone.objects} objects ({size(gone.freed_bytes)}) {verb}{young}")
+    young = (
+        f"; {counted(gone.kept_young, 'more is', 'more are')} too young" if gone.kept_young else ""
+    )
+    click.echo(f"{counted(gone.objects, 'object')} ({size(gone.freed_bytes)}) {verb}{young}")
 
 
 def _meant(given: str, known: Iterable[str], store: BlobStore) -> str:

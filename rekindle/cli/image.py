@@ -13,6 +13,7 @@ from rekindle import paths
 from rekindle.blobs import reach
 from rekindle.blobs.lazy import cache
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.counted import counted
 from rekindle.cli.options import confirm, module_option, yes_option
 from rekindle.cli.tables import console, lapsed, print_json, size, table
 from rekindle.exception import Error, ImageError, NotFoundError
@@ -94,8 +95,8 @@ def _share(spec: ImageSpec) -> str:
     if all(there):
         return f"in the store {blobs.url}"
     return (
-        f"{there.count(True)} of {len(there)} layers are in the store {blobs.url}; it has the "
-        f"others from another build, which stay"
+        f"{there.count(True)} of {counted(len(there), 'layer is', 'layers are')} in the store "
+        f"{blobs.url}; it has the others from another build, which stay"
     )
 
 
@@ -224,11 +225,12 @@ def collect_layers(budget: str | None, dry_run: bool) -> None:
         click.echo(f"{word} {one.name[:_SHORT]} {_shortened(one.title)} ({size(one.size_bytes)})")
     found = layer_gc.usage(store)
     limit = found.budget_bytes if limit is None else limit
+    layers = counted(found.layers, "layer")
     if budget and found.files_bytes:
         taken = found.size_bytes + found.files_bytes
-        what = f"{found.layers} layers and local files ({size(found.files_bytes)}), {size(taken)}"
+        what = f"{layers} and local files ({size(found.files_bytes)}), {size(taken)}"
     else:
-        taken, what = found.size_bytes, f"{found.layers} layers, {size(found.size_bytes)}"
+        taken, what = found.size_bytes, f"{layers}, {size(found.size_bytes)}"
     click.echo(f"{what} of {size(limit)}")
     if taken > limit and not dry_run:
         minutes = layer_gc.LATELY_S / 60
@@ -255,7 +257,8 @@ def disk_usage(as_json: bool) -> None:
     for layer in sorted(layers, key=lambda one: _here_bytes(store, one), reverse=True):
         here = size(_here_bytes(store, layer))
         click.echo(f"{here:>10}  {layer.name[:_SHORT]}  {_shortened(layer.title)}")
-    click.echo(f"{size(found.size_bytes):>10}  {found.layers} layers, {stored} in a store, too")
+    kept = counted(found.layers, "layer")
+    click.echo(f"{size(found.size_bytes):>10}  {kept}, {stored} in a store, too")
     click.echo(f"{size(arriving_bytes):>10}  of layers that are on their way from there")
     click.echo(f"{size(found.files_bytes):>10}  copies of local files that images were given")
     click.echo(f"{size(found.cache_bytes):>10}  downloads and tools, kept for the next build")

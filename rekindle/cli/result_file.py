@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from rekindle.cli.counted import counted
 from rekindle.exception import InvalidError
 from rekindle.sdk import notes
 
@@ -38,4 +39,4 @@ def write(path: str, result: Any, of: str) -> None:
     except OSError as error:
         raise InvalidError(f"--write-result {path}: {error.strerror}") from error
     if notes.shown:
-        notes.write_note(f"Wrote {len(data):,} bytes to {path}.")
+        notes.write_note(f"Wrote {counted(len(data), 'byte')} to {path}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rekindle.cli.counted import counted
 from rekindle.cli.tables import size
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -18,13 +19,13 @@ def lines(objects: pb.ObjectsStatus) -> list[str]:
         of = [one for one in objects.objects if one.kind == kind]
         if of:
             count, bytes_ = sum(one.count for one in of), sum(one.size_bytes for one in of)
-            things = "entries" if kind == "dict" else "items"
-            found.append(
-                f"{len(of):,} {what}{'' if len(of) == 1 else 's'}: {count:,} {things}, "
-                f"{size(bytes_)}"
-            )
+            things = ("entry", "entries") if kind == "dict" else ("item",)
+            found.append(f"{counted(len(of), what)}: {counted(count, *things)}, {size(bytes_)}")
     if objects.more:
-        found.append(f"{objects.more:,} more Dicts and Queues are not counted here.")
+        found.append(
+            f"{counted(objects.more, 'more Dict or Queue is', 'more Dicts and Queues are')} not "
+            f"counted here."
+        )
     if objects.through_controller:
         found.append(
             f"Dict and Queue go through the controller, not straight to Redis: "
@@ -33,6 +34,6 @@ def lines(objects: pb.ObjectsStatus) -> list[str]:
     if objects.barred:
         found.append(
             f"Programs could not reach Redis for Dict and Queue, and go through the controller "
-            f"({objects.barred:,} times; the last one: {objects.barred_reason})"
+            f"({counted(objects.barred, 'time')}; the last one: {objects.barred_reason})"
         )
     return found

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
+from rekindle.cli.counted import counted
 from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, lapsed, print_json, size, table
 from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotError
@@ -127,7 +128,7 @@ def collect_snapshots(budget: str | None, dry_run: bool) -> None:
         )
     usage = store.usage()
     limit = usage.budget_bytes if limit is None else limit
-    click.echo(f"{usage.snapshots} snapshots, {size(usage.size_bytes)} of {size(limit)}")
+    click.echo(f"{counted(usage.snapshots, 'snapshot')}, {size(usage.size_bytes)} of {size(limit)}")
     if usage.size_bytes > limit and not dry_run:
         click.echo("what is left is in use")
 

@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from rekindle.cli import operator, shared_objects, versions
+from rekindle.cli.counted import counted
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
 from rekindle.sdk.local import choosing
@@ -81,23 +82,21 @@ def _kept(report: pb.StatusReply) -> list[str]:
     lines = ["", f"Redis holds {memory:.1f} MiB, and {file:.1f} MiB on disk."]
     if kept.calls:
         days = duration(kept.spawned_kept_s)
-        lines.append(f"Results of {_calls(kept.calls)} are kept for who has a handle ({days}):")
+        lines.append(
+            f"Results of {counted(kept.calls, 'call')} are kept for who has a handle ({days}):"
+        )
     for one in kept.of:
         first, last = duration(one.first_gone_in_s), duration(one.last_gone_in_s)
         until = first if first == last else f"{first} to {last}"
-        lines.append(f"  {one.app}.{one.function}: {_calls(one.calls)}, gone in {until}")
+        lines.append(f"  {one.app}.{one.function}: {counted(one.calls, 'call')}, gone in {until}")
     if kept.calls > kept.seen:
-        lines.append(f"  and {_calls(kept.calls - kept.seen)} that go later")
+        lines.append(f"  and {counted(kept.calls - kept.seen, 'call')} that go later")
     lines += [
-        f"{one.app}.{one.function}: {_calls(one.calls)} that run, or whose caller has not "
+        f"{one.app}.{one.function}: {counted(one.calls, 'call')} that run, or whose caller has not "
         f"taken all results; gone then, or with the app"
         for one in kept.not_taken
     ]
     return lines
-
-
-def _calls(count: int) -> str:
-    return "1 call" if count == 1 else f"{count:,} calls"
 
 
 def _agents(agents: Sequence[pb.AgentStatus]) -> Table:
@@ -126,7 +125,7 @@ def _weights(holder: pb.GpuHolder) -> str:
     if not holder.weights:
         return "-"
     each = ", ".join(
-        f"{one.function} ({'loading' if one.is_loading else f'{one.users} runners'})"
+        f"{one.function} ({'loading' if one.is_loading else counted(one.users, 'runner')})"
         for one in holder.weights
     )
     return f"{size(holder.held_bytes)} of {size(holder.budget_bytes)}: {each}"

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rekindle.cli import top_model as model
+from rekindle.cli.counted import counted
 from rekindle.cli.tables import Literal, age, duration, millis, size
 from rekindle.cli.top_model import Sort
 from rekindle.wire import rekindle_pb2 as pb
@@ -111,7 +112,7 @@ def _share(wanted: tuple[int, int, int], left: int | None, wide: bool) -> tuple[
 def _head(report: pb.StatusReply) -> Text:
     line = Text(f"rekindle {report.version}", _TITLE)
     line.append(f"  up {duration(report.uptime_s)}", "")
-    line.append(f"  {len(report.apps)} apps")
+    line.append(f"  {counted(len(report.apps), 'app')}")
     if report.redis.up or not report.HasField("redis"):
         line.append(f"  redis {size(report.redis.used_memory)}")
     else:
@@ -168,8 +169,7 @@ def _objects(report: pb.StatusReply, before: pb.StatusReply | None) -> list[Text
         of = [row.one for row in rows if row.one.kind == kind]
         if of:
             count, used = sum(one.count for one in of), sum(one.size_bytes for one in of)
-            kinds = kind if len(of) == 1 else f"{kind}s"
-            line.append(f"{len(of)} {kinds}, {count:,} in them, {size(used)}  ", "not bold")
+            line.append(f"{counted(len(of), kind)}, {count:,} in them, {size(used)}  ", "not bold")
     if report.objects.through_controller or report.objects.barred:
         line.append("through the controller", "yellow")
     lines = [line]
@@ -209,7 +209,7 @@ def _functions(
         if not narrow:
             cells.insert(6, age(row.oldest_s) if row.oldest_s else "-")
         made.add_row(*cells, style="" if row.calls_per_s or waiting or row.in_flight else "dim")
-    return Group(made, *_rest("functions", len(rows), shown))
+    return Group(made, *_rest("function", len(rows), shown))
 
 
 def _mix(starts: Mapping[str, int], dead: int, narrow: bool) -> Text:
@@ -241,7 +241,7 @@ def _runners(
             size(row.pss_bytes) if row.pss_bytes else "-",
             *([_gpu(row.gpus)] if with_gpus else []),
         )
-    return Group(made, *_rest("runners", len(rows), shown))
+    return Group(made, *_rest("runner", len(rows), shown))
 
 
 def _gpu(one: pb.RunnerGpus) -> str:
@@ -266,7 +266,7 @@ def _starts(rows: Sequence[pb.StartStatus], shown: int, *, narrow: bool) -> Rend
             if row.ok
             else Text(f"failed: {reason}", "red"),
         )
-    return Group(made, *_rest("starts", len(rows), shown, "older "))
+    return Group(made, *_rest("start", len(rows), shown, "older "))
 
 
 def phases_bar(phases: dict[str, float], width: int) -> Text:
@@ -312,5 +312,5 @@ def _table(*titles: str) -> Table:
 
 def _rest(what: str, count: int, shown: int, kind: str = "more ") -> list[Text]:
     if not count:
-        return [Text(f"no {what}", "dim")]
-    return [Text(f"{count - shown} {kind}{what}", "dim")] if count > shown else []
+        return [Text(f"no {what}s", "dim")]
+    return [Text(counted(count - shown, f"{kind}{what}"), "dim")] if count > shown else []

@@ -28,6 +28,7 @@ from rekindle.bench.tune.search import (
 from rekindle.bench.tune.settings import Setting, candidates, spare_counts
 from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator
+from rekindle.cli.counted import counted
 from rekindle.controller.policies import REGISTRY
 from rekindle.controller.policies.policy import GIB, Prices
 from rekindle.sdk.connection.client import Client
@@ -96,8 +97,8 @@ class Replay:
         trace = self.found.trace
         count = len(trace.functions)
         of = "" if count == 1 else f" of {count} functions"
-        arrivals = self.tried[0].outcome.calls
-        return f"{self.found.what}: {arrivals:,} arrivals{of} over {_lasted(trace.duration_s)}"
+        arrivals = counted(self.tried[0].outcome.calls, "arrival")
+        return f"{self.found.what}: {arrivals}{of} over {_lasted(trace.duration_s)}"
 
 
 def find(given: Given) -> Found:

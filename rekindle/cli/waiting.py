@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from rekindle.cli import screen
+from rekindle.cli.counted import counted
 from rekindle.exception import Error
 from rekindle.sdk import progress
 from rekindle.sdk.progress import Wait
@@ -167,7 +168,7 @@ class Waiting:
             for text in texts[:_MOST]:
                 console.print(text, style="dim", no_wrap=True, overflow="ellipsis")
             if len(texts) > _MOST:
-                console.print(f"and {len(texts) - _MOST} more functions", style="dim")
+                console.print(f"and {counted(len(texts) - _MOST, 'more function')}", style="dim")
         return captured.get().splitlines()
 
     def _of_calls(self, group: list[Wait], now: float) -> str:

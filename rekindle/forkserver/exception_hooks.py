@@ -1,5 +1,6 @@
 """``sys.excepthook`` and ``sys.unraisablehook``, which user code may have replaced, as Python calls
-them: what they raise themselves is shown, and has no other effect.
+them: what they raise themselves is shown, and has no other effect. Nor has a standard error of user
+code's that fails, where an error is printed that goes nowhere else.
 
 Knows nothing of what failed.
 """
@@ -32,6 +33,25 @@ def show_ignored(error: BaseException, where: object) -> None:
         trace = of_hook.__traceback__
         sys.__unraisablehook__(arguments((type(of_hook), of_hook, trace, None, hook)))
         sys.__unraisablehook__(given)
+
+
+def print_error(error: BaseException) -> None:
+    """An error that has no effect, as it is: nobody waits for what failed."""
+    import traceback
+
+    tell("".join(traceback.format_exception(error)))
+
+
+def tell(text: str) -> None:
+    """Write to standard error, to the process's own where user code has made it None, or one that
+    fails."""
+    for stream in (sys.stderr, sys.__stderr__):
+        try:
+            stream.write(text)  # type: ignore[union-attr]
+            stream.flush()  # type: ignore[union-attr]
+            return
+        except BaseException:  # noqa: BLE001 - there is the other, or nowhere to say it
+            continue
 
 
 def _arguments_of_hook() -> Any:

@@ -36,7 +36,12 @@ def fork(*, alone: bool, handlers: bool = True, of_copy: bool = False) -> int:
     """Fork this process; 0 in the child. ``alone``: it has one thread, and without ``handlers``
     none run. ``of_copy``: the child is to be frozen. Raises OSError."""
     if not alone:
-        with interrupts.for_copies():
+        import warnings
+
+        # Python 3.12 and later warn of threads, which raises where user code wants that of each
+        # warning: what threads there are has been looked at (inspection.py).
+        with interrupts.for_copies(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
             return os.fork()
     if handlers:
         _before(of_copy)

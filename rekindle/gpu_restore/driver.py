@@ -13,6 +13,7 @@ import sys
 from typing import cast
 
 from rekindle.gpu_restore.nvml import DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, Nvml, value_of
+from rekindle.linux.passing import says_passing
 
 #: A recording to play in place of this machine's driver: for tests and for trying placement out.
 RECORDING = "REKINDLE_NVML_RECORDING"
@@ -20,7 +21,9 @@ _NO_LIBRARY = "no NVIDIA driver library (libnvidia-ml.so) on this machine"
 
 
 class NvmlAbsentError(Exception):
-    """NVML cannot be asked on this machine; says why."""
+    """NVML cannot be asked on this machine; says why. ``passes``: it may be in a moment."""
+
+    passes = False
 
 
 def open_nvml() -> Nvml:
@@ -42,7 +45,7 @@ def _find() -> Nvml:
         except (OSError, ValueError) as error:
             raise NvmlAbsentError(f"{RECORDING}={path} cannot be played: {error}") from error
     # Large: where it would find no driver, no start of an agent waits for it.
-    if "pynvml" not in sys.modules and importlib.util.find_spec("pynvml") and not _has_library():
+    if "pynvml" not in sys.modules and not _has_library() and importlib.util.find_spec("pynvml"):
         raise NvmlAbsentError(_NO_LIBRARY)
     try:
         return cast(Nvml, importlib.import_module("pynvml"))
@@ -51,10 +54,15 @@ def _find() -> Nvml:
 
 
 def _has_library() -> bool:
-    """Whether the driver's library can be loaded, by the name that pynvml has for it."""
+    """Whether the driver's library is there, by the name that pynvml has for it. Raises
+    NvmlAbsentError where that cannot be told now."""
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
+    except OSError as error:
+        if says_passing(str(error)):  # it has no number
+            cannot = NvmlAbsentError(f"the NVIDIA driver library cannot be looked for: {error}")
+            cannot.passes = True
+            raise cannot from error
         return False
     return True
 
@@ -62,6 +70,7 @@ def _has_library() -> bool:
 def _no_driver(error: Exception) -> str:
     code = value_of(error)
     if code == LIBRARY_NOT_FOUND:
+        _has_library()  # pynvml says so whatever the reason
         return _NO_LIBRARY
     if code == DRIVER_NOT_LOADED:
         return "the NVIDIA driver is not loaded"

@@ -63,6 +63,8 @@ class Inventory:
     driver: str = ""
     cuda: str = ""  # the newest CUDA that the driver can run, as in "12.8"
     reason: str = ""
+    #: Whether that is of the moment: asked again, there may be some.
+    passes: bool = False
     links: Links = field(default_factory=dict)
     #: GPUs that the driver counts and that cannot be asked, each with the reason: one that fell off
     #: its bus, say. The others are of use.
@@ -80,7 +82,7 @@ def inventory() -> Inventory:
     try:
         nvml = open_nvml()
     except NvmlAbsentError as error:
-        return Inventory(reason=str(error))
+        return Inventory(reason=str(error), passes=error.passes)
     try:
         return look(nvml)
     finally:

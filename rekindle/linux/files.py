@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Pages to look at, to learn how much of a file is in the page cache.
@@ -38,6 +39,15 @@ def not_listed_unless_gone(error: OSError) -> None:
     """The same where directories may be removed meanwhile: one that is gone has nothing in it."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def below(directory: Path, suffix: str) -> list[Path]:
+    """The files in a tree whose names end so, sorted. ``Path.rglob`` passes over what it cannot
+    list. Raises OSError."""
+    walk = os.walk(directory, onerror=not_listed)
+    return sorted(
+        Path(folder, name) for folder, _, names in walk for name in names if name.endswith(suffix)
+    )
 
 
 def sync(path: str | os.PathLike[str]) -> None:

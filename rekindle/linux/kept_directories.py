@@ -72,8 +72,9 @@ def _remove_over(folder: Path, most_bytes: int) -> list[str]:
 
 def _remove(place: Path, after_s: float) -> bool:
     """False where somebody was using it just then."""
-    for note in place.parent.glob(f"{place.name}.*"):  # what is noted of it, beside it
-        note.unlink(missing_ok=True)
+    for name in os.listdir(place.parent):
+        if name.startswith(f"{place.name}."):  # what is noted of it, beside it
+            (place.parent / name).unlink(missing_ok=True)
     aside = place.with_name(f".gone-{place.name}-{secrets.token_hex(4)}")
     os.rename(place, aside)
     if _age_s(aside) <= after_s:

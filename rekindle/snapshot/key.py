@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.linux import files
 from rekindle.snapshot import machine, packages
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.machine import Machine
@@ -120,12 +121,15 @@ def _digest(value: object) -> str:
 
 @functools.cache
 def runtime_digest() -> str:
-    """Digest of the modules of rekindle that a template holds in memory; once a process."""
+    """Digest of the modules of rekindle that a template holds in memory; once a process.
+
+    Raises OSError.
+    """
     root = Path(__file__).parents[1]
     total = hashlib.sha256()
     for part in _RUNTIME_PARTS:
         path = root / part
-        for source in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        for source in [path] if path.is_file() else files.below(path, ".py"):
             total.update(f"{source.relative_to(root)}\0".encode())
             total.update(hashlib.sha256(source.read_bytes()).digest())
     return total.hexdigest()

@@ -40,7 +40,7 @@ def test_what_has_a_name_is_listed_and_the_rest_told(url: str) -> None:
     assert (listed["name"], listed["size_bytes"], listed["whole"]) == ("sn-1", 5000, True)
     told = json.loads(_run("du", "--json").output)
     assert told["names"] == 1 and 5000 <= told["unnamed_bytes"] < 6000
-    assert "1 names" in _run("du", "--url", url).output
+    assert "1 name, " in _run("du", "--url", url).output
 
 
 def test_what_nothing_names_goes_when_it_is_old_and_names_when_asked(url: str) -> None:

@@ -165,7 +165,7 @@ def test_gc_removes_the_least_recently_used_and_says_what(store: SnapshotStore) 
         ["removed", second.key],
         ["removed", first.key],
     ]
-    assert "1 snapshots" in done.output
+    assert "1 snapshot, " in done.output
     assert done.output.endswith("what is left is in use\n")
     assert _run("gc").output.count("removed") == 0
     assert "no size" in _said(_run("gc", "--budget", "lots"))

@@ -28,7 +28,7 @@ def test_the_example_starts_on_a_second_node_from_the_snapshot_of_the_first(
     _until_pushed(store)
     (listed,) = json.loads(home.rekindle("blob", "list", "--json", REKINDLE_STORE_URL=url).out)
     assert listed["kind"] == "snapshots" and listed["whole"] and listed["app"] == "shared-index"
-    assert "1 names" in home.rekindle("blob", "du", "--url", url).out
+    assert "1 name, " in home.rekindle("blob", "du", "--url", url).out
     home.rekindle("down")
 
     second = {"REKINDLE_HOME": str(home.root / "second"), "REKINDLE_STORE_URL": url}

@@ -67,3 +67,22 @@ def test_a_child_of_user_code_that_fails_shows_all_that_failed() -> None:
     assert done.stdout == "printed before1\n"
     assert "LookupError: of the hook" in done.stderr
     assert "ZeroDivisionError: the error" in done.stderr
+
+
+class Raises:
+    """A standard error of user code's."""
+
+    def write(self, _text: str) -> int:
+        raise ValueError("of the stream")
+
+
+@pytest.mark.parametrize("stream", [None, Raises()])
+def test_an_error_that_goes_nowhere_else_is_printed_whatever_standard_error_is(
+    stream: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    monkeypatch.setattr(sys, "stderr", stream)
+    exception_hooks.print_error(ZeroDivisionError("the error"))
+    assert capsys.readouterr().err == "ZeroDivisionError: the error\n"
+    monkeypatch.setattr(sys, "__stderr__", stream)
+    exception_hooks.print_error(ZeroDivisionError("the error"))  # there is nowhere left

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
+import warnings
 
 import pytest
+
+from rekindle.forkserver import forking
 
 _PROGRAM = """
 import json, os, sys, threading
@@ -73,3 +78,33 @@ def test_handlers_of_user_code_run_and_the_child_can_do_all_that_a_process_can(
     assert thread_ran == [True] and printed == "42"
     assert main_thread_is_ours or how != "alone"  # some versions of Python leave the parent's
     assert "Exception ignored in" in ended.stderr and "ZeroDivisionError" in ended.stderr
+
+
+@pytest.mark.parametrize("warns", [False, True])
+def test_a_process_with_threads_forks_where_each_warning_is_to_raise(
+    warns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = os.fork
+
+    def as_of_3_12() -> int:
+        pid = fork()
+        if pid:
+            warnings.warn("fork() may lead to deadlocks", DeprecationWarning, stacklevel=2)
+        return pid
+
+    if warns:
+        monkeypatch.setattr(os, "fork", as_of_3_12)
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            if (pid := forking.fork(alone=False)) == 0:
+                os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+            with pytest.raises(DeprecationWarning):
+                warnings.warn("all others raise", DeprecationWarning, stacklevel=1)
+    finally:
+        over.set()
+        thread.join()

@@ -17,6 +17,7 @@ from rekindle.gpu_restore.links import Level
 from rekindle.gpu_restore.record import record
 from rekindle.gpu_restore.recorded import RecordedError, RecordedNvml
 from rekindle.gpu_restore.usage import Watch
+from tests import exhausted
 from tests.gpu_restore import machines
 
 
@@ -89,6 +90,21 @@ def test_without_a_driver_pynvml_is_not_loaded(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(driver, "_has_library", lambda: False)
     assert "no NVIDIA driver library" in room.inventory().reason
     assert "pynvml" not in sys.modules
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_where_the_driver_cannot_be_looked_for_now_none_is_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch, loaded: bool
+) -> None:
+    if loaded:
+        found = _fails("nvmlInit", value=12)
+    else:
+        pytest.importorskip("pynvml")
+        monkeypatch.delitem(sys.modules, "pynvml")
+    with exhausted.descriptors(0):
+        inventory = _with(monkeypatch, found) if loaded else room.inventory()
+    assert "Too many open files" in inventory.reason
+    assert inventory.passes
 
 
 def test_what_a_device_cannot_be_asked_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:

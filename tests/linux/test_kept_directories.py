@@ -11,6 +11,7 @@ import pytest
 from rekindle.linux import kept_directories
 from rekindle.linux.disk_use import disk_bytes
 from rekindle.linux.kept_directories import KEPT_S, remove_unused, use
+from tests import unlistable
 
 _LONG_AGO_S = KEPT_S + 60
 
@@ -73,3 +74,16 @@ def test_of_too_much_the_least_recently_used_goes_and_nothing_that_may_be_in_use
     assert remove_unused(tmp_path, [mine], 4 * size) == []
     assert remove_unused(tmp_path, [mine], 0) == ["b", "c"]
     assert sorted(os.listdir(tmp_path)) == ["d", "mine"]
+
+
+def test_what_goes_leaves_no_note_where_the_folder_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one of the name would be taken for what is noted."""
+    old = _made(tmp_path / "old", _LONG_AGO_S)
+    (tmp_path / "old.compiled-3.11").touch()
+    monkeypatch.setattr(kept_directories, "_names", lambda _folder: ["old"])
+    unlistable.make(monkeypatch, tmp_path)
+    with pytest.raises(PermissionError):
+        remove_unused(tmp_path, [])
+    assert old.is_dir()

@@ -14,6 +14,7 @@ from rekindle.snapshot import key, machine
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.key import Ingredients
 from rekindle.wire.spec import FunctionSpec
+from tests import unlistable
 from tests.snapshot.conftest import ingredients
 
 _CRIU = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
@@ -149,3 +150,11 @@ def test_another_executable_is_another_python(tmp_path: Path) -> None:
     assert machine.python_identity(str(python), "3.11.7") != before
     python.unlink()
     assert "3.11.7" in machine.python_identity(str(python), "3.11.7")
+
+
+def test_a_part_of_rekindle_that_cannot_be_listed_is_not_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unlistable.make(monkeypatch, Path(key.__file__).parents[1] / "wire")
+    with pytest.raises(PermissionError):
+        key.runtime_digest.__wrapped__()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.settings import Settings
+from rekindle.controller.storage import stored_messages
 from rekindle.controller.storage.log_store import LogStore
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
@@ -229,10 +230,10 @@ class Logbook:
                     missing -= chunks.count(found[0])
                     if missing == 0:
                         return list(found), last
-            raw = await self._log_store.before(app_id, before, _READ)
-            if not raw:
+            stored = await self._log_store.before(app_id, before, _READ)
+            if not stored:
                 return list(found), last
-            lines = [pb.LogLine.FromString(one) for one in raw]
+            lines = [_read(app_id, *one) for one in stored]
 
     async def follow(
         self, app_id: str, after: int, live: bool, wanted: LogFilter | None = None
@@ -255,8 +256,8 @@ class Logbook:
                 )
                 if first is None or reader.position + 1 < first:
                     stored = await self._log_store.after(app_id, reader.position, _READ)
-                    for raw in stored:
-                        line = chunks.behind(pb.LogLine.FromString(raw), reader.position)
+                    for one in stored:
+                        line = chunks.behind(_read(app_id, *one), reader.position)
                         reader.position = line.seq
                         if first is not None and line.seq < first:
                             reader.left_out = max(0, reader.left_out - chunks.count(line))
@@ -268,8 +269,8 @@ class Logbook:
                     yield _left_out(app_id, reader.position, reader.left_out)
                     reader.left_out = 0
                 if book is not None:
-                    for one in _behind(book.recent, reader.position):
-                        line = chunks.behind(one, reader.position)
+                    for recent in _behind(book.recent, reader.position):
+                        line = chunks.behind(recent, reader.position)
                         reader.position = line.seq
                         for part in _of_them(line, wanted):
                             yield part
@@ -288,8 +289,18 @@ def _of_them(line: pb.LogLine, wanted: LogFilter | None) -> list[pb.LogLine]:
     return [line] if wanted is None else wanted.of_them(line)
 
 
+def _read(app_id: str, seq: int, lines: int, raw: bytes) -> pb.LogLine:
+    """A message as it was stored; where it is damaged, one that says so in its place."""
+    line = stored_messages.read(pb.LogLine, raw, f"{app_id}, line {seq}")
+    return line or _in_place(app_id, seq, lines, "what is kept of them cannot be read")
+
+
 def _left_out(app_id: str, seq: int, count: int) -> pb.LogLine:
-    text = f"... {count} lines of output left out: more were printed than could be shown"
+    return _in_place(app_id, seq, count, "more were printed than could be shown")
+
+
+def _in_place(app_id: str, seq: int, count: int, why: str) -> pb.LogLine:
+    text = f"... {count} lines of output left out: {why}"
     return pb.LogLine(app_id=app_id, stream="stderr", text=text, at_ns=now_ns(), seq=seq)
 
 

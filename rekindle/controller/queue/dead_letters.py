@@ -16,6 +16,7 @@ from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.queue.intake import Intake
 from rekindle.controller.state import Function
+from rekindle.controller.storage import stored_messages
 from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.records import StoredLetter
@@ -66,11 +67,22 @@ class DeadLetters:
                     size += len(stored.letter)
                     if reply.letters and size > _MOST_BYTES:
                         return reply
-                    reply.letters.append(_shown(function_id, stored))
+                    reply.letters.append(self._shown(function_id, stored))
                 if len(page) < left:
                     break
                 start = page[-1].entry
         return reply
+
+    def _shown(self, function_id: str, stored: StoredLetter) -> pb.DeadLetter:
+        of = f"{function_id}/{stored.entry}"
+        letter = stored_messages.read(pb.DeadLetter, stored.letter, of)
+        if letter is None:
+            why = "what is kept of it cannot be read"
+            letter = pb.DeadLetter(function_id=function_id, reason=why)
+            if (function := self._core.state.functions.get(function_id)) is not None:
+                letter.app, letter.function = function.app.name, function.name
+        letter.id = of
+        return letter
 
     async def counts(self) -> dict[str, int]:
         """How many letters each function has."""
@@ -92,14 +104,20 @@ class DeadLetters:
         """
         reply = pb.DeadLetterCount()
         closed: set[str] = set()
-        async for function_id, letters in self._selected(selection):
-            function = self._now(function_id, _letter(letters[0]))
-            if function is None:
-                closed.update(f"{one.app}.{one.function}" for one in map(_letter, letters))
+        damaged: list[str] = []
+        async for function_id, page in self._selected(selection):
+            letters = {one.entry: _read(function_id, one) for one in page}
+            damaged += [f"{function_id}/{entry}" for entry in letters if letters[entry] is None]
+            readable = [one for one in letters.values() if one is not None]
+            if not readable:
                 continue
-            calls: dict[str, list[StoredLetter]] = {}
-            for stored in letters:
-                calls.setdefault(_letter(stored).call_id, []).append(stored)
+            function = self._now(function_id, readable[0].letter)
+            if function is None:
+                closed.update(f"{one.letter.app}.{one.letter.function}" for one in readable)
+                continue
+            calls: dict[str, list[_Readable]] = {}
+            for one in readable:
+                calls.setdefault(one.letter.call_id, []).append(one)
             for call_id, group in calls.items():
                 made = _request(function_id, call_id, group)
                 made.function_id = function.function_id
@@ -113,9 +131,13 @@ class DeadLetters:
                 await self._letters.drop(function_id, [one.entry for one in group])
                 reply.calls.append(made.call_id)
                 reply.count += len(group)
-        if closed:
-            shown = ", ".join(sorted(closed))
-            reply.note = f"not put back, because the app is closed (run it again): {shown}"
+        why = {
+            "the app is closed (run it again)": sorted(closed),
+            "what is kept of them cannot be read (drop them)": damaged,
+        }
+        reply.note = "; ".join(
+            f"not put back, because {reason}: {', '.join(of)}" for reason, of in why.items() if of
+        )
         return reply
 
     def _now(self, function_id: str, letter: pb.DeadLetter) -> Function | None:
@@ -137,9 +159,9 @@ class DeadLetters:
         """Forget letters, and their inputs. Raises InvalidError when nothing is selected."""
         reply = pb.DeadLetterCount()
         async for function_id, letters in self._selected(selection):
-            requests = [pb.SubmitRequest.FromString(one.request) for one in letters]
+            read = [_read(function_id, one) for one in letters]
             await self._letters.drop(function_id, [one.entry for one in letters])
-            self._blobs.drop([i.blob for one in requests for i in one.inputs if i.blob])
+            self._blobs.drop([i.blob for one in read if one for i in one.request.inputs if i.blob])
             reply.count += len(letters)
         return reply
 
@@ -183,17 +205,26 @@ class DeadLetters:
                     yield function_id, letters
 
 
-def _letter(stored: StoredLetter) -> pb.DeadLetter:
-    return pb.DeadLetter.FromString(stored.letter)
+@dataclass(frozen=True)
+class _Readable:
+    """A letter, and the request that brings its input back."""
+
+    entry: str
+    letter: pb.DeadLetter
+    request: pb.SubmitRequest
 
 
-def _shown(function_id: str, stored: StoredLetter) -> pb.DeadLetter:
-    letter = _letter(stored)
-    letter.id = f"{function_id}/{stored.entry}"
-    return letter
+def _read(function_id: str, stored: StoredLetter) -> _Readable | None:
+    """None where it is damaged."""
+    of = f"{function_id}/{stored.entry}"
+    letter = stored_messages.read(pb.DeadLetter, stored.letter, of)
+    request = stored_messages.read(pb.SubmitRequest, stored.request, of)
+    if letter is None or request is None or not request.inputs:
+        return None
+    return _Readable(stored.entry, letter, request)
 
 
-def _request(function_id: str, call_id: str, letters: list[StoredLetter]) -> pb.SubmitRequest:
+def _request(function_id: str, call_id: str, letters: list[_Readable]) -> pb.SubmitRequest:
     of_them = "\n".join([function_id, call_id, *(one.entry for one in letters)])
     made = pb.SubmitRequest(
         call_id=f"fc-{hashlib.sha256(of_them.encode()).hexdigest()[:22]}",
@@ -201,8 +232,8 @@ def _request(function_id: str, call_id: str, letters: list[StoredLetter]) -> pb.
         last=True,
         submitted_ns=time.time_ns(),
     )
-    for index, stored in enumerate(letters):
-        request = pb.SubmitRequest.FromString(stored.request)
+    for index, one in enumerate(letters):
+        request = one.request
         made.params, made.strategy = request.params, request.strategy
         made.inputs.append(request.inputs[0])
         made.inputs[-1].index = index

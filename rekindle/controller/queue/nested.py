@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.state import Function
-from rekindle.controller.storage import keys
+from rekindle.controller.storage import keys, stored_messages
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.exception import Error, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
@@ -79,4 +79,5 @@ class NestedCallBook:
     async def of_call(self, call_id: str) -> pb.NestedCalls:
         """Those that the inputs of a call made."""
         found: list[bytes] = await self._link.command("HVALS", keys.nested(call_id))
-        return pb.NestedCalls(calls=[pb.NestedCall.FromString(raw) for raw in found])
+        calls = [stored_messages.read(pb.NestedCall, raw, call_id) for raw in found]
+        return pb.NestedCalls(calls=[one for one in calls if one is not None])

@@ -10,6 +10,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
+from rekindle.exception import InternalFailure
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import schedules
 
@@ -106,8 +109,15 @@ class Scheduled:
 
     @classmethod
     def from_json(cls, text: str) -> Scheduled:
-        """The inverse of ``to_json``."""
-        raw = json.loads(text)
-        claimed = Run(**raw["claimed"]) if raw["claimed"] else None
-        runs = tuple(Run(**one) for one in raw["runs"])
-        return cls(**{**raw, "claimed": claimed, "runs": runs})
+        """The inverse of ``to_json``. Raises InternalFailure for what is none."""
+        try:
+            raw = json.loads(text)
+            claimed = Run(**raw["claimed"]) if raw["claimed"] else None
+            runs = tuple(Run(**one) for one in raw["runs"])
+            made = cls(**{**raw, "claimed": claimed, "runs": runs})
+            _ = made.schedule  # whether it can be had
+        except (ValueError, TypeError, KeyError, AttributeError, DecodeError) as error:
+            raise InternalFailure(
+                f"what is kept of a schedule cannot be read: {error!r}"
+            ) from error
+        return made

@@ -24,7 +24,13 @@ from rekindle.controller.deployments.records import Deployment
 from rekindle.controller.queue.intake import Intake
 from rekindle.controller.schedules.records import Run, Scheduled
 from rekindle.controller.storage.schedule_store import ScheduleStore
-from rekindle.exception import Error, NotFoundError, ResourceExhaustedError, ServiceError
+from rekindle.exception import (
+    Error,
+    InternalFailure,
+    NotFoundError,
+    ResourceExhaustedError,
+    ServiceError,
+)
 from rekindle.guarded_loops import Guard
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
@@ -52,14 +58,21 @@ class Scheduler:
     clock: Callable[[], float] = time.time
     known: dict[str, Scheduled] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)
+    #: Of these it is not known what has run: no time before now is run for again.
+    _damaged: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     #: One at a time: a step, or a change of what there is.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def load(self) -> None:
         """What the controller before this one had; once the deployments are known."""
-        for text in (await self._store.load()).values():
-            self._keep(Scheduled.from_json(text))
+        for name, text in (await self._store.load()).items():
+            if (found := _readable(name, text)) is not None:
+                self._keep(found)
+            elif name.rpartition("/")[0] in self._finder.known:
+                self._damaged.add(name)
+            else:
+                await self._store.forget(name)
         for one in [one for one in self.known.values() if one.app not in self._finder.known]:
             await self._drop(one.name)  # its app was being removed, or called otherwise
         for deployment in list(self._finder.known.values()):
@@ -121,8 +134,13 @@ class Scheduler:
         made = Scheduled(app=deployment.name, function=function, message=message, since=since)
         one = self.known.get(made.name)
         if one is None:
+            if made.name in self._damaged:
+                await self._store.forget(made.name)
+                self._damaged.remove(made.name)
+                made = dataclasses.replace(made, last_due=self.clock())
             if not await self._store.swap(made.name, "", made.to_json()):
-                made = Scheduled.from_json(await self._store.read(made.name))
+                self.known[made.name] = made
+                made = await self._stored(made)
             self._keep(made)
         elif not one.active or one.message != message:
 
@@ -149,11 +167,15 @@ class Scheduler:
 
     async def _stored(self, one: Scheduled) -> Scheduled:
         """What is stored of one that is known; what is known, where Redis has lost it."""
-        while not (text := await self._store.read(one.name)):
+        while True:
+            text = await self._store.read(one.name)
+            if text and (found := _readable(one.name, text)) is not None:
+                return found
             if one.name not in self.known:
                 raise NotFoundError(f"the app {one.app!r} is gone, and {one.name!r} with it")
+            if text:
+                await self._store.forget(one.name)
             await self._store.swap(one.name, "", one.to_json())
-        return Scheduled.from_json(text)
 
     def _keep(self, one: Scheduled) -> None:
         self.known[one.name] = one
@@ -286,3 +308,12 @@ class Scheduler:
             one, lambda found: dataclasses.replace(found.ran(made), count=found.count + 1)
         )
         return made
+
+
+def _readable(name: str, text: str) -> Scheduled | None:
+    """One as it was stored; None where it is damaged, which is logged: it hides no others."""
+    try:
+        return Scheduled.from_json(text)
+    except InternalFailure as error:
+        log.error("a schedule begins anew", extra=kv(schedule=name, reason=error))
+        return None

@@ -120,7 +120,10 @@ def _copy_file(fd: int, target: Path) -> None:
 def _copy_blobs(source: Path, target: Path) -> list[int]:
     """The sizes of what was copied."""
     copied = []
-    for path in source.glob("fc-*/*"):
+    # Of calls that end meanwhile nothing is needed; Path.glob would pass over others, too.
+    walk = os.walk(source, onerror=files.not_listed_unless_gone)
+    found = [Path(folder, name) for folder, _, names in walk for name in names]
+    for path in sorted(one for one in found if one.relative_to(source).match("fc-*/*")):
         to = target / path.relative_to(source)
         to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.copy(path, to)

@@ -32,28 +32,34 @@ class LogStore:
         if commands:
             await self._link.commands(commands, patience_s=FOREVER)
 
-    async def after(self, app_id: str, seq: int, count: int) -> list[bytes]:
-        """Stored LogLine messages behind ``seq``, oldest first."""
+    async def after(self, app_id: str, seq: int, count: int) -> list[tuple[int, int, bytes]]:
+        """Stored LogLine messages behind ``seq``, oldest first: seq, lines, message."""
         reply = await self._link.command(
             "XRANGE", keys.logs(app_id), f"{seq + 1}-0", "+", "COUNT", count
         )
-        return [bytes(fields[b"l"]) for _, fields in reply]
+        return [(*_named(entry), bytes(fields[b"l"])) for entry, fields in reply]
 
-    async def before(self, app_id: str, seq: int, count: int) -> list[bytes]:
-        """Stored LogLine messages before ``seq``, the newest first."""
+    async def before(self, app_id: str, seq: int, count: int) -> list[tuple[int, int, bytes]]:
+        """The same before ``seq``, the newest first."""
         reply = await self._link.command(
             "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
         )
-        return [bytes(fields[b"l"]) for _, fields in reply]
+        return [(*_named(entry), bytes(fields[b"l"])) for entry, fields in reply]
 
     async def sizes(self, app_id: str) -> list[int]:
         """How many lines each stored LogLine message of an app has, the oldest first."""
         reply = await self._link.command("XRANGE", keys.logs(app_id), "-", "+", patience_s=FOREVER)
-        return [max(1, int(bytes(entry).split(b"-")[1])) for entry, _ in reply]
+        return [_named(entry)[1] for entry, _ in reply]
 
     async def last_seq(self, app_id: str) -> int:
         """The highest sequence number that is stored for an app; 0 when there is none."""
         reply = await self._link.command(
             "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=FOREVER
         )
-        return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0
+        return _named(reply[0][0])[0] if reply else 0
+
+
+def _named(entry: bytes) -> tuple[int, int]:
+    """The number of a message's last line, and how many it has."""
+    seq, _, lines = bytes(entry).partition(b"-")
+    return int(seq), max(1, int(lines))

@@ -20,13 +20,13 @@ class ScheduleStore:
         found: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.schedules(self._instance), patience_s=FOREVER
         )
-        return {name.decode(): text.decode() for name, text in found.items()}
+        return {name.decode(): _text(raw) for name, raw in found.items()}
 
     async def read(self, name: str) -> str:
         """One; "" where there is none."""
         key = keys.schedules(self._instance)
         raw = await self._link.command("HGET", key, name, patience_s=FOREVER)
-        return raw.decode() if raw else ""
+        return _text(raw) if raw else ""
 
     async def forget(self, name: str) -> None:
         """Let one go."""
@@ -45,3 +45,7 @@ class ScheduleStore:
         args = [word for one in swaps for word in one]
         done: list[int] = await self._link.script("swap", [key], args, FOREVER, durable=True)
         return [bool(one) for one in done]
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")  # who reads it finds out that it is damaged

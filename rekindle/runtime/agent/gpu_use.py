@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PERIOD_S = 2.0
 #: After a look that failed: a driver that is reset or updated may come back.
 _AGAIN_S = 30.0
+#: At an agent's start, where the machine has no memory or descriptor left to look.
+_TRIES, _TRY_AGAIN_S = 5, 1.0
 #: A device that was not among what is there so often in a row is lost.
 _LOST_AFTER = 3
 
@@ -148,4 +150,11 @@ def _pid_namespace(pid: int) -> int | None:
 
 async def find() -> Gpus:
     """The GPUs of this machine; opening the driver can take a second where nothing keeps it up."""
-    return Gpus(await asyncio.to_thread(inventory))
+    found = await asyncio.to_thread(inventory)
+    for _ in range(_TRIES):  # it is asked for once, and remembered
+        if not found.passes:
+            break
+        log.warning("GPUs not looked for", extra=kv(reason=found.reason))
+        await asyncio.sleep(_TRY_AGAIN_S)
+        found = await asyncio.to_thread(inventory)
+    return Gpus(found)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.linux import files
 from rekindle.linux.kept_directories import use
 from rekindle.linux.whole_directory import sync, whole_directory
 from rekindle.wire import plain_contract
@@ -35,10 +36,10 @@ _PARTS = ("runtime/__init__.py", "runtime/runner")
 
 def provide(into: Path) -> Path:
     """The directory, below ``into``: made where it is missing. Raises OSError."""
-    files = dict(sorted(_files()))
+    found = dict(sorted(_files()))
     written = {f"rekindle/{_CONTRACT}": plain_contract.source()}
     digest = hashlib.sha256()
-    for name, path in files.items():
+    for name, path in found.items():
         digest.update(f"{name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     for name, text in written.items():
@@ -48,7 +49,7 @@ def provide(into: Path) -> Path:
         return target
     with whole_directory(target) as draft:
         draft.chmod(0o755)
-        for name, path in files.items():
+        for name, path in found.items():
             there = draft / name
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, there)
@@ -61,14 +62,15 @@ def _files() -> Iterator[tuple[str, Path]]:
     package = paths.PACKAGE
     parts = [package / part for part in _PARTS]
     for found in (*(path for path in package.iterdir() if path.name not in _ABSENT), *parts):
-        for path in [found] if found.is_file() else found.rglob("*.py"):
+        for path in [found] if found.is_file() else files.below(found, ".py"):
             name = path.relative_to(package).as_posix()
             if name not in (*_LEFT_OUT, _CONTRACT):
                 yield f"rekindle/{name}", path
     found_by = importlib.util.find_spec("cloudpickle")
     assert found_by is not None and found_by.origin is not None
-    for path in Path(found_by.origin).parent.glob("*.py"):
-        yield f"cloudpickle/{path.name}", path
+    for path in Path(found_by.origin).parent.iterdir():
+        if path.suffix == ".py":
+            yield f"cloudpickle/{path.name}", path
 
 
 def is_compiled(directory: Path, python_version: str) -> bool:

@@ -100,7 +100,7 @@ class Sandbox:
         self._orders = PacketSender(control)
         self._jobs: dict[str, asyncio.Future[JobExit]] = {}
         self._job_count = 0
-        self._adopted: Callable[[int, int], None] | None = None
+        self._adopted: list[Callable[[int, int], None]] = []
         self.worker = WaitingJob(self, channel) if channel is not None else None
         self._listens = False
         if self.worker is None:
@@ -179,8 +179,9 @@ class Sandbox:
                     self._orders.send(json.dumps({"end": name}).encode())
 
     def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
-        """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
-        self._adopted = callback
+        """Call ``callback(pid in the namespace, status)`` for each process that init adopted, as
+        all that were given before."""
+        self._adopted.append(callback)
 
     def kill(self) -> None:
         """End the init, and with it all that runs in the namespaces."""
@@ -228,15 +229,19 @@ class Sandbox:
     def _take(self, message: dict[str, Any]) -> None:
         if (future := self._jobs.pop(message["job"], None)) is not None:
             settle(future, JobExit(message["status"], message.get("reason", "")))
-        elif self._adopted is not None:
-            self._adopted(message["pid"], message["status"])
+        else:
+            self._tell_adopted(message["pid"], message["status"])
 
     def _ended(self, pid: int, status: int, worker: WaitingJob) -> None:
         """A process ended whose init is the small one."""
         if pid == small_init.WORKER_PID:
             settle(worker.ended, JobExit(status))
-        elif self._adopted is not None:
-            self._adopted(pid, status)
+        else:
+            self._tell_adopted(pid, status)
+
+    def _tell_adopted(self, pid: int, status: int) -> None:
+        for callback in self._adopted:
+            callback(pid, status)
 
 
 class WaitingJob:

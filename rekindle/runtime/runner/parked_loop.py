@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from typing import Any, cast
 
-from rekindle.forkserver import forking
+from rekindle.forkserver import exception_hooks, forking
 
 #: What is ready to run has had its turn by then, or never rests.
 _TURNS = 100
@@ -75,5 +74,5 @@ def _run(loop: asyncio.AbstractEventLoop, delay_s: float) -> None:
         loop.run_until_complete(asyncio.sleep(delay_s))
     except BaseException as error:  # noqa: BLE001 - of a task that nobody waits for
         forking.end_users_child(error)
-        traceback.print_exc()
+        exception_hooks.print_error(error)
     forking.end_users_child()

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from rekindle.execution import interaction, nesting
-from rekindle.forkserver import fork_handlers, forking, park, thread_pools
+from rekindle.forkserver import exception_hooks, fork_handlers, forking, park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
 from rekindle.runtime.runner import clients, devices, gpus, mounted, unique
@@ -166,7 +166,7 @@ def _stop(service: Service, channel: FrameSocket) -> int:
             service.run_hooks([hook])
             interaction.release()
         except BaseException as error:  # noqa: BLE001 - shown, as no caller is there to raise it to
-            sys.stderr.write(f"{record_exception(error).traceback.rstrip()}\n")
+            exception_hooks.tell(f"{record_exception(error).traceback.rstrip()}\n")
             status = 1
     clients.report_taken()
     park.flush_output()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pickle
 import time
-import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import context, self_calls
 from rekindle.execution.declared import contents, declared_at, stands_at
-from rekindle.forkserver import forking
+from rekindle.forkserver import exception_hooks, forking
 from rekindle.linux.plain_descriptors import readable
 from rekindle.runtime.runner import program
 from rekindle.runtime.runner.cancelling import Awaited, Canceller
@@ -190,7 +189,7 @@ class Service:
                     loop.run_until_complete(came)
                 except BaseException as error:  # noqa: BLE001 - of a task that no input waits for
                     forking.end_users_child(error)
-                    traceback.print_exc()
+                    exception_hooks.print_error(error)
             forking.end_users_child()
             return bool(came.result())
         finally:

@@ -82,12 +82,17 @@ def _in_image(spec: FunctionSpec, image: Chain, travels: ImageSpec | None) -> Fu
 def _python_of(spec: ImageSpec) -> str:
     """The version of the Python in an image that is built, as in "3.13"; "" where none is known."""
     *_, (_step, top) = layers(spec.steps)
+    return str(_record(top).get("python_version") or "")
+
+
+def _record(layer: str) -> dict[str, Any]:
+    """What is noted of a layer; nothing where it is not there, or cannot be read: who builds looks
+    at it, and says why."""
     try:
-        record = (paths.images_dir() / "layers" / top / "layer.json").read_text()
-    except OSError:
-        return ""
-    found: str = json.loads(record)["python_version"]
-    return found
+        found = json.loads((paths.images_dir() / "layers" / layer / "layer.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def built(image: Chain, instance: Callable[[], Path], watch: Watch | None = None) -> ImageSpec:
@@ -111,18 +116,16 @@ def _have(
 def all_there(spec: ImageSpec) -> bool:
     """Whether nothing is to be built, nor refused by who builds."""
     store = paths.images_dir() / "layers"
-    below, lowers = "", list[str]()
+    below: str | None = ""
+    lowers: list[str] = []
     for step, name in zip(spec.steps, names(spec.steps), strict=True):
         if not step.kind.makes_layer:
             workdir = step.arguments.get("workdir", "")
             if workdir.startswith("/") and kind_of(lowers, workdir) is Kind.FILE:
                 return False
             continue
-        try:
-            record = json.loads((store / name / "layer.json").read_text())
-        except (OSError, ValueError):
-            return False
-        if step.force or record.get("parent_build") != below:
+        record = _record(name)
+        if not record or step.force or record.get("parent_build") != below:
             return False
         below = record.get("build")
         lowers.insert(0, str(store / name / "root"))
@@ -140,9 +143,11 @@ def _build(spec: ImageSpec, secrets: dict[str, str], instance: str, watch: Watch
                 child.stdin.close()
             last: dict[str, Any] = {}
             for line in child.stdout:
-                last = json.loads(line)
-                if "step" in last:
-                    watch(last["step"], last["line"])
+                said = _said(line)
+                if "step" in said:
+                    watch(said["step"], said["line"])
+                else:
+                    last = said
         except BaseException:
             child.kill()
             raise
@@ -150,6 +155,16 @@ def _build(spec: ImageSpec, secrets: dict[str, str], instance: str, watch: Watch
         raise _error(last)
     if child.returncode != 0 or "built" not in last:
         raise ImageError(f"the build of the image ended with status {child.returncode}")
+
+
+def _said(line: str) -> dict[str, Any]:
+    """What a build says in a line. What it did not write itself (a module that Python loads at its
+    start did, say, or it was killed within the line) is shown as what a step prints."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"step": "", "line": line.rstrip() or " "}
 
 
 def _error(said: dict[str, Any]) -> Exception:

@@ -6,15 +6,20 @@ import contextlib
 import os
 import socket
 import threading
+import time
 
-from rekindle.exception import Error, NotFoundError
+from rekindle.exception import ConnectionError, Error, NotFoundError, ServiceError
+from rekindle.sdk import notes
 from rekindle.sdk.objects.answers import receive
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.link import Link
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import Op, Request
 
-_HOLD_AGAIN_S = 0.05
+#: Between two attempts; it doubles, up to the second, of which a controller waits for several.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+#: A controller that is away so long has others delete what nobody holds, once it is back.
+_TELL_AFTER_S = 10.0
 
 
 class Hold:
@@ -41,19 +46,33 @@ class Hold:
         self._sock = sock
 
     def _run(self) -> None:
+        held_at, pause_s, told = time.monotonic(), _FIRST_PAUSE_S, False
         while not self._ending.is_set():
             sock = self._sock
             try:
                 if sock is None:
                     self._connect()
+                    pause_s, told = _FIRST_PAUSE_S, False
                 elif not sock.recv(1):  # nothing is ever sent
-                    sock.close()
-                    self._sock = None
+                    raise Gone("it closed the connection")
             except NotFoundError:
                 return  # it has gone
-            except (OSError, Gone, Error):
+            except (OSError, Gone, Error) as error:
+                if sock is not None:
+                    sock.close()
+                    held_at = time.monotonic()
                 self._sock = None
-                self._ending.wait(_HOLD_AGAIN_S)
+                if not self._link.instance.exists():
+                    return  # it went with its instance
+                passes = isinstance(error, (OSError, Gone, ConnectionError, ServiceError))
+                if not told and (not passes or time.monotonic() - held_at > _TELL_AFTER_S):
+                    told = True
+                    notes.write_note(
+                        f"{self._object_id.decode()} is not held, and may be deleted: {error}; "
+                        f"it is tried again"
+                    )
+                self._ending.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def end(self) -> None:
         """Hold it no longer."""

@@ -9,9 +9,11 @@ import pytest
 
 from rekindle.controller.logs import logbook
 from rekindle.controller.logs.logbook import _RECENT, _Book, _Follower
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import running_parts
 
 
 async def say(agent: FakeAgent, app_id: str, *texts: str) -> None:
@@ -361,6 +363,27 @@ async def test_so_many_lines_are_kept_however_many_come_together_also_after_a_re
             assert kept[-1] == "second 1499" and kept[-1501] == "first 2999"
             # Redis drops whole nodes of its stream, of some kilobytes.
             assert keep <= len(kept) <= keep + 1000
+
+
+@in_loop
+async def test_what_is_damaged_is_said_in_its_place_and_hides_no_other_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logbook, "_READ", 2)  # a page of damaged ones is not the last
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        async with running_parts(instance) as parts:
+            for entry in ("1-1", "2-1", "5-3", "6-1", "7-1"):
+                seq = int(entry[0])
+                raw = pb.LogLine(seq=seq, text=f"line {seq}").SerializeToString()
+                raw = b"\xff" if 1 < seq < 7 else raw
+                await parts.link.command("XADD", keys.logs("ap-1"), entry, "l", raw)
+            why = "lines of output left out: what is kept of them cannot be read"
+            wanted = ["line 1", f"... 1 {why}", f"... 3 {why}", f"... 1 {why}", "line 7"]
+            followed = parts.logbook.follow("ap-1", 0, live=False)
+            assert [line.text async for line in followed] == wanted
+            found, last = await parts.logbook.tail("ap-1", 9, None)
+            assert [line.text for line in found] == wanted and last == 7
 
 
 def a_line(book: _Book, text: str) -> pb.LogLine:

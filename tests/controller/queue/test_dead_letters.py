@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rekindle import exception
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
@@ -130,6 +131,30 @@ async def test_the_list_is_bounded() -> None:
             await client.results(call_id)
             reply = await client.call("DeadLetters", pb.DeadLettersRequest(limit=1000))
             assert 100 <= reply.total <= 300  # streams are trimmed by whole nodes
+
+
+@in_loop
+async def test_a_letter_that_is_damaged_hides_no_others_and_can_be_dropped(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        with instance.redis_client() as redis:
+            await client.submit(function_id, {0: b"payload"})
+            await kill_five_times(agent, 0)
+            good = (await letters(client, function_id))[0]
+            (_, fields), *_ = redis.xrange(keys.dead(function_id))
+            for damaged in ({b"l": b"\xff"}, {b"b": b"\xff"}, {b"b": b""}):
+                redis.xadd(keys.dead(function_id), {**fields, **damaged})
+        first, broken, *others = await letters(client, function_id)
+        assert first == good and (broken.app, broken.function) == ("app", "double")
+        assert broken.reason == "what is kept of it cannot be read"
+        of = pb.DeadLetterSelection(function_id=function_id)
+        reply = await client.call("Replay", of)
+        assert reply.count == 1 and "cannot be read (drop them): " + broken.id in reply.note
+        assert await letters(client, function_id) == [broken, *others]
+        assert (await client.call("Drop", of)).count == 3
+        assert await letters(client, function_id) == []
 
 
 @in_loop

@@ -312,6 +312,34 @@ async def test_a_schedule_that_redis_has_lost_is_run_as_it_is_known(
     await one.end()
 
 
+#: Not JSON; of no schedule; a message that cannot be decoded; not even text.
+_DAMAGED = (b"{", b'{"app": "app"}', b"[]", b"\xff")
+
+
+@pytest.mark.parametrize("text", _DAMAGED)
+def test_a_damaged_schedule_begins_anew_and_hides_no_other(text: bytes) -> None:
+    @scheduled
+    async def test(instance: Instance, clock: Clock) -> None:
+        one = await Controller(instance, clock).load()
+        await one.deploy("app", f=HOURLY, g=HOURLY)
+        key = keys.schedules(one.instance_id)
+        clock.now += HOUR
+        await one.schedules.step()
+        await one.parts.link.command("HSET", key, "app/f", text)
+        await one.end()
+        two = await Controller(instance, clock).load()
+        await two.schedules.step()
+        assert len(await two.queued()) == 2  # what has run does not run again
+        for count in range(2, 4):
+            clock.now += HOUR
+            await two.schedules.step()
+            assert len(await two.queued()) == 2 * count
+            await two.parts.link.command("HSET", key, "app/f", text)  # also while it is known
+        await two.end()
+
+    test()
+
+
 @scheduled
 async def test_a_run_by_hand_is_besides_the_due_times(instance: Instance, clock: Clock) -> None:
     one = await Controller(instance, clock).load()

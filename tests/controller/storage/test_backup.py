@@ -14,6 +14,7 @@ from rekindle import paths
 from rekindle.controller.storage import backup
 from rekindle.exception import SetupError
 from rekindle.wire.blobs import FolderStore, new_key
+from tests import unlistable
 from tests.controller.harness import PATIENCE_S, Instance, new_id, running_instance
 
 
@@ -155,3 +156,16 @@ def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     with pytest.raises(FileNotFoundError, match=file.name):
         backup.copy(redis_alone.directory, tmp_path / "copy")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "there"]
+
+
+def test_a_copy_lacks_no_blobs_that_could_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call in ("fc-1", "fc-2"):
+        (tmp_path / "blobs" / call).mkdir(parents=True)
+        (tmp_path / "blobs" / call / "0").write_bytes(b"blob")
+    assert backup._copy_blobs(tmp_path / "blobs", tmp_path / "copy") == [4, 4]
+    assert backup._copy_blobs(tmp_path / "none", tmp_path / "copy") == []
+    unlistable.make(monkeypatch, tmp_path / "blobs" / "fc-2")
+    with pytest.raises(PermissionError):
+        backup._copy_blobs(tmp_path / "blobs", tmp_path / "copy")

@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rekindle.gpu_restore.inventory import inventory
+from rekindle.gpu_restore.inventory import Inventory, inventory
 from rekindle.gpu_restore.recorded import Recording
 from rekindle.gpu_restore.request import parse
+from rekindle.runtime.agent import gpu_use
 from rekindle.runtime.agent.session.report import stats
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.gpu_nodes import Model, change, uuids
@@ -123,3 +124,20 @@ def test_a_driver_that_fails_is_asked_again_later(
         assert use.devices
 
     run(home, scenario)
+
+
+@pytest.mark.parametrize("passed", [1, 100])
+def test_gpus_that_could_not_be_looked_for_at_an_agents_start_are_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, passed: int
+) -> None:
+    asked = 0
+
+    def looks() -> Inventory:
+        nonlocal asked
+        asked += 1
+        return Inventory(reason="no memory", passes=True) if asked <= passed else Inventory()
+
+    monkeypatch.setattr(gpu_use, "inventory", looks)
+    monkeypatch.setattr(gpu_use, "_TRY_AGAIN_S", 0.0)
+    found = asyncio.run(gpu_use.find()).found
+    assert (found.passes, asked) == ((False, 2) if passed == 1 else (True, 6))

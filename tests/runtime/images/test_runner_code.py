@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rekindle.runtime.images import runner_code
+from tests import unlistable
 
 #: Where the modules of this package are.
 _PACKAGE = Path(runner_code.__file__).parents[3]
@@ -107,3 +110,12 @@ def test_it_can_ask_the_controller_without_grpc_and_protobuf(tmp_path: Path) -> 
     said = _said_with_only(made, code).splitlines()
     assert said[:2] == ["FramedTransport", "0803"]
     assert eval(said[2]) - {"__main__", "sitecustomize", "cloudpickle"} == {"rekindle"}, said
+
+
+@pytest.mark.parametrize("part", ["wire", "sdk/calls"])
+def test_a_part_that_cannot_be_listed_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    unlistable.make(monkeypatch, _PACKAGE / "rekindle" / part)
+    with pytest.raises(PermissionError):
+        runner_code.provide(tmp_path)

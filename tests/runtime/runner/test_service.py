@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -173,3 +175,29 @@ def test_a_cancellation_that_comes_when_its_function_has_ended_is_not_the_next_o
         assert service.settle(work()) == "done"
     assert canceller.hit
     assert service.settle(work()) == "done"
+
+
+class Raises:
+    """A standard error of user code's."""
+
+    def write(self, _text: str) -> int:
+        raise ValueError("of the stream")
+
+
+@pytest.mark.parametrize("stream", [None, Raises()])
+def test_what_a_task_raises_between_inputs_has_no_effect_whatever_standard_error_is(
+    stream: object, pipe: tuple[int, int], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exits() -> None:
+        raise SystemExit(3)
+
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "__stderr__", told)
+    service.settle(begun())
+    service.event_loop().call_later(0, exits)
+    assert not service.wait(pipe[0], 0.01)
+    assert told.getvalue().count("SystemExit: 3") == 1
+    service.event_loop().call_soon(exits)
+    service.park_loop()
+    assert told.getvalue().count("SystemExit: 3") == 2

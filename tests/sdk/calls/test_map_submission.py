@@ -163,17 +163,17 @@ def test_a_controller_that_is_full_is_waited_for(
 
     def refuse(request: pb.SubmitRequest) -> Error | None:
         if len(request.inputs) > 10:
-            return ResourceExhaustedError("a queue holds 10 inputs (REKINDLE_MAX_QUEUE)")
+            return ResourceExhaustedError("a queue holds 10 inputs (REKINDLE_MAX_PENDING)")
         return None
 
     controller.refuse = refuse
     with app.run():
-        with pytest.warns(UserWarning, match=r"square.*wait on: .*REKINDLE_MAX_QUEUE"):
+        with pytest.warns(UserWarning, match=r"square.*wait on: .*REKINDLE_MAX_PENDING"):
             assert list(square.map(range(200))) == [x * x for x in range(200)]
-        with pytest.warns(UserWarning, match="REKINDLE_MAX_QUEUE"):
+        with pytest.warns(UserWarning, match="REKINDLE_MAX_PENDING"):
             assert square.spawn_map(range(100)).get(index=99) == 99 * 99
-        controller.refuse = lambda _: ResourceExhaustedError("full (REKINDLE_MAX_QUEUE)")
-        with pytest.raises(ResourceExhaustedError, match="REKINDLE_MAX_QUEUE"):
+        controller.refuse = lambda _: ResourceExhaustedError("full (REKINDLE_MAX_PENDING)")
+        with pytest.raises(ResourceExhaustedError, match="REKINDLE_MAX_PENDING"):
             square.spawn(1)
         controller.refuse = lambda _: RequestSizeError("too large")
         with pytest.raises(RequestSizeError):

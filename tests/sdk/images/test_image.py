@@ -383,3 +383,41 @@ def test_a_build_that_ends_before_it_was_told_what_to_build_is_an_error_of_the_i
     image = slim().run_commands(": " + "x" * (1 << 20))  # more than a pipe holds
     with pytest.raises(ImageError, match="ended with status 1"):
         builds.built(image, Path)
+
+
+def _build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[tuple[str, str]]:
+    """What is shown of a build whose process is this program."""
+    (tmp_path / "a_build.py").write_text("\n".join(["import os, sys", *lines]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(builds, "_MODULE", "a_build")
+    seen: list[tuple[str, str]] = []
+    builds.built(slim(), Path, lambda step, line: seen.append((step, line)))
+    return seen
+
+
+def test_what_something_else_prints_in_the_process_of_a_build_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ("hello", "[1]", '{"step": "one", "line": "done"}', '{"built": "x"}', "bye")
+    seen = _build(tmp_path, monkeypatch, *(f"print({line!r})" for line in lines))
+    assert seen == [("", "hello"), ("", "[1]"), ("one", "done"), ("", "bye")]
+
+
+def test_a_build_that_is_killed_within_a_line_is_an_error_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = """sys.stdout.write('{"built": "x'); sys.stdout.flush(); os.kill(os.getpid(), 9)"""
+    with pytest.raises(ImageError, match="ended with status -9"):
+        _build(tmp_path, monkeypatch, says)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "\xff"])
+def test_a_layer_whose_record_is_damaged_is_not_there_and_has_no_known_python(
+    own_images: Path, text: str
+) -> None:
+    image = slim()
+    record = own_images / "images" / "layers" / _name(image) / "layer.json"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(text.encode("latin-1"))
+    assert not builds.all_there(image.spec())
+    assert builds._python_of(image.spec()) == ""

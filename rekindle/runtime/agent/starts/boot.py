@@ -248,8 +248,8 @@ async def _load(
 def template_of(booted: Booted) -> LiveTemplate:
     """The parked process as a template."""
     template = LiveTemplate(
-        *(new_id("te"), booted.sandbox, booted.channel, booted.loaded["inspection"]),
-        booted.loaded["loaded"],
+        *(new_id("te"), booted.sandbox, booted.channel, booted.exit_status),
+        *(booted.loaded["inspection"], booted.loaded["loaded"]),
     )
     if booted.root is not None and booted.roots is not None:
         template.lives_in(booted.root, booted.roots, booted.sources)

@@ -80,7 +80,7 @@ class Forker(RunnerMaker):
         except (TemplateWentError, GpuUnavailableError):
             raise
         except (StartError, RunnerLostError) as error:
-            self.note_death(pending, Strategy.FORK, error)
+            await self.note_death(pending, Strategy.FORK, error)
             raise ForkEndedError(str(error)) from error
 
     async def _become_child(
@@ -121,10 +121,12 @@ class Forker(RunnerMaker):
             raise
         return runner
 
-    def note_death(self, pending: PendingStart, strategy: Strategy, error: Exception) -> None:
+    async def note_death(self, pending: PendingStart, strategy: Strategy, error: Exception) -> None:
+        """Where a step of a start failed as its process ended, or the template while it forked."""
         template = self.revision.template
-        ended = template is not None and template.gone.is_set() and not template.retired
-        ended |= isinstance(error, TemplateStuckError)
+        ended = isinstance(error, TemplateStuckError)
+        if not ended and template is not None and template.gone.is_set() and not template.retired:
+            ended = not await template.ended_from_outside()
         dying_copies.note(pending.deaths, strategy, error, template_ended=ended)
 
 

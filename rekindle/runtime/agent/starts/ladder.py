@@ -99,7 +99,7 @@ class Starter(Forker, Restorer, Booter):
         try:
             await self.until_child(begun.child, self.begun(begun.runner))
         except (StartError, RunnerLostError) as error:
-            self.note_death(begun.pending, begun.strategy, error)
+            await self.note_death(begun.pending, begun.strategy, error)
             self._last = str(error)
             self._passed_over(begun.pending, begun.strategy, self._last, again=False)
             return None
@@ -175,7 +175,7 @@ class Starter(Forker, Restorer, Booter):
                 return runner
             except (StartError, SnapshotError, RunnerLostError) as error:
                 if start != self.restore_on_gpu:  # which counts its failures itself
-                    self.note_death(pending, strategy, error)
+                    await self.note_death(pending, strategy, error)
                 again = isinstance(error, StrategyUnavailableError) and str(error) == self._last
                 self._last = str(error)
                 self._passed_over(pending, strategy, str(error), again=again)

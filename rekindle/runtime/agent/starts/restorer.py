@@ -5,6 +5,7 @@ The ladder says when. How a frozen process is brought back is restoring.py's and
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import gpu_restoring
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import PendingStart
-from rekindle.runtime.agent.starts.restoring import bring_back
+from rekindle.runtime.agent.starts.restoring import bring_back, follow_adopted
 from rekindle.runtime.agent.starts.revision_image import BUILT_ANEW, ensure_image
 from rekindle.runtime.agent.starts.runner_maker import RunnerMaker
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
@@ -126,10 +127,10 @@ class Restorer(RunnerMaker):
             return there
         channel = back.reported()
         channel.open(takes_fds=True)
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
         template = LiveTemplate(
-            new_id("te"),
-            back.sandbox,
-            channel,
+            *(new_id("te"), back.sandbox, channel, exit_status),
             {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
             snapshot.manifest.loaded_files,
             mapped=back.mapped,

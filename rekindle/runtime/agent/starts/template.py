@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 
 #: A fork takes milliseconds; a template that has not answered by then is stuck.
 FORK_TIMEOUT_S = 20.0
+#: Nor has one that is asked to go, and does not, anything left to do.
+EXIT_TIMEOUT_S = 20.0
+#: How a process ended is known a moment after its connection has closed.
+_STATUS_WAIT_S = 1.0
 _NO_DESCRIPTOR = "the agent has no descriptor left for a new process"
 #: What answers which order.
 _ANSWERS = {"parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu", "copy_failed": "copy"}
@@ -57,6 +62,8 @@ class LiveTemplate:
     id: str
     sandbox: Sandbox
     channel: Channel
+    #: How its own process ended: exit status, or minus a signal number.
+    exit_status: asyncio.Future[int]
     inspection: dict[str, Any]
     loaded_files: Mapping[str, Sequence[int]]
     #: Whether its memory is mapped from a snapshot: forks of it copy fewer page tables, and what
@@ -85,6 +92,8 @@ class LiveTemplate:
     root: Root | None = None
     _sources: Sequence[Sequence[str]] = ()
     _parking: bool = False
+    #: Until when it may stay after it was asked to go.
+    _goes: Deadline | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
@@ -287,6 +296,20 @@ class LiveTemplate:
                 self.channel.send({"op": "exit"})
             except FrameError:
                 log.debug("template gone already", extra=kv(template=self.id))
+            if self._goes is None:
+                self._goes = deadlines.here().add(EXIT_TIMEOUT_S, self._end_stuck)
+
+    def _end_stuck(self) -> None:
+        """It hangs, in a handler of user code, say. Its process alone ends: its runners stay."""
+        log.warning("template killed", extra=kv(template=self.id, reason=self._too_slow("exit")))
+        if self.channel.pid > 0:  # -1 would be everybody; 0 ourselves, too
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.channel.pid, signal.SIGKILL)
+
+    async def ended_from_outside(self) -> bool:
+        """Whether what ended it was nothing that it did: a kernel without memory, say."""
+        await asyncio.wait([self.exit_status], timeout=_STATUS_WAIT_S)
+        return self.exit_status.done() and self.exit_status.result() == -signal.SIGKILL
 
     def hand_over(self) -> None:
         """Stop listening: the process is to become a runner on the same channel."""
@@ -320,6 +343,8 @@ class LiveTemplate:
         """It ended, or parked."""
         self.channel.close()
         self.gone.set()
+        if self._goes is not None:
+            self._goes.cancel()
         self.spares.discard()
         if not self._parking:
             # Its init adopts and reaps the children now.

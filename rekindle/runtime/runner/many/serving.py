@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rekindle.execution import nesting
-from rekindle.forkserver import forking
+from rekindle.forkserver import exception_hooks, forking
 from rekindle.runtime.runner.many import prints
 from rekindle.runtime.runner.many.batches import Batches
 from rekindle.runtime.runner.many.concurrent import Concurrent
@@ -79,6 +78,6 @@ def _serve_on_loop(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
         except BaseException as error:  # noqa: BLE001 - of a task that no input waits for
             forking.end_users_child(error)
             if not over.done():
-                traceback.print_exc()
+                exception_hooks.print_error(error)
     loop.remove_reader(intake.fileno())
     over.result()

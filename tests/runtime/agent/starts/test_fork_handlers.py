@@ -21,7 +21,7 @@ import pytest
 from rekindle.runtime.agent.starts import template
 from rekindle.wire.phases import Strategy, now_ns
 from tests.processes import descendants
-from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.harness import PATIENCE_S, Harness, run
 from tests.runtime.agent.starts import copies
 
 pytestmark = pytest.mark.criu
@@ -305,6 +305,50 @@ def test_copies_that_are_killed_for_want_of_memory_are_made_all_the_same(
     run(home, scenario)
 
 
+class WaitsBefore:
+    """A template that is about to fork until it is killed, while a file is there."""
+
+    def load(self) -> None:
+        os.register_at_fork(before=self.child)
+
+    child = WaitsInChild.child
+    pid = Dies.pid
+
+
+@pytest.mark.parametrize("kind", ["booted"])
+def test_templates_that_are_killed_for_want_of_memory_as_they_fork_are_forked_all_the_same(
+    home: Path, tmp_path: Path, kind: str
+) -> None:
+    async def scenario(h: Harness) -> None:
+        mark = tmp_path / "mark"
+        if kind == "booted":
+            h.node.context.criu = None
+        killed = h.add(
+            WaitsBefore,
+            enable_memory_snapshot=True,
+            spare_containers=0,
+            env={"MARK": str(mark)},
+        )
+        for times in range(1, 4):
+            prepared = await h.prepare(killed, "fork" if kind == "booted" else "restore")
+            assert prepared.ok, prepared.reason
+            revision, starter = h.revision(killed), h.node.inventory.pools[(killed, "")].starter
+            if kind == "restored":
+                await starter.restore_template()
+            assert revision.live_template().mapped is (kind == "restored")
+            mark.touch()
+            starting = asyncio.create_task(starter.start(None, now_ns()))
+            await h.uplink.until(lambda n=times: h.uplink.printed().count("waits") == n)
+            mark.unlink()
+            os.kill(revision.live_template().channel.pid, signal.SIGKILL)  # as the kernel does it
+            runner = await starting
+            assert "fork passed over: template" in runner.notes[0], runner.notes
+            runner.kill("its notes are known")
+        assert not revision.dying.why_not(Strategy.FORK)
+
+    run(home, scenario)
+
+
 def _name_of(process: psutil.Process) -> str:
     try:
         return Path(f"/proc/{process.pid}/comm").read_text().strip()
@@ -401,6 +445,7 @@ def test_where_a_template_hangs_as_it_forks_a_process_is_booted_and_soon_none_is
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template, "FORK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(template, "EXIT_TIMEOUT_S", 0.5)
 
     async def scenario(h: Harness) -> None:
         h.node.context.criu = None
@@ -409,11 +454,15 @@ def test_where_a_template_hangs_as_it_forks_a_process_is_booted_and_soon_none_is
         assert outcome.value > 0 and outcome.strategy == "cold"
         (note,) = outcome.result.notes
         assert note.startswith("fork passed over: template") and "did not fork in 0.5 s" in note
+        hanging = h.revision(hangs).live_template()
         starter = h.node.inventory.pools[(hangs, "")].starter
         for _ in range(2):
             runner = await starter.start(None, now_ns())
             assert runner.strategy is Strategy.COLD
             runner.kill("its notes are known")
         assert "2 runners forked from its template ended in a row" in runner.notes[0]
+        # Nor does it go as it is told to.
+        async with asyncio.timeout(PATIENCE_S):
+            assert await hanging.exit_status == -signal.SIGKILL
 
     run(home, scenario)

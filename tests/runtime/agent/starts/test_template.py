@@ -31,7 +31,9 @@ class PlayedTemplate:
         channel.open(takes_fds=True)
         self.sock, self.frames = theirs, FrameSocket(theirs)
         inspection: dict[str, list[str]] = {"fork_unsafe": [], "dump_unsafe": [], "threads": []}
-        self.live = LiveTemplate("te-1", cast(Sandbox, None), channel, inspection, {})
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        sandbox = cast(Sandbox, None)
+        self.live = LiveTemplate("te-1", sandbox, channel, exit_status, inspection, {})
 
     def orders(self) -> list[Header]:
         """What it was ordered and has not read."""
