@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 _remote = False
 _runs: object = None
-_current: ContextVar[tuple[str, str] | None] = ContextVar("rekindle_current", default=None)
+#: The input that runs, and its call; a runner sets it before the input, and resets it after that.
+current: ContextVar[tuple[str, str] | None] = ContextVar("rekindle_current", default=None)
 
 
 def is_local() -> bool:
@@ -16,14 +17,14 @@ def is_local() -> bool:
 
 def current_input_id() -> str | None:
     """The id of the input that is being run; None outside of one."""
-    current = _current.get()
-    return current[0] if current else None
+    runs_now = current.get()
+    return runs_now[0] if runs_now else None
 
 
 def current_function_call_id() -> str | None:
     """The id (``fc-...``) of the call that the input belongs to; None outside of one."""
-    current = _current.get()
-    return current[1] if current else None
+    runs_now = current.get()
+    return runs_now[1] if runs_now else None
 
 
 def set_runs(declared: object) -> None:
@@ -41,13 +42,3 @@ def set_remote() -> None:
     """Called by a template or a runner before user code: from now on ``is_local()`` is False."""
     global _remote
     _remote = True
-
-
-def set_current(input_id: str, call_id: str) -> Token[tuple[str, str] | None]:
-    """Called by a runner before an input; give the token to ``reset_current`` after it."""
-    return _current.set((input_id, call_id))
-
-
-def reset_current(token: Token[tuple[str, str] | None]) -> None:
-    """Called by a runner after an input."""
-    _current.reset(token)

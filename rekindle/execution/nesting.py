@@ -24,8 +24,8 @@ _page: RunnerPage | None = None
 _depth = -1
 #: Whether the input that runs has waited for calls that it made.
 _called = False
-#: One for each wait that is on: several threads, or tasks, of an input may wait.
-_waits: set[object] = set()
+#: One for each wait that is on: several threads, or tasks, of an input may wait. Read by others.
+waits: set[object] = set()
 
 
 class Beside:
@@ -86,11 +86,12 @@ def detach() -> None:
 
 
 def begin(depth: int) -> None:
-    """Called by a runner before each input: how many calls it was made inside of."""
+    """Called by a runner before an input: how many calls it was made inside of. Of inputs of one
+    depth, one after the other, before the first, and wherever there are ``waits`` from before."""
     global _depth, _called
     _depth, _called = depth, False
-    if _waits:  # of threads that the last input left behind
-        _waits.clear()
+    if waits:  # of threads that the last input left behind
+        waits.clear()
         _publish()
 
 
@@ -147,7 +148,7 @@ class waiting:
         if _page is not None:
             _called = True
             self._one = wait = object()
-            _waits.add(wait)
+            waits.add(wait)
             _publish()
 
     def __exit__(self, *_error: object) -> None:
@@ -157,7 +158,7 @@ class waiting:
                     one.waits -= 1
                 _publish_beside()
         elif self._one is not None:
-            _waits.discard(self._one)
+            waits.discard(self._one)
             _publish()
 
 
@@ -167,9 +168,9 @@ def _publish() -> None:
     if page is None:
         return
     while True:
-        waits = bool(_waits)
-        page.wait(_depth if waits else -1)
-        if waits == bool(_waits):
+        some = bool(waits)
+        page.wait(_depth if some else -1)
+        if some == bool(waits):
             return
 
 
@@ -177,7 +178,7 @@ def _in_child() -> None:
     """A process that user code forked: the page is its parent's to write."""
     global _page, _lock
     _page = None
-    _waits.clear()
+    waits.clear()
     _beside.clear()
     _lock = threading.Lock()
 

@@ -25,7 +25,7 @@ from rekindle.linux import namespaces
 from rekindle.linux.libc import check
 
 #: Whether user code has forked this process.
-_is_users = False
+is_users_child = False
 
 # A handle of its own: what user code says of the function's type is its own. PyDLL, as the
 # interpreter's lock has to be held: it is the child's, too.
@@ -81,7 +81,7 @@ def _after_in_parent(of_copy: bool) -> None:
 def end_users_child(failure: BaseException | None = None) -> None:
     """User code is back in ours, with ``failure`` or without: where it has forked this process,
     that ends here, as a program of its own would. Where it has not, nothing is done."""
-    if not _is_users:
+    if not is_users_child:
         return
     status = 1
     try:
@@ -98,14 +98,9 @@ def end_users_child(failure: BaseException | None = None) -> None:
         os._exit(status)
 
 
-def is_users_child() -> bool:
-    """Whether user code has forked this process."""
-    return _is_users
-
-
 def _in_child() -> None:
-    global _is_users
-    _is_users = not interrupts.forking_ours
+    global is_users_child
+    is_users_child = not interrupts.forking_ours
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -8,7 +8,6 @@ runtime/agent/runners/channel.py.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -24,8 +23,12 @@ MAX_HEADER_BYTES = 64 << 20
 #: A body up to this is read together with its header.
 _TOGETHER_BYTES = 1 << 16
 _GONE = "the agent closed the connection"
+_CUT = "the agent closed the connection inside a frame"
 #: No frame carries more descriptors than this.
 MAX_FDS = 32
+_FDS_BYTES = socket.CMSG_LEN(4 * MAX_FDS)
+#: Numbers: an enum's value is found by a dozen steps.
+_CLOEXEC, _RIGHTS = int(socket.MSG_CMSG_CLOEXEC), (int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS))
 
 
 # The standard library's: what user code has in its place (a proxy's, a loop's) is for its own.
@@ -171,24 +174,34 @@ class FrameSocket:
 
     def _receive_prefix(self) -> tuple[bytes, list[int]]:
         try:
-            first, fds, _flags, _address = socket.recv_fds(self._sock, _PREFIX.size, MAX_FDS)
+            first, ancillary, _, _ = self._sock.recvmsg(_PREFIX.size, _FDS_BYTES, _CLOEXEC)
         except ConnectionError as error:  # with something unread at its end
             raise FrameError(_GONE) from error
         if not first:
             raise FrameError(_GONE)
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        return first + self._receive_exactly(_PREFIX.size - len(first)), fds
+        fds: list[int] = []
+        for level, kind, data in ancillary:
+            if (level, kind) == _RIGHTS:
+                fds.extend(memoryview(data).cast("i"))
+        if len(first) < _PREFIX.size:
+            first += self._receive_exactly(_PREFIX.size - len(first))
+        return first, fds
 
     def _receive_exactly(self, size: int) -> bytes:
         if size == 0:
             return b""
+        first = self._sock.recv(min(size, 1 << 20))
+        if len(first) == size:
+            return first  # nearly always
+        if not first:
+            raise FrameError(_CUT)
         buffer = bytearray(size)
-        view = memoryview(buffer)
+        buffer[: len(first)] = first
+        view = memoryview(buffer)[len(first) :]
         while view:
             got = self._sock.recv_into(view, min(len(view), 1 << 20))
             if got == 0:
-                raise FrameError("the agent closed the connection inside a frame")
+                raise FrameError(_CUT)
             view = view[got:]
         return bytes(buffer)
 

@@ -102,7 +102,7 @@ class RunnerPage:
         words[_BUSY_NS] += at_ns - began_ns
 
     def fail(self) -> None:
-        """Note that the input that runs has failed; to be called before ``end``."""
+        """Note that the input that runs has failed; to be called before its end is noted."""
         self._words[_FAILED] += 1
 
     def wait(self, depth: int) -> None:
@@ -117,16 +117,19 @@ class RunnerPage:
         """Note that the run of this token was cancelled: it need not be signalled again."""
         self._words[_HEARD] = token
 
-    def keep(self, *pieces: bytes) -> bool:
-        """Put a finished record where the agent finds it, whatever happens; False: no room."""
-        at = self._words[_FILLED]
-        for piece in pieces:
-            end = at + len(piece)
-            if end > AREA_BYTES:
-                return False
-            self._area[at:end] = piece
-            at = end
-        self._words[_FILLED] = at
+    def finish(self, record: bytes, began_ns: int, at_ns: int) -> bool:
+        """Put the record of the input where the agent finds it, whatever happens, and note that the
+        input has ended, as ``end`` does. False, and nothing is noted: there is no room."""
+        words = self._words
+        at = words[_FILLED]
+        end = at + len(record)
+        if end > AREA_BYTES:
+            return False
+        self._area[at:end] = record
+        words[_FILLED] = end
+        words[_BEGAN_NS] = 0
+        words[_DONE] += 1
+        words[_BUSY_NS] += at_ns - began_ns
         return True
 
     def kept(self) -> memoryview:

@@ -22,6 +22,8 @@ def serialize(value: object, what: str) -> bytes:
     Raises SerializationError that names the part which cannot be pickled and the path to it.
     """
     try:
+        if type(value) in _SCALARS:  # as ``dumps`` pickles them, a call less
+            return pickle.dumps(value, PROTOCOL)
         return dumps(value)
     except BaseException as error:
         if came_by_signal(error):

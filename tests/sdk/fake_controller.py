@@ -356,7 +356,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         )
         if self.before_run is not None:
             self.before_run()
-        token = context.set_current(f"{request.call_id}:{one.index}", request.call_id)
+        token = context.current.set((f"{request.call_id}:{one.index}", request.call_id))
         try:
             function = self._function(request.function_id, request.params, one.method)
             payload = open_store(self.blob_url).get(one.blob) if one.blob else one.payload
@@ -379,7 +379,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
             result.error_type, result.message = record.type_name, record.message
             result.traceback = record.traceback
         finally:
-            context.reset_current(token)
+            context.current.reset(token)
         marks.append((Phase.EXECUTE.value, now_ns()))
         result.marks.extend(pb.PhaseMark(phase=p, at_ns=at) for p, at in marks)
         return result

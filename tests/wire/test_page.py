@@ -40,7 +40,11 @@ def test_records_are_read_back_as_they_were_kept() -> None:
         for number, (ending, data) in enumerate(
             [(Ending.RETURNED, b"value"), (Ending.RAISED, b""), (Ending.CANCELLED, b"x" * 1000)]
         ):
-            assert page.keep(finished.head(number, ending, 1, 2, 3, len(data)), data)
+            record = finished.head(number, ending, 1, 2, 3, len(data)) + data
+            page.begin(number, 1)
+            assert page.finish(record, 1, 3)
+            assert page.began_ns == 0
+        assert (page.done, page.busy_ns) == (3, 6)
         of_slice, data = page.unsent()
         assert of_slice == 7
         records = list(finished.read(data))
@@ -57,11 +61,13 @@ def test_records_are_read_back_as_they_were_kept() -> None:
 def test_a_record_that_does_not_fit_leaves_the_others_whole() -> None:
     page = RunnerPage.create()
     try:
-        assert page.keep(b"a" * (AREA_BYTES - 10))
+        assert page.finish(b"a" * (AREA_BYTES - 10), 1, 3)
         before = page.unsent()
-        assert not page.keep(b"head", bytes(7))
+        page.begin(7, 10)
+        assert not page.finish(bytes(11), 10, 12)
         assert page.unsent() == before
-        assert page.keep(b"head", bytes(6))
+        assert (page.began_ns, page.done, page.busy_ns) == (10, 1, 2)
+        assert page.finish(bytes(10), 10, 12)
     finally:
         page.close()
 

@@ -28,10 +28,10 @@ from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameSocket, Header, own_socket, pack_frame
-from rekindle.wire.page import RunnerPage
+from rekindle.wire.page import RunnerPage, cancel_token
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
-from rekindle.wire.serialization import serialize, unpickling_error
+from rekindle.wire.serialization import serialize
 from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
 
 #: Direct calls are numbered, in place of a slice and an index in it.
@@ -118,19 +118,18 @@ class DirectCalls:
         page = self._page
         page.call(call.call_id)
 
-        def load() -> Any:
-            fd, call.fd = call.fd, -1
-            try:
-                return unpack(call.data, fd, self._files)
-            except BaseException as error:
-                what = self._inputs.what(call.method)
-                raise unpickling_error(f"the arguments of {what}", error) from error
-
-        run = (_NO_SLICE, self._number)
         nesting.begin(call.depth)
         items = partial(self._send_items, sock, received_ns) if call.stream else None
+        token = cancel_token(_NO_SLICE, self._number)
         done = self._inputs.attempt(
-            f"{call.call_id}:0", call.call_id, call.method, run, load, items
+            f"{call.call_id}:0",
+            call.call_id,
+            call.method,
+            self._number,
+            token,
+            self._load,
+            call,
+            items,
         )
         if call.fd >= 0:
             os.close(call.fd)  # cancelled before it could be loaded
@@ -166,6 +165,10 @@ class DirectCalls:
             wire.send_reply(sock, status, times, packed, gone, printed=printed, before=before)
         finally:
             packed.close()
+
+    def _load(self, call: wire.CallFrame) -> Any:
+        fd, call.fd = call.fd, -1
+        return unpack(call.data, fd, self._files)
 
     def _send_items(
         self, sock: socket.socket, received_ns: int, method: str, args: Any, kwargs: Any

@@ -7,8 +7,8 @@ two of them the agent can call the rest of a slice back.
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from rekindle.exception import ExecutionError, InputCancellation
@@ -23,7 +23,7 @@ from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.page import RunnerPage, cancel_token
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import deserialize, serialize
+from rekindle.wire.serialization import serialize, unpickling_error
 
 #: Results are sent at least this often while a slice goes on.
 _SEND_EVERY_NS = 100_000_000
@@ -32,13 +32,10 @@ _SEND_EVERY_NS = 100_000_000
 class Attempt:
     """One run of one input, and what came of it."""
 
-    __slots__ = ("began_ns", "cancelled", "ended_ns", "failure", "loaded_ns", "value")
-
-    def __init__(self) -> None:
-        self.value: Any = None
-        self.failure: BaseException | None = None
-        self.cancelled = False
-        self.began_ns = self.loaded_ns = self.ended_ns = 0
+    value: Any = None
+    failure: BaseException | None = None
+    cancelled = False
+    began_ns = loaded_ns = ended_ns = 0
 
 
 class Inputs:
@@ -59,9 +56,9 @@ class Inputs:
     def run(self, header: Header, body: bytes) -> None:
         """Run a slice, in order, and send the results; what was called back is left out."""
         page, number, call_id = self._page, header["slice"], header["call_id"]
-        method = header["method"]
-        named = self.what(method)
-        arguments, result = f"the arguments of {named}", f"the result of {named}"
+        method, depth, limit_bytes = header["method"], header["depth"], header["max_result_bytes"]
+        result, token = f"the result of {self.what(method)}", cancel_token(number, 0)
+        nesting.begin(depth)
         page.call(call_id)
         page.begin_slice(number)
         sent_ns = ended_ns = now_ns()
@@ -74,10 +71,13 @@ class Inputs:
                 sent_ns = ended_ns
             payload = body if size == len(body) else body[at : at + size]
             at += size
-            load = partial(deserialize, payload, arguments)
-            nesting.begin(header["depth"])
-            done = self.attempt(f"{call_id}:{index}", call_id, method, (number, index), load)
-            self._keep(number, index, result, done, header["max_result_bytes"])
+            if nesting.waits:  # of threads that the last input left behind
+                nesting.begin(depth)
+            input_id = f"{call_id}:{index}"
+            done = self.attempt(
+                input_id, call_id, method, index, token + index, pickle.loads, payload
+            )
+            self._keep(number, index, result, done, limit_bytes)
             ended_ns = done.ended_ns
         self._send(number, last=True)
 
@@ -86,30 +86,37 @@ class Inputs:
         input_id: str,
         call_id: str,
         method: str,
-        run: tuple[int, int],
-        load: Callable[[], Any],
+        index: int,
+        token: int,
+        load: Callable[[Any], Any],
+        data: Any,
         call: Callable[[str, Any, Any], Any] | None = None,
     ) -> Attempt:
         """Run one input; whatever happens is in what is returned.
 
-        ``run``, slice and index, names the run in the page and in a cancellation. ``load`` gives
-        ``(args, kwargs)``; ``call`` is what they are given to, where it is not the function alone.
-        The caller says in the page when the run has ended.
+        ``index`` names the run in the page, ``token`` in a cancellation. ``load`` unpickles
+        ``(args, kwargs)`` from ``data``; ``call`` is what they are given to, where it is not the
+        function alone. The caller says in the page when the run has ended.
         """
         canceller = self._canceller
         done = Attempt()
-        current = context.set_current(input_id, call_id)
+        current = context.current.set((input_id, call_id))
         done.began_ns = done.loaded_ns = now_ns()
         canceller.hit = False
         try:
             try:
                 # Armed before the agent can see that it began.
-                canceller.armed = cancel_token(*run)
-                self._page.begin(run[1], done.began_ns)
-                args, kwargs = load()
+                canceller.armed = token
+                self._page.begin(index, done.began_ns)
+                try:
+                    args, kwargs = load(data)
+                except BaseException as error:
+                    what = f"the arguments of {self.what(method)}"
+                    raise unpickling_error(what, error) from error
                 done.loaded_ns = now_ns()
                 done.value = (call or self.service.call)(method, args, kwargs)
-                forking.end_users_child()
+                if forking.is_users_child:
+                    forking.end_users_child()
                 del args, kwargs
             finally:
                 # From here on the signal does nothing; before, it raises once at most, so the
@@ -121,7 +128,7 @@ class Inputs:
         if interaction.held is not None:
             interaction.release()
         done.ended_ns = now_ns()
-        context.reset_current(current)
+        context.current.reset(current)
         if canceller.hit:
             # Whatever the function made of it.
             done.cancelled, done.value = True, None
@@ -130,16 +137,18 @@ class Inputs:
 
     def _keep(self, number: int, index: int, what: str, done: Attempt, limit_bytes: int) -> None:
         """Pickle what came of an input, and keep it until it is sent; ``what`` names it."""
-        page, cancelled = self._page, done.cancelled
-        ending, data = pack_ending(done.value, done.failure, what, limit_bytes, cancelled=cancelled)
+        page, began_ns, ended_ns = self._page, done.began_ns, done.ended_ns
+        ending, data = pack_ending(
+            done.value, done.failure, what, limit_bytes, cancelled=done.cancelled
+        )
         if ending is Ending.RAISED:
             page.fail()
-        head = finished.head(index, ending, done.began_ns, done.loaded_ns, done.ended_ns, len(data))
-        if not page.keep(head, data):
+        record = finished.head(index, ending, began_ns, done.loaded_ns, ended_ns, len(data)) + data
+        if not page.finish(record, began_ns, ended_ns):
             self._send(number, last=False)
-            if not page.keep(head, data):
-                self._channel.send(_results(number, last=False), head + data)
-        page.end(done.began_ns, done.ended_ns)
+            if not page.finish(record, began_ns, ended_ns):
+                self._channel.send(_results(number, last=False), record)
+                page.end(began_ns, ended_ns)
 
     def _send(self, number: int, *, last: bool) -> None:
         park.flush_output()

@@ -135,7 +135,7 @@ class Batches:
     def _call(self, runs: list[Run], items: list[Sequence[Any]]) -> None:
         """Run a batch; each of its items has its own value then, or the failure of all."""
         first = runs[0]  # what is printed, and asked for, is the first one's
-        current = context.set_current(first.input_id, first.call_id)
+        current = context.current.set((first.input_id, first.call_id))
         printing = prints.current.set(first.prints)
         try:
             lists = dict(
@@ -152,7 +152,7 @@ class Batches:
             for run in runs:
                 run.failure = error
         finally:
-            context.reset_current(current)
+            context.current.reset(current)
             prints.current.reset(printing)
             first.prints.finish()
 

@@ -30,7 +30,7 @@ class Running:
             if not self._count:
                 self._page.some_run(run.began_ns)
             self._count += 1
-        context.set_current(run.input_id, run.call_id)
+        context.current.set((run.input_id, run.call_id))
         prints.current.set(run.prints)
         return nesting.begin_beside(run.depth)
 

@@ -112,7 +112,7 @@ class _Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        if forking.is_users_child() and (prints := current.get()) is not None:
+        if forking.is_users_child and (prints := current.get()) is not None:
             prints.finish()  # it may end next
         with _lock:
             self._original.flush()
