@@ -23,6 +23,8 @@ _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 
 #: Modules that one Python alone has, and where all have what is in them.
 _MOVED = {"pathlib._local": "pathlib"}  # 3.13
+#: Names of classes that only newer Pythons have, and those that all have them by.
+_RENAMED = {("re", "PatternError"): "error"}  # 3.13
 
 #: The Python of this process: instructions are its own.
 _here = sys.version_info[:2]
@@ -57,10 +59,12 @@ def found_at(module: str, name: str) -> Any:
     return target
 
 
-def module_for_all(cls: type) -> str | None:
-    """Where all Pythons have a class that says another module here; None for most classes."""
-    module = _MOVED.get(cls.__module__)
-    return module if module is not None and found_at(module, cls.__qualname__) is cls else None
+def name_for_all(cls: type | FunctionType) -> tuple[str, str] | None:
+    """The module and name by which all Pythons have a class that says another one here; None for
+    most classes."""
+    said = cls.__module__, cls.__qualname__
+    module, name = _MOVED.get(said[0], said[0]), _RENAMED.get(said, said[1])
+    return (module, name) if (module, name) != said and found_at(module, name) is cls else None
 
 
 #: The type of what ``functools.lru_cache`` makes.
@@ -136,16 +140,16 @@ def dumps(value: object) -> bytes:
 @functools.cache
 def rich_pickler() -> Any:
     """cloudpickle's pickler with our rules: for the program's module, for code objects, for
-    exceptions, and for classes whose modules other Pythons lack."""
+    exceptions, and for classes whose names other Pythons lack."""
     import cloudpickle
 
     class RichPickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, value: Any) -> Any:
             kind = type(value)
-            if isinstance(value, type) and (module := module_for_all(value)) is not None:
+            if isinstance(value, type) and (for_all := name_for_all(value)) is not None:
                 import pkgutil
 
-                return pkgutil.resolve_name, (f"{module}:{value.__qualname__}",)
+                return pkgutil.resolve_name, (":".join(for_all),)
             if kind is CodeType:
                 # cloudpickle names no file since 3.1.3; tracebacks and debuggers need it.
                 return code_of, (*_here, marshal.dumps(value))

@@ -52,7 +52,8 @@ class Lender(FakeController):
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.directory / "direct.sock"))
         self._listener.listen()
-        threading.Thread(target=self._accept_forever, daemon=True).start()
+        self._accepts = threading.Thread(target=self._accept_forever, daemon=True)
+        self._accepts.start()
 
     async def Lease(self, request: Any, ctx: Any) -> pb.LeaseReply:
         self.lease_requests += 1
@@ -77,6 +78,9 @@ class Lender(FakeController):
         self.refusal = "its agent is gone"
 
     def close(self) -> None:
+        # To close it does not wake who waits in accept(), for which a descriptor is set aside.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepts.join()
         self._listener.close()
         for one in self.connections:
             one.close()

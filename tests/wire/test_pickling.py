@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pathlib
 import pickle
+import re
 import sys
 
 import pytest
 
 from rekindle.exception import DeserializationError
+from rekindle.sdk.objects.canonical import pickled
 from rekindle.wire import shared
+from rekindle.wire.exceptions import rebuild_exception, record_exception
 from rekindle.wire.serialization import deserialize, serialize
 
 
@@ -38,3 +41,15 @@ def test_a_path_is_pickled_by_names_that_all_pythons_have() -> None:
     assert b"pathlib._local" not in data
     assert pickle.loads(data) == values
     assert b"pathlib._local" not in bytes(shared.pack(values).data)
+
+
+def test_an_error_of_a_pattern_is_pickled_by_a_name_that_all_pythons_have() -> None:
+    """From 3.13 on its class says that it is ``re.PatternError``."""
+    with pytest.raises(re.error) as raised:
+        re.compile("(")
+    record = record_exception(raised.value)
+    assert b"PatternError" not in record.data.replace(record.type_name.encode(), b"")
+    again = rebuild_exception(record)
+    assert type(again) is re.error and again.pos == raised.value.pos
+    assert b"PatternError" not in serialize([re.error, raised.value], "a list")
+    assert b"PatternError" not in pickled((re.error, 1))

@@ -62,6 +62,8 @@ TELL_AFTER_S = 3.0
 #: Of a value that a server may not take: the least that it can be told to take at most.
 _LARGE_BYTES = 1 << 20
 _MOST_OF_A_VALUE = "proto-max-bulk-len"
+#: What a server answers to a larger one before it hangs up; who still sends may not get to read it.
+_TOO_LARGE = "invalid bulk length"
 
 
 class RefusedError(ServiceError):
@@ -311,10 +313,13 @@ async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
         for command in commands:
             pipe.execute_command(*command)
         try:
-            return list(await pipe.execute(raise_on_error=False))
+            replies = list(await pipe.execute(raise_on_error=False))
         except redis.exceptions.ConnectionError:
             await _refuse_too_large(client, [word for command in commands for word in command])
             raise
+    if any(map(_is_too_large, replies)):
+        await _refuse_too_large(client, [word for command in commands for word in command])
+    return replies
 
 
 def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
@@ -328,18 +333,25 @@ async def _execute(client: Redis, *args: Any) -> Any:
     try:
         # redis-py gives this method no type.
         return await client.execute_command(*args)  # type: ignore[no-untyped-call]
-    except redis.exceptions.ConnectionError:
-        await _refuse_too_large(client, args)
+    except redis.exceptions.RedisError as error:
+        if isinstance(error, redis.exceptions.ConnectionError) or _is_too_large(error):
+            await _refuse_too_large(client, args)
         raise
 
 
+def _is_too_large(reply: object) -> bool:
+    return isinstance(reply, redis.exceptions.ResponseError) and _TOO_LARGE in str(reply)
+
+
 async def _refuse_too_large(client: Redis, args: Sequence[Any]) -> None:
-    """After a lost connection: raise RefusedError where that was the answer to a value that is
-    larger than the server takes, as it always will be."""
+    """After a lost connection, or one that is about to be: raise RefusedError where that was the
+    answer to a value that is larger than the server takes, as it always will be."""
     size = max((len(one) for one in args if isinstance(one, bytes | str)), default=0)
     if size <= _LARGE_BYTES:
         return
     try:
+        # The server hangs up on the one that was used, which may not be seen yet.
+        await client.connection_pool.disconnect(inuse_connections=False)
         found = await client.config_get(_MOST_OF_A_VALUE)
     except (redis.exceptions.RedisError, OSError):  # it is away, or its user may not ask
         return

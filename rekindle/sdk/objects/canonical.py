@@ -35,7 +35,7 @@ class _OtherFormError(Exception):
 class _QuickPickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         named = value if isinstance(value, (type, FunctionType)) else type(value)
-        if named.__module__ not in _ALIKE:
+        if named.__module__ not in _ALIKE or pickling.name_for_all(named) is not None:
             raise _OtherFormError
         return _path(value)
 
@@ -59,8 +59,9 @@ class _Pickler(_InPython):  # type: ignore[misc]
 
     def save_global(self, value: Any, name: str | None = None) -> None:
         module, known = getattr(value, "__module__", None), name or value.__qualname__
-        if isinstance(value, type) and pickling.module_for_all(value) is not None:
-            module = pickling.module_for_all(value)
+        for_all = pickling.name_for_all(value) if isinstance(value, type) else None
+        if for_all is not None:
+            module, known = for_all
         elif module != "__main__" or "<locals>" in known:
             super().save_global(value, name)
             return
