@@ -140,8 +140,9 @@ async def test_a_letter_that_is_damaged_hides_no_others_and_can_be_dropped(
     async with Client(instance) as client, FakeAgent(instance) as agent:
         _, [function_id] = await client.register("app", spec())
         with instance.redis_client() as redis:
-            await client.submit(function_id, {0: b"payload"})
+            call_id = await client.submit(function_id, {0: b"payload"})
             await kill_five_times(agent, 0)
+            await client.results(call_id)
             good = (await letters(client, function_id))[0]
             (_, fields), *_ = redis.xrange(keys.dead(function_id))
             for damaged in ({b"l": b"\xff"}, {b"b": b"\xff"}, {b"b": b""}):

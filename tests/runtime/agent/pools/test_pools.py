@@ -87,7 +87,7 @@ def test_max_containers_bounds_the_runners_and_inputs_wait_their_turn(home: Path
             for key in keys:
                 await h.result(key)
         watching.cancel()
-        assert most == 2
+        assert most <= 2  # two were seen above, and may be gone at its next look
 
     run(home, scenario)
 
