@@ -304,7 +304,7 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
 
         @app.local_entrypoint()
         def main():
-            found = {}
+            found, leased = {}, False
             for way in WAYS:
                 found[way] = [
                     said(way, grow, b"x" * BELOW, 1),
@@ -313,7 +313,8 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
                     said(way, grow, b"x", ABOVE),
                     said(way, fail, b"x", 1000),
                 ]
-            assert lease.held, "none was leased"
+                leased = leased or bool(lease.held)  # it may be taken back later
+            assert leased, "none was leased"
             print(json.dumps(found))
         """
     )
