@@ -50,7 +50,10 @@ def copy(directory: Path, target: Path) -> Copied:
             f"which is to be backed up itself"
         )
     if not (directory / _QUEUE / _MANIFEST).exists():
-        raise SetupError(f"there is no queue in {directory}: no instance was up there")
+        raise SetupError(
+            f"there is no queue in {directory}: no instance was up there. It is one of `rekindle "
+            "up` that is kept; what `rekindle run` brings up by itself goes with its programs"
+        )
     if os.path.lexists(target):
         raise SetupError(f"{target} is there already: name a folder that is not")
     with (
