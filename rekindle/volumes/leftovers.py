@@ -13,10 +13,11 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from rekindle.exception import VolumeError
+from rekindle.linux.files import opened_directory
 from rekindle.volumes.registry import FOLDER_DRAFT, folder_draft
 from rekindle.volumes.remote import COPIES
 from rekindle.volumes.tree import DRAFT
@@ -101,7 +102,7 @@ def _is_unused(place: Path) -> bool:
 def _remove_copy(place: Path, root: Path) -> bool:
     """False where it has what the store has not, or where somebody began to use or removed it."""
     try:
-        with _opened(place) as fd, taken(fd, place / "files", str(place), "") as turn:
+        with opened_directory(place) as fd, taken(fd, place / "files", str(place), "") as turn:
             here = turn.look()
             sent = {path: entry[:2] for path, entry in turn.state.items()}
             if here != sent or not _is_unused(place):
@@ -113,15 +114,6 @@ def _remove_copy(place: Path, root: Path) -> bool:
         return False
     shutil.rmtree(aside, ignore_errors=True)
     return True
-
-
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _age_s(info: os.stat_result) -> float:

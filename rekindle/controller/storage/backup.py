@@ -137,7 +137,7 @@ def _copy_blobs(source: Path, target: Path) -> list[int]:
 @contextlib.contextmanager
 def nothing_removed(directory: Path) -> Iterator[None]:
     """Within, the controller removes no blobs."""
-    with _lock(directory) as fd:
+    with files.opened_directory(directory) as fd:
         files.lock(fd)
         yield
 
@@ -145,14 +145,5 @@ def nothing_removed(directory: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def removing(directory: Path) -> Iterator[bool]:
     """Whether blobs may be removed within: not while they are copied. Raises OSError."""
-    with _lock(directory) as fd:
+    with files.opened_directory(directory) as fd:
         yield files.try_lock(fd, shared=True)
-
-
-@contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[int]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

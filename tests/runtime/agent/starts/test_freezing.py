@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +17,7 @@ from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from tests.runtime.agent.harness import PATIENCE_S, Harness, run
 from tests.runtime.agent.starts.counter import Counter
+from tests.runtime.agent.starts.hanging import HangsWhileMarked
 
 pytestmark = pytest.mark.criu
 
@@ -140,33 +138,13 @@ def test_a_snapshot_whose_making_is_cancelled_is_none_and_is_tried_again(
     run(home, scenario)
 
 
-class HangsInCopies:
-    """Has a thread that is known to do no harm, so its copies are made as Python makes them: what
-    user code gave to that hangs in each one while a file is there."""
-
-    def load(self) -> None:
-        from rekindle.forkserver import template
-
-        template._COPY_TIMEOUT_S = 1.0
-        ends = threading.Event()
-        threading.Thread(target=ends.wait, name="tqdm_monitor", daemon=True).start()
-        os.register_at_fork(after_in_child=self.child)
-
-    def child(self) -> None:
-        if os.path.exists(os.environ["MARK"]):
-            signal.pause()
-
-    def total(self) -> int:
-        return 1
-
-
 def test_a_copy_to_be_frozen_that_hangs_is_killed_and_its_template_forks_on(
     home: Path, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
 
     async def scenario(h: Harness) -> None:
-        hangs = h.add(HangsInCopies, enable_memory_snapshot=True, env={"MARK": str(mark)})
+        hangs = h.add(HangsWhileMarked, enable_memory_snapshot=True, env={"MARK": str(mark)})
         assert (await h.prepare(hangs, "fork")).ok
         template = h.revision(hangs).live_template()
         mark.touch()

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import socket
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -22,6 +21,7 @@ from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.spares import AT_ONCE
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.starts.hanging import HangsWhileMarked
 
 pytestmark = pytest.mark.criu
 
@@ -395,23 +395,6 @@ def test_no_more_spares_wait_than_the_node_may_have_runners(home: Path) -> None:
     run(home, scenario, max_runners=3)
 
 
-class HangsBeforeItWaits:
-    """Has a thread that is known to do no harm, so its copies are made as Python makes them: what
-    user code gave to that hangs in each one while a file is there."""
-
-    def load(self) -> None:
-        ends = threading.Event()
-        threading.Thread(target=ends.wait, name="tqdm_monitor", daemon=True).start()
-        os.register_at_fork(after_in_child=self.child)
-
-    def child(self) -> None:
-        if os.path.exists(os.environ["MARK"]):
-            signal.pause()
-
-    def total(self) -> int:
-        return 1
-
-
 def test_spares_that_hang_are_killed_and_tried_again_one_by_one_ever_more_rarely(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,7 +405,7 @@ def test_spares_that_hang_are_killed_and_tried_again_one_by_one_ever_more_rarely
     async def scenario(h: Harness) -> None:
         h.node.context.criu = None
         env = {"MARK": str(mark)}
-        hangs = h.add(HangsBeforeItWaits, enable_memory_snapshot=True, spare_containers=20, env=env)
+        hangs = h.add(HangsWhileMarked, enable_memory_snapshot=True, spare_containers=20, env=env)
         assert (await h.prepare(hangs, "fork")).ok
         template = h.revision(hangs).live_template()
         await waiting(h, hangs, 20)
