@@ -44,6 +44,17 @@ def _end_fork_server(server: Any) -> None:
     with contextlib.suppress(OSError, TypeError, ValueError):  # an abstract one is no file
         os.unlink(server._forkserver_address)
     server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
+    _remove_directory()
+
+
+def _remove_directory() -> None:
+    """What its socket lay in, where that is empty now: each copy makes one of its own."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    for finalizer in list(getattr(util, "_finalizer_registry", {}).values()):
+        if finalizer._callback is util._remove_temp_dir:
+            if not os.listdir(util.get_temp_dir()):
+                finalizer()
+            return
 
 
 def _end_resource_tracker(tracker: Any) -> None:
