@@ -40,6 +40,7 @@ from rekindle.runtime.runner import (  # noqa: E402
     loaded,
     other_python,
     program,
+    python_end,
     rehearsal,
     serve,
     unique,
@@ -90,6 +91,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
         service.park_loop()
         sockets.untrack()
         fork_handlers.stop_tracking(ours_are_needless=not clients.was_client())
+        python_end.forget()
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
