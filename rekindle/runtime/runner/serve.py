@@ -135,15 +135,17 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
 
             interaction.refuse_side_by_side()
             serving.serve(service, channel, outfit.page, order["many"])
-            return _stop(service, channel, real)
-        if lease:
-            outfit.direct.serve_first(client_fd, lease)
-        return _serve(service, channel, outfit, real)
+        else:
+            if lease:
+                outfit.direct.serve_first(client_fd, lease)
+            _serve(service, channel, outfit)
+        return _stop(service, channel, real)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result
 
 
-def _serve(service: Service, channel: FrameSocket, outfit: _Outfit, real: bool) -> int:
+def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> None:
+    """Serve until the agent orders the end. Raises FrameError: the agent is gone."""
     while True:
         outfit.orphans.look(time.perf_counter_ns())
         service.wait(channel.fileno())
@@ -153,14 +155,14 @@ def _serve(service: Service, channel: FrameSocket, outfit: _Outfit, real: bool) 
         elif header["op"] == "lease":
             outfit.direct.serve(fds[0], header["max_result_bytes"] or sys.maxsize)
         elif header["op"] == "stop":
-            return _stop(service, channel, real)
+            return
         else:
             raise ValueError(f"an order that a runner does not know: {header['op']}")
 
 
 def _stop(service: Service, channel: FrameSocket, real: bool) -> int:
-    """Run the exit hooks, each of them, and what Python does at the end of a process; what they
-    raise is shown and has no other effect. Not ``real``: it rehearses, in the middle of another."""
+    """Run the exit hooks, each of them; what they raise is shown and has no other effect. Then what
+    Python does where a program ends, but for one that is not ``real``: it rehearses in another."""
     status = 0
     for hook in service.exit:
         try:
