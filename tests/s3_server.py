@@ -34,13 +34,17 @@ def serving(root: Path) -> Iterator[subprocess.Popen[bytes]]:
     arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     with _spoken_to(ports[6]):
         with open(root / "log", "wb") as log:
-            server = subprocess.Popen([weed, "-v=0", "server", *arguments], stdout=log, stderr=log)
+            command = [weed, "-v=0", f"-logdir={root}", "server", *arguments]
+            server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             _wait_for_bucket(server, root / "log", ports[6])
             yield server
         finally:
             server.kill()  # it takes its time to end in order, and its files go anyway
             server.wait()
+            for port in ports:  # its sockets, all of which lie in /tmp
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def end_all(others: Collection[int]) -> None:
     if own.issuperset(others):
         _end_fork_server(server)
     _end_resource_tracker(tracker)
+    _leave_directory()
 
 
 def _global(module: str, name: str) -> Any:
@@ -44,6 +45,18 @@ def _end_fork_server(server: Any) -> None:
     with contextlib.suppress(OSError, TypeError, ValueError):  # an abstract one is no file
         os.unlink(server._forkserver_address)
     server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
+
+
+def _leave_directory() -> None:
+    """What sockets lie in: removed where none is left, and each copy makes one of its own."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    for key, finalizer in list(getattr(util, "_finalizer_registry", {}).items()):
+        if finalizer._callback is util._remove_temp_dir:
+            if not os.listdir(util.get_temp_dir()):
+                finalizer()
+                return
+            del util._finalizer_registry[key]
+            sys.modules["multiprocessing.process"].current_process()._config["tempdir"] = None
 
 
 def _end_resource_tracker(tracker: Any) -> None:

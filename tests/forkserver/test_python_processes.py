@@ -5,11 +5,13 @@ With the start method that is the default from Python 3.14 on.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 
 _PROGRAM = """
-import multiprocessing, os
+import multiprocessing, os, tempfile
 from rekindle.forkserver import process_state, python_processes
 
 def twice(n):
@@ -32,6 +34,7 @@ if __name__ == "__main__":
         del pool
         assert len(process_state.other_processes(in_sandbox=False)) == 2
         assert park() == []
+        assert os.listdir(tempfile.gettempdir()) == []
     assert fds() == before, os.listdir("/proc/self/fd")
     reading, writing = multiprocessing.Pipe()
     process = context.Process(target=writing.recv)
@@ -57,4 +60,11 @@ def test_its_fork_server_and_its_tracker_end_unless_a_process_of_the_users_lives
     program = f"{tmp_path}/program.py"
     with open(program, "w") as file:
         file.write(_PROGRAM)
-    subprocess.run([sys.executable, program], check=True, timeout=100)
+    # Not in ``tmp_path``: the path of a socket is short.
+    with tempfile.TemporaryDirectory(prefix="rk-") as directory:
+        subprocess.run(
+            [sys.executable, program],
+            check=True,
+            timeout=100,
+            env=os.environ | {"TMPDIR": directory},
+        )

@@ -62,6 +62,7 @@ class Node:
         settings = context.settings
         self.context = context
         self.uplink = uplink
+        context.lines_wait = uplink.lines_wait
         self.inventory = Inventory(context.store)
         self.blobs = Blobs(settings.instance_dir)
         self.in_flight = InFlight(self.blobs.release)

@@ -27,6 +27,9 @@ class Uplink(Protocol):
         these are among the last.
         """
 
+    def lines_wait(self) -> bool:
+        """Whether so many lines are on their way that no others are to be read meanwhile."""
+
     def leave(self, reason: str) -> None:
         """Tell the controller, over this connection and each later one, that this agent ends."""
 

@@ -24,7 +24,7 @@ from rekindle.forkserver.own_pages import Area
 from rekindle.forkserver.template import Template
 from rekindle.linux import processes
 from rekindle.linux.maps import Mapping
-from rekindle.runtime.runner import clients, rehearsal, serve, unique
+from rekindle.runtime.runner import clients, process_end, rehearsal, serve, unique
 from rekindle.runtime.runner.service import Service
 from rekindle.wire import direct_frames
 from rekindle.wire.page import RunnerPage
@@ -125,7 +125,8 @@ def _be_first(
     try:
         try:
             processes.die_with_parent()
-            unique.forget_on_restore()  # that is user code
+            unique.forget_on_restore()  # that is user code, as are these
+            process_end.forget()
             template.become_child("", False, channel.detach(), [])
             serve.run(Service("", {"": _nothing}), template.serve(), user_threads)
         except BaseException as error:  # noqa: BLE001 - goes to the template, whatever it is

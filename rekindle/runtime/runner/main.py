@@ -39,6 +39,7 @@ from rekindle.runtime.runner import (  # noqa: E402
     inputs,
     loaded,
     other_python,
+    process_end,
     program,
     rehearsal,
     serve,
@@ -73,6 +74,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
     _stream_lines()
     context.set_remote()
     interaction.install()
+    process_end.watch()
     marks: list[Mark] = [(Phase.INTERPRETER.value, started_ns)]
     service = _load(boot, code, channel, marks)
     del code
@@ -83,6 +85,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
     if user_threads is not None:
         thread_pools.lift_environment(user_threads)
     if boot["park"]:
+        process_end.leave_to_copies()
         template.renew = functools.partial(serve.renew, user_threads)
         template.use_gpu = functools.partial(early_gpu.obey, service)
         template.rehearse = rehearsal.rehearse
@@ -118,6 +121,7 @@ def main(there_ns: Callable[[FrameSocket], int] = _since_exec) -> int:
             }
         )
     else:
+        process_end.take_over()
         channel.send({"op": "loaded", "marks": marks})
     del marks
     become = template.serve()

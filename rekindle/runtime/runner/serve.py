@@ -11,7 +11,7 @@ from rekindle.execution import interaction, nesting
 from rekindle.forkserver import exception_hooks, fork_handlers, forking, park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
-from rekindle.runtime.runner import clients, devices, gpus, mounted, unique
+from rekindle.runtime.runner import clients, devices, gpus, mounted, process_end, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.orphans import Orphans
@@ -135,15 +135,17 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
 
             interaction.refuse_side_by_side()
             serving.serve(service, channel, outfit.page, order["many"])
-            return _stop(service, channel)
-        if lease:
-            outfit.direct.serve_first(client_fd, lease)
-        return _serve(service, channel, outfit)
+        else:
+            if lease:
+                outfit.direct.serve_first(client_fd, lease)
+            _serve(service, channel, outfit)
+        return _stop(service, channel, real)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result
 
 
-def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> int:
+def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> None:
+    """Serve until the agent orders the end. Raises FrameError: the agent is gone."""
     while True:
         outfit.orphans.look(time.perf_counter_ns())
         service.wait(channel.fileno())
@@ -153,13 +155,14 @@ def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> int:
         elif header["op"] == "lease":
             outfit.direct.serve(fds[0], header["max_result_bytes"] or sys.maxsize)
         elif header["op"] == "stop":
-            return _stop(service, channel)
+            return
         else:
             raise ValueError(f"an order that a runner does not know: {header['op']}")
 
 
-def _stop(service: Service, channel: FrameSocket) -> int:
-    """Run the exit hooks, each of them; what they raise is shown and has no other effect."""
+def _stop(service: Service, channel: FrameSocket, real: bool) -> int:
+    """Run the exit hooks, each of them; what they raise is shown and has no other effect. Then what
+    Python does where a program ends, but for one that is not ``real``: it rehearses in another."""
     status = 0
     for hook in service.exit:
         try:
@@ -169,6 +172,9 @@ def _stop(service: Service, channel: FrameSocket) -> int:
             exception_hooks.tell(f"{record_exception(error).traceback.rstrip()}\n")
             status = 1
     clients.report_taken()
+    if real:
+        process_end.finish()
+        forking.end_users_child()  # one of the handlers may have forked
     park.flush_output()
     channel.send({"op": "stopped", "status": status})
     return status

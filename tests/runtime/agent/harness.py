@@ -102,6 +102,9 @@ class RecordingUplink:
             self.retired.append(message.retired.request_id)
         self.changed.set()
 
+    def lines_wait(self) -> bool:
+        return False
+
     def leave(self, reason: str) -> None:
         self.left = reason
 

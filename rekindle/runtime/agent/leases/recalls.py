@@ -15,6 +15,7 @@ from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.leases.lease_monitor import LOOK_S, OFFER_S
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.wire.phases import now_ns
 
 #: One that was not called for this long goes to another client that asks for a lease.
 STALE_S = 1.0
@@ -33,8 +34,19 @@ class Recalls:
 
         One whose call waits for calls that it made comes back after them: for those it does not.
         """
+        return len(self._returning(pool))
+
+    def returning_soon(self, pool: Pool) -> int:
+        """Those of them that may be back before another runner is there: a call that has run for
+        longer than a start takes may run for ever, and a generator's reader may wait for the start.
+        """
+        at_ns, start_s = now_ns(), pool.dispatcher.pace.start_s
+        mine = self._returning(pool)
+        return sum(1 for one in mine if not one.runs or one.ran_s(at_ns) <= start_s)
+
+    def _returning(self, pool: Pool) -> list[Lease]:
         depth = pool.depth()
-        return sum(1 for one in self._recalled(pool) if not _waits_for(one, depth))
+        return [one for one in self._recalled(pool) if not _waits_for(one, depth)]
 
     def recall_for(self, pool: Pool, *, stuck: bool, asking: int = 0) -> bool:
         """Inputs wait in a pool and no runner of it is idle; whether one is idle now.

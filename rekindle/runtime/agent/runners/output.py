@@ -2,6 +2,7 @@
 
 Each reading costs the agent, the controller and who follows a message. A runner that writes line
 after line is therefore read now and then only (``_PAUSE_S``), as soon as it has been read often.
+One that writes more than goes on to the controller is not read meanwhile: it waits for its pipe.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Output:
         self._on_line = on_line
         #: Where to say what was taken, once its runner has one.
         self.page: RunnerPage | None = None
+        #: Whether to leave in the pipes what is there, as what came before it waits still.
+        self.held_up: Callable[[], bool] = bool
         #: Lines that came, ever.
         self.lines = 0
         self._kept: deque[str] | None = None
@@ -120,35 +123,41 @@ class Output:
         self.write_fds = (-1, -1)
 
     def _readable(self, fd: int) -> None:
-        taken = self._read(fd)
+        loop = asyncio.get_running_loop()
+        if self.held_up():
+            self._pause(fd, loop)
+            return
+        taken = self._read(fd, may_wait=True)
         if fd not in self._streams or taken > chunks.MOST_BYTES:
             return  # it was the end, or so much that a pause would hold its process up
-        loop = asyncio.get_running_loop()
         now = loop.time()
         if now > self._window_ends:
             self._window_ends, self._readings = now + _WITHIN_S, 0
         self._readings += 1
         if self._readings > _OFTEN:
             self._window_ends = now + _WITHIN_S  # as long as it goes on
-            self._readers.remove(fd)
-            self._pauses[fd] = loop.call_later(_PAUSE_S, self._listen, fd)
+            self._pause(fd, loop)
+
+    def _pause(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._readers.remove(fd)
+        self._pauses[fd] = loop.call_later(_PAUSE_S, self._listen, fd)
 
     def _listen(self, fd: int) -> None:
         del self._pauses[fd]
         self._readers.add(fd, partial(self._readable, fd))
 
-    def _read(self, fd: int) -> int:
-        """How many bytes it was."""
+    def _read(self, fd: int, *, may_wait: bool = False) -> int:
+        """How many bytes it was. ``may_wait``: nobody waits for the rest."""
         page = self.page
         if page is None:
-            return self._take(fd)
+            return self._take(fd, may_wait)
         page.draining(True)
-        taken = self._take(fd)
+        taken = self._take(fd, may_wait)
         page.drained(taken)
         page.draining(False)
         return taken
 
-    def _take(self, fd: int) -> int:
+    def _take(self, fd: int, may_wait: bool) -> int:
         """Read what is there; how many bytes it was."""
         taken = 0
         # Bounded, so that a process that prints without end does not stop the agent.
@@ -163,6 +172,8 @@ class Output:
                 return taken
             taken += len(data)
             self._split(fd, data)
+            if may_wait and self.held_up():
+                break
         return taken
 
     def _split(self, fd: int, data: bytes) -> None:

@@ -110,7 +110,7 @@ class Scheduler:
         pool.asked_depth = max((one.depth for one in patient), default=0) if patient else 0
         asking = len(requests.of(pool.key)) + pool.runners.promised
         # For what does not wait, none comes back.
-        returning = self._leases.recalls.returning(pool) if pool.waiting or asking else 0
+        returning = self._leases.recalls.returning_soon(pool) if pool.waiting or asking else 0
         while (lack := pool.lack(returning, asking)) is not None:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break

@@ -42,6 +42,11 @@ class Bounded:
         self._waiting.clear()
         self._weight = self._bytes = 0
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of what may wait does."""
+        return 2 * self._weight > self.most or 2 * self._bytes > self.most_bytes
+
     def _is_too_much(self) -> bool:
         return self._weight > self.most or self._bytes > self.most_bytes
 

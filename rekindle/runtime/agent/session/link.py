@@ -79,6 +79,10 @@ class Link:
         """
         self._outbox.put(message, more=more, soon=soon)
 
+    def lines_wait(self) -> bool:
+        """Whether the controller is there, and takes lines, but not as quickly as they come."""
+        return self._outbox.lines_wait()
+
     def leave(self, reason: str) -> None:
         """As Uplink says; once the controller ends the stream, there is no other."""
         self._leaving = reason

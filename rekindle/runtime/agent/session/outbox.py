@@ -7,15 +7,17 @@ call has more to come, its results go ``GATHER_S`` apart at least; what comes me
 Where runners have nothing to run before the controller has heard of results, and where these are
 among the last, ``SOON_S`` apart.
 
-Of lines that wait, as the controller is away or takes nothing, the oldest are left out where there
-are too many, which the log says in their place. Results and answers to the controller's orders wait
-for however long.
+Where lines come quicker than the controller takes them, ``lines_wait`` says so, and who reads them
+leaves them where they are. Of lines that wait all the same, as the controller is away or takes
+nothing, the oldest are left out where there are too many, which the log says in their place.
+Results and answers to the controller's orders wait for however long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -35,6 +37,11 @@ SOON_S = 0.004
 #: So many lines wait at most, and as many calls that inputs made; and so many bytes of each.
 MAX_BUFFERED = 10_000
 MAX_BUFFERED_BYTES = 16 << 20
+#: So many lines while there is a connection, and so many bytes. From half of it on none are to be
+#: read: what is read all the same, as a call ends, has room in the other half.
+MAX_UNSENT, MAX_UNSENT_BYTES = 200_000, 32 << 20
+#: A controller that has taken nothing for so long is not waited for.
+_STUCK_S = 10.0
 #: Places of messages that were left out are taken from the queue, so many at a time.
 _EMPTY_PLACES = 1000
 
@@ -70,6 +77,14 @@ class Outbox:
         #: The one in the queue: of what is true now the last word is enough.
         self._heartbeat: pb.AgentMessage | None = None
         self._some = asyncio.Event()
+        #: When the last message was taken (monotonic seconds).
+        self._taken_at = 0.0
+
+    def lines_wait(self) -> bool:
+        """Whether to leave lines where they are until some of those that are here have gone."""
+        if not self.open or not self._bounded["log"].is_half_full:
+            return False
+        return time.monotonic() - self._taken_at < _STUCK_S
 
     def put(self, message: pb.AgentMessage, *, more: bool = False, soon: bool = False) -> None:
         """Send, or keep for the next connection; ``more``: more results of that call are to come,
@@ -110,7 +125,8 @@ class Outbox:
         if said is not message:
             self._empty_place(message)
         count += before
-        text = f"... {count} lines of output left out: the controller was away for too long"
+        why = "took too few of them" if self.open else "was away for too long"
+        text = f"... {count} lines of output left out: the controller {why}"
         line = pb.LogLine(app_id=app_id, function=said.log.function, at_ns=said.log.at_ns)
         line.stream, line.text = "stderr", text
         said.log.CopyFrom(line)
@@ -194,6 +210,9 @@ class Outbox:
     def connected(self) -> None:
         """There is a connection: what was kept goes first."""
         self.open = True
+        self._taken_at = time.monotonic()
+        lines = self._bounded["log"]
+        lines.most, lines.most_bytes = MAX_UNSENT, MAX_UNSENT_BYTES
         if self._calls_left_out:
             count, self._calls_left_out = self._calls_left_out, 0
             log.warning("calls that inputs made are left out", extra=kv(count=count))
@@ -206,6 +225,8 @@ class Outbox:
         self._empty, self._heartbeat = 0, None
         for bounded in self._bounded.values():
             bounded.clear()
+        lines = self._bounded["log"]
+        lines.most, lines.most_bytes = MAX_BUFFERED, MAX_BUFFERED_BYTES
         self._joinable.clear()
         self._gathered.clear()
         for pause in self._pauses.values():
@@ -228,6 +249,7 @@ class Outbox:
             if kind := message.WhichOneof("kind"):
                 break
             self._empty -= 1
+        self._taken_at = time.monotonic()
         if kind == "done":
             joinable = self._joinable.get(message.done.call_id)
             if joinable is not None and joinable[0] is message:

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,8 @@ class NodeContext:
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
+    #: Whether lines wait that the controller is to have before others are read.
+    lines_wait: Callable[[], bool] = bool
     #: By when it is to be closed (monotonic seconds), once its agent ends; 0 before.
     ends_by: float = 0.0
     #: Volumes whose files lie in a store, too.

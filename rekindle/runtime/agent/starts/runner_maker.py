@@ -272,6 +272,7 @@ class RunnerMaker:
                     self.on_line(part, runner_id, call_id)
 
         output.redirect(on_line)
+        output.held_up = self.context.lines_wait
         runner.handlers["mark"] = lambda header, _body: self.mark(runner, str(header["call_id"]))
         return runner
 

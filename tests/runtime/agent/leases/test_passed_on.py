@@ -38,6 +38,9 @@ class Controller:
     def send(self, message: pb.AgentMessage, *, more: bool = False) -> None:
         raise AssertionError(message)
 
+    def lines_wait(self) -> bool:
+        raise NotImplementedError
+
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         raise AssertionError(function_id)
 

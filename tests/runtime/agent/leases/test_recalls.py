@@ -7,6 +7,12 @@ from typing import Any, cast
 
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import Recalls
+from rekindle.runtime.agent.pools.pace import Pace
+
+
+@dataclass
+class Dispatcher:
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(eq=False)
@@ -15,6 +21,7 @@ class Pool:
 
     waiting: list[str] = field(default_factory=lambda: ["an input"])
     inside: int = 0
+    dispatcher: Dispatcher = field(default_factory=Dispatcher)
 
     def depth(self) -> int:
         return self.inside
@@ -35,6 +42,10 @@ class Lent:
     runner: Runner = field(default_factory=Runner)
     used: float = 0.0
     is_live: bool = True
+    running_s: float = 0.0
+
+    def ran_s(self, _at_ns: int) -> float:
+        return self.running_s
 
 
 def recalled(*leases: Lent, stuck: bool = True) -> list[Lent]:
@@ -89,3 +100,14 @@ def test_a_runner_whose_call_waits_for_what_waits_is_not_one_that_comes_back() -
     assert recalls.returning(cast(Any, pool)) == 0
     pool.inside = 0
     assert recalls.returning(cast(Any, pool)) == 1
+
+
+def test_a_runner_whose_call_runs_longer_than_a_start_takes_is_none_to_wait_for() -> None:
+    pool = Pool()
+    pool.dispatcher.pace.started(0.5)
+    asked_back = Lent(pool, state=LeaseState.RECALLED)
+    recalls = Recalls({"le": cast(Lease, asked_back)}, lambda lease: None)
+    for runs, running_s, soon in [(False, 0.0, 1), (True, 0.4, 1), (True, 0.6, 0)]:
+        asked_back.runs, asked_back.running_s = runs, running_s
+        assert recalls.returning_soon(cast(Any, pool)) == soon
+        assert recalls.returning(cast(Any, pool)) == 1

@@ -113,6 +113,43 @@ def test_a_process_that_writes_line_after_line_is_read_now_and_then() -> None:
     asyncio.run(scenario())
 
 
+def test_a_process_that_writes_more_than_goes_on_waits_and_nothing_is_lost() -> None:
+    """What it has written when its call ends is read all the same."""
+
+    async def scenario() -> None:
+        with _output() as (output, lines):
+            loop = asyncio.get_running_loop()
+            held, wanted = 3000, "\n".join(map(str, range(40_000)))
+            looked = done = 0
+
+            def held_up() -> bool:
+                nonlocal looked
+                looked += 1
+                return sum(text.count("\n") + 1 for text, _ in lines) > held
+
+            def write() -> None:
+                nonlocal done
+                done = os.write(output.write_fds[0], wanted.encode() + b"\n")
+
+            output.held_up = held_up
+            writing = loop.run_in_executor(None, write)
+            while not lines:
+                await asyncio.sleep(0)
+            before, seen = len(lines), looked
+            while looked < seen + 3:
+                await asyncio.sleep(0)
+            assert not done and len(lines) == before
+            output.drain(runs_on=True)
+            assert len(lines) > before
+            held = 1 << 62
+            await writing
+            while "39999" not in lines[-1][0]:
+                await asyncio.sleep(0)
+            assert "\n".join(text for text, _ in lines) == wanted
+
+    asyncio.run(scenario())
+
+
 def test_the_last_lines_before_an_error_are_lines_also_of_what_came_at_once() -> None:
     async def scenario() -> None:
         with _output() as (output, _lines):

@@ -235,7 +235,7 @@ def test_a_controller_that_is_there_and_takes_nothing_is_waited_for_with_as_litt
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every result is sent; of heartbeats the last, and lines are left out where they were."""
-    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 5)
+    monkeypatch.setattr(outbox_module, "MAX_UNSENT", 5)
 
     async def scenario() -> list[str]:
         outbox = Outbox()
@@ -258,8 +258,49 @@ def test_a_controller_that_is_there_and_takes_nothing_is_waited_for_with_as_litt
         return found
 
     said, *found = asyncio.run(scenario())
-    assert said.startswith("... 4995 lines")
+    assert said == "... 4995 lines of output left out: the controller took too few of them"
     assert found == [*["done"] * 5, *map(str, range(4995, 5000)), "heartbeat"]
+
+
+def test_lines_wait_where_they_are_while_a_controller_takes_fewer_than_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_UNSENT", 10)
+
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        for number in range(5):
+            outbox.put(line("a", str(number)))
+        assert not outbox.lines_wait()
+        outbox.put(line("a", "5"))
+        assert outbox.lines_wait()
+        await outbox.next()
+        assert not outbox.lines_wait()
+        outbox.put(line("a", "6"))
+        assert outbox.lines_wait()
+        monkeypatch.setattr(outbox_module, "_STUCK_S", 0.0)  # it takes nothing any more
+        assert not outbox.lines_wait()
+
+    asyncio.run(scenario())
+
+
+def test_no_line_waits_where_it_is_for_a_controller_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_UNSENT", 10)
+    monkeypatch.setattr(outbox_module, "MAX_BUFFERED", 4)
+    outbox = Outbox()
+    outbox.connected()
+    for number in range(8):
+        outbox.put(line("a", str(number)))
+    assert outbox.lines_wait()
+    outbox.disconnected()
+    assert not outbox.lines_wait()
+    outbox.connected()
+    said, *kept = told(outbox)
+    assert said == "... 4 lines of output left out: the controller was away for too long"
+    assert kept == ["4", "5", "6", "7"]
 
 
 def test_what_says_how_many_lines_were_left_out_outlives_another_connection(
