@@ -117,7 +117,7 @@ class ControllerServer:
         state = parts.core.state
         await self._find_redis()
         await parts.registry.note_protocol()
-        parts.agents.expect(await parts.registry.load_agents())
+        parts.agents.expect(await parts.agent_store.load())
         orphaned = bool(state.expected_agents)
         half_closed: list[tuple[App, str]] = []
         taken_down = instance.was_taken_down(self._config.directory)
@@ -139,7 +139,9 @@ class ControllerServer:
                 parts.apps.start_grace(app)
                 for function in app.functions.values():
                     parts.loader.load_more(function)
+        parts.deployments.go_on()
         await parts.schedules.load()
+        await parts.environments.listed()  # what is damaged of them, and of secrets, is told of
         instance.note_back(self._config.directory)
         for app, reason in half_closed:
             closing = parts.apps.close(app.app_id, reason, put_away=app.version > 0)
