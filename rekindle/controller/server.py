@@ -26,6 +26,7 @@ from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import ServiceError, SetupError
+from rekindle.guarded_loops import Retries
 from rekindle.paths import objects_socket, requests_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
@@ -58,6 +59,9 @@ class ControllerServer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._rewrites = Retries(
+            log, "append-only file is not written anew", "append-only file is written anew"
+        )
         self._parts = Parts(config)
         self._objects = ObjectServer(self._parts.objects, config.token)
         self._metrics_http = MetricsHttp(self._parts.scrape.text)
@@ -182,7 +186,9 @@ class ControllerServer:
             try:
                 await self._parts.link.command("BGREWRITEAOF", patience_s=_REWRITE_PATIENCE_S)
             except ServiceError as error:  # asked again while it is wanted
-                log.warning("append-only file is not written anew", extra=kv(reason=error))
+                self._rewrites.failed(error)
+            else:
+                self._rewrites.worked()
 
         self._parts.core.tasks.spawn(ask(), "have the append-only file written anew")
 

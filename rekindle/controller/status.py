@@ -105,7 +105,8 @@ class StatusReport:
                 info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
                 refusal = await self._link.refusal(_PATIENCE_S / 2)
                 ids = [one.function_id for one in functions]
-                depths = dict(zip(ids, await self._store.depth(ids), strict=True))
+                found = await self._store.depth(ids, refused_too=True)
+                depths = dict(zip(ids, found, strict=True))
                 busy = [one for one in ids if depths[one]]
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
                 dead = await self._letters.counts()

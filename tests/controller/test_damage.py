@@ -444,6 +444,7 @@ async def test_a_damaged_queue_or_counter_hides_no_other(instance: Instance) -> 
                 agent.answer(echo)
                 assert (await client.invoke(good)).data == b"x"
                 assert len(await told(client, "queue")) == 3
+                assert (await status(client)).redis.up
                 for function_id in (counter, queue):
                     error = await refused(client.invoke(function_id))
                     assert "Redis refused" in str(error)

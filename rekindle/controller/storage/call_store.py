@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.damage import UNREADABLE, text
+from rekindle.controller.storage.damage import UNREADABLE, WRONG_TYPE, text
 from rekindle.controller.storage.records import CallIndex, CallMeta, Taken, Taking
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
@@ -231,7 +231,10 @@ class CallStore:
 
     async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
         """How many such calls each function has."""
-        return await self._link.commands([("SCARD", keys.once(one)) for one in function_ids])
+        found = await self._link.commands(
+            [("SCARD", keys.once(one)) for one in function_ids], harmless=WRONG_TYPE
+        )
+        return [one if isinstance(one, int) else 0 for one in found]
 
     async def prune_once(self, cursors: Mapping[str, str]) -> dict[str, str]:
         """Take some calls that are gone off the sets of ``once``; where to go on, by function."""

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: In the error of a command about a key that is of another kind.
+WRONG_TYPE = "WRONGTYPE"
 #: What reading of what is damaged raises: of JSON, text, numbers, fields; of messages; our own.
 UNREADABLE_PLAIN = (
     ValueError,

@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.call_store import meta_of
-from rekindle.controller.storage.damage import UNREADABLE, text
+from rekindle.controller.storage.damage import UNREADABLE, WRONG_TYPE, text
 from rekindle.controller.storage.records import (
     Acceptance,
     CallMeta,
@@ -228,20 +228,31 @@ class QueueStore:
         return UndoneCount(*_numbers(found, f"the inputs of {function_id}"))
 
     async def depth(
-        self, function_ids: Sequence[str], *, patience_s: float | None = None
+        self,
+        function_ids: Sequence[str],
+        *,
+        patience_s: float | None = None,
+        refused_too: bool = False,
     ) -> list[int]:
-        """Undone inputs of each function; 1 where that cannot be read: there may be some."""
+        """Undone inputs of each function; 1 where that cannot be read: there may be some.
+
+        ``refused_too``: also where Redis refuses to say it. Raises ServiceError otherwise.
+        """
         raw = await self._link.commands(
-            [("GET", keys.undone(one)) for one in function_ids], patience_s=patience_s
+            [("GET", keys.undone(one)) for one in function_ids],
+            patience_s=patience_s,
+            harmless=WRONG_TYPE if refused_too else "",
         )
-        return [int(one or 0) if (one or b"0").isdigit() else 1 for one in raw]
+        return [_or_one(one) for one in raw]
 
     async def oldest(self, function_ids: Iterable[str]) -> list[float | None]:
         """When the oldest chunk that is not done was accepted (seconds, by Redis's clock)."""
         replies = await self._link.commands(
-            [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
+            [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids], harmless=WRONG_TYPE
         )
-        return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+        return [
+            int(raw.split(b"-")[0]) / 1000 if isinstance(raw, bytes) else None for raw in replies
+        ]
 
 
 def _take_word(take: bool, meta: CallMeta) -> str:
@@ -271,6 +282,12 @@ def _read_entry(entry: str, call_id: str, raw: Any) -> StoredEntry:
         progress=progress,
         meta=meta_of(raw[6]),
     )
+
+
+def _or_one(raw: bytes | Exception | None) -> int:
+    if raw is None:
+        return 0
+    return int(raw) if isinstance(raw, bytes) and raw.isdigit() else 1
 
 
 def _numbers(found: Sequence[bytes | None], of: str) -> list[int]:

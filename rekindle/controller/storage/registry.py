@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys, parsed
-from rekindle.controller.storage.damage import Damage, Record, text
+from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
 from rekindle.controller.storage.records import FunctionOwner, StoredApp, StoredVariant
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
 from rekindle.exception import InternalFailure, NotFoundError, VersionError
@@ -23,7 +23,6 @@ from rekindle.wire.version import PROTOCOL, __version__
 
 #: What a function's hash has besides whose it is.
 _CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
-_WRONG_TYPE = "WRONGTYPE"
 #: In place of the seconds that a key has left.
 _WITHOUT_END = -1
 _NEW_FUNCTION = (
@@ -145,7 +144,7 @@ class Registry:
         replies = await self._link.commands(
             [("HMGET", keys.function(one), "name", "spec") for one in ids],
             patience_s=FOREVER,
-            harmless=_WRONG_TYPE,
+            harmless=WRONG_TYPE,
         )
         for function_id, reply in zip(ids, replies, strict=True):
             if not is_open and isinstance(reply, list) and None in reply:
@@ -172,7 +171,7 @@ class Registry:
                 "HGETALL", record.key, patience_s=FOREVER
             )
         except RefusedError as error:
-            if _WRONG_TYPE not in str(error):
+            if WRONG_TYPE not in str(error):
                 raise
             raise self.damage.note(record, error).error() from error
         return found
