@@ -293,3 +293,4 @@ def test_images_that_cannot_be_listed_are_not_those_of_no_process(
     unlistable.make(monkeypatch, plain)
     with pytest.raises(PermissionError):
         _rewrite(plain, tmp_path / "mapped")
+    assert list((tmp_path / "mapped").iterdir()) == []  # it was seen before anything was made of it
