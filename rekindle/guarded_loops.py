@@ -1,13 +1,15 @@
 """What daemons do again and again: a pass that fails is logged, and the next one comes as ever.
 
 Nobody awaits such a loop: an error that ended it would stay unseen, and what it does would not be
-done any more. Knows nothing of what that is.
+done any more. What fails for good is tried ever more seldom, and logged once. Knows nothing of what
+is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 _AFTER_FAILURE_S = 1.0
 #: Errors of one type about one thing are logged so often: what fails now may fail with every pass.
 _LOGGED_EVERY_S = 60.0
+#: What differs from try to try in the text of one cause: for how long it has lasted, say.
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 @dataclass(eq=False)
@@ -59,3 +63,36 @@ async def repeat(name: str, one_pass: Callable[[], Awaitable[object]]) -> None:
             await one_pass()
         if guard.failed:
             await asyncio.sleep(_AFTER_FAILURE_S)
+
+
+@dataclass(eq=False)
+class Retries:
+    """Of one thing that is tried until it works.
+
+    The log has each cause once, and that it works again.
+    """
+
+    _log: logging.Logger
+    #: What is said where it does not work yet, and where it does.
+    _not_yet: str
+    _again: str
+    first_s: float = 1.0
+    longest_s: float = 30.0
+    _wait_s: float = 0.0
+    _causes: set[str] = field(default_factory=set)
+
+    def failed(self, reason: object, **about: object) -> float:
+        """It did not work; how long to wait before the next try, in seconds."""
+        cause = _NUMBER.sub("", str(reason))
+        if cause not in self._causes:
+            self._causes.add(cause)
+            self._log.warning(self._not_yet, extra=kv(reason=reason, **about))
+        self._wait_s = min(max(self.first_s, 2 * self._wait_s), self.longest_s)
+        return self._wait_s
+
+    def worked(self, **about: object) -> None:
+        """It did."""
+        if self._causes:
+            self._causes.clear()
+            self._log.info(self._again, extra=kv(**about))
+        self._wait_s = 0.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
 from rekindle import guarded_loops
-from rekindle.guarded_loops import Guard, repeat
+from rekindle.guarded_loops import Guard, Retries, repeat
 
 
 def test_a_loop_goes_on_after_passes_that_failed_and_logs_each_type_of_error_once(
@@ -88,3 +89,20 @@ def test_an_error_that_lasts_is_logged_again_after_a_while(
     with guard.one_pass():
         pass
     assert not guard.failed
+
+
+def test_what_fails_for_good_is_tried_ever_more_seldom_and_each_cause_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    retries = Retries(logging.getLogger("a"), "not yet", "again", first_s=1.0, longest_s=5.0)
+    waits = [retries.failed(f"no answer for {n}.{n} s", queue="q") for n in range(5)]
+    assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
+    assert retries.failed("refused", queue="q") == 5.0
+    assert [record.getMessage() for record in caplog.records] == ["not yet", "not yet"]
+    assert caplog.records[1].__dict__["fields"] == {"reason": "refused", "queue": "q"}
+    retries.worked(queue="q")
+    retries.worked(queue="q")
+    assert [record.getMessage() for record in caplog.records[2:]] == ["again"]
+    assert retries.failed("refused") == 1.0
+    assert caplog.records[-1].getMessage() == "not yet"

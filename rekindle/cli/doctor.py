@@ -8,12 +8,16 @@ import sys
 import click
 from rich.text import Text
 
+from rekindle.cli import operator
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import listing, print_json
 from rekindle.controller.storage.embedded_redis import find_server
+from rekindle.exception import Error
 from rekindle.runtime import doctor as room
-from rekindle.runtime.check import Check
+from rekindle.runtime.check import Check, Status
 
+#: How long a controller may take to answer.
+_PATIENCE_S = 3.0
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -24,7 +28,7 @@ def doctor(as_json: bool) -> None:
 
     Ends with status 1 when something is missing that restores cannot do without.
     """
-    checks = room.examine(find_server)
+    checks = [*room.examine(find_server), *_records()]
     possible = room.restore_possible(checks)
     if as_json:
         findings = [dataclasses.asdict(check) for check in checks]
@@ -33,6 +37,27 @@ def doctor(as_json: bool) -> None:
     else:
         _show(checks, possible)
     sys.exit(0 if possible else 1)
+
+
+def _records() -> list[Check]:
+    """What the instance that is up, if there is one, has kept that cannot be read."""
+    try:
+        if not operator.is_up():
+            return []
+    except Error:  # the home cannot be used, say: that is the other checks' to tell
+        return []
+    try:
+        found = operator.report(operator.connect(_PATIENCE_S), _PATIENCE_S, pools=False).damaged
+    except Error as error:
+        return [Check("records", Status.WARN, f"the instance does not say: {error}")]
+    return [
+        Check(
+            *("records", Status.WARN),
+            f"what is kept of the {one.kind} {one.name} cannot be read ({one.reason})",
+            one.remedy,
+        )
+        for one in found
+    ]
 
 
 def _show(checks: list[Check], possible: bool) -> None:

@@ -44,6 +44,7 @@ _GROUPS = {
         "down": ("up", "End what `rekindle up` keeps, and what stayed after a program."),
         "backup": ("backup", "Copy what an instance keeps, while it is up, too."),
         "status": ("status", "Show apps, queues and agents of an instance."),
+        "damaged": ("damaged", "Look at records that cannot be read; set them aside."),
         "top": ("top", "Watch functions, runners and starts, live."),
         "container": ("container", "Look at runners, and into them."),
         "pool": ("pool", "Look at pools; set their sizes and policies."),

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from rekindle.cli import operator, shared_objects, versions
+from rekindle.cli import damaged, operator, shared_objects, versions
 from rekindle.cli.counted import counted
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
@@ -61,6 +61,10 @@ def _show(report: pb.StatusReply, directory: Path) -> None:
     if objects := shared_objects.lines(report.objects):
         click.echo()
         for line in objects:
+            click.echo(line)
+    if report.damaged:
+        click.echo()
+        for line in damaged.lines(report.damaged):
             click.echo(line)
     if any(agent.stats.gpus.devices for agent in report.agents):
         click.echo()

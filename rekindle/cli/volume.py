@@ -17,6 +17,7 @@ from rekindle.exception import Error, InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume import Volume
 from rekindle.shown_url import without_password
+from rekindle.volumes.registry import Registry
 from rekindle.volumes.tree import EntryType, FileEntry
 
 
@@ -58,6 +59,8 @@ def list_(env: str | None, as_json: bool) -> None:
     for one in found:
         made.add_row(one.name, ago(one.created_at), without_password(one.url) or "-", one.object_id)
     console().print(made if found else f"No volumes in {environment_of(env)}.")
+    for error in Registry.default().damaged(environment_of(env)):
+        click.echo(str(error), err=True)
 
 
 @volume.command()

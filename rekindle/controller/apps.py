@@ -139,6 +139,7 @@ class Apps:
             return function
         if function is not None:
             raise ExecutionError(f"the app {function.app.name!r} is closed; run it again")
+        self.check_damage(function_id)
         tail = function_id.rsplit("-", 1)[-1]
         if any(app_id.endswith(tail) for app_id in self._core.state.closed_apps if len(tail) == 8):
             raise ExecutionError(
@@ -155,6 +156,7 @@ class Apps:
         app = self.app(app_id)
         known = {function.name: function for function in app.functions.values()}
         if name not in known:
+            self.check_damaged_name(app, name)
             hint = names.nearest(name, known, "it has no functions")
             raise NotFoundError(f"the app {app.name!r} has no function {name!r}; {hint}")
         return known[name]
@@ -164,10 +166,25 @@ class Apps:
         app = self._core.state.apps.get(app_id)
         if app is not None:
             return app
+        self._registry.damage.check("app", app_id)
         known = [*self._core.state.apps, *(app.name for app in self._core.state.apps.values())]
         hint = names.nearest(app_id, known, "no app is open")
         closed = "is closed" if app_id in self._core.state.closed_apps else "does not exist here"
         raise NotFoundError(f"the app {app_id!r} {closed}; {hint}")
+
+    def check_damage(self, function_id: str) -> None:
+        """Raise InternalFailure for a function that cannot be read, or whose app cannot."""
+        damage = self._registry.damage
+        damage.check("function", function_id)
+        for one in damage.of("app"):
+            if functionid.is_of_app(function_id, one.record.name):
+                raise one.error()
+
+    def check_damaged_name(self, app: App, name: str) -> None:
+        """The same for one that has this name, or may have it."""
+        for one in self._registry.damage.of("function", app=app.app_id):
+            if one.record.label in ("", f"{app.name}.{name}"):
+                raise one.error()
 
     # ---- holding
 

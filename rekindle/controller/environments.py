@@ -12,6 +12,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
@@ -22,10 +23,14 @@ from rekindle.controller.objects.named_secrets import NamedSecrets
 from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage, Record, text
 from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.typed import checked
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, in_environment, split_name
+
+_KIND = "environment"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Environments:
     _deletion: Deletion
     _secrets: NamedSecrets
     _catalog: Catalog
+    _damage: Damage
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def listed(self) -> list[pb.EnvironmentInfo]:
@@ -56,7 +62,9 @@ class Environments:
         apps = Counter(split_name(one)[0] for one in self._app_names())
         secrets = Counter(one.environment for one in await self._secrets.listed(""))
         objects = self._catalog.environments()
-        known = {*made, *apps, *secrets, *(where for _, where in objects)} - {DEFAULT_ENVIRONMENT}
+        damaged = {one.record.name for one in self._damage.of(_KIND)}
+        known = {*made, *damaged, *apps, *secrets, *(where for _, where in objects)}
+        known -= {DEFAULT_ENVIRONMENT}
         return [
             pb.EnvironmentInfo(
                 name=name,
@@ -83,6 +91,7 @@ class Environments:
         _check_not_default(name, "deleted")
         async with self._changing:
             found = await self._there(name)
+            self._check_damage(name)
             for deployed in self._deployed_in(name):
                 await self._deletion.stop_and_delete(deployed)
             for app in list(self._state.apps.values()):
@@ -103,6 +112,8 @@ class Environments:
         names.check_object_name(new_name)
         async with self._changing:
             made = await self._made()
+            self._check_damage(name)
+            self._check_damage(new_name)
             broken_off = new_name in made and made[new_name].renamed_from == name
             if not broken_off:
                 found = await self._there(name)
@@ -131,11 +142,29 @@ class Environments:
 
     async def _made(self) -> dict[str, _Made]:
         raw: dict[bytes, bytes] = await self._link.command("HGETALL", self._key)
-        return {name.decode(): _Made(**json.loads(text)) for name, text in raw.items()}
+        made = {}
+        for name, kept in raw.items():
+            record = Record(_KIND, text(name), self._key, name)
+            if (one := self._damage.read(record, partial(_read, kept))) is not None:
+                made[record.name] = one
+        return made
+
+    def _check_damage(self, name: str) -> None:
+        """Raise InternalFailure where something cannot be read that lies in an environment, or may.
+
+        It would be left behind.
+        """
+        self._damage.check(_KIND, name)
+        for kind, split in (("deployment", split_name), ("secret", _split_place)):
+            for one in self._damage.of(kind):
+                if split(one.record.name)[0] == name:
+                    raise one.error()
+        for one in (*self._damage.of("Dict"), *self._damage.of("Queue")):
+            raise one.error()
 
     async def _keep(self, name: str, made: _Made) -> None:
-        text = json.dumps(asdict(made))
-        await self._link.command("HSET", self._key, name, text, durable=True)
+        kept = json.dumps(asdict(made))
+        await self._link.command("HSET", self._key, name, kept, durable=True)
 
     def _app_names(self) -> set[str]:
         """Apps that are deployed, or run, as the instance knows them."""
@@ -152,6 +181,16 @@ class Environments:
             hint = names.nearest(name, known, "")
             raise NotFoundError(f"there is no environment {name!r}; {hint}")
         return known[name]
+
+
+def _read(kept: bytes) -> _Made:
+    made: _Made = checked(_Made(**json.loads(kept)))
+    return made
+
+
+def _split_place(place: str) -> tuple[str, str]:
+    environment, _, name = place.partition("/")
+    return environment, name
 
 
 def _check_not_default(name: str, done: str) -> None:

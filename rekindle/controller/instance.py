@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
 from rekindle.exception import AuthError, SetupError
 from rekindle.linux import files
 from rekindle.paths import after_down_file, token_file
+
+_ID = re.compile(r"in-[0-9a-f]{16}")
 
 
 def claim(directory: Path) -> int:
@@ -27,18 +30,32 @@ def claim(directory: Path) -> int:
 
 
 def instance_id(directory: Path) -> str:
-    """The instance's name for itself: made once, kept over restarts."""
+    """The instance's name for itself: made once, kept over restarts.
+
+    Raises SetupError for what is no such name: under another one, nothing would be found of what
+    the instance keeps.
+    """
     path = directory / "instance"
     try:
-        known = path.read_text(encoding="ascii").strip()
+        known = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
-        known = ""
-    if known:
-        return known
+        return _made(path)
+    if not _ID.fullmatch(known):
+        raise SetupError(
+            f"{path} is damaged: it has no name of an instance (in- and 16 hex digits), under "
+            f"which Redis has all that is kept here. Put it back from a backup, or name the "
+            f"instance as it was (its keys in Redis end with the name: rk:protocol:in-...)"
+        )
+    return known
+
+
+def _made(path: Path) -> str:
     made = f"in-{secrets.token_hex(8)}"
     draft = path.with_suffix(".new")
     draft.write_text(made + "\n", encoding="ascii")
+    files.sync(draft)  # what is kept under the name is on disk, too
     draft.replace(path)
+    files.sync(path.parent)
     return made
 
 
@@ -59,7 +76,7 @@ def read_token(directory: Path) -> str:
     """The instance's token. Raises AuthError when there is none."""
     try:
         token = token_file(directory).read_text(encoding="ascii").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         token = ""
     if not token:
         raise AuthError(

@@ -26,6 +26,7 @@ from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import ServiceError, SetupError
+from rekindle.guarded_loops import Retries
 from rekindle.paths import objects_socket, requests_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
@@ -58,6 +59,9 @@ class ControllerServer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._rewrites = Retries(
+            log, "append-only file is not written anew", "append-only file is written anew"
+        )
         self._parts = Parts(config)
         self._objects = ObjectServer(self._parts.objects, config.token)
         self._metrics_http = MetricsHttp(self._parts.scrape.text)
@@ -117,7 +121,7 @@ class ControllerServer:
         state = parts.core.state
         await self._find_redis()
         await parts.registry.note_protocol()
-        parts.agents.expect(await parts.registry.load_agents())
+        parts.agents.expect(await parts.agent_store.load())
         orphaned = bool(state.expected_agents)
         half_closed: list[tuple[App, str]] = []
         taken_down = instance.was_taken_down(self._config.directory)
@@ -139,7 +143,9 @@ class ControllerServer:
                 parts.apps.start_grace(app)
                 for function in app.functions.values():
                     parts.loader.load_more(function)
+        parts.deployments.go_on()
         await parts.schedules.load()
+        await parts.environments.listed()  # what is damaged of them, and of secrets, is told of
         instance.note_back(self._config.directory)
         for app, reason in half_closed:
             closing = parts.apps.close(app.app_id, reason, put_away=app.version > 0)
@@ -180,7 +186,9 @@ class ControllerServer:
             try:
                 await self._parts.link.command("BGREWRITEAOF", patience_s=_REWRITE_PATIENCE_S)
             except ServiceError as error:  # asked again while it is wanted
-                log.warning("append-only file is not written anew", extra=kv(reason=error))
+                self._rewrites.failed(error)
+            else:
+                self._rewrites.worked()
 
         self._parts.core.tasks.spawn(ask(), "have the append-only file written anew")
 

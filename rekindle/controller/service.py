@@ -313,6 +313,10 @@ class ControllerService(pb_grpc.ControllerServicer):
     ) -> pb.EnvironmentInfo:
         return await self._parts.environments.rename(request.name, request.new_name)
 
+    @to_its_end
+    async def SetAside(self, request: pb.SetAsideRequest, context: Context) -> pb.DamagedRecord:
+        return await self._parts.damage.set_aside(request.id)
+
     def _check(self, request: pb.SubmitRequest) -> None:
         names.check_call_id(request.call_id)
         _check_strategy(request.strategy)

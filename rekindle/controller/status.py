@@ -18,6 +18,7 @@ from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import Agent, App, Function, State
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
@@ -42,6 +43,7 @@ class StatusReport:
     _letters: DeadLetters
     _retention: Retention
     _census: Census
+    _damage: Damage
     _started: float = field(default_factory=time.monotonic)
 
     async def make(self, *, pools: bool = True) -> pb.StatusReply:
@@ -77,6 +79,7 @@ class StatusReport:
             redis=redis,
             kept=kept,
             objects=objects,
+            damaged=self._damage.messages(),
         )
 
     async def of_function(self, function: Function) -> pb.StatusReply:
@@ -102,7 +105,8 @@ class StatusReport:
                 info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
                 refusal = await self._link.refusal(_PATIENCE_S / 2)
                 ids = [one.function_id for one in functions]
-                depths = dict(zip(ids, await self._store.depth(ids), strict=True))
+                found = await self._store.depth(ids, refused_too=True)
+                depths = dict(zip(ids, found, strict=True))
                 busy = [one for one in ids if depths[one]]
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
                 dead = await self._letters.counts()

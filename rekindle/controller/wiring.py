@@ -68,7 +68,9 @@ from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
+from rekindle.controller.storage.agent_store import AgentStore
 from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.log_store import LogStore
@@ -119,7 +121,9 @@ class Parts:
         calls = CallStore(link, config.instance_id)
         letter_store = LetterStore(link, config.instance_id)
         vault = Vault(config.secrets_key_file)
-        self.registry = Registry(link, config.instance_id, vault)
+        damage = self.damage = Damage(link, config.instance_id)
+        self.registry = Registry(link, config.instance_id, vault, damage)
+        self.agent_store = AgentStore(link, config.instance_id, damage)
         self.shrinking = Shrinking(link) if config.embedded else None
         # Inputs, from the table up
         table = InputTable(settings.lease_margin_s)
@@ -127,7 +131,7 @@ class Parts:
         times = self.call_times = CallTimes(core, calls)
         completer = Completer(core, store, letter_store, table, times)
         finalizer = Finalizer(table, dispatcher, completer)
-        loader = self.loader = StreamLoader(core, store, table, dispatcher, finalizer)
+        loader = self.loader = StreamLoader(*(core, store, table, dispatcher, finalizer), damage)
         self.intake = Intake(core, store, calls, table, dispatcher, completer, loader, times)
         result_intake = ResultIntake(core, table, dispatcher, completer, finalizer, loader)
         self.redelivery = Redelivery(core, table, dispatcher, completer, finalizer)
@@ -141,8 +145,8 @@ class Parts:
         # Agents and apps
         logbook = self.logbook = Logbook(LogStore(link), core.tasks, settings)
         orders = self.orders = Orders(state, settings, Leasing(state, settings), config.own_agent)
-        self.app_names = AppNames(state, link, settings.result_ttl_s)
-        self.secrets = NamedSecrets(link, vault)
+        self.app_names = AppNames(state, link, settings.result_ttl_s, damage)
+        self.secrets = NamedSecrets(link, vault, damage)
         self.key_rotation = KeyRotation(
             *(vault, self.secrets, self.registry, state), lambda: self.deployments.kept_apps()
         )
@@ -164,7 +168,7 @@ class Parts:
         schedule_store = ScheduleStore(link, config.instance_id)
         self.schedules = Scheduler(core, schedule_store, finder, self.intake)
         self.schedule_report = ScheduleReport(state, self.schedules, store, calls)
-        self.agents = Agents(core, self.registry, self.redelivery, logbook)
+        self.agents = Agents(core, self.agent_store, self.redelivery, logbook)
         self.nested = NestedCallBook(core, link)
         self.inbox = AgentInbox(
             *(core, self.agents, result_intake, self.redelivery, self.reaper),
@@ -177,21 +181,22 @@ class Parts:
             grace_s=settings.hold_grace_s,
             direct=config.direct_objects,
             tasks=core.tasks,
+            damage=damage,
         )
         # Pools; the end of what is deployed
-        self.pools = PoolService(state, link, core.tasks)
+        self.pools = PoolService(state, link, core.tasks, damage)
         self.deletion = Deletion(
             *(self.deployments, self.schedules, self.letters, self.app_names, self.pools)
         )
         self.environments = Environments(
             *(state, link, self.apps, self.deployments, self.schedules, self.deletion),
-            *(self.secrets, self.objects.catalog),
+            *(self.secrets, self.objects.catalog, damage),
         )
         # What is shown
         self.metrics = Metrics(state, settings)
         self.status = StatusReport(
             *(state, store, link, self.metrics, self.pools.scaler, self.letters),
-            *(self.retention, self.objects.census),
+            *(self.retention, self.objects.census, damage),
         )
         self.scrape = Scrape(self.metrics, state, self.status)
         core.act = self.act

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import fnmatch
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,12 @@ def below(directory: Path, suffix: str) -> list[Path]:
     return sorted(
         Path(folder, name) for folder, _, names in walk for name in names if name.endswith(suffix)
     )
+
+
+def named(directory: Path, pattern: str) -> list[Path]:
+    """What is in a directory under names of a pattern, sorted. ``Path.glob`` takes one that it
+    cannot list for empty. Raises OSError."""
+    return [directory / name for name in sorted(fnmatch.filter(os.listdir(directory), pattern))]
 
 
 def sync(path: str | os.PathLike[str]) -> None:

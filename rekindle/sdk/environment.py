@@ -146,6 +146,8 @@ def _delete_volumes(name: str) -> None:
     from rekindle.volumes.registry import Registry
 
     registry = Registry.default()
+    for error in registry.damaged(name):  # it would be left behind
+        raise error
     for record in registry.all(name):
         registry.delete(record)
 

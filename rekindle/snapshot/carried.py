@@ -13,16 +13,16 @@ import tarfile
 from pathlib import Path
 
 from rekindle.exception import SnapshotInvalidError
-from rekindle.snapshot import files, stamp, use, workingset
+from rekindle.snapshot import files, renaming, stamp, use, workingset
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
 from rekindle.snapshot.mapped import imagefile
+from rekindle.snapshot.renaming import FILES_IMAGE
 from rekindle.snapshot.seal import MADE
 
 #: Smaller files travel in the archive.
 _LARGE_BYTES = 1 << 20
 _MANIFEST = "manifest.json"
-_FILES_IMAGE = "files.img"
 _NAME = re.compile(rf"({IMAGES}|{MAPPED})/[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -103,34 +103,47 @@ def put_together(directory: Path, final: Path, manifest: Manifest) -> None:
             if not os.path.lexists(directory / MAPPED / name):
                 os.link(directory / IMAGES / name, directory / MAPPED / name, follow_symlinks=False)
     use.begin(directory)
+    write_manifest(directory, manifest)
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """What the manifest says is so from now on, names of page files included. Raises OSError."""
     files.write_durably(directory / _MANIFEST, manifest.to_json())
+    renaming.complete(directory, manifest)
+    if manifest.mapping:
+        _drop_links(directory, but=Path(manifest.mapping["page_files_at"]).parent.name)
 
 
 def name_page_files(directory: Path, final: Path, manifest: Manifest) -> None:
-    """Have the mapped images name the page files by where they will lie."""
+    """Have the mapped images name the page files by where they will lie: by ``write_manifest``."""
     made = f"{MADE}{os.urandom(6).hex()}"
     # Of a process in an image: where its root shows the snapshot, which stays.
     seen_at = manifest.mapping.get("seen_at")
     old = Path(seen_at) if seen_at else Path(manifest.mapping["page_files_at"]).parent
     new = old.parent / made if seen_at else final / made
-    for leftover in directory.glob(f"{MADE}*"):
-        leftover.unlink()
     os.symlink(".", directory / made)
-    path = directory / MAPPED / _FILES_IMAGE
+    path = directory / MAPPED / FILES_IMAGE
     opened = imagefile.read(path, imagefile.messages("fdinfo_pb2").file_entry)
     for entry in opened.entries:
         if entry.HasField("reg") and Path(entry.reg.name).is_relative_to(old):
             entry.reg.name = str(new / Path(entry.reg.name).relative_to(old))
-    draft = path.with_suffix(".draft")
+    draft = renaming.waiting(directory)
     draft.unlink(missing_ok=True)  # of who was killed here
     opened.write(draft)
     draft.chmod(0o400)
-    os.replace(draft, path)
     manifest.mapping = {**manifest.mapping, "page_files_at": str(final / made / IMAGES)}
     if seen_at:
         manifest.mapping["seen_at"] = str(new)
-    described = ImageFile(path.stat().st_size, files.hash_file(path, sync=True))
-    manifest.mapped_files = {**manifest.mapped_files, _FILES_IMAGE: described}
+    described = ImageFile(draft.stat().st_size, files.hash_file(draft, sync=True))
+    manifest.mapped_files = {**manifest.mapped_files, FILES_IMAGE: described}
+    files.sync_directory(directory / MAPPED)
+
+
+def _drop_links(directory: Path, *, but: str) -> None:
+    """Remove the links by which page files were named before."""
+    for name in os.listdir(directory):
+        if name.startswith(MADE) and name != but:
+            (directory / name).unlink()
 
 
 def trust(directory: Path, manifest: Manifest) -> None:

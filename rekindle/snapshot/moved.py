@@ -13,8 +13,7 @@ from rekindle.exception import CriuNotFoundError, SnapshotError
 from rekindle.snapshot import carried, files, stamp, use
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.files import locked
-from rekindle.snapshot.manifest import MAPPED
-from rekindle.snapshot.store import MANIFEST, SnapshotStore
+from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -48,8 +47,7 @@ def _name_anew(snapshot: Snapshot) -> None:
     whole = before.covers(stamp.look(path, snapshot.manifest.content))
     manifest = dataclasses.replace(snapshot.manifest)  # the store keeps the one that was read
     carried.name_page_files(path, path, manifest)
-    files.sync_directory(path / MAPPED)
-    files.write_durably(path / MANIFEST, manifest.to_json())
+    carried.write_manifest(path, manifest)  # killed before it: as it was; within it: moved
     if whole:
         stamp.write(path, stamp.look(path, manifest.content), verified=before.verified)
     files.sync_directory(path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
+from rekindle.linux.files import named
 from rekindle.snapshot import files
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
 from rekindle.snapshot.mapped import imagefile
@@ -57,7 +58,7 @@ def seal(
     for an incomplete dump, OSError for a disk that does not take it.
     """
     images, mapped = directory / IMAGES, directory / MAPPED
-    for name in {DUMP_LOG, *(path.name for path in images.glob("*.log"))}:
+    for name in {DUMP_LOG, *(path.name for path in named(images, "*.log"))}:
         if (images / name).exists():
             os.replace(images / name, directory / name)
     inventory = images / "inventory.img"

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rekindle.linux.files import named
 from rekindle.snapshot import files, machine
 from rekindle.wire.logs import kv
 
@@ -80,10 +81,10 @@ def read(directory: Path) -> Stamp:
 
 
 def holders(root: Path, inodes: set[int]) -> list[Path]:
-    """Snapshots of a store whose stamps cover any of these files."""
+    """Snapshots of a store whose stamps cover any of these files. Raises OSError."""
     return [
         directory
-        for directory in root.glob("sn-*")
+        for directory in named(root, "sn-*")
         if any(identity[0] in inodes for identity in read(directory).files.values())
     ]
 

@@ -23,7 +23,7 @@ from rekindle.exception import (
 )
 from rekindle.linux import disk_use
 from rekindle.linux.files import try_lock
-from rekindle.snapshot import budget, content, files, key, stamp, use
+from rekindle.snapshot import budget, content, files, key, renaming, stamp, use
 from rekindle.snapshot.budget import Candidate
 from rekindle.snapshot.entry import Entry, Removal, Snapshot, Usage
 from rekindle.snapshot.files import locked
@@ -306,6 +306,7 @@ def _read_manifest(key: str, path: Path) -> Manifest:
         raise SnapshotInvalidError(f"snapshot {key}: {error}") from None
     if manifest.key != key:
         raise SnapshotInvalidError(f"snapshot {key}: its manifest is that of {manifest.key}")
+    renaming.complete(path.parent, manifest)
     return manifest
 
 

@@ -27,6 +27,7 @@ from rekindle.exception import (
     NotFoundError,
     VolumeError,
 )
+from rekindle.linux import files
 from rekindle.shown_url import reason, without_password
 
 #: Another directory than the one in rekindle's home.
@@ -67,12 +68,17 @@ def _new_id() -> str:
 
 
 def id_at(directory: int) -> str:
-    """The id of the volume whose place is open as ``directory``; "" where it was deleted."""
+    """The id of the volume whose place is open as ``directory``; "" where it was deleted.
+
+    Raises VolumeError.
+    """
     try:
         with open(_ABOUT, opener=lambda name, how: os.open(name, how, dir_fd=directory)) as file:
             return str(json.load(file)["id"])
     except FileNotFoundError:
         return ""
+    except (ValueError, LookupError, TypeError) as error:
+        raise VolumeError(f"{_ABOUT} of a volume is damaged: {error!r}") from error
 
 
 def made_at(place: Path) -> tuple[int, int]:
@@ -127,24 +133,44 @@ class Registry:
         return found
 
     def by_id(self, wanted: str) -> VolumeRecord:
-        """Raises NotFoundError."""
-        for one in self.all(None, ephemeral=True):
+        """Raises NotFoundError; VolumeError where it may be one whose record is damaged."""
+        found, damaged = self._known(None, ephemeral=True)
+        for one in found:
             if one.id == wanted:
                 return one
+        for error in damaged:
+            raise error
         raise NotFoundError(f"no volume {wanted!r} in {self.root}; `rekindle volume list`")
 
     def all(self, environment: str | None, *, ephemeral: bool = False) -> list[VolumeRecord]:
-        """Those of an environment, of all for None, by name.
+        """Those of an environment, of all for None, by name; not those that are ``damaged``.
 
         ``ephemeral``: for None, those without a name, too. Raises VolumeError.
         """
+        return self._known(environment, ephemeral=ephemeral)[0]
+
+    def damaged(self, environment: str | None) -> list[VolumeError]:
+        """What is wrong with those of which it cannot be read what they are. Raises VolumeError."""
+        return self._known(environment)[1]
+
+    def _known(
+        self, environment: str | None, *, ephemeral: bool = False
+    ) -> tuple[list[VolumeRecord], list[VolumeError]]:
         if environment is None:  # others' folders may lie there: lost+found, on a disk of its own
             environments = filter(_NAME.fullmatch, _names_in(self.root))
             folders = [*sorted(environments), *((EPHEMERAL,) if ephemeral else ())]
         else:
             folders = [environment] if environment != EPHEMERAL or ephemeral else []
         places = [place for name in folders for place in _places_in(self.root / name)]
-        return [one for one in map(self._read, places) if one is not None]
+        found: list[VolumeRecord] = []
+        damaged: list[VolumeError] = []
+        for place in places:
+            try:
+                if (one := self._read(place)) is not None:
+                    found.append(one)
+            except _DamagedError as error:
+                damaged.append(error)
+        return found, damaged
 
     def create(
         self, name: str, environment: str, url: str = "", *, allow_existing: bool = False
@@ -222,8 +248,11 @@ class Registry:
     def rename_environment(self, name: str, new_name: str) -> None:
         """Have all volumes of an environment lie in another one; who has one keeps it.
 
-        Raises AlreadyExistsError for a volume that is there already, with those before it moved.
+        Raises AlreadyExistsError for a volume that is there already, with those before it moved;
+        VolumeError for one that is damaged, with none moved.
         """
+        for error in self.damaged(name):
+            raise error
         for record in self.all(name):
             place = self._place(record.name, new_name)
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -291,7 +320,8 @@ class Registry:
         if not base:
             return ""
         url = f"{base}/{environment}/{name}"
-        is_taken = any(one.url.rstrip("/") == url for one in self.all(None))
+        found, damaged = self._known(None)  # one that is damaged may have it
+        is_taken = bool(damaged) or any(one.url.rstrip("/") == url for one in found)
         return f"{url}-{volume_id}" if is_taken else url
 
     @contextlib.contextmanager
@@ -314,6 +344,7 @@ class Registry:
             (draft / "files").mkdir(mode=0o700)
             about = {"id": volume_id, "created_ns": time.time_ns(), "url": url}
             (draft / _ABOUT).write_text(json.dumps(about))
+            files.sync(draft / _ABOUT)  # before its name, by which it is a volume
         except OSError as error:
             raise VolumeError(f"no volume can be made in {self.root}: {error.strerror}") from error
         try:
@@ -326,11 +357,31 @@ class Registry:
             about = json.loads((place / _ABOUT).read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            raise VolumeError(f"{place / 'volume.json'} cannot be read: {error}") from error
-        return VolumeRecord(
-            about["id"], place.name, place.parent.name, about["created_ns"], about["url"], place
-        )
+        except OSError as error:
+            raise VolumeError(f"{place / _ABOUT} cannot be read: {error}") from error
+        except ValueError as error:
+            raise _damaged(place, error) from error
+        try:
+            record = VolumeRecord(
+                about["id"], place.name, place.parent.name, about["created_ns"], about["url"], place
+            )
+        except (KeyError, TypeError) as error:
+            raise _damaged(place, error) from error
+        for kept, kind in ((record.id, str), (record.url, str), (record.created_ns, int)):
+            if type(kept) is not kind:
+                raise _damaged(place, f"{kept!r:.60} is no {kind.__name__}")
+        return record
+
+
+class _DamagedError(VolumeError):
+    """It cannot be read what a volume is."""
+
+
+def _damaged(place: Path, error: object) -> _DamagedError:
+    return _DamagedError(
+        f"{place / _ABOUT} cannot be read ({error!r}): it is damaged. Its files are in {place}; "
+        f"put {_ABOUT} back from a backup, or move that folder out of {place.parent.parent}"
+    )
 
 
 def _places_in(folder: Path) -> list[Path]:

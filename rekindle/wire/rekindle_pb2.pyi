@@ -1342,7 +1342,7 @@ class StatusRequest(_message.Message):
     def __init__(self, without_pools: bool = ..., function_id: _Optional[str] = ..., pinned: bool = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept", "objects")
+    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept", "objects", "damaged")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -1356,6 +1356,7 @@ class StatusReply(_message.Message):
     REDIS_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     version: str
     protocol: int
@@ -1369,7 +1370,28 @@ class StatusReply(_message.Message):
     redis: RedisStatus
     kept: KeptStatus
     objects: ObjectsStatus
-    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ..., objects: _Optional[_Union[ObjectsStatus, _Mapping]] = ...) -> None: ...
+    damaged: _containers.RepeatedCompositeFieldContainer[DamagedRecord]
+    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ..., objects: _Optional[_Union[ObjectsStatus, _Mapping]] = ..., damaged: _Optional[_Iterable[_Union[DamagedRecord, _Mapping]]] = ...) -> None: ...
+
+class DamagedRecord(_message.Message):
+    __slots__ = ("id", "kind", "name", "reason", "remedy")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    kind: str
+    name: str
+    reason: str
+    remedy: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class SetAsideRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class ObjectsStatus(_message.Message):
     __slots__ = ("objects", "more", "through_controller", "barred", "barred_reason")

@@ -246,6 +246,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RenameEnvironmentRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
                 _registered_method=True)
+        self.SetAside = channel.unary_unary(
+                '/rekindle.v1.Controller/SetAside',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetAsideRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DamagedRecord.FromString,
+                _registered_method=True)
 
 
 class ControllerServicer(object):
@@ -539,6 +544,13 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetAside(self, request, context):
+        """Takes a record that cannot be read out of its place; it is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControllerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -751,6 +763,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.RenameEnvironment,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RenameEnvironmentRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.SerializeToString,
+            ),
+            'SetAside': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAside,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SetAsideRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DamagedRecord.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1889,6 +1906,33 @@ class Controller(object):
             '/rekindle.v1.Controller/RenameEnvironment',
             rekindle_dot_wire_dot_rekindle__pb2.RenameEnvironmentRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.EnvironmentInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAside(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/SetAside',
+            rekindle_dot_wire_dot_rekindle__pb2.SetAsideRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DamagedRecord.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,8 +12,8 @@ from rekindle.cli.commands import CommandGroup
 from rekindle.cli.group import _COMMANDS, cli
 
 _LISTS = {
-    *("app", "blob", "container", "dict", "environment", "image", "inputs", "pool", "queue"),
-    *("schedule", "secret", "snapshot", "volume"),
+    *("app", "blob", "container", "damaged", "dict", "environment", "image", "inputs", "pool"),
+    *("queue", "schedule", "secret", "snapshot", "volume"),
 }
 
 

@@ -12,6 +12,7 @@ from rekindle.snapshot import content, files, stamp, validate
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import Snapshot, SnapshotStore
+from tests import unlistable
 from tests.sealed import unsealed
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, ingredients, manifest
@@ -170,3 +171,12 @@ def test_a_mapped_snapshot_is_restored_from_a_shared_page_file(
     with sandbox.restored(criu, second.mapped, second.manifest.control_pipe) as copy:
         assert copy.rc == 0, copy.log
         assert copy.inside.answer() == "42"
+
+
+def test_a_store_that_cannot_be_listed_is_not_one_whose_files_nobody_has(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _commit(store, "kept")
+    unlistable.make(monkeypatch, store.root)
+    with pytest.raises(PermissionError):
+        stamp.holders(store.root, set())

@@ -159,3 +159,32 @@ def test_what_lies_beside_the_environments_is_not_looked_into(registry: Registry
     (registry.root / "lost+found").mkdir(mode=0)
     (registry.root / "notes").touch()
     assert [one.name for one in registry.all(None, ephemeral=True)] == ["data"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"{", b"\xff", b"[]", b'{"id": "vo-1"}', b'{"id": 1, "created_ns": 1, "url": ""}'],
+)
+def test_a_damaged_volume_hides_no_other_and_is_neither_moved_nor_made_again(
+    registry: Registry, damaged: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good, bad = registry.create("good", "here"), registry.create("bad", "here")
+    about = bad.place / "volume.json"
+    about.write_bytes(damaged)
+    assert [one.name for one in registry.all("here")] == ["good"]
+    assert registry.by_id(good.id) == good and registry.environments() == {"here": 1}
+    (error,) = registry.damaged("here")
+    assert str(about) in str(error)
+    for ask in (
+        lambda: registry.find("bad", "here"),
+        lambda: registry.by_id(bad.id),
+        lambda: registry.create("bad", "here", allow_existing=True),
+        lambda: registry.rename_environment("here", "there"),
+    ):
+        with pytest.raises(VolumeError, match="it is damaged"):
+            ask()
+    assert registry.find("good", "here") == good and about.read_bytes() == damaged
+    # The folder of a store may be that of the damaged one.
+    monkeypatch.setenv("REKINDLE_VOLUMES_URL", f"file://{tmp_path}/store")
+    new = registry.create("new", "here")
+    assert new.url == f"file://{tmp_path}/store/here/new-{new.id}"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from rekindle.controller import names
-from rekindle.controller.deployments.records import KEPT_VERSIONS, Deployment, Version
+from rekindle.controller.deployments.records import KEPT_VERSIONS, STRATEGIES, Deployment, Version
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
-
-STRATEGIES = ("rolling", "recreate")
 
 
 def checked(strategy: str) -> str:

@@ -43,3 +43,8 @@ class Contents:
             await until_put_away(app)
         ttl_s = self._core.settings.result_ttl_s
         await self._registry.forget_version(version.app_id, ttl_s)
+
+    async def forget_rest(self, version: Version) -> None:
+        """The same where a controller was killed that was to."""
+        if not await self._registry.is_forgotten(version.app_id):
+            await self.forget(version)

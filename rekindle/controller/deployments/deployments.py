@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from rekindle.controller import names
@@ -70,13 +71,17 @@ class Deployments:
 
     async def load(self) -> None:
         """What the controller before this one had; before its apps are restored."""
-        for text in await self._store.load():
-            deployment = Deployment.from_json(text)
-            self._known[deployment.name] = deployment
+        for name, text in (await self._store.load()).items():
+            record = self._store.record(name)
+            read = partial(Deployment.from_json, text, name=record.name)
+            if (deployment := self._registry.damage.read(record, read)) is not None:
+                self._known[deployment.name] = deployment
 
     def restored(self, app: App) -> None:
         """An app was restored: what is no present version ends what it has."""
         if not app.version or app.closing:
+            return
+        if self._finder.is_damaged(app.name):  # it may be the present one: it goes on as it is
             return
         deployment = self._known.get(app.name)
         version = deployment.of_app(app.app_id) if deployment is not None else None
@@ -88,6 +93,14 @@ class Deployments:
             self._retirement.begin(app, recreate=by.functions if by is not None else None)
             if not version.kept:
                 self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
+
+    def go_on(self) -> None:
+        """All apps were restored: what the controller before this one was to let go goes."""
+        for deployment in self._known.values():
+            for version in [one for one in deployment.versions if not one.kept][-1:]:
+                if version.app_id not in self._core.state.apps:  # else once it has ended
+                    forget = self._contents.forget_rest(version)
+                    self._core.tasks.spawn(forget, f"forget {version.app_id}")
 
     async def _drop_later(self, app: App) -> None:
         """End it, unless its program asks for it again soon."""
@@ -146,6 +159,7 @@ class Deployments:
         digest = records.digest_of(wanted)
 
         async def switch(pending: PendingDeploy) -> pb.DeployReply:
+            self._registry.damage.check("deployment", wanted.name)  # it would be written over
             deployment = self._known.get(wanted.name)
             if deployment is not None:
                 if deployment.is_version(wanted.app_id):  # sent again

@@ -51,8 +51,13 @@ class FunctionFinder:
         for deployment in self.known.values():
             if deployment.is_version(wanted):
                 return deployment
+        self._registry.damage.check("deployment", wanted)
         hint = names.nearest(wanted, self.known, "no app is deployed here (`rekindle deploy`)")
         raise NotFoundError(f"no app {wanted!r} is deployed here; {hint}")
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether an app is deployed of which it cannot be read what its versions are."""
+        return bool(self._registry.damage.of("deployment", name))
 
     async def handle(self, request: pb.LookupRequest) -> Function:
         """The function of a deployed app by name, of its present or of a numbered version.
@@ -102,6 +107,7 @@ class FunctionFinder:
             is_variant = owner.variant is not None
         deployment = self.known.get(owner_app)
         if deployment is None:
+            self._registry.damage.check("deployment", owner_app)
             return self._apps.function(function_id)
         if pinned:
             if deployment.stopped:
@@ -139,6 +145,7 @@ class FunctionFinder:
     def _named(self, app: App, name: str, version: int) -> Function:
         known = {function.name: function for function in app.functions.values()}
         if name not in known:
+            self._apps.check_damaged_name(app, name)
             hint = names.nearest(name, known, "it has no functions")
             if name.endswith("]"):
                 hint = "what that variant was made from is not kept any more; make it again"
@@ -150,6 +157,7 @@ class FunctionFinder:
     async def _reopened(self, app_id: str, function_id: str) -> Function:
         app = await self._open(app_id)
         if function_id not in app.functions:
+            self._apps.check_damage(function_id)
             raise NotFoundError(
                 f"the version of {app.name!r} that {function_id!r} is of is not kept any more: "
                 f"the newest {records.KEPT_VERSIONS} are"

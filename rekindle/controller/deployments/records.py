@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rekindle.controller.storage.typed import checked
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_of
 
+STRATEGIES = ("rolling", "recreate")
 #: So many versions can be called and rolled back to, the present one included.
 KEPT_VERSIONS = 10
 #: So many are remembered for people.
@@ -91,15 +93,28 @@ class Deployment:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Deployment:
-        """The inverse of ``to_json``; what is unknown here is left out."""
+    def from_json(cls, text: str | bytes, *, name: str) -> Deployment:
+        """The inverse of ``to_json``; what is unknown here is left out.
+
+        Raises one of ``damage.UNREADABLE`` for what is not that of the app ``name``.
+        """
         raw: dict[str, Any] = json.loads(text)
         known = {one.name for one in dataclasses.fields(Version)}
         versions = tuple(
             Version(**{name: value for name, value in one.items() if name in known})
             for one in raw["versions"]
         )
-        return cls(name=raw["name"], versions=versions, stopped=bool(raw["stopped"]))
+        made: Deployment = checked(cls(name=raw["name"], versions=versions, stopped=raw["stopped"]))
+        if made.name != name:
+            raise ValueError(f"it is that of {made.name!r}")
+        if not versions:
+            raise ValueError("it has no version")
+        for one in versions:
+            if one.strategy not in STRATEGIES:
+                raise ValueError(f"strategy is {one.strategy!r}")
+            for function in one.schedules:
+                one.schedule(function)
+        return made
 
     def message(self, draining: list[str]) -> pb.DeployedApp:
         """As clients see it."""

@@ -19,6 +19,7 @@ from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import FOREVER
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Retirement:
     async def _end(
         self, app: App, recreate: Mapping[str, str] | None, used: bool, put_away: bool
     ) -> None:
+        retries = Retries(log, "a version does not end yet", "a version ends now")
         while not app.closing:
             try:
                 if recreate is not None:
@@ -80,12 +82,13 @@ class Retirement:
                 log.info("version ends", extra=kv(app=app.name, version=app.version))
                 break
             except ServiceError as error:
-                await _not_yet(app, error)
+                await _wait(retries, app, error)
         while self._core.state.apps.get(app.app_id) is app:
             try:
                 await self._apps.close(app.app_id, put_away=put_away)
             except ServiceError as error:
-                await _not_yet(app, error)
+                await _wait(retries, app, error)
+        retries.worked(app=app.name, version=app.version)
 
     async def _recreate(self, app: App, functions: Mapping[str, str]) -> None:
         """Once; also where a controller before this one did not come to its end."""
@@ -120,7 +123,5 @@ class Retirement:
         return not any(call.function.app is app for call in self._core.state.calls.values())
 
 
-async def _not_yet(app: App, error: ServiceError) -> None:
-    why = kv(app=app.name, version=app.version, reason=error)
-    log.warning("a version does not end yet", extra=why)
-    await asyncio.sleep(_SELDOM_S)
+async def _wait(retries: Retries, app: App, error: ServiceError) -> None:
+    await asyncio.sleep(retries.failed(error, app=app.name, version=app.version))

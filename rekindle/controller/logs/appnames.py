@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from rekindle.controller import names
 from rekindle.controller.state import App, State
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage, Record, text
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 from rekindle.exception import InvalidError, NotFoundError
 
@@ -19,16 +21,17 @@ _MOST = 2000
 class AppNames:
     """Finds apps. What is closed is kept in one hash of the instance."""
 
-    def __init__(self, state: State, link: RedisLink, kept_s: int) -> None:
+    def __init__(self, state: State, link: RedisLink, kept_s: int, damage: Damage) -> None:
         self._state = state
+        self._damage = damage
         self._link = link
         self._key = keys.closed_apps(state.instance_id)
         self._kept_s = kept_s
 
     async def closed(self, app: App) -> None:
         """Remember an app that closes."""
-        text = json.dumps({"name": app.name, "closed": time.time()})
-        await self._link.command("HSET", self._key, app.app_id, text, patience_s=FOREVER)
+        kept = json.dumps({"name": app.name, "closed": time.time()})
+        await self._link.command("HSET", self._key, app.app_id, kept, patience_s=FOREVER)
         known = await self._load()
         since = time.time() - self._kept_s
         old = [app_id for app_id, (_, closed) in known.items() if closed < since]
@@ -72,6 +75,7 @@ class AppNames:
         if closed:
             return max(closed, key=lambda app_id: known[app_id][1])
         near = {app.name for app in apps.values()} | {name for name, _ in known.values()}
+        self._damage.check("closed app", wanted)
         ids = [*apps, *known] if wanted.startswith("ap-") else []
         hint = names.nearest(wanted, ids or near, "no app has a log here")
         raise NotFoundError(f"no app {wanted!r} is open or has a log that is kept; {hint}")
@@ -79,7 +83,13 @@ class AppNames:
     async def _load(self) -> dict[str, tuple[str, float]]:
         raw: dict[bytes, bytes] = await self._link.command("HGETALL", self._key)
         known = {}
-        for app_id, text in raw.items():
-            fields = json.loads(text)
-            known[app_id.decode()] = (str(fields["name"]), float(fields["closed"]))
+        for app_id, kept in raw.items():
+            record = Record("closed app", text(app_id), self._key, app_id)
+            if (one := self._damage.read(record, partial(_read, kept))) is not None:
+                known[record.name] = one
         return known
+
+
+def _read(kept: bytes) -> tuple[str, float]:
+    fields = json.loads(kept)
+    return str(fields["name"]), float(fields["closed"])

@@ -10,6 +10,7 @@ A message is what was written at once: lines that have a number each, of which i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,9 +20,13 @@ from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage import stored_messages
 from rekindle.controller.storage.log_store import LogStore
+from rekindle.controller.storage.redis_link import RefusedError
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import now_ns
+
+log = logging.getLogger(__name__)
 
 _RECENT = 2000  # lines of an app in memory
 #: Lines that someone follows and has not been sent yet, or that are not stored, are kept beyond
@@ -109,6 +114,8 @@ class Logbook:
         self._passed = 0  # messages that were taken from there, ever
         self._flushing = asyncio.Lock()
         self._storing = False
+        #: Apps whose lines are lost, as what is kept of them is damaged.
+        self._damaged: set[str] = set()
 
     async def open(self, app_id: str, *, again: bool = False) -> None:
         """Number the lines of an app; ``again``: from where a former controller may have been."""
@@ -116,7 +123,10 @@ class Logbook:
             return
         first = last = 0
         if again:
-            last = await self._log_store.last_seq(app_id)
+            try:
+                last = await self._log_store.last_seq(app_id)
+            except RefusedError as error:
+                self._is_damaged(app_id, error)
             # What it showed last is perhaps not stored, nor is anything: only a clock goes on.
             first = max(last + _SKIP, now_ns() // 1000)
         sizes = None if last else deque[int]()
@@ -124,6 +134,7 @@ class Logbook:
 
     def close(self, app_id: str) -> None:
         """End the streams of those who follow an app, after its last line."""
+        self._damaged.discard(app_id)
         book = self._books.pop(app_id, None)
         if book is not None:
             book.closed = True
@@ -170,7 +181,7 @@ class Logbook:
             count = min(_BATCH, len(self._unstored))
             end = self._passed + count
             batch = [self._unstored[i] for i in range(count)]
-            await self._log_store.append(
+            await self._append(
                 [
                     (app_id, seq, lines, data, await self._kept(app_id, lines))
                     for app_id, seq, lines, data in batch
@@ -186,6 +197,25 @@ class Logbook:
                 if book is not None:
                     book.stored = max(book.stored, seq)
 
+    async def _append(self, messages: list[tuple[str, int, int, bytes, int]]) -> None:
+        """Those that Redis refuses hinder no others."""
+        try:
+            await self._log_store.append(messages)
+        except RefusedError as error:
+            if len(messages) == 1:
+                self._is_damaged(messages[0][0], error)
+                return
+            for one in messages:
+                await self._append([one])
+
+    def _is_damaged(self, app_id: str, error: RefusedError) -> None:
+        """What is kept of an app's lines is none; once. Raises ``error`` where it is another's."""
+        if not error.is_of_damage:
+            raise error
+        if app_id not in self._damaged:
+            self._damaged.add(app_id)
+            log.error("log lines of an app are not kept", extra=kv(app=app_id, reason=error))
+
     def _pass(self) -> None:
         self._unstored_lines -= self._unstored.popleft()[2]
         self._passed += 1
@@ -196,7 +226,11 @@ class Logbook:
         if book is None:  # closed meanwhile; what it has is bounded already
             return self._keep
         if book.sizes is None:
-            sizes = await self._log_store.sizes(app_id)
+            try:
+                sizes = await self._log_store.sizes(app_id)
+            except RefusedError as error:
+                self._is_damaged(app_id, error)
+                sizes = []
             book.sizes, book.stored_lines = deque(sizes), sum(sizes)
         return book.store(lines, self._keep)
 

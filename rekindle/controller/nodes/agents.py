@@ -24,8 +24,8 @@ from rekindle.controller.state import (
     DetachedInput,
     ResultBatch,
 )
+from rekindle.controller.storage.agent_store import AgentStore
 from rekindle.controller.storage.records import StoredAgent
-from rekindle.controller.storage.registry import Registry
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.version import PROTOCOL
@@ -38,7 +38,7 @@ class Agents:
     """The agents of this controller."""
 
     _core: Core
-    _registry: Registry
+    _store: AgentStore
     _redelivery: Redelivery
     _logbook: Logbook
     _missing: asyncio.TimerHandle | None = None
@@ -102,7 +102,7 @@ class Agents:
         self._release_orphaned()
         self._core.publish(AgentJoined(agent))
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
-        self._core.tasks.spawn(self._registry.save_agent(stored), "save agent")
+        self._core.tasks.spawn(self._store.save(stored), "save agent")
         self._watch_silence(agent)
         return agent, session
 
@@ -207,7 +207,7 @@ class Agents:
         level = logging.INFO if agent.leaving else logging.WARNING
         log.log(level, "agent is gone", extra=kv(agent=agent.agent_id, reason=reason))
         self._core.publish(AgentLost(agent, reason))
-        self._core.tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
+        self._core.tasks.spawn(self._store.forget(agent.agent_id), "forget agent")
 
     # ---- after a restart of the controller
 
@@ -215,7 +215,7 @@ class Agents:
         """Wait for the agents of the controller before this one to come back with their inputs."""
         for agent in agents:
             if agent.local and not _alive(agent.pid):
-                self._core.tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
+                self._core.tasks.spawn(self._store.forget(agent.agent_id), "forget agent")
             else:
                 self._core.state.expected_agents.add(agent.agent_id)
 
@@ -228,7 +228,7 @@ class Agents:
     def _stop_expecting(self) -> None:
         for agent_id in list(self._core.state.expected_agents):
             log.warning("agent did not come back", extra=kv(agent=agent_id))
-            self._core.tasks.spawn(self._registry.forget_agent(agent_id), "forget agent")
+            self._core.tasks.spawn(self._store.forget(agent_id), "forget agent")
         self._core.state.expected_agents.clear()
         self._release_orphaned()
 

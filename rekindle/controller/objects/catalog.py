@@ -13,17 +13,21 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage, Record, text
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
+from rekindle.controller.storage.typed import checked
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.wire import object_keys
 from rekindle.wire.object_commands import Target, target
 
 #: Kind -> what its ids begin with.
 KINDS = {"dict": "di-", "queue": "qu-"}
+_KIND_OF = {begin.encode(): kind for kind, begin in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,13 @@ def _shared(record: dict[str, object]) -> Shared:
     return Shared(**record, target=made)  # type: ignore[arg-type]  # it is a record of asdict
 
 
+def _read(object_id: str, raw: bytes) -> Shared:
+    made: Shared = checked(_shared(json.loads(raw)))
+    if made.object_id != object_id or made.kind not in KINDS:
+        raise ValueError(f"it is that of {made.kind} {made.object_id!r}")
+    return made
+
+
 class Catalog:
     """All of an instance."""
 
@@ -61,6 +72,7 @@ class Catalog:
         instance: str,
         grace_s: float,
         on_gone: Callable[[Shared], Awaitable[None]],
+        damage: Damage,
     ) -> None:
         """``on_gone`` is called with what was deleted, before its values go: no one uses them when
         it returns.
@@ -69,6 +81,7 @@ class Catalog:
         self._key = keys.objects(instance)
         self._grace_s = grace_s
         self._on_gone = on_gone
+        self._damage = damage
         #: By the bytes of the id, as they come in requests.
         self.by_id: dict[bytes, Shared] = {}
         self._by_name: dict[tuple[str, str, str], Shared] = {}
@@ -78,8 +91,11 @@ class Catalog:
 
     async def load(self) -> None:
         """Read back what there is. Ephemeral ones have the grace to be held again."""
-        for raw in (await self._link.command("HVALS", self._key)) or ():
-            one = _shared(json.loads(raw))
+        for field_, raw in (await self._link.command("HGETALL", self._key)).items():
+            kind = _KIND_OF.get(field_[:3], "object").capitalize()
+            record = Record(kind, text(field_), self._key, field_)
+            if (one := self._damage.read(record, partial(_read, record.name, raw))) is None:
+                continue
             self._know(one)
             if not one.name:
                 self._end_later(one)
@@ -90,18 +106,30 @@ class Catalog:
             self._by_name[one.kind, one.environment, one.name] = one
 
     def find(self, kind: str, environment: str, name: str) -> Shared | None:
-        """By its name."""
-        return self._by_name.get((kind, environment, name))
+        """By its name. Raises InternalFailure where it may be one whose record is damaged."""
+        found = self._by_name.get((kind, environment, name))
+        if found is None:
+            for one in self._damage.of(kind.capitalize()):
+                raise one.error()
+        return found
 
     def get(self, object_id: bytes) -> Shared:
-        """By its id. Raises NotFoundError."""
+        """By its id. Raises NotFoundError; InternalFailure where its record is damaged."""
         found = self.by_id.get(object_id)
         if found is None:
+            for kind in KINDS:
+                self._damage.check(kind.capitalize(), object_id.rstrip(bytes(1)).decode("latin-1"))
             raise NotFoundError(
                 f"there is no Dict or Queue {object_id.rstrip(bytes(1)).decode(errors='replace')!r}"
                 f" (any more): it was deleted, or is another instance's"
             )
         return found
+
+    def ids(self) -> set[str]:
+        """Of all, those whose records are damaged included."""
+        damaged = (one for kind in KINDS for one in self._damage.of(kind.capitalize()))
+        known = {one.object_id for one in self.by_id.values()}
+        return known | {one.record.name for one in damaged}
 
     def listed(self, kind: str, environment: str) -> list[Shared]:
         """Named ones of an environment, the newest first."""
@@ -121,8 +149,8 @@ class Catalog:
         """
         if kind not in KINDS:
             raise InvalidError(f"no objects of kind {kind!r}; there are {', '.join(KINDS)}")
-        for text in (environment, name) if name else (environment,):
-            names.check_object_name(text)
+        for one in (environment, name) if name else (environment,):
+            names.check_object_name(one)
         async with self._changing:
             found = self.find(kind, environment, name) if name else None
             if found is not None:

@@ -12,16 +12,20 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from rekindle.controller import names
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage, Record, text
 from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.typed import checked
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, variable_problem
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KIND = "secret"
 _ID = re.compile(r"se-[0-9A-Za-z]{8,32}")
 
 
@@ -54,6 +58,7 @@ class NamedSecrets:
 
     _link: RedisLink
     _vault: Vault
+    _damage: Damage
     #: A change reads what is there first.
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -69,6 +74,8 @@ class NamedSecrets:
             if problem := variable_problem(name, value):
                 raise InvalidError(problem)
         async with self._changing:
+            if request.replace and not request.secret.id:
+                await self._set_aside(_place(request.secret))
             found = await self._find(request.secret)
             if found is None and (request.merge or request.secret.id):
                 raise await self._missing(request.secret)
@@ -111,6 +118,8 @@ class NamedSecrets:
     async def delete(self, request: pb.DeleteSecretRequest) -> bool:
         """Forget one; whether it was there. Raises NotFoundError unless it may be missing."""
         async with self._changing:
+            if not request.secret.id and await self._set_aside(_place(request.secret)):
+                return True
             found = await self._find(request.secret)
             if found is None:
                 if request.allow_missing:
@@ -147,7 +156,7 @@ class NamedSecrets:
         sealed = 0
         async with self._changing:
             left: dict[bytes, bytes] = await self._link.command("HGETALL", keys.SECRETS)
-            while left:
+            while left := {place: raw for place, raw in left.items() if self._read(place, raw)}:
                 swaps = [
                     part for place, raw in left.items() for part in (place, raw, self._again(raw))
                 ]
@@ -210,15 +219,36 @@ class NamedSecrets:
         return found
 
     async def _find(self, ref: pb.SecretRef) -> StoredSecret | None:
+        """Raises InternalFailure for one that cannot be read, or that may be the one."""
         if ref.id:
-            return next((one for one in await self._all() if one.id == ref.id), None)
-        place = _field(ref.environment or DEFAULT_ENVIRONMENT, ref.name)
+            found = next((one for one in await self._all() if one.id == ref.id), None)
+            if found is None:
+                for damaged in self._damage.of(_KIND):
+                    raise damaged.error()
+            return found
+        place = _place(ref)
         raw = await self._link.command("HGET", keys.SECRETS, place)
-        return StoredSecret(**json.loads(raw)) if raw is not None else None
+        if raw is None:
+            return None
+        return self._damage.required(_record(place.encode()), partial(_read, place, raw))
 
     async def _all(self) -> list[StoredSecret]:
+        """Those that can be read."""
         found: dict[bytes, bytes] = await self._link.command("HGETALL", keys.SECRETS)
-        return [StoredSecret(**json.loads(raw)) for raw in found.values()]
+        read = (self._read(place, raw) for place, raw in found.items())
+        return [one for one in read if one is not None]
+
+    def _read(self, place: bytes, raw: bytes) -> StoredSecret | None:
+        record = _record(place)
+        return self._damage.read(record, partial(_read, record.name, raw))
+
+    async def _set_aside(self, place: str) -> bool:
+        """Have one that cannot be read be in the way no more; whether it was one."""
+        raw = await self._link.command("HGET", keys.SECRETS, place)
+        if raw is None or self._read(place.encode(), raw) is not None:
+            return False
+        await self._damage.set_aside(_record(place.encode()).id)
+        return True
 
     async def _save(self, secrets: Iterable[StoredSecret]) -> None:
         changes = [
@@ -240,6 +270,21 @@ class NamedSecrets:
 
 def _ref(one: pb.NamedSecret) -> pb.SecretRef:
     return pb.SecretRef(name=one.name, environment=one.environment, id=one.id)
+
+
+def _place(ref: pb.SecretRef) -> str:
+    return _field(ref.environment or DEFAULT_ENVIRONMENT, ref.name)
+
+
+def _record(place: bytes) -> Record:
+    return Record(_KIND, text(place), keys.SECRETS, place)
+
+
+def _read(place: str, raw: bytes) -> StoredSecret:
+    made: StoredSecret = checked(StoredSecret(**json.loads(raw)))
+    if _field(made.environment, made.name) != place:
+        raise ValueError(f"it is that of {made.environment}/{made.name}")
+    return made
 
 
 def _field(environment: str, name: str) -> str:

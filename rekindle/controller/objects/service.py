@@ -21,9 +21,11 @@ from rekindle.controller.objects.attempts import Answer, Attempt, Means, Session
 from rekindle.controller.objects.catalog import Catalog, Shared
 from rekindle.controller.objects.census import Census
 from rekindle.controller.objects.waiting import Lines, Place
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.redis_pipe import Listening, RedisPipe
 from rekindle.exception import Error, InternalFailure, InvalidError, NotFoundError, ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire import object_keys
 from rekindle.wire.logs import kv
 from rekindle.wire.object_commands import Caller
@@ -41,7 +43,7 @@ from rekindle.wire.resp import packed
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 3600.0
-_PUT_BACK_AGAIN_S = 1.0
+_PUT_BACK = "items are not put back yet", "items are put back"
 #: Few at a time: each may have its 100 MiB.
 _SWEEP_COUNT = 20
 _OF_DICT = frozenset(range(Op.DICT_GET, Op.DICT_SCAN + 1))
@@ -63,9 +65,10 @@ class ObjectService:
         grace_s: float,
         direct: bool,
         tasks: BackgroundTasks,
+        damage: Damage,
     ) -> None:
         """``direct``: whether programs may speak to Redis themselves."""
-        self.catalog = Catalog(link, instance, grace_s, self._gone)
+        self.catalog = Catalog(link, instance, grace_s, self._gone, damage)
         self.access = DirectAccess(link, url, instance, allowed=direct)
         #: Whether programs must wait before they send more; set by who has the sockets.
         self.on_pressure: Callable[[bool], None] = lambda _: None
@@ -81,6 +84,8 @@ class ObjectService:
         self.census = Census(link, self.catalog, self.lines, self.access)
         self._means = Means(self.lines, self.catalog.get, self.send, self.put_back)
         self._tasks = tasks
+        #: Where items could not be put back when that was tried last.
+        self._not_back: dict[Place, Retries] = {}
 
     async def start(self) -> None:
         """Read back what there is. Raises ServiceError when Redis is away."""
@@ -90,7 +95,7 @@ class ObjectService:
         for at in range(0, len(known), 1000):  # of a controller that was killed
             notes = map(object_keys.queue_waiting, known[at : at + 1000])
             await self._link.command("UNLINK", *notes)
-        await self.access.tidy({one.object_id for one in self.catalog.by_id.values()})
+        await self.access.tidy(self.catalog.ids())
         self._tasks.spawn(self._sweep(), "sweep expired entries")
 
     async def stop(self) -> None:
@@ -177,13 +182,17 @@ class ObjectService:
     ) -> None:
         """Items that a get took for one who has gone; tried until Redis takes them."""
         request = asked._replace(op=Op.QUEUE_RETURN, body=pack_list(items), quantity=caller.slot)
+        place = request.object_id, request.partition
 
         def replied(reply: Any) -> None:
             if isinstance(reply, bytes) or one.object_id.encode() not in self.catalog.by_id:
+                if (retries := self._not_back.pop(place, None)) is not None:
+                    retries.worked(queue=one.object_id)
                 done()
                 return
-            log.error("items are not put back yet", extra=kv(queue=one.object_id, reason=reply))
-            asyncio.get_running_loop().call_later(_PUT_BACK_AGAIN_S, send)
+            retries = self._not_back.setdefault(place, Retries(log, *_PUT_BACK))
+            wait_s = retries.failed(reply, queue=one.object_id)
+            asyncio.get_running_loop().call_later(wait_s, send)
 
         def send() -> None:
             self.send(one, request, caller, replied)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,10 @@ from rekindle.controller.pools.blocks import (
     unpack_minutes,
 )
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
+from rekindle.controller.storage.damage import UNREADABLE_PLAIN
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
 from rekindle.exception import ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,9 @@ _MAX_SERIES = 256
 _KEPT_SERIES = 2048
 #: How often names of functions are let go whose record has gone.
 _TIDY_S = 3600.0
+
+#: What unpacking of what is damaged raises.
+_UNREADABLE = (*UNREADABLE_PLAIN, zlib.error)
 
 Name = tuple[str, str]  # "app.function", digest of the parameters
 
@@ -87,6 +93,7 @@ class ArrivalLog:
         self._link = link
         self._series: dict[Name, Series] = {}
         self._of: dict[str, set[str]] = {}
+        self._retries = Retries(log, "arrivals not stored", "arrivals are stored again")
 
     # ---- counting
 
@@ -165,16 +172,20 @@ class ArrivalLog:
 
     async def flush(self) -> None:
         """Write what is new."""
-        now = time.time()
+        now, failed = time.time(), False
         for series in list(self._series.values()):
             if series.dirty:
                 try:
                     await self._write(series)
                 except ServiceError as error:
-                    log.warning("arrivals not stored", extra=kv(of=series.name[0], reason=error))
-                    return
+                    failed = True
+                    self._retries.failed(error, of=series.name[0])
+                    if not isinstance(error, RefusedError):  # Redis is away for the others, too
+                        return
             elif now - series.touched > _IDLE_S:
                 self._let_go(series.name)
+        if not failed:
+            self._retries.worked()
 
     def _let_go(self, name: Name) -> None:
         """Have it in memory no more: another series may be recorded in its place."""
@@ -191,13 +202,27 @@ class ArrivalLog:
         key = keys.arrivals(*series.name)
         today = int(time.time()) // _DAY_S
         block, service = await self._link.command("HMGET", key, "n", "s")
-        series.block = int(block or 0)
-        tail, day = await self._link.command("HMGET", key, f"b{series.block}", f"d{today}")
-        series.tail = unpack_arrivals(tail) if tail else []
-        series.days = {today: unpack_minutes(day)} if day else {}
-        if service:
-            series.service.join(service_times(json.loads(service)))
+        try:
+            series.block = int(block or 0)
+            tail, day = await self._link.command("HMGET", key, f"b{series.block}", f"d{today}")
+            series.tail = unpack_arrivals(tail) if tail else []
+            series.days = {today: unpack_minutes(day)} if day else {}
+            if service:
+                series.service.join(service_times(json.loads(service)))
+        except _UNREADABLE as error:
+            await self._set_aside(series.name, error)
+            series.block, series.tail, series.days = 0, [], {}
         series.loaded = True
+
+    async def _set_aside(self, name: Name, error: Exception) -> None:
+        """What is recorded of a series cannot be read: it is kept elsewhere, and begins anew."""
+        key = keys.arrivals(*name)
+        aside = keys.set_aside(key)
+        why = kv(of=name[0], params=name[1][:8], reason=repr(error), set_aside=aside)
+        log.error("arrivals cannot be read, and begin anew", extra=why)
+        await self._link.commands(
+            [("RENAME", key, aside), ("EXPIRE", aside, _TTL_S)], harmless="no such key"
+        )
 
     async def _write(self, series: Series) -> None:
         is_new = not series.loaded
@@ -292,7 +317,11 @@ class ArrivalLog:
     async def record(self, name: Name) -> Record:
         """One series, from Redis."""
         raw: dict[bytes, bytes] = await self._link.command("HGETALL", keys.arrivals(*name))
-        return await asyncio.to_thread(_unpacked, name[1], raw)  # a long one takes a while
+        try:
+            return await asyncio.to_thread(_unpacked, name[1], raw)  # a long one takes a while
+        except _UNREADABLE as error:
+            await self._set_aside(name, error)
+            return _unpacked(name[1], {})
 
     async def newest(self, name: Name, count: int) -> tuple[list[Arrival], float]:
         """The last ``count`` arrivals of a series or some more, and the mean time that one runs.
@@ -301,12 +330,16 @@ class ArrivalLog:
         """
         key = keys.arrivals(*name)
         block, service = await self._link.command("HMGET", key, "n", "s", patience_s=FOREVER)
-        last = int(block or 0)
-        first = max(0, last - count // BLOCK)
-        blocks = [f"b{n}" for n in range(first, last + 1)]
-        found = await self._link.command("HMGET", key, *blocks, patience_s=FOREVER)
-        mean_s = service_times(json.loads(service)).mean_s if service else 0.0
-        return [one for data in found if data for one in unpack_arrivals(data)], mean_s
+        try:
+            last = int(block or 0)
+            first = max(0, last - count // BLOCK)
+            blocks = [f"b{n}" for n in range(first, last + 1)]
+            found = await self._link.command("HMGET", key, *blocks, patience_s=FOREVER)
+            mean_s = service_times(json.loads(service)).mean_s if service else 0.0
+            return [one for data in found if data for one in unpack_arrivals(data)], mean_s
+        except _UNREADABLE as error:
+            await self._set_aside(name, error)
+            return [], 0.0
 
 
 def _unpacked(digest: str, raw: Mapping[bytes, bytes]) -> Record:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 #: Entries of a full block.
 BLOCK = 1024
 _MINUTES = 1440
+#: Two numbers an entry, of ten bytes at most.
+_MOST_OF_A_BLOCK = 20 * BLOCK
 
 Arrival = tuple[float, int]  # seconds since the epoch, inputs
 
@@ -30,14 +32,23 @@ def pack_arrivals(arrivals: Sequence[Arrival]) -> bytes:
 
 
 def unpack_arrivals(data: bytes) -> list[Arrival]:
-    """The inverse of ``pack_arrivals``, to the millisecond."""
-    numbers = list(_numbers(zlib.decompress(data)))
+    """The inverse of ``pack_arrivals``, to the millisecond. Raises ValueError, zlib.error."""
+    numbers = list(_numbers(_unpacked(data, _MOST_OF_A_BLOCK)))
     at_ms = 0
     found = []
     for since, count in zip(numbers[::2], numbers[1::2], strict=True):
         at_ms += since
         found.append((at_ms / 1000, count))
     return found
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """What is damaged is not to fill the memory."""
+    made = zlib.decompressobj()
+    raw = made.decompress(data, most)
+    if not made.eof:
+        raise ValueError("it is cut off, or longer than it can be")
+    return raw
 
 
 def _put(raw: bytearray, number: int) -> None:
@@ -86,9 +97,11 @@ def pack_minutes(minutes: Minutes) -> bytes:
 
 
 def unpack_minutes(data: bytes) -> Minutes:
-    """The inverse of ``pack_minutes``."""
+    """The inverse of ``pack_minutes``. Raises ValueError, zlib.error."""
     counts = array("I")
-    counts.frombytes(zlib.decompress(data))
+    counts.frombytes(_unpacked(data, 4 * _MINUTES))
+    if len(counts) != _MINUTES:
+        raise ValueError(f"a day of {len(counts)} minutes")
     if sys.byteorder == "big":
         counts.byteswap()
     return Minutes(counts)

@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import UNREADABLE_PLAIN
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.exception import ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Figures, Level, template_of
@@ -53,6 +55,10 @@ SIZES = (
 )
 
 
+_TYPES = {
+    **dict.fromkeys(("snapshot", "mapped", "forkable", "template"), (bool,)),
+    "gpus": (float, int),
+}
 _STORED = ("sizes", "snapshot", "mapped", "forkable", "template", "gpus")
 
 
@@ -192,7 +198,13 @@ class Costs:
         raw = json.loads(text)
         starts = {kind: deque(map(float, kept), _KEPT) for kind, kept in raw["starts"].items()}
         raw.setdefault("gpus", 0.0)  # of before there were any
-        return cls(starts, **{name: raw[name] for name in _STORED})
+        made = cls(starts, **{name: raw[name] for name in _STORED})
+        if not all(type(size) is int for size in made.sizes.values()):
+            raise ValueError(f"sizes {made.sizes!r:.80}")
+        for name in _STORED[1:]:
+            if type(getattr(made, name)) not in _TYPES[name]:
+                raise ValueError(f"{name} is {getattr(made, name)!r:.40}")
+        return made
 
 
 def _alike(one: Mapping[Level, Figures], other: Mapping[Level, Figures]) -> bool:
@@ -214,6 +226,7 @@ class CostBook:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._of: dict[str, Costs] = {}
+        self._retries = Retries(log, "costs not stored", "costs are stored again")
 
     def of(self, label: str) -> Costs:
         """Of a function."""
@@ -238,8 +251,11 @@ class CostBook:
                 continue
             try:
                 stored = Costs.from_json(raw)
-            except (ValueError, KeyError, TypeError) as error:
-                log.warning("costs not read", extra=kv(of=label, reason=error))
+            except UNREADABLE_PLAIN as error:
+                aside = keys.set_aside(keys.costs(label))
+                why = kv(of=label, reason=repr(error), set_aside=aside)
+                log.error("costs cannot be read, and begin anew", extra=why)
+                await self._link.command("SET", aside, raw, "EX", _TTL_S)
                 continue
             known = self._of.get(label)
             if known is None or not known.dirty:
@@ -266,4 +282,6 @@ class CostBook:
         except ServiceError as error:
             for costs in changed.values():
                 costs.dirty = True
-            log.warning("costs not stored", extra=kv(reason=error))
+            self._retries.failed(error)
+        else:
+            self._retries.worked()

@@ -19,6 +19,7 @@ from rekindle.controller.pools.costs import CostBook
 from rekindle.controller.pools.pool_settings import EVERY, SettingsBook
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.state import Function, State
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -41,12 +42,14 @@ def default_policy() -> str:
 class PoolService:
     """One controller's."""
 
-    def __init__(self, state: State, link: RedisLink, tasks: BackgroundTasks) -> None:
+    def __init__(
+        self, state: State, link: RedisLink, tasks: BackgroundTasks, damage: Damage
+    ) -> None:
         self._state = state
         self._tasks = tasks
         self.arrivals = ArrivalLog(link)
         self.costs = CostBook(link)
-        self.book = SettingsBook(link, default_policy())
+        self.book = SettingsBook(link, default_policy(), damage)
         self.scaler = Scaler(state, self.book, self.arrivals, self.costs, tasks)
 
     def start(self) -> None:

@@ -10,12 +10,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rekindle.controller import policies
 from rekindle.controller.policies.policy import PoolSettings
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage, Record, text
 from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.typed import checked
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import option_messages, option_values
@@ -27,6 +30,7 @@ EVERY = "*"
 WINDOW_S = (2.0, 3600.0)
 #: In place of a number of spares.
 POLICY_DECIDES = -1
+_KIND = "pool settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +138,9 @@ def check(settings: PoolSettings) -> None:
 class SettingsBook:
     """Changes of all functions: function id -> digest, or EVERY -> what was set."""
 
-    def __init__(self, link: RedisLink, default_policy: str) -> None:
+    def __init__(self, link: RedisLink, default_policy: str, damage: Damage) -> None:
         self._link = link
+        self._damage = damage
         self._of: dict[str, dict[str, Changes]] = {}
         self.default_policy = default_policy
 
@@ -152,14 +157,20 @@ class SettingsBook:
     async def change(
         self, function_id: str, spec: FunctionSpec, key: str, changes: Changes, *, reset: bool
     ) -> EffectiveSettings:
-        """Set something. Raises InvalidError for what cannot be; nothing is changed then."""
+        """Set something. Raises InvalidError for what cannot be; nothing is changed then.
+
+        Raises InternalFailure where what was set before cannot be read, unless that is dropped.
+        """
+        if not reset:
+            self._damage.check(_KIND, _name(function_id, key))
         found = self._of.get(function_id, {})
         made = changes if reset else found.get(key, Changes()).then(changes)
         effective = self._resolved({**found, key: made}, spec, key)
         check(effective.settings)
-        text = json.dumps(_set(made))
-        await self._link.command("HSET", keys.pool(function_id), key, text, durable=True)
+        kept = json.dumps(_set(made))
+        await self._link.command("HSET", keys.pool(function_id), key, kept, durable=True)
         self._of.setdefault(function_id, {})[key] = made
+        self._damage.forget(_KIND, _name(function_id, key))
         return effective
 
     def has_own(self, function_id: str, key: str) -> bool:
@@ -167,14 +178,29 @@ class SettingsBook:
         return key in self._of.get(function_id, {})
 
     async def load(self, function_id: str) -> None:
-        """Read what was set before a restart."""
-        raw: dict[bytes, bytes] = await self._link.command("HGETALL", keys.pool(function_id))
-        if raw:
-            self._of[function_id] = {
-                key.decode(): Changes(**json.loads(text)) for key, text in raw.items()
-            }
+        """Read what was set before a restart; where that cannot be read, it is as declared."""
+        where = keys.pool(function_id)
+        raw: dict[bytes, bytes] = await self._link.command("HGETALL", where)
+        for field, kept in raw.items():
+            record = Record(_KIND, _name(function_id, text(field)), where, field)
+            if (made := self._damage.read(record, partial(_read, kept))) is not None:
+                self._of.setdefault(function_id, {})[text(field)] = made
 
     async def forget(self, function_id: str) -> None:
         """Drop the settings of a function whose app is closed."""
+        for one in self._damage.of(_KIND):
+            if one.record.key == keys.pool(function_id):
+                self._damage.forget(_KIND, one.record.name)
         if self._of.pop(function_id, None) is not None:
             await self._link.command("UNLINK", keys.pool(function_id))
+
+
+def _name(function_id: str, key: str) -> str:
+    return f"{function_id}/{key}"
+
+
+def _read(kept: bytes) -> Changes:
+    made: Changes = checked(Changes(**json.loads(kept)))
+    if made.policy is not None:
+        policies.make(made.policy, **(made.policy_options or {}))
+    return made

@@ -20,13 +20,14 @@ from rekindle.controller.core import Core
 from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.records import CallIndex
 from rekindle.exception import ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
 #: Calls that end within this have their time counted together.
 _TOGETHER_S = 0.5
-#: What Redis refused to count is counted again after this.
+#: What Redis refused to count is counted again after this, and then later.
 _AGAIN_S = 5.0
 
 
@@ -46,6 +47,11 @@ class CallTimes:
     _noted: set[str] = field(default_factory=set)
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _is_due: bool = False
+    _retries: Retries = field(
+        default_factory=lambda: Retries(
+            log, "calls' time is not counted yet", "calls' time is counted again", first_s=_AGAIN_S
+        )
+    )
 
     @contextmanager
     def request(self, function_id: str, call_id: str) -> Iterator[None]:
@@ -82,13 +88,14 @@ class CallTimes:
         while True:
             try:
                 await self.count()
+                self._retries.worked()
                 return
             except ServiceError as error:
-                log.warning("calls' time is not counted yet", extra=kv(reason=error))
+                wait_s = self._retries.failed(error)
             if self._is_due:
                 return  # what has come meanwhile has all of it counted again
             self._is_due = True
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(wait_s)
 
     async def count(self) -> None:
         """Have the time of all calls count that are over by now. Raises ServiceError."""

@@ -21,8 +21,8 @@ from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
 from rekindle.controller.storage.redis_link import RefusedError
 from rekindle.exception import ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
 #: Results that wait in memory for one reader; one that is slower reads from the store.
 _WATCHER_BYTES = 8 * MIB
-#: Before a result is stored again whose error was refused, too.
-_REFUSED_AGAIN_S = 2.0
 _SERVICE_ERROR = "rekindle.exception.ServiceError"
 
 
@@ -83,10 +81,11 @@ class Completer:
     async def _complete_refused(self, batch: ResultBatch, error: RefusedError) -> Completion:
         """End the input of a batch of one, whose result is refused."""
         call = batch.call
+        retries = Retries(log, "a result cannot be stored", "a result is stored at last")
         while True:
             ((entry, [(index, raw)]),) = batch.groups.items()
-            about = kv(call=call.call_id, index=index, reason=error)
-            log.error("a result cannot be stored", extra=about)
+            about = {"call": call.call_id, "index": index}
+            wait_s = retries.failed(error, **about)
             refusal = pb.Result(
                 call_id=call.call_id,
                 index=index,
@@ -105,11 +104,14 @@ class Completer:
                     if not waiter.done():
                         waiter.set_exception(ServiceError(str(again)))
                 batch.letters, batch.groups[entry] = letters, [(index, raw)]
-            await asyncio.sleep(_REFUSED_AGAIN_S)
+            await asyncio.sleep(wait_s)
             try:
-                return await self._complete(batch)
+                got = await self._complete(batch)
             except RefusedError as again:
                 error = again
+            else:
+                retries.worked(**about)
+                return got
 
     async def _has_stored(self, batch: ResultBatch, got: Completion) -> None:
         call = batch.call

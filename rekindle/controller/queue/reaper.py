@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rekindle import guarded_loops
 from rekindle.controller.core import Core
@@ -21,8 +21,8 @@ from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.state import Agent, DetachedInput, Function
 from rekindle.exception import ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class Reaper:
     _redelivery: Redelivery
     _loader: StreamLoader
     _retention: Retention
+    #: By function: what could not be looked at the last time.
+    _not_looked_at: dict[str, Retries] = field(default_factory=dict)
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
@@ -52,6 +54,8 @@ class Reaper:
             self.look()
             for function in list(self._core.state.functions.values()):
                 await self._claim(function)
+            for gone in self._not_looked_at.keys() - self._core.state.functions.keys():
+                del self._not_looked_at[gone]
             await self._retention.prune()
 
         await guarded_loops.repeat("look for ended leases", one_pass)
@@ -63,8 +67,12 @@ class Reaper:
             await self._loader.claim(function, self._table.lease_s(function))
         except ServiceError as error:
             if not function.app.closing:  # its queue goes with it
-                why = kv(function=function.function_id, reason=error)
-                log.warning("a queue was not looked at", extra=why)
+                made = Retries(log, "a queue was not looked at", "a queue is looked at again")
+                retries = self._not_looked_at.setdefault(function.function_id, made)
+                retries.failed(error, function=function.function_id)
+        else:
+            if (failed := self._not_looked_at.pop(function.function_id, None)) is not None:
+                failed.worked(function=function.function_id)
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""

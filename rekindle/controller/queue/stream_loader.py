@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
@@ -27,8 +28,12 @@ from rekindle.controller.state import (
     QueuedBatch,
     QueueEntry,
 )
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage, Record
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import Acceptance, CallMeta, InputProgress, StoredEntry
+from rekindle.controller.storage.redis_link import RefusedError
+from rekindle.exception import InternalFailure
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -42,6 +47,10 @@ _UNREADABLE = (
     "what Redis has kept of the input cannot be read: its files, or those of the backup that it "
     "was started from, are damaged. Submit the input again"
 )
+_OTHER_QUEUE = (
+    "start from a backup of before (docs/operating.md), or run or deploy the app again, which has "
+    "queues of its own"
+)
 
 
 @dataclass(eq=False)
@@ -53,6 +62,9 @@ class StreamLoader:
     _table: InputTable
     _dispatcher: Dispatcher
     _finalizer: Finalizer
+    _damage: Damage
+    #: Entries that cannot be read; they are not loaded again and again.
+    _unreadable: set[tuple[str, str]] = field(default_factory=set)
 
     # ---- room
 
@@ -105,13 +117,16 @@ class StreamLoader:
     async def drain(self, function: Function) -> None:
         """Take and complete all that waits on the stream: the function's app is closing."""
         await function.loaded.wait()  # no more than one take is on its way
-        with function.tombstones.reading():
-            while True:
-                entries, _ = await self._store.take(function.function_id, _TAKE_INPUTS, _TAKE_BYTES)
-                if not entries:
-                    break
-                await self._hold(function, entries)
-        await self.adopt(function)
+        with self._damage_noted(function):
+            with function.tombstones.reading():
+                while True:
+                    entries, _ = await self._store.take(
+                        function.function_id, _TAKE_INPUTS, _TAKE_BYTES
+                    )
+                    if not entries:
+                        break
+                    await self._hold(function, entries)
+            await self.adopt(function)
 
     def reload(self) -> None:
         """Redis is back: a reply may have been lost with the connection; read what is pending."""
@@ -156,13 +171,30 @@ class StreamLoader:
     async def recover(self, function: Function, *, orphaned: bool) -> None:
         """Read back what the controller before this one had taken.
 
-        ``orphaned``: agents may come back with some of it.
+        ``orphaned``: agents may come back with some of it. A queue that is damaged is noted.
         """
-        with function.tombstones.reading():
-            pending = await self._store.pending(function.function_id)
-            await self._load(function, pending, orphaned=orphaned)
-        await self._count(function)
-        function.backlog = True  # whether it is so, the first take shows
+        with self._damage_noted(function):
+            with function.tombstones.reading():
+                pending = await self._store.pending(function.function_id)
+                await self._load(function, pending, orphaned=orphaned)
+            await self._count(function)
+            function.backlog = True  # whether it is so, the first take shows
+
+    @contextmanager
+    def _damage_noted(self, function: Function) -> Iterator[None]:
+        """A queue that is damaged ends the block, and is noted."""
+        try:
+            yield
+        except (InternalFailure, RefusedError) as error:
+            if isinstance(error, RefusedError) and not error.is_of_damage:
+                raise
+            record = Record(
+                *("queue", function.function_id, keys.queue(function.function_id)),
+                app=function.app.app_id,
+                label=function.label,
+                remedy=_OTHER_QUEUE,
+            )
+            self._damage.note(record, error)
 
     async def _count(self, function: Function) -> None:
         function.counted(await self._store.undone(function.function_id))
@@ -177,8 +209,12 @@ class StreamLoader:
             await self._hold(function, found, orphaned=orphaned)
 
     def _missing(self, function: Function, entries: Iterable[str]) -> list[str]:
-        known, is_gone = function.entries, function.tombstones.is_gone
-        return [one for one in entries if one not in known and not is_gone(one)]
+        known, is_gone, damaged = function.entries, function.tombstones.is_gone, self._unreadable
+        return [
+            one
+            for one in entries
+            if one not in known and not is_gone(one) and (function.function_id, one) not in damaged
+        ]
 
     # ---- into memory
 
@@ -189,6 +225,10 @@ class StreamLoader:
         unreadable: list[tuple[Call, list[int]]] = []
         for stored in entries:
             if stored.entry in function.entries or function.tombstones.is_gone(stored.entry):
+                continue
+            if stored.damage:  # it stays: no one can say whose inputs these are, or which
+                self._unreadable.add((function.function_id, stored.entry))
+                self._damage.note(_entry_record(function, stored), stored.damage)
                 continue
             wanted = set(stored.indexes) - stored.done
             if stored.meta is None or not wanted:
@@ -281,3 +321,13 @@ class StreamLoader:
         call.depth = max(call.depth, meta.depth)
         call.cancelled = max(call.cancelled, meta.cancelled)
         return call
+
+
+def _entry_record(function: Function, stored: StoredEntry) -> Record:
+    return Record(
+        *("inputs", f"{stored.call_id or stored.entry}", keys.queue(function.function_id)),
+        field=stored.entry,
+        app=function.app.app_id,
+        label=function.label,
+        remedy="start from a backup of before (docs/operating.md), or submit them again",
+    )

@@ -31,7 +31,7 @@ from rekindle.exception import (
     ResourceExhaustedError,
     ServiceError,
 )
-from rekindle.guarded_loops import Guard
+from rekindle.guarded_loops import Guard, Retries
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.logs import kv
@@ -60,6 +60,8 @@ class Scheduler:
     _next: dict[str, float] = field(default_factory=dict)
     #: Of these it is not known what has run: no time before now is run for again.
     _damaged: set[str] = field(default_factory=set)
+    #: What could not be submitted when that was tried last.
+    _not_submitted: dict[str, Retries] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     #: One at a time: a step, or a change of what there is.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -67,6 +69,8 @@ class Scheduler:
     async def load(self) -> None:
         """What the controller before this one had; once the deployments are known."""
         for name, text in (await self._store.load()).items():
+            if self._finder.is_damaged(name.rpartition("/")[0]):
+                continue  # it stays as its app does
             if (found := _readable(name, text)) is not None:
                 self._keep(found)
             elif name.rpartition("/")[0] in self._finder.known:
@@ -126,6 +130,7 @@ class Scheduler:
 
     async def _drop(self, name: str) -> None:
         await self._store.forget(name)
+        self._not_submitted.pop(name, None)
         self.known.pop(name, None)  # only Redis has what a rename has left under a former name
         self._next.pop(name, None)
 
@@ -277,13 +282,19 @@ class Scheduler:
                 request.function_id = function.function_id
                 await self._intake.submit(function, request)
         except (ServiceError, ResourceExhaustedError) as error:
-            log.warning("not submitted yet", extra=kv(schedule=one.name, reason=error))
+            self._retries(one.name).failed(error, schedule=one.name)
             return None
         except Error as error:  # its app was stopped meanwhile, or has no such function any more
             log.warning("not run", extra=kv(schedule=one.name, due=run.due, reason=error))
             return dataclasses.replace(run, submitted=self.clock(), error=str(error))
+        if (retries := self._not_submitted.pop(one.name, None)) is not None:
+            retries.worked(schedule=one.name)
         log.info("run", extra=kv(schedule=one.name, due=run.due, call=run.call_id))
         return dataclasses.replace(run, submitted=self.clock(), function_id=request.function_id)
+
+    def _retries(self, name: str) -> Retries:
+        made = Retries(log, "not submitted yet", "submitted at last")
+        return self._not_submitted.setdefault(name, made)
 
     async def run_now(self, app: str, function: str, call_id: str) -> Run:
         """Run one by hand, besides its times. Raises NotFoundError, and why it cannot be run."""

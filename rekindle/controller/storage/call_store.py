@@ -7,16 +7,23 @@ sent twice, so that a lost reply can be answered by sending it again.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import UNREADABLE, WRONG_TYPE, text
 from rekindle.controller.storage.records import CallIndex, CallMeta, Taken, Taking
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
+from rekindle.exception import InternalFailure
+from rekindle.wire.logs import kv
 
+log = logging.getLogger(__name__)
+
+_KINDS = ("invoke", "map", "submit")
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
 #: Keys that are looked through at once.
 _SCAN = 256
@@ -39,8 +46,15 @@ class CallStore:
         await self._link.command("SET", keys.call_index(call_id), text)
 
     async def index_of(self, call_id: str) -> CallIndex | None:
-        """Where a submitted call belongs; None when it is not known (any more)."""
-        return _index(await self._link.command("GET", keys.call_index(call_id)))
+        """Where a submitted call belongs; None when it is not known (any more).
+
+        Raises InternalFailure where that cannot be read.
+        """
+        raw = await self._link.command("GET", keys.call_index(call_id))
+        at = _index(raw)
+        if raw and at is None:
+            raise _damaged(call_id, "where it belongs")
+        return at
 
     async def indexes_of(
         self, call_ids: Sequence[str], *, patience_s: float | None = None
@@ -163,11 +177,14 @@ class CallStore:
     # ---- what is of a call
 
     async def call_meta(self, function_id: str, call_id: str) -> CallMeta | None:
-        """A call; None when it is not there."""
+        """A call; None when it is not there. Raises InternalFailure where it cannot be read."""
         raw = await self._link.command(
             "HMGET", keys.call(function_id, call_id), *_META_FIELDS, patience_s=FOREVER
         )
-        return meta_of(raw)
+        try:
+            return meta_of(raw)
+        except UNREADABLE as error:
+            raise _damaged(call_id, f"{type(error).__name__}: {error}") from error
 
     async def have_undone(self, calls: Mapping[str, str]) -> dict[str, bool | None]:
         """Which of these calls, with their functions' ids, have undone inputs; None: not there."""
@@ -176,7 +193,7 @@ class CallStore:
             patience_s=FOREVER,
         )
         return {
-            call_id: None if accepted is None else int(done or 0) < int(accepted)
+            call_id: None if accepted is None else _is_less(done or b"0", accepted)
             for call_id, (accepted, done) in zip(calls, found, strict=True)
         }
 
@@ -214,7 +231,10 @@ class CallStore:
 
     async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
         """How many such calls each function has."""
-        return await self._link.commands([("SCARD", keys.once(one)) for one in function_ids])
+        found = await self._link.commands(
+            [("SCARD", keys.once(one)) for one in function_ids], harmless=WRONG_TYPE
+        )
+        return [one if isinstance(one, int) else 0 for one in found]
 
     async def prune_once(self, cursors: Mapping[str, str]) -> dict[str, str]:
         """Take some calls that are gone off the sets of ``once``; where to go on, by function."""
@@ -227,18 +247,41 @@ class CallStore:
 
 
 def meta_of(raw: Any) -> CallMeta | None:
-    """From what Redis has of it; None where the call is not there."""
-    if raw[0] is None:
+    """From what Redis has of it; None where the call is not there. Raises one of UNREADABLE."""
+    if all(one is None for one in raw):
         return None
     app_id, params, strategy, submitted_ns, kind, *counts = raw
-    return CallMeta(
+    meta = CallMeta(
         *(app_id.decode(), params, strategy.decode(), int(submitted_ns), kind.decode()),
-        *(int(one or 0) for one in counts),
+        *map(int, (*counts[:4], counts[4] or 0)),
     )
+    if meta.kind not in _KINDS:
+        raise ValueError(f"its kind is {meta.kind!r}")
+    return meta
+
+
+def _is_less(done: bytes, accepted: bytes) -> bool:
+    """Also where one is no number: something may be undone."""
+    return not (done.isdigit() and accepted.isdigit() and int(done) >= int(accepted))
 
 
 def _index(raw: bytes | None) -> CallIndex | None:
-    return CallIndex(*raw.decode().split("\n")) if raw else None
+    """None, too, where it cannot be read, which is logged."""
+    if not raw:
+        return None
+    try:
+        return CallIndex(*raw.decode().split("\n"))
+    except UNREADABLE as error:
+        why = kv(kind="call index", of=text(raw)[:200], reason=error)
+        log.error("what is stored cannot be read", extra=why)
+        return None
+
+
+def _damaged(call_id: str, what: str) -> InternalFailure:
+    return InternalFailure(
+        f"what Redis has kept of the call {call_id} cannot be read ({what}): its files, or those "
+        f"of the backup that it was started from, are damaged; call again"
+    )
 
 
 def _pairs(found: Sequence[Any]) -> list[Any]:

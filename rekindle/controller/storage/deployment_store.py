@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Record, text
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 
 
@@ -34,9 +35,13 @@ class DeploymentStore:
         key = keys.deployments(self._instance)
         await self._link.command("HDEL", key, name, patience_s=FOREVER, durable=True)
 
-    async def load(self) -> list[bytes]:
+    async def load(self) -> dict[bytes, bytes]:
         """Of all apps."""
-        found: list[bytes] = await self._link.command(
-            "HVALS", keys.deployments(self._instance), patience_s=FOREVER
+        found: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.deployments(self._instance), patience_s=FOREVER
         )
         return found
+
+    def record(self, name: bytes) -> Record:
+        """Where one lies."""
+        return Record("deployment", text(name), keys.deployments(self._instance), name)

@@ -44,6 +44,13 @@ def environments(instance: str) -> str:
     return f"rk:environments:{instance}"
 
 
+def set_aside(of: str) -> str:
+    """What could not be read. Of an instance, hash: id -> a damaged record, and what keys begin
+    with that were damaged (damage.py); of a key of measurements, that one.
+    """
+    return f"rk:set-aside:{of}"
+
+
 def schedules(instance: str) -> str:
     """Hash: "app/function" -> when it ran last, and what it runs now, as JSON."""
     return f"rk:schedules:{instance}"

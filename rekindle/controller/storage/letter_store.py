@@ -16,6 +16,8 @@ from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 
 #: Functions that are asked for together.
 _PAGE = 500
+#: No message.
+_NONE = b"\xff"
 
 
 @dataclass(eq=False)
@@ -78,4 +80,5 @@ class LetterStore:
 
 def _stored(raw: Any) -> StoredLetter:
     entry, fields = raw
-    return StoredLetter(entry.decode(), fields[b"l"], fields[b"b"])
+    # What is missing is damaged: who reads it finds that out.
+    return StoredLetter(entry.decode(), fields.get(b"l", _NONE), fields.get(b"b", _NONE))

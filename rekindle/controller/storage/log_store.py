@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 
+#: In place of a message that is missing: none, whoever reads it.
+_DAMAGED = b"\xff"
+
 
 @dataclass(eq=False)
 class LogStore:
@@ -37,14 +40,14 @@ class LogStore:
         reply = await self._link.command(
             "XRANGE", keys.logs(app_id), f"{seq + 1}-0", "+", "COUNT", count
         )
-        return [(*_named(entry), bytes(fields[b"l"])) for entry, fields in reply]
+        return [(*_named(entry), bytes(fields.get(b"l", _DAMAGED))) for entry, fields in reply]
 
     async def before(self, app_id: str, seq: int, count: int) -> list[tuple[int, int, bytes]]:
         """The same before ``seq``, the newest first."""
         reply = await self._link.command(
             "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
         )
-        return [(*_named(entry), bytes(fields[b"l"])) for entry, fields in reply]
+        return [(*_named(entry), bytes(fields.get(b"l", _DAMAGED))) for entry, fields in reply]
 
     async def sizes(self, app_id: str) -> list[int]:
         """How many lines each stored LogLine message of an app has, the oldest first."""

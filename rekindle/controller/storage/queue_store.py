@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.call_store import meta_of
+from rekindle.controller.storage.damage import UNREADABLE, WRONG_TYPE, text
 from rekindle.controller.storage.records import (
     Acceptance,
     CallMeta,
@@ -22,6 +23,7 @@ from rekindle.controller.storage.records import (
 )
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
+from rekindle.exception import InternalFailure
 
 #: The name under which this controller takes inputs. One controller serves an instance at a time
 #: (a lock in its directory sees to it), so its successor finds them under the same name. Entries
@@ -209,30 +211,48 @@ class QueueStore:
         out: list[tuple[int, list[int]]] = []
         for raw in found:
             size, _, runs = (raw or b"0:").partition(b":")
-            out.append((int(size), from_runs(runs)))
+            try:
+                out.append((int(size), from_runs(runs)))
+            except ValueError as error:
+                raise InternalFailure(
+                    f"which results there are of the call {call_id} cannot be read ({error}): "
+                    f"Redis's files, or those of the backup that it was started from, are damaged; "
+                    f"call again"
+                ) from error
         return out
 
     async def undone(self, function_id: str) -> UndoneCount:
         """Undone inputs of a function, and the change that made it so."""
         names = keys.undone(function_id), keys.changes(function_id)
         found = await self._link.command("MGET", *names, patience_s=FOREVER)
-        return UndoneCount(*(int(one or 0) for one in found))
+        return UndoneCount(*_numbers(found, f"the inputs of {function_id}"))
 
     async def depth(
-        self, function_ids: Sequence[str], *, patience_s: float | None = None
+        self,
+        function_ids: Sequence[str],
+        *,
+        patience_s: float | None = None,
+        refused_too: bool = False,
     ) -> list[int]:
-        """Undone inputs of each function."""
+        """Undone inputs of each function; 1 where that cannot be read: there may be some.
+
+        ``refused_too``: also where Redis refuses to say it. Raises ServiceError otherwise.
+        """
         raw = await self._link.commands(
-            [("GET", keys.undone(one)) for one in function_ids], patience_s=patience_s
+            [("GET", keys.undone(one)) for one in function_ids],
+            patience_s=patience_s,
+            harmless=WRONG_TYPE if refused_too else "",
         )
-        return [int(one or 0) for one in raw]
+        return [_or_one(one) for one in raw]
 
     async def oldest(self, function_ids: Iterable[str]) -> list[float | None]:
         """When the oldest chunk that is not done was accepted (seconds, by Redis's clock)."""
         replies = await self._link.commands(
-            [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
+            [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids], harmless=WRONG_TYPE
         )
-        return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+        return [
+            int(raw.split(b"-")[0]) / 1000 if isinstance(raw, bytes) else None for raw in replies
+        ]
 
 
 def _take_word(take: bool, meta: CallMeta) -> str:
@@ -240,16 +260,41 @@ def _take_word(take: bool, meta: CallMeta) -> str:
 
 
 def _entry(raw: Any) -> StoredEntry:
+    entry, call_id = text(raw[0]), text(raw[1])
+    try:
+        return _read_entry(entry, call_id, raw)
+    except UNREADABLE as error:
+        damage = f"{type(error).__name__}: {error}"
+        return StoredEntry(entry, call_id, b"", [], frozenset(), {}, None, damage=damage)
+
+
+def _read_entry(entry: str, call_id: str, raw: Any) -> StoredEntry:
     progress: dict[int, InputProgress] = {}
-    for text in raw[5].decode().split(",") if raw[5] else ():
-        index, *kept = map(int, text.split(":"))
+    for kept_of in raw[5].decode().split(",") if raw[5] else ():
+        index, *kept = map(int, kept_of.split(":"))
         progress[index] = InputProgress(*kept)
     return StoredEntry(
-        entry=raw[0].decode(),
-        call_id=raw[1].decode(),
+        entry=entry,
+        call_id=call_id,
         request=raw[2],
         indexes=from_runs(raw[3]),
         done=frozenset(from_runs(raw[4])),
         progress=progress,
         meta=meta_of(raw[6]),
     )
+
+
+def _or_one(raw: bytes | Exception | None) -> int:
+    if raw is None:
+        return 0
+    return int(raw) if isinstance(raw, bytes) and raw.isdigit() else 1
+
+
+def _numbers(found: Sequence[bytes | None], of: str) -> list[int]:
+    try:
+        return [int(one or 0) for one in found]
+    except ValueError as error:
+        raise InternalFailure(
+            f"what Redis counts of {of} cannot be read ({error}): its files, or those of the "
+            f"backup that it was started from, are damaged"
+        ) from error

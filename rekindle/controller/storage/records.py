@@ -107,6 +107,7 @@ class StoredEntry:
     done: frozenset[int]
     progress: dict[int, InputProgress]
     meta: CallMeta | None
+    damage: str = ""  # why nothing but ``entry`` and ``call_id`` can be read of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,17 @@ _MOST_OF_A_VALUE = "proto-max-bulk-len"
 _TOO_LARGE = "invalid bulk length"
 
 
+#: Refusals whose cause is what lies there: of another kind, no number, nothing of a queue's.
+_NOT_AS_EXPECTED = re.compile(r"WRONGTYPE|NOGROUP|not an integer|out of range|user_script")
+
+
 class RefusedError(ServiceError):
     """What a server will not take, however often it is sent."""
+
+    @property
+    def is_of_damage(self) -> bool:
+        """Whether what lies in Redis is not what was put there."""
+        return _NOT_AS_EXPECTED.search(f"{self} {self.__cause__}") is not None
 
 
 class _Script(NamedTuple):

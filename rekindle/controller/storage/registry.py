@@ -1,4 +1,4 @@
-"""State on Redis: apps, functions and agents of one instance."""
+"""State on Redis: apps and functions of one instance."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from rekindle.controller.objects.vault import Vault
-from rekindle.controller.storage import keys
-from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp, StoredVariant
-from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
-from rekindle.exception import NotFoundError, VersionError
+from rekindle.controller.storage import keys, parsed
+from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
+from rekindle.controller.storage.records import FunctionOwner, StoredApp, StoredVariant
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
+from rekindle.exception import InternalFailure, NotFoundError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
@@ -21,22 +23,32 @@ from rekindle.wire.version import PROTOCOL, __version__
 
 #: What a function's hash has besides whose it is.
 _CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
+#: In place of the seconds that a key has left.
+_WITHOUT_END = -1
+_NEW_FUNCTION = (
+    "start from a backup of before (docs/operating.md), or run or deploy its app again; what was "
+    "submitted to this function is not run"
+)
 #: What of a function's keys tells of its queue.
 _QUEUE_KEYS = (keys.queue, keys.backlog, keys.undone, keys.changes)
 
 
 @dataclass(eq=False)
 class Registry:
-    """Apps, functions and agents on Redis."""
+    """Apps and functions on Redis."""
 
     _link: RedisLink
     _instance: str
     _vault: Vault
+    damage: Damage
 
     async def note_protocol(self) -> None:
         """Note whose form what is kept has from now on. Raises VersionError for a newer one's."""
         key = keys.protocol(self._instance)
-        found = int(await self._link.command("GET", key) or 0)
+        raw = await self._link.command("GET", key)
+        found = self.damage.read(Record("protocol", self._instance, key), lambda: int(raw or 0))
+        if found is None:
+            return
         if found > PROTOCOL:
             raise VersionError(
                 f"what is kept here was written by a newer rekindle (protocol {found}; this one, "
@@ -84,6 +96,9 @@ class Registry:
         # Last: now a restart finds the app.
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
         await self._link.commands(commands, durable=True)
+        self.damage.forget("app", app.app_id)
+        for function_id in functions:
+            self.damage.forget("function", function_id)
 
     async def _make_queues(self, function_ids: Iterable[str]) -> None:
         await self._link.commands(
@@ -104,38 +119,62 @@ class Registry:
             "SMEMBERS", keys.apps(self._instance), patience_s=FOREVER
         )
         apps = []
-        for app_id in sorted(raw.decode() for raw in raw_ids):
-            app = await self.load_app(app_id)
+        for app_id in sorted(map(text, raw_ids)):
+            try:
+                app = await self.load_app(app_id, is_open=True)
+            except InternalFailure:
+                continue  # it is noted
             if app is not None:
                 apps.append(app)
         return apps
 
-    async def load_app(self, app_id: str) -> StoredApp | None:
-        """An app, also one that was put away; None where nothing is known of it."""
-        fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.app(app_id), patience_s=FOREVER
-        )
-        if b"name" not in fields:
+    async def load_app(self, app_id: str, *, is_open: bool = False) -> StoredApp | None:
+        """An app, also one that was put away; None where nothing is known of it.
+
+        Functions that cannot be read are left out, and noted; so are those that are missing of an
+        app that ``is_open``: of another they are not kept any more. Raises InternalFailure for an
+        app that cannot be read.
+        """
+        record = Record("app", app_id, keys.app(app_id))
+        fields = await self._fields(record)
+        if not fields or not (is_open or b"name" in fields):
             return None
-        ids = list(_functions_of(fields))
+        app = self.damage.required(record, partial(parsed.app_of, app_id, fields))
+        ids = list(parsed.functions_of(fields))
         replies = await self._link.commands(
-            [("HMGET", keys.function(function_id), "name", "spec") for function_id in ids],
+            [("HMGET", keys.function(one), "name", "spec") for one in ids],
             patience_s=FOREVER,
+            harmless=WRONG_TYPE,
         )
-        functions = {
-            function_id: FunctionSpec.from_json(spec.decode())
-            for function_id, (name, spec) in zip(ids, replies, strict=True)
-            if name is not None and spec is not None
-        }
-        return StoredApp(
-            app_id=app_id,
-            name=fields[b"name"].decode(),
-            ephemeral=fields.get(b"ephemeral") == b"1",
-            closed=fields.get(b"closed") == b"1",
-            functions=functions,
-            version=int(fields.get(b"version", 0)),
-            detached=fields.get(b"detached") == b"1",
+        for function_id, reply in zip(ids, replies, strict=True):
+            if not is_open and isinstance(reply, list) and None in reply:
+                continue
+            of = self._function(function_id, app, reply)
+            if (spec := self.damage.read(of, partial(parsed.function_of, reply))) is not None:
+                app.functions[function_id] = spec
+        return app
+
+    def _function(self, function_id: str, app: StoredApp, reply: object) -> Record:
+        named = isinstance(reply, list) and reply[0] is not None
+        name = text(reply[0]) if named and isinstance(reply, list) else ""
+        return Record(
+            *("function", function_id, keys.function(function_id)),
+            app=app.app_id,
+            label=f"{app.name}.{name}" if name else "",
+            remedy=_NEW_FUNCTION,
         )
+
+    async def _fields(self, record: Record) -> dict[bytes, bytes]:
+        """A hash. Raises InternalFailure where it is none."""
+        try:
+            found: dict[bytes, bytes] = await self._link.command(
+                "HGETALL", record.key, patience_s=FOREVER
+            )
+        except RefusedError as error:
+            if WRONG_TYPE not in str(error):
+                raise
+            raise self.damage.note(record, error).error() from error
+        return found
 
     async def load_code(
         self, function_id: str, *, own: bool = False
@@ -144,32 +183,35 @@ class Registry:
 
         ``own``: what it was registered with, also where it runs another one's (``run_code_of``).
         """
-        fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
+        fields = await self._fields(_code(function_id))
         if b"app" not in fields:
             return None
-        app_id = source_of = fields[b"app"].decode()
-        secrets_of = function_id
+        app_id, content_of = text(fields[b"app"]), function_id
         if b"code_from" in fields and not own:
-            newer: dict[bytes, bytes] = await self._link.command(
-                "HGETALL", keys.function(fields[b"code_from"].decode())
-            )
+            newer = await self._fields(_code(text(fields[b"code_from"])))
             if newer:
-                secrets_of = fields[b"code_from"].decode()
-                fields, source_of = newer, newer[b"app"].decode()
-        digest = fields[b"source"].decode()
-        source = b""
-        if digest:
+                content_of, fields = text(fields[b"code_from"]), newer
+        source: bytes | None = b""
+        if digest := text(fields.get(b"source", b"")):
+            source_of = text(fields.get(b"app", b""))
             source = await self._link.command("GET", keys.source(source_of, digest))
-        return pb.FetchFunctionReply(
-            app_id=app_id,
-            function=pb.FunctionDef(
-                spec=spec_message(FunctionSpec.from_json(fields[b"spec"].decode())),
-                code=fields[b"code"],
-                secrets=self._opened(secrets_of, fields),
-                named_secrets=_named(fields),
-            ),
-            source=pb.SourceBundle(digest=digest, data=source or b""),
-        )
+
+        def parse() -> pb.FetchFunctionReply:
+            if source is None:
+                raise ValueError("the modules of its program are missing")
+            return pb.FetchFunctionReply(
+                app_id=app_id,
+                function=pb.FunctionDef(
+                    spec=spec_message(parsed.spec_of(fields[b"spec"])),
+                    code=fields[b"code"],
+                    named_secrets=parsed.named_of(fields),
+                ),
+                source=pb.SourceBundle(digest=digest, data=source),
+            )
+
+        reply = self.damage.required(_code(content_of), parse)
+        reply.function.secrets.update(self._opened(content_of, fields))
+        return reply
 
     async def load_secrets(self, function_id: str) -> tuple[dict[str, str], list[pb.NamedSecret]]:
         """What a function declares of secrets: values, and those kept by name.
@@ -179,16 +221,24 @@ class Registry:
         names = (b"secrets", b"named", b"code_from")
         values = await self._link.command("HMGET", keys.function(function_id), *names)
         if values[-1]:  # one step, as of its code: it does not run what that one may run by now
-            function_id = values[-1].decode()
+            function_id = text(values[-1])
             values = await self._link.command("HMGET", keys.function(function_id), *names)
         if values[0] is None:
             raise NotFoundError(f"the secrets of {function_id!r} are not kept any more")
         fields = {name: value for name, value in zip(names, values, strict=True) if value}
-        return self._opened(function_id, fields), _named(fields)
+        named = self.damage.required(_code(function_id), partial(parsed.named_of, fields))
+        return self._opened(function_id, fields), named
 
     async def function_ids(self, app_id: str) -> list[str]:
         """Of an app, also of one that was put away; variants are among them."""
-        return list(_functions_of(await self._link.command("HGETALL", keys.app(app_id))))
+        record = Record("app", app_id, keys.app(app_id))
+        fields = await self._fields(record)
+        return list(self.damage.required(record, partial(parsed.functions_of, fields)))
+
+    async def is_forgotten(self, app_id: str) -> bool:
+        """Whether ``forget_version`` has come to its end."""
+        ttl: int = await self._link.command("TTL", keys.app(app_id), patience_s=FOREVER)
+        return ttl != _WITHOUT_END
 
     async def seal_again(self, function_ids: Iterable[str]) -> int:
         """Seal the values that functions declare with the newest key; how many functions."""
@@ -218,10 +268,11 @@ class Registry:
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=FOREVER
         )
-        digests = set(_functions_of(fields).values())
+        digests = {text(raw) for name, raw in fields.items() if name.startswith(b"f:")}
+        damaged = [one.record.name for one in self.damage.of("function", app=app_id)]
         commands: list[Command] = [
             ("UNLINK", key(function_id))
-            for function_id in function_ids
+            for function_id in (*function_ids, *damaged)
             for key in (*_QUEUE_KEYS, keys.function, keys.once, keys.pool)
         ]
         commands += [("UNLINK", keys.source(app_id, digest)) for digest in digests if digest]
@@ -231,6 +282,7 @@ class Registry:
             ("SREM", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands, patience_s=FOREVER)
+        self.damage.forget_app(app_id)
 
     # ---- versions of deployed apps
 
@@ -270,7 +322,9 @@ class Registry:
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=FOREVER
         )
-        functions = _functions_of(fields)
+        functions = {
+            text(name[2:]): text(raw) for name, raw in fields.items() if name.startswith(b"f:")
+        }
         commands: list[Command] = [
             ("UNLINK", keys.source(app_id, digest)) for digest in set(functions.values()) if digest
         ]
@@ -280,8 +334,11 @@ class Registry:
         for function_id, variant in zip(functions, variants, strict=True):
             key = keys.function(function_id)
             commands.append(("HDEL", key, *_CONTENT))
-            if variant is not None and StoredVariant.from_json(variant).replaces_secrets:
-                commands.append(("HDEL", key, "variant"))
+            if variant is not None:
+                made = self.damage.read(_variant(function_id), partial(parsed.variant_of, variant))
+                if made is None or made.replaces_secrets:
+                    commands.append(("HDEL", key, "variant"))
+                    self.damage.forget("variant", function_id)
             commands.append(("EXPIRE", key, ttl_s))
         commands.append(("EXPIRE", keys.app(app_id), ttl_s))
         await self._link.commands(commands, patience_s=FOREVER)
@@ -304,17 +361,21 @@ class Registry:
             if spec is None:
                 continue
             if variant is not None:
-                made = StoredVariant.from_json(variant)
+                read = partial(parsed.variant_of, variant)
+                made = self.damage.required(_variant(function_id), read)
                 asked = moved_spec(made.spec, made.spec.app_name, before, after)
                 made = dataclasses.replace(made, spec=asked)
                 commands.append(("HSET", key, "variant", made.to_json()))
-            moved = moved_spec(FunctionSpec.from_json(spec.decode()), name, before, after)
-            secrets = json.loads(named or b"[]")
+            known = self.damage.required(_code(function_id), partial(parsed.spec_of, spec))
+            moved = moved_spec(known, name, before, after)
+            fields = {b"named": named or b"[]"}
+            self.damage.required(_code(function_id), partial(parsed.named_of, fields))
+            secrets = json.loads(fields[b"named"])
             for one in secrets:
                 if one.get("environment") == before:
                     one["environment"] = after
-            fields = ("spec", moved.to_json(), "named", json.dumps(secrets))
-            commands.append(("HSET", key, *fields))
+            written = ("spec", moved.to_json(), "named", json.dumps(secrets))
+            commands.append(("HSET", key, *written))
         await self._link.commands(commands)
 
     async def owner_of(self, function_id: str) -> FunctionOwner | None:
@@ -324,15 +385,17 @@ class Registry:
         )
         if app_id is None:
             return None
-        app, version = await self._link.command(
-            "HMGET", keys.app(app_id.decode()), "name", "version"
-        )
+        app, version = await self._link.command("HMGET", keys.app(text(app_id)), "name", "version")
         if app is None:
             return None
-        return FunctionOwner(
-            *(app_id.decode(), app.decode(), name.decode(), int(version or 0)),
-            variant=StoredVariant.from_json(variant) if variant is not None else None,
-        )
+
+        def parse() -> FunctionOwner:
+            return FunctionOwner(
+                *(app_id.decode(), app.decode(), name.decode(), int(version or 0)),
+                variant=parsed.variant_of(variant) if variant is not None else None,
+            )
+
+        return self.damage.required(_variant(function_id), parse)
 
     async def run_code_of(self, function_ids: Mapping[str, str]) -> None:
         """From now on each of these functions runs the code of another one."""
@@ -355,25 +418,14 @@ class Registry:
         """It has: what runs of it from now on is to end by itself, also after a restart."""
         await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=FOREVER)
 
-    # ---- agents
 
-    async def save_agent(self, agent: StoredAgent) -> None:
-        """Remember a connected agent, so that a restarted controller waits for it."""
-        text = json.dumps({"host": agent.host, "pid": agent.pid, "local": agent.local})
-        key = keys.agents(self._instance)
-        await self._link.command("HSET", key, agent.agent_id, text, patience_s=FOREVER)
+def _code(function_id: str) -> Record:
+    key = keys.function(function_id)
+    return Record("function", function_id, key, remedy=_NEW_FUNCTION)
 
-    async def forget_agent(self, agent_id: str) -> None:
-        """An agent is gone for good."""
-        key = keys.agents(self._instance)
-        await self._link.command("HDEL", key, agent_id, patience_s=FOREVER)
 
-    async def load_agents(self) -> list[StoredAgent]:
-        """The agents that were connected when the controller before this one ended."""
-        fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.agents(self._instance), patience_s=FOREVER
-        )
-        return [StoredAgent(name.decode(), **json.loads(text)) for name, text in fields.items()]
+def _variant(function_id: str) -> Record:
+    return Record("variant", function_id, keys.function(function_id), "variant")
 
 
 def moved_spec(spec: FunctionSpec, app_name: str, before: str, after: str) -> FunctionSpec:
@@ -383,14 +435,3 @@ def moved_spec(spec: FunctionSpec, app_name: str, before: str, after: str) -> Fu
         for one in spec.volumes
     )
     return dataclasses.replace(spec, app_name=app_name, volumes=volumes)
-
-
-def _named(fields: Mapping[bytes, bytes]) -> list[pb.NamedSecret]:
-    return [pb.NamedSecret(**one) for one in json.loads(fields.get(b"named", b"[]"))]
-
-
-def _functions_of(app: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Id -> digest of the source, "" without one, of an app's functions; ``app``: its hash."""
-    return {
-        name[2:].decode(): digest.decode() for name, digest in app.items() if name.startswith(b"f:")
-    }

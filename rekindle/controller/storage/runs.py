@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+#: No entry of the queue and no batch has more: a damaged number is not to fill the memory.
+_MOST = 1 << 24
+
 
 def to_runs(indexes: Sequence[int]) -> str:
     """``[1, 2, 3, 7]`` as ``1-3,7-7``."""
@@ -25,9 +28,12 @@ def to_runs(indexes: Sequence[int]) -> str:
 
 
 def from_runs(text: bytes) -> list[int]:
-    """The inverse of ``to_runs``."""
+    """The inverse of ``to_runs``. Raises ValueError."""
     indexes: list[int] = []
     for run in text.split(b",") if text else ():
         first, _, last = run.partition(b"-")
-        indexes.extend(range(int(first), int(last) + 1))
+        begin, end = int(first), int(last)
+        if not 0 <= begin <= end < begin + _MOST:
+            raise ValueError(f"a run from {begin} to {end}")
+        indexes.extend(range(begin, end + 1))
     return indexes

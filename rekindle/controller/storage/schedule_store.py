@@ -20,7 +20,7 @@ class ScheduleStore:
         found: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.schedules(self._instance), patience_s=FOREVER
         )
-        return {name.decode(): _text(raw) for name, raw in found.items()}
+        return {_text(name): _text(raw) for name, raw in found.items()}
 
     async def read(self, name: str) -> str:
         """One; "" where there is none."""

@@ -164,12 +164,18 @@ class _Connection:
         try:
             while True:
                 header, body = await read_frame(reader, passed_on.MAX_BODY_BYTES)
-                if header["id"] == passed_on.ALL:  # why the agent hangs up
+                number = header.get("id")
+                if number == passed_on.ALL:  # why the agent hangs up
                     last = header, b""
-                elif header["id"] in self._events:
-                    self._events[header["id"]].put_nowait((header, body))
-        except (OSError, EOFError, ValueError):
+                elif not isinstance(number, int):
+                    raise ValueError("a frame of no request")
+                elif number in self._events:
+                    self._events[number].put_nowait((header, body))
+        except (OSError, EOFError):
             pass  # it is over; who waits is told
+        except ValueError as error:
+            why = InternalFailure(f"what the agent of this node sends is not understood: {error}")
+            last = {"error": [type(why).__name__, str(why)]}, b""
         finally:
             self.over = True
             self._writer.close()

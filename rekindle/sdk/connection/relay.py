@@ -21,15 +21,21 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from rekindle.exception import ConnectionError
+from rekindle.exception import ConnectionError, InternalFailure
 from rekindle.sdk.connection.channel import open_channel
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
+from rekindle.wire.errors import ERROR_TYPE_KEY
+
+log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("!I")
 _METHODS = pb.DESCRIPTOR.services_by_name["Controller"].methods_by_name
 #: What the child gets of a call: ("reply", bytes), ("end",) or ("error", code, details, metadata).
 _Event = tuple[Any, ...]
+_KINDS = ("reply", "end", "error")
+#: Of an error that is not about the connection: it is no reason to ask again.
+_OURS = ((ERROR_TYPE_KEY, InternalFailure.__name__),)
 
 
 async def _read(reader: asyncio.StreamReader) -> Any:
@@ -70,7 +76,7 @@ class RelayStub:
         with theirs:
             _spawn(theirs.fileno(), self._target)
         reader, writer = await asyncio.open_connection(sock=ours)
-        self._pump = asyncio.create_task(self._deliver(reader))
+        self._pump = asyncio.create_task(self._deliver(reader, writer))
         return writer
 
     async def send(self, frame: Any) -> None:
@@ -89,21 +95,26 @@ class RelayStub:
         _write(writer, frame)
         await writer.drain()
 
-    async def _deliver(self, reader: asyncio.StreamReader) -> None:
+    async def _deliver(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                number, *event = await _read(reader)
+                number, kind, *rest = await _read(reader)
+                if kind not in _KINDS:
+                    raise ValueError(f"it sent {kind!r}")
                 if number in self._calls:
-                    self._calls[number].put_nowait(tuple(event))
+                    self._calls[number].put_nowait((kind, *rest))
         except (asyncio.IncompleteReadError, OSError):
             self._ended("the relay process has ended")
         except Exception as error:
-            logging.getLogger(__name__).exception("the relay process is not understood")
-            self._ended(f"the relay process is not understood: {type(error).__name__}: {error}")
+            log.exception("the relay process is not understood")
+            why = f"the relay process is not understood: {_shown(error)}"
+            self._ended(why, "INTERNAL", _OURS)
+        finally:
+            writer.close()  # it ends with this
 
-    def _ended(self, why: str) -> None:
+    def _ended(self, why: str, code: str = "UNAVAILABLE", metadata: Any = ()) -> None:
         for events in self._calls.values():
-            events.put_nowait(("error", "UNAVAILABLE", why, ()))
+            events.put_nowait(("error", code, why, metadata))
         self._opening = None  # the next call starts another
 
     def begin(self) -> tuple[int, asyncio.Queue[_Event]]:
@@ -156,7 +167,12 @@ class RelayCall:
             while True:
                 kind, *rest = await events.get()
                 if kind == "reply":
-                    yield reply_type.FromString(rest[0])
+                    try:
+                        reply = reply_type.FromString(rest[0])
+                    except Exception as error:  # protobuf's, or there is nothing at all
+                        why = f"a reply to {self._method} is not understood: {_shown(error)}"
+                        raise _rpc_error("INTERNAL", why, _OURS) from error
+                    yield reply
                     continue
                 over = True
                 if kind == "error":
@@ -166,6 +182,10 @@ class RelayCall:
             self._stub.finish(number)
             if not over:
                 await self._stub.send((number, "cancel"))
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _rpc_error(code: str, details: str, metadata: Any) -> grpc.aio.AioRpcError:
@@ -193,6 +213,8 @@ async def serve(connection: socket.socket, target: str) -> None:
                     running[number].cancel()
         except (asyncio.IncompleteReadError, OSError):
             pass  # the child has ended
+        except Exception:  # by the end of this process it is told
+            log.exception("the program is not understood")
         for task in list(running.values()):
             task.cancel()
 
@@ -204,9 +226,10 @@ def _forget(running: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task
 async def _relay(
     stub: Any, writer: asyncio.StreamWriter, number: int, method: str, metadata: Any, data: bytes
 ) -> None:
-    request = getattr(pb, _METHODS[method].input_type.name).FromString(data)
-    call = getattr(stub, method)(request, metadata=metadata)
+    call: Any = None
     try:
+        request = getattr(pb, _METHODS[method].input_type.name).FromString(data)
+        call = getattr(stub, method)(request, metadata=metadata)
         if hasattr(call, "__aiter__"):
             async for reply in call:
                 _write(writer, (number, "reply", reply.SerializeToString()))
@@ -218,8 +241,15 @@ async def _relay(
     except grpc.aio.AioRpcError as error:
         trailing = tuple(error.trailing_metadata() or ())
         _write(writer, (number, "error", error.code().name, error.details() or "", trailing))
+    except OSError:
+        pass  # the child has ended
+    except Exception as error:  # who asked is not to wait for ever
+        log.exception("a request is not understood")
+        why = f"the request {method!r} is not understood: {_shown(error)}"
+        _write(writer, (number, "error", "INTERNAL", why, _OURS))
     finally:
-        call.cancel()
+        if call is not None:
+            call.cancel()
 
 
 if __name__ == "__main__":

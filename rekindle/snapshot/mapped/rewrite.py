@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import SnapshotInvalidError
+from rekindle.linux import files
 from rekindle.snapshot.mapped import allocators, areas, imagefile, plan, sparse
 from rekindle.snapshot.mapped.areas import PAGE_BYTES, NotMappableError, Rules
 from rekindle.snapshot.mapped.chunks import ChunkFinder
@@ -84,7 +85,7 @@ def rewrite(
     started = time.monotonic()
     target.mkdir(mode=0o700)
     work = _Work(plain, target, page_files_at, target_at or target, limits or Limits())
-    memories = [work.read_memory(path) for path in sorted(plain.glob("mm-*.img"))]
+    memories = [work.read_memory(path) for path in files.named(plain, "mm-*.img")]
     if len({one.head.pages_id for one in memories}) != len(memories):
         raise NotMappableError("two processes share one page file")
     done = work.done

@@ -362,6 +362,30 @@ async def test_the_newest_versions_are_kept(instance: Instance) -> None:
 
 
 @in_loop
+async def test_a_version_that_a_killed_controller_was_to_let_go_is_let_go_by_the_next_one(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("0")
+        function = keys.function(await client.find())
+        for number in range(1, KEPT_VERSIONS + 1):
+            await client.deploy(str(number))
+            await client.until_ended()
+        app = keys.app((await client.app()).versions[-1].app_id)
+        with instance.redis_client() as server:
+            while server.ttl(app) < 0 or server.hexists(function, "secrets"):
+                await asyncio.sleep(0.02)  # it gives no event
+            # As it is where the controller is killed before it has done that.
+            server.persist(app)
+            server.hset(function, "secrets", "sealed")
+            instance.kill_controller()
+            instance.start_controller()
+            while server.ttl(app) < 0 or server.hexists(function, "secrets"):
+                await asyncio.sleep(0.02)  # it gives no event
+
+
+@in_loop
 async def test_an_app_stays_deployed_when_a_variant_of_its_function_is_made(
     instance: Instance,
 ) -> None:

@@ -386,6 +386,26 @@ async def test_what_is_damaged_is_said_in_its_place_and_hides_no_other_lines(
             assert [line.text for line in found] == wanted and last == 7
 
 
+@in_loop
+async def test_lines_that_redis_refuses_hinder_no_others_and_no_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        async with running_parts(instance) as parts:
+            await parts.link.command("SET", keys.logs("ap-bad"), "no stream")
+            for app_id in ("ap-bad", "ap-good"):
+                await parts.logbook.open(app_id, again=True)
+            for _ in range(3):
+                for app_id in ("ap-bad", "ap-good"):
+                    parts.logbook.say(app_id, "a line")
+                await parts.logbook.flush()
+            assert len(await parts.link.command("XRANGE", keys.logs("ap-good"), "-", "+")) == 3
+            assert await parts.link.command("GET", keys.logs("ap-bad")) == b"no stream"
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("log lines of an app are not kept") == 1
+
+
 def a_line(book: _Book, text: str) -> pb.LogLine:
     book.seq += 1
     return pb.LogLine(seq=book.seq, text=text, stream="stdout")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,8 +16,8 @@ import redis
 
 from rekindle import Queue
 from rekindle.controller.objects import service
-from rekindle.controller.objects.catalog import Shared
 from rekindle.exception import ConnectionError, DeserializationError, ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.objects import link
 from rekindle.sdk.objects.aio_direct import AioDirect
@@ -23,8 +25,11 @@ from rekindle.sdk.objects.aio_link import AioLink, aio_link
 from rekindle.sdk.objects.direct import Direct, Gone
 from rekindle.sdk.objects.exchange import Exchange
 from rekindle.sdk.objects.giving_back import returning
+from rekindle.wire import object_keys
 from rekindle.wire.object_commands import Caller
 from rekindle.wire.object_frames import Op, Reply, Request
+from tests.controller.harness import Instance, in_loop
+from tests.controller.in_process import running_parts
 from tests.e2e.harness import wait_until
 
 LONG_S = 60
@@ -251,25 +256,35 @@ def test_values_are_given_though_those_behind_cannot_be_put_back_at_once(
     assert failed and q.get_many(9) == [3]
 
 
-def test_the_controller_puts_back_until_redis_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_PUT_BACK_AGAIN_S", 0.0)
-    sent: list[Request] = []
+@in_loop
+async def test_the_controller_puts_back_until_redis_takes_it_and_says_so_once(
+    redis_alone: Instance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(service, "Retries", partial(Retries, first_s=0.0, longest_s=0.0))
+    async with running_parts(redis_alone) as parts:
+        objects = parts.objects
+        await objects.start()
+        one = await objects.catalog.create("queue", "main", "q", "", keep=False)
+        items = object_keys.queue_items(one.object_id, "")
+        await parts.link.command("SET", items, "no list")
+        send, refused, done = objects.send, 0, asyncio.Event()
+        often = asyncio.Event()
 
-    async def put_back() -> None:
-        done = asyncio.Event()
-        one = Shared("qu-1", "queue", "name", "main", 0)
-        made = service.ObjectService.__new__(service.ObjectService)
-        made.catalog = type("Catalog", (), {"by_id": {b"qu-1": one}})()  # type: ignore[assignment]
+        def counting(*args: Any) -> None:
+            nonlocal refused
+            refused += 1
+            if refused == 10:
+                often.set()
+            send(*args)
 
-        def send(_: Shared, request: Request, caller: Caller, reply: Callable[[Any], None]) -> None:
-            sent.append(request)
-            assert caller.number == b"%8d" % 1
-            reply(ServiceError("away") if len(sent) < 3 else b"1")
-
-        made.send = send  # type: ignore[method-assign]
-        get = Request(Op.QUEUE_GET, quantity=1)
-        made.put_back(one, get, Caller(b"s", 7, b"%8d" % 1), [b"item"], done.set)
-        await asyncio.wait_for(done.wait(), LONG_S)
-
-    asyncio.run(put_back())
-    assert [one.quantity for one in sent] == [7, 7, 7] and sent[0].op == Op.QUEUE_RETURN
+        monkeypatch.setattr(objects, "send", counting)
+        get = Request(Op.QUEUE_GET, object_id=one.object_id.encode(), quantity=1)
+        objects.put_back(one, get, Caller(b"s" * 16, 7, b"%8d" % 1), [b"item"], done.set)
+        await often.wait()
+        await parts.link.command("DEL", items)
+        await done.wait()
+        assert await parts.link.command("LRANGE", items, 0, -1) != []
+        await objects.stop()
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("items are not put back yet") == said.count("items are put back") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -181,3 +182,58 @@ async def test_an_input_that_is_sent_twice_arrives_once(shared: Instance) -> Non
         report = await recorded(client, "twice.f")
         assert sum(report["series"][0]["arrivals"]["count"]) == 1
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))  # leave nothing behind
+
+
+#: By field of a series: no number, no compressed bytes, those of more than there can be, no JSON.
+_DAMAGES = [
+    ("n", b"1x"),
+    ("b0", b"what"),
+    ("b0", zlib.compress(bytes(1 << 25))),
+    ("s", b"{"),
+]
+
+
+@pytest.mark.parametrize(("field", "damaged"), _DAMAGES)
+def test_a_damaged_record_hides_no_other_is_kept_aside_and_begins_anew(
+    shared: Instance, field: str, damaged: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    @in_loop
+    async def test() -> None:
+        async with link_to(shared) as link:
+            label, now = new_id("app") + ".C", time.time()
+            bad, good = (label, "bad"), (label, "good")
+            first = ArrivalLog(link)
+            for name in (bad, good):
+                first.arrived(name, 1, now - 10)
+                first.served(name, 1, 0.5)
+            await first.flush()
+            await link.command("HSET", keys.arrivals(*bad), field, damaged)
+            second = ArrivalLog(link)
+            for name in (bad, good):
+                second.arrived(name, 2, now)
+            await second.flush()
+            counts = [sum(n for _, n in one.arrivals) for one in await second.records(label)]
+            assert counts == [2, 3]
+            aside = keys.set_aside(keys.arrivals(*bad))
+            assert await link.command("HGET", aside, field) == damaged
+            # Who only reads it does so, too.
+            await link.command("HSET", keys.arrivals(*good), "b0", b"what")
+            assert (await ArrivalLog(link).record(good)).arrivals == []
+            await link.command("HSET", keys.arrivals(*bad), field, damaged)
+            assert (await ArrivalLog(link).newest(bad, 10))[0] == []
+
+    test()
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("arrivals cannot be read, and begin anew") == 3
+
+
+@in_loop
+async def test_a_series_that_redis_refuses_hides_no_other(shared: Instance) -> None:
+    async with link_to(shared) as link:
+        label, now = new_id("app") + ".C", time.time()
+        record = ArrivalLog(link)
+        await link.command("SET", keys.arrivals(label, "a"), "no hash")
+        for digest in ("a", "b"):
+            record.arrived((label, digest), 1, now)
+        await record.flush()
+        assert len((await record.record((label, "b"))).arrivals) == 1

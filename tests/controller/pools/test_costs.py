@@ -7,8 +7,11 @@ import json
 import pytest
 
 from rekindle.controller.pools.costs import Costs
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level
+from tests.controller.harness import Instance, in_loop
+from tests.controller.in_process import running_parts
 
 MIB = 1 << 20
 
@@ -95,3 +98,25 @@ def test_what_was_stored_before_there_were_gpus_is_read() -> None:
     raw = json.loads(Costs().to_json())
     del raw["gpus"]
     assert Costs.from_json(json.dumps(raw).encode()).gpus == 0.0
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"{", b"[]", b"\xff", b'{"starts": []}', b'{"starts": {}, "sizes": {"a": "b"}}']
+)
+def test_costs_that_are_damaged_are_kept_aside_and_hide_no_others(
+    redis_alone: Instance, damaged: bytes
+) -> None:
+    @in_loop
+    async def test() -> None:
+        async with running_parts(redis_alone) as parts:
+            good = Costs()
+            good.started("cold", 2.0)
+            await parts.link.command("SET", keys.costs("app.bad"), damaged)
+            await parts.link.command("SET", keys.costs("app.good"), good.to_json())
+            await parts.pools.costs.load(["app.bad", "app.good"])
+            assert parts.pools.costs.of("app.good").quantile_s("cold", 0.5) == 2.0
+            assert parts.pools.costs.of("app.bad").quantile_s("cold", 0.5) is None
+            aside = keys.set_aside(keys.costs("app.bad"))
+            assert await parts.link.command("GET", aside) == damaged
+
+    test()

@@ -11,6 +11,7 @@ from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import App, Function, State
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import CallMeta, UndoneCount
@@ -111,7 +112,7 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back(
     core.state.functions[function.function_id] = function
     dispatcher: Any = SimpleNamespace(pump=lambda: None)
     no_part: Any = None  # nothing is loaded here
-    loader = StreamLoader(core, store, no_part, dispatcher, no_part)
+    loader = StreamLoader(core, store, no_part, dispatcher, no_part, Damage(link, "a"))
     try:
         entry, _ = await accepted(store, function, call_id, 0)
         function.counted(await completed(store, function, call_id, entry, 0))

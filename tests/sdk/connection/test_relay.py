@@ -1,19 +1,26 @@
-"""The relay of a forked child: one that cannot be started just now is started by the next call."""
+"""The relay of a forked child: started again when it could not be, ended when not understood."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
+import socket
 import struct
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
+from rekindle.exception import InternalFailure
 from rekindle.sdk.connection.relay import RelayStub
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import from_rpc_error, from_status
 from tests import exhausted
+
+LONG_S = 60
 
 
 def test_a_relay_that_could_not_be_started_is_started_by_the_next_call(tmp_path: Path) -> None:
@@ -34,18 +41,80 @@ def test_a_relay_that_could_not_be_started_is_started_by_the_next_call(tmp_path:
     asyncio.run(main())
 
 
-def test_who_waits_for_a_relay_that_is_not_understood_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def framed(frame: object) -> bytes:
+    data = pickle.dumps(frame)
+    return struct.pack("!I", len(data)) + data
+
+
+@pytest.mark.parametrize("sent", [struct.pack("!I", 2) + b"no", framed((1, "what")), framed(7)])
+def test_a_relay_that_is_not_understood_is_ended_and_who_waits_is_told(
+    sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        stub = RelayStub(f"unix:{tmp_path}/nobody.sock")
+        stub = RelayStub("unix:nobody.sock")
         _, events = stub.begin()
-        reader = asyncio.StreamReader()
-        reader.feed_data(struct.pack("!I", 2) + b"no")
-        await stub._deliver(reader)
-        kind, code, why, _ = events.get_nowait()
-        assert (kind, code) == ("error", "UNAVAILABLE") and "not understood" in why
+        ours, theirs = socket.socketpair()
+        theirs.sendall(sent)
+        await stub._deliver(*await asyncio.open_connection(sock=ours))
+        kind, code, why, metadata = events.get_nowait()
+        assert (kind, code) == ("error", "INTERNAL") and "not understood" in why
+        assert isinstance(from_status(grpc.StatusCode[code], why, metadata), InternalFailure)
+        with theirs:
+            theirs.settimeout(LONG_S)
+            assert await asyncio.to_thread(theirs.recv, 1) == b""  # by this it ends
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(main())
     assert "the relay process is not understood" in caplog.text
+
+
+def test_a_relay_that_does_not_understand_a_request_answers_and_serves_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        stub = RelayStub(f"unix:{tmp_path}/nobody.sock")
+        for method, data in (("Hello", b"\xff"), ("NoSuch", b"")):
+            number, events = stub.begin()
+            await stub.send((number, "call", method, (), data))
+            kind, code, why, metadata = await events.get()
+            assert (kind, code) == ("error", "INTERNAL") and method in why
+            assert isinstance(from_status(grpc.StatusCode[code], why, metadata), InternalFailure)
+            stub.finish(number)
+        assert stub._opening is not None and stub._pump is not None
+        (await stub._opening).close()
+        await stub._pump
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("sent", [struct.pack("!I", 2) + b"no", framed(7)])
+def test_a_relay_ends_by_what_it_does_not_understand(tmp_path: Path, sent: bytes) -> None:
+    async def main() -> None:
+        stub = RelayStub(f"unix:{tmp_path}/nobody.sock")
+        number, events = stub.begin()
+        await stub.send((number, "cancel"))  # which starts it
+        assert stub._opening is not None and stub._pump is not None
+        (await stub._opening).write(sent)
+        assert (await events.get())[:2] == ("error", "UNAVAILABLE")
+        await stub._pump
+
+    asyncio.run(main())
+
+
+def test_a_reply_that_is_not_understood_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        stub = RelayStub(f"unix:{tmp_path}/nobody.sock")
+        sent: list[object] = []
+
+        async def send(frame: tuple[Any, ...]) -> None:
+            sent.append(frame)
+            if frame[1] == "call":
+                stub._calls[frame[0]].put_nowait(("reply", b"\xff"))
+
+        monkeypatch.setattr(stub, "send", send)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Hello(pb.HelloRequest(), ())
+        assert isinstance(from_rpc_error(caught.value), InternalFailure)
+        assert sent[-1] == (1, "cancel")  # at the other end, too
+
+    asyncio.run(main())

@@ -12,6 +12,7 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.mapped import areas, imagefile
 from rekindle.snapshot.mapped.areas import PAGE_BYTES, NotMappableError
 from rekindle.snapshot.mapped.rewrite import Limits, Rewritten, rewrite
+from tests import unlistable
 from tests.snapshot.mapped import images
 from tests.snapshot.mapped.images import at, file_vma, pages, regular_file, vma
 
@@ -283,3 +284,13 @@ def test_nothing_to_map_is_no_error(tmp_path: Path) -> None:
     done = _rewrite(plain, tmp_path / "mapped")
     assert (done.areas, done.mapped_bytes, done.copied_bytes) == (0, 0, 2 * PAGE_BYTES)
     assert not _files(tmp_path / "mapped")
+
+
+def test_images_that_cannot_be_listed_are_not_those_of_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = _simple(tmp_path / "plain")
+    unlistable.make(monkeypatch, plain)
+    with pytest.raises(PermissionError):
+        _rewrite(plain, tmp_path / "mapped")
+    assert list((tmp_path / "mapped").iterdir()) == []  # it was seen before anything was made of it

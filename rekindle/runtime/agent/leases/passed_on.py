@@ -65,10 +65,11 @@ class PassedOn:
                 task = asyncio.create_task(self._answer(writer, number, header, body, token))
                 requests[number] = task
                 task.add_done_callback(lambda _done, number=number: requests.pop(number, None))  # type: ignore[misc]
-        except Error as error:
-            log.warning("program refused", extra=kv(reason=error))
-            writer.write(passed_on.failed(passed_on.ALL, error))
-        except (OSError, EOFError, ValueError, LostError):
+        except (Error, ValueError) as error:
+            shown = error if isinstance(error, Error) else InvalidError(f"not understood: {error}")
+            log.warning("program refused", extra=kv(reason=shown))
+            writer.write(passed_on.failed(passed_on.ALL, shown))
+        except (OSError, EOFError, LostError):
             pass  # it has gone, or nobody can be asked: it comes again
         finally:
             for one in list(requests.values()):

@@ -180,6 +180,50 @@ def test_two_requests_of_one_number_are_refused_and_both_end(tmp_path: Path) -> 
     serve(tmp_path, use)
 
 
+def test_a_program_that_is_not_understood_is_told_and_its_connection_ends(tmp_path: Path) -> None:
+    async def use(controller: Controller, _transport: FramedTransport, path: Path) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(paths.direct_socket(path)))
+        writer.write(pack_frame({"requests": True, "token": "right"}))
+        writer.write(passed_on_room.frame(1, method="Logs"))
+        for _ in range(3):  # it is under way
+            await read_frame(reader, 1 << 20)
+        writer.write(pack_frame({}).replace(b"{}", b"[]"))
+        header, _body = await read_frame(reader, 1 << 20)
+        assert header["id"] == passed_on_room.ALL
+        with pytest.raises(InvalidError, match="not understood"):
+            raise passed_on_room.error_in(header) or AssertionError(header)
+        assert await reader.read() == b""
+        assert controller.ended == ["Logs"]
+        writer.close()
+
+    serve(tmp_path, use)
+
+
+@pytest.mark.parametrize("sent", [pack_frame({}).replace(b"{}", b"[]"), pack_frame({"end": True})])
+def test_who_waits_for_an_agent_that_is_not_understood_is_told_and_hangs_up(
+    tmp_path: Path, sent: bytes
+) -> None:
+    async def main() -> None:
+        hung_up = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(sent)
+            await reader.read()
+            writer.close()
+            hung_up.set()
+
+        server = await asyncio.start_unix_server(answer, str(paths.direct_socket(tmp_path)))
+        transport = FramedTransport(tmp_path, "right")
+        async with asyncio.timeout(30):
+            with pytest.raises(InternalFailure, match="not understood"):
+                await transport.one("Hello", pb.HelloRequest(), pb.HelloReply)
+            await hung_up.wait()
+        await transport.close()
+        server.close()
+
+    asyncio.run(main())
+
+
 def test_blobs_are_put_and_got_by_the_agent_and_checked(tmp_path: Path) -> None:
     async def use(_controller: Controller, transport: FramedTransport, path: Path) -> None:
         data = os.urandom(5 << 20)
