@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +19,16 @@ import redis
 
 from rekindle import Queue
 from rekindle.controller.objects import service
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import ConnectionError, DeserializationError, ServiceError
 from rekindle.guarded_loops import Retries
+from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.objects import link
 from rekindle.sdk.objects.aio_direct import AioDirect
 from rekindle.sdk.objects.aio_link import AioLink, aio_link
 from rekindle.sdk.objects.direct import Direct, Gone
-from rekindle.sdk.objects.exchange import Exchange
+from rekindle.sdk.objects.exchange import Exchange, Way
 from rekindle.sdk.objects.giving_back import returning
 from rekindle.wire import object_keys
 from rekindle.wire.object_commands import Caller
@@ -94,25 +99,126 @@ def test_a_get_that_ctrl_c_ends_as_its_connection_breaks_takes_nothing(
     assert interrupted and q.get_many(5000) == list(range(count))
 
 
+@pytest.mark.parametrize("tried_redis", [False, True])
 def test_a_get_that_ctrl_c_ends_as_the_controller_answers_takes_nothing(
-    q: Queue, monkeypatch: pytest.MonkeyPatch
+    q: Queue, monkeypatch: pytest.MonkeyPatch, tried_redis: bool
 ) -> None:
-    receive = link.receive
     interrupted = False
+    assert q.len() == 0  # the way to it is known then
+    q._link().forget()
+    if not tried_redis:
+        monkeypatch.setattr(link, "is_direct", lambda _: False)
 
-    def interrupt(sock: socket.socket) -> Reply:
-        nonlocal interrupted
-        if interrupted:
-            return receive(sock)
-        interrupted = True
-        q.put("kept")
-        readable([sock.fileno()], LONG_S)  # it has been taken
-        raise KeyboardInterrupt
+    class Interrupting(Arrivals):
+        """Of a connection to the controller, which has the get by then."""
 
-    monkeypatch.setattr(link, "receive", interrupt)
+        def __init__(self, fd: int) -> None:
+            super().__init__(fd)
+            self.fd = fd
+
+        def wait(self, began_ns: int) -> None:
+            nonlocal interrupted
+            if interrupted:
+                super().wait(began_ns)
+                return
+            interrupted = True
+            q.put("kept")
+            readable([self.fd], LONG_S)  # it has been taken
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(link, "Arrivals", Interrupting)
     with pytest.raises(KeyboardInterrupt):
         q.get()
     assert interrupted and q.get(timeout=LONG_S) == "kept"
+
+
+class HeldUp:
+    """A server between programs and Redis, on whose connections nothing passes while it is held."""
+
+    def __init__(self, path: Path, redis_at: str) -> None:
+        self.passes = threading.Event()
+        self.passes.set()
+        self._redis_at = redis_at
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        program, _ = self._listening.accept()
+        self._listening.close()
+        with program, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self._redis_at)
+            back = threading.Thread(target=self._pass_on, args=(server, program))
+            back.start()
+            self._pass_on(program, server)
+            back.join()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the other side has hung up
+            while data := source.recv(1 << 16):
+                self.passes.wait(LONG_S)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_get_that_ctrl_c_ends_before_redis_has_it_takes_nothing(
+    q: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What puts back goes over another connection, and is not to come before it."""
+    q.put("kept")
+    link.forget(q._link().instance)
+    way_to, between = Way.socket, HeldUp(tmp_path / "s", str(redis_socket(q._link().instance)))
+    with monkeypatch.context() as patched:
+        patched.setattr(Way, "socket", lambda way: (way_to(way)[0], str(tmp_path / "s")))
+        assert q.len() == 1
+    wait, receive = Arrivals.wait, Direct._receive
+    waits = 0
+
+    def interrupt(self: Arrivals, now_ns: int) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            raise KeyboardInterrupt
+        wait(self, now_ns)
+
+    def passes_soon(self: Direct, exchange: Exchange) -> Any:  # of the same, or what puts back
+        threading.Timer(0.1, between.passes.set).start()
+        return receive(self, exchange)
+
+    between.passes.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(Arrivals, "wait", interrupt)
+        patched.setattr(Direct, "_receive", passes_soon)
+        with pytest.raises(KeyboardInterrupt):
+            q.get()
+    assert q.get(timeout=LONG_S) == "kept"
+
+
+@MANY
+def test_a_cancelled_get_whose_connection_breaks_as_it_is_undone_takes_nothing(
+    q: Queue, scripts_run: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def breaks(self: AioDirect, *_: object) -> asyncio.Future[Any]:
+        undone = asyncio.get_running_loop().create_future()
+        undone.set_exception(Gone("it broke"))
+        return undone
+
+    monkeypatch.setattr(AioDirect, "undo", breaks)
+
+    async def cancel() -> None:
+        await q.put_many.aio(range(count))
+        before = scripts_run(q.object_id)
+        taking = asyncio.create_task(q.get_many.aio(5000))
+        await asyncio.sleep(0)
+        wait_until(lambda: scripts_run(q.object_id) > before, "the items to be taken")
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        assert await q.get.aio(timeout=LONG_S) == 0
+
+    asyncio.run(cancel())
+    wait_until(lambda: q.len() == count - 1, "the others to be back")
 
 
 @MANY

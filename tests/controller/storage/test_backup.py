@@ -14,7 +14,7 @@ from rekindle import paths
 from rekindle.controller.storage import backup
 from rekindle.exception import SetupError
 from rekindle.wire.blobs import FolderStore, new_key
-from tests import unlistable
+from tests import power_cut, unlistable
 from tests.controller.harness import PATIENCE_S, Instance, new_id, running_instance
 
 
@@ -169,3 +169,16 @@ def test_a_copy_lacks_no_blobs_that_could_not_be_listed(
     unlistable.make(monkeypatch, tmp_path / "blobs" / "fc-2")
     with pytest.raises(PermissionError):
         backup._copy_blobs(tmp_path / "blobs", tmp_path / "copy")
+
+
+@power_cut.needed
+def test_a_copy_that_is_done_is_there_after_a_power_cut(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    with power_cut.mounted(tmp_path) as disk:
+        backup.copy(redis_alone.directory, disk.root / "copy")
+        (disk.root / "later").write_text("not written")
+        disk.cut_power(at_once=True)
+        assert (disk.root / "copy" / "instance").read_text() == "in-0123456789abcdef\n"
+        assert not (disk.root / "later").exists()  # so it was a power cut

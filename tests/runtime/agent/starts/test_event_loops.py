@@ -204,7 +204,6 @@ class OnUvloop:
 def test_a_loop_that_is_not_asyncios_own_is_closed_and_copies_have_new_ones_of_its_kind(
     home: Path,
 ) -> None:
-    pytest.importorskip("uvloop")
     said = copies.say(home, OnUvloop, "probe")
     assert set(said) >= {"fork", "restore", "fork of a restored template"}
     for one in copies.all_of(said):
