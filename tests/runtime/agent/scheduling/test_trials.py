@@ -154,6 +154,14 @@ async def given(made: Trials, trial: object) -> bool:
         return is_free
 
 
+async def looks_in_vain(waits: asyncio.Task[bool], looks: asyncio.Queue[None]) -> None:
+    """Some looks more for a place are made, and none is given."""
+    for _ in range(4):
+        look = asyncio.ensure_future(looks.get())
+        await asyncio.wait([waits, look], return_when=asyncio.FIRST_COMPLETED)
+        assert not waits.done()
+
+
 def test_another_trial_of_its_pool_that_ends_does_not_free_the_place_beyond_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -172,9 +180,7 @@ def test_another_trial_of_its_pool_that_ends_does_not_free_the_place_beyond_the_
         assert await given(made, first)
         made.tried(second)
         waits = asyncio.create_task(given(made, third))
-        for _ in range(4):  # that of the first, and some of its own
-            await looks.get()
-        assert not waits.done()
+        await looks_in_vain(waits, looks)
         made.tried(first)
         assert await waits
 
@@ -198,9 +204,7 @@ def test_a_trial_waits_longer_for_the_place_of_another_one_than_for_that_of_what
         first, second = pb.PrepareOnAgent(), pb.PrepareOnAgent()  # equal, and not the same
         assert await given(made, first)
         waits = asyncio.create_task(given(made, second))
-        for _ in range(4):  # that of the first, and some of its own
-            await looks.get()
-        assert not waits.done()
+        await looks_in_vain(waits, looks)
         made.tried(first)
         assert await waits, "nothing but what serves has the places now"
 
