@@ -1,6 +1,7 @@
-"""Deploying: an unchanged and a changed app, calls meanwhile, schedules that are due at once.
+"""Deploying: unchanged and changed apps, on a full node, calls meanwhile, schedules due at once.
 
-.venv/bin/python bench/deploys.py [--only deploys|load|schedules] [--quick] [--json FILE] [--check]
+.venv/bin/python bench/deploys.py [--only deploys|full|load|schedules] [--quick] [--json FILE]
+    [--check]
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import rekindle
 from lab import script
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
+from rekindle.runtime.agent import settings
 from rekindle.sdk.local import daemon, directory
 
 CALLS, QUICK_CALLS = 10_000, 1_000
@@ -83,6 +85,29 @@ def deploy_ms(name: str, version: int) -> float:
     began = time.perf_counter()
     app.deploy()
     return 1000 * (time.perf_counter() - began)
+
+
+def full_node_ms(gate: Path, runners: int) -> float:
+    """How long a deployment takes where inputs have all places of the node."""
+    holds = rekindle.App("holds")
+
+    @holds.function(serialized=True)
+    def hold() -> None:
+        with open(gate, "rb"):
+            pass
+
+    os.mkfifo(gate)
+    deploy_ms("full", 0)
+    holds.deploy()
+    calls = [hold.spawn() for _ in range(runners)]
+    while hold.get_current_stats().num_total_runners < runners:
+        time.sleep(0.1)
+    took_ms = median(deploy_ms("full", version) for version in range(1, 6))
+    with open(gate, "wb"):  # for all of them
+        for call in calls:
+            call.get()
+    holds.stop()
+    return took_ms
 
 
 def under_load(calls: int) -> tuple[int, int, float]:
@@ -198,7 +223,9 @@ def main() -> int:
     """Measure and show."""
 
     def add(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--only", choices=("deploys", "load", "schedules"), help="one part")
+        parser.add_argument(
+            "--only", choices=("deploys", "full", "load", "schedules"), help="one part"
+        )
 
     options = script.options("deploys", __doc__.splitlines()[0], add=add)
     console = script.console()
@@ -218,6 +245,9 @@ def main() -> int:
                 changed = median(deploy_ms("plain", version) for version in range(1, 9))
                 figures["changed_ms"] = round(changed, 1)
                 figures["unchanged_ms"] = round(median(deploy_ms("plain", 8) for _ in range(8)), 1)
+            if wanted("full"):
+                full = full_node_ms(Path(home) / "gate", settings.default_max_runners())
+                figures["changed_on_full_node_ms"] = round(full, 1)
             if wanted("load"):
                 figures["wanted_calls"] = QUICK_CALLS if options.quick else CALLS
                 calls, versions, took_s = under_load(int(figures["wanted_calls"]))

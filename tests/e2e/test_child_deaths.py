@@ -77,6 +77,7 @@ def test_user_code_hears_of_the_ends_of_its_own_children_and_of_no_others(home: 
 
 ORPHANS = """
 import contextlib, multiprocessing, os, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
 import rekindle
 
 app = rekindle.App("orphans")
@@ -153,12 +154,16 @@ class InBatches(Leaves):
 
 @app.local_entrypoint()
 def main(queued: bool = False):
-    for made in (OneByOne(), InThreads(), OnALoop(), InBatches()):
+    def told(made):
         ask = (lambda what: made.do.spawn(what).get()) if queued else made.do.remote
         before = ask("leave")
         while (left := ask("left")) > 4:
             time.sleep(0.05)
-        print("PID", before, "left", left, "own", ask("ends"))
+        return "PID", before, "left", left, "own", ask("ends")
+
+    with ThreadPoolExecutor(4) as threads:  # each waits for a look of its runner's
+        for one in threads.map(told, (OneByOne(), InThreads(), OnALoop(), InBatches())):
+            print(*one)
 """
 
 

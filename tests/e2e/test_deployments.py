@@ -1,165 +1,15 @@
-"""Deployed apps, end to end: called by name, replaced under load, there again after restarts."""
+"""Deployed apps, end to end: deployed again, there again after restarts, stopped and deleted."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import signal
-import sys
-from typing import Any
 
 import pytest
 
+from tests.e2e.deployed import SERVICE, app_list, held_apps
 from tests.e2e.harness import Gate, Home, service, wait_until
-
-SERVICE = """
-import rekindle
-
-app = rekindle.App("service")
-VERSION = {version}
-
-@app.function(enable_memory_snapshot=True)
-def answer(x):
-    return VERSION, x
-
-@app.function()
-def nested(x):
-    return answer.remote(x)
-
-@app.cls()
-class Scaled:
-    by: int = rekindle.parameter(default=3)
-
-    @rekindle.method()
-    def value(self, x):
-        return VERSION, self.by * x
-"""
-
-CALLS = """
-import os, sys, threading, time
-import rekindle
-
-answer = rekindle.Function.from_name("service", "answer")
-nested = rekindle.Function.from_name("service", "nested")
-Scaled = rekindle.Cls.from_name("service", "Scaled")
-seen, lock, failed = {}, threading.Lock(), []
-
-def saw(pair, expected):
-    version, value = pair
-    assert value == expected, (pair, expected)
-    with lock:
-        if version not in seen:
-            print("saw", version, flush=True)
-        seen[version] = seen.get(version, 0) + 1
-
-def direct():
-    for x in range(5):
-        saw(answer.remote(x), x)
-
-def methods():
-    saw(Scaled(by=5).value.remote(7), 35)
-
-def maps():
-    for x, pair in enumerate(answer.map(range(20))):
-        saw(pair, x)
-
-def spawned():
-    calls = [answer.spawn(x) for x in range(5)]
-    for x, call in enumerate(calls):
-        saw(call.get(), x)
-
-def inside():
-    saw(nested.remote(8), 8)
-
-def forever(work):
-    try:
-        while not os.path.exists(sys.argv[1]):
-            work()
-            time.sleep(0.1)  # the processors are also for what is deployed
-    except BaseException as error:
-        failed.append(f"{work.__name__}: {error!r}")
-
-threads = [threading.Thread(target=forever, args=(w,)) for w in
-           (direct, methods, maps, spawned, inside)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-import json
-print(json.dumps({"seen": seen, "failed": failed}))
-"""
-
-
-def deploy(home: Home, version: int, *more: str) -> str:
-    """Deploy the service anew."""
-    (home.scripts / "service.py").write_text(SERVICE.format(version=version))
-    return home.rekindle("deploy", "service.py", *more).out
-
-
-def app_list(home: Home, *command: str) -> list[dict[str, object]]:
-    """``rekindle app list --json`` or its like."""
-    found: list[dict[str, object]] = json.loads(home.rekindle("app", *command, "--json").out)
-    return found
-
-
-def agent_stats(home: Home) -> dict[str, Any]:
-    """What the agent told of itself last."""
-    stats: dict[str, Any] = home.status()["agents"][0]["stats"]
-    return stats
-
-
-def held_apps(home: Home) -> set[str]:
-    """Apps of which the agent has a runner or a pool."""
-    stats = agent_stats(home)
-    return {one["app_id"] for one in [*stats["runners"], *stats["pools"]]}
-
-
-def templates(home: Home) -> int:
-    """How many the agent has."""
-    return len(agent_stats(home)["templates"])
-
-
-@pytest.mark.timeout(400)  # it waits for a minute of quiet, too
-def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> None:
-    """Two clients, five more versions; nothing of the former ones is left in the end."""
-    home.up()
-    assert "service, version 1" in deploy(home, 1)
-    assert deploy(home, 1) == "Nothing has changed: service, version 1 stays.\n"
-    (home.scripts / "calls.py").write_text(CALLS)
-    over = home.scripts / "over"
-    clients = [home.start(sys.executable, "calls.py", str(over)) for _ in range(2)]
-    for client in clients:
-        client.until("saw 1")
-    for version in range(2, 7):
-        strategy = "recreate" if version == 4 else "rolling"
-        assert f"version {version} " in deploy(home, version, "--strategy", strategy)
-        for client in clients:
-            client.until(f"saw {version}")
-    over.touch()
-    for client in clients:
-        ended = client.end()
-        assert ended.value["failed"] == [], str(ended)
-        assert set(ended.value["seen"]) == {str(n) for n in range(1, 7)}
-    (present,) = app_list(home, "list")
-    assert present["version"] == 6
-    # A version that a call from inside it opened again stays for a minute.
-    wait_until(
-        lambda: len(home.status()["apps"]) == 1,
-        "the end of former versions",
-        150,
-        state=lambda: home.status()["apps"],
-    )
-    wait_until(
-        lambda: held_apps(home) <= {str(present["app_id"])},
-        "the end of former runners",
-        state=lambda: agent_stats(home),
-    )
-    # The snapshot of each is made first, one after another, and gives way to all else that runs.
-    while (left := templates(home)) > 1:
-        wait_until(
-            lambda: templates(home) < left,
-            f"the end of one of {left} templates",
-            state=lambda: agent_stats(home),
-        )
-
 
 BREAKS = """
 import rekindle
@@ -237,44 +87,6 @@ def test_an_app_with_volumes_is_deployed_again_and_rolled_over(home: Home) -> No
         assert home.python(call).out == f"[{version}, {version}, 'kept']\n"
     assert "version 3" in home.rekindle("app", "rollover", "keeps").out
     assert home.python(call).out == "[2, 2, 'kept']\n"
-
-
-COUNTS = (
-    Gate.SOURCE
-    + """
-import rekindle
-
-app = rekindle.App({name!r})
-
-@app.function()
-def count():
-    yield {version}
-    wait_at({gate!r})
-    yield {version}
-"""
-)
-
-
-@pytest.mark.parametrize("strategy", ["rolling", "recreate"])
-def test_a_generator_that_is_read_ends_in_its_version_unless_that_is_stopped(
-    shared: Home, shared_gate: Gate, strategy: str
-) -> None:
-    name, gate = f"counts-{strategy}", str(shared_gate.directory)
-    script = shared.script(COUNTS.format(name=name, version=1, gate=gate), "counts.py")
-    shared.rekindle("deploy", script)
-    read = f"import rekindle; print(*rekindle.Function.from_name('{name}', 'count').remote_gen())"
-    reads = shared.start(sys.executable, "-c", read)
-    wait_until(shared_gate.held.exists, "the generator to wait")
-    script.write_text(COUNTS.format(name=name, version=2, gate=gate))
-    shared.rekindle("deploy", script, "--strategy", strategy)
-    if strategy == "rolling":
-        shared_gate.open()
-    ended = reads.end()
-    if strategy == "rolling":
-        assert ended.out == "1 1\n", str(ended)
-    else:
-        assert ended.status == 1 and "RunnerLostError" in ended.err, str(ended)
-    shared.rekindle("app", "stop", name, "--yes")
 
 
 RESTARTS = """

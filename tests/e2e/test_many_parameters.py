@@ -34,14 +34,14 @@ def call(factor):
     return len(held)
 
 with app.run():
-    for factor in range(1, 20):
+    for factor in range(1, 10):
         call(factor)
     wait_until_taken_back()
     at_first = descriptors()
-    may_have = at_first + 48
+    may_have = at_first + 32
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (may_have, hard))
-    most = max(call(factor) for factor in range(1, 80))
+    most = max(call(factor) for factor in range(1, 50))
     wait_until_taken_back()
     print(json.dumps([most <= may_have // 4, descriptors() <= at_first]))
 """

@@ -19,8 +19,9 @@ from rekindle.runtime.images.store import Draft
 from rekindle.wire.images import DEBIAN_SUITES, INPUTS, Step
 
 _PACKAGES = "python3,python3-pip,python-is-python3,ca-certificates"
-#: Not unpacked, of these packages and of those that later steps install.
+#: Not in /usr/share, of these packages and of those that later steps install; but for what is kept.
 _LEFT_OUT = ("man", "info", "doc", "locale", "lintian")
+_KEPT = "doc/*/copyright"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -30,16 +31,37 @@ def debian(step: Step, draft: Draft, store: Path, say: Say) -> Settings:
     if not suite:
         raise ImageError(f"{step.title}: no Debian release has that Python")
     program = tools.find_mmdebstrap(store, say)
-    more = [f"--dpkgopt=path-exclude=/usr/share/{one}/*" for one in _LEFT_OUT]
-    more.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
     draft.root.rmdir()
+    hook = draft.scratch / "leave-out"
+    hook.write_text(_leave_out())
+    hook.chmod(0o755)
     try:
-        argv = mmdebstrap.command(program, suite, draft.root, _PACKAGES, *more)
+        more = f"--extract-hook={hook}"
+        argv = mmdebstrap.command(program, suite, draft.root, _PACKAGES, more)
     except SetupError as error:
         raise ImageError(f"{step.title}: {error}") from error
     _run(argv, draft, say, step)
     _clean(draft.root)
     return Settings()
+
+
+def _leave_out() -> str:
+    """A program for a root ($1) whose first packages are unpacked and not installed.
+
+    It removes what is left out of them, and tells dpkg for all others. Where mmdebstrap is told
+    instead, it has each of the first go through a filter in Python: a third of a base's whole time.
+    """
+    options = [f"path-exclude=/usr/share/{one}/*" for one in _LEFT_OUT]
+    options.append(f"path-include=/usr/share/{_KEPT}")
+    return f"""#!/bin/sh -e
+cd "$1/usr/share"
+for place in {" ".join(_LEFT_OUT)}; do
+    test -d $place || continue
+    find $place ! -type d ! -path '{_KEPT}' -delete
+    find $place -mindepth 1 -type d -empty -delete
+done
+printf '%s\\n' {" ".join(f"'{one}'" for one in options)} > ../../etc/dpkg/dpkg.cfg.d/rekindle
+"""
 
 
 def oci(step: Step, draft: Draft, store: Path, say: Say, archive: Path | None) -> Settings:

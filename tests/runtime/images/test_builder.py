@@ -16,7 +16,7 @@ from rekindle.runtime.images.store import LayerStore
 from rekindle.sdk.images import builds
 from rekindle.wire.images import names
 from tests.blobs.machine import needs_erofs
-from tests.images import BUILDS, base, own_base, wheel
+from tests.images import BUILDS, base, kept, own_base, wheel
 from tests.runtime.images.builds import Said, build, files_of
 
 pytestmark = BUILDS
@@ -67,6 +67,21 @@ def test_steps_see_what_was_built_before_and_leave_just_what_they_made(
     assert again == built and not silent.began
     assert not missing(image.spec(), store)
     assert not list((store.root / "drafts").iterdir())
+
+
+def test_a_debian_base_and_what_is_installed_in_it_have_no_manuals_but_say_whose_they_are() -> None:
+    root = kept(base()) / "root"
+    share = root / "usr" / "share"
+
+    def files(place: str) -> list[Path]:
+        found = share.glob(f"{place}/**/*")  # dpkg keeps links
+        return [one for one in found if one.is_file() and not one.is_symlink()]
+
+    assert not [one for name in ("man", "locale", "lintian") for one in files(name)]
+    assert {one.name for one in files("doc")} == {"copyright"}
+    assert {"dpkg", "python3-pip"} <= {one.parent.name for one in files("doc")}
+    options = [one.read_text() for one in (root / "etc" / "dpkg" / "dpkg.cfg.d").iterdir()]
+    assert "path-exclude=/usr/share/man/*\n" in "".join(options)
 
 
 def test_a_changed_step_builds_itself_and_what_stands_on_it(store: LayerStore) -> None:
@@ -295,6 +310,7 @@ def test_a_python_that_uv_cannot_get_says_how_to_get_it(
 ) -> None:
     # Nobody serves there, and none was fetched before.
     monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(variable, raising=False)

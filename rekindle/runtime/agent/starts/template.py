@@ -241,7 +241,7 @@ class LiveTemplate:
     async def copy(self) -> int:
         """Make a parked copy in the template's own namespaces; its process id there. It stays
         until CRIU has frozen it, or ``end_copies``."""
-        pid: int = (await self._ask({"op": "copy"}, "copy"))["pid"]
+        pid: int = (await self._ask({"op": "copy"}, "copy", FORK_TIMEOUT_S))["pid"]
         return pid
 
     def end_copies(self) -> None:
@@ -266,12 +266,12 @@ class LiveTemplate:
         Raises StartError."""
         self._parking = True
         self.spares.discard()
-        await self._ask({"op": "park"}, "park")
+        await self._ask({"op": "park"}, "park", FORK_TIMEOUT_S)
         try:
             async with asyncio.timeout(FORK_TIMEOUT_S):
                 await self.gone.wait()  # the channel is closed: only the control pipe is left
         except TimeoutError as error:
-            raise StartError(self._too_slow("park")) from error
+            raise StartError(self._too_slow("park", FORK_TIMEOUT_S)) from error
 
     async def use_gpu(
         self, env: Mapping[str, str], hidden: Sequence[str], timeout_s: float
@@ -301,7 +301,8 @@ class LiveTemplate:
 
     def _end_stuck(self) -> None:
         """It hangs, in a handler of user code, say. Its process alone ends: its runners stay."""
-        log.warning("template killed", extra=kv(template=self.id, reason=self._too_slow("exit")))
+        reason = self._too_slow("exit", EXIT_TIMEOUT_S)
+        log.warning("template killed", extra=kv(template=self.id, reason=reason))
         if self.channel.pid > 0:  # -1 would be everybody; 0 ourselves, too
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.channel.pid, signal.SIGKILL)
@@ -317,7 +318,7 @@ class LiveTemplate:
 
     # ---- orders and answers ----------------------------------------------------------------
 
-    async def _ask(self, order: Header, key: str, timeout_s: float = FORK_TIMEOUT_S) -> Header:
+    async def _ask(self, order: Header, key: str, timeout_s: float) -> Header:
         """Give an order that is answered. Raises StartError."""
         answer: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._answers[key] = answer
@@ -330,7 +331,7 @@ class LiveTemplate:
         finally:
             self._answers.pop(key, None)
 
-    def _too_slow(self, what: str, timeout_s: float = FORK_TIMEOUT_S) -> str:
+    def _too_slow(self, what: str, timeout_s: float) -> str:
         return f"template {self.id} did not {what} in {timeout_s:g} s"
 
     def _order(self, header: Header) -> None:

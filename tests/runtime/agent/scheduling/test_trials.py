@@ -142,10 +142,31 @@ def test_one_that_does_not_start_is_told_and_holds_no_place(home: Path) -> None:
     run(home, scenario, max_runners=1)
 
 
+def pool() -> Any:
+    """One that has no runner, and may."""
+    runners = SimpleNamespace(limit=9, starting=0, last_used=lambda: None, size=lambda: 0)
+    return SimpleNamespace(closed=False, runners=runners, changed=lambda: None)
+
+
+async def given(made: Trials, trial: object) -> bool:
+    """Whether it was given a place, in the end."""
+    async with made.place(pool(), trial) as is_free:
+        return is_free
+
+
+async def looks_in_vain(waits: asyncio.Task[bool], looks: asyncio.Queue[None]) -> None:
+    """Some looks more for a place are made, and none is given."""
+    for _ in range(4):
+        look = asyncio.ensure_future(looks.get())
+        await asyncio.wait([waits, look], return_when=asyncio.FIRST_COMPLETED)
+        assert not waits.done()
+
+
 def test_another_trial_of_its_pool_that_ends_does_not_free_the_place_beyond_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(trials, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(trials, "_AMONG_OTHERS_S", 0.0)
     monkeypatch.setattr(trials, "_LOOK_S", 0.0)
     looks: asyncio.Queue[None] = asyncio.Queue()
 
@@ -153,27 +174,38 @@ def test_another_trial_of_its_pool_that_ends_does_not_free_the_place_beyond_the_
         looks.put_nowait(None)
         return False
 
-    def pool() -> Any:
-        """One that has no runner, and may."""
-        runners = SimpleNamespace(limit=9, starting=0, last_used=lambda: None, size=lambda: 0)
-        return SimpleNamespace(closed=False, runners=runners, changed=lambda: None)
+    async def scenario() -> None:
+        made = Trials(has_place)
+        first, second, third = object(), object(), object()
+        assert await given(made, first)
+        made.tried(second)
+        waits = asyncio.create_task(given(made, third))
+        await looks_in_vain(waits, looks)
+        made.tried(first)
+        assert await waits
+
+    asyncio.run(scenario())
+
+
+def test_a_trial_waits_longer_for_the_place_of_another_one_than_for_that_of_what_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trials, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(trials, "_LOOK_S", 0.0)
+    looks: asyncio.Queue[None] = asyncio.Queue()
+    places = [True]
+
+    def has_place(pool: Pool) -> bool:
+        looks.put_nowait(None)
+        return bool(places and places.pop())
 
     async def scenario() -> None:
         made = Trials(has_place)
-        one, first, second, third = pool(), object(), object(), object()
-        async with made.place(one, first) as is_free:
-            assert is_free
-        made.tried(second)
-
-        async def another() -> bool:
-            async with made.place(pool(), third) as is_free:
-                return is_free
-
-        waits = asyncio.create_task(another())
-        for _ in range(4):  # that of the first, and some of its own
-            await looks.get()
-        assert not waits.done()
+        first, second = pb.PrepareOnAgent(), pb.PrepareOnAgent()  # equal, and not the same
+        assert await given(made, first)
+        waits = asyncio.create_task(given(made, second))
+        await looks_in_vain(waits, looks)
         made.tried(first)
-        assert await waits
+        assert await waits, "nothing but what serves has the places now"
 
     asyncio.run(scenario())

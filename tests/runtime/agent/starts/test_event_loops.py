@@ -23,6 +23,8 @@ class Holds:
     async def load(self) -> None:
         import aiohttp
         import redis.asyncio
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
         self.loop = asyncio.get_running_loop()
         self.lock, self.queue = asyncio.Lock(), asyncio.Queue()
@@ -30,7 +32,8 @@ class Holds:
         waiter = asyncio.ensure_future(self.lock.acquire())  # it has to do with this loop now
         await asyncio.sleep(0)
         self.session = aiohttp.ClientSession()
-        self.redis = redis.asyncio.Redis(host="127.0.0.1", port=1)
+        # It would ask again for seconds.
+        self.redis = redis.asyncio.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
         self.variable = contextvars.ContextVar("variable", default="not set")
         self.variable.set("by the hook")
         self.ticks = 0
