@@ -8,9 +8,9 @@ import click
 
 from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.counted import counted
 from rekindle.cli.logs import logs
 from rekindle.cli.options import app_named, confirm, environment_option, is_chosen, yes_option
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import deploying
 from rekindle.sdk.environments import environment_of

@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
+from rekindle.counted import counted
 from rekindle.runtime.agent.session.bounded import Bounded
 from rekindle.runtime.agent.uplink import GATHER_S
 from rekindle.wire import lines as chunks
@@ -110,7 +111,9 @@ class Outbox:
         if said is not message:
             self._empty_place(message)
         count += before
-        text = f"... {count} lines of output left out: the controller was away for too long"
+        text = (
+            f"... {counted(count, 'line')} of output left out: the controller was away for too long"
+        )
         line = pb.LogLine(app_id=app_id, function=said.log.function, at_ns=said.log.at_ns)
         line.stream, line.text = "stderr", text
         said.log.CopyFrom(line)
