@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +20,15 @@ from rekindle.exception import SetupError
 from rekindle.wire.blobs import FolderStore, new_key
 from tests import unlistable
 from tests.controller.harness import PATIENCE_S, Instance, new_id, running_instance
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rekindle.controller.storage import backup
+
+backup._copy_blobs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # it is just within
+backup.copy(*map(Path, sys.argv[1:]))
+"""
 
 
 def rewrite(client: redis.Redis) -> None:
@@ -156,6 +169,42 @@ def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     with pytest.raises(FileNotFoundError, match=file.name):
         backup.copy(redis_alone.directory, tmp_path / "copy")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "there"]
+
+
+def test_what_a_copy_that_was_killed_has_left_goes_with_the_next_one_and_nothing_else(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    name = redis_alone.directory / "instance"
+    name.write_text("in-0123456789abcdef\n")
+    argv = [sys.executable, "-c", _KILLED, redis_alone.directory, tmp_path / "killed"]
+    assert subprocess.run(argv, check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".draft-backup-") and (left / "redis").is_dir()
+    name.write_text("in-0123456789abcdee\n")
+    backup.copy(redis_alone.directory, tmp_path / "another's")
+    assert left.is_dir()
+    name.write_text("in-0123456789abcdef\n")
+    backup.copy(redis_alone.directory, tmp_path / "next")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["another's", "next"]
+
+
+def test_a_second_copy_waits_for_the_first_one_and_says_so(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    waits, ended = threading.Event(), threading.Event()
+
+    def second() -> None:
+        backup.copy(redis_alone.directory, tmp_path / "second", lambda _: waits.set())
+        ended.set()
+
+    thread = threading.Thread(target=second)
+    with backup.nothing_removed(redis_alone.directory):
+        thread.start()
+        assert waits.wait(PATIENCE_S)
+        assert not ended.is_set() and not list(tmp_path.iterdir())
+    assert ended.wait(PATIENCE_S)
+    thread.join()
 
 
 def test_a_copy_lacks_no_blobs_that_could_not_be_listed(
