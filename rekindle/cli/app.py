@@ -176,7 +176,7 @@ def _rows(found: pb.DeployedApp) -> list[tuple[str, str]]:
         ("Tag", found.versions[0].tag or "-"),
         ("Id", found.app_id or "-"),
         ("Tags", ", ".join(f"{key}={value}" for key, value in sorted(found.tags.items())) or "-"),
-        ("Ending", f"{len(found.draining)} former version(s)" if found.draining else "-"),
+        ("Ending", counted(len(found.draining), "former version") if found.draining else "-"),
     ]
 
 

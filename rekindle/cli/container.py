@@ -109,8 +109,9 @@ def stop(runner_id: str, graceful: bool, yes: bool) -> None:
     \b
     rekindle container stop ru-... --graceful
     """
+    found = find(runner_id)  # nothing is asked of one that is not there
     if not graceful:
-        confirm(f"End the runner {runner_id} at once?", yes=yes)
+        confirm(f"End the runner {runner_id} of {found.name} at once?", yes=yes)
     request = pb.StopRunnerRequest(runner_id=runner_id, graceful=graceful)
     operator.request(operator.connect(), "StopRunner", request, pb.StopRunnerReply)
     click.echo(f"{runner_id} {'ends when it has nothing to do' if graceful else 'is ended'}.")

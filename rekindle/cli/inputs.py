@@ -156,9 +156,10 @@ def cancel(call_id: str, terminate_containers: bool, yes: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
     if not call_id.startswith("fc-"):
         raise InvalidError(f"{call_id!r} is not a call id: these start with 'fc-'")
+    client = operator.connect()
     confirm(f"Cancel the call {call_id}?", yes=yes)
     request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
-    met = operator.request(operator.connect(), "CancelCall", request, pb.CancelCallReply)
+    met = operator.request(client, "CancelCall", request, pb.CancelCallReply)
     if not met.queued and not met.running:
         click.echo(f"{call_id}: nothing was left to cancel.")
     else:
