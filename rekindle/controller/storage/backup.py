@@ -76,6 +76,7 @@ def _copy(directory: Path, draft: Path, places: elsewhere.Elsewhere) -> Copied:
     size = _copy_queue(directory / _QUEUE, draft / _QUEUE)
     blobs = _copy_blobs(directory / "blobs", draft / "blobs")
     shutil.copy(directory / "instance", draft / "instance")
+    elsewhere.note(draft, places)  # who starts the copy is told of what is not in it
     # No program of before will come back to it: as after `rekindle down`.
     paths.taken_down_file(draft).touch()
     return Copied(len(blobs), size + sum(blobs), places.blobs)

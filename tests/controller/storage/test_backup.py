@@ -159,6 +159,7 @@ def test_what_an_instance_keeps_elsewhere_is_said_whatever_the_environment_of_wh
 def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     redis_alone: Instance, tmp_path: Path
 ) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
     (tmp_path / "there").mkdir()
     with pytest.raises(SetupError, match="there already"):
         backup.copy(redis_alone.directory, tmp_path / "there")

@@ -266,7 +266,7 @@ def test_a_controller_that_is_there_and_takes_nothing_is_waited_for_with_as_litt
         return found
 
     said, *found = asyncio.run(scenario())
-    assert said.startswith("... 4995 lines")
+    assert said.startswith("... 4,995 lines")
     assert found == [*["done"] * 5, *map(str, range(4995, 5000)), "heartbeat"]
 
 
