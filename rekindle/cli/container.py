@@ -200,7 +200,7 @@ def logs(
     """Show what a runner printed, or follow it."""
     context.invoke(
         logs_command,
-        app=app or find(runner_id).runner.app_id,
+        app=app or _app_of(runner_id),
         runner_id=runner_id,
         follow=follow,
         tail=tail,
@@ -209,3 +209,11 @@ def logs(
         timestamps=timestamps,
         as_json=as_json,
     )
+
+
+def _app_of(runner_id: str) -> str:
+    """The id of a runner's app. Raises NotFoundError."""
+    try:
+        return find(runner_id).runner.app_id
+    except NotFoundError as error:
+        raise NotFoundError(f"{error}, of one that has ended give its app (--app)") from None
