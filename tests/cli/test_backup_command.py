@@ -34,8 +34,8 @@ def kept() -> Iterator[Path]:
         yield Path(home) / "daemon"
 
 
-def refused(kept: Path, place: Path, *launcher: str) -> str:
-    """What the command says that is to make a backup in ``place``; that has nothing in it then."""
+def refused(kept: Path, place: Path, *launcher: str, left: str = "") -> str:
+    """What the command says that is to make a backup in ``place``; what is ``left`` there."""
     line = f"{COMMAND} backup {place}/b; s=$?; ls -A {place}; exit $s"
     ended = subprocess.run(
         [*launcher, "sh", "-c", line],
@@ -44,7 +44,7 @@ def refused(kept: Path, place: Path, *launcher: str) -> str:
         text=True,
         check=False,
     )
-    assert (ended.returncode, ended.stdout) == (1, ""), ended
+    assert (ended.returncode, ended.stdout) == (1, left), ended
     assert "Traceback" not in ended.stderr
     assert f"{kept} cannot be copied to {place}/b: " in ended.stderr
     return ended.stderr
@@ -67,6 +67,8 @@ def test_whose_place_and_whose_instance_it_is_is_told(kept: Path) -> None:
         place.chmod(0o755)
         said = refused(kept, place, *plain_user(_UID))
         assert f"this user (uid {_UID}) may not read {kept}" in said
+        beside = refused(kept, kept.parent, *plain_user(_UID), left="daemon\n")
+        assert f"this user (uid {_UID}) may not read {kept}" in beside
         for directory, _, names in os.walk(kept.resolve()):
             for one in (directory, *(os.path.join(directory, name) for name in names)):
                 os.chown(one, _UID, _UID)

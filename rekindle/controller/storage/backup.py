@@ -46,8 +46,8 @@ def copy(directory: Path, target: Path, say: Callable[[str], None] = lambda _: N
     """Copy an instance to ``target``, which must not be there; it is there whole or not at all.
 
     Everything that was acknowledged before is in it. What a copy of it that was killed has left
-    beside ``target`` is removed. ``say`` is told what is waited for. Raises SetupError for a place
-    that is none, and OSError.
+    beside ``target`` is removed. ``say`` is told what is waited for. Raises SetupError and
+    InvalidError for a place that is none, and OSError.
     """
     places = elsewhere.read(directory)
     if places.redis:
@@ -60,16 +60,24 @@ def copy(directory: Path, target: Path, say: Callable[[str], None] = lambda _: N
             f"there is no queue in {directory}: no instance was up there. It is one of `rekindle "
             "up` that is kept; what `rekindle run` brings up by itself goes with its programs"
         )
-    if os.path.lexists(target):
-        raise SetupError(f"{target} is there already: name a folder that is not")
+    if target.is_relative_to(directory):
+        raise SetupError(f"{target} is in what is to be copied: name a folder elsewhere")
+    paths.refuse_in_file(target, "")
+    _refuse_what_is_there(target)
     drafts = _drafts_of(directory)
     with nothing_removed(directory, say):
+        _refuse_what_is_there(target)  # the copy that was waited for may have made it
         for left in target.parent.glob(f"{drafts}*"):  # no other copies it just now
             shutil.rmtree(left, ignore_errors=True)
         with whole_directory(target, named_by_content=False, prefix=drafts) as draft:
             copied = _copy(directory, draft, places)
         files.sync(target.parent)
     return copied
+
+
+def _refuse_what_is_there(target: Path) -> None:
+    if os.path.lexists(target):
+        raise SetupError(f"{target} is there already: name a folder that is not")
 
 
 def _copy(directory: Path, draft: Path, places: elsewhere.Elsewhere) -> Copied:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import redis
 
 from rekindle import paths
 from rekindle.controller.storage import backup
-from rekindle.exception import SetupError
+from rekindle.exception import InvalidError, SetupError
 from rekindle.wire.blobs import FolderStore, new_key
 from tests import unlistable
 from tests.controller.harness import PATIENCE_S, Instance, new_id, running_instance
@@ -163,6 +164,13 @@ def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     (tmp_path / "there").mkdir()
     with pytest.raises(SetupError, match="there already"):
         backup.copy(redis_alone.directory, tmp_path / "there")
+    with pytest.raises(SetupError, match="is in what is to be copied"):
+        backup.copy(redis_alone.directory, redis_alone.directory / "blobs" / "copy")
+    with pytest.raises(InvalidError, match=r"is in .*/link, which is no folder"):
+        (redis_alone.directory / "file").touch()
+        (tmp_path / "link").symlink_to(redis_alone.directory / "file")
+        backup.copy(redis_alone.directory, tmp_path / "link" / "copy")
+    (tmp_path / "link").unlink()
     with pytest.raises(SetupError, match="no queue"):
         backup.copy(tmp_path, tmp_path / "copy")
     (file,) = (redis_alone.directory / "redis" / "appendonlydir").glob("*.incr.aof")
@@ -206,6 +214,24 @@ def test_a_second_copy_waits_for_the_first_one_and_says_so(
         assert not ended.is_set() and not list(tmp_path.iterdir())
     assert ended.wait(PATIENCE_S)
     thread.join()
+
+
+def test_of_two_copies_at_once_to_one_folder_the_one_that_waited_says_that_it_is_there(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    with (
+        ThreadPoolExecutor(1) as pool,
+        backup.nothing_removed(redis_alone.directory),
+    ):
+        waits = threading.Event()
+        second = pool.submit(
+            backup.copy, redis_alone.directory, tmp_path / "copy", lambda _: waits.set()
+        )
+        assert waits.wait(PATIENCE_S)
+        (tmp_path / "copy").mkdir()
+    with pytest.raises(SetupError, match="there already"):
+        second.result()
 
 
 def test_a_copy_lacks_no_blobs_that_could_not_be_listed(
