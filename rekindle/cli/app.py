@@ -8,9 +8,9 @@ import click
 
 from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.counted import counted
 from rekindle.cli.logs import logs
 from rekindle.cli.options import app_named, confirm, environment_option, is_chosen, yes_option
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import deploying
 from rekindle.sdk.environments import environment_of
@@ -176,7 +176,7 @@ def _rows(found: pb.DeployedApp) -> list[tuple[str, str]]:
         ("Tag", found.versions[0].tag or "-"),
         ("Id", found.app_id or "-"),
         ("Tags", ", ".join(f"{key}={value}" for key, value in sorted(found.tags.items())) or "-"),
-        ("Ending", f"{len(found.draining)} former version(s)" if found.draining else "-"),
+        ("Ending", counted(len(found.draining), "former version") if found.draining else "-"),
     ]
 
 

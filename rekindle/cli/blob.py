@@ -12,9 +12,9 @@ from rekindle.blobs import collect, reach
 from rekindle.blobs.collect import Named
 from rekindle.blobs.store import GRACE_S, BlobStore, open_store
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.counted import counted
 from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, duration, json_option, print_json, size, table
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, NotFoundError
 
 #: So much of a layer's name is shown by `rekindle image`.

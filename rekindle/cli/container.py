@@ -109,8 +109,9 @@ def stop(runner_id: str, graceful: bool, yes: bool) -> None:
     \b
     rekindle container stop ru-... --graceful
     """
+    found = find(runner_id)  # nothing is asked of one that is not there
     if not graceful:
-        confirm(f"End the runner {runner_id} at once?", yes=yes)
+        confirm(f"End the runner {runner_id} of {found.name} at once?", yes=yes)
     request = pb.StopRunnerRequest(runner_id=runner_id, graceful=graceful)
     operator.request(operator.connect(), "StopRunner", request, pb.StopRunnerReply)
     click.echo(f"{runner_id} {'ends when it has nothing to do' if graceful else 'is ended'}.")
@@ -199,7 +200,7 @@ def logs(
     """Show what a runner printed, or follow it."""
     context.invoke(
         logs_command,
-        app=app or find(runner_id).runner.app_id,
+        app=app or _app_of(runner_id),
         runner_id=runner_id,
         follow=follow,
         tail=tail,
@@ -208,3 +209,11 @@ def logs(
         timestamps=timestamps,
         as_json=as_json,
     )
+
+
+def _app_of(runner_id: str) -> str:
+    """The id of a runner's app. Raises NotFoundError."""
+    try:
+        return find(runner_id).runner.app_id
+    except NotFoundError as error:
+        raise NotFoundError(f"{error}, of one that has ended give its app (--app)") from None

@@ -13,9 +13,9 @@ from rekindle import paths
 from rekindle.blobs import reach
 from rekindle.blobs.lazy import cache
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.counted import counted
 from rekindle.cli.options import confirm, module_option, yes_option
 from rekindle.cli.tables import console, lapsed, print_json, size, table
+from rekindle.counted import counted
 from rekindle.exception import Error, ImageError, NotFoundError
 from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.layer import Layer

@@ -12,6 +12,7 @@ from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
 from rekindle.cli.options import confirm, environment_option, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, NotFoundError, OutputExpiredError
 from rekindle.sdk.connection.client import Client
 from rekindle.sdk.connection.seen import Seen
@@ -155,13 +156,15 @@ def cancel(call_id: str, terminate_containers: bool, yes: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
     if not call_id.startswith("fc-"):
         raise InvalidError(f"{call_id!r} is not a call id: these start with 'fc-'")
+    client = operator.connect()
     confirm(f"Cancel the call {call_id}?", yes=yes)
     request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
-    met = operator.request(operator.connect(), "CancelCall", request, pb.CancelCallReply)
+    met = operator.request(client, "CancelCall", request, pb.CancelCallReply)
     if not met.queued and not met.running:
         click.echo(f"{call_id}: nothing was left to cancel.")
     else:
-        click.echo(f"{call_id}: {met.queued} queued inputs and {met.running} in flight cancelled.")
+        queued = counted(met.queued, "queued input")
+        click.echo(f"{call_id}: {queued} and {met.running} in flight cancelled.")
 
 
 inputs.add_command(dead)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from rekindle.cli import tables
+from rekindle.counted import counted
 from rekindle.sdk.calls.call_record import CallRecord
 from rekindle.wire.phases import Phase
 
@@ -40,7 +41,7 @@ def table(records: Sequence[CallRecord]) -> Table:
 
 
 def _summary(records: Sequence[CallRecord]) -> Table:
-    made = tables.table(f"{len(records)} calls", "strategy", ">median ms", "phases, in ms")
+    made = tables.table(counted(len(records), "call"), "strategy", ">median ms", "phases, in ms")
     groups: dict[tuple[str, str], list[CallRecord]] = {}
     for record in records:
         groups.setdefault((record.function, record.strategy), []).append(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from rekindle.cli.counted import counted
+from rekindle.counted import counted
 from rekindle.exception import InvalidError
 from rekindle.sdk import notes
 

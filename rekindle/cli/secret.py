@@ -106,8 +106,9 @@ def create(
 @env_option
 def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
     """Forget a secret. Runners that have it keep it; those that need it start no more."""
+    objects = _objects()
     confirm(f"Delete the secret {name}?", yes=yes)
-    _objects().delete(name, allow_missing=allow_missing, environment_name=env)
+    objects.delete(name, allow_missing=allow_missing, environment_name=env)
     click.echo(f"{name} is gone.")
 
 

@@ -82,7 +82,7 @@ class Serving:
         sys.stderr.flush()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until both can be interrupted
         parent = os.getpid()
-        pid = os.fork()
+        pid = processes.fork_beside_threads()  # of what a library has started, none is needed
         if pid == 0:
             processes.die_with_parent(parent)
             said.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rekindle.cli.counted import counted
 from rekindle.cli.tables import size
+from rekindle.counted import counted
 from rekindle.wire import rekindle_pb2 as pb
 
 

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from rekindle import paths
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.counted import counted
 from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import console, lapsed, print_json, size, table
+from rekindle.counted import counted
 from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotError
 from rekindle.snapshot import criu, machine, validate, verify
 from rekindle.snapshot.budget import parse_size

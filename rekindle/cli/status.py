@@ -10,9 +10,9 @@ import click
 from rich.table import Table
 
 from rekindle.cli import damaged, operator, shared_objects, versions
-from rekindle.cli.counted import counted
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import duration, json_option, print_json, size, table
+from rekindle.counted import counted
 from rekindle.sdk.local import choosing
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.class_parameters import shown

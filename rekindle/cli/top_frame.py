@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rekindle.cli import top_model as model
-from rekindle.cli.counted import counted
 from rekindle.cli.tables import Literal, age, duration, millis, size
 from rekindle.cli.top_model import Sort
+from rekindle.counted import counted
 from rekindle.wire import rekindle_pb2 as pb
 
 #: Their first letters differ, too.

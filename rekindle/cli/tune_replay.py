@@ -28,9 +28,9 @@ from rekindle.bench.tune.search import (
 from rekindle.bench.tune.settings import Setting, candidates, spare_counts
 from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator
-from rekindle.cli.counted import counted
 from rekindle.controller.policies import REGISTRY
 from rekindle.controller.policies.policy import GIB, Prices
+from rekindle.counted import counted
 from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level

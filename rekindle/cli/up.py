@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from rekindle import paths
 from rekindle.controller.settings import parse_address
+from rekindle.controller.storage import elsewhere
 from rekindle.exception import SetupError
 from rekindle.sdk.local import choosing, daemon, leftover_snapshots, unused_settings
 from rekindle.sdk.local import directory as instance
+from rekindle.shown_url import without_password
+from rekindle.wire import blobs
 
 
 @click.command()
@@ -57,6 +61,8 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
         os.environ["REKINDLE_METRICS"] = address
     check_settings_of_programs()
     check_store(paths.shared_store_url())
+    for note in _left_elsewhere(directory):
+        click.echo(note, err=True)
     if foreground:
         _become_supervisor(directory)
     pid = daemon.start(directory, wait_s)
@@ -85,6 +91,24 @@ def down() -> None:
         ended = daemon.stop_all()
         leftover_snapshots.remove()
     click.echo("The instance is down." if ended else "No instance is up.")
+
+
+def _left_elsewhere(directory: Path) -> Iterator[str]:
+    """What to tell who starts an instance that was started last with another place for what it
+    keeps: one that was restored from a backup, say."""
+    with paths.at_home():
+        was = elsewhere.read(directory)
+    redis, stored = os.environ.get("REKINDLE_REDIS_URL", ""), blobs.named_url().rstrip("/")
+    for before, now, what, variable in (
+        (was.redis, redis, "queue and state", "REKINDLE_REDIS_URL"),
+        (was.blobs.rpartition("/")[0], stored, "blobs", "REKINDLE_BLOB_URL"),
+    ):
+        if before and before != without_password(now):
+            is_now = f"is {without_password(now)}" if now else "is not set"
+            yield (
+                f"Its {what} were at {before} so far, and what is there is not found: {variable} "
+                f"{is_now}."
+            )
 
 
 def _become_supervisor(directory: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from rekindle.cli import screen
-from rekindle.cli.counted import counted
+from rekindle.counted import counted
 from rekindle.exception import Error
 from rekindle.sdk import progress
 from rekindle.sdk.progress import Wait

@@ -164,6 +164,7 @@ class Parts:
             *(core, self.apps, self.registry, deployment_store),
             *(finder, FirstStart(core, orders), retirement),
             PendingDeploys(core.tasks, settings.deploy_grace_s),
+            orders,
         )
         schedule_store = ScheduleStore(link, config.instance_id)
         self.schedules = Scheduler(core, schedule_store, finder, self.intake)

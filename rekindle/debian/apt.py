@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from rekindle.counted import counted
 from rekindle.exception import SetupError
 from rekindle.linux import programs
 
@@ -204,7 +205,7 @@ class Apt:
         target = self.root / "debs"
         total = sum(package.size for package in known)
         progress("fetching packages", 0, total)
-        self._get(["download", *names], f"fetching {len(names)} packages", cwd=target)
+        self._get(["download", *names], f"fetching {counted(len(names), 'package')}", cwd=target)
         progress("fetching packages", total, total)
         return sorted(target.glob("*.deb"))
 

@@ -107,10 +107,12 @@ def depth_of_calls(what: str) -> int:
     """
     depth = _depth_here() + 1
     if depth and depth > (most := max_depth()):
+        from rekindle.counted import counted
+
         raise CallDepthError(
-            f"{what} is called inside of {depth} calls that wait for one another, the limit is "
-            f"{most}: end the recursion earlier, or raise {VARIABLE} (up to {MOST_DEPTH}) where "
-            f"rekindle is started"
+            f"{what} is called inside of {counted(depth, 'call')} waiting for one another, the "
+            f"limit is {most}: end the recursion earlier, or raise {VARIABLE} (up to "
+            f"{MOST_DEPTH}) where rekindle is started"
         )
     return depth
 

@@ -21,7 +21,7 @@ from typing import Any
 from rekindle.forkserver import exception_hooks, fork_handlers, interrupts, park
 from rekindle.forkserver.fork_handlers import of_users, ours
 from rekindle.forkserver.own_pages import OwnPages
-from rekindle.linux import namespaces
+from rekindle.linux import namespaces, processes
 from rekindle.linux.libc import check
 
 #: Whether user code has forked this process.
@@ -36,13 +36,8 @@ def fork(*, alone: bool, handlers: bool = True, of_copy: bool = False) -> int:
     """Fork this process; 0 in the child. ``alone``: it has one thread, and without ``handlers``
     none run. ``of_copy``: the child is to be frozen. Raises OSError."""
     if not alone:
-        import warnings
-
-        # Python 3.12 and later warn of threads, which raises where user code wants that of each
-        # warning: what threads there are has been looked at (inspection.py).
-        with interrupts.for_copies(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return os.fork()
+        with interrupts.for_copies():  # what threads there are has been looked at (inspection.py)
+            return processes.fork_beside_threads()
     if handlers:
         _before(of_copy)
     pid: int = _c_fork()

@@ -103,7 +103,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         status = run(int(pid), command, more)
     except OSError as error:
-        sys.stderr.write(f"Error: a runner's namespaces cannot be entered: {error}\n")
+        gone = isinstance(error, (FileNotFoundError, ProcessLookupError))
+        why = "it has ended" if gone else str(error)
+        sys.stderr.write(f"Error: the runner cannot be entered: {why}\n")
         return 125
     return status if status >= 0 else 128 - status
 

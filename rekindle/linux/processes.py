@@ -12,6 +12,19 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
+def fork_beside_threads() -> int:
+    """As os.fork(), without the warning of other threads, for who has looked at them.
+
+    Python 3.12 and later give it, and raise it in the parent, which then does not know its child,
+    where each warning is to raise (``PYTHONWARNINGS=error``).
+    """
+    import warnings  # not before it is needed: templates do without
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def die_with_parent(expected_parent: int | None = None) -> None:
     """Get SIGKILL when the thread that forked this process ends.
 

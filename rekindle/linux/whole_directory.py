@@ -14,17 +14,21 @@ from rekindle.linux import files
 
 @contextmanager
 def whole_directory(
-    target: Path, *, durable: bool = True, named_by_content: bool = True
+    target: Path,
+    *,
+    durable: bool = True,
+    named_by_content: bool = True,
+    prefix: str = ".draft-",
 ) -> Iterator[Path]:
     """The draft of a directory, beside it: fill it, and it is renamed at the end.
 
     The name tells the content: of two that make it at the same time, the first one's stays, and
     where it does not (``named_by_content``), the second one fails. Not ``durable``: after a power
     cut the name may be there, and files without what was in them; for who looks at them each time.
-    Raises OSError.
+    ``prefix``: of the draft's name, which stays where the process is killed. Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=target.parent))
+    draft = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
         yield draft
         if durable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, of_the_program
 from rekindle.execution import annotated
 from rekindle.execution.declared import parameters_of
@@ -57,7 +58,8 @@ def bind(
     names = [parameter.name for parameter in known]
     there = f"its parameters: {', '.join(map(_signature, known))}" if known else "it has none"
     if len(args) > len(names):
-        takes = f"takes {len(names)} arguments, {len(args)} were given"
+        takes = f"takes {counted(len(names), 'argument')}"
+        takes += f", {counted(len(args), 'was', 'were')} given"
         raise _misfit(f"{owner}() {takes} ({there})")
     given = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, a_or_an, of_the_program
 from rekindle.execution import nesting
 from rekindle.sdk import checks, running
@@ -200,7 +201,8 @@ class FunctionCall(SaysWhatToUse):
         if self._inputs == 0:
             raise InvalidError(f"{self!r} has no inputs, so there is no value to get")
         if index < 0 or (self._inputs is not None and index >= self._inputs):
-            raise InvalidError(f"index={index}: {self!r} has inputs 0 to {(self._inputs or 1) - 1}")
+            has = counted(self._inputs or 0, "input")
+            raise InvalidError(f"index={index}: {self!r} has {has}; the first is 0")
 
     # ---- all results ---------------------------------------------------------------------------
 
@@ -218,7 +220,8 @@ class FunctionCall(SaysWhatToUse):
         if start < 0 or (end is not None and end < start):
             raise InvalidError(f"start={start}, end={end}: give 0 <= start <= end")
         if known is not None and max(start, end or 0) > known:
-            raise InvalidError(f"start={start}, end={end}: {self!r} has {known} inputs")
+            has = counted(known, "input")
+            raise InvalidError(f"start={start}, end={end}: {self!r} has {has}")
         last = known if end is None else end
 
         async def begin() -> StoredCall:

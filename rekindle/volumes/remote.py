@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle import filesystems
+from rekindle.counted import counted
 from rekindle.exception import (
     InvalidError,
     NotFoundError,
@@ -190,9 +191,9 @@ class Folder:
     def _bare(self, turn: Turn) -> VolumeError:
         return VolumeError(
             f"{self.label}: there is nothing at {without_password(self.url)}, where "
-            f"{len(turn.state)} files were at the last time. If it is to be mounted, mount it. If "
-            f"it was emptied on purpose, make a file {EMPTIED} there: then its files are removed "
-            f"here, too"
+            f"{counted(len(turn.state), 'file was', 'files were')} at the last time. If it is to "
+            f"be mounted, mount it. If it was emptied on purpose, make a file {EMPTIED} there: "
+            f"then its files are removed here, too"
         )
 
     def _store(self) -> tuple[Any, str]:

@@ -173,7 +173,9 @@ def _as_short_text(arg: Any) -> str:
     text = arg if isinstance(arg, str) else safe_repr(arg)
     if len(text) <= _KEPT_TEXT:
         return text
-    return f"{text[:_KEPT_TEXT]} ... [{len(text) - _KEPT_TEXT} characters left out]"
+    from rekindle.counted import counted
+
+    return f"{text[:_KEPT_TEXT]} ... [{counted(len(text) - _KEPT_TEXT, 'character')} left out]"
 
 
 # ---- without __init__ --------------------------------------------------------------------------

@@ -151,8 +151,10 @@ def _shortened(text: str, limit: int) -> str:
     """At most so many characters, all of which can be written as UTF-8."""
     left_out = len(text) - limit
     if left_out > 0:
+        from rekindle.counted import counted
+
         half = limit // 2
-        text = f"{text[:half]} ... [{left_out} characters left out] ... {text[-half:]}"
+        text = f"{text[:half]} ... [{counted(left_out, 'character')} left out] ... {text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 

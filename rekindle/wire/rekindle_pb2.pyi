@@ -2223,6 +2223,14 @@ class AppRetired(_message.Message):
     request_id: str
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
+class PythonTold(_message.Message):
+    __slots__ = ("request_id", "note")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    note: str
+    def __init__(self, request_id: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
 class AppClosed(_message.Message):
     __slots__ = ("app_id", "request_id")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
@@ -2266,7 +2274,7 @@ class LeaseGranted(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested", "leaves", "retired")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested", "leaves", "retired", "python_told")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -2278,6 +2286,7 @@ class AgentMessage(_message.Message):
     NESTED_FIELD_NUMBER: _ClassVar[int]
     LEAVES_FIELD_NUMBER: _ClassVar[int]
     RETIRED_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_TOLD_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
     done: Done
@@ -2289,7 +2298,8 @@ class AgentMessage(_message.Message):
     nested: NestedCalls
     leaves: AgentLeaves
     retired: AppRetired
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ..., leaves: _Optional[_Union[AgentLeaves, _Mapping]] = ..., retired: _Optional[_Union[AppRetired, _Mapping]] = ...) -> None: ...
+    python_told: PythonTold
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ..., leaves: _Optional[_Union[AgentLeaves, _Mapping]] = ..., retired: _Optional[_Union[AppRetired, _Mapping]] = ..., python_told: _Optional[_Union[PythonTold, _Mapping]] = ...) -> None: ...
 
 class AgentLeaves(_message.Message):
     __slots__ = ("reason", "ended")
@@ -2484,6 +2494,14 @@ class RetireApp(_message.Message):
     request_id: str
     def __init__(self, app_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
+class TellPython(_message.Message):
+    __slots__ = ("request_id", "function_id")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    function_id: str
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ...) -> None: ...
+
 class PrepareOnAgent(_message.Message):
     __slots__ = ("request_id", "function_id", "params", "strategy", "timeout_s", "ends")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -2511,7 +2529,7 @@ class Welcome(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., protocol: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan", "stop_runner", "live", "retire")
+    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan", "stop_runner", "live", "retire", "tell_python")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -2524,6 +2542,7 @@ class ControllerMessage(_message.Message):
     STOP_RUNNER_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     RETIRE_FIELD_NUMBER: _ClassVar[int]
+    TELL_PYTHON_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assign: Assign
     ack: AckDone
@@ -2536,4 +2555,5 @@ class ControllerMessage(_message.Message):
     stop_runner: StopRunnerRequest
     live: AppIsLive
     retire: RetireApp
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ..., stop_runner: _Optional[_Union[StopRunnerRequest, _Mapping]] = ..., live: _Optional[_Union[AppIsLive, _Mapping]] = ..., retire: _Optional[_Union[RetireApp, _Mapping]] = ...) -> None: ...
+    tell_python: TellPython
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ..., stop_runner: _Optional[_Union[StopRunnerRequest, _Mapping]] = ..., live: _Optional[_Union[AppIsLive, _Mapping]] = ..., retire: _Optional[_Union[RetireApp, _Mapping]] = ..., tell_python: _Optional[_Union[TellPython, _Mapping]] = ...) -> None: ...

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from rekindle.cli import options
 from rekindle.cli.group import cli
-from rekindle.exception import InvalidError
+from rekindle.exception import ConnectionError, InvalidError, NotFoundError
 from rekindle.sdk.volume import Volume
+from rekindle.wire import rekindle_pb2 as pb
 from tests.sdk.fake_controller import FakeController
 
 
@@ -18,6 +19,7 @@ from tests.sdk.fake_controller import FakeController
 def known(controller: FakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REKINDLE_DIR", str(controller.directory))
     monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
+    controller.runners.append(pb.RunnerStats(id="ru-1", function_id="fu-1"))
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,26 @@ def test_a_no_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     said = CliRunner().invoke(cli, ["volume", "delete", "kept"], input="y\n")
     assert said.exit_code == 0
     assert "kept" not in [one.name for one in Volume.objects.list()]
+
+
+def test_nothing_is_asked_of_a_runner_that_is_not_there() -> None:
+    said = CliRunner().invoke(cli, ["container", "stop", "ru-2"])
+    assert isinstance(said.exception, NotFoundError), said
+    assert "there is no runner 'ru-2'; did you mean 'ru-1'" in str(said.exception)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["container", "stop", "ru-1"],
+        ["inputs", "cancel", "fc-1"],
+        ["secret", "delete", "token"],
+        ["dict", "delete", "counts"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_asked_where_no_instance_is_up(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_DIR", str(tmp_path / "none"))
+    assert isinstance(CliRunner().invoke(cli, argv).exception, ConnectionError)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import warnings
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import NoReturn
@@ -16,6 +17,7 @@ from rekindle.cli import serving
 from rekindle.cli.serving import Served, Serving
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.deploying import Deployed
+from tests import warned_forks
 
 #: What a child is given: reference, whether it is a module, name, and the names that are held.
 _Given = str | bool | dict[str, int] | None
@@ -52,6 +54,25 @@ def test_a_version_replaces_one_whose_child_ends_just_then(
         assert served.goes_on()
     finally:
         served.close()
+
+
+def test_a_version_is_loaded_where_a_thread_is_and_each_warning_is_to_raise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ends(*given: _Given, says: socket.socket, hears: int) -> NoReturn:
+        _say(says, 1)
+        os.read(hears, 1)
+        os._exit(0)
+
+    monkeypatch.setattr(serving, "_child", ends)
+    warned_forks.make(monkeypatch)
+    served = Serving("app.py", False, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            assert served.load().version == 1
+        finally:
+            served.close()
 
 
 @pytest.fixture

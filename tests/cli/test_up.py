@@ -229,3 +229,22 @@ def test_who_only_looks_makes_no_home(home: Path) -> None:
     assert rekindle(nowhere, "status").returncode == 1
     assert "No instance is up" in rekindle(nowhere, "down").stdout
     assert not nowhere.exists()
+
+
+def test_who_starts_it_without_the_place_of_its_blobs_is_told_once(
+    home: Path, tmp_path: Path
+) -> None:
+    assert not rekindle(home, "up", REKINDLE_BLOB_URL=str(tmp_path)).stderr
+    rekindle(home, "down", REKINDLE_BLOB_URL=str(tmp_path))
+    copied = rekindle(home, "backup", str(tmp_path / "backup"))
+    assert copied.stderr.startswith(f"Without the blobs at {tmp_path}/in-"), copied
+    restored = tmp_path / "restored"
+    restored.mkdir(mode=0o700)
+    (tmp_path / "backup").rename(restored / "daemon")
+    told = f"Its blobs were at {tmp_path} so far, and what is there is not found: "
+    for place in (home, restored):
+        up = rekindle(place, "up")
+        assert up.stderr == f"{told}REKINDLE_BLOB_URL is not set.\n", up
+        rekindle(place, "down")
+        assert not rekindle(place, "up").stderr
+        rekindle(place, "down")

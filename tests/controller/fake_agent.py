@@ -56,6 +56,8 @@ class FakeAgent:
         self.confirms_closing = self.confirms_retiring = True
         #: Why no runner of a new version starts; "": it does, None: the test answers itself.
         self.starts: str | None = ""
+        #: What it says of another Python that runs a function.
+        self.python_note = ""
 
     async def __aenter__(self) -> FakeAgent:
         await self.connect()
@@ -156,6 +158,10 @@ class FakeAgent:
                         reason=self.starts,
                     )
                     await self.send(prepared=done)
+            elif kind == "tell_python":
+                request_id = message.tell_python.request_id
+                told = pb.PythonTold(request_id=request_id, note=self.python_note)
+                await self.send(python_told=told)
             elif kind == "plan":
                 self.plans.put_nowait(message.plan)
 

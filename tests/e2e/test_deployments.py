@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
+import rekindle
 from tests.e2e.deployed import SERVICE, app_list, held_apps
-from tests.e2e.harness import Gate, Home, service, wait_until
+from tests.e2e.harness import SMALL_DISK, Gate, Home, service, wait_until
 
 BREAKS = """
 import rekindle
@@ -314,3 +318,28 @@ again.stop()
 def test_tags_of_an_app_that_is_deployed_can_be_seen_and_set(shared: Home) -> None:
     script = shared.script(TAGS)
     assert shared.python(script).out == "[{}, {'team': 'ads'}, {'team': 'ads'}]\n"
+
+
+def test_who_deploys_by_a_python_that_is_not_on_the_node_is_told(home: Home) -> None:
+    home.up()
+    script = home.script("""
+        import rekindle
+
+        app = rekindle.App("elsewhere")
+
+        @app.function()
+        def one():
+            return 1
+    """)
+    place = home.root / "venv"  # on a disk that this program alone sees
+    place.mkdir()
+    python = f"{place}/bin/python"
+    main = "from rekindle.cli.main import main; main()"
+    line = f"{sys.executable} -m venv --without-pip {place} && {python} -c '{main}' deploy {script}"
+    packages = f"{Path(rekindle.__file__).parents[1]}:{sysconfig.get_path('purelib')}"
+    small = home.start(*SMALL_DISK, place, "16m", "sh", "-c", line, PYTHONPATH=packages).end()
+    assert small.status == 0, str(small)
+    told, deployed = small.out.splitlines()
+    assert told.startswith(f"one: its program's Python, {python}, is not on this node: run by ")
+    assert "To have one for both, run the program by that one" in told
+    assert deployed.startswith("Deployed elsewhere, version 1")

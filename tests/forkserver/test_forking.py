@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 from rekindle.forkserver import forking
+from tests import warned_forks
 
 _PROGRAM = """
 import json, os, sys, threading
@@ -84,16 +85,8 @@ def test_handlers_of_user_code_run_and_the_child_can_do_all_that_a_process_can(
 def test_a_process_with_threads_forks_where_each_warning_is_to_raise(
     warns: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fork = os.fork
-
-    def as_of_3_12() -> int:
-        pid = fork()
-        if pid:
-            warnings.warn("fork() may lead to deadlocks", DeprecationWarning, stacklevel=2)
-        return pid
-
     if warns:
-        monkeypatch.setattr(os, "fork", as_of_3_12)
+        warned_forks.make(monkeypatch)
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()

@@ -88,6 +88,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.blob_url = ""
         self.blob_threshold_bytes = 0
         self.asked: list[pb.ResultsRequest] = []
+        self.runners: list[pb.RunnerStats] = []
         self._running = 0
         self._services: dict[tuple[str, bytes], Any] = {}
         self._calls: dict[str, _Call] = {}
@@ -310,6 +311,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         agent = pb.AgentStatus(
             agent_id="ag-1", host="h", connected=True, max_runners=8, in_flight=1, last_heard_s=0.2
         )
+        agent.stats.runners.extend(self.runners)
         function = pb.FunctionStatus(name="f", function_id="fu-1", queued=2, in_flight=1)
         return pb.StatusReply(
             version="0.1.0",

@@ -180,6 +180,14 @@ def test_wrong_parameter_values_are_type_errors(args: Any, kwargs: Any, words: s
         Thing(*args, **kwargs)
 
 
+def test_of_one_parameter_too_few_are_said_to_be_one() -> None:
+    class Single:
+        kind: str = rekindle.parameter()
+
+    with pytest.raises(TypeError, match="takes 1 argument, 2 were given"):
+        rekindle.App("single").cls(serialized=True)(Single)("a", 1)
+
+
 def test_parameters_can_be_given_by_position() -> None:
     assert Thing("a", 9).size == 9
 

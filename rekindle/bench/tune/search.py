@@ -13,6 +13,7 @@ from rekindle.bench.tune.settings import Setting
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.bench.tune.trace import Trace
 from rekindle.controller.policies.policy import Prices
+from rekindle.counted import counted
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _spares(best: Tried, before: Tried) -> str:
     if out.spared:
         cost = out.spare_cost / out.cost if out.cost else 0.0
         text += (
-            f", which {out.spared / max(1, out.started):.0%} of {out.started:,} starts take, for "
+            f", which {out.spared / max(1, out.started):.0%} of "
+            f"{counted(out.started, 'start takes', 'starts take')}, for "
             f"{out.spare_gib_hours:.3g} GiB·h, {cost:.1%} of the cost"
         )
     if best is not before:
@@ -135,8 +137,9 @@ def _why(
 ) -> str:
     out = best.outcome
     text = (
-        f"the cheapest of {len(meeting)} settings (of {len(tried)}) whose p{percentile} is at most "
-        f"{target_ms:g} ms: {out.at(percentile):.0f} ms for {out.cost_per_day:.3g} a day"
+        f"the cheapest of {counted(len(meeting), 'setting')} (of {len(tried)}) whose "
+        f"p{percentile} is at most {target_ms:g} ms: {out.at(percentile):.0f} ms for "
+        f"{out.cost_per_day:.3g} a day"
     )
     now = next((t for t in tried if t.setting.current), None)
     if now is not None and now is not best and now.outcome.cost > 0:

@@ -17,6 +17,7 @@ from rekindle.bench.tune import pools as sim_pools
 from rekindle.bench.tune.pools import Candidate, Node, SimPool, SimRunner, check_room
 from rekindle.bench.tune.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import Policy
+from rekindle.counted import counted
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan
 
@@ -100,8 +101,9 @@ class Simulation:
             self._fire(event)
         if left:
             raise InvalidError(
-                f"{left} inputs could never run: what min_containers keeps leaves no room for the "
-                "runners of other functions; give the node more (--memory-gib, --max-runners)"
+                f"{counted(left, 'input')} could never run: what min_containers keeps leaves no "
+                "room for the runners of other functions; give the node more (--memory-gib, "
+                "--max-runners)"
             )
         for pool in self.pools:
             pool.close(self.end)

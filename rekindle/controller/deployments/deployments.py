@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
-from rekindle.controller.deployments import choosing, records
+from rekindle.controller.deployments import choosing, other_pythons, records
 from rekindle.controller.deployments.contents import Contents
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.function_finder import FunctionFinder
@@ -31,6 +31,7 @@ from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.deployments.turns import Turns
 from rekindle.controller.events import AppDeployed
+from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App
 from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.redis_link import FOREVER
@@ -59,6 +60,7 @@ class Deployments:
     _first_start: FirstStart
     _retirement: Retirement
     _pending: PendingDeploys
+    _orders: Orders
     _clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
@@ -360,10 +362,11 @@ class Deployments:
         name, before = wanted.name, self._known.get(wanted.name)
         handles = await self._apps.register(wanted, version.version)
         functions = {handle.name: handle.function_id for handle in handles}
-        notes: list[str] = []
+        app = self._core.state.apps[version.app_id]
+        notes = await pending.while_wanted(other_pythons.notes_on(self._orders, app))
         rolls = first_start and version.strategy == "rolling"
         if rolls and before is not None and not before.stopped:
-            notes = await pending.while_wanted(self._started(version, before.present))
+            notes += await pending.while_wanted(self._started(version, before.present))
         await pending.go_live()
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())

@@ -21,6 +21,7 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage import stored_messages
 from rekindle.controller.storage.log_store import LogStore
 from rekindle.controller.storage.redis_link import RefusedError
+from rekindle.counted import counted
 from rekindle.wire import lines as chunks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -334,7 +335,7 @@ def _left_out(app_id: str, seq: int, count: int) -> pb.LogLine:
 
 
 def _in_place(app_id: str, seq: int, count: int, why: str) -> pb.LogLine:
-    text = f"... {count} lines of output left out: {why}"
+    text = f"... {counted(count, 'line')} of output left out: {why}"
     return pb.LogLine(app_id=app_id, stream="stderr", text=text, at_ns=now_ns(), seq=seq)
 
 

@@ -80,7 +80,9 @@ class AgentGateway:
         function = self._apps.function(request.function_id)
         code = await self._registry.load_code(function.function_id)
         if code is None:
-            raise NotFoundError(f"the code of {request.function_id!r} is gone; run the app again")
+            raise NotFoundError(
+                f"the code of {request.function_id!r} is gone; run the app, or deploy it, again"
+            )
         code.retired = function.app.retired
         code.on_trial = function.app.on_trial
         for one in code.function.named_secrets:

@@ -62,6 +62,8 @@ class AgentInbox:
             self._agents.leaves(agent, message.leaves.reason, ended=message.leaves.ended)
         elif kind == "retired":
             self._orders.app_retired(message.retired.request_id)
+        elif kind == "python_told":
+            self._orders.python_told(message.python_told)
         elif kind == "app_closed":
             self._orders.app_closed(message.app_closed.request_id)
         else:

@@ -42,6 +42,8 @@ class Orders:
     _retires: Questions[bool] = field(default_factory=Questions)
     #: The answer: whether it has closed the app, or is gone.
     _closes: Questions[bool] = field(default_factory=Questions)
+    #: The answer: what is to be told.
+    _pythons: Questions[str] = field(default_factory=Questions)
     #: When an agent was lost the last time, on the loop's clock.
     _lost_at: float = -math.inf
 
@@ -50,6 +52,7 @@ class Orders:
         self._prepares.ask_again(agent)
         self._retires.ask_again(agent)
         self._closes.ask_again(agent)
+        self._pythons.ask_again(agent)
         self.leasing.back(agent)
         self.open_unopened()
         self._joined.set()  # for those who wait at this moment
@@ -72,6 +75,7 @@ class Orders:
         self._prepares.lost(agent, pb.PrepareReply(reason=reason, lost=True))
         self._retires.lost(agent, False)
         self._closes.lost(agent, False)
+        self._pythons.lost(agent, "")
         self.open_unopened()
 
     async def close_app(self, app_id: str, *, drain: bool = False, recreate: bool = False) -> None:
@@ -123,6 +127,29 @@ class Orders:
     def app_closed(self, request_id: str) -> None:
         """An agent's answer."""
         self._closes.answered(request_id, True)
+
+    async def other_python(self, function: Function) -> str:
+        """What is to be told of another Python than its program's that runs a function; "": there
+        is nothing, or no agent that says so within ``_HEARD_S``."""
+        live = self._state.live_agents()
+        agent = self._state.agents.get(function.opened_on)
+        if agent is None or agent not in live:
+            agent = choose_agent(live, function.function_id, function.max_containers)
+        if agent is None:
+            return ""
+        order = pb.TellPython(function_id=function.function_id, request_id=os.urandom(8).hex())
+        agent.known_functions.add(function.function_id)
+        message = pb.ControllerMessage(tell_python=order)
+        try:
+            async with asyncio.timeout(_HEARD_S):
+                return await self._pythons.ask(agent, order.request_id, message)
+        except TimeoutError:
+            log.warning("agent has not said its Python", extra=kv(agent=agent.agent_id))
+            return ""
+
+    def python_told(self, told: pb.PythonTold) -> None:
+        """An agent's answer."""
+        self._pythons.answered(told.request_id, told.note)
 
     def open_unopened(self) -> None:
         for function in list(self._state.functions.values()):

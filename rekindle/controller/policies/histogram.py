@@ -30,6 +30,7 @@ from rekindle.controller.policies.policy import (
     bottom,
     plan_of,
 )
+from rekindle.counted import counted
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan, Rest
 
@@ -128,7 +129,7 @@ class HistogramSizer(Sizer):
             return 0.0, policy.range_s, "idle times show no pattern: kept for the whole range"
         prewarm_s = self.percentile(policy.head) * _BIN_S * (1 - policy.margin)
         until_s = (self.percentile(policy.tail) + 1) * _BIN_S * (1 + policy.margin)
-        return prewarm_s, until_s - prewarm_s, f"histogram of {self.inside} idle times"
+        return prewarm_s, until_s - prewarm_s, f"histogram of {counted(self.inside, 'idle time')}"
 
     def variation(self) -> float:
         """Coefficient of variation of the bins' counts."""

@@ -40,6 +40,7 @@ from rekindle.controller.policies.policy import (
     plan_of,
     usual_spares,
 )
+from rekindle.counted import counted
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
 
@@ -185,11 +186,12 @@ class SnapshotAwareSizer(Sizer):
             levels = {level: f for level, f in levels.items() if level is not Level.SPARE}
         choice = cost_model.options(levels, policy.prices)
         target_s = policy.target_ms / 1000
+        quiet_times = counted(self.gaps.total, "quiet time")
         if self.gaps.total < _KNOWN_FROM:
             rest = cost_model.down_the_ladder(
                 choice, target_s=target_s, unsure_s=view.settings.scaledown_window_s
             )
-            known = f"{self.gaps.total} quiet times, too few to know more"
+            known = f"{quiet_times}, too few to know more"
             if not self.arrivals:
                 known = "no input yet"
             why = f"{known}: each level is kept for as long as its start costs"
@@ -201,7 +203,7 @@ class SnapshotAwareSizer(Sizer):
                 may_be_late=self._may_be_late(),
                 longest_s=policy.longest_s,
             )
-            why = f"cheapest for {self.gaps.total} quiet times and {policy.target_ms:g} ms"
+            why = f"cheapest for {quiet_times} and {policy.target_ms:g} ms"
         warm = levels[Level.WARM]
         # A snapshot's pages are there anyway while a runner maps them.
         first = Level.CACHED if Level.CACHED in levels else bottom(levels)

@@ -22,6 +22,7 @@ from rekindle.controller.state import Call, Function, InputKey, QueuedBatch
 from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import Acceptance, CallMeta
+from rekindle.counted import counted
 from rekindle.exception import Error, ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -54,7 +55,9 @@ class Intake:
         waiters = self._core.state.waiters.get(key)
         if waiters is None:
             if function.waiting >= limit:
-                what = f"{function.waiting:,} calls of {function.name!r} are being waited for"
+                of = f"of {function.name!r}"
+                what = counted(function.waiting, f"call {of} is", f"calls {of} are")
+                what += " being waited for"
                 raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_WAITING"))
             waiters = self._core.state.waiters[key] = []
             function.waiting += 1
@@ -179,7 +182,9 @@ class Intake:
         function.counted(got.undone)
         if got.full:
             limit = self._core.settings.max_pending
-            what = f"{got.undone.undone:,} inputs of {function.name!r} wait or run"
+            of = f"of {function.name!r}"
+            several = f"inputs {of} wait or run"
+            what = counted(got.undone.undone, f"input {of} waits or runs", several)
             raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_PENDING"))
         call.counted(got.done, got.total, got.batches)
         call.accepted = max(call.accepted, got.accepted)

@@ -30,6 +30,7 @@ from rekindle.controller.state import (
     Ready,
     ResultBatch,
 )
+from rekindle.counted import counted
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -177,8 +178,8 @@ class Redelivery:
         for lost, alike in by_count.items():
             if lost >= self._core.settings.max_deliveries:
                 message = (
-                    f"the runner was lost {lost} times while it had this input, the last time "
-                    f"because: {reason}"
+                    f"the runner was lost {counted(lost, 'time')} while it had this input, the "
+                    f"last time because: {reason}"
                 )
                 indexes = [item.index for item in alike]
                 await self._finalizer.finish(call, indexes, pb.RUNNER_LOST, message)

@@ -8,10 +8,13 @@ is removed, as the queue that was copied before may name it. Knows nothing of wh
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,8 @@ _MANIFEST = "appendonly.aof.manifest"
 #: Of files that the server is just removing.
 _HISTORY = "h"
 _CHUNK_BYTES = 1 << 20
+#: Who removes blobs has the lock for a moment only.
+_A_MOMENT_S, _LOOK_S = 1.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,12 @@ class Copied:
     missing: str
 
 
-def copy(directory: Path, target: Path) -> Copied:
+def copy(directory: Path, target: Path, say: Callable[[str], None] = lambda _: None) -> Copied:
     """Copy an instance to ``target``, which must not be there; it is there whole or not at all.
 
-    Everything that was acknowledged before is in it. Raises SetupError for a place that is none,
-    and OSError.
+    Everything that was acknowledged before is in it. What a copy of it that was killed has left
+    beside ``target`` is removed. ``say`` is told what is waited for. Raises SetupError and
+    InvalidError for a place that is none, and OSError.
     """
     places = elsewhere.read(directory)
     if places.redis:
@@ -54,19 +60,42 @@ def copy(directory: Path, target: Path) -> Copied:
             f"there is no queue in {directory}: no instance was up there. It is one of `rekindle "
             "up` that is kept; what `rekindle run` brings up by itself goes with its programs"
         )
+    if target.is_relative_to(directory):
+        raise SetupError(f"{target} is in what is to be copied: name a folder elsewhere")
+    paths.refuse_in_file(target, "")
+    _refuse_what_is_there(target)
+    drafts = _drafts_of(directory)
+    with nothing_removed(directory, say):
+        _refuse_what_is_there(target)  # the copy that was waited for may have made it
+        for left in target.parent.glob(f"{drafts}*"):  # no other copies it just now
+            shutil.rmtree(left, ignore_errors=True)
+        with whole_directory(target, named_by_content=False, prefix=drafts) as draft:
+            copied = _copy(directory, draft, places)
+        files.sync(target.parent)
+    return copied
+
+
+def _refuse_what_is_there(target: Path) -> None:
     if os.path.lexists(target):
         raise SetupError(f"{target} is there already: name a folder that is not")
-    with (
-        whole_directory(target, named_by_content=False) as draft,
-        nothing_removed(directory),
-    ):
-        size = _copy_queue(directory / _QUEUE, draft / _QUEUE)
-        blobs = _copy_blobs(directory / "blobs", draft / "blobs")
-        shutil.copy(directory / "instance", draft / "instance")
-        # No program of before will come back to it: as after `rekindle down`.
-        paths.taken_down_file(draft).touch()
-    files.sync(target.parent)
+
+
+def _copy(directory: Path, draft: Path, places: elsewhere.Elsewhere) -> Copied:
+    size = _copy_queue(directory / _QUEUE, draft / _QUEUE)
+    blobs = _copy_blobs(directory / "blobs", draft / "blobs")
+    shutil.copy(directory / "instance", draft / "instance")
+    elsewhere.note(draft, places)  # who starts the copy is told of what is not in it
+    # No program of before will come back to it: as after `rekindle down`.
+    paths.taken_down_file(draft).touch()
     return Copied(len(blobs), size + sum(blobs), places.blobs)
+
+
+def _drafts_of(directory: Path) -> str:
+    """How the names of drafts begin that are of this instance, and of no other that is copied to
+    the same folder, from another machine, say."""
+    name = (directory / "instance").read_text()
+    whose = f"{name} {socket.gethostname()} {directory.resolve()}"
+    return f".draft-backup-{hashlib.sha256(os.fsencode(whose)).hexdigest()[:12]}-"
 
 
 # ---- the queue -----------------------------------------------------------------------------------
@@ -135,10 +164,19 @@ def _copy_blobs(source: Path, target: Path) -> list[int]:
 
 
 @contextlib.contextmanager
-def nothing_removed(directory: Path) -> Iterator[None]:
-    """Within, the controller removes no blobs."""
+def nothing_removed(directory: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Within, the controller removes no blobs, and nobody else is within.
+
+    ``say`` is told that somebody is, who is waited for. Raises OSError.
+    """
     with files.opened_directory(directory) as fd:
-        files.lock(fd)
+        until = time.monotonic() + _A_MOMENT_S
+        while not files.try_lock(fd):
+            if time.monotonic() >= until:
+                say(f"Waiting for another backup of {directory}.")
+                files.lock(fd)
+                break
+            time.sleep(_LOOK_S)
         yield
 
 

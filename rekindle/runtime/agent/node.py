@@ -201,6 +201,21 @@ class Node:
         for those in (self.plans, self.history, self.context.gpu_use):
             those.forget(app_id)
 
+    def tell_python(self, order: pb.TellPython) -> None:
+        """Answer what is to be told of the Python that runs a function here."""
+        self._tasks.spawn(self._tell_python(order))
+
+    async def _tell_python(self, order: pb.TellPython) -> None:
+        note = ""
+        try:
+            pool = await self.opener.pool(order.function_id, b"")
+            if not pool.revision.spec.image:  # whose Python is known when it is there
+                note = pool.revision.note_of_other_python()
+        except Error as error:
+            log.warning("open failed", extra=kv(function=order.function_id, reason=error))
+        told = pb.PythonTold(request_id=order.request_id, note=note)
+        self.uplink.send(pb.AgentMessage(python_told=told))
+
     def prepare(self, order: pb.PrepareOnAgent) -> None:
         """Make a strategy possible."""
         self._tasks.spawn(self._prepare(order))

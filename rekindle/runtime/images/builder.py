@@ -340,5 +340,5 @@ class _Chain:
                 return Path(place)
         raise ImageError(
             f"{files.source}, which the image is given, is not kept on this machine any more "
-            f"({files.kept}); run the app again"
+            f"({files.kept}); run the app, or deploy it, again"
         )

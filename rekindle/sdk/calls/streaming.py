@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from rekindle.counted import counted
 from rekindle.exception import RequestSizeError, RunnerLostError
 from rekindle.execution import nesting
 from rekindle.sdk import user_frames
@@ -286,9 +287,8 @@ class _Run:
         call.lost(lease.runner_id, fate, self._began)
         message = f"{call.target.name}: {fate.message}"
         if self._count:
-            raise RunnerLostError(
-                f"{message}; {self._count} items had come, so it is not run again by itself"
-            )
+            items = counted(self._count, "item")
+            raise RunnerLostError(f"{message}; {items} had come, so it is not run again by itself")
         raise _LostError(message)
 
     # ---- the end

@@ -1,6 +1,7 @@
 """What a pattern of COPY means: files and folders of a build context, by ``*``, ``?`` and ``[]``.
 
-As for Docker none of these stands for a ``/``: ``**`` is what ``*`` is. Unlike ``Path.glob`` it
+As for Docker none of these stands for a ``/``: ``**`` is what ``*`` is. Links to folders are
+followed up to the first part that has one of them, and not from there on. Unlike ``Path.glob`` it
 passes over no folder that cannot be listed: a file in it would be missing from the image without a
 word. Standard library only.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from rekindle.sdk import name_patterns
 
+_Look = Callable[[Path], os.stat_result]
+
 #: Of a name under which no folder is.
 _NONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -25,12 +28,15 @@ def matching(context: Path, pattern: str, left_out: Callable[[Path], bool]) -> l
     parts = pattern.split("/")
     for part in parts:
         name_patterns.check(part)
-    return sorted(_below(context, parts, left_out))
+    return sorted(_below(context, parts, left_out, os.stat))
 
 
-def _below(folder: Path, parts: Sequence[str], left_out: Callable[[Path], bool]) -> Iterator[Path]:
+def _below(
+    folder: Path, parts: Sequence[str], left_out: Callable[[Path], bool], look: _Look
+) -> Iterator[Path]:
     first, rest = parts[0], parts[1:]
     if any(sign in first for sign in "*?[\\"):
+        look = os.lstat
         listed = _listed(folder, left_out)
         found = [one for one in listed if name_patterns.fits(one.name, first)]
     else:
@@ -38,8 +44,8 @@ def _below(folder: Path, parts: Sequence[str], left_out: Callable[[Path], bool])
     for one in found:
         if not rest:
             yield one
-        elif stat.S_ISDIR(_mode(os.stat, one, left_out)):
-            yield from _below(one, rest, left_out)
+        elif stat.S_ISDIR(_mode(look, one, left_out)):
+            yield from _below(one, rest, left_out, look)
 
 
 def _listed(folder: Path, left_out: Callable[[Path], bool]) -> list[Path]:
@@ -51,9 +57,7 @@ def _listed(folder: Path, left_out: Callable[[Path], bool]) -> list[Path]:
         raise
 
 
-def _mode(
-    look: Callable[[Path], os.stat_result], path: Path, left_out: Callable[[Path], bool]
-) -> int:
+def _mode(look: _Look, path: Path, left_out: Callable[[Path], bool]) -> int:
     """0 where there is nothing. Raises OSError where that cannot be told."""
     try:
         return look(path).st_mode

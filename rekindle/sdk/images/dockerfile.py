@@ -230,7 +230,7 @@ def _copied(line: Line, context: Path, workdir: str, ignored: Ignored) -> Step:
             into = target.endswith("/") or len(sources) > 1 or len(matched) > 1
             # A folder's content is copied, a file by its name.
             place = posixpath.join(target, one.name) if into and one.is_file() else target
-            inside = Below(ignored, one.relative_to(context))
+            inside = Below(ignored, one.resolve().relative_to(context.resolve()))
             files.append(local_files.keep(one, posixpath.normpath(place), inside))
             if not into and one.is_file():
                 arguments["into"] = one.name
@@ -245,9 +245,15 @@ def _unquoted(word: str, where: str) -> str:
 def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[Path]:
     """What a COPY means in the build context. Raises InvalidError for what is not there, is not in
     the context, or cannot be told."""
+    top = context.resolve()
 
     def is_there(one: Path) -> bool:
-        return local_files.is_there(one, ignored, one.relative_to(context))
+        if not local_files.is_there(one, ignored, one.relative_to(context)):
+            return False
+        meant = one.resolve()  # by a link to it, what is left out is no more there
+        if meant == top / one.relative_to(context) or not meant.is_relative_to(top):
+            return True
+        return local_files.is_there(meant, ignored, meant.relative_to(top))
 
     try:
         return _there(line, context, source, is_there)

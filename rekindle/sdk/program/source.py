@@ -14,6 +14,7 @@ import sys
 import zipfile
 from typing import NamedTuple
 
+from rekindle.counted import counted
 from rekindle.digests import blake2b
 from rekindle.exception import InvalidError, RequestSizeError
 from rekindle.sdk.program import interpreter
@@ -101,7 +102,7 @@ def _check_size(contents: dict[str, bytes]) -> None:
     count, size = sizes[largest]
     raise RequestSizeError(
         f"the local modules of this program are over the limit of {MAX_FILES} files and "
-        f"{MAX_BYTES >> 20} MiB; the largest is {largest} with {count} files and "
+        f"{MAX_BYTES >> 20} MiB; the largest is {largest} with {counted(count, 'file')} and "
         f"{size / (1 << 20):.1f} MiB. Install it as a package, or declare the app with "
         f"include_source=False where the node has the modules"
     )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,19 @@ import redis
 
 from rekindle import paths
 from rekindle.controller.storage import backup
-from rekindle.exception import SetupError
+from rekindle.exception import InvalidError, SetupError
 from rekindle.wire.blobs import FolderStore, new_key
 from tests import power_cut, unlistable
 from tests.controller.harness import PATIENCE_S, Instance, new_id, running_instance
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rekindle.controller.storage import backup
+
+backup._copy_blobs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # it is just within
+backup.copy(*map(Path, sys.argv[1:]))
+"""
 
 
 def rewrite(client: redis.Redis) -> None:
@@ -146,9 +160,17 @@ def test_what_an_instance_keeps_elsewhere_is_said_whatever_the_environment_of_wh
 def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     redis_alone: Instance, tmp_path: Path
 ) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
     (tmp_path / "there").mkdir()
     with pytest.raises(SetupError, match="there already"):
         backup.copy(redis_alone.directory, tmp_path / "there")
+    with pytest.raises(SetupError, match="is in what is to be copied"):
+        backup.copy(redis_alone.directory, redis_alone.directory / "blobs" / "copy")
+    with pytest.raises(InvalidError, match=r"is in .*/link, which is no folder"):
+        (redis_alone.directory / "file").touch()
+        (tmp_path / "link").symlink_to(redis_alone.directory / "file")
+        backup.copy(redis_alone.directory, tmp_path / "link" / "copy")
+    (tmp_path / "link").unlink()
     with pytest.raises(SetupError, match="no queue"):
         backup.copy(tmp_path, tmp_path / "copy")
     (file,) = (redis_alone.directory / "redis" / "appendonlydir").glob("*.incr.aof")
@@ -156,6 +178,60 @@ def test_a_copy_that_cannot_be_says_why_and_leaves_nothing(
     with pytest.raises(FileNotFoundError, match=file.name):
         backup.copy(redis_alone.directory, tmp_path / "copy")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "there"]
+
+
+def test_what_a_copy_that_was_killed_has_left_goes_with_the_next_one_and_nothing_else(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    name = redis_alone.directory / "instance"
+    name.write_text("in-0123456789abcdef\n")
+    argv = [sys.executable, "-c", _KILLED, redis_alone.directory, tmp_path / "killed"]
+    assert subprocess.run(argv, check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".draft-backup-") and (left / "redis").is_dir()
+    name.write_text("in-0123456789abcdee\n")
+    backup.copy(redis_alone.directory, tmp_path / "another's")
+    assert left.is_dir()
+    name.write_text("in-0123456789abcdef\n")
+    backup.copy(redis_alone.directory, tmp_path / "next")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["another's", "next"]
+
+
+def test_a_second_copy_waits_for_the_first_one_and_says_so(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    waits, ended = threading.Event(), threading.Event()
+
+    def second() -> None:
+        backup.copy(redis_alone.directory, tmp_path / "second", lambda _: waits.set())
+        ended.set()
+
+    thread = threading.Thread(target=second)
+    with backup.nothing_removed(redis_alone.directory):
+        thread.start()
+        assert waits.wait(PATIENCE_S)
+        assert not ended.is_set() and not list(tmp_path.iterdir())
+    assert ended.wait(PATIENCE_S)
+    thread.join()
+
+
+def test_of_two_copies_at_once_to_one_folder_the_one_that_waited_says_that_it_is_there(
+    redis_alone: Instance, tmp_path: Path
+) -> None:
+    (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
+    with (
+        ThreadPoolExecutor(1) as pool,
+        backup.nothing_removed(redis_alone.directory),
+    ):
+        waits = threading.Event()
+        second = pool.submit(
+            backup.copy, redis_alone.directory, tmp_path / "copy", lambda _: waits.set()
+        )
+        assert waits.wait(PATIENCE_S)
+        (tmp_path / "copy").mkdir()
+    with pytest.raises(SetupError, match="there already"):
+        second.result()
 
 
 def test_a_copy_lacks_no_blobs_that_could_not_be_listed(

@@ -70,6 +70,7 @@ class RecordingUplink:
     leases: dict[str, pb.LeaseGranted] = field(default_factory=dict)
     closed_apps: list[str] = field(default_factory=list)
     retired: list[str] = field(default_factory=list)
+    pythons: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     done_messages: int = 0
     left: str = ""
@@ -100,6 +101,8 @@ class RecordingUplink:
             self.closed_apps.append(message.app_closed.app_id)
         elif kind == "retired":
             self.retired.append(message.retired.request_id)
+        elif kind == "python_told":
+            self.pythons[message.python_told.request_id] = message.python_told.note
         self.changed.set()
 
     def lines_wait(self) -> bool:

@@ -221,6 +221,11 @@ def test_iter_reads_ahead_within_bounds(
         for wrong in ({"start": -1}, {"start": 5, "end": 4}, {"end": 301}):
             with pytest.raises(InvalidError, match="start="):
                 call.iter(**wrong)
+        single = double.spawn_map([1])
+        with pytest.raises(InvalidError, match=r"has 1 input$"):
+            single.iter(end=2)
+        with pytest.raises(InvalidError, match=r"index=1: .* has 1 input; the first is 0"):
+            single.get(index=1)
 
 
 def test_ids_are_there_during_an_input_only(controller: FakeController) -> None:

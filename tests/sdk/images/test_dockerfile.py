@@ -186,6 +186,18 @@ def test_what_is_ignored_counts_from_the_context_and_nothing_of_it_can_be_copied
     assert _copied(given) == {"c.py", "d.txt"}
 
 
+def test_what_is_left_out_is_not_there_by_a_link_to_it_either(tmp_path: Path) -> None:
+    context = _context(tmp_path / "context")
+    (context / "lib").symlink_to("sub")
+    (context / "one").symlink_to("sub/c.py")
+    (context / "log").symlink_to("logs")
+    (context / ".dockerignore").write_text("sub/c.py\nlogs\n")
+    assert _copied(_steps(context, "FROM x\nCOPY lib /s\n")[-1]) == {"d.txt", "deep/e.py"}
+    for source in ("one", "lib/c.py", "lib/c*", "log", "log/f.log"):
+        with pytest.raises(InvalidError, match=r"line 2: .* is left out of the build context"):
+            _steps(context, f"FROM x\nCOPY {source} /s\n")
+
+
 def test_nothing_outside_of_the_context_is_copied(tmp_path: Path) -> None:
     context = _context(tmp_path / "context")
     (tmp_path / "secret").write_text("secret")
@@ -203,21 +215,26 @@ def test_nothing_outside_of_the_context_is_copied(tmp_path: Path) -> None:
     ("pattern", "found"),
     [
         ("*", ["a.py", "b.txt", "lib", "sub"]),
-        ("*/?.py", ["lib/c.py", "sub/c.py"]),
-        ("**/*.py", ["lib/c.py", "sub/c.py"]),
-        ("**/[^c].*", ["lib/d.txt", "sub/d.txt"]),
-        ("sub/**", ["sub/c.py", "sub/d.txt", "sub/deep"]),
+        ("*/?.py", ["sub/c.py"]),
+        ("**/*.py", ["sub/c.py"]),
+        ("**/[^c].*", ["sub/d.txt"]),
+        ("sub/**", ["sub/c.py", "sub/d.txt", "sub/deep", "sub/near"]),
         ("a.py/*", []),
-        ("lib/*", ["lib/c.py", "lib/d.txt", "lib/deep"]),
+        ("lib/*", ["lib/c.py", "lib/d.txt", "lib/deep", "lib/near"]),
+        ("lib/*/e.py", ["lib/deep/e.py"]),
+        ("lib/near/*", ["lib/near/e.py"]),
+        ("*/near/e.py", []),
+        ("*/near", ["sub/near"]),
     ],
 )
-def test_a_pattern_means_files_and_folders_by_name(
+def test_a_pattern_means_what_it_means_to_docker_links_too(
     tmp_path: Path, pattern: str, found: list[str]
 ) -> None:
     for name in ("a.py", "b.txt", "sub/c.py", "sub/d.txt", "sub/deep/e.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "lib").symlink_to("sub")
+    (tmp_path / "sub" / "near").symlink_to("deep")
     matched = copy_patterns.matching(tmp_path, pattern, lambda _: False)
     assert [str(one.relative_to(tmp_path)) for one in matched] == found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rekindle.counted import counted
 from rekindle.exception import CallDepthError
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
@@ -58,9 +59,10 @@ class Stalls:
             return
         pool.fail_next(
             CallDepthError(
-                f"{waiting} runners of this node wait for calls that their inputs made, the limit "
-                f"is {most}, and none is left for this one: have fewer calls wait at a time, or "
-                f"raise REKINDLE_MAX_WAITING_RUNNERS where rekindle is started"
+                f"{counted(waiting, 'runner waits', 'runners wait')} here for calls that their "
+                f"inputs made, the limit is {most}, and none is left for this one: have fewer "
+                f"calls wait at a time, or raise REKINDLE_MAX_WAITING_RUNNERS where rekindle is "
+                f"started"
             )
         )
 

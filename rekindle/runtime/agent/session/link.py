@@ -266,6 +266,7 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         "live": node.live,
         "retire": node.retire,
         "prepare": node.prepare,
+        "tell_python": node.tell_python,
         "lease": node.lease,
         "plan": node.plan,
         "stop_runner": node.stopping.order,

@@ -21,6 +21,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from rekindle.counted import counted
 from rekindle.runtime.agent.session.bounded import Bounded
 from rekindle.runtime.agent.uplink import GATHER_S
 from rekindle.wire import lines as chunks
@@ -126,7 +127,7 @@ class Outbox:
             self._empty_place(message)
         count += before
         why = "took too few of them" if self.open else "was away for too long"
-        text = f"... {count} lines of output left out: the controller {why}"
+        text = f"... {counted(count, 'line')} of output left out: the controller {why}"
         line = pb.LogLine(app_id=app_id, function=said.log.function, at_ns=said.log.at_ns)
         line.stream, line.text = "stderr", text
         said.log.CopyFrom(line)

@@ -77,16 +77,10 @@ class Booter(RunnerMaker):
         """Say, once a revision, that its processes do not run by its program's Python, and what to
         do: when its app is registered, or at its first start."""
         revision = self.revision
-        if not revision.other_python_told and (why := revision.why_other_python()):
+        if not revision.other_python_told and (note := revision.note_of_other_python()):
             revision.other_python_told = True
-            log.warning("another Python", extra=kv(function=revision.label, reason=why))
-            if no := revision.why_not_by_python():
-                self.say(f"{revision.label} cannot run: {no}")
-            else:
-                self.say(
-                    f"{revision.label}: {why}. To have one for both, run the program by that one, "
-                    f"with its packages there, or give the function an image"
-                )
+            log.warning("another Python", extra=kv(function=revision.label, reason=note))
+            self.say(f"{revision.label}: {note}")
 
     async def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
         """A process that has booted ahead, where this function can have it: one with an image,

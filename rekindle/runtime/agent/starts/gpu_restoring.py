@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from rekindle.counted import counted
 from rekindle.exception import (
     Error,
     GpuError,
@@ -105,7 +106,8 @@ async def _why_not_moved(
 ) -> str:
     if moved is None:
         count = len(manifest.machine_gpus)
-        return f"was made on a machine of {count} GPUs, and this one has another number of them"
+        gpus = counted(count, "GPU")
+        return f"was made on a machine of {gpus}, and this one has another number of them"
     try:
         return await context.gpu_checkpoints.why_not_moved()
     except GpuError as error:

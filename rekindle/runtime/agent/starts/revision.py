@@ -220,6 +220,18 @@ class Revision:
             f"agent's, {sys.executable}{self._versions()[1]}, and its packages"
         )
 
+    def note_of_other_python(self) -> str:
+        """The same for who registers or deploys its app, with what to do."""
+        why = self.why_other_python()
+        if not why:
+            return ""
+        if no := self.why_not_by_python():
+            return f"cannot run, as {no}"
+        return (
+            f"{why}. To have one for both, run the program by that one, with its packages there, "
+            f"or give the function an image"
+        )
+
     def _versions(self) -> tuple[str, str]:
         """Of the program's Python and the agent's, where the instructions of code are others."""
         of_program, here = self.spec.python_version, platform.python_version()

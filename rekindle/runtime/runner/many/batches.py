@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Any
 
+from rekindle.counted import counted
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import annotated, context, nesting
 from rekindle.execution.batching import why_not_in_batches
@@ -165,10 +166,11 @@ class Batches:
         if not isinstance(values, list):
             raise InvalidError(
                 f"{name} is batched and has returned {type(values).__name__}: it must return a "
-                f"list, with a value for each of the {count} items of the batch"
+                f"list of {counted(count, 'value')}, one for each item of the batch"
             )
         if len(values) != count:
             raise InvalidError(
-                f"{name} is batched and has returned a list of {len(values)} values for the "
-                f"{count} items of the batch: it must return one for each, in their order"
+                f"{name} is batched and has returned a list of "
+                f"{counted(len(values), 'value')} for a batch of {counted(count, 'item')}: it must "
+                "return one for each, in their order"
             )

@@ -182,6 +182,14 @@ def test_what_is_kept_is_bounded_and_what_was_left_out_is_said() -> None:
     assert kept == [str(number) for number in range(5, MAX_BUFFERED + 5)]
 
 
+def test_of_one_line_that_was_left_out_it_is_said_that_it_was_one() -> None:
+    outbox = Outbox()
+    for number in range(MAX_BUFFERED + 1):
+        outbox.put(line("a", str(number)))
+    outbox.connected()
+    assert told(outbox)[0].startswith("... 1 line of output left out: ")
+
+
 def test_of_messages_with_several_lines_as_many_lines_are_kept_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -258,7 +266,7 @@ def test_a_controller_that_is_there_and_takes_nothing_is_waited_for_with_as_litt
         return found
 
     said, *found = asyncio.run(scenario())
-    assert said == "... 4995 lines of output left out: the controller took too few of them"
+    assert said == "... 4,995 lines of output left out: the controller took too few of them"
     assert found == [*["done"] * 5, *map(str, range(4995, 5000)), "heartbeat"]
 
 

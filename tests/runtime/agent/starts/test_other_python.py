@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.planning import open_
 from tests.runtime.agent.starts.counter import Counter
@@ -37,9 +38,27 @@ def test_what_another_python_will_run_is_told_when_its_app_is_registered(home: P
         await h.uplink.until(lambda: len(h.uplink.printed("system")) == 2)
         said = "\n".join(h.uplink.printed("system"))
         assert "run the program by that one, with its packages there" in said
-        assert "cannot run: it is sent as code of Python (3.9.1)" in said
+        assert "cannot run, as it is sent as code of Python (3.9.1)" in said
         await h.call(plain, "total")
         assert len(h.uplink.printed("system")) == 2
+
+    run(home, scenario)
+
+
+def test_what_another_python_will_run_is_told_to_who_deploys(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        asked = {
+            "": h.add(Counter),
+            "To have one for both, run the program by that one": h.add(Counter, python=_GONE),
+            "cannot run, as it is sent as code of Python (3.9.1)": h.add(
+                Counter, python=_GONE, module="", python_version="3.9.1"
+            ),
+        }
+        for said, function_id in asked.items():
+            h.node.tell_python(pb.TellPython(request_id=function_id, function_id=function_id))
+            await h.uplink.until(lambda id=function_id: id in h.uplink.pythons)
+            told = h.uplink.pythons[function_id]
+            assert said in told if said else not told
 
     run(home, scenario)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rekindle.cli.counted import counted
 from rekindle.cli.shared_objects import lines
 from rekindle.cli.top_frame import frame
 from rekindle.cli.top_model import Sort
+from rekindle.counted import counted
 from rekindle.wire import rekindle_pb2 as pb
 
 

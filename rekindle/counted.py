@@ -1,4 +1,4 @@
-"""How many of what, in the texts of commands: "1 app", "2,000 apps"."""
+"""How many of what: "1 app", "2,000 apps"."""
 
 from __future__ import annotations
 
