@@ -60,6 +60,8 @@ SECTIONS = (
 )
 #: For all sections together; dev/gpu_run.sh says what is left of its eight minutes.
 MINUTES = 6.7
+#: For a section to end once it is killed. One that hangs in the driver may never: others go on.
+DIES_S = 5.0
 #: A section is not begun with less than this part of what it is planned with: shorter ones that
 #: come later have the time.
 LEAST = 0.6
@@ -128,7 +130,10 @@ def _run(section: Section, seconds: float, figures: Path, options: argparse.Name
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        process.wait()
+        try:
+            process.wait(DIES_S)
+        except subprocess.TimeoutExpired:
+            status = f"{status} and cannot be killed, in a call of the kernel most likely"
         said.seek(0)
         lines = said.read()
         if lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from on_gpu import torch_here
 from on_gpu.children import last_json
 from on_gpu.report import Options, Report
 
@@ -62,8 +62,8 @@ def run(report: Report, options: Options) -> None:
     floor = medians.get("C program") or medians.get("by ctypes")
     if floor and "rekindle.gpu.ready()" in medians:
         report.row("gpu_context / floor", medians["rekindle.gpu.ready()"] / floor, "ratio")
-    if importlib.util.find_spec("torch") is None:
-        report.missing("with torch", "no torch")
+    if why := torch_here.why_not(options):
+        report.missing("with torch", why)
         return
     kinds = {
         "rekindle.gpu.ready() with torch": lambda: last_json(_READY, "torch"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from on_gpu import strategies
+from on_gpu import strategies, torch_here
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
 from rekindle.sdk.calls.call_record import CallRecord
@@ -155,18 +154,18 @@ def _model(
     report: Report, options: Options, way: str, what: str, megabytes: int
 ) -> Iterator[tuple[Any, int] | None]:
     """A running app's model that starts this way; None, and why, where there is none."""
-    has_torch = importlib.util.find_spec("torch") is not None
+    no_torch = torch_here.why_not(options)
     if not strategies.ready(report, options, what):
         yield None
         return
-    if "REKINDLE_BENCH_ASKS" not in os.environ or (way == "held" and not has_torch):
-        report.missing(what, "no torch" if way == "held" and not has_torch else "no GPU by NVML")
+    if "REKINDLE_BENCH_ASKS" not in os.environ or (way == "held" and no_torch):
+        report.missing(what, no_torch if way == "held" and no_torch else "no GPU by NVML")
         yield None
         return
     os.environ["REKINDLE_BENCH_WAY"] = way
     from on_gpu import program
 
     size = strategies.size(options, megabytes)
-    model: Any = program.Model if has_torch else program.Plain
+    model: Any = program.Plain if no_torch else program.Model
     with program.app.run():
         yield model(megabytes=size), size

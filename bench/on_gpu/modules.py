@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import statistics
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import rekindle
+from on_gpu import torch_here
 from on_gpu.report import Options, Report
 
 GB = 10**9
@@ -47,15 +47,12 @@ def build(torch: Any, gigabytes: float) -> Any:
 def _measure(
     report: Report, options: Options, gigabytes: float, times: int, *, has_file: bool = True
 ) -> None:
-    if importlib.util.find_spec("torch") is None:
-        report.missing("modules", "no torch")
+    if why := torch_here.why_not(options):
+        report.missing("modules", why)
         return
     import torch
 
     place = "cpu" if options.stand_in else "cuda"
-    if place == "cuda" and not hasattr(torch._C, "_cuda_init"):
-        report.missing("modules", f"torch {torch.__version__} is without CUDA")
-        return
     if options.stand_in or options.quick:
         gigabytes = min(gigabytes, 0.2)
     module = build(torch, gigabytes)

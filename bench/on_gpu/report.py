@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,11 +62,14 @@ class Report:
 
     def _write(self, row: dict[str, Any]) -> None:
         line = json.dumps({"section": self._section, **row})
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        print(line, flush=True)
+        print(line, flush=True)  # first: it is known, also where a disk is full
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            print(f"a figure is not in the file: {error}", file=sys.stderr, flush=True)
 
 
 def _short(value: float) -> float:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from on_gpu import torch_here
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
 from rekindle.gpu_restore import cuda
@@ -51,16 +52,15 @@ def _measure(
 ) -> None:
     if not ready(report, options, "strategies"):
         return
-    has_torch = importlib.util.find_spec("torch") is not None
-    if not has_torch:
-        report.missing("strategies with a torch module", "no torch")
+    if no_torch := torch_here.why_not(options):
+        report.missing("strategies with a torch module", no_torch)
         if not megabytes:
             return
     megabytes = megabytes and size(options, megabytes)
     from on_gpu import program
 
     with program.app.run():
-        model: Any = program.Model if has_torch else program.Plain
+        model: Any = program.Plain if no_torch else program.Model
         made: Any = model(megabytes=megabytes) if megabytes else program.Embedding()
         for strategy, times in strategies.items():
             if not options.has_time_for(LEAST_S):

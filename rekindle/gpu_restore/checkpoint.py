@@ -68,8 +68,12 @@ def _this_one(version: int) -> str:
 
 
 def state_of(driver: Driver, pid: int) -> State:
-    """Raises CudaError: a process without CUDA, one of another user."""
-    return State(driver.process_state(pid))
+    """Raises GpuError: a process without CUDA, one of another user, a newer driver's state."""
+    number = driver.process_state(pid)
+    try:
+        return State(number)
+    except ValueError:
+        raise GpuError(f"CUDA says state {number} of process {pid}, which is not known") from None
 
 
 def suspend(driver: Driver, pid: int) -> None:
@@ -100,7 +104,7 @@ def resume(driver: Driver, pid: int, moved: Mapping[str, str] | None = None) -> 
 
 def _let_go(driver: Driver, pid: int) -> str:
     """After a failed checkpoint; says where the process is lost."""
-    with contextlib.suppress(CudaError):
+    with contextlib.suppress(GpuError):
         if state_of(driver, pid) is State.LOCKED:
             driver.process_unlock(pid)
             return ""

@@ -47,7 +47,6 @@ _GLOBAL_OPS = frozenset(
 _CODE_FIELDS = (
     "co_name",
     "co_qualname",
-    "co_filename",
     "co_firstlineno",
     "co_flags",
     "co_argcount",
@@ -221,6 +220,8 @@ class Walk:
 
     def _code(self, code: CodeType) -> None:
         self._put("code")
+        # Where it is in no file, Python 3.13's prompt says how much was typed before it.
+        self.feed("<>" if code.co_filename.startswith("<") else code.co_filename)
         for field in _CODE_FIELDS:
             self.feed(getattr(code, field))
         self._all("consts", code.co_consts)

@@ -124,6 +124,21 @@ def test_a_section_that_is_planned_with_more_than_there_is_leaves_it_to_a_shorte
     ]
 
 
+def test_which_starts_there_can_be_is_said_before_any(tmp_path: Path) -> None:
+    hook = _at_the_start_of_python(
+        tmp_path,
+        "from rekindle.exception import CriuNotFoundError\n"
+        "from rekindle.snapshot import criu\n"
+        "def find(): raise CriuNotFoundError('no CRIU in this container')\n"
+        "criu.find = find\n",
+    )
+    rows = _run(tmp_path, "--only", "machine", PYTHONPATH=hook)
+    found = {row["what"]: row for row in rows}
+    assert "forks" in found["starts that there can be"]["text"]
+    assert "restores (CRIU" in found["starts"]["not_measured"]
+    assert found["CRIU"]["text"] == "no CRIU in this container"
+
+
 @pytest.mark.criu
 def test_no_start_is_reported_as_one_from_a_gpu_snapshot_where_there_is_none(
     tmp_path: Path,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from rekindle.gpu_restore import cuda
+from rekindle.gpu_restore.cuda import Driver
 from rekindle.sdk.calls.call_record import CallRecord
+from tests.gpu_restore.fake_cuda import FakeCuda
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -20,9 +27,15 @@ BENCH = Path(__file__).parents[2] / "bench"
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Its modules."""
     monkeypatch.syspath_prepend(str(BENCH))
-    from on_gpu import floor, gpu_starts, report, strategies
+    from on_gpu import floor, gpu_starts, report, strategies, torch_here
 
-    return SimpleNamespace(floor=floor, gpu_starts=gpu_starts, report=report, strategies=strategies)
+    return SimpleNamespace(
+        floor=floor,
+        gpu_starts=gpu_starts,
+        report=report,
+        strategies=strategies,
+        torch_here=torch_here,
+    )
 
 
 class Section:
@@ -193,12 +206,86 @@ def test_starts_in_a_row_are_counted_as_they_go_until_one_is_none(
     assert rows[what]["value"] == 12 and rows[what]["failed"].endswith("it crashed")
 
 
-def test_what_is_planned_fits_into_the_time_that_there_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """bench/gpu.py."""
     monkeypatch.syspath_prepend(str(BENCH))
     monkeypatch.delitem(sys.modules, "gpu", raising=False)
-    import gpu
+    return importlib.import_module("gpu")
 
+
+def test_what_is_planned_fits_into_the_time_that_there_is(gpu: Any) -> None:
     assert sum(one.planned for one in gpu.SECTIONS) <= gpu.MINUTES * 60
     assert all(one.planned <= one.seconds for one in gpu.SECTIONS)
+
+
+def test_a_section_that_cannot_be_killed_is_left_and_said(
+    gpu: Any, section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hangs.py").write_text("import signal\nsignal.pause()\n")
+    monkeypatch.setattr(gpu, "__file__", str(tmp_path / "hangs.py"))
+    monkeypatch.setattr(gpu, "DIES_S", 0.1)
+    asked: list[int] = []
+    # As one in an uninterruptible call: the signal is sent, and nothing happens.
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu.os, "killpg", lambda pid, _signal: asked.append(pid))
+        options = SimpleNamespace(quick=False, stand_in=True)
+        gpu._run(gpu.Section("hangs", "hangs.run", 1, 1), 0.1, section.path, options)
+    os.killpg(asked[0], signal.SIGKILL)
+    os.waitpid(asked[0], 0)
+    assert "cannot be killed" in section.rows()["rest of the section"]["not_measured"]
+
+
+def test_a_figure_is_printed_where_it_cannot_be_written(
+    on_gpu: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_gpu.report.Report(Path("/dev/full"), "a section").row("one", 3.0, "ms")
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"section": "a section", "what": "one", "value": 3.0, "unit": "ms"}
+    assert err.startswith("a figure is not in the file: ")
+
+
+@pytest.mark.parametrize(
+    ("built_for", "driver", "why"),
+    [
+        ("None", 13000, "torch 2.9.9 is without CUDA"),
+        ("'13.0'", 12080, "torch 2.9.9 is for CUDA 13.0, this driver for 12.8 at most"),
+        ("'13.2'", 13000, ""),
+        ("'12.6'", 13000, ""),
+    ],
+)
+def test_a_torch_that_cannot_use_the_gpu_is_told_without_importing_it(
+    on_gpu: SimpleNamespace,
+    section: Section,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    built_for: str,
+    driver: int,
+    why: str,
+) -> None:
+    torch = tmp_path / "torch"
+    torch.mkdir()
+    (torch / "__init__.py").write_text("raise ImportError('not to be imported')\n")
+    (torch / "version.py").write_text(f"__version__ = '2.9.9'\ncuda = {built_for}\n")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(cuda, "load", lambda: Driver(FakeCuda(version=driver)))
+    options = on_gpu.report.Options(False, False, tmp_path, 60.0)
+    assert on_gpu.torch_here.why_not(options) == why
+
+
+def test_without_a_torch_of_use_the_model_is_one_without_torch(
+    on_gpu: SimpleNamespace, section: Section, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_gpu.torch_here, "why_not", lambda _options: "torch is without CUDA")
+    monkeypatch.setattr(on_gpu.strategies, "ready", lambda *_: True)
+    from on_gpu import program
+
+    measured: list[Any] = []
+    monkeypatch.setattr(on_gpu.strategies, "measure", lambda *given: measured.append(given[2]))
+    monkeypatch.setattr(program, "app", SimpleNamespace(run=contextlib.nullcontext))
+    monkeypatch.setattr(program, "Plain", lambda megabytes: f"plain of {megabytes}")
+    on_gpu.strategies.gigabyte(section.report, section.options())
+    assert set(measured) == {"plain of 135"}
+    why = section.rows()["strategies with a torch module"]["not_measured"]
+    assert why == "torch is without CUDA"

@@ -178,6 +178,39 @@ def test_figures_have_the_time_that_is_left_and_the_most_important_tests_come_fi
     assert set(files) == there
 
 
+def test_packages_that_the_machine_finds_by_its_path_stay_there(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "import torch\n(out / 'torch').write_text(torch.__file__)\n")
+    done = _run(bundle, "out", PYTHON=sys.executable)
+    assert done.returncode == 0
+    found = Path((bundle.parent / "out" / "torch").read_text())
+    assert found == bundle.parent / "packages" / "torch.py"
+
+
+def test_where_nothing_can_be_written_the_figures_are_printed_all_the_same(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "print('a figure')\n")
+    out = bundle.parent / "out"
+    out.mkdir()
+    (out / "log.txt").symlink_to("/dev/full")
+    scratch = bundle.parent / "scratch"
+    scratch.mkdir()
+    done = _run(bundle, "out", PYTHON=sys.executable, TMPDIR=str(scratch))
+    assert done.returncode == 0, done.stderr
+    assert f"nothing can be written into {out}: the figures are in what is printed" in done.stderr
+    assert "a figure\n" in done.stdout
+
+
+def test_a_place_where_no_program_may_be_run_is_refused_at_once(bundle: Path) -> None:
+    criu = bundle / "criu" / "usr" / "sbin" / "criu"
+    criu.parent.mkdir(parents=True)
+    criu.touch(0o644)
+    done = _run(bundle, "out", PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert f"no program may be run in {bundle} (mounted noexec?)" in done.stderr
+    assert not (bundle / "site").exists()
+
+
 def test_a_run_without_figures_says_so_by_its_status(bundle: Path) -> None:
     (bundle / "tree" / "bench" / "gpu.py").write_text("raise SystemExit(3)")
     assert _run(bundle, "out", PYTHON=sys.executable).returncode == 1

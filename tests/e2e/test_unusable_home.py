@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -83,7 +84,8 @@ def test_the_doctor_says_what_is_not_writable(plain: Home) -> None:
 def test_the_doctor_examines_a_machine_whose_disk_is_read_only(home: Home) -> None:
     disk = home.root / "disk"
     disk.mkdir()
-    line = f"mount -o remount,ro {disk} && exec {COMMAND} doctor"
+    code = f"from rekindle.linux import mounts; mounts.make_tmpfs_read_only({str(disk)!r})"
+    line = f'{sys.executable} -c "{code}" && exec {COMMAND} doctor'
     place = {"REKINDLE_HOME": str(disk / "home")}
     ended = home.start(*SMALL_DISK, str(disk), "1m", "sh", "-c", line, **place).end()
     assert f"{disk} is not writable" in ended.out, str(ended)

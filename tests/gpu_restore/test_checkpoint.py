@@ -56,6 +56,16 @@ def test_a_process_that_is_lost_is_said_to_be() -> None:
         checkpoint.suspend(driver, PID)
 
 
+def test_a_state_that_is_not_known_ends_a_suspend_as_a_lost_process_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = FakeCuda()
+    library.fail["cuCheckpointProcessCheckpoint"] = 999
+    monkeypatch.setattr(Driver, "process_state", lambda *_: 7)
+    _first, said = _served(monkeypatch, library, {"id": 9, "op": "suspend", "pid": PID})
+    assert isinstance(said, dict) and said["reason"].endswith("; the process is lost")
+
+
 def test_a_process_that_does_not_lock_in_time_is_left_as_it_was() -> None:
     library = FakeCuda()
     driver = _driver(library)

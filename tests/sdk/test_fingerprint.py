@@ -254,3 +254,15 @@ def test_tensors_count_by_what_they_hold() -> None:
         assert digest(make(1)) != digest(make(2))
     shared = torch.zeros(4)
     assert digest([shared, shared[:2]]) == digest([shared, shared[:2]])
+
+
+def test_what_is_typed_twice_is_the_same_wherever_the_prompt_says_it_was() -> None:
+    def typed(place: str, code: str = "def f(x): return x + 1") -> Any:
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(code, place, "exec"), names)  # as a prompt does
+        return names["f"]
+
+    first, again = typed("<stdin>-0"), typed("<stdin>-3")
+    assert code_digest(first) == code_digest(again)
+    assert code_digest(first) != code_digest(typed("<stdin>-3", "def f(x): return x + 2"))
+    assert code_digest(typed("a.py")) != code_digest(typed("b.py"))
