@@ -267,13 +267,14 @@ class App(AppLife):
 
     # ---- others ----------------------------------------------------------------------------------
 
-    def include(self, other: App, *, inherit_tags: bool = True) -> App:
+    def include(self, other_app: App, inherit_tags: bool = True) -> App:
         """Have all that another app declares in this one as well; this app.
 
         With ``inherit_tags`` also its tags, where this one has none of that name. Raises
         InvalidError where both have a name.
         """
         checks.flag("app.include(inherit_tags)", inherit_tags)
+        other = other_app
         if not isinstance(other, App):
             raise InvalidError(f"app.include({other!r}): it must be a rekindle.App")
         for name, declaration in other.declarations.items():

@@ -186,8 +186,9 @@ class Declaration:
             return deployed.resolve()
         if self.function_id:
             return running.client_of(self.instance), self.function_id, None
-        app_id = os.environ.get(runner_variables.APP_ID, "")
-        if not is_local() and app_id:
+        if not is_local():
+            if not (app_id := os.environ.get(runner_variables.APP_ID, "")):
+                raise running.no_runner_yet(f"{self.name} cannot be called remotely")
             from rekindle.sdk.lookups import function_id_of
 
             return running.client_of(), function_id_of(app_id, self.name, running.client_of), None

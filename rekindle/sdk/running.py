@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -127,17 +127,28 @@ def default_instance() -> Path:
     """The instance that this process talks to when nothing names one.
 
     ``$REKINDLE_DIR``, else that of the app that was started last and still runs, else what
-    ``rekindle up`` started, else one that lingers. Raises ConnectionError where there is none.
+    ``rekindle up`` started, else one that lingers. Raises ConnectionError where there is none,
+    ExecutionError in a process that is no runner yet.
     """
     from rekindle.execution import context
     from rekindle.sdk.local import choosing
 
     named = os.environ.get(choosing.VARIABLE)
-    if named and not context.is_local():  # a runner's own; it sees no more of it than its sockets
+    if not context.is_local():  # a runner's own; it sees no more of it than its sockets
+        if not named:
+            raise no_runner_yet("An instance cannot be used")
         return Path(named)
     if not named and _stack:
         return _stack[-1].client.instance
     return choosing.existing()
+
+
+def no_runner_yet(what: str) -> ExecutionError:
+    """For what a template was asked to do, whose copies may run anywhere."""
+    return ExecutionError(
+        f"{what} while a function is imported, or in an @rekindle.enter(snap=True) hook: a "
+        f"snapshot belongs to no instance. Do it in the function, or in an @rekindle.enter() hook"
+    )
 
 
 # ---- output ------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ MEMBERS = {
     },
     "Volume": {
         "lookup": "rekindle.Volume.from_name(name)",
+        "persisted": "rekindle.Volume.from_name(name, create_if_missing=True)",
         "hydrate": "volume.info(), which raises NotFoundError",
         "object_id": "volume.info().object_id",
     },
@@ -90,6 +91,9 @@ MEMBERS = {
         "build": "`rekindle image build FILE`; running the app builds it, too",
         "pip_install_private_repos": "image.pip_install(..., secrets=[...]) with a git+https URL",
         "poetry_install_from_file": "`poetry export`, and image.pip_install_from_requirements(...)",
+        "copy_local_file": "image.add_local_file(..., copy=True)",
+        "copy_local_dir": "image.add_local_dir(..., copy=True)",
+        "copy_mount": "image.add_local_dir(..., copy=True)",
         "publish": "the same declaration: layers have the name of what they are made of",
         "object_id": "`rekindle image list`",
         "from_id": "the same declaration: layers have the name of what they are made of",

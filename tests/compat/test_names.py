@@ -56,7 +56,7 @@ MEMBERS = {
     """,
     "Volume": """
         from_name from_id ephemeral objects info name object_id hydrate with_mount_options commit
-        reload listdir iterdir read_file remove_file copy_files batch_upload rename
+        reload listdir iterdir read_file remove_file copy_files batch_upload rename persisted
     """,
     "Image": """
         debian_slim micromamba from_registry from_dockerfile from_aws_ecr
@@ -64,7 +64,8 @@ MEMBERS = {
         uv_pip_install uv_sync pip_install_from_requirements pip_install_from_pyproject
         pip_install_private_repos poetry_install_from_file micromamba_install apt_install
         run_commands dockerfile_commands env workdir entrypoint cmd shell pipe build run_function
-        add_local_file add_local_dir add_local_python_source imports
+        add_local_file add_local_dir add_local_python_source imports copy_local_file copy_local_dir
+        copy_mount
     """,
     "Environment": "from_name from_context objects name hydrate",
     "FilePatternMatcher": "from_file",
@@ -75,7 +76,7 @@ SIGNATURES = {
     "App": "name tags image secrets volumes include_source",
     "App.run": "name client detach interactive environment_name",
     "App.lookup": "name client environment_name create_if_missing",
-    "App.include": "inherit_tags",
+    "App.include": "other_app inherit_tags",
     "App.local_entrypoint": "name",
     "Function.from_name": "app_name name version environment_name client",
     "Function.map": "iterators kwargs order_outputs return_exceptions wrap_returned_exceptions",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.harness import Home
 from tests.e2e.programs import NUMBERS
 
@@ -220,6 +222,49 @@ def test_an_import_that_fails_in_the_runner_comes_home(shared: Home) -> None:
         """
     )
     assert shared.run(script).out == "a_package_that_nobody_has\n"
+
+
+@pytest.mark.parametrize(
+    ("handle", "what"),
+    [
+        ("double", "double cannot be called remotely"),
+        ("rekindle.Function.from_name('other', 'f')", "An instance cannot be used"),
+        ("rekindle.Cls.from_name('other', 'C')().m", "An instance cannot be used"),
+    ],
+)
+def test_a_call_while_a_template_is_set_up_says_where_to_make_it(
+    shared: Home, handle: str, what: str
+) -> None:
+    script = shared.script(
+        f"""
+        import rekindle
+        app = rekindle.App("too-early")
+
+        @app.function()
+        def double(n):
+            return 2 * n
+
+        @app.cls(enable_memory_snapshot=True)
+        class Model:
+            @rekindle.enter(snap=True)
+            def load(self):
+                self.got = {handle}.remote(2)
+
+            @rekindle.method()
+            def ask(self): ...
+
+        @app.local_entrypoint()
+        def main():
+            try:
+                Model().ask.remote()
+            except rekindle.exception.ExecutionError as error:
+                print(error)
+        """
+    )
+    assert shared.run(script).out == (
+        f"{what} while a function is imported, or in an @rekindle.enter(snap=True) hook: a "
+        f"snapshot belongs to no instance. Do it in the function, or in an @rekindle.enter() hook\n"
+    )
 
 
 def test_an_error_inside_a_runner_can_be_caught_by_the_function_that_called(shared: Home) -> None:

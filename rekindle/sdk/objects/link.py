@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from rekindle import paths
-from rekindle.exception import ConnectionError, ExecutionError
+from rekindle.exception import ConnectionError
 from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
@@ -341,11 +341,7 @@ def link_of(instance: str) -> Link:
         return found
     asked = (os.environ.get("REKINDLE_DIR"), running.innermost_instance())
     if asked[0] is None and not context.is_local():
-        raise ExecutionError(
-            "Dict and Queue cannot be used while a function is imported, or in an "
-            "@rekindle.enter(snap=True) hook: a snapshot belongs to no instance. Use them in the "
-            "function, or in an @rekindle.enter() hook"
-        )
+        raise running.no_runner_yet("Dict and Queue cannot be used")
     if _current is None or asked != _asked:
         _current, _asked = link_to(running.default_instance()), asked
     return _current
