@@ -16,6 +16,7 @@ import redis
 from rekindle import Dict, Queue
 from rekindle.controller.storage import keys
 from rekindle.exception import AlreadyExistsError, InternalFailure, NotFoundError
+from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.fake_agent import FakeAgent, echo
@@ -494,3 +495,29 @@ async def test_a_damaged_number_of_the_protocol_and_a_closed_app_end_no_start(
             assert isinstance(error, NotFoundError)
             assert len(await told(client, "closed app")) == len(await told(client, "protocol")) == 1
             assert server.get(keys.protocol(own)) == b"1x"
+
+
+@in_loop
+async def test_a_damaged_name_in_a_list_or_a_damaged_count_hides_no_status(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_DIR", str(instance.directory))
+    own = await instance_id(instance)
+    one = Dict.from_name("d", create_if_missing=True)
+    await one.put.aio("key", "value")
+    with instance.redis_client() as server:
+        server.sadd(keys.dead_index(own), b"\xff")
+        server.zadd(keys.kept(own), {b"\xff": 9_999_999_999})
+        server.sadd(keys.RECORDED, b"\xff")
+        server.sadd(keys.apps(own), b"ap-\xff")
+        server.hset(object_keys.operations("dict", one.object_id), "put", "1x")
+        started_again(instance)
+        async with Client(instance) as client:
+            _, [function_id] = await client.register("app", spec("f"))
+            reply = await status(client)
+            assert reply.redis.up and not reply.redis.reason
+            assert [found.count for found in reply.objects.objects] == [1]
+            recorded = pb.RecordedRequest(function="app.f")
+            assert (await client.call("Recorded", recorded)).running
+            assert server.smembers(keys.dead_index(own)) >= {b"\xff"}
+            assert function_id

@@ -19,6 +19,7 @@ from rekindle.controller.objects.access import DirectAccess
 from rekindle.controller.objects.attempts import Answer
 from rekindle.controller.objects.catalog import Catalog, Shared
 from rekindle.controller.objects.waiting import Lines
+from rekindle.controller.storage.damage import text
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.exception import Error, ServiceError
 from rekindle.wire import object_keys as names
@@ -103,7 +104,9 @@ class Census:
     async def _described(self, one: Shared, replies: list[Any]) -> pb.ObjectStatus:
         found, first, second = replies
         operations = Counter(self._done.get(one.object_id, ()))
-        operations.update({word.decode(): int(number) for word, number in found.items()})
+        operations.update(
+            {text(word): int(number) for word, number in found.items() if number.isdigit()}
+        )
         made = pb.ObjectStatus(
             object_id=one.object_id,
             kind=one.kind,

@@ -27,7 +27,7 @@ from rekindle.controller.pools.blocks import (
     unpack_minutes,
 )
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.damage import UNREADABLE_PLAIN
+from rekindle.controller.storage.damage import UNREADABLE_PLAIN, text
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
 from rekindle.exception import ServiceError
 from rekindle.guarded_loops import Retries
@@ -156,7 +156,7 @@ class ArrivalLog:
     async def _take_over(self) -> None:
         """Have in the index what a controller of a former version has written."""
         known = await self._link.command("SMEMBERS", keys.RECORDED, patience_s=FOREVER)
-        for label in sorted(raw.decode() for raw in known):
+        for label in sorted(text(raw) for raw in known):
             former, index = keys.former_arrivals_of(label), keys.arrivals_of(label)
             digests = await self._link.command("SMEMBERS", former, patience_s=FOREVER)
             if not digests:
@@ -268,7 +268,7 @@ class ArrivalLog:
             ]
         )
         if beyond:
-            gone = [("UNLINK", keys.arrivals(label, raw.decode())) for raw in beyond]
+            gone = [("UNLINK", keys.arrivals(label, text(raw))) for raw in beyond]
             await self._link.commands([("ZREM", index, *beyond), *gone])
 
     def _append(self, series: Series, fresh: Iterable[Arrival]) -> None:
@@ -288,9 +288,7 @@ class ArrivalLog:
             self._let_go(name)
         index = keys.arrivals_of(label)
         digests = await self._link.command("ZRANGE", index, 0, -1, patience_s=FOREVER)
-        commands: list[Command] = [
-            ("UNLINK", keys.arrivals(label, raw.decode())) for raw in digests
-        ]
+        commands: list[Command] = [("UNLINK", keys.arrivals(label, text(raw))) for raw in digests]
         commands += [("UNLINK", index), ("SREM", keys.RECORDED, label)]
         await self._link.commands(commands, patience_s=FOREVER)
 
@@ -300,14 +298,13 @@ class ArrivalLog:
         """All series of a function, with what is not stored yet."""
         await self.flush()
         digests = {
-            raw.decode()
-            for raw in await self._link.command("ZRANGE", keys.arrivals_of(label), 0, -1)
+            text(raw) for raw in await self._link.command("ZRANGE", keys.arrivals_of(label), 0, -1)
         }
         return [await self.record((label, digest)) for digest in sorted(digests)]
 
     async def labels(self) -> list[str]:
         """The functions that there is a record of; those whose record has gone are forgotten."""
-        known = [raw.decode() for raw in await self._link.command("SMEMBERS", keys.RECORDED)]
+        known = [text(raw) for raw in await self._link.command("SMEMBERS", keys.RECORDED)]
         there = await self._link.commands([("EXISTS", keys.arrivals_of(one)) for one in known])
         gone = [label for label, found in zip(known, there, strict=True) if not found]
         if gone:

@@ -121,7 +121,7 @@ class CallStore:
             )
             ttls = await self._link.commands([("TTL", key) for key in found], patience_s=FOREVER)
             ids = [
-                key.decode().removeprefix(start)
+                text(key).removeprefix(start)
                 for key, ttl in zip(found, ttls, strict=True)
                 if ttl == -1
             ]
@@ -142,7 +142,7 @@ class CallStore:
                 ("ZRANGE", key, 0, most - 1, "WITHSCORES"),
             ]
         )
-        scores = {raw.decode(): float(until) for raw, until in _pairs(found)}
+        scores = {text(raw): float(until) for raw, until in _pairs(found)}
         shown: list[tuple[str, float, CallIndex]] = []
         gone: list[str] = []
         for call_id, at in zip(scores, await self.indexes_of(list(scores)), strict=True):
@@ -163,7 +163,7 @@ class CallStore:
             ],
             patience_s=FOREVER,
         )
-        calls = [raw.decode() for raw, _ in _pairs(found)]
+        calls = [text(raw) for raw, _ in _pairs(found)]
         there = await self.known_calls(calls, patience_s=FOREVER)
         await self._unlist([one for one in calls if one not in there])
         return int(cursor)
@@ -227,7 +227,7 @@ class CallStore:
     async def once(self, function_id: str) -> list[str]:
         """Calls of a function that are kept until their results were taken."""
         found = await self._link.command("SMEMBERS", keys.once(function_id), patience_s=FOREVER)
-        return [raw.decode() for raw in found]
+        return [text(raw) for raw in found]
 
     async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
         """How many such calls each function has."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.damage import text
 from rekindle.controller.storage.records import StoredLetter
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 
@@ -38,7 +39,7 @@ class LetterStore:
     async def functions(self) -> list[str]:
         """Functions that have letters, or had some."""
         found = await self._link.command("SMEMBERS", keys.dead_index(self._instance))
-        return [raw.decode() for raw in found]
+        return [text(raw) for raw in found]
 
     async def counts(self, function_ids: Sequence[str], ttl_s: int) -> dict[str, int]:
         """How many letters functions have, without those that are older than their time."""
