@@ -60,7 +60,13 @@ class Bound(Generic[P, R]):
         self._body = body
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return _run(self._owner, self._body, args, kwargs)
+        taking = Taking()
+        try:
+            return _run(self._owner, self._body, args, kwargs, taking)
+        except BaseException as error:
+            taking.fails(error, blocks=True)
+            user_frames.only(error, self._body, (self._owner, *args), kwargs)
+            raise
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The asyncio form."""
@@ -136,7 +142,13 @@ class both_taking(both[S, P, R]):
         body = self._body
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return _run(instance, body, args, kwargs)
+            taking = Taking()
+            try:
+                return _run(instance, body, args, kwargs, taking)
+            except BaseException as error:
+                taking.fails(error, blocks=True)
+                user_frames.only(error, body, (instance, *args), kwargs)
+                raise
 
         call.__name__, call.__doc__ = body.__name__, body.__doc__
         call.__dict__["aio"] = Bound(instance, body).aio
@@ -159,24 +171,22 @@ class both_iterators(Generic[S, P, V]):
 
 
 def _run(
-    owner: Located, body: Callable[..., Steps[R]], args: tuple[Any, ...], kwargs: dict[str, Any]
+    owner: Located,
+    body: Callable[..., Steps[R]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    taking: Taking,
 ) -> R:
     if loop_warning.loop_runs():
         loop_warning.warn(body.__name__, iterates=False)
-    taking = Taking()
     try:
-        try:
-            steps = body(owner, *args, **kwargs)
-            request = next(steps)
-            while True:
-                request = steps.send(ask(owner, request, taking))
-        except StopIteration as done:
-            value: R = done.value
-            return value
-    except BaseException as error:
-        taking.fails(error, blocks=True)
-        user_frames.only(error, body, (owner, *args), kwargs)
-        raise
+        steps = body(owner, *args, **kwargs)
+        request = next(steps)
+        while True:
+            request = steps.send(ask(owner, request, taking))
+    except StopIteration as done:
+        value: R = done.value
+        return value
 
 
 # ---- a request ---------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ import pytest
 import rekindle
 from rekindle import Queue
 from rekindle.exception import DeserializationError
-from rekindle.sdk.objects.direct import Ways
+from rekindle.sdk.objects.direct import Direct, Ways
+from rekindle.sdk.objects.exchange import Exchange
 from tests.controller.objects.values import NotHere
 from tests.e2e.harness import wait_until
 
@@ -163,3 +164,36 @@ def test_an_interrupt_at_any_line_of_a_get_on_a_loop_leaves_its_item(
 
     lines = all_lines(lambda: asyncio.run(two()), lambda: q.put_many([1, 2]), look)
     assert {one.partition(":")[0] for one in lines} >= {"steps.py", "aio_link.py", "queue.py"}
+
+
+@BY
+@pytest.mark.parametrize("error", [TimeoutError, ValueError])
+def test_what_an_alarm_raises_ends_a_get_whatever_its_type(
+    q: Queue, by: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError is no broken connection where a signal's handler raised it."""
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise error("rung")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        if by == "controller":  # it waits there
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+        else:
+            receive = Direct._receive
+
+            def rung(self: Direct, exchange: Exchange) -> Any:
+                monkeypatch.setattr(Direct, "_receive", receive)
+                signal.raise_signal(signal.SIGALRM)
+
+            q.len()
+            q.put("kept")
+            monkeypatch.setattr(Direct, "_receive", rung)
+        with pytest.raises(error, match="rung"):
+            q.get()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    if by == "controller":
+        q.put("kept")
+    assert q.get(timeout=60) == "kept"
