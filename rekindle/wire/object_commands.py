@@ -140,7 +140,7 @@ def _queue_peek(one: Target, request: Request, caller: Caller) -> _Words:
 
 def _queue_return(one: Target, request: Request, caller: Caller) -> _Words:
     caller = caller._replace(slot=request.quantity)
-    rest = (bulk(request.partition), bulk(request.body))
+    rest = (bulk(request.partition), bulk(request.packed()))
     return [*_queue_change(one, request, caller), *rest]
 
 

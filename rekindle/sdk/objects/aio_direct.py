@@ -13,6 +13,7 @@ from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.exchange import Exchange, Plainly, Way, refused, some
 from rekindle.wire.object_frames import Op, Reply, Request
 from rekindle.wire.resp import Incomplete, Refusal, parsed
+from rekindle.wire.usercode import came_by_signal
 
 _CONNECT_S = 2.0
 #: Of what is put back: no request has it.
@@ -81,10 +82,15 @@ class AioDirect:
         if self.connection is None:  # whose replies come on the next one are not this one's
             raise Gone("Redis closed the connection")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, exchange))
-        self._send(exchange.data)
-        for piece in exchange.more:
-            self._send(piece)
+        try:
+            self._waiting.append((future, exchange))
+            self._send(exchange.data)
+            for piece in exchange.more:
+                self._send(piece)
+        except BaseException as error:  # a signal's, or it has broken: replies come in order
+            future.cancel()  # nobody waits for it
+            self.broke(Gone(f"it was cut by {error!r}"))
+            raise
         return future
 
     def count(self, way: Way, request: Request, reply: Reply) -> None:
@@ -114,6 +120,8 @@ class AioDirect:
             self._replies()
         except ValueError as error:
             self.broke(error)
+            if came_by_signal(error):
+                raise
 
     def _ended(self, error: OSError | None) -> None:
         self.broke(error or Gone("Redis closed the connection"))
@@ -133,9 +141,9 @@ class AioDirect:
                 if found is None:
                     break
                 came, at = found
-            self._waiting.popleft()
             if not future.done():
                 future.set_result(finish(came))
+            self._waiting.popleft()
         del buffer[:at]
 
     def hang_up(self, connection: AioSocket | None) -> None:

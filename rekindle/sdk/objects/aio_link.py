@@ -17,16 +17,20 @@ import weakref
 from typing import Any
 
 from rekindle import paths
+from rekindle.exception import Error
 from rekindle.sdk.objects.aio_direct import AioDirect
 from rekindle.sdk.objects.aio_socket import READ_BYTES, AioSocket
 from rekindle.sdk.objects.answers import heard
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
-from rekindle.sdk.objects.giving_back import goes_on, is_open, returning
+from rekindle.sdk.objects.giving_back import Owed, goes_on, returning
 from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, later
+from rekindle.sdk.objects.slots import Slot, Slots, Where
+from rekindle.sdk.objects.taking import OF_ITEMS, Taking
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status
 from rekindle.wire.resp import Refusal
+from rekindle.wire.usercode import came_by_signal
 
 _DELAY_S = 0.05
 
@@ -36,96 +40,122 @@ class AioLink:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._loop = weakref.ref(asyncio.get_running_loop())
         self._name = os.urandom(wire.SESSION_BYTES)
         self._said_name = self._name.hex().encode()
         self._directs: dict[bytes, AioDirect] = {}
-        self._numbers: list[int] = []
-        self._free: list[int] = []
-        #: By slot: where its request was sent last.
-        self._asked: dict[int, AioDirect | AioLink] = {}
+        self._slots = Slots()
+        #: By slot: who waits for the controller's answer.
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._connection: AioSocket | None = None
         self._opening = asyncio.Lock()
         self._buffer = bytearray()
 
-    async def ask(self, object_id: bytes, request: Request) -> Reply:
-        """Have a request done. Raises what the controller raises."""
-        slot = self._slot()
+    async def ask(self, object_id: bytes, request: Request, taking: Taking | None = None) -> Reply:
+        """Have a request done. Raises what the controller raises. ``taking``: as link.py has it."""
+        slot, taking = self._slots.take(), taking or Taking()
         if request.op == Op.QUEUE_RETURN:
-            request = request._replace(quantity=slot)
+            request = request._replace(quantity=slot.index)
+            self._notes(taking, object_id, slot, request)
         began = time.monotonic()
         try:
             if is_direct(request):
-                done = await self._directly(object_id, slot, request)
-                if isinstance(done, Reply):
-                    self._free_again(slot)
-                    return done
-                request = done
-                if self._link.ways.unsaid:
+                done = await self._directly(object_id, slot, request, taking)
+                if isinstance(done, Request) and self._link.ways.unsaid:
                     await self.ask(b"", self._link.saying())
-            reply = wire.result_of(await self._by_controller(object_id, slot, request, began))
+            else:
+                done = request
+            if isinstance(done, Request):
+                request = done
+                done = await self._by_controller(object_id, slot, request, taking, began)
+            reply = wire.result_of(done)
+            if request.op in OF_ITEMS:
+                taking.answered(object_id, request, reply)
         except BaseException as error:
-            self._left(object_id, slot, request, error)
+            self._left(object_id, slot, taking.owed(error), error)
+            taking.is_left()
             if goes_on(request, error):
                 return Reply(Status.DONE, b"1")
             raise
-        self._free_again(slot)
+        slot.move(Where.FREE)
         return heard(self._link.ways, request, reply)
 
-    def _slot(self) -> int:
-        """One that no one has, and its next number."""
-        slot = self._free.pop() if self._free else len(self._numbers)
-        if slot == len(self._numbers):
-            self._numbers.append(0)
-        self._numbers[slot] += 1
-        return slot
+    def _notes(self, taking: Taking, object_id: bytes, slot: Slot, request: Request) -> None:
+        """The request is about to be sent."""
+        if request.op in OF_ITEMS:
+            back = returning(request, slot.index)
+            taking.asks(Owed(object_id, self._name, slot.number, back), self._link)
 
-    def _free_again(self, slot: int) -> None:
-        self._asked.pop(slot, None)
-        self._free.append(slot)
+    # ---- a request whose caller has gone -------------------------------------------------------
 
-    def _left(self, object_id: bytes, slot: int, request: Request, error: BaseException) -> None:
-        """No one has what was asked for: what a get takes goes back. Then its slot is free.
+    def _left(self, object_id: bytes, slot: Slot, owed: Owed | None, error: BaseException) -> None:
+        """Nobody waits for a request any more. Its slot is free once what is ``owed`` is back."""
+        was = slot.where
+        slot.move(Where.LEFT)
+        told, back = self._tell(object_id, slot, was, owed, error)
+        waiting = set(told)
 
-        That is sent at once, behind the get on its connection: the loop may end now.
-        """
-        asked, number = self._asked.get(slot), self._numbers[slot]
-        open_ = asked is not None or request.op == Op.QUEUE_RETURN
-        open_ = open_ and is_open(request, error)
-        back, slots = returning(request, slot), [slot]
-        answers: list[asyncio.Future[Any]] = []
-        sent = False
-        if asked is not None and isinstance(error, asyncio.CancelledError):
-            with contextlib.suppress(OSError, Gone):
-                if isinstance(asked, AioDirect):
-                    way = self._link.ways.find(object_id)
-                    if open_ and isinstance(way, Way):
-                        answers.append(asked.undo(way, back, number))
-                        sent = True
-                else:
-                    if slot in self._waiting:
-                        answers.append(self._send(object_id, slot, Request(Op.CANCEL), number))
-                    if open_:
-                        slots.append(self._slot())
-                        answers.append(self._send(object_id, slots[1], back, number))
-                        sent = True
-
-        def over(_: object = None) -> None:
-            if not all(one.done() for one in answers):
+        def over(one: asyncio.Future[Any] | None = None) -> None:
+            waiting.discard(one)
+            if waiting:
                 return
             # All are looked at: asyncio tells of an error that nobody has asked for.
-            failed = [one for one in answers if one.cancelled() or one.exception() is not None]
-            if open_ and (failed or not sent or not _is_back(answers[-1].result())):
-                # What the slot was answered is to stay: no one has it again.
-                self._link.give_back(object_id, self._name, number, back, error, blocks=False)
-                return
-            for one in slots:
-                self._free_again(one)
+            failed = [one for one in told if one.cancelled() or one.exception() is not None]
+            if owed is None or (back is not None and not failed and _is_back(back.result())):
+                slot.move(Where.FREE)
+            else:
+                slot.move(Where.OWED)
+                self._link.give_back(owed, error, blocks=False)
 
-        for one in answers:
+        for one in told:
             one.add_done_callback(over)
-        if not answers:
+        if not told:
             over()
+
+    def _tell(
+        self, object_id: bytes, slot: Slot, was: Where, owed: Owed | None, error: BaseException
+    ) -> tuple[list[asyncio.Future[Any]], asyncio.Future[Any] | None]:
+        """Say so where the request ``was``: what is answered to that, and to what is owed.
+
+        At once, behind the request on its connection: the loop may end now.
+        """
+        told: list[asyncio.Future[Any]] = []
+        if isinstance(error, Error):  # they said so
+            return told, None
+        if not self._loop_runs():  # nobody can hear what is answered
+            if was is Where.AT_CONTROLLER:
+                self._ended(None)
+            return told, None
+        with contextlib.suppress(OSError, Gone):
+            if was is Where.AT_CONTROLLER and slot.index in self._waiting:
+                cancel = Request(Op.CANCEL)
+                told.append(self._send(object_id, slot.index, cancel, slot.number))
+            if owed is not None and was is not Where.HERE:
+                back = self._send_back(was, owed)
+                return [*told, back], back
+        return told, None
+
+    def _loop_runs(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop()
+        except RuntimeError:
+            return False
+
+    def _send_back(self, was: Where, owed: Owed) -> asyncio.Future[Any]:
+        """Have it put back where its get was sent to. Raises OSError, Gone."""
+        if was is Where.AT_CONTROLLER:
+            other = self._slots.take()
+            try:
+                said = self._send(owed.object_id, other.index, owed.back, owed.number)
+            except BaseException:
+                other.move(Where.FREE)
+                raise
+            said.add_done_callback(lambda _: other.move(Where.FREE))
+            return said
+        direct, way = self._directs.get(owed.object_id), self._link.ways.find(owed.object_id)
+        if direct is None or not isinstance(way, Way):
+            raise Gone("the way to Redis is not known any more")
+        return direct.undo(way, owed.back, owed.number)
 
     # ---- Redis ---------------------------------------------------------------------------------
 
@@ -146,7 +176,9 @@ class AioLink:
             found = self._directs[object_id] = AioDirect(self._said_name)
         return found
 
-    async def _directly(self, object_id: bytes, slot: int, request: Request) -> Reply | Request:
+    async def _directly(
+        self, object_id: bytes, slot: Slot, request: Request, taking: Taking
+    ) -> Reply | Request:
         """The reply, or what is to be asked of the controller; as link.py does it."""
         ways, tried = self._link.ways, 0
         while tried < 3:
@@ -162,13 +194,16 @@ class AioLink:
                     await direct.open(way)
                     ways.reached()
                 was_open, connection = True, direct.connection
-                self._asked[slot] = direct
-                said = await direct.ask(way, request, slot, self._numbers[slot])
+                slot.move(Where.AT_REDIS)
+                self._notes(taking, object_id, slot, request)
+                said = await direct.ask(way, request, slot.index, slot.number)
                 done = settled(request, said)
             except Stranger:
                 direct.hang_up(connection)
                 ways.forget(object_id)
             except (OSError, Gone, ValueError) as error:
+                if came_by_signal(error):
+                    raise
                 if was_open:
                     request = request._replace(flags=request.flags | AGAIN)
                 if not was_open or tried > 1:
@@ -180,14 +215,15 @@ class AioLink:
                     return done
                 if isinstance(said, Refusal):
                     return request._replace(flags=request.flags | AGAIN)
-                self._numbers[slot] += 1  # it was answered: this is to wait
+                taking.took_nothing()
+                slot.move(Where.HERE)  # it was answered: this is to wait
                 return request
         return request
 
     # ---- the controller ------------------------------------------------------------------------
 
     async def _by_controller(
-        self, object_id: bytes, slot: int, request: Request, began: float
+        self, object_id: bytes, slot: Slot, request: Request, taking: Taking, began: float
     ) -> Reply:
         since = sent = began
         again = request
@@ -197,9 +233,12 @@ class AioLink:
                 if self._connection is None:
                     await self._open()
                 was_open, sent = True, time.monotonic()
-                self._asked[slot] = self
-                reply = await self._send(object_id, slot, again, self._numbers[slot])
+                slot.move(Where.AT_CONTROLLER)
+                self._notes(taking, object_id, slot, request)
+                reply = await self._send(object_id, slot.index, again, slot.number)
             except (OSError, Gone) as error:
+                if came_by_signal(error):
+                    raise
                 if was_open and time.monotonic() - sent > CONTACT_S:
                     since = time.monotonic()
                 self._link.away(since, error)
@@ -261,9 +300,10 @@ class AioLink:
             with memoryview(buffer) as view:
                 slot, reply = wire.parse_reply(view[at : at + size])
             at += size
-            future = self._waiting.pop(slot, None)
+            future = self._waiting.get(slot)
             if future is not None and not future.done():
                 future.set_result(reply)
+            self._waiting.pop(slot, None)
         del buffer[:at]
 
     def _ended(self, error: OSError | None) -> None:
@@ -274,7 +314,7 @@ class AioLink:
         why = str(error or "it closed the connection")
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
-            if not future.done():
+            if not future.done() and not future.get_loop().is_closed():
                 future.set_exception(Gone(why))
 
 

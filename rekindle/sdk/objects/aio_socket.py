@@ -12,11 +12,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 
+from rekindle.wire.usercode import came_by_signal
+
 READ_BYTES = 1 << 18
+_NEVER_S = 100 * 365 * 86_400.0
 
 
 class AioSocket:
-    """Of the running loop, which closes it when it goes."""
+    """Of the running loop; it is closed when that is, or goes."""
 
     def __init__(
         self,
@@ -30,8 +33,9 @@ class AioSocket:
         self._received, self._ended = received, ended
         self._unsent: deque[memoryview] = deque()
         loop = asyncio.get_running_loop()
+        self._loop = weakref.ref(loop)
         loop.add_reader(sock.fileno(), self._readable)
-        weakref.finalize(loop, sock.close)
+        self._kept = _closed_with(loop, sock)
 
     def send(self, data: bytes) -> None:
         """Send it, behind what was sent before. Raises OSError, after ``ended``."""
@@ -39,48 +43,81 @@ class AioSocket:
             self._unsent.append(memoryview(data))
             return
         try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._ended(error)
+            sent = self._taken(data)
+            if sent < len(data):
+                asyncio.get_running_loop().add_writer(self._sock.fileno(), self._writable)
+                self._unsent.append(memoryview(data)[sent:])
+        except BaseException as error:
+            self._ended(_cut(error))
             raise
-        if sent < len(data):
-            asyncio.get_running_loop().add_writer(self._sock.fileno(), self._writable)
-            self._unsent.append(memoryview(data)[sent:])
+
+    def _taken(self, data: bytes | memoryview) -> int:
+        """How many bytes the socket takes now. Raises OSError."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
 
     def close(self) -> None:
         """Neither receive nor send any more."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._sock.fileno())
-        loop.remove_writer(self._sock.fileno())
+        loop = self._loop()  # it may run no more
+        if loop is not None:
+            loop.remove_reader(self._sock.fileno())
+            loop.remove_writer(self._sock.fileno())
+        if (kept := self._kept()) is not None:
+            kept.cancel()
         self._sock.close()
 
     def _writable(self) -> None:
-        try:
-            while self._unsent:
-                piece = self._unsent[0]
-                sent = self._sock.send(piece)
-                if sent < len(piece):
-                    self._unsent[0] = piece[sent:]
-                    return
-                self._unsent.popleft()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._ended(error)
-            return
-        asyncio.get_running_loop().remove_writer(self._sock.fileno())
+        self._do(self._write)
 
     def _readable(self) -> None:
+        self._do(self._read)
+
+    def _do(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as error:
+            self._ended(_cut(error))
+            if not isinstance(error, OSError) or came_by_signal(error):
+                raise
+
+    def _write(self) -> None:
+        while self._unsent:
+            piece = self._unsent[0]
+            sent = self._taken(piece)
+            if sent < len(piece):
+                self._unsent[0] = piece[sent:]
+                return
+            self._unsent.popleft()
+        asyncio.get_running_loop().remove_writer(self._sock.fileno())
+
+    def _read(self) -> None:
         try:
             data = self._sock.recv(READ_BYTES)
         except BlockingIOError:
-            return
-        except OSError as error:
-            self._ended(error)
             return
         if data:
             self._received(data)
         else:
             self._ended(None)
+
+
+def _closed_with(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket
+) -> weakref.ref[asyncio.TimerHandle]:
+    """Close a socket when a loop lets go of its timers: as it is closed, or goes.
+
+    Nothing else tells of that. The other side would go on serving who can hear nothing.
+    """
+
+    def never() -> None:
+        """Is not referred to by anything but its timer."""
+
+    weakref.finalize(never, sock.close)
+    return weakref.ref(loop.call_later(_NEVER_S, never))
+
+
+def _cut(error: BaseException) -> OSError:
+    """Why the connection ends; by a signal's, too: nobody knows what of it has been dealt with."""
+    return error if isinstance(error, OSError) else OSError(f"it was cut by {error!r}")

@@ -78,23 +78,23 @@ class Direct:
 
     def _exchange(self, request: Request, session: bytes, number: int, *, plain: bool) -> object:
         exchange = self._way.exchange(request, session, 0, number, plain=plain)
-        ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead.data != exchange.data:
-            if ahead is not None:
-                self._receive(ahead)  # whoever was to have it asked elsewhere, or asks no more
-            self._sock.sendall(exchange.data)
-            for piece in exchange.more:
-                self._sock.sendall(piece)
+        came = None
         try:
+            ahead, self._ahead = self._ahead, None
+            if ahead is None or ahead.data != exchange.data:
+                if ahead is not None:
+                    self._receive(ahead)  # whoever was to have it asked elsewhere, or asks no more
+                self._sock.sendall(exchange.data)
+                for piece in exchange.more:
+                    self._sock.sendall(piece)
             self._arrivals.wait(perf_counter_ns())
             came = self._receive(exchange)
             if request.flags & AHEAD and exchange.mark:
                 self._ask_ahead(request, came)
             return exchange.finish(came)
-        except (OSError, Gone):
-            raise
-        except BaseException:  # of a signal's handler: no one takes what comes
-            if request.op == Op.QUEUE_GET:  # it is undone over another connection
+        except BaseException:
+            # A signal's, as a rule. It is undone over another connection, once it is done.
+            if request.op == Op.QUEUE_GET and came is None:
                 with contextlib.suppress(OSError, Gone, ValueError):
                     self._sock.settimeout(_DONE_S)
                     self._receive(exchange)

@@ -25,10 +25,12 @@ from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
 from rekindle.sdk.objects.answers import heard, receive
 from rekindle.sdk.objects.direct import Direct, Gone, Ways
 from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
-from rekindle.sdk.objects.giving_back import goes_on, is_open, returning, until_answered
+from rekindle.sdk.objects.giving_back import GivingBack, Owed, goes_on, returning
+from rekindle.sdk.objects.taking import OF_ITEMS, Taking
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
 from rekindle.wire.resp import Refusal
+from rekindle.wire.usercode import came_by_signal
 
 #: Between two attempts to reach a controller that is away.
 _DELAY_S = 0.05
@@ -46,26 +48,31 @@ class Link:
     def __init__(self, instance: Path) -> None:
         self.instance = instance
         self.ways = Ways()
+        self._giving_back = GivingBack(self._put_back)
         #: By object; the empty id for what is about none.
         self._idle: dict[bytes, list[_Session]] = {}
 
-    def ask(self, object_id: bytes, request: Request) -> Reply:
-        """Have a request done, and wait for it. Raises what the controller raises."""
+    def ask(self, object_id: bytes, request: Request, taking: Taking | None = None) -> Reply:
+        """Have a request done, and wait for it. Raises what the controller raises.
+
+        ``taking``: of the call that it is for, which has put back what is noted there if it fails.
+        """
         about = object_id if is_direct(request) else b""
+        taking = taking or Taking()
         try:
             session = self._idle[about].pop()
         except (KeyError, IndexError):
             session = _Session(self, about, os.urandom(wire.SESSION_BYTES))
         try:
-            reply = session.ask(object_id, request)
-            if request.op == Op.QUEUE_GET or request.op == Op.QUEUE_RETURN:
-                wire.result_of(reply)
+            reply = session.ask(object_id, request, taking)
+            if request.op in OF_ITEMS:
+                # Before another request has the session, and its answer takes the place of this.
+                taking.answered(object_id, request, wire.result_of(reply))
         except BaseException as error:
             session.close()
-            if (session.asked or request.op == Op.QUEUE_RETURN) and is_open(request, error):
-                back = returning(request, 0)
-                self.give_back(object_id, session.name, session.number, back, error, blocks=True)
-            if goes_on(request, error):
+            if goes_on(request, error) and (owed := taking.owed(error)) is not None:
+                self.give_back(owed, error, blocks=False)
+                taking.is_left()
                 return Reply(wire.Status.DONE, b"1")
             raise
         self._keep(about, session)
@@ -80,31 +87,21 @@ class Link:
                     one.close()
         found.append(session)
 
-    def give_back(
-        self,
-        object_id: bytes,
-        session: bytes,
-        number: int,
-        back: Request,
-        error: BaseException,
-        *,
-        blocks: bool,
-    ) -> None:
-        """Have something put back, as the request of that number of a session, on a thread.
+    def give_back(self, owed: Owed, error: BaseException, *, blocks: bool) -> None:
+        """Have something put back, on a thread.
 
-        ``error``: how the request ended that it is about. ``blocks``: whether this thread may.
+        ``error``: how the call ended that it is about. ``blocks``: whether this thread may wait.
         """
-        again = _Session(self, object_id, session)
-        back = back._replace(flags=back.flags | AGAIN)
+        self._giving_back.give(owed, error, blocks=blocks)
 
-        def ask() -> None:
-            again.number = number - 1
-            try:
-                wire.result_of(again.ask(object_id, back))
-            finally:
-                again.close()
-
-        until_answered(ask, error, blocks=blocks)
+    def _put_back(self, owed: Owed, since: float) -> None:
+        again = _Session(self, owed.object_id, owed.session)
+        again.number = owed.number - 1
+        back = owed.back._replace(flags=owed.back.flags | AGAIN)
+        try:
+            wire.result_of(again.ask(owed.object_id, back, Taking(), since))
+        finally:
+            again.close()
 
     def let_go(self, object_id: bytes) -> None:
         """An object has gone: close the idle connections about it."""
@@ -130,6 +127,7 @@ class Link:
 
     def forget(self) -> None:
         """Close what this process inherited; it is its parent's."""
+        self._giving_back = GivingBack(self._put_back)
         idle, self._idle = self._idle, {}
         for sessions in idle.values():
             for session in sessions:
@@ -202,29 +200,39 @@ class _Session:
         self.name = name
         self._said_name = name.hex().encode()
         self._about = about
-        #: Of the request, and whether it may have arrived anywhere.
         self.number = 0
-        self.asked = False
         self._direct: Direct | None = None
         self._sock: socket.socket | None = None
         self._arrivals: Arrivals | None = None
 
-    def ask(self, object_id: bytes, request: Request) -> Reply:
+    def ask(
+        self, object_id: bytes, request: Request, taking: Taking, since: float | None = None
+    ) -> Reply:
+        """Have it done. ``since``: when a controller was there last; now without."""
         self.number += 1
-        self.asked = False
-        began = time.monotonic()
+        began = time.monotonic() if since is None else since
+        if request.op == Op.QUEUE_RETURN:
+            self._notes(taking, object_id, request)
         if self._about:
-            done = self._directly(object_id, request)
+            done = self._directly(object_id, request, taking)
             if isinstance(done, Reply):
                 return done
             request = done
             if self._link.ways.unsaid:
                 self._link.ask(b"", self._link.saying())
-        return heard(self._link.ways, request, self._by_controller(object_id, request, began))
+        return heard(
+            self._link.ways, request, self._by_controller(object_id, request, taking, began)
+        )
+
+    def _notes(self, taking: Taking, object_id: bytes, request: Request) -> None:
+        """The request is about to be sent."""
+        if request.op in OF_ITEMS:
+            owed = Owed(object_id, self.name, self.number, returning(request, 0))
+            taking.asks(owed, self._link)
 
     # ---- Redis ---------------------------------------------------------------------------------
 
-    def _directly(self, object_id: bytes, request: Request) -> Reply | Request:
+    def _directly(self, object_id: bytes, request: Request, taking: Taking) -> Reply | Request:
         """The reply, or what is to be asked of the controller."""
         link, tried = self._link, 0
         while tried < 3:
@@ -237,13 +245,15 @@ class _Session:
                 if self._direct is None:
                     self._direct = Direct(way)
                     link.ways.reached()
-                self.asked = True
+                self._notes(taking, object_id, request)
                 said = self._direct.ask(request, self._said_name, self.number)
                 done = settled(request, said)
             except Stranger:  # a server that was restarted, or the object is gone
                 self._close_direct()
                 link.ways.forget(object_id)
             except (OSError, Gone, ValueError) as error:
+                if came_by_signal(error):
+                    raise
                 if was_open := was_open or self._direct is not None:  # it may have been done
                     request = request._replace(flags=request.flags | AGAIN)
                 self._close_direct()
@@ -256,6 +266,7 @@ class _Session:
                     return done
                 if isinstance(said, Refusal):
                     return request._replace(flags=request.flags | AGAIN)
+                taking.took_nothing()
                 self.number += 1  # it was answered: this is to wait
                 return request
         return request
@@ -264,7 +275,9 @@ class _Session:
         try:
             if self._direct is not None:
                 self._direct.count(request, reply)
-        except (OSError, Gone, ValueError):
+        except (OSError, Gone, ValueError) as error:
+            if came_by_signal(error):
+                raise
             self._close_direct()  # the request was done; the next one finds out why
 
     def _close_direct(self) -> None:
@@ -274,7 +287,9 @@ class _Session:
 
     # ---- the controller ------------------------------------------------------------------------
 
-    def _by_controller(self, object_id: bytes, request: Request, began: float) -> Reply:
+    def _by_controller(
+        self, object_id: bytes, request: Request, taking: Taking, began: float
+    ) -> Reply:
         since = sent = began
         frame = request.pack(object_id, 0, self.number)
         while True:
@@ -282,11 +297,14 @@ class _Session:
                 if self._sock is None or self._arrivals is None:
                     self._open()
                 assert self._sock is not None and self._arrivals is not None
-                sent, self.asked = time.monotonic(), True
+                sent = time.monotonic()
+                self._notes(taking, object_id, request)
                 self._sock.sendall(frame)
                 self._arrivals.wait(perf_counter_ns())
                 return receive(self._sock)
             except (OSError, Gone) as error:
+                if came_by_signal(error):
+                    raise
                 was_open = self._sock is not None
                 self._hang_up()
                 if was_open and time.monotonic() - sent > CONTACT_S:

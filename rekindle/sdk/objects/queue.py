@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from rekindle.exception import DeserializationError, InvalidError, RequestSizeError, of_the_program
+from rekindle.exception import InvalidError, RequestSizeError, of_the_program
 from rekindle.sdk import checks
 from rekindle.sdk.objects.handle import Handle
 from rekindle.sdk.objects.keys import pickled, plain_pickles, unpickled, unpickled_before
 from rekindle.sdk.objects.named import Objects
-from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
+from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators, both_taking
 from rekindle.sdk.user_frames import trims
 from rekindle.wire.object_frames import (
     OPTION,
@@ -21,7 +21,6 @@ from rekindle.wire.object_frames import (
     Op,
     Request,
     Status,
-    pack_list,
     unpack_list,
 )
 from rekindle.wire.serialization import deserialize
@@ -90,7 +89,7 @@ class Queue(Handle):
             if reply.status == Status.FULL:
                 raise _full(self, block, timeout, partition)
 
-    @both
+    @both_taking
     def get(
         self, block: bool = True, timeout: float | None = None, *, partition: str | None = None
     ) -> Steps[Any]:
@@ -105,16 +104,9 @@ class Queue(Handle):
             if block:
                 raise _empty(self, timeout, partition)
             return None
-        item = reply.body[9:]
-        try:
-            return deserialize(item, _ITEM)
-        except DeserializationError:
-            raise
-        except BaseException:  # a signal's: the program has not got it
-            yield _back([item], partition)
-            raise
+        return deserialize(reply.body[9:], _ITEM)
 
-    @both
+    @both_taking
     def get_many(
         self,
         n_values: int,
@@ -139,11 +131,7 @@ class Queue(Handle):
                 raise _empty(self, timeout, partition)
             return []
         items = unpack_list(reply.body, 1) if reply.parts is None else reply.parts
-        try:
-            values, error = unpickled_before(items, _ITEM)
-        except BaseException:  # a signal's: the program has got none of them
-            yield _back(items, partition)
-            raise
+        values, error = unpickled_before(items, _ITEM)
         if error is not None:
             left = items[max(1, len(values)) :]
             if left:
@@ -193,7 +181,7 @@ class Queue(Handle):
 
 def _back(items: list[bytes], partition: str | None) -> Request:
     """Puts items that were taken to the front again."""
-    return Request(Op.QUEUE_RETURN, pack_list(items), partition=_partition(partition))
+    return Request(Op.QUEUE_RETURN, partition=_partition(partition), parts=items)
 
 
 def _full(where: Queue, block: bool, timeout: float | None, partition: str | None) -> queue.Full:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from rekindle.exception import NotFoundError
 from rekindle.sdk import loop_warning, user_frames
+from rekindle.sdk.objects.taking import Taking
 from rekindle.wire.object_frames import Reply, Request
 
 if TYPE_CHECKING:
@@ -59,18 +60,11 @@ class Bound(Generic[P, R]):
         self._body = body
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if loop_warning.loop_runs():
-            loop_warning.warn(self._body.__name__, iterates=False)
-        owner = self._owner
+        taking = Taking()
         try:
-            steps = self._body(owner, *args, **kwargs)
-            request = next(steps)
-            while True:
-                request = steps.send(ask(owner, request))
-        except StopIteration as done:
-            value: R = done.value
-            return value
+            return _run(self._owner, self._body, args, kwargs, taking)
         except BaseException as error:
+            taking.fails(error, blocks=True)
             user_frames.only(error, self._body, (self._owner, *args), kwargs)
             raise
 
@@ -135,6 +129,32 @@ class both(Generic[S, P, R]):
         return self if instance is None else Bound(instance, self._body)
 
 
+class both_taking(both[S, P, R]):
+    """The same of a method that takes something out.
+
+    Python lets a signal's handler run behind a call, but for that of a function: so this gives one,
+    and what it returns is in its caller's hands before a handler can raise anything.
+    """
+
+    def __get__(self, instance: S | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        body = self._body
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            taking = Taking()
+            try:
+                return _run(instance, body, args, kwargs, taking)
+            except BaseException as error:
+                taking.fails(error, blocks=True)
+                user_frames.only(error, body, (instance, *args), kwargs)
+                raise
+
+        call.__name__, call.__doc__ = body.__name__, body.__doc__
+        call.__dict__["aio"] = Bound(instance, body).aio
+        return call
+
+
 class both_iterators(Generic[S, P, V]):
     """Decorates the body of a method that iterates."""
 
@@ -150,22 +170,41 @@ class both_iterators(Generic[S, P, V]):
         return self if instance is None else BoundIterator(instance, self._body)
 
 
+def _run(
+    owner: Located,
+    body: Callable[..., Steps[R]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    taking: Taking,
+) -> R:
+    if loop_warning.loop_runs():
+        loop_warning.warn(body.__name__, iterates=False)
+    try:
+        steps = body(owner, *args, **kwargs)
+        request = next(steps)
+        while True:
+            request = steps.send(ask(owner, request, taking))
+    except StopIteration as done:
+        value: R = done.value
+        return value
+
+
 # ---- a request ---------------------------------------------------------------------------------
 
 
-def ask(owner: Located, request: Request) -> Reply:
-    """Have it done; blocks."""
+def ask(owner: Located, request: Request, taking: Taking | None = None) -> Reply:
+    """Have it done; blocks. ``taking``: of the call that it is for."""
     link = owner._link()
     object_id = owner._known_id(link)
     if not object_id:
         object_id = owner._resolved(link, link.ask(b"", owner._resolving()))
     try:
-        return link.ask(object_id, request)
+        return link.ask(object_id, request, taking)
     except NotFoundError as error:
         raise owner._gone(error) from None
 
 
-async def _ask_aio(owner: Located, request: Request) -> Reply:
+async def _ask_aio(owner: Located, request: Request, taking: Taking | None = None) -> Reply:
     from rekindle.sdk.objects.aio_link import aio_link
 
     link = owner._link()
@@ -174,7 +213,7 @@ async def _ask_aio(owner: Located, request: Request) -> Reply:
     if not object_id:
         object_id = owner._resolved(link, await found.ask(b"", owner._resolving()))
     try:
-        return await found.ask(object_id, request)
+        return await found.ask(object_id, request, taking)
     except NotFoundError as error:
         raise owner._gone(error) from None
 
@@ -182,15 +221,18 @@ async def _ask_aio(owner: Located, request: Request) -> Reply:
 async def _drive(
     owner: Located, body: Callable[..., Steps[R]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> R:
+    taking = Taking()
     try:
-        steps = body(owner, *args, **kwargs)
-        request = next(steps)
-        while True:
-            request = steps.send(await _ask_aio(owner, request))
-    except StopIteration as done:
-        value: R = done.value
-        return value
+        try:
+            steps = body(owner, *args, **kwargs)
+            request = next(steps)
+            while True:
+                request = steps.send(await _ask_aio(owner, request, taking))
+        except StopIteration as done:
+            value: R = done.value
+            return value
     except BaseException as error:
+        taking.fails(error, blocks=False)
         user_frames.only(error, body, (owner, *args), kwargs)
         raise
 

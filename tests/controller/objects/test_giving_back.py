@@ -30,11 +30,14 @@ from rekindle.sdk.objects.aio_link import AioLink, aio_link
 from rekindle.sdk.objects.direct import Direct, Gone
 from rekindle.sdk.objects.exchange import Exchange, Way
 from rekindle.sdk.objects.giving_back import returning
+from rekindle.sdk.objects.slots import Slot
+from rekindle.sdk.objects.taking import Taking
 from rekindle.wire import object_keys
 from rekindle.wire.object_commands import Caller
-from rekindle.wire.object_frames import Op, Reply, Request
+from rekindle.wire.object_frames import Op, Reply, Request, frame_bytes
 from tests.controller.harness import Instance, in_loop
 from tests.controller.in_process import running_parts
+from tests.controller.objects.values import NotHere
 from tests.e2e.harness import wait_until
 
 LONG_S = 60
@@ -66,11 +69,11 @@ def test_what_the_get_of_a_number_took_goes_back_once(q: Queue, count: int) -> N
     at = q._link()
     session = link._Session(at, q.object_id.encode(), b"s" * 16)
     get = Request(Op.QUEUE_GET, quantity=5000)
-    session.ask(q.object_id.encode(), get)
+    session.ask(q.object_id.encode(), get, Taking())
     assert q.len() == 0
     for _ in range(3):
         session.number = 0
-        session.ask(q.object_id.encode(), returning(get, 0))
+        session.ask(q.object_id.encode(), returning(get, 0), Taking())
     session.close()
     assert q.get_many(5000) == list(range(count))
 
@@ -267,6 +270,73 @@ def test_a_cancelled_get_whose_loop_ends_at_once_takes_nothing(
         assert q.get(timeout=LONG_S) == "kept"
 
 
+def test_a_cancelled_get_that_is_answered_all_at_once_leaves_its_place_to_one_request_alone(
+    q: Queue, scripts_run: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the get itself, and to what puts back what it took; two would hear one answer."""
+    receive, held = AioLink._received, bytearray()
+    holds = False
+
+    def received(self: AioLink, data: bytes) -> None:
+        nonlocal holds
+        held.extend(data)
+        if not holds or _frames(held) == 2:
+            holds = False
+            receive(self, bytes(held))
+            held.clear()
+
+    monkeypatch.setattr(AioLink, "_received", received)
+
+    async def cancel() -> None:
+        nonlocal holds
+        await aio_link(q._link()).ask(b"", _LIST)
+        before = scripts_run(q.object_id)
+        taking = asyncio.create_task(q.get.aio())
+        await asyncio.sleep(0)
+        while scripts_run(q.object_id) < before + IN_LINE:
+            await asyncio.sleep(0)
+        holds = True
+        taking.cancel()
+        async with asyncio.timeout(LONG_S):
+            await asyncio.gather(taking, return_exceptions=True)
+            while holds:
+                await asyncio.sleep(0)
+            both = [asyncio.create_task(q.get.aio()) for _ in range(2)]
+            await q.put_many.aio([1, 2])
+            assert sorted(await asyncio.gather(*both)) == [1, 2]
+
+    asyncio.run(cancel())
+
+
+def test_a_get_that_waits_on_a_loop_that_is_closed_takes_nothing(
+    q: Queue, scripts_run: Callable[[str], int]
+) -> None:
+    """Its task was not cancelled, and is still referred to."""
+    loop = asyncio.new_event_loop()
+
+    async def wait() -> asyncio.Task[object]:
+        await q.len.aio()
+        before = scripts_run(q.object_id)
+        waiting = asyncio.create_task(q.get.aio())
+        await asyncio.sleep(0)
+        while scripts_run(q.object_id) < before + IN_LINE:
+            await asyncio.sleep(0)
+        return waiting
+
+    waiting = loop.run_until_complete(wait())
+    loop.close()
+    q.put("kept")
+    assert q.get(timeout=LONG_S) == "kept"
+    assert not waiting.done()
+
+
+def _frames(data: bytearray) -> int:
+    count = at = 0
+    while size := frame_bytes(data, at):
+        count, at = count + 1, at + size
+    return count
+
+
 @pytest.mark.parametrize("takes", [False, True])
 def test_of_a_cancelled_request_whose_controller_goes_away_asyncio_tells_no_error(
     q: Queue,
@@ -316,45 +386,37 @@ def test_nobody_gets_the_reply_of_who_asked_on_a_closed_connection(q: Queue) -> 
     asyncio.run(ask())
 
 
-def _raise_here() -> None:
-    raise ValueError("not here")
-
-
-class _NotHere:
-    """Cannot be unpickled."""
-
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _raise_here, ()
-
-
 @pytest.mark.parametrize("by_loop", [False, True])
 @pytest.mark.parametrize("error", [ConnectionError, ServiceError])
 def test_values_are_given_though_those_behind_cannot_be_put_back_at_once(
     q: Queue, monkeypatch: pytest.MonkeyPatch, error: type[Exception], by_loop: bool
 ) -> None:
-    q.put_many([1, _NotHere(), 3])
-    ask = link._Session.ask
+    q.put_many([1, NotHere(), 3])
     failed = False
 
-    def fail_once(self: link._Session, object_id: bytes, request: Request) -> Reply:
+    def fail_once(
+        self: link._Session, object_id: bytes, request: Request, taking: Taking
+    ) -> Reply | Request:
         nonlocal failed
         if request.op != Op.QUEUE_RETURN or failed:
-            return ask(self, object_id, request)
-        failed = self.asked = True
-        self.number += 1
+            return at_once(self, object_id, request, taking)
+        failed = True
         raise error("away")
 
-    async def fail(self: AioLink, object_id: bytes, slot: int, request: Request) -> Reply | Request:
+    async def fail(
+        self: AioLink, object_id: bytes, slot: Slot, request: Request, taking: Taking
+    ) -> Reply | Request:
         if request.op == Op.QUEUE_RETURN:
             raise error("away")
-        return await directly(self, object_id, slot, request)
+        return await directly(self, object_id, slot, request, taking)
 
     directly = AioLink._directly
+    at_once = link._Session._directly
     if by_loop:
         failed = True
         monkeypatch.setattr(AioLink, "_directly", fail)
     else:
-        monkeypatch.setattr(link._Session, "ask", fail_once)
+        monkeypatch.setattr(link._Session, "_directly", fail_once)
     assert (asyncio.run(q.get_many.aio(9)) if by_loop else q.get_many(9)) == [1]
     wait_until(lambda: q.len() == 2, "the others to be back")
     with pytest.raises(DeserializationError):

@@ -70,3 +70,57 @@ def test_sending_to_a_side_that_has_closed_is_an_error_that_ends_it() -> None:
         assert isinstance(ends.ended.result(), BrokenPipeError)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_a_signal_s_exception_within_it_ends_it(sends: bool) -> None:
+    """What went or came may be half dealt with: the next bytes would be taken for others."""
+
+    class Interrupted(AioSocket):
+        def _taken(self, data: bytes | memoryview) -> int:
+            super()._taken(data)
+            raise KeyboardInterrupt
+
+    def interrupt(_data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    why: list[OSError | None] = []
+
+    def ended(error: OSError | None) -> None:
+        why.append(error)
+        made[0].close()
+
+    made: list[AioSocket] = []
+
+    async def scenario() -> None:
+        ours, other = socket.socketpair()
+        ours.setblocking(False)
+        made.append((Interrupted if sends else AioSocket)(ours, interrupt, ended))
+        with other:
+            if sends:
+                made[0].send(b"request")
+            other.sendall(b"reply")
+            async with asyncio.timeout(60):
+                await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(scenario())
+    assert len(why) == 1 and isinstance(why[0], OSError) and "KeyboardInterrupt" in str(why[0])
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_it_is_closed_with_its_loop_and_before_that_where_it_is_told_so(closes: bool) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def make() -> Ends:
+        return Ends()
+
+    ends = loop.run_until_complete(make())
+    ends.other.settimeout(60)
+    if closes:
+        ends.socket.close()
+        loop.run_until_complete(asyncio.sleep(0))
+    else:
+        loop.close()
+    assert ends.other.recv(1) == b""
+    loop.close()

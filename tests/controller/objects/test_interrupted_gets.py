@@ -1,0 +1,199 @@
+"""A signal's exception at each line that a get runs, one after the other: no item is lost by it,
+and none is there twice."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle import Queue
+from rekindle.exception import DeserializationError
+from rekindle.sdk.objects.direct import Direct, Ways
+from rekindle.sdk.objects.exchange import Exchange
+from tests.controller.objects.values import NotHere
+from tests.e2e.harness import wait_until
+
+_OURS = str(Path(rekindle.__file__).parent)
+
+
+@pytest.fixture
+def q() -> Iterator[Queue]:
+    with Queue.ephemeral() as made:
+        yield made
+
+
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class Interrupt:
+    """A signal before the n-th line of ours that this thread runs meanwhile, whose handler raises
+    KeyboardInterrupt."""
+
+    def __init__(self, line: int) -> None:
+        self._left = line
+        self.at = ""
+
+    def __enter__(self) -> Interrupt:
+        self._before = signal.signal(signal.SIGUSR2, _raise), sys.gettrace()
+        sys.settrace(self._entered)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        handler, trace = self._before
+        sys.settrace(trace)
+        signal.signal(signal.SIGUSR2, handler)
+
+    def _entered(self, frame: FrameType, event: str, _: Any) -> Any:
+        return self._ran if frame.f_code.co_filename.startswith(_OURS) else None
+
+    def _ran(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line" and not self.at:
+            self._left -= 1
+            if not self._left:
+                self.at = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                signal.raise_signal(signal.SIGUSR2)
+        return self._ran
+
+
+def all_lines(
+    take: Callable[[], object], put: Callable[[], object], look: Callable[[str], None]
+) -> set[str]:
+    """Interrupt ``take`` at each of its lines, and ``look`` what is there then; which lines."""
+    lines: set[str] = set()
+    take_first = True
+    for line in range(1, 100_000):
+        put()
+        if take_first:  # connected, and what is imported late is there
+            take()
+            put()
+            take_first = False
+        cut = Interrupt(line)
+        try:
+            with cut:
+                take()
+        except KeyboardInterrupt:
+            lines.add(cut.at)
+            look(cut.at)
+        else:
+            return lines
+    raise AssertionError("it does not end")
+
+
+def _not_by_redis(_self: Ways, _object_id: bytes) -> float:
+    return time.monotonic()
+
+
+BY = pytest.mark.parametrize("by", ["redis", "controller"])
+
+
+@BY
+@pytest.mark.parametrize("count", [1, 20])
+def test_an_interrupt_at_any_line_of_a_get_leaves_its_items(
+    q: Queue, by: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "controller":
+        q.hydrate()
+        monkeypatch.setattr(Ways, "find", _not_by_redis)
+
+    def look(at: str) -> None:
+        wait_until(lambda: q.len() >= count, f"the items to be back, interrupted at {at}")
+        assert q.get_many(5000) == list(range(count)), at
+        assert q.len() == 0, at
+
+    def take() -> object:
+        return q.get() if count == 1 else q.get_many(5000)
+
+    lines = all_lines(take, lambda: q.put_many(range(count)), look)
+    assert {one.partition(":")[0] for one in lines} >= {"steps.py", "link.py", "queue.py"}
+
+
+@BY
+def test_an_interrupt_at_any_line_of_a_get_that_leaves_some_leaves_all(
+    q: Queue, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those behind one that cannot be unpickled here are put back by the get itself."""
+    if by == "controller":
+        q.hydrate()
+        monkeypatch.setattr(Ways, "find", _not_by_redis)
+
+    def clear() -> None:
+        with pytest.raises(DeserializationError):
+            q.get()
+        assert q.get() == 3
+
+    def look(at: str) -> None:
+        wait_until(lambda: q.len() >= 3, f"the items to be back, interrupted at {at}")
+        assert q.get() == 1, at
+        clear()
+        assert q.len() == 0, at
+
+    def put() -> None:
+        if q.len():
+            clear()
+        q.put_many([1, NotHere(), 3])
+
+    all_lines(lambda: q.get_many(9), put, look)
+
+
+@BY
+def test_an_interrupt_at_any_line_of_a_get_on_a_loop_leaves_its_item(
+    q: Queue, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "controller":
+        q.hydrate()
+        monkeypatch.setattr(Ways, "find", _not_by_redis)
+
+    async def two() -> object:
+        """One whose exception ends the loop's run, and another that is cancelled by that."""
+        return await asyncio.gather(q.get.aio(), q.get.aio())
+
+    def look(at: str) -> None:
+        wait_until(lambda: q.len() >= 2, f"the items to be back, interrupted at {at}")
+        assert sorted(q.get_many(9)) == [1, 2], at
+        assert q.len() == 0, at
+
+    lines = all_lines(lambda: asyncio.run(two()), lambda: q.put_many([1, 2]), look)
+    assert {one.partition(":")[0] for one in lines} >= {"steps.py", "aio_link.py", "queue.py"}
+
+
+@BY
+@pytest.mark.parametrize("error", [TimeoutError, ValueError])
+def test_what_an_alarm_raises_ends_a_get_whatever_its_type(
+    q: Queue, by: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError is no broken connection where a signal's handler raised it."""
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise error("rung")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        if by == "controller":  # it waits there
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+        else:
+            receive = Direct._receive
+
+            def rung(self: Direct, exchange: Exchange) -> Any:
+                monkeypatch.setattr(Direct, "_receive", receive)
+                signal.raise_signal(signal.SIGALRM)
+
+            q.len()
+            q.put("kept")
+            monkeypatch.setattr(Direct, "_receive", rung)
+        with pytest.raises(error, match="rung"):
+            q.get()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    if by == "controller":
+        q.put("kept")
+    assert q.get(timeout=60) == "kept"
