@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+from tests.controller.refusals import refused
 
 
 @in_loop
@@ -32,6 +34,22 @@ async def test_a_killed_redis_loses_nothing_that_was_acknowledged(instance: Inst
         results = {r.index: r.data for r in await client.results(call_id)}
         assert results == {i: b"stored" if i == 0 else b"%d" % i for i in range(50)}
         assert (await waiting).data == b"meanwhile"
+
+
+@in_loop
+async def test_a_result_waits_for_redis_for_longer_than_requests_do() -> None:
+    with running_instance(REKINDLE_REDIS_PATIENCE_S="0.3") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, {0: b""})
+            assign = await agent.assigned.get()
+            instance.kill_redis()
+            await agent.done(assign)
+            for _ in range(2):  # the second has been waited for since the result came
+                assert isinstance(await refused(client.submit(function_id, {0: b""})), ServiceError)
+            await asyncio.to_thread(instance.start_redis)
+            await agent.acks.get()
+            assert [one.data for one in await client.results(call_id)] == [b"result"]
 
 
 @in_loop

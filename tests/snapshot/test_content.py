@@ -119,6 +119,23 @@ def test_damaged_content_is_shared_with_nobody(store: SnapshotStore) -> None:
     assert _inode(_commit(store, "3")) == _inode(two)
 
 
+def test_content_that_is_replaced_while_it_is_compared_is_not_shared(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _commit(store, "1")
+    compare = content.filecmp.cmp
+
+    def replaced_then(kept: Path, other: Path, *, shallow: bool) -> bool:
+        same = compare(kept, other, shallow=shallow)
+        kept.unlink()
+        kept.write_bytes(bytes(content.LARGE_BYTES))
+        return same
+
+    monkeypatch.setattr(content.filecmp, "cmp", replaced_then)
+    two = _commit(store, "2")
+    assert (two.images / "pages-1.img").read_bytes() == _PAGES
+
+
 def test_leavings_of_a_killed_process_are_removed(store: SnapshotStore) -> None:
     one = _commit(store, "1")
     directory = store.root / content.DIRECTORY

@@ -186,6 +186,25 @@ def test_a_stamp_of_other_files_does_not_hold(store: SnapshotStore, hashed: list
     assert len(hashed) == 2
 
 
+def test_what_is_changed_while_it_is_read_is_read_again(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = commit(store)
+    pages, hash_file = snapshot.images / "pages-1.img", files.hash_file
+
+    def changed_then(path: Path, **options: bool) -> str:
+        found = hash_file(path, **options)
+        if path == pages:
+            unsealed(pages).write_bytes(bytes(pages.stat().st_size))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "hash_file", changed_then)
+        validate.read_all(snapshot)  # it was whole as it was read
+    with pytest.raises(SnapshotInvalidError, match=r"pages-1\.img is corrupt"):
+        validate.validate_images(snapshot)
+
+
 def test_only_the_machine_has_to_be_known_to_list(store: SnapshotStore) -> None:
     snapshot = commit(store)
     here = ingredients()

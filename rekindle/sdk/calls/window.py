@@ -57,6 +57,4 @@ class Window:
         """Whether there is room for one more; or, not to wake for each, for a share of them."""
         count, size = self._taken - self._given, self._taken_bytes - self._given_bytes
         spare = 1 - share
-        return count == 0 or (
-            count < max(1, MAX_OUTSTANDING * spare) and size < MAX_OUTSTANDING_BYTES * spare
-        )
+        return count < MAX_OUTSTANDING * spare and size < MAX_OUTSTANDING_BYTES * spare

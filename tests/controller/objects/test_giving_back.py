@@ -166,7 +166,7 @@ class HeldUp:
 
 
 def test_a_get_that_ctrl_c_ends_before_redis_has_it_takes_nothing(
-    q: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    q: Queue, scripts_run: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What puts back goes over another connection, and is not to come before it."""
     q.put("kept")
@@ -189,12 +189,14 @@ def test_a_get_that_ctrl_c_ends_before_redis_has_it_takes_nothing(
         threading.Timer(0.1, between.passes.set).start()
         return receive(self, exchange)
 
+    before = scripts_run(q.object_id)
     between.passes.clear()
     with monkeypatch.context() as patched:
         patched.setattr(Arrivals, "wait", interrupt)
         patched.setattr(Direct, "_receive", passes_soon)
         with pytest.raises(KeyboardInterrupt):
             q.get()
+    wait_until(lambda: scripts_run(q.object_id) == before + 2, "the get, and what puts back")
     assert q.get(timeout=LONG_S) == "kept"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.controller.storage import embedded_redis
+from rekindle.controller.storage import aof_sync, embedded_redis
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.exception import SetupError
 from rekindle.linux.plain_descriptors import readable
@@ -132,3 +132,16 @@ def test_the_file_is_flushed_when_it_grew_and_only_then(
         file.write(b"more")
     sync.sync()
     assert len(flushed) == 3
+
+
+def test_what_was_written_last_is_flushed_before_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    monkeypatch.setattr(aof_sync, "INTERVAL_S", 3600.0)
+    sync = AofSync(tmp_path)
+    sync.start()
+    (tmp_path / "appendonly.aof").write_bytes(b"a")
+    sync.stop()
+    assert len(flushed) == 1

@@ -13,7 +13,7 @@ from rekindle.controller.state import App, Function, State
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.embedded_redis import redis_url
-from rekindle.controller.storage.queue_store import QueueStore
+from rekindle.controller.storage.queue_store import CONSUMER, QueueStore
 from rekindle.controller.storage.records import CallMeta, UndoneCount
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.wire.callid import new_call_id
@@ -127,5 +127,23 @@ async def test_what_redis_has_lost_is_not_taken_for_undone_once_it_is_back(
         loader.reload()
         await core.tasks.finish()
         assert function.undone == 0
+    finally:
+        await link.close()
+
+
+@in_loop
+async def test_all_that_is_pending_is_found_however_much_that_is(redis_alone: Instance) -> None:
+    link = RedisLink(redis_url(redis_alone.directory), 30.0)
+    store, count = QueueStore(link), 1500
+    ours, others = (new_id("fu") for _ in range(2))
+    try:
+        for function_id, consumer in ((ours, CONSUMER), (others, "somebody else")):
+            queue = keys.queue(function_id)
+            await link.commands([("XADD", queue, "*", "c", "fc-1")] * count)
+            await link.command("XGROUP", "CREATE", queue, keys.GROUP, "0")
+            group = ("GROUP", keys.GROUP, consumer)
+            await link.command("XREADGROUP", *group, "COUNT", count, "STREAMS", queue, ">")
+        assert len(set(await store.pending(ours))) == count
+        assert len(set(await store.pending(others, 0))) == count
     finally:
         await link.close()

@@ -216,13 +216,17 @@ def test_a_call_that_was_not_accepted_where_no_lease_is_granted_is_queued_once(
 
 
 @pytest.mark.parametrize("way", ["blocking", "aio"])
-def test_a_lost_call_is_submitted_again_under_its_id(lender: Lender, way: str) -> None:
+@pytest.mark.parametrize(("fate", "deliveries"), [("lost", 2), ("again", 1)])
+def test_a_lost_call_is_submitted_again_under_its_id_and_counts_where_it_may_be_to_blame(
+    lender: Lender, way: str, fate: str, deliveries: int
+) -> None:
     lender.serve = hang_up
+    lender.fate["fate"] = fate
     with app.run(), records.collect() as made:
         value = add.remote(2) if way == "blocking" else asyncio.run(_await(add.remote.aio(2)))
         assert value == 2
     assert [request.call_id for request in lender.submitted] == lender.calls
-    assert made[-1].deliveries == 2
+    assert made[-1].deliveries == deliveries
 
 
 def test_a_call_that_ran_too_long_is_not_submitted_again(lender: Lender) -> None:
