@@ -22,8 +22,8 @@ _EVERY_S = 1.0
 _IDLE_SHARE = 0.1
 #: What is worth the while.
 _LEAST_BYTES = 16 << 20
-#: What was not given back the last time is in use, most likely: that is tried again so often.
-_AGAIN_S = 60.0
+#: What was not given back the last time was in use: that is tried again, later each time.
+_AGAIN_S, _SELDOM_S = 2.0, 60.0
 
 
 @dataclass
@@ -34,6 +34,7 @@ class _Use:
     #: What it had left after it was given back the last time; None: that is to be seen.
     left: int | None = None
     tried_at: float = field(default_factory=time.monotonic)
+    again_s: float = _AGAIN_S
     used_s: float = field(default_factory=time.process_time)
 
     def has_freed_memory(self) -> bool:
@@ -44,8 +45,10 @@ class _Use:
         self.left = resident if self.left is None else self.left
         if self.used_s - before_s > _IDLE_SHARE * _EVERY_S or resident - self.least < _LEAST_BYTES:
             return False
-        if resident - self.left < _LEAST_BYTES and time.monotonic() - self.tried_at < _AGAIN_S:
+        is_more = resident - self.left >= _LEAST_BYTES
+        if not is_more and time.monotonic() - self.tried_at < self.again_s:
             return False
+        self.again_s = _AGAIN_S if is_more else min(2 * self.again_s, _SELDOM_S)
         self.left, self.tried_at = None, time.monotonic()
         return True
 

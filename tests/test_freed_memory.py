@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import psutil
+import pytest
 
+from rekindle import freed_memory
 from tests.e2e.harness import wait_until
 
 _DAEMON = """
@@ -101,3 +105,21 @@ def test_a_daemon_that_had_no_descriptor_left_says_so_once_and_gives_back_after_
     finally:
         said, _ = process.communicate()
     assert (said, process.returncode) == ("", 0)
+
+
+def test_what_was_in_use_is_tried_again_soon_and_then_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A daemon may have had a moment's rest while large values went through it."""
+    now = 0
+    clock = SimpleNamespace(monotonic=lambda: float(now), process_time=lambda: 0.0)
+    resident = SimpleNamespace(resident_bytes=lambda: (200 if now else 100) << 20)
+    monkeypatch.setattr(freed_memory, "time", clock)
+    monkeypatch.setattr(freed_memory, "memory", resident)
+    use, tried = freed_memory._Use(tried_at=0.0, used_s=0.0), []
+    while now < 600:
+        if use.has_freed_memory():
+            tried.append(now)
+        now += 1
+    waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert waits[0] == 2 and waits == sorted(waits) and waits[-1] == 60

@@ -29,8 +29,8 @@ _PIP_KEYS = (
 _PATHS = ("index-url", "extra-index-url", "find-links", "constraint")
 _CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
-#: Where uv gets Pythons from.
-_PYTHONS_OF_UV = ("UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL")
+#: Where uv gets Pythons from, and how often it asks there again.
+_PYTHONS_OF_UV = ("UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL", "UV_HTTP_RETRIES")
 _UV = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
