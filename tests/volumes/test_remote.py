@@ -246,7 +246,7 @@ def test_a_store_that_is_not_mounted_takes_nothing_along_and_is_given_nothing(
     store.rename(elsewhere)
     if left == "an empty mount point":
         store.mkdir()
-    with pytest.raises(VolumeError, match=r"nothing at file:.* where 1 files were.* mount it"):
+    with pytest.raises(VolumeError, match=r"nothing at file:.* where 1 file was.* mount it"):
         one.folder.pull()
     one.write("file", "while it is not mounted")
     one.write("new", "2")

@@ -378,8 +378,9 @@ async def test_what_is_damaged_is_said_in_its_place_and_hides_no_other_lines(
                 raw = pb.LogLine(seq=seq, text=f"line {seq}").SerializeToString()
                 raw = b"\xff" if 1 < seq < 7 else raw
                 await parts.link.command("XADD", keys.logs("ap-1"), entry, "l", raw)
-            why = "lines of output left out: what is kept of them cannot be read"
-            wanted = ["line 1", f"... 1 {why}", f"... 3 {why}", f"... 1 {why}", "line 7"]
+            why = "of output left out: what is kept of them cannot be read"
+            one, three = f"... 1 line {why}", f"... 3 lines {why}"
+            wanted = ["line 1", one, three, one, "line 7"]
             followed = parts.logbook.follow("ap-1", 0, live=False)
             assert [line.text async for line in followed] == wanted
             found, last = await parts.logbook.tail("ap-1", 9, None)
