@@ -20,6 +20,7 @@ from rekindle.runtime.images.builder import ensure
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from tests import images
+from tests.blobs.machine import needs_erofs
 
 pytestmark = [images.needs_root, pytest.mark.timeout(300)]
 
@@ -181,6 +182,7 @@ for filling in (12 << 20, 0):
 """
 
 
+@needs_erofs
 def test_a_full_disk_is_said_and_when_there_is_room_the_layer_comes_and_goes(
     store: BlobStore, tmp_path: Path
 ) -> None:
