@@ -29,7 +29,11 @@ def app() -> None:
     """Look at apps; stop and delete them, roll deployed ones back."""
 
 
-def _known(wanted: str = "") -> list[pb.DeployedApp]:
+def _known(wanted: str) -> list[pb.DeployedApp]:
+    """The deployed app of a name or id, alone. Raises NotFoundError, and InvalidError for no name:
+    a variable that is not set, which means all apps to the controller."""
+    if not wanted:
+        raise InvalidError("'' names no app; `rekindle app list` shows all")
     client = operator.connect()
     request = pb.DeployedAppsRequest(app=app_named(wanted))
     return list(operator.request(client, "DeployedApps", request, pb.DeployedAppsReply).apps)

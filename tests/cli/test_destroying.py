@@ -78,3 +78,10 @@ def test_nothing_is_asked_where_no_instance_is_up(
 ) -> None:
     monkeypatch.setenv("REKINDLE_DIR", str(tmp_path / "none"))
     assert isinstance(CliRunner().invoke(cli, argv).exception, ConnectionError)
+
+
+@pytest.mark.parametrize("command", ["stop", "delete", "info", "history"])
+def test_an_empty_name_is_no_app_whatever_is_deployed(command: str) -> None:
+    said = CliRunner().invoke(cli, ["app", command, "", *(["-y"] if command[0] in "sd" else [])])
+    assert isinstance(said.exception, InvalidError), said
+    assert "'' names no app" in str(said.exception)
