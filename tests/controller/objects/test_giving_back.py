@@ -303,9 +303,9 @@ def test_a_cancelled_get_that_is_answered_all_at_once_leaves_its_place_to_one_re
             await asyncio.gather(taking, return_exceptions=True)
             while holds:
                 await asyncio.sleep(0)
-            both = [asyncio.create_task(q.get.aio()) for _ in range(2)]
-            await q.put_many.aio([1, 2])
-            assert sorted(await asyncio.gather(*both)) == [1, 2]
+            gets = [asyncio.create_task(q.get.aio()) for _ in range(4)]
+            await q.put_many.aio(range(4))
+            assert sorted(await asyncio.gather(*gets)) == [0, 1, 2, 3]
 
     asyncio.run(cancel())
 
