@@ -194,6 +194,7 @@ def test_no_value_is_lost_doubled_or_moved_as_redis_is_killed_and_the_users_come
 ) -> None:
     q = Queue.from_name("access.work", create_if_missing=True)
     d = Dict.from_name("access.done", create_if_missing=True)
+    user = granted(d)["user"]
     count, taken, locked = 400, [], []
     marks = {count // 3: threading.Event(), 2 * count // 3: threading.Event()}
 
@@ -224,7 +225,7 @@ def test_no_value_is_lost_doubled_or_moved_as_redis_is_killed_and_the_users_come
         thread.join(90)
     assert taken == list(range(count)) and all(locked) and len(d) == count
     server = own.redis_client()
-    wait_until(lambda: d.put("again", 1) and granted(d)["user"] in users(server), "it is back")
+    wait_until(lambda: d.put("again", 1) and user in users(server), "it is back")
 
 
 # ---- where Redis is not reached ------------------------------------------------------------------
