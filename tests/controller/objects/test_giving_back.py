@@ -34,7 +34,7 @@ from rekindle.sdk.objects.slots import Slot
 from rekindle.sdk.objects.taking import Taking
 from rekindle.wire import object_keys
 from rekindle.wire.object_commands import Caller
-from rekindle.wire.object_frames import Op, Reply, Request, frame_bytes
+from rekindle.wire.object_frames import Op, Reply, Request
 from tests.controller.harness import Instance, in_loop
 from tests.controller.in_process import running_parts
 from tests.controller.objects.values import NotHere
@@ -272,44 +272,6 @@ def test_a_cancelled_get_whose_loop_ends_at_once_takes_nothing(
         assert q.get(timeout=LONG_S) == "kept"
 
 
-def test_a_cancelled_get_that_is_answered_all_at_once_leaves_its_place_to_one_request_alone(
-    q: Queue, scripts_run: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To the get itself, and to what puts back what it took; two would hear one answer."""
-    receive, held = AioLink._received, bytearray()
-    holds = False
-
-    def received(self: AioLink, data: bytes) -> None:
-        nonlocal holds
-        held.extend(data)
-        if not holds or _frames(held) == 2:
-            holds = False
-            receive(self, bytes(held))
-            held.clear()
-
-    monkeypatch.setattr(AioLink, "_received", received)
-
-    async def cancel() -> None:
-        nonlocal holds
-        await aio_link(q._link()).ask(b"", _LIST)
-        before = scripts_run(q.object_id)
-        taking = asyncio.create_task(q.get.aio())
-        await asyncio.sleep(0)
-        while scripts_run(q.object_id) < before + IN_LINE:
-            await asyncio.sleep(0)
-        holds = True
-        taking.cancel()
-        async with asyncio.timeout(LONG_S):
-            await asyncio.gather(taking, return_exceptions=True)
-            while holds:
-                await asyncio.sleep(0)
-            gets = [asyncio.create_task(q.get.aio()) for _ in range(4)]
-            await q.put_many.aio(range(4))
-            assert sorted(await asyncio.gather(*gets)) == [0, 1, 2, 3]
-
-    asyncio.run(cancel())
-
-
 def test_a_get_that_waits_on_a_loop_that_is_closed_takes_nothing(
     q: Queue, scripts_run: Callable[[str], int]
 ) -> None:
@@ -330,13 +292,6 @@ def test_a_get_that_waits_on_a_loop_that_is_closed_takes_nothing(
     q.put("kept")
     assert q.get(timeout=LONG_S) == "kept"
     assert not waiting.done()
-
-
-def _frames(data: bytearray) -> int:
-    count = at = 0
-    while size := frame_bytes(data, at):
-        count, at = count + 1, at + size
-    return count
 
 
 @pytest.mark.parametrize("takes", [False, True])
