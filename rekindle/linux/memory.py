@@ -17,7 +17,11 @@ _MAP_ANONYMOUS = 0x20
 _MAP_NORESERVE = 0x4000
 
 _MADV_POPULATE_READ, _MADV_POPULATE_WRITE = 22, 23
-_M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_ARENA_MAX = -3, -1, -8
+#: As far glibc lets the first of these grow by itself, and the second to twice that.
+_LARGEST_IN_HEAP_BYTES = 32 << 20
+#: Variables by which they are set, and others that keep them from growing.
+_MALLOC_LIMITS = ("MALLOC_MMAP_", "MALLOC_TRIM_", "MALLOC_TOP_PAD_")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 #: Advice by the name that its flag has in /proc/PID/smaps (``VmFlags``).
@@ -36,6 +40,23 @@ def use_one_heap() -> None:
     setting = getattr(libc, "mallopt", None)  # absent in musl
     if setting is not None:
         setting(_M_ARENA_MAX, 1)
+
+
+def keep_blocks_in_the_heap() -> None:
+    """Have malloc take blocks of up to 32 MiB from its heap in place of mapping each by itself, as
+    it does on its own account once a block of that size was freed.
+
+    It is for good: once a limit is set, glibc adapts none any more. What whoever started this
+    process has set stays.
+    """
+    setting = getattr(libc, "mallopt", None)  # absent in musl
+    if setting is None or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    if not any(name.startswith(_MALLOC_LIMITS) for name in os.environ):
+        setting(_M_MMAP_THRESHOLD, _LARGEST_IN_HEAP_BYTES)
+        # Left as it was, it would have the end of the heap given back, and cleared by the kernel
+        # again, for each large block that a program has for a moment.
+        setting(_M_TRIM_THRESHOLD, 2 * _LARGEST_IN_HEAP_BYTES)
 
 
 def return_freed_memory() -> None:

@@ -30,7 +30,7 @@ from rekindle.forkserver import (  # noqa: E402 - after the time stamp
 )
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
-from rekindle.linux import capabilities, limits  # noqa: E402
+from rekindle.linux import capabilities, limits, memory  # noqa: E402
 from rekindle.runtime.runner import (  # noqa: E402
     clients,
     early_gpu,
@@ -137,6 +137,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
     volumes.mounted = [volumes.Mounted(*one) for one in boot["mounted"]]
     try:
         if boot["park"]:
+            memory.keep_blocks_in_the_heap()
             sockets.track()
             fork_handlers.track()
             program.note_reads(boot["roots"])

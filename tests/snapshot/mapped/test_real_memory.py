@@ -184,6 +184,59 @@ libc.sbrk.restype = c.c_void_p
     assert _both(template) == ("[true, true, true, true]",) * 2
 
 
+#: Blocks as weights are, in the heap of a template; the last one is at its end.
+_HEAP = f"""{_MALLOC}
+from rekindle.linux import memory
+memory.keep_blocks_in_the_heap()
+libc.sbrk.restype = c.c_void_p
+SIZE = 24 << 20
+blocks = [filled(SIZE - 4096 * number) for number in range(5)]
+in_thread(lambda: blocks.append(filled(SIZE)))
+memory.return_freed_memory()
+"""
+
+
+def test_large_blocks_of_a_heap_are_one_area_and_can_be_freed_and_had_again(
+    criu: Criu, tmp_path: Path
+) -> None:
+    code = f"""{_HEAP}
+def areas():
+    return sum(blocks[0] < int(line.split("-")[0], 16) < blocks[4]
+               for line in open("/proc/self/maps"))
+def intact(*numbers):
+    return all(c.string_at(blocks[n], 4096 * 9) == bytes([0xA5]) * 4096 * 9 for n in numbers)
+def answer():
+    found = [areas()]
+    end = libc.sbrk(0)
+    libc.free(blocks[4])  # the end of the heap, which is more than may stay free with what follows
+    libc.free(blocks[3])
+    libc.free(blocks[2])
+    found.append(end - libc.sbrk(0) > 64 << 20)
+    again = [libc.calloc(1, SIZE) for _ in range(4)]
+    found.append([is_zero(one, SIZE) for one in again])
+    for one in again:
+        c.memset(one, 0x5A, SIZE)
+        libc.free(one)
+    libc.free(blocks[0])  # a hole before what stays
+    libc.malloc_trim(0)
+    zeros = libc.calloc(1, SIZE - 4096)
+    found.append([zeros == blocks[0], is_zero(zeros, SIZE - 4096), intact(1, 5)])
+    grown = libc.realloc(blocks[1], 31 << 20)
+    found.append(c.string_at(grown, SIZE - 4096) == bytes([0xA5]) * (SIZE - 4096))
+    c.memset(grown, 0xEE, 31 << 20)
+    in_thread(lambda: libc.free(blocks[5]))
+    cleared = in_thread(lambda: libc.calloc(1, SIZE))
+    found.append(is_zero(cleared, SIZE))
+    return json.dumps(found)
+"""
+    template = frozen.freeze(criu, tmp_path, code)
+    assert template.done.mapped_bytes > 100 << 20
+    copied, mapped = _both(template)
+    zero = [True] * 4
+    assert json.loads(copied)[1:] == [True, zero, [True, True, True], True, True]
+    assert json.loads(mapped) == [0, *json.loads(copied)[1:]]
+
+
 def test_areas_take_what_a_program_does_to_them(criu: Criu, tmp_path: Path) -> None:
     code = """
 import mmap, json
