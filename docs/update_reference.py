@@ -147,7 +147,7 @@ def _is_property(value: Any) -> bool:
 
 def _has_aio(value: Any, shown: str) -> bool:
     kind = type(value).__name__
-    return kind in ("Dual", "DualMethod", "both", "both_iterators") or (
+    return kind in ("Dual", "DualMethod", "both", "both_iterators", "both_taking") or (
         _is_property(value) and "(" in shown
     )
 
