@@ -76,7 +76,7 @@ class _Way:
     def _remote(self) -> Any:
         return getattr(self._make(os.environ.get(runner_variables.APP, "")), self._way)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._remote(*args, **kwargs)
 
     @property

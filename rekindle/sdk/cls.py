@@ -44,7 +44,7 @@ class Cls(Declared):
         checks.of_this_instance("Cls.from_name", client=client)
         return Cls(named(app_name, name, "cls", version, environment_name))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""
         return Instance(Binding.of(self._declaration, args, kwargs))
 

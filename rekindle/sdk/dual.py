@@ -49,7 +49,7 @@ class Dual(Generic[P, R, A]):
         self._body: Callable[..., Any] = body or blocking  # has the name, docstring, parameters
         self._implicit = implicit  # what the body is given before what a program gives
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if loop_warning.loop_runs():
             loop_warning.warn(self._body.__name__.lstrip("_"), iterates=self._iterates)
         try:

@@ -25,7 +25,7 @@ class LocalEntrypoint:
     def __name__(self) -> str:
         return self.raw.__name__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.raw(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -97,7 +97,7 @@ class Function(FunctionTarget, Generic[P, R]):
             )
         return Function(Declaration("", object_id, "function", function_id=object_id))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
         text = (
             f"{self.name}(...) does not say where it is to run: {self.name}.remote(...) calls it "
@@ -108,7 +108,7 @@ class Function(FunctionTarget, Generic[P, R]):
     # ---- calls ---------------------------------------------------------------------------------
 
     @user_frames.passing
-    def local(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def local(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function in this process. Of an async function: a coroutine; of a generator:
         that generator.
 
@@ -145,17 +145,17 @@ class Function(FunctionTarget, Generic[P, R]):
         return Dual(self._remote, self._remote_aio)
 
     @user_frames.trimmed
-    def _no_value(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+    def _no_value(self, /, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise InvalidError(
             f"{self.name} is a generator, which has no one value: iterate over "
             f"{self.name}.remote_gen(...), or .remote_gen.aio(...) with `async for`"
         )
 
-    def _remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def _remote(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         value: R = _calls().remote(self._target(), args, kwargs)
         return value
 
-    async def _remote_aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _remote_aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         calls = _calls()
         try:
             target = await self._target_for(calls.LoopCaller())
@@ -177,7 +177,7 @@ class Function(FunctionTarget, Generic[P, R]):
         """
         return Dual(self._remote_gen, self._remote_gen_aio, iterates=True)
 
-    def _remote_gen(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+    def _remote_gen(self, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         from rekindle.sdk.calls import streaming
 
         self._check_items()
@@ -185,7 +185,7 @@ class Function(FunctionTarget, Generic[P, R]):
         return streaming.Items(self.name, lambda: streaming.ready(target), args, kwargs)
 
     @user_frames.trimmed
-    def _remote_gen_aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
+    def _remote_gen_aio(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import streaming
         from rekindle.sdk.calls.callers import LoopCaller
 

@@ -191,3 +191,57 @@ def test_large_values_travel_both_ways(shared: Home) -> None:
         above=NUMBERS.replace("+ c", "+ (c or b'')"),
     )
     assert found == [24 << 20, True]
+
+
+def test_iterators_that_nobody_has_read_to_their_end_say_nothing_at_the_end_of_the_program(
+    shared: Home,
+) -> None:
+    script = shared.script(
+        """
+        import rekindle
+
+        app = rekindle.App("left")
+
+        @app.function()
+        def double(n):
+            return 2 * n
+
+        @app.function()
+        def count(n):
+            yield from range(n)
+
+        if __name__ == "__main__":
+            with app.run():
+                of_map, of_more = double.map(range(10)), double.map(range(10_000))
+                of_call, items = double.spawn_map(range(10)).iter(), count.remote_gen(100_000)
+                print([next(one) for one in (of_map, of_more, of_call, items)])
+                print(sum(double.map(range(100))))  # by then all of the first have come
+        """
+    )
+    ended = shared.python(script)
+    assert (ended.out, ended.err) == ("[0, 0, 0, 0]\n9900\n", "")
+
+
+def test_a_function_may_have_parameters_of_any_name(shared: Home) -> None:
+    """Also of the names that our own methods give theirs."""
+    names = ["args", "body", "caller", "function", "instance", "kwargs", "method", "owner", "self"]
+    value = entrypoint(
+        shared,
+        f"""
+        given = dict.fromkeys({names}, 1)
+        ways = [names.remote(**given), names.local(**given), names.spawn(**given).get()]
+        ways += [*names.map([()], kwargs=given), next(items.remote_gen(**given))]
+        print(json.dumps(ways))
+        """,
+        above=NUMBERS
+        + """
+    @app.function()
+    def names(*args, **kwargs):
+        return sorted(kwargs)
+
+    @app.function()
+    def items(**kwargs):
+        yield sorted(kwargs)
+""",
+    )
+    assert value == [names] * 5

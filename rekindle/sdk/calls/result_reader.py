@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -105,7 +106,8 @@ async def values(
                 with nesting.waiting():
                     await caller.wait(arrived)
     finally:
-        source.close()
+        if not sys.is_finalizing():  # else the program has ended, and nothing is there to say it by
+            source.close()
 
 
 def _fetched(

@@ -59,7 +59,7 @@ class Bound(Generic[P, R]):
         self._owner = owner
         self._body = body
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         taking = Taking()
         try:
             return _run(self._owner, self._body, args, kwargs, taking)
@@ -68,7 +68,7 @@ class Bound(Generic[P, R]):
             user_frames.only(error, self._body, (self._owner, *args), kwargs)
             raise
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The asyncio form."""
         return _drive(self._owner, self._body, args, kwargs)
 
@@ -89,7 +89,7 @@ class BoundIterator(Generic[P, V]):
         self._owner = owner
         self._body = body
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[V]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[V]:
         if loop_warning.loop_runs():
             loop_warning.warn(self._body.__name__, iterates=True)
         try:
@@ -98,7 +98,7 @@ class BoundIterator(Generic[P, V]):
             user_frames.only(error, self._body, (self._owner, *args), kwargs)
             raise
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[V, None]:
+    def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[V, None]:
         """The asyncio form."""
         try:
             return _aiterate(self._owner, self._body(self._owner, *args, **kwargs))
