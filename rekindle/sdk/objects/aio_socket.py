@@ -7,6 +7,9 @@ what the socket does not take at once follows when it takes more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import select
 import socket
 import weakref
 from collections import deque
@@ -16,6 +19,8 @@ from rekindle.wire.usercode import came_by_signal
 
 READ_BYTES = 1 << 18
 _NEVER_S = 100 * 365 * 86_400.0
+#: The other side takes less than one to hear of the end, as a rule.
+_END_MS = 100
 
 
 class AioSocket:
@@ -114,8 +119,24 @@ def _closed_with(
     def never() -> None:
         """Is not referred to by anything but its timer."""
 
-    weakref.finalize(never, sock.close)
+    weakref.finalize(never, _end, sock, os.getpid())
     return weakref.ref(loop.call_later(_NEVER_S, never))
+
+
+def _end(sock: socket.socket, pid: int) -> None:
+    """Close it once the other side has read what was sent, and closed it, too; in the process
+    ``pid``, to which it belongs: a child's end of it is no end of the connection.
+
+    Before that it would fail there as it answers, and let go of what it has not read: of what is to
+    be put back, say.
+    """
+    if os.getpid() == pid:
+        with contextlib.suppress(OSError):  # it was closed, or the other side has gone
+            sock.shutdown(socket.SHUT_WR)
+            poll = select.poll()
+            poll.register(sock, 0)  # for the end alone, which is always told
+            poll.poll(_END_MS)
+    sock.close()
 
 
 def _cut(error: BaseException) -> OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -124,3 +125,22 @@ def test_it_is_closed_with_its_loop_and_before_that_where_it_is_told_so(closes: 
         loop.close()
     assert ends.other.recv(1) == b""
     loop.close()
+
+
+def test_that_a_forked_child_lets_go_of_the_loop_does_not_end_the_connection() -> None:
+    loop = asyncio.new_event_loop()
+
+    async def make() -> Ends:
+        return Ends()
+
+    ends = loop.run_until_complete(make())
+    if (pid := os.fork()) == 0:
+        loop.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    ends.other.settimeout(60)
+    ends.socket.send(b"still there")
+    assert ends.other.recv(100) == b"still there"
+    ends.socket.close()
+    loop.close()
+    ends.other.close()
