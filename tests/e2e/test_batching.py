@@ -151,7 +151,7 @@ def test_an_exception_fails_all_of_a_batch(found: Any) -> None:
 
 def test_another_number_of_values_is_an_error_for_all(found: Any) -> None:
     assert len(found["short"]) == 3
-    assert all("a list of 2 values for the 3 items" in one for one in found["short"])
+    assert all("a list of 2 values for a batch of 3 items" in one for one in found["short"])
     assert all("InvalidError" in one and "tuple" in one for one in found["tuple"])
 
 

@@ -220,10 +220,13 @@ class LazyFiles:
             self._answers[number] = answer
             try:
                 self._connection.sendall(data)
+                ended = self._process.poll() is not None
             except OSError:
+                ended = True
+        if ended:
+            self._reader.join()  # it may have said why
+            if not answer.done():
                 answer.set_exception(self._gone())
-        if self._process.poll() is not None and not answer.done():
-            self._reader.join()
         return number, answer
 
     def _gone(self) -> BlobError:

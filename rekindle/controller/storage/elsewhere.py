@@ -45,6 +45,6 @@ def read(directory: Path) -> Elsewhere:
     """What was said last. Raises OSError."""
     try:
         found = json.loads((directory / _NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # never said; cut off by a power cut
-        return Elsewhere()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return Elsewhere()  # never said; cut off by a power cut
     return Elsewhere(found["redis"], found["blobs"])

@@ -189,7 +189,7 @@ def test_spawn_map_gives_one_call_for_all(controller: FakeController) -> None:
         assert call.num_inputs() == 150
         assert call.get(index=149) == 149 * 149
         assert list(call.iter(start=3, end=6)) == [9, 16, 25]
-        with pytest.raises(InvalidError, match="inputs 0 to 149"):
+        with pytest.raises(InvalidError, match="has 150 inputs; the first is 0"):
             call.get(index=150)
 
 
