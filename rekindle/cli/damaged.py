@@ -54,7 +54,9 @@ def _known() -> list[pb.DamagedRecord]:
 
 def lines(found: Iterable[pb.DamagedRecord]) -> list[str]:
     """What `rekindle status` says of it."""
-    return [
-        f"What is kept of the {one.kind} {one.name} cannot be read ({one.reason}):\n  {one.remedy}"
-        for one in found
-    ]
+    return [f"W{sentence(one)[1:]}:\n  {one.remedy}" for one in found]
+
+
+def sentence(one: pb.DamagedRecord) -> str:
+    """What is wrong with it."""
+    return f"what is kept of the {one.kind} {one.name} cannot be read ({one.reason})"

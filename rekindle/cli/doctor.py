@@ -8,7 +8,7 @@ import sys
 import click
 from rich.text import Text
 
-from rekindle.cli import operator
+from rekindle.cli import damaged, operator
 from rekindle.cli.tables import console as console_of
 from rekindle.cli.tables import listing, print_json
 from rekindle.controller.storage.embedded_redis import find_server
@@ -50,14 +50,7 @@ def _records() -> list[Check]:
         found = operator.report(operator.connect(_PATIENCE_S), _PATIENCE_S, pools=False).damaged
     except Error as error:
         return [Check("records", Status.WARN, f"the instance does not say: {error}")]
-    return [
-        Check(
-            *("records", Status.WARN),
-            f"what is kept of the {one.kind} {one.name} cannot be read ({one.reason})",
-            one.remedy,
-        )
-        for one in found
-    ]
+    return [Check("records", Status.WARN, damaged.sentence(one), one.remedy) for one in found]
 
 
 def _show(checks: list[Check], possible: bool) -> None:

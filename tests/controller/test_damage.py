@@ -6,97 +6,31 @@ Real Redis, real controller: it is killed, what it kept is damaged, and it is st
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 
-from rekindle import Dict, Queue
+from rekindle import Dict
 from rekindle.controller.storage import keys
 from rekindle.exception import AlreadyExistsError, InternalFailure, NotFoundError
 from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.damaged import (
+    DAMAGES,
+    cut_off,
+    damage,
+    flipped,
+    instance_id,
+    of_another_type,
+    started_again,
+    status,
+    told,
+    with_unknown_field,
+)
 from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, new_id, spec
 from tests.controller.refusals import refused
-
-Damaging = Callable[[bytes], bytes]
-
-
-def cut_off(raw: bytes) -> bytes:
-    """The end is missing."""
-    return raw[: len(raw) // 2]
-
-
-def flipped(raw: bytes) -> bytes:
-    """One byte is another."""
-    middle = len(raw) // 2
-    return raw[:middle] + bytes([raw[middle] ^ 0x80]) + raw[middle + 1 :]
-
-
-def with_unknown_field(raw: bytes) -> bytes:
-    """A name of a field is another."""
-    fields = json.loads(raw)
-    name = next(one for one in sorted(fields) if one not in ("name", "environment"))
-    return json.dumps({**fields, f"{name}x": fields[name]}).encode()
-
-
-def without_field(raw: bytes) -> bytes:
-    """One is missing."""
-    fields = json.loads(raw)
-    del fields[next(one for one in ("versions", "created_ns", "created", "host") if one in fields)]
-    return json.dumps(fields).encode()
-
-
-def of_another_type(raw: bytes) -> bytes:
-    """Not what it was declared to be."""
-    fields = json.loads(raw)
-    name = next(
-        one
-        for one in ("versions", "created_ns", "created", "pid", "max_containers")
-        if one in fields
-    )
-    return json.dumps({**fields, name: "what"}).encode()
-
-
-DAMAGES: dict[str, Damaging] = {
-    one.__name__: one for one in (cut_off, flipped, without_field, of_another_type)
-}
-
-
-async def status(client: Client) -> pb.StatusReply:
-    """What the controller says."""
-    reply: pb.StatusReply = await client.call("Status", pb.StatusRequest())
-    return reply
-
-
-async def told(client: Client, kind: str) -> dict[str, pb.DamagedRecord]:
-    """What it says is damaged."""
-    found = {one.name: one for one in (await status(client)).damaged if one.kind == kind}
-    assert all(one.reason and one.remedy for one in found.values())
-    return found
-
-
-async def instance_id(instance: Instance) -> str:
-    """The name that keys have."""
-    return (instance.directory / "instance").read_text().strip()
-
-
-def damage(server: redis.Redis, key: str, field: str, how: Damaging) -> bytes:
-    """Damage a field of a hash; what it is then."""
-    raw = server.hget(key, field)
-    assert isinstance(raw, bytes)
-    server.hset(key, field, how(raw))
-    return how(raw)
-
-
-def started_again(instance: Instance) -> None:
-    """The controller ended, and starts."""
-    instance.kill_controller()
-    instance.start_controller()
 
 
 @in_loop
@@ -212,93 +146,6 @@ async def test_a_damaged_kind_of_a_function_or_version_is_told_of(instance: Inst
             assert len(await told(client, "function")) == len(await told(client, "deployment")) == 1
 
 
-@in_loop
-async def test_a_damaged_object_hides_no_other_and_none_is_made_in_its_place(
-    instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REKINDLE_DIR", str(instance.directory))
-    table = keys.objects(await instance_id(instance))
-    damages = {**DAMAGES, "with_unknown_field": with_unknown_field}
-    with instance.redis_client() as server:
-        good = Dict.from_name("good", create_if_missing=True)
-        await good.put.aio("key", "value")
-        objects = {}
-        for name in damages:
-            one = Dict.from_name(name, create_if_missing=True)
-            await one.put.aio("key", name)
-            objects[name] = one.object_id
-        queue = Queue.from_name("queue", create_if_missing=True)
-        await queue.put.aio("item")
-        kept = {name: damage(server, table, objects[name], how) for name, how in damages.items()}
-        started_again(instance)
-        async with Client(instance) as client:
-            found = await told(client, "Dict")
-            assert set(found) == set(objects.values())
-            assert await Dict.from_name("good").get.aio("key") == "value"
-            assert await Queue.from_name("queue").get.aio() == "item"
-            assert await Queue.from_name("another", create_if_missing=True).len.aio() == 0
-            for name in damages:
-                one = Dict.from_name(name, create_if_missing=True)
-                with pytest.raises(InternalFailure, match="cannot be read"):
-                    await one.put.aio("key", "new")
-                assert server.hget(table, objects[name]) == kept[name]
-            for one in found.values():
-                await client.call("SetAside", pb.SetAsideRequest(id=one.id))
-            anew = Dict.from_name("flipped", create_if_missing=True)
-            assert await anew.len.aio() == 0
-
-
-@in_loop
-async def test_a_damaged_secret_hides_no_other_and_is_replaced_only_where_that_is_asked_for(
-    instance: Instance,
-) -> None:
-    damages = {**DAMAGES, "with_unknown_field": with_unknown_field}
-    with instance.redis_client() as server:
-        async with Client(instance) as client:
-
-            async def put(name: str, **more: Any) -> pb.SecretInfo:
-                request = pb.PutSecretRequest(
-                    secret=pb.SecretRef(name=name),
-                    values={"KEY": name},
-                    new_id=new_id("se"),
-                    **more,
-                )
-                info: pb.SecretInfo = await client.call("PutSecret", request)
-                return info
-
-            async def get(name: str, **more: Any) -> pb.SecretInfo:
-                ref = pb.SecretRef(name=name, **more)
-                info: pb.SecretInfo = await client.call("GetSecret", ref)
-                return info
-
-            ids = {name: (await put(name)).id for name in ("good", *damages)}
-            kept = {
-                name: damage(server, keys.SECRETS, f"main/{name}", how)
-                for name, how in damages.items()
-            }
-            started_again(instance)
-            assert (await get("good")).id == (await get("", id=ids["good"])).id == ids["good"]
-            listed = await client.call("ListSecrets", pb.ListSecretsRequest())
-            assert [one.name for one in listed.secrets] == ["good"]
-            assert set(await told(client, "secret")) == {f"main/{name}" for name in damages}
-            for name in damages:
-                for request in (get(name), put(name), put(name, keep=True), put(name, merge=True)):
-                    assert isinstance(await refused(request), InternalFailure)
-            assert isinstance(await refused(get("", id=ids["flipped"])), InternalFailure)
-            rotated = await client.call("RotateSecretKey", pb.RotateSecretKeyRequest())
-            assert rotated.sealed_again == 1
-            for name in damages:
-                assert server.hget(keys.SECRETS, f"main/{name}") == kept[name]
-            await put("flipped", replace=True)
-            assert (await get("flipped")).keys == ["KEY"]
-            delete = pb.DeleteSecretRequest(secret=pb.SecretRef(name="cut_off"))
-            assert (await client.call("DeleteSecret", delete)).deleted
-            assert isinstance(await refused(get("cut_off")), NotFoundError)
-            aside = server.hvals(keys.set_aside(await instance_id(instance)))
-            assert sorted(aside) == sorted([kept["flipped"], kept["cut_off"]])
-            assert len(await told(client, "secret")) == len(damages) - 2
-
-
 def pool_of(reply: pb.StatusReply, function_id: str) -> pb.PoolSettings:
     """What holds for a function."""
     (found,) = (
@@ -344,57 +191,6 @@ async def test_damaged_settings_of_a_pool_hide_no_others_and_are_not_added_to(
             await set_to("cut_off", 7, reset=True)
             assert pool_of(await status(client), of["cut_off"]).max_containers == 7
             assert len(await told(client, "pool settings")) == len(damages) - 1
-
-
-@in_loop
-async def test_a_damaged_environment_hides_no_other_and_is_neither_renamed_nor_removed(
-    instance: Instance,
-) -> None:
-    table = keys.environments(await instance_id(instance))
-    damages = {**DAMAGES, "with_unknown_field": with_unknown_field}
-    with instance.redis_client() as server:
-        async with Client(instance) as client:
-            for name in ("good", *damages):
-                await client.call("CreateEnvironment", pb.EnvironmentRequest(name=name))
-            kept = {name: damage(server, table, name, how) for name, how in damages.items()}
-            started_again(instance)
-
-            async def listed() -> dict[str, float]:
-                reply = await client.call("ListEnvironments", pb.ListEnvironmentsRequest())
-                return {one.name: one.created for one in reply.environments}
-
-            found = await listed()
-            assert set(found) == {"main", "good", *damages} and found["good"] > 0
-            assert set(await told(client, "environment")) == set(damages)
-            for name in damages:
-                one = pb.EnvironmentRequest(name=name)
-                assert isinstance(
-                    await refused(client.call("CreateEnvironment", one)), AlreadyExistsError
-                )
-                rename = pb.RenameEnvironmentRequest(name=name, new_name="new")
-                for method, request in (("DeleteEnvironment", one), ("RenameEnvironment", rename)):
-                    assert isinstance(await refused(client.call(method, request)), InternalFailure)
-                assert server.hget(table, name) == kept[name]
-            rename = pb.RenameEnvironmentRequest(name="good", new_name="better")
-            await client.call("RenameEnvironment", rename)
-            assert set(await listed()) == {"main", "better", *damages}
-
-
-@in_loop
-async def test_an_environment_is_left_whole_where_something_in_it_is_damaged(
-    instance: Instance,
-) -> None:
-    async with Deployer(instance) as client:
-        await client.deploy("code", "there/app")
-        await client.deploy("code", "there/other")
-        with instance.redis_client() as server:
-            damage(server, keys.deployments(await instance_id(instance)), "there/app", flipped)
-        started_again(instance)
-        rename = pb.RenameEnvironmentRequest(name="there", new_name="new")
-        delete = pb.EnvironmentRequest(name="there")
-        for method, request in (("RenameEnvironment", rename), ("DeleteEnvironment", delete)):
-            assert isinstance(await refused(client.call(method, request)), InternalFailure)
-        assert (await client.app("there/other")).name == "there/other"
 
 
 @in_loop
@@ -521,3 +317,54 @@ async def test_a_damaged_name_in_a_list_or_a_damaged_count_hides_no_status(
             assert (await client.call("Recorded", recorded)).running
             assert server.smembers(keys.dead_index(own)) >= {b"\xff"}
             assert function_id
+
+
+@in_loop
+async def test_a_damaged_environment_hides_no_other_and_is_neither_renamed_nor_removed(
+    instance: Instance,
+) -> None:
+    table = keys.environments(await instance_id(instance))
+    damages = {**DAMAGES, "with_unknown_field": with_unknown_field}
+    with instance.redis_client() as server:
+        async with Client(instance) as client:
+            for name in ("good", *damages):
+                await client.call("CreateEnvironment", pb.EnvironmentRequest(name=name))
+            kept = {name: damage(server, table, name, how) for name, how in damages.items()}
+            started_again(instance)
+
+            async def listed() -> dict[str, float]:
+                reply = await client.call("ListEnvironments", pb.ListEnvironmentsRequest())
+                return {one.name: one.created for one in reply.environments}
+
+            found = await listed()
+            assert set(found) == {"main", "good", *damages} and found["good"] > 0
+            assert set(await told(client, "environment")) == set(damages)
+            for name in damages:
+                one = pb.EnvironmentRequest(name=name)
+                assert isinstance(
+                    await refused(client.call("CreateEnvironment", one)), AlreadyExistsError
+                )
+                rename = pb.RenameEnvironmentRequest(name=name, new_name="new")
+                for method, request in (("DeleteEnvironment", one), ("RenameEnvironment", rename)):
+                    assert isinstance(await refused(client.call(method, request)), InternalFailure)
+                assert server.hget(table, name) == kept[name]
+            rename = pb.RenameEnvironmentRequest(name="good", new_name="better")
+            await client.call("RenameEnvironment", rename)
+            assert set(await listed()) == {"main", "better", *damages}
+
+
+@in_loop
+async def test_an_environment_is_left_whole_where_something_in_it_is_damaged(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client:
+        await client.deploy("code", "there/app")
+        await client.deploy("code", "there/other")
+        with instance.redis_client() as server:
+            damage(server, keys.deployments(await instance_id(instance)), "there/app", flipped)
+        started_again(instance)
+        rename = pb.RenameEnvironmentRequest(name="there", new_name="new")
+        delete = pb.EnvironmentRequest(name="there")
+        for method, request in (("RenameEnvironment", rename), ("DeleteEnvironment", delete)):
+            assert isinstance(await refused(client.call(method, request)), InternalFailure)
+        assert (await client.app("there/other")).name == "there/other"

@@ -200,6 +200,30 @@ def test_a_get_that_ctrl_c_ends_before_redis_has_it_takes_nothing(
     assert q.get(timeout=LONG_S) == "kept"
 
 
+def cancelled_once_taken(
+    q: Queue,
+    scripts_run: Callable[[str], int],
+    count: int,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> None:
+    """Cancel a get of so many that Redis has done, after ``meanwhile``: all are there again."""
+
+    async def cancel() -> None:
+        await q.put_many.aio(range(count))
+        before = scripts_run(q.object_id)
+        taking = asyncio.create_task(q.get_many.aio(5000))
+        await asyncio.sleep(0)
+        wait_until(lambda: scripts_run(q.object_id) > before, "the items to be taken")
+        meanwhile()
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        assert await q.get.aio(timeout=LONG_S) == 0
+
+    asyncio.run(cancel())
+    wait_until(lambda: q.len() == count - 1, "the others to be back")
+
+
 @MANY
 def test_a_cancelled_get_whose_connection_breaks_as_it_is_undone_takes_nothing(
     q: Queue, scripts_run: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, count: int
@@ -211,39 +235,14 @@ def test_a_cancelled_get_whose_connection_breaks_as_it_is_undone_takes_nothing(
 
     monkeypatch.setattr(AioDirect, "undo", breaks)
 
-    async def cancel() -> None:
-        await q.put_many.aio(range(count))
-        before = scripts_run(q.object_id)
-        taking = asyncio.create_task(q.get_many.aio(5000))
-        await asyncio.sleep(0)
-        wait_until(lambda: scripts_run(q.object_id) > before, "the items to be taken")
-        taking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await taking
-        assert await q.get.aio(timeout=LONG_S) == 0
-
-    asyncio.run(cancel())
-    wait_until(lambda: q.len() == count - 1, "the others to be back")
+    cancelled_once_taken(q, scripts_run, count)
 
 
 @MANY
 def test_a_cancelled_get_whose_connection_breaks_takes_nothing(
     q: Queue, stored: redis.Redis, scripts_run: Callable[[str], int], count: int
 ) -> None:
-    async def cancel() -> None:
-        await q.put_many.aio(range(count))
-        before = scripts_run(q.object_id)
-        taking = asyncio.create_task(q.get_many.aio(5000))
-        await asyncio.sleep(0)
-        wait_until(lambda: scripts_run(q.object_id) > before, "the items to be taken")
-        kill_programs(stored, q)
-        taking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await taking
-        assert await q.get.aio(timeout=LONG_S) == 0
-
-    asyncio.run(cancel())
-    wait_until(lambda: q.len() == count - 1, "the others to be back")
+    cancelled_once_taken(q, scripts_run, count, lambda: kill_programs(stored, q))
 
 
 @pytest.mark.parametrize("waits", [False, True])

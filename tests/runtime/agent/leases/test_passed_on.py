@@ -161,36 +161,26 @@ def test_a_token_that_the_controller_does_not_know_gets_neither_requests_nor_blo
     serve(tmp_path, use, token="of another")
 
 
-def test_two_requests_of_one_number_are_refused_and_both_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (passed_on_room.frame(1, method="Logs"), "two requests have the number 1"),
+        (pack_frame({}).replace(b"{}", b"[]"), "not understood"),
+    ],
+)
+def test_a_program_that_uses_a_number_twice_or_is_not_understood_is_told_and_all_of_it_ends(
+    tmp_path: Path, sent: bytes, why: str
+) -> None:
     async def use(controller: Controller, _transport: FramedTransport, path: Path) -> None:
         reader, writer = await asyncio.open_unix_connection(str(paths.direct_socket(path)))
         writer.write(pack_frame({"requests": True, "token": "right"}))
         writer.write(passed_on_room.frame(1, method="Logs"))
         for _ in range(3):  # it is under way
             await read_frame(reader, 1 << 20)
-        writer.write(passed_on_room.frame(1, method="Logs"))
+        writer.write(sent)
         header, _body = await read_frame(reader, 1 << 20)
         assert header["id"] == passed_on_room.ALL
-        with pytest.raises(InvalidError, match="two requests have the number 1"):
-            raise passed_on_room.error_in(header) or AssertionError(header)
-        assert await reader.read() == b""
-        assert controller.ended == ["Logs"]
-        writer.close()
-
-    serve(tmp_path, use)
-
-
-def test_a_program_that_is_not_understood_is_told_and_its_connection_ends(tmp_path: Path) -> None:
-    async def use(controller: Controller, _transport: FramedTransport, path: Path) -> None:
-        reader, writer = await asyncio.open_unix_connection(str(paths.direct_socket(path)))
-        writer.write(pack_frame({"requests": True, "token": "right"}))
-        writer.write(passed_on_room.frame(1, method="Logs"))
-        for _ in range(3):  # it is under way
-            await read_frame(reader, 1 << 20)
-        writer.write(pack_frame({}).replace(b"{}", b"[]"))
-        header, _body = await read_frame(reader, 1 << 20)
-        assert header["id"] == passed_on_room.ALL
-        with pytest.raises(InvalidError, match="not understood"):
+        with pytest.raises(InvalidError, match=why):
             raise passed_on_room.error_in(header) or AssertionError(header)
         assert await reader.read() == b""
         assert controller.ended == ["Logs"]
