@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from time import perf_counter_ns
 
 #: What came within this is worth to be looked for; and nothing is looked for any longer.
@@ -23,8 +22,11 @@ _PAUSE_NS = 20_000_000
 #: its handler would run after what is waited for, which may never come.
 _SLEEP_MS = 500
 
+#: The longest a look takes: what others have the processor for ends it.
+_LONGEST_NS = LOOK_NS + _TAKEN_NS
 #: One thread of a process looks: another one could not run meanwhile, as both need the interpreter.
-_one = threading.Lock()
+#: It says until when, and has no lock: between the moment that a lock is taken and all that would
+#: give it back, a signal's handler may raise.
 _not_before_ns = 0
 
 
@@ -55,12 +57,11 @@ class Arrivals:
 
         False: to be slept for, and then ``slept`` is told.
         """
-        if not self._soon or began_ns < _not_before_ns or not _one.acquire(blocking=False):
+        global _not_before_ns
+        if not self._soon or began_ns < _not_before_ns:
             return False
-        try:
-            return self._look(began_ns)
-        finally:
-            _one.release()
+        _not_before_ns = began_ns + _LONGEST_NS
+        return self._look(began_ns)
 
     def slept(self, began_ns: int) -> None:
         """Note that what was waited for has come to whoever slept."""
@@ -73,7 +74,7 @@ class Arrivals:
     def _look(self, began_ns: int) -> bool:
         global _not_before_ns
         poll, last_ns = self._poll, began_ns
-        while not poll(0):
+        while not (found := bool(poll(0))):
             os.sched_yield()
             now_ns = perf_counter_ns()
             if now_ns - last_ns > _TAKEN_NS:
@@ -81,14 +82,7 @@ class Arrivals:
                 return False
             if now_ns - began_ns > LOOK_NS:
                 self._soon = False
-                return False
+                break
             last_ns = now_ns
-        return True
-
-
-def _forget_in_child() -> None:
-    global _one
-    _one = threading.Lock()  # the parent's thread that had it is not here
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+        _not_before_ns = 0
+        return found

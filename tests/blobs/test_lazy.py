@@ -324,6 +324,8 @@ def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
     assert str(files.mountpoint) not in Path("/proc/mounts").read_text()
     assert not files.mountpoint.exists()
     assert unwell_store.url in files.ended
+    # No zombie stays with its owner, who asks for nothing any more.
+    wait_until(lambda: not psutil.pid_exists(files.pid), "the end of what served")
 
 
 _OWNER = """

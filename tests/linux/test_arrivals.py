@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import pytest
 
@@ -116,6 +118,43 @@ def test_one_thread_of_a_process_looks(machine: Machine, ends: Ends) -> None:
     assert seen and not any(seen)
     machine.meanwhile = lambda: None
     assert other.look(machine.now_ns)
+
+
+def test_after_a_look_that_a_signal_ends_at_any_line_others_look(
+    machine: Machine, ends: Ends
+) -> None:
+    made, other = quick(machine, ends[0]), quick(machine, ends[1])
+    ends[0].send(b"x")  # for the other
+    line, is_cut = 0, True
+    while is_cut:
+        line += 1
+        is_cut = _look_that_is_cut(made, machine.now_ns, line)
+        machine.now_ns += 3 * LOOK_NS
+        assert other.look(machine.now_ns), line
+        made.slept(machine.now_ns)
+    assert line > 10
+
+
+def _look_that_is_cut(made: Arrivals, began_ns: int, line: int) -> bool:
+    """Look until an exception comes before this line, as one does from a signal's handler."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _arg: object) -> Callable[..., object] | None:
+        nonlocal seen
+        if frame.f_code.co_filename != arrivals.__file__:
+            return None
+        if event == "line" and (seen := seen + 1) == line:
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        made.look(began_ns)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
 
 
 def test_with_one_processor_nobody_looks(

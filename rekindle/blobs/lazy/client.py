@@ -191,11 +191,7 @@ class LazyFiles:
         self._closing = True
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(timeout=_ENDS_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._reap()
         self._reader.join()
         self._connection.close()
         self._unmount()
@@ -220,10 +216,10 @@ class LazyFiles:
             self._answers[number] = answer
             try:
                 self._connection.sendall(data)
-                ended = self._process.poll() is not None
+                gone = self._process.poll() is not None
             except OSError:
-                ended = True
-        if ended:
+                gone = True
+        if gone:
             self._reader.join()  # it may have said why
             if not answer.done():
                 answer.set_exception(self._gone())
@@ -252,7 +248,15 @@ class LazyFiles:
             if not future.done():
                 future.set_exception(self._gone())
         if not self._closing:
+            self._reap()
             self._unmount()
+
+    def _reap(self) -> None:
+        try:
+            self._process.wait(timeout=_ENDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _note(self, message: dict[str, Any]) -> None:
         try:
