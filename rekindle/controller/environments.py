@@ -168,11 +168,11 @@ class Environments:
 
     def _app_names(self) -> set[str]:
         """Apps that are deployed, or run, as the instance knows them."""
-        deployed = {one.name for one in self._deployments.all()}
+        deployed = {one.name for one in self._deployments.book.all()}
         return deployed | {app.name for app in self._state.apps.values() if not app.version}
 
     def _deployed_in(self, name: str) -> list[str]:
-        known = [one.name for one in self._deployments.all()]
+        known = [one.name for one in self._deployments.book.all()]
         return [one for one in known if split_name(one)[0] == name]
 
     async def _there(self, name: str) -> pb.EnvironmentInfo:

@@ -125,7 +125,7 @@ class ControllerServer:
         orphaned = bool(state.expected_agents)
         half_closed: list[tuple[App, str]] = []
         taken_down = instance.was_taken_down(self._config.directory)
-        await parts.deployments.load()
+        await parts.deployed.load()
         for stored in await parts.registry.load_apps():
             for function_id in stored.functions:
                 await parts.pools.book.load(function_id)

@@ -247,12 +247,12 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def DeployedApps(
         self, request: pb.DeployedAppsRequest, context: Context
     ) -> pb.DeployedAppsReply:
-        known = self._parts.deployments
+        known, message = self._parts.deployed, self._parts.deployments.message
         found = [known.find(request.app)] if request.app else known.all()
-        return pb.DeployedAppsReply(apps=[known.message(one) for one in found])
+        return pb.DeployedAppsReply(apps=[message(one) for one in found])
 
     async def Schedules(self, request: pb.SchedulesRequest, context: Context) -> pb.SchedulesReply:
-        app = self._parts.deployments.find(request.app).name if request.app else ""
+        app = self._parts.deployed.find(request.app).name if request.app else ""
         return await self._parts.schedule_report.make(app)
 
     @to_its_end

@@ -8,7 +8,9 @@ from typing import assert_never
 
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
+from rekindle.controller.deployments.contents import Contents
 from rekindle.controller.deployments.deletion import Deletion
+from rekindle.controller.deployments.deployment_book import DeploymentBook
 from rekindle.controller.deployments.deployments import Deployments
 from rekindle.controller.deployments.first_start import FirstStart
 from rekindle.controller.deployments.function_finder import FunctionFinder
@@ -79,6 +81,7 @@ from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.controller.storage.shrinking import Shrinking
+from rekindle.controller.storage.version_store import VersionStore
 from rekindle.controller.variants import Variants
 
 
@@ -123,6 +126,8 @@ class Parts:
         vault = Vault(config.secrets_key_file)
         damage = self.damage = Damage(link, config.instance_id)
         self.registry = Registry(link, config.instance_id, vault, damage)
+        versions = VersionStore(link, self.registry)
+        self.deployed = DeploymentBook(DeploymentStore(link, config.instance_id), damage)
         self.agent_store = AgentStore(link, config.instance_id, damage)
         self.shrinking = Shrinking(link) if config.embedded else None
         # Inputs, from the table up
@@ -148,21 +153,21 @@ class Parts:
         self.app_names = AppNames(state, link, settings.result_ttl_s, damage)
         self.secrets = NamedSecrets(link, vault, damage)
         self.key_rotation = KeyRotation(
-            *(vault, self.secrets, self.registry, state), lambda: self.deployments.kept_apps()
+            *(vault, self.secrets, self.registry, state), self.deployed.kept_apps
         )
         self.apps = Apps(
             *(core, self.registry, logbook, self.app_names, orders),
             *(self.canceller, self.retention, self.secrets),
         )
         self.variants = Variants(self.apps, self.registry)
-        retirement = Retirement(core, self.apps, orders, self.registry, store)
-        deployment_store = DeploymentStore(link, config.instance_id)
+        retirement = Retirement(core, self.apps, orders, versions, store)
         finder = self.finder = FunctionFinder(
-            *(core, self.apps, self.registry, calls, retirement), self.variants
+            *(core, self.apps, self.registry, self.deployed, calls),
+            *(retirement, self.variants),
         )
         self.deployments = Deployments(
-            *(core, self.apps, self.registry, deployment_store),
-            *(finder, FirstStart(core, orders), retirement),
+            *(core, self.apps, Contents(core, self.registry, versions), self.deployed),
+            *(FirstStart(core, orders), retirement),
             PendingDeploys(core.tasks, settings.deploy_grace_s),
             orders,
         )

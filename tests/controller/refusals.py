@@ -9,8 +9,12 @@ from rekindle import exception
 from rekindle.wire.errors import from_rpc_error
 
 
-async def refused(call: object) -> exception.Error:
-    """The error that an awaitable call raises."""
+async def refused(
+    call: object, kind: type[exception.Error] = exception.Error, match: str | None = None
+) -> exception.Error:
+    """The error that an awaitable call raises; it is of a kind, and its words match."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call  # type: ignore[misc]
-    return from_rpc_error(caught.value)
+    with pytest.raises(kind, match=match) as own:
+        raise from_rpc_error(caught.value)
+    return own.value

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
-import pytest
-
 from rekindle import exception
 from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
 from rekindle.wire.volumes import VolumeMount
 from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.harness import Instance, in_loop, spec
+from tests.controller.refusals import refused
 
 
 async def known(client: Deployer) -> dict[str, tuple[int, int]]:
     """By name: apps and secrets."""
     reply = await client.call("ListEnvironments", pb.ListEnvironmentsRequest())
     return {one.name: (one.apps, one.secrets) for one in reply.environments}
-
-
-async def refused(request: Any) -> exception.Error:
-    """What a request is refused with."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await request
-    return from_rpc_error(caught.value)
 
 
 def secret(environment: str) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def main(path: str):
 
 def connections_to(path: Path) -> int:
     """How many sockets of this machine have this path: the listening one, and each connection."""
-    return Path("/proc/net/unix").read_text().count(f" {path}\n")
+    return Path("/proc/net/unix").read_bytes().count(f" {path}\n".encode())
 
 
 def test_calls_that_meet_a_killed_spawner_are_served(shared: Home, shared_gate: Gate) -> None:

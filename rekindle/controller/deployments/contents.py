@@ -1,4 +1,4 @@
-"""What is kept of a version, so that it can be deployed again: read, and let go."""
+"""What is kept of versions, so that they can be deployed again: read, renamed, and let go."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.deployments.function_finder import until_put_away
-from rekindle.controller.deployments.records import Version
+from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.version_store import VersionStore
 from rekindle.exception import ExecutionError
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -18,6 +19,7 @@ class Contents:
 
     _core: Core
     _registry: Registry
+    _versions: VersionStore
 
     async def read(self, name: str, source: Version, app_id: str) -> pb.RegisterAppRequest:
         """What was deployed as the version ``source`` of ``name``, to be deployed under ``app_id``.
@@ -37,14 +39,20 @@ class Contents:
                 wanted.source.CopyFrom(code.source)
         return wanted
 
+    async def rename(self, deployment: Deployment, new_name: str) -> None:
+        """Have all versions that are kept be of an app of another environment."""
+        for version in deployment.versions:
+            if version.kept:
+                await self._versions.rename(version.app_id, new_name)
+
     async def forget(self, version: Version) -> None:
         """Let a version go that is not kept any more, once it has ended."""
         while (app := self._core.state.apps.get(version.app_id)) is not None:
             await until_put_away(app)
         ttl_s = self._core.settings.result_ttl_s
-        await self._registry.forget_version(version.app_id, ttl_s)
+        await self._versions.forget(version.app_id, ttl_s)
 
     async def forget_rest(self, version: Version) -> None:
         """The same where a controller was killed that was to."""
-        if not await self._registry.is_forgotten(version.app_id):
+        if not await self._versions.is_forgotten(version.app_id):
             await self.forget(version)

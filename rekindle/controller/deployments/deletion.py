@@ -34,7 +34,7 @@ class Deletion:
 
     async def delete(self, wanted: str) -> pb.DeletedApp:
         """Remove one that is stopped. Raises NotFoundError; InvalidError for one that is not."""
-        deployment = self._deployments.find(wanted)
+        deployment = self._deployments.book.find(wanted)
         if not deployment.stopped:
             raise InvalidError(_runs(deployment))
         return await self._deployments.forget(deployment.name, self._remove, stop=False)

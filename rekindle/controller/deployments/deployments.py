@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from rekindle.controller import names
@@ -24,8 +23,8 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, other_pythons, records
 from rekindle.controller.deployments.contents import Contents
+from rekindle.controller.deployments.deployment_book import DeploymentBook
 from rekindle.controller.deployments.first_start import FirstStart
-from rekindle.controller.deployments.function_finder import FunctionFinder
 from rekindle.controller.deployments.pending_deploys import PendingDeploy, PendingDeploys
 from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retirement import Retirement
@@ -33,9 +32,6 @@ from rekindle.controller.deployments.turns import Turns
 from rekindle.controller.events import AppDeployed
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App
-from rekindle.controller.storage.deployment_store import DeploymentStore
-from rekindle.controller.storage.redis_link import FOREVER
-from rekindle.controller.storage.registry import Registry
 from rekindle.exception import InvalidError, StartError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
@@ -54,9 +50,8 @@ class Deployments:
 
     _core: Core
     _apps: Apps
-    _registry: Registry
-    _store: DeploymentStore
-    _finder: FunctionFinder
+    _contents: Contents
+    book: DeploymentBook
     _first_start: FirstStart
     _retirement: Retirement
     _pending: PendingDeploys
@@ -65,27 +60,14 @@ class Deployments:
 
     def __post_init__(self) -> None:
         self._turns = Turns(self._core.tasks)
-        self._contents = Contents(self._core, self._registry)
-
-    @property
-    def _known(self) -> dict[str, Deployment]:
-        return self._finder.known
-
-    async def load(self) -> None:
-        """What the controller before this one had; before its apps are restored."""
-        for name, text in (await self._store.load()).items():
-            record = self._store.record(name)
-            read = partial(Deployment.from_json, text, name=record.name)
-            if (deployment := self._registry.damage.read(record, read)) is not None:
-                self._known[deployment.name] = deployment
 
     def restored(self, app: App) -> None:
         """An app was restored: what is no present version ends what it has."""
         if not app.version or app.closing:
             return
-        if self._finder.is_damaged(app.name):  # it may be the present one: it goes on as it is
+        if self.book.is_damaged(app.name):  # it may be the present one: it goes on as it is
             return
-        deployment = self._known.get(app.name)
+        deployment = self.book.known.get(app.name)
         version = deployment.of_app(app.app_id) if deployment is not None else None
         if deployment is None or version is None:  # it was not switched to
             app.on_trial = True
@@ -98,7 +80,7 @@ class Deployments:
 
     def go_on(self) -> None:
         """All apps were restored: what the controller before this one was to let go goes."""
-        for deployment in self._known.values():
+        for deployment in self.book.known.values():
             for version in [one for one in deployment.versions if not one.kept][-1:]:
                 if version.app_id not in self._core.state.apps:  # else once it has ended
                     forget = self._contents.forget_rest(version)
@@ -116,26 +98,9 @@ class Deployments:
 
     async def _drop(self, name: str, app_id: str) -> None:
         """End what was registered, unless it was made a version. In its name's turn."""
-        deployment = self._known.get(name)
+        deployment = self.book.known.get(name)
         if deployment is None or not deployment.is_version(app_id):
             await self._apps.close(app_id, "it was not made a version")
-
-    def all(self) -> list[Deployment]:
-        """All deployed apps, by name."""
-        return [self._known[name] for name in sorted(self._known)]
-
-    def kept_apps(self) -> list[str]:
-        """The ids of all versions that are kept."""
-        return [
-            version.app_id
-            for deployment in self._known.values()
-            for version in deployment.versions
-            if version.kept
-        ]
-
-    def find(self, wanted: str) -> Deployment:
-        """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
-        return self._finder.deployment(wanted)
 
     def message(self, deployment: Deployment) -> pb.DeployedApp:
         """As clients see it."""
@@ -161,8 +126,8 @@ class Deployments:
         digest = records.digest_of(wanted)
 
         async def switch(pending: PendingDeploy) -> pb.DeployReply:
-            self._registry.damage.check("deployment", wanted.name)  # it would be written over
-            deployment = self._known.get(wanted.name)
+            self.book.check_damage(wanted.name)  # it would be written over
+            deployment = self.book.known.get(wanted.name)
             if deployment is not None:
                 if deployment.is_version(wanted.app_id):  # sent again
                     return pb.DeployReply(app=self.message(deployment))
@@ -193,10 +158,10 @@ class Deployments:
         """
         strategy = choosing.checked(request.strategy)
         names.check_app_id(request.app_id)
-        name = self.find(request.app).name
+        name = self.book.find(request.app).name
 
         async def switch(pending: PendingDeploy) -> pb.DeployReply:
-            deployment = self.find(name)  # it may be gone since
+            deployment = self.book.find(name)  # it may be gone since
             if deployment.is_version(request.app_id):  # sent again
                 return pb.DeployReply(app=self.message(deployment))
             source = choosing.source(deployment, request)
@@ -222,22 +187,22 @@ class Deployments:
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
         """Make a version no more, as its program gives it up; whether it was made before that."""
         await self._pending.give_up(app_id)
-        for deployment in self._known.values():
+        for deployment in self.book.known.values():
             if (version := deployment.of_app(app_id)) is not None:
                 return pb.GiveUpDeployReply(live=True, version=version.version)
         return pb.GiveUpDeployReply()
 
     async def stop(self, wanted: str) -> pb.DeployedApp:
         """End an app; once more does nothing. Raises NotFoundError, ServiceError."""
-        name = self.find(wanted).name
+        name = self.book.find(wanted).name
         why = f"the app {name!r} was stopped meanwhile, so this version of it was not made"
         self._pending.give_up_all(name, why)
 
         async def end() -> pb.DeployedApp:
-            deployment = self.find(name)
+            deployment = self.book.find(name)
             if not deployment.stopped:
                 deployment = dataclasses.replace(deployment, stopped=True)
-                await self._keep(deployment, patience_s=None)
+                await self.book.keep(deployment, patience_s=None)
                 self._core.publish(AppDeployed(name, ""))
             reason = f"the app {name!r} was stopped"
             for app in self._open_versions(name):
@@ -249,10 +214,10 @@ class Deployments:
 
     async def set_tags(self, wanted: str, tags: dict[str, str]) -> pb.DeployedApp:
         """Have the present version have these. Raises NotFoundError, ServiceError."""
-        name = self.find(wanted).name
+        name = self.book.find(wanted).name
 
         async def change() -> pb.DeployedApp:
-            return self.message(await self._change(self.find(name), tags=tags))
+            return self.message(await self._change(self.book.find(name), tags=tags))
 
         return await self._turns.take(name, change)
 
@@ -265,16 +230,11 @@ class Deployments:
         """
 
         async def move() -> None:
-            deployment = self._known.get(name)
+            deployment = self.book.known.get(name)
             if deployment is None:
                 return
-            for version in deployment.versions:
-                if version.kept:
-                    await self._registry.rename_app(version.app_id, new_name)
-            moved = dataclasses.replace(deployment, name=new_name)
-            await self._store.rename(name, new_name, moved.to_json())
-            del self._known[name]
-            self._known[new_name] = moved
+            await self._contents.rename(deployment, new_name)
+            await self.book.rename(name, dataclasses.replace(deployment, name=new_name))
             for app in self._open_versions(name):
                 app.name = new_name
 
@@ -282,7 +242,7 @@ class Deployments:
 
     async def roll_over(self, name: str) -> None:
         """Make the present version of an app the next one, whether it starts or not."""
-        if not self._known[name].stopped:
+        if not self.book.known[name].stopped:
             again = pb.RollbackRequest(app=name, same=True, app_id=new_app_id())
             await self.rollback(again, first_start=False)
 
@@ -298,13 +258,12 @@ class Deployments:
             await self.stop(name)
 
         async def remove() -> T:
-            deployment = self.find(name)
+            deployment = self.book.find(name)
             value = await before(deployment)
             for version in deployment.versions:
                 if version.kept:
                     await self._contents.forget(version)
-            await self._store.forget(name)
-            del self._known[name]
+            await self.book.forget(name)
             return value
 
         return await self._turns.take(name, remove)
@@ -343,7 +302,7 @@ class Deployments:
         """The same with something else said of its present version, and that stored."""
         present = dataclasses.replace(deployment.present, **of_version)
         made = dataclasses.replace(deployment, versions=(*deployment.versions[:-1], present))
-        await self._keep(made, patience_s=None)
+        await self.book.keep(made, patience_s=None)
         return made
 
     async def _switch(
@@ -359,7 +318,7 @@ class Deployments:
         Raises StartError where it does not, and a version is there that is called; GivenUpError
         where nobody waits for it any more.
         """
-        name, before = wanted.name, self._known.get(wanted.name)
+        name, before = wanted.name, self.book.known.get(wanted.name)
         handles = await self._apps.register(wanted, version.version)
         functions = {handle.name: handle.function_id for handle in handles}
         app = self._core.state.apps[version.app_id]
@@ -371,7 +330,7 @@ class Deployments:
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
-        await self._keep(deployment)
+        await self.book.keep(deployment)
         # No wait from here to the end of the switch.
         self._core.state.apps[version.app_id].on_trial = False
         recreate = functions if version.strategy == "recreate" else None
@@ -408,14 +367,6 @@ class Deployments:
                 f"{app.name}, version {version.version}, does not start, so version "
                 f"{present.version} stays: {error}. (strategy='recreate' replaces it all the same.)"
             ) from None
-
-    async def _keep(self, deployment: Deployment, patience_s: float | None = FOREVER) -> None:
-        """What an app is from now on, in Redis first.
-
-        ``patience_s``: as of the link; what nothing has been done for yet need not wait for ever.
-        """
-        await self._store.save(deployment.name, deployment.to_json(), patience_s)
-        self._known[deployment.name] = deployment
 
     def _open_versions(self, name: str) -> list[App]:
         return [app for app in self._core.state.apps.values() if app.version and app.name == name]

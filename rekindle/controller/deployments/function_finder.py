@@ -17,7 +17,7 @@ from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
 from rekindle.controller.deployments import choosing, records
-from rekindle.controller.deployments.records import Deployment
+from rekindle.controller.deployments.deployment_book import DeploymentBook
 from rekindle.controller.deployments.retirement import Retirement
 from rekindle.controller.state import App, Function
 from rekindle.controller.storage.call_store import CallStore
@@ -37,34 +37,18 @@ class FunctionFinder:
     _core: Core
     _apps: Apps
     _registry: Registry
+    book: DeploymentBook
     _calls: CallStore
     _retirement: Retirement
     _variants: Variants
-    #: What is deployed, by name.
-    known: dict[str, Deployment] = field(default_factory=dict)
     _reopening: dict[str, asyncio.Task[App]] = field(default_factory=dict)
-
-    def deployment(self, wanted: str) -> Deployment:
-        """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
-        if wanted in self.known:
-            return self.known[wanted]
-        for deployment in self.known.values():
-            if deployment.is_version(wanted):
-                return deployment
-        self._registry.damage.check("deployment", wanted)
-        hint = names.nearest(wanted, self.known, "no app is deployed here (`rekindle deploy`)")
-        raise NotFoundError(f"no app {wanted!r} is deployed here; {hint}")
-
-    def is_damaged(self, name: str) -> bool:
-        """Whether an app is deployed of which it cannot be read what its versions are."""
-        return bool(self._registry.damage.of("deployment", name))
 
     async def handle(self, request: pb.LookupRequest) -> Function:
         """The function of a deployed app by name, of its present or of a numbered version.
 
         Raises NotFoundError with the nearest names, ExecutionError for an app that is stopped.
         """
-        deployment = self.deployment(request.app)
+        deployment = self.book.find(request.app)
         number = request.version
         version = choosing.kept(deployment, number) if number else choosing.present(deployment)
         app = await self._open(version.app_id)
@@ -105,9 +89,9 @@ class FunctionFinder:
                 return self._apps.function(function_id)  # raises
             name, owner_app, app_id = owner.function, owner.app, owner.app_id
             is_variant = owner.variant is not None
-        deployment = self.known.get(owner_app)
+        deployment = self.book.known.get(owner_app)
         if deployment is None:
-            self._registry.damage.check("deployment", owner_app)
+            self.book.check_damage(owner_app)
             return self._apps.function(function_id)
         if pinned:
             if deployment.stopped:

@@ -17,7 +17,7 @@ from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import FOREVER
-from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.version_store import VersionStore
 from rekindle.exception import ServiceError
 from rekindle.guarded_loops import Retries
 from rekindle.wire.logs import kv
@@ -37,7 +37,7 @@ class Retirement:
     _core: Core
     _apps: Apps
     _orders: Orders
-    _registry: Registry
+    _versions: VersionStore
     _store: QueueStore
 
     def begin(
@@ -92,18 +92,18 @@ class Retirement:
 
     async def _recreate(self, app: App, functions: Mapping[str, str]) -> None:
         """Once; also where a controller before this one did not come to its end."""
-        if await self._registry.was_recreated(app.app_id):
+        if await self._versions.was_recreated(app.app_id):
             return
         same = {
             one.function_id: functions[one.name]
             for one in app.functions.values()
             if one.name in functions
         }
-        await self._registry.run_code_of(same)
+        await self._versions.run_code_of(same)
         while self._core.state.expected_agents:  # after a restart: they come with what runs
             await asyncio.sleep(_LOOK_S)
         await self._orders.close_app(app.app_id, recreate=True)
-        await self._registry.note_recreated(app.app_id)
+        await self._versions.note_recreated(app.app_id)
 
     async def _until_quiet(self, app: App, for_s: float = 0.0) -> None:
         loop = asyncio.get_running_loop()

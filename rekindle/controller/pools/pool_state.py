@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rekindle.controller.policies.policy import PoolView, Sizer
@@ -20,7 +20,7 @@ from rekindle.wire.messages import plan_message
 from rekindle.wire.pools import Figures, Level, PoolPlan
 
 #: A chunk that large counts as so many arrivals at once; what comes beyond changes no decision.
-_MOST_AT_ONCE = 512
+MOST_AT_ONCE = 512
 #: Once agents have closed their pools of an instance, it is followed for so long.
 REST_S = 60.0
 
@@ -73,7 +73,7 @@ class PoolState:
         self.arrivals += count
         if self.missed is not None:
             self.missed.append((now, count))
-        for _ in range(min(count, _MOST_AT_ONCE)):
+        for _ in range(min(count, MOST_AT_ONCE)):
             self.sizer.arrived(now)
 
     def ended(self, count: int, now: float) -> bool:
@@ -174,18 +174,3 @@ class PoolState:
                 for agent_id, entry in sorted(self.reported.items())
             ],
         )
-
-
-def tell_past(sizer: Sizer, arrivals: Sequence[Arrival], service_s: float, now: float) -> None:
-    """Let a new sizer learn from recorded arrivals; an input is taken to run for ``service_s``."""
-    busy_until = -math.inf
-    for at, count in arrivals:
-        if at >= now:
-            break
-        if -math.inf < busy_until < at:
-            sizer.quiet(busy_until)
-        for _ in range(min(count, _MOST_AT_ONCE)):
-            sizer.arrived(at)
-        busy_until = max(busy_until, at + service_s)
-    if -math.inf < busy_until <= now:
-        sizer.quiet(busy_until)

@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,14 +21,13 @@ from rekindle.controller import policies
 from rekindle.controller.metrics.starts import seconds_of
 from rekindle.controller.nodes.agentnews import DirectNews, News
 from rekindle.controller.policies.policy import Policy
-from rekindle.controller.pools import pool_settings
+from rekindle.controller.pools import past, pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog
 from rekindle.controller.pools.costs import CostBook
 from rekindle.controller.pools.plan_publisher import PlanPublisher
 from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, SettingsBook
-from rekindle.controller.pools.pool_state import PoolState, tell_past
+from rekindle.controller.pools.pool_state import PoolState
 from rekindle.controller.state import Agent, Function, State
-from rekindle.exception import Error
 from rekindle.guarded_loops import Guard
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -42,8 +40,6 @@ TICK_S = 0.5
 REPLAN_S = 2.0
 #: For so long plans are made in one go; inputs and results have their turn before the next one.
 _AT_ONCE_S, _PAUSE_S = 0.02, 0.02
-#: Recorded arrivals that a new sizer learns from.
-_PAST = 5_000
 #: Instances of one class that are sized by themselves; others follow the class's plan.
 _MOST_INSTANCES = 256
 _TIDY_S = 5.0
@@ -264,33 +260,13 @@ class Scaler:
         return sum(1 for pool in self._of(function) if pool.digest)
 
     def _prime(self, pool: PoolState) -> None:
-        pool.missed = None
-        if pool.effective.policy != "declared":
-            pool.missed = deque(maxlen=_PAST)
-            self._tasks.spawn(self._tell_past(pool), "recorded arrivals")
+        if past.note_missed(pool):
+            self._tasks.spawn(self._learn(pool), "recorded arrivals")
 
-    async def _tell_past(self, pool: PoolState) -> None:
-        """Let its policy know what was recorded before this controller, or this policy."""
-        sizer = pool.sizer
-        await self.arrivals.flush()
-        try:
-            recorded, service_s = await self.arrivals.newest((pool.label, pool.digest), _PAST)
-        except Error as error:
-            why = kv(of=pool.label, params=pool.digest[:8], reason=error)
-            log.warning("a policy begins without what was recorded", extra=why)
-            if pool.sizer is sizer:
-                pool.missed = None
-            return
-        if pool.sizer is not sizer:
-            return  # another policy meanwhile
-        fresh = self._policy(pool.effective).sizer()
-        seen = {at for at, _ in pool.missed or ()}
-        past = [one for one in recorded[-_PAST:] if one[0] not in seen]
-        past = sorted({*past, *(pool.missed or ())})
-        now = self._clock()
-        tell_past(fresh, past, service_s, now)
-        pool.sizer, pool.missed = fresh, None
-        self._touch(pool, now=True)
+    async def _learn(self, pool: PoolState) -> None:
+        policy = self._policy(pool.effective)
+        if await past.learn(pool, policy, self.arrivals, self._clock):
+            self._touch(pool, now=True)
 
     def _touch(self, pool: PoolState, *, now: bool = False) -> None:
         """Plan it again at the next tick, or once its time has come."""

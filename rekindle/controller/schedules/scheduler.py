@@ -68,18 +68,19 @@ class Scheduler:
 
     async def load(self) -> None:
         """What the controller before this one had; once the deployments are known."""
+        deployed = self._finder.book
         for name, text in (await self._store.load()).items():
-            if self._finder.is_damaged(name.rpartition("/")[0]):
+            if deployed.is_damaged(name.rpartition("/")[0]):
                 continue  # it stays as its app does
             if (found := _readable(name, text)) is not None:
                 self._keep(found)
-            elif name.rpartition("/")[0] in self._finder.known:
+            elif name.rpartition("/")[0] in deployed.known:
                 self._damaged.add(name)
             else:
                 await self._store.forget(name)
-        for one in [one for one in self.known.values() if one.app not in self._finder.known]:
+        for one in [one for one in self.known.values() if one.app not in deployed.known]:
             await self._drop(one.name)  # its app was being removed, or called otherwise
-        for deployment in list(self._finder.known.values()):
+        for deployment in list(deployed.known.values()):
             await self.follow(deployment.name)
 
     def deployed(self, name: str) -> None:
@@ -89,7 +90,7 @@ class Scheduler:
     async def follow(self, name: str) -> None:
         """Take over the schedules of an app's present version."""
         async with self._turn:
-            deployment = self._finder.known.get(name)
+            deployment = self._finder.book.known.get(name)
             if deployment is None:  # gone since, or called otherwise
                 return
             wanted = {} if deployment.stopped else deployment.present.schedules
@@ -215,7 +216,8 @@ class Scheduler:
 
     async def _run_due(self, due: list[Scheduled], now: float) -> bool:
         """Run each for its latest due time; False where one is to be tried again."""
-        here = [one for one in due if one.app in self._finder.known]  # else just called otherwise
+        known = self._finder.book.known
+        here = [one for one in due if one.app in known]  # else just called otherwise
         ours = [one for one in here if one.claimed is not None]
         function_ids = {one.name: self._function_id(one) for one in here}
 
@@ -264,7 +266,7 @@ class Scheduler:
         return made
 
     def _function_id(self, one: Scheduled) -> str:
-        return self._finder.deployment(one.app).present.functions.get(one.function, "")
+        return self._finder.book.find(one.app).present.functions.get(one.function, "")
 
     async def _submit(self, one: Scheduled, run: Run) -> Run | None:
         """Put its call into the queue, where it is not there already; None: not now."""
@@ -298,7 +300,7 @@ class Scheduler:
 
     async def run_now(self, app: str, function: str, call_id: str) -> Run:
         """Run one by hand, besides its times. Raises NotFoundError, and why it cannot be run."""
-        deployment = self._finder.deployment(app)
+        deployment = self._finder.book.find(app)
         one = self.known.get(f"{deployment.name}/{function}")
         if one is None or not one.active:
             mine = [o.function for o in self.known.values() if o.app == app and o.active]

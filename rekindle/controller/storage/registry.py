@@ -1,8 +1,11 @@
-"""State on Redis: apps and functions of one instance."""
+"""Apps and functions on Redis: what they are, which apps are open, and their queues.
+
+An app that is closed is forgotten, or put away as a version of a deployed app: what becomes of such
+a one is in version_store.py.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +19,10 @@ from rekindle.controller.storage.records import FunctionOwner, StoredApp, Stored
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
 from rekindle.exception import InternalFailure, NotFoundError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.version import PROTOCOL, __version__
 
-#: What a function's hash has besides whose it is.
-_CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
-#: In place of the seconds that a key has left.
-_WITHOUT_END = -1
 _NEW_FUNCTION = (
     "start from a backup of before (docs/operating.md), or run or deploy its app again; what was "
     "submitted to this function is not run"
@@ -183,12 +181,12 @@ class Registry:
 
         ``own``: what it was registered with, also where it runs another one's (``run_code_of``).
         """
-        fields = await self._fields(_code(function_id))
+        fields = await self._fields(function_record(function_id))
         if b"app" not in fields:
             return None
         app_id, content_of = text(fields[b"app"]), function_id
         if b"code_from" in fields and not own:
-            newer = await self._fields(_code(text(fields[b"code_from"])))
+            newer = await self._fields(function_record(text(fields[b"code_from"])))
             if newer:
                 content_of, fields = text(fields[b"code_from"]), newer
         source: bytes | None = b""
@@ -209,7 +207,7 @@ class Registry:
                 source=pb.SourceBundle(digest=digest, data=source),
             )
 
-        reply = self.damage.required(_code(content_of), parse)
+        reply = self.damage.required(function_record(content_of), parse)
         reply.function.secrets.update(self._opened(content_of, fields))
         return reply
 
@@ -226,7 +224,7 @@ class Registry:
         if values[0] is None:
             raise NotFoundError(f"the secrets of {function_id!r} are not kept any more")
         fields = {name: value for name, value in zip(names, values, strict=True) if value}
-        named = self.damage.required(_code(function_id), partial(parsed.named_of, fields))
+        named = self.damage.required(function_record(function_id), partial(parsed.named_of, fields))
         return self._opened(function_id, fields), named
 
     async def function_ids(self, app_id: str) -> list[str]:
@@ -235,10 +233,24 @@ class Registry:
         fields = await self._fields(record)
         return list(self.damage.required(record, partial(parsed.functions_of, fields)))
 
-    async def is_forgotten(self, app_id: str) -> bool:
-        """Whether ``forget_version`` has come to its end."""
-        ttl: int = await self._link.command("TTL", keys.app(app_id), patience_s=FOREVER)
-        return ttl != _WITHOUT_END
+    async def owner_of(self, function_id: str) -> FunctionOwner | None:
+        """Whose a function is; None where it is not known (any more)."""
+        app_id, name, variant = await self._link.command(
+            "HMGET", keys.function(function_id), "app", "name", "variant"
+        )
+        if app_id is None:
+            return None
+        app, version = await self._link.command("HMGET", keys.app(text(app_id)), "name", "version")
+        if app is None:
+            return None
+
+        def parse() -> FunctionOwner:
+            return FunctionOwner(
+                *(app_id.decode(), app.decode(), name.decode(), int(version or 0)),
+                variant=parsed.variant_of(variant) if variant is not None else None,
+            )
+
+        return self.damage.required(variant_record(function_id), parse)
 
     async def seal_again(self, function_ids: Iterable[str]) -> int:
         """Seal the values that functions declare with the newest key; how many functions."""
@@ -257,6 +269,8 @@ class Registry:
     def _opened(self, function_id: str, fields: Mapping[bytes, bytes]) -> dict[str, str]:
         sealed = fields.get(b"secrets", b"")
         return self._vault.open(f"the secrets of {function_id}", sealed) if sealed else {}
+
+    # ---- closed apps
 
     async def mark_closing(self, app_id: str) -> None:
         """From now on the app takes no inputs, also after a restart."""
@@ -283,8 +297,6 @@ class Registry:
         ]
         await self._link.commands(commands, patience_s=FOREVER)
         self.damage.forget_app(app_id)
-
-    # ---- versions of deployed apps
 
     async def put_away(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
         """Keep an app's definition alone: it has no queues, and a restart does not find it."""
@@ -314,124 +326,13 @@ class Registry:
         ]
         await self._link.commands(commands)
 
-    async def forget_version(self, app_id: str, ttl_s: int) -> None:
-        """Remove a version that was put away; whose its functions were is known for a while.
 
-        So is what its variants were made from, unless they had secrets of their own.
-        """
-        fields: dict[bytes, bytes] = await self._link.command(
-            "HGETALL", keys.app(app_id), patience_s=FOREVER
-        )
-        functions = {
-            text(name[2:]): text(raw) for name, raw in fields.items() if name.startswith(b"f:")
-        }
-        commands: list[Command] = [
-            ("UNLINK", keys.source(app_id, digest)) for digest in set(functions.values()) if digest
-        ]
-        variants = await self._link.commands(
-            [("HGET", keys.function(one), "variant") for one in functions], patience_s=FOREVER
-        )
-        for function_id, variant in zip(functions, variants, strict=True):
-            key = keys.function(function_id)
-            commands.append(("HDEL", key, *_CONTENT))
-            if variant is not None:
-                made = self.damage.read(_variant(function_id), partial(parsed.variant_of, variant))
-                if made is None or made.replaces_secrets:
-                    commands.append(("HDEL", key, "variant"))
-                    self.damage.forget("variant", function_id)
-            commands.append(("EXPIRE", key, ttl_s))
-        commands.append(("EXPIRE", keys.app(app_id), ttl_s))
-        await self._link.commands(commands, patience_s=FOREVER)
-
-    async def rename_app(self, app_id: str, name: str) -> None:
-        """Have an app's definition be that of an app of another environment.
-
-        What it declared to lie in its own environment lies in the new one.
-        """
-        former = await self._link.command("HGET", keys.app(app_id), "name")
-        if former is None:
-            return
-        before, after = split_name(former.decode())[0], split_name(name)[0]
-        commands: list[Command] = [("HSET", keys.app(app_id), "name", name)]
-        for function_id in await self.function_ids(app_id):
-            key = keys.function(function_id)
-            spec, named, variant = await self._link.command(
-                "HMGET", key, "spec", "named", "variant"
-            )
-            if spec is None:
-                continue
-            if variant is not None:
-                read = partial(parsed.variant_of, variant)
-                made = self.damage.required(_variant(function_id), read)
-                asked = moved_spec(made.spec, made.spec.app_name, before, after)
-                made = dataclasses.replace(made, spec=asked)
-                commands.append(("HSET", key, "variant", made.to_json()))
-            known = self.damage.required(_code(function_id), partial(parsed.spec_of, spec))
-            moved = moved_spec(known, name, before, after)
-            fields = {b"named": named or b"[]"}
-            self.damage.required(_code(function_id), partial(parsed.named_of, fields))
-            secrets = json.loads(fields[b"named"])
-            for one in secrets:
-                if one.get("environment") == before:
-                    one["environment"] = after
-            written = ("spec", moved.to_json(), "named", json.dumps(secrets))
-            commands.append(("HSET", key, *written))
-        await self._link.commands(commands)
-
-    async def owner_of(self, function_id: str) -> FunctionOwner | None:
-        """Whose a function is; None where it is not known (any more)."""
-        app_id, name, variant = await self._link.command(
-            "HMGET", keys.function(function_id), "app", "name", "variant"
-        )
-        if app_id is None:
-            return None
-        app, version = await self._link.command("HMGET", keys.app(text(app_id)), "name", "version")
-        if app is None:
-            return None
-
-        def parse() -> FunctionOwner:
-            return FunctionOwner(
-                *(app_id.decode(), app.decode(), name.decode(), int(version or 0)),
-                variant=parsed.variant_of(variant) if variant is not None else None,
-            )
-
-        return self.damage.required(_variant(function_id), parse)
-
-    async def run_code_of(self, function_ids: Mapping[str, str]) -> None:
-        """From now on each of these functions runs the code of another one."""
-        await self._link.commands(
-            [
-                ("HSET", keys.function(one), "code_from", other)
-                for one, other in function_ids.items()
-            ],
-            patience_s=FOREVER,
-        )
-
-    async def was_recreated(self, app_id: str) -> bool:
-        """Whether what ran of a version when it was replaced has been given to newer code."""
-        found = await self._link.command(
-            "HEXISTS", keys.app(app_id), "recreated", patience_s=FOREVER
-        )
-        return bool(found)
-
-    async def note_recreated(self, app_id: str) -> None:
-        """It has: what runs of it from now on is to end by itself, also after a restart."""
-        await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=FOREVER)
-
-
-def _code(function_id: str) -> Record:
+def function_record(function_id: str) -> Record:
+    """What is kept of a function."""
     key = keys.function(function_id)
     return Record("function", function_id, key, remedy=_NEW_FUNCTION)
 
 
-def _variant(function_id: str) -> Record:
+def variant_record(function_id: str) -> Record:
+    """What is kept of what a variant was made from."""
     return Record("variant", function_id, keys.function(function_id), "variant")
-
-
-def moved_spec(spec: FunctionSpec, app_name: str, before: str, after: str) -> FunctionSpec:
-    """A function's spec as of an app of another environment, its volumes included."""
-    volumes = tuple(
-        dataclasses.replace(one, environment=after) if one.environment == before else one
-        for one in spec.volumes
-    )
-    return dataclasses.replace(spec, app_name=app_name, volumes=volumes)

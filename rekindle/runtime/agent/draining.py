@@ -83,7 +83,10 @@ class Draining:
     def _is_used(self, pools: list[Pool]) -> bool:
         lent = self._leases.recalls.drain(pools)
         return lent or any(
-            pool.waiting or pool.runners.with_inputs() or pool.runners.starting or pool.unscheduled
+            pool.waiting
+            or pool.runners.with_inputs()
+            or pool.runners.starting
+            or pool.starts.unscheduled
             for pool in pools
         )
 

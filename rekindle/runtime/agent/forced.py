@@ -54,7 +54,7 @@ async def prepare(
     ``place``: that of a runner (trials.py). Raises Error, UserCodeFailed or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
-        await pool.unscheduled.run(_ensure(pool, leases, place, strategy))
+        await pool.starts.unscheduled.run(_ensure(pool, leases, place, strategy))
 
 
 async def _ensure(
@@ -94,7 +94,7 @@ async def _ensure_idle(
         return
     async with place as is_free:
         if is_free:
-            pool.welcome(await pool.starter.start(None, now_ns()))
+            pool.starts.welcome(await pool.starter.start(None, now_ns()))
 
 
 async def _ensure_snapshot(pool: Pool) -> None:

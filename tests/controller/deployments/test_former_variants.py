@@ -105,3 +105,43 @@ async def test_a_variant_is_that_of_the_present_when_its_version_is_not_kept_any
         error = await refused(client.send(secret))
         assert isinstance(error, exception.NotFoundError)
         assert "make it again" in str(error)
+
+
+@in_loop
+async def test_an_app_stays_deployed_when_a_variant_of_its_function_is_made(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        former = await client.find()
+        variant = await client.variant(former)
+        assert (await client.send(variant)).data == variant.encode()
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect()
+        await client.deploy("b")
+        await client.until_ended()
+        assert (await client.send(former)).data == (await client.find()).encode()
+
+
+@in_loop
+async def test_a_new_key_seals_what_a_variant_declares_whose_app_is_put_away(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        given = {"replaces_secrets": True, "secrets": {"S": "value"}}
+        variant = await client.variant(await client.find(), **given)
+        await client.deploy("b")
+        await client.until_ended()
+        await client.call("RotateSecretKey", pb.RotateSecretKeyRequest())
+        key = instance.directory / "secrets.key"
+        key.write_text(key.read_text().splitlines()[0])  # without those that were
+        assert (await client.send(variant, pinned=True)).data == variant.encode()
+        reply = await client.gateway.FetchSecrets(
+            pb.FetchFunctionRequest(function_id=variant), metadata=client.metadata
+        )
+        assert reply.values == {"S": "value"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rekindle.controller.pools.pool_settings import Changes, resolve
-from rekindle.controller.pools.pool_state import PoolState, tell_past
+from rekindle.controller.pools.pool_state import PoolState
 from rekindle.controller.state import App, Function
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
@@ -59,16 +59,3 @@ def test_direct_calls_are_one_busy_time_until_the_agents_tell_of_nothing_that_ru
     assert not pool.rested(12.0), "told once"
     assert sizer.told == [("arrived", 10.0)] * 3 + [("arrived", 11.0), ("quiet", 11.0)]
     assert pool.demand_s == 1.0
-
-
-def test_the_past_is_told_with_the_quiet_times_between_inputs() -> None:
-    sizer = Sizer()
-    tell_past(sizer, [(0.0, 2), (0.5, 1), (10.0, 1), (99.0, 1)], 1.0, 50.0)  # type: ignore[arg-type]
-    assert sizer.told == [
-        ("arrived", 0.0),
-        ("arrived", 0.0),
-        ("arrived", 0.5),
-        ("quiet", 1.5),
-        ("arrived", 10.0),
-        ("quiet", 11.0),
-    ]

@@ -46,7 +46,7 @@ class Controller:
 
     async def load(self) -> Controller:
         """Read back what there was."""
-        await self.parts.deployments.load()
+        await self.parts.deployed.load()
         for stored in await self.parts.registry.load_apps():
             app = await self.parts.apps.restore(stored)
             for function in app.functions.values():

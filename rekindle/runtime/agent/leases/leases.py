@@ -48,7 +48,7 @@ from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.phases import Strategy
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Leases:
         Inputs that wait go first: the pool's pass has handed them out.
         """
         requests = self.requests.of(pool.key)
-        error = pool.take_failure()  # also where nobody waits: who comes later gets a start
+        error = pool.starts.take_failure()  # also where nobody waits: who comes later gets a start
         if requests and error is not None:
             failure = outcome.set_start_failed(pb.Result(), error)
             requests.popleft().answer(pb.LeaseGranted(failure=failure))
@@ -127,10 +127,7 @@ class Leases:
     async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
         """An idle runner, by exactly this strategy. Raises Error or UserCodeFailed."""
         if strategy is not Strategy.WARM:
-            runner = await pool.unscheduled.run(pool.start(strategy, now_ns()))
-            runner.private = True
-            pool.welcome(runner)
-            return runner
+            return await pool.starts.by(strategy)
         if (idle := pool.runners.last_used() or await self.recalls.borrow_back(pool)) is None:
             raise StrategyUnavailableError("warm: no idle runner is there")
         return idle

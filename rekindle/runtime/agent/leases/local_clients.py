@@ -145,7 +145,7 @@ class LocalClients:
         elif not asked_for or pool.closed or pool.revision.spec.takes_many:
             self._leases.add(pool, request)
         else:
-            pool.start_runner(self._first_clients.of(pool, request), request.strategy)
+            pool.starts.begin(self._first_clients.of(pool, request), request.strategy)
 
     def _answer(
         self, sock: socket.socket, request: LeaseRequest, granted: pb.LeaseGranted | None

@@ -8,6 +8,13 @@ from rekindle.runtime.agent.runners.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
+class StartEnded:
+    """The start of a runner has ended, or was given up before it began."""
+
+    made: bool  # whether it made a runner for what waits, or for the plan
+
+
+@dataclass(frozen=True, slots=True)
 class SliceEnded:
     """A runner has ended a slice."""
 
@@ -34,4 +41,4 @@ class InputsWait:
     """Inputs wait still, or again, for a runner."""
 
 
-Event = SliceEnded | RunnerEnded | SnapshotEnded | InputsWait
+Event = StartEnded | SliceEnded | RunnerEnded | SnapshotEnded | InputsWait

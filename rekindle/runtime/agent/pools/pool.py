@@ -1,9 +1,9 @@
 """The runners of one function revision of one app on this node: how many there are.
 
-Says which runners it lacks; whether they may be started is the scheduler's to decide. How one
-starts is the ladder's (starts/ladder.py), what inputs it gets the dispatcher's, what is kept below
-the runners the keeper's (template_keeper.py). What happens in a pool is an event: it puts the pool
-on the agenda, and is taken in by its next pass.
+Says which runners it lacks; whether they may be started is the scheduler's to decide. What becomes
+of a start is runner_starts.py's, what inputs a runner gets the dispatcher's, what is kept below the
+runners the keeper's (template_keeper.py). What happens in a pool is an event: it puts the pool on
+the agenda, and is taken in by its next pass.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from enum import Enum
 from typing import Any
 
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error, GpuUnavailableError, InternalFailure
-from rekindle.runtime.agent.history import History, start_of
-from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs.assignment import Assignment
-from rekindle.runtime.agent.inputs.outcome import StartFailure, UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pool_gpus import PoolGpus
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
-from rekindle.runtime.agent.pools.endable_starts import EndableStarts
-from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
+from rekindle.runtime.agent.pools.events import (
+    Event,
+    RunnerEnded,
+    SliceEnded,
+    SnapshotEnded,
+    StartEnded,
+)
 from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher
 from rekindle.runtime.agent.pools.need import Need
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
-from rekindle.runtime.agent.pools.ramp import Ramp
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.pools.runner_starts import RunnerStarts
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.starts.ladder import Begun, Starter
-from rekindle.runtime.agent.starts.pending import FirstClient
+from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.restoring import record_working_set
 from rekindle.runtime.agent.starts.revision import Revision
-from rekindle.wire.logs import kv
-from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.phases import Strategy
 
 log = logging.getLogger(__name__)
 
@@ -76,17 +76,17 @@ class Pool:
         self.runners = RunnerSet(self.sizing)
         dispatcher = ManyDispatcher if spec.takes_many else InputDispatcher
         self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
-        self._ramp = Ramp()
+        self._tasks = BackgroundTasks()
+        self.starts = RunnerStarts(
+            *(self.function_id, self.starter, self.history, self.runners, self.dispatcher),
+            *(self.backoff, self._tasks, self._publish, self.exit_grace_s),
+        )
         self._need = Need(
-            *(spec, self.runners, self.dispatcher, self.sizing, self.backoff, self._ramp),
+            *(spec, self.runners, self.dispatcher, self.sizing, self.backoff, self.starts.ramp),
             later=lambda delay_s: self.agenda.add_later(self.key, delay_s),
         )
-        self._tasks = BackgroundTasks()
         #: Runners that are not its own any more, and run their exit hooks.
         self._stopping: set[Runner] = set()
-        #: By a strategy's name, or to try a version; and those that the scheduler orders.
-        self.unscheduled = EndableStarts(self.revision.label)
-        self._scheduled = EndableStarts(self.revision.label)
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
         #: Whether it has had a runner: what no one has started is not frozen.
@@ -97,8 +97,6 @@ class Pool:
         #: When its version ceased to be the one that is called (monotonic seconds); 0: it has not,
         #: or had before it was known here. Clients that asked before that begin no calls on it.
         self.retired_at = 0.0
-        #: The error of a start that no input waited for: for a client that waits, if one does.
-        self._unclaimed: StartFailure | None = None
         #: How deep the calls are that clients wait for a runner for, as long as it takes.
         self.asked_depth = 0
         #: Who is about to give it something to do.
@@ -134,7 +132,7 @@ class Pool:
             or self.waiting
             or self._events
             or self._stopping
-            or self.unscheduled
+            or self.starts.unscheduled
             or self.revision.background
             or self._tasks.any
             or self.dispatcher.ends
@@ -193,6 +191,8 @@ class Pool:
             self._slice_ended(event)
         elif isinstance(event, RunnerEnded):
             self._runner_ended(event)
+        elif isinstance(event, StartEnded):
+            self._used = self._used or event.made
         elif isinstance(event, SnapshotEnded):
             self._keep_template_when_due()
 
@@ -268,6 +268,10 @@ class Pool:
         """Whether its plan keeps each of the runners that it has."""
         return len(self.runners) <= self.sizing.plan.runners
 
+    def places_coming(self) -> int:
+        """Clients that the runners which are being started will have room for."""
+        return self.runners.unclaimed * self.revision.spec.most_inputs - len(self.waiting)
+
     # ---- lending -------------------------------------------------------------------------------
 
     def lend(self, depth: int = 0) -> Runner | None:
@@ -289,131 +293,7 @@ class Pool:
             self.stop_runner(runner)
         self.changed()
 
-    # ---- starting and stopping -----------------------------------------------------------------
-
-    def places_coming(self) -> int:
-        """Clients that the runners which are being started will have room for."""
-        return self.runners.unclaimed * self.revision.spec.most_inputs - len(self.waiting)
-
-    def start_runner(
-        self, client: FirstClient | None = None, strategy: Strategy | None = None
-    ) -> None:
-        """Start one, for a client where one is given, by a strategy where that asks for it.
-
-        What fails is the client's, or the result of the input that waits longest.
-        """
-        self.runners.starting += 1
-        self.runners.promised += client is not None
-        young = self._ramp.begun() if client is None else 0.0
-        began_ns, begun = now_ns(), None
-        if client is not None and strategy is None:
-            begun = self.starter.begin(client, began_ns)
-        self._tasks.spawn(self._start_one(client, strategy, young, began_ns, begun))
-
-    async def _start_one(
-        self,
-        client: FirstClient | None,
-        strategy: Strategy | None,
-        young: float,
-        began_ns: int,
-        begun: Begun | None,
-    ) -> None:
-        try:
-            starts = self.start(strategy, began_ns, client, begun)
-            runner = await self._scheduled.run(starts)
-        except (Error, UserCodeFailed) as error:
-            if self.closed and begun is not None:  # it may have ended before it had its turn
-                begun.child.kill()
-            if strategy is None and not self.closed:
-                self._start_failed(error, claimed=client is not None)
-            if client is not None:
-                client.failed(error)
-        else:
-            if strategy is None:
-                self._used = True
-                self.backoff.started()
-                ready_ns = runner.marks[-1][1] if runner.marks else runner.ready_ns
-                self.dispatcher.pace.started((ready_ns - began_ns) / 1e9)
-                self._ramp.started(began_ns, runner.marks)
-            if self.closed:
-                if client is not None:
-                    client.withdrawn()
-                await runner.stop(self.exit_grace_s)
-                return
-            runner.private = runner.private or strategy is not None
-            self.welcome(runner)
-            if client is not None:
-                client.served(runner)
-        finally:
-            self._ramp.ended(young)
-            self.runners.starting -= 1
-            self.runners.promised -= client is not None
-            self.gpus.start_failed(self.runners.starting)
-        self.changed()
-
-    async def start(
-        self,
-        strategy: Strategy | None,
-        began_ns: int,
-        client: FirstClient | None = None,
-        begun: Begun | None = None,
-    ) -> Runner:
-        """A runner, by this strategy or by the first that succeeds; the start is recorded.
-
-        ``client``: whose connection goes to it; ``begun``: it has been told already. Raises Error
-        or UserCodeFailed.
-        """
-        runner, failure = None, ""
-        try:
-            runner = await self.starter.start(strategy, began_ns, client, begun)
-            return runner
-        except (Error, UserCodeFailed) as error:
-            failure = str(error)
-            raise
-        except Exception as error:
-            # The caller must not wait for ever, and the log must show it.
-            log.exception("internal error", extra=kv(function=self.revision.label))
-            failure = f"{type(error).__name__}: {error}"
-            raise InternalFailure(failure) from error
-        finally:
-            if runner is not None or failure:
-                self.history.note(
-                    start_of(self.function_id, self.revision, runner, began_ns, failure)
-                )
-
-    def fail_next(self, error: Error) -> None:
-        """Give the input that is next up; where none waits, the client that does gets the error."""
-        if not self.waiting:
-            self._unclaimed = error
-            self.changed()
-        self.dispatcher.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
-
-    def take_failure(self) -> StartFailure | None:
-        """The error of the last start, where no input got it; given once."""
-        error, self._unclaimed = self._unclaimed, None
-        return error
-
-    def _start_failed(self, error: StartFailure, *, claimed: bool) -> None:
-        """``claimed``: it is a client's, and no input's unless all have it."""
-        if not claimed:
-            self._unclaimed = None if self.waiting else error
-        log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
-        self.backoff.start_failed()
-        # User code that raises will raise again; another error may have been this start's alone.
-        every = isinstance(error, UserCodeFailed | GpuUnavailableError) or self.backoff.is_loop
-        self.dispatcher.fail_waiting(
-            lambda one: outcome.start_failed(one, error),
-            len(self.waiting) if every else int(not claimed),
-        )
-
-    def welcome(self, runner: Runner) -> None:
-        """Take in a runner that is ready."""
-        self.runners[runner.id] = runner
-        self.dispatcher.listen_to(runner)
-        if runner.state is RunnerState.GONE:  # already
-            self.dispatcher.runner_ended(runner)
-            return
-        runner.exit_status.add_done_callback(lambda _status: runner.lost())
+    # ---- stopping ------------------------------------------------------------------------------
 
     async def stop(self, runner: Runner) -> None:
         """Let its exit hooks run, and end it."""
@@ -452,7 +332,7 @@ class Pool:
         """Its app is closed: nothing is started any more, and what waits is cancelled."""
         self.agenda.remove(self.key)
         self.dispatcher.close()
-        self.unscheduled.end()
+        self.starts.unscheduled.end()
         self.gpus.give_back()
 
     async def end_runners(self) -> None:
@@ -460,9 +340,8 @@ class Pool:
 
         What is being started ends, too: its clients were told before (leases).
         """
-        self._scheduled.end()
-        await self.unscheduled.finish()
-        await self._scheduled.finish()
+        self.starts.end_scheduled()
+        await self.starts.finish()
         await asyncio.gather(*map(self.stop, list(self.runners.values())))
         await self.dispatcher.finish()
         await asyncio.gather(*(one.until_gone() for one in self._stopping))

@@ -115,7 +115,7 @@ class GpuRoom:
         if now - self._stuck.setdefault(pool.gpus.key, now) < _STUCK_S:
             return
         del self._stuck[pool.gpus.key]
-        pool.fail_next(
+        pool.starts.fail_next(
             GpuUnavailableError(
                 f"gpu={in_words(pool.gpus.wanted)}: all that would do are held by runners that "
                 "wait for this very call, or for one like it; give the two functions different "

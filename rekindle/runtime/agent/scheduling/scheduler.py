@@ -114,7 +114,7 @@ class Scheduler:
         while (lack := pool.lack(returning, asking)) is not None:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break
-            pool.start_runner(self._first_clients.of_next_start(pool))
+            pool.starts.begin(self._first_clients.of_next_start(pool))
             if self._occupied is not None:
                 self._occupied[pool.key] = pool
         else:

@@ -54,10 +54,10 @@ class Stalls:
         if waiting < most:
             pool.runners.beyond += 1
             if not pool.runners.idle():
-                pool.start_runner()
+                pool.starts.begin()
             pool.changed()
             return
-        pool.fail_next(
+        pool.starts.fail_next(
             CallDepthError(
                 f"{counted(waiting, 'runner waits', 'runners wait')} here for calls that their "
                 f"inputs made, the limit is {most}, and none is left for this one: have fewer "

@@ -174,7 +174,6 @@ async def _dump(
 ) -> Snapshot:
     """Freeze a parked copy of a template, or the template, which ends with it."""
     tracker = revision.tracker
-    assert tracker.ingredients is not None
     refuse_unfreezable(template.dump_unsafe)
     control_pipe, memory_bytes = control_pipe_of(template), _memory_of(template)
     if by_copy:
@@ -182,27 +181,35 @@ async def _dump(
     else:
         await template.park()
         pid, threads = FIRST_PID, 1 + len(template.inspection["threads"])
-    manifest = Manifest(
-        key=tracker.ingredients.key(),
-        app=revision.spec.app_name,
-        function=revision.spec.name,
-        ingredients=tracker.ingredients,
-        created=time.time(),
-        control_pipe=control_pipe,
-        pid=pid,
-        threads=threads,
-        fork_unsafe=template.fork_unsafe,
-        made_because=context.store.reasons(
-            tracker.ingredients, refused if refused.startswith("snapshot ") else ""
-        ),
-        loaded_files=files_of(template.loaded_files),
-    )
+    because = refused if refused.startswith("snapshot ") else ""
+    manifest = manifest_of(context, revision, tracker, template.loaded_files, because)
+    manifest.control_pipe, manifest.pid, manifest.threads = control_pipe, pid, threads
+    manifest.fork_unsafe = template.fork_unsafe
     return await write(context, tracker, template, manifest, memory_bytes)
 
 
-def files_of(loaded: Mapping[str, Sequence[int]]) -> dict[str, LoadedFile]:
-    """As a process reports them."""
-    return {path: LoadedFile(size, mtime_ns) for path, (size, mtime_ns) in loaded.items()}
+def manifest_of(
+    context: NodeContext,
+    revision: Revision,
+    tracker: SnapshotTracker,
+    loaded: Mapping[str, Sequence[int]],
+    refused: str = "",
+) -> Manifest:
+    """All that is known of a revision's snapshot but for its process, which is for the caller.
+
+    ``loaded``: the files that it has loaded, as it reports them. ``refused``: why another one was.
+    """
+    ingredients = tracker.ingredients
+    assert ingredients is not None
+    return Manifest(
+        key=ingredients.key(),
+        app=revision.spec.app_name,
+        function=revision.spec.name,
+        ingredients=ingredients,
+        created=time.time(),
+        made_because=context.store.reasons(ingredients, refused),
+        loaded_files={path: LoadedFile(size, at_ns) for path, (size, at_ns) in loaded.items()},
+    )
 
 
 async def write(

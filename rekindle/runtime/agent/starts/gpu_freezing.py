@@ -24,7 +24,6 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
-from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
@@ -173,7 +172,6 @@ async def _dump(
     gpus: PoolGpus,
     claim: Claim,
 ) -> Snapshot:
-    assert tracker.ingredients is not None
     pid = template.channel.pid
     given = claim.given
     await context.gpu_holders.make_room(claim, revision.gpu_name)
@@ -183,22 +181,13 @@ async def _dump(
     tracker.making_step = "moving device memory"
     await context.gpu_checkpoints.suspend(pid)
     seen = processes.status(pid)
-    manifest = Manifest(
-        key=tracker.ingredients.key(),
-        app=revision.spec.app_name,
-        function=revision.spec.name,
-        ingredients=tracker.ingredients,
-        created=time.time(),
-        control_pipe=control_pipe,
-        pid=FIRST_PID,
-        threads=int(seen["Threads"]),
-        fork_unsafe=["it has used CUDA"],
-        gpus=given.uuids,
-        gpu_kinds=gpu_kinds(claim),
-        machine_gpus=[gpu.uuid for gpu in context.gpus.found.gpus],
-        made_because=context.store.reasons(tracker.ingredients, ""),
-        loaded_files=freezing.files_of(template.on_node(answer["loaded"])),
-    )
+    threads = int(seen["Threads"])
+    loaded = template.on_node(answer["loaded"])
+    manifest = freezing.manifest_of(context, revision, tracker, loaded)
+    manifest.control_pipe, manifest.pid, manifest.threads = control_pipe, FIRST_PID, threads
+    manifest.fork_unsafe = ["it has used CUDA"]
+    manifest.gpus, manifest.gpu_kinds = given.uuids, gpu_kinds(claim)
+    manifest.machine_gpus = [gpu.uuid for gpu in context.gpus.found.gpus]
     size = sum(int(seen.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
     return await freezing.write(
         *(context, tracker, template, manifest, size),

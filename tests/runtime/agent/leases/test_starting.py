@@ -89,7 +89,7 @@ def test_a_start_that_failed_while_nobody_waited_is_no_answer_to_who_comes_later
         await until(lambda: h.node.inventory.pool_of(function_id, b""))
         pool = h.node.inventory.pool_of(function_id, b"")
         assert pool is not None
-        pool.start_runner()  # as where its plan asks for one
+        pool.starts.begin()  # as where its plan asks for one
         await until(lambda: not pool.runners.starting)
         assert (home / "failed").exists() and not pool.runners
         h.node.scheduler.reconcile(pool)

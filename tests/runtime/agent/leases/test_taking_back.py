@@ -179,7 +179,7 @@ def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> 
         function_id, client = await warm(h)
         pool = h.node.inventory.pool_of(function_id, b"")
         assert pool is not None
-        pool.welcome(await pool.starter.start(Strategy.COLD, time.time_ns()))
+        pool.starts.welcome(await pool.starter.start(Strategy.COLD, time.time_ns()))
         held = await client.lease()
         other = await client.lease()
         for one in (held, other):

@@ -175,13 +175,13 @@ def test_of_many_inputs_that_need_a_runner_each_a_few_starts_are_under_way(
         worker = h.add(Worker, single_use_containers=True, enable_memory_snapshot=True)
         await h.call(worker, "pid")
         pool = h.node.inventory.pools[worker, ""]
-        under_way, begin = list[int](), pool.start_runner
+        under_way, begin = list[int](), pool.starts.begin
 
         def counted(client: FirstClient | None = None, strategy: Strategy | None = None) -> None:
             begin(client, strategy)
             under_way.append(pool.runners.starting)
 
-        monkeypatch.setattr(pool, "start_runner", counted)
+        monkeypatch.setattr(pool.starts, "begin", counted)
         count = 4 * places_here()
         keys = h.submit_many(worker, "pid", (() for _ in range(count)))
         assert len({outcome.value for outcome in await h.results(keys)}) == count
