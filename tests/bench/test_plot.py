@@ -11,9 +11,11 @@ from lab import latencies
 from rekindle.bench import plot
 from rekindle.bench.records import Report
 from rekindle.exception import InvalidError, SetupError
+from tests import optional
 from tests.bench.reports import report
 
-pyplot = pytest.importorskip("matplotlib.pyplot")
+pytestmark = optional.needs("matplotlib")
+pyplot = optional.module("matplotlib.pyplot")
 
 
 def colours_in(path: Path) -> int:

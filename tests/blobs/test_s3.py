@@ -17,8 +17,9 @@ from rekindle.exception import BlobStoreError
 from tests import s3_server
 from tests.blobs.conftest import StartLazy
 from tests.blobs.machine import needs_fuse
+from tests.optional import needs
 
-pytest.importorskip("s3fs")
+pytestmark = needs("s3fs")
 _CHUNK = 1 << 18
 #: By the URLs of their buckets.
 _SERVERS: dict[str, subprocess.Popen[bytes]] = {}

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 import rekindle
+from tests import optional
 
-torch = pytest.importorskip("torch")
-from tests.gpu_restore.weights import Everything, copy_of, save  # noqa: E402 - needs torch
+pytestmark = optional.needs("torch")
+torch = optional.module("torch")
+weights = optional.module("tests.gpu_restore.weights")
 
 
 def test_a_module_arrives_as_it_was(torch_cuda: Any) -> None:
-    module = Everything()
-    before = copy_of(module)
+    module = weights.Everything()
+    before = weights.copy_of(module)
     rekindle.gpu.to_device(module)
     for name, one in [*module.named_parameters(), *module.named_buffers()]:
         assert one.device.type == "cuda", name
@@ -50,7 +52,7 @@ def test_an_lstm_and_a_training_step_work(torch_cuda: Any) -> None:
 
 def test_safetensors_are_loaded_onto_the_gpu(torch_cuda: Any, tmp_path: Path) -> None:
     tensors = {"a": torch.randn(300, 7), "b": torch.randn(5).to(torch.bfloat16)}
-    save(tmp_path / "w", tensors)
+    weights.save(tmp_path / "w", tensors)
     found = rekindle.gpu.load_safetensors(tmp_path / "w")
     for name, one in tensors.items():
         assert found[name].is_cuda and torch.equal(found[name].cpu(), one)

@@ -14,9 +14,11 @@ import pytest
 import rekindle
 from rekindle.exception import GpuError, InvalidError
 from rekindle.gpu_restore import layout
+from tests import optional
 
-torch = pytest.importorskip("torch")
-from tests.gpu_restore.weights import Everything, copy_of, save  # noqa: E402 - needs torch
+pytestmark = optional.needs("torch")
+torch = optional.module("torch")
+weights = optional.module("tests.gpu_restore.weights")
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -29,8 +31,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def test_a_module_has_the_same_values_types_strides_and_gradients() -> None:
-    module = Everything()
-    before = copy_of(module)
+    module = weights.Everything()
+    before = weights.copy_of(module)
     was = [one.data_ptr() for one in module.parameters()]
     assert rekindle.gpu.to_device(module, "cpu") is module
     after = dict([*module.named_parameters(), *module.named_buffers()])
@@ -119,8 +121,8 @@ def test_tensors_of_safetensors_files_are_loaded_by_name(tmp_path: Path) -> None
         "d": torch.tensor([True, False, True]),
         "e": torch.empty(0, 2),
     }
-    save(tmp_path / "one.safetensors", {name: tensors[name] for name in "abc"})
-    save(tmp_path / "two.safetensors", {name: tensors[name] for name in "de"})
+    weights.save(tmp_path / "one.safetensors", {name: tensors[name] for name in "abc"})
+    weights.save(tmp_path / "two.safetensors", {name: tensors[name] for name in "de"})
     found = rekindle.gpu.load_safetensors(
         [tmp_path / "one.safetensors", tmp_path / "two.safetensors"], "cpu"
     )
@@ -131,7 +133,7 @@ def test_tensors_of_safetensors_files_are_loaded_by_name(tmp_path: Path) -> None
 
 def test_a_module_takes_what_was_loaded(tmp_path: Path) -> None:
     module = torch.nn.Linear(3, 4)
-    save(tmp_path / "w", dict(module.state_dict()))
+    weights.save(tmp_path / "w", dict(module.state_dict()))
     other = torch.nn.Linear(3, 4, device="meta")
     other.load_state_dict(rekindle.gpu.load_safetensors(tmp_path / "w", "cpu"), assign=True)
     given = torch.ones(3)
@@ -140,7 +142,7 @@ def test_a_module_takes_what_was_loaded(tmp_path: Path) -> None:
 
 def test_a_truncated_file_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
     path = tmp_path / "w"
-    save(path, {"a": torch.ones(100)})
+    weights.save(path, {"a": torch.ones(100)})
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(GpuError, match=r"tensor 'a' .* truncated or damaged"):
         rekindle.gpu.load_safetensors(path, "cpu")
@@ -181,7 +183,7 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, entry: Any, says: 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     for name in "ab":
-        save(tmp_path / name, {"same": torch.ones(1)})
+        weights.save(tmp_path / name, {"same": torch.ones(1)})
     with pytest.raises(GpuError, match="'same' is there twice"):
         rekindle.gpu.load_safetensors([tmp_path / "a", tmp_path / "b"], "cpu")
 

@@ -12,8 +12,9 @@ from rekindle.exception import VolumeError
 from rekindle.volumes.registry import Registry, VolumeRecord
 from rekindle.volumes.remote import Folder, of_volume
 from tests import s3_server
+from tests.optional import needs
 
-pytest.importorskip("s3fs")
+pytestmark = needs("s3fs")
 
 
 @pytest.fixture(scope="module")

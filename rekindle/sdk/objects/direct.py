@@ -8,6 +8,7 @@ library only. ``link.py`` decides; ``aio_direct.py`` is the same on an event loo
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Mapping
 from time import perf_counter_ns
@@ -95,10 +96,17 @@ class Direct:
         except BaseException:
             # A signal's, as a rule. It is undone over another connection, once it is done.
             if request.op == Op.QUEUE_GET and came is None:
-                with contextlib.suppress(OSError, Gone, ValueError):
-                    self._sock.settimeout(_DONE_S)
-                    self._receive(exchange)
+                self._until_done()
             raise
+
+    def _until_done(self) -> None:
+        """Wait until Redis has done all that has reached it: then it sees that no more comes, and
+        closes the connection, whether something was asked, and an answer came, or not."""
+        with contextlib.suppress(OSError):
+            self._sock.settimeout(_DONE_S)
+            self._sock.shutdown(socket.SHUT_WR)
+            while self._sock.recv(_READ_BYTES):
+                pass
 
     def _ask_ahead(self, request: Request, page: bytes) -> None:
         """Have the server make the next page while this one is taken apart."""

@@ -175,7 +175,7 @@ def test_a_get_that_ctrl_c_ends_before_redis_has_it_takes_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(Way, "socket", lambda way: (way_to(way)[0], str(tmp_path / "s")))
         assert q.len() == 1
-    wait, receive = Arrivals.wait, Direct._receive
+    wait, receive, until_done = Arrivals.wait, Direct._receive, Direct._until_done
     waits = 0
 
     def interrupt(self: Arrivals, now_ns: int) -> None:
@@ -189,11 +189,16 @@ def test_a_get_that_ctrl_c_ends_before_redis_has_it_takes_nothing(
         threading.Timer(0.1, between.passes.set).start()
         return receive(self, exchange)
 
+    def passes_meanwhile(self: Direct) -> None:
+        threading.Timer(0.1, between.passes.set).start()
+        until_done(self)
+
     before = scripts_run(q.object_id)
     between.passes.clear()
     with monkeypatch.context() as patched:
         patched.setattr(Arrivals, "wait", interrupt)
         patched.setattr(Direct, "_receive", passes_soon)
+        patched.setattr(Direct, "_until_done", passes_meanwhile)
         with pytest.raises(KeyboardInterrupt):
             q.get()
     wait_until(lambda: scripts_run(q.object_id) == before + 2, "the get, and what puts back")

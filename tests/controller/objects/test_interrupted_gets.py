@@ -18,6 +18,7 @@ import pytest
 import rekindle
 from rekindle import Queue
 from rekindle.exception import DeserializationError
+from rekindle.sdk.objects import direct
 from rekindle.sdk.objects.direct import Direct, Ways
 from rekindle.sdk.objects.exchange import Exchange
 from tests.controller.objects.values import NotHere
@@ -30,6 +31,12 @@ _OURS = str(Path(rekindle.__file__).parent)
 def q() -> Iterator[Queue]:
     with Queue.ephemeral() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def never_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis tells that it has done what reached it; no interrupted get waits out a limit."""
+    monkeypatch.setattr(direct, "_DONE_S", 3600.0)
 
 
 def _raise(_number: int, _frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import threading
@@ -61,6 +62,7 @@ def test_each_item_is_taken_once_while_redis_and_the_controller_are_killed(
     q = Queue.from_name(_NAME, create_if_missing=True)
     q.put(0)
     assert q.get() == 0  # what is forked inherits connections
+    gc.collect()  # of gRPC's from tests before: it aborts a forked process that comes to free it
     processes = [
         multiprocessing.get_context(how).Process(
             target=_take, args=(str(instance.directory), str(tmp_path / how)), daemon=True

@@ -13,8 +13,10 @@ from rekindle.gpu_restore import held_weights, marks, weights
 from rekindle.gpu_restore.device import Device, Shared
 from rekindle.gpu_restore.holding.client import Connection
 from rekindle.gpu_restore.host_device import HostDevice
+from tests import optional
 
-torch = pytest.importorskip("torch")
+pytestmark = optional.needs("torch")
+torch = optional.module("torch")
 
 
 @pytest.fixture

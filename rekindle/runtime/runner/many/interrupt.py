@@ -42,7 +42,7 @@ class Interrupt:
     def _take(self) -> None:
         """Have what may not have come yet come here.
 
-        Taken back (with NULL), it would leave Python before 3.13 looking for it for ever, and code
+        Taken back (with NULL), it would leave Python 3.11 looking for it for ever, and code
         that is traced (by a debugger, a measure of coverage) is begun anew each time it looks.
         """
         try:

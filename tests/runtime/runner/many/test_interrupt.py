@@ -74,7 +74,7 @@ print(code())
     ("how", "said"), [("interrupted", "InputCancellation\ncame back\n"), ("not", "came back\n")]
 )
 def test_code_that_is_traced_comes_back_after_it(how: str, said: str) -> None:
-    # Python 3.11 and 3.12 begin such code anew for ever where they still look for an exception.
+    # Python 3.11 begins such code anew for ever where it still looks for an exception.
     program = [sys.executable, "-c", _TRACED, how]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == said
