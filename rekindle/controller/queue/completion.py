@@ -20,7 +20,7 @@ from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
 from rekindle.controller.storage.redis_link import RefusedError
-from rekindle.exception import ServiceError
+from rekindle.exception import InternalFailure, ServiceError
 from rekindle.guarded_loops import Retries
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -103,6 +103,10 @@ class Completer:
                 for waiter in self._core.state.waiters.get((call.call_id, index), ()):
                     if not waiter.done():
                         waiter.set_exception(ServiceError(str(again)))
+                if again.is_of_damage:  # else it is stored sooner or later
+                    for watcher in call.watchers:
+                        watcher.error = InternalFailure(str(again))
+                    call.wake_watchers()
                 batch.letters, batch.groups[entry] = letters, [(index, raw)]
             await asyncio.sleep(wait_s)
             try:
