@@ -118,10 +118,10 @@ class Parts:
             on_return=lambda: core.publish(RedisReturned()),
         )
         store = QueueStore(link)
-        calls = CallStore(link, config.instance_id)
-        letter_store = LetterStore(link, config.instance_id)
-        vault = Vault(config.secrets_key_file)
         damage = self.damage = Damage(link, config.instance_id)
+        calls = CallStore(link, config.instance_id, damage)
+        letter_store = LetterStore(link, config.instance_id, damage)
+        vault = Vault(config.secrets_key_file)
         self.registry = Registry(link, config.instance_id, vault, damage)
         self.agent_store = AgentStore(link, config.instance_id, damage)
         self.shrinking = Shrinking(link) if config.embedded else None
@@ -173,7 +173,7 @@ class Parts:
         self.nested = NestedCallBook(core, link)
         self.inbox = AgentInbox(
             *(core, self.agents, result_intake, self.redelivery, self.reaper),
-            *(orders, logbook, self.nested),
+            *(orders, logbook, self.nested, damage),
         )
         # Dict and Queue
         self.objects = ObjectService(

@@ -85,8 +85,11 @@ class Deployments:
             return
         if self._finder.is_damaged(app.name):  # it may be the present one: it goes on as it is
             return
-        deployment = self._known.get(app.name)
+        found = [one for one in self._known.values() if one.is_version(app.app_id)]
+        deployment = found[0] if found else None
         version = deployment.of_app(app.app_id) if deployment is not None else None
+        if deployment is not None:  # a rename that was broken off has given it another
+            app.name = deployment.name
         if deployment is None or version is None:  # it was not switched to
             app.on_trial = True
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")

@@ -19,7 +19,7 @@ from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.damage import Damage, Record, text
-from rekindle.controller.storage.redis_link import FOREVER, RedisLink
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 from rekindle.controller.storage.typed import checked
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.wire import object_keys
@@ -79,6 +79,7 @@ class Catalog:
         """
         self._link = link
         self._key = keys.objects(instance)
+        self._going = keys.objects_going(instance)
         self._grace_s = grace_s
         self._on_gone = on_gone
         self._damage = damage
@@ -197,22 +198,38 @@ class Catalog:
 
     async def delete(self, one: Shared) -> None:
         """Forget one, and all that is in it."""
-        self.by_id.pop(one.object_id.encode(), None)
-        self._by_name.pop((one.kind, one.environment, one.name), None)
-        await self._link.command("HDEL", self._key, one.object_id, patience_s=FOREVER, durable=True)
+        async with self._changing:  # not while it is given another environment
+            known = self.by_id.pop(one.object_id.encode(), one)
+            self._by_name.pop((known.kind, known.environment, known.name), None)
+        # In one step: what is in it is found again by a controller after this one.
+        gone: list[Command] = [
+            ("SADD", self._going, one.object_id),
+            ("HDEL", self._key, one.object_id),
+        ]
+        await self._link.commands(gone, patience_s=FOREVER, durable=True, atomic=True)
         await self._on_gone(one)
-        gone = [object_keys.operations(one.kind, one.object_id)]
-        if one.kind == "dict":
-            gone.append(object_keys.dict_entries(one.object_id))
+        await self._remove(one.kind, one.object_id)
+
+    async def go_on(self) -> None:
+        """Remove what a controller that was killed had begun to; nobody reaches it any more."""
+        for raw in await self._link.command("SMEMBERS", self._going, patience_s=FOREVER):
+            if (kind := _KIND_OF.get(raw[:3])) is not None:
+                await self._remove(kind, text(raw))
+
+    async def _remove(self, kind: str, object_id: str) -> None:
+        gone = [object_keys.operations(kind, object_id)]
+        if kind == "dict":
+            gone.append(object_keys.dict_entries(object_id))
         else:
-            index = object_keys.queue_partitions(one.object_id)
+            index = object_keys.queue_partitions(object_id)
             for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=FOREVER):
                 name = raw.decode(errors="surrogateescape")
-                gone.append(object_keys.queue_items(one.object_id, name))
-                gone.append(object_keys.queue_state(one.object_id, name))
-            gone += [object_keys.queue_waiting(one.object_id), index]
+                gone.append(object_keys.queue_items(object_id, name))
+                gone.append(object_keys.queue_state(object_id, name))
+            gone += [object_keys.queue_waiting(object_id), index]  # the index last
         for at in range(0, len(gone), 1000):
             await self._link.command("UNLINK", *gone[at : at + 1000], patience_s=FOREVER)
+        await self._link.command("SREM", self._going, object_id, patience_s=FOREVER)
 
     # ---- ephemeral ones ------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ class DeadLetters:
         limit = min(request.limit or _PAGE, _MOST_LISTED)
         after_function, _, after = request.after.partition("/")
         counts = await self._counts(await self._functions(request.function_id))
+        if request.function_id:
+            self._letters.check(request.function_id)
         reply.total = sum(counts.values())
         size = 0
         for function_id in sorted(one for one, count in counts.items() if count):
@@ -187,6 +189,8 @@ class DeadLetters:
                 while page := await self._letters.page(function_id, after, _PAGE):
                     after = page[-1].entry
                     yield function_id, page
+            if selection.function_id:
+                self._letters.check(selection.function_id)
             return
         if not selection.ids:
             raise InvalidError("name dead letters by their ids, a function, or all of them")
@@ -200,6 +204,7 @@ class DeadLetters:
             for start in range(0, len(entries), _PAGE):
                 some = entries[start : start + _PAGE]
                 found = [await self._letters.one(function_id, one) for one in some]
+                self._letters.check(function_id)
                 letters = [one for one in found if one is not None]
                 if letters:
                     yield function_id, letters

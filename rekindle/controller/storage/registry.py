@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys, parsed
+from rekindle.controller.storage.call_store import CALLS_OF
 from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
 from rekindle.controller.storage.records import FunctionOwner, StoredApp, StoredVariant
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
@@ -29,6 +30,8 @@ _NEW_FUNCTION = (
     "start from a backup of before (docs/operating.md), or run or deploy its app again; what was "
     "submitted to this function is not run"
 )
+#: In the error of a queue that is to be made.
+_THERE_ALREADY = "BUSYGROUP"
 #: What of a function's keys tells of its queue.
 _QUEUE_KEYS = (keys.queue, keys.backlog, keys.undone, keys.changes)
 
@@ -71,13 +74,13 @@ class Registry:
 
         ``version``: of a deployed app. ``variants``: those of the functions that are some.
         """
-        await self._make_queues(functions)
         key, digest = keys.app(app.app_id), app.source.digest
         commands: list[Command] = [
+            *_new_queues(functions),
             (
                 *("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0),
                 *("version", version, "detached", int(app.detached)),
-            )
+            ),
         ]
         if digest:
             commands.append(("SET", keys.source(app.app_id, digest), app.source.data))
@@ -93,21 +96,11 @@ class Registry:
             )
         for function_id, variant in variants.items():
             commands.append(("HSET", keys.function(function_id), "variant", variant.to_json()))
-        # Last: now a restart finds the app.
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
-        await self._link.commands(commands, durable=True)
+        await self._link.commands(commands, harmless=_THERE_ALREADY, durable=True, atomic=True)
         self.damage.forget("app", app.app_id)
         for function_id in functions:
             self.damage.forget("function", function_id)
-
-    async def _make_queues(self, function_ids: Iterable[str]) -> None:
-        await self._link.commands(
-            [
-                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
-                for function_id in function_ids
-            ],
-            harmless="BUSYGROUP",  # it is there already
-        )
 
     def _sealed(self, function_id: str, definition: pb.FunctionDef) -> bytes:
         values = dict(definition.secrets)
@@ -281,8 +274,10 @@ class Registry:
             ("UNLINK", keys.app(app_id)),
             ("SREM", keys.apps(self._instance), app_id),
         ]
-        await self._link.commands(commands, patience_s=FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER, atomic=True)
         self.damage.forget_app(app_id)
+        for function_id in function_ids:
+            self.damage.forget(CALLS_OF, function_id)
 
     # ---- versions of deployed apps
 
@@ -301,18 +296,18 @@ class Registry:
             ("EXPIRE", keys.logs(app_id), log_ttl_s),
             ("HSET", keys.app(app_id), "closed", 0),
         ]
-        await self._link.commands(commands, patience_s=FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER, atomic=True)
 
     async def bring_back(self, app_id: str, function_ids: Sequence[str]) -> None:
         """The opposite of ``put_away``."""
-        await self._make_queues(function_ids)
-        commands: list[Command] = [("PERSIST", keys.once(one)) for one in function_ids]
+        commands = _new_queues(function_ids)
+        commands += [("PERSIST", keys.once(one)) for one in function_ids]
         commands += [
             ("PERSIST", keys.logs(app_id)),
             ("HSET", keys.app(app_id), "recreated", 1),  # who opens it means its own code
             ("SADD", keys.apps(self._instance), app_id),
         ]
-        await self._link.commands(commands)
+        await self._link.commands(commands, harmless=_THERE_ALREADY, atomic=True)
 
     async def forget_version(self, app_id: str, ttl_s: int) -> None:
         """Remove a version that was put away; whose its functions were is known for a while.
@@ -376,7 +371,8 @@ class Registry:
                     one["environment"] = after
             written = ("spec", moved.to_json(), "named", json.dumps(secrets))
             commands.append(("HSET", key, *written))
-        await self._link.commands(commands)
+        # In one step: which environment something lies in is told by its app's name.
+        await self._link.commands(commands, atomic=True)
 
     async def owner_of(self, function_id: str) -> FunctionOwner | None:
         """Whose a function is; None where it is not known (any more)."""
@@ -417,6 +413,14 @@ class Registry:
     async def note_recreated(self, app_id: str) -> None:
         """It has: what runs of it from now on is to end by itself, also after a restart."""
         await self._link.command("HSET", keys.app(app_id), "recreated", 1, patience_s=FOREVER)
+
+
+def _new_queues(function_ids: Iterable[str]) -> list[Command]:
+    """What makes them, where they are not there."""
+    return [
+        ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
+        for function_id in function_ids
+    ]
 
 
 def _code(function_id: str) -> Record:

@@ -18,6 +18,7 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import CallIndex, CallMeta
@@ -224,7 +225,7 @@ async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_a
     redis_alone: Instance, then: str
 ) -> None:
     link = Interrupting(redis_url(redis_alone.directory))
-    store, calls = QueueStore(link), CallStore(link, "a")
+    store, calls = QueueStore(link), CallStore(link, "a", Damage(link, "a"))
     times = CallTimes(core := Core(State("a"), Settings()), calls)
     function_id, call_id = new_id("fu"), new_id("fc")
     at = CallIndex(function_id, "app", "work")
