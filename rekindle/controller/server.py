@@ -149,7 +149,8 @@ class ControllerServer:
         await parts.environments.listed()  # what is damaged of them, and of secrets, is told of
         instance.note_back(self._config.directory)
         for app, reason in half_closed:
-            closing = parts.apps.close(app.app_id, reason, put_away=app.version > 0)
+            put_away = parts.deployments.keeps(app)
+            closing = parts.apps.close(app.app_id, reason, put_away=put_away)
             parts.core.tasks.spawn(closing, "close app")
         log.info(
             "state read back",

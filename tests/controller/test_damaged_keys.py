@@ -16,8 +16,7 @@ from rekindle.controller.storage import keys
 from rekindle.exception import InternalFailure
 from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.damaged import instance_id, started_again, status, told
-from tests.controller.deployments.deployer import Deployer, by_function
+from tests.controller.damaged import started_again, status, told
 from tests.controller.fake_agent import FakeAgent, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
 from tests.controller.in_process import registered, running_parts
@@ -178,32 +177,3 @@ async def test_runners_of_an_app_that_cannot_be_read_are_not_stopped(instance: I
             await client.call("SetAside", pb.SetAsideRequest(id=found.id))
             await has_runners_of(app_id)
             assert await agent.closes.get() == app_id
-
-
-@in_loop
-async def test_a_deployed_app_whose_rename_was_broken_off_is_there(instance: Instance) -> None:
-    """Its environment was renamed, and the controller killed between the app and its record."""
-    async with Deployer(instance) as client, FakeAgent(instance) as agent:
-        agent.answer(by_function)
-        await client.deploy("code", "old/app")
-        function_id = await client.find(app="old/app")
-        own = await instance_id(instance)
-        rename = pb.RenameEnvironmentRequest(name="old", new_name="new")
-        with instance.redis_client() as server:
-            # All but the keys that begin so: those of deployments.
-            server.acl_setuser("default", enabled=True, reset_keys=True, keys=["rk:[^d]*"])
-            error = await refused(client.call("RenameEnvironment", rename))
-            assert "No permissions" in str(error)
-            server.acl_setuser("default", enabled=True, keys=["*"])
-            assert server.hkeys(keys.deployments(own)) == [b"old/app"]
-            (app,) = (await client.app("old/app")).versions
-            assert server.hget(keys.app(app.app_id), "name") == b"new/app"
-        started_again(instance)
-        await agent.connect()
-        assert await client.find(app="old/app") == function_id
-        (there,) = (await status(client)).apps
-        assert there.name == "old/app" and not there.on_trial
-        assert (await client.send(function_id)).data == function_id.encode()
-        await client.call("RenameEnvironment", rename)
-        present = await client.find(app="new/app")
-        assert (await client.send(present)).data == present.encode()

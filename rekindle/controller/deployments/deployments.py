@@ -99,6 +99,11 @@ class Deployments:
             if not version.kept:
                 self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
 
+    def keeps(self, app: App) -> bool:
+        """Whether an app that ends is put away: it is a version, or may be one."""
+        versions = any(one.is_version(app.app_id) for one in self._known.values())
+        return app.version > 0 and (versions or self._finder.is_damaged(app.name))
+
     def go_on(self) -> None:
         """All apps were restored: what the controller before this one was to let go goes."""
         for deployment in self._known.values():

@@ -108,6 +108,7 @@ class DeadLetters:
         closed: set[str] = set()
         damaged: list[str] = []
         async for function_id, page in self._selected(selection):
+            back: list[str] = []
             letters = {one.entry: _read(function_id, one) for one in page}
             damaged += [f"{function_id}/{entry}" for entry in letters if letters[entry] is None]
             readable = [one for one in letters.values() if one is not None]
@@ -128,11 +129,14 @@ class DeadLetters:
                 try:
                     await self._intake.submit(function, made)
                 except Error as error:
+                    await self._letters.drop(function_id, back)
                     reply.note = str(error)
                     return reply
-                await self._letters.drop(function_id, [one.entry for one in group])
+                back += [one.entry for one in group]
                 reply.calls.append(made.call_id)
                 reply.count += len(group)
+            # All at once: of a page that is read again, calls are the same, and so run once.
+            await self._letters.drop(function_id, back)
         why = {
             "the app is closed (run it again)": sorted(closed),
             "what is kept of them cannot be read (drop them)": damaged,

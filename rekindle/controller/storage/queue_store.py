@@ -191,7 +191,9 @@ class QueueStore:
         """Drop an entry that no one can make sense of."""
         queue = keys.queue(function_id)
         await self._link.commands(
-            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=FOREVER
+            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)],
+            patience_s=FOREVER,
+            atomic=True,
         )
 
     # ---- results
