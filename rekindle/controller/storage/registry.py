@@ -15,7 +15,7 @@ from rekindle.controller.storage.call_store import CALLS_OF
 from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
 from rekindle.controller.storage.records import FunctionOwner, StoredApp, StoredVariant
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
-from rekindle.exception import InternalFailure, NotFoundError, VersionError
+from rekindle.exception import InternalFailure, NotFoundError, ServiceError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict, spec_message
@@ -234,17 +234,26 @@ class Registry:
         return ttl != _WITHOUT_END
 
     async def seal_again(self, function_ids: Iterable[str]) -> int:
-        """Seal the values that functions declare with the newest key; how many functions."""
-        count = 0
+        """Seal the values that functions declare with the newest key; how many functions.
+
+        Raises ServiceError, for values that do not open once all others are sealed.
+        """
+        count, failed = 0, None
         for function_id in function_ids:
             key = keys.function(function_id)
             sealed = await self._link.command("HGET", key, "secrets")
             if sealed:
                 what = f"the secrets of {function_id}"
-                again = self._vault.seal(what, self._vault.open(what, sealed))
+                try:
+                    again = self._vault.seal(what, self._vault.open(what, sealed))
+                except ServiceError as error:
+                    failed = error
+                    continue
                 # Not where it was forgotten meanwhile: that would leave a key for ever.
                 (done,) = await self._link.script("swap", [key], ["secrets", sealed, again])
                 count += done
+        if failed is not None:
+            raise failed
         return count
 
     def _opened(self, function_id: str, fields: Mapping[bytes, bytes]) -> dict[str, str]:
