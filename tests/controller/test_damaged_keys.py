@@ -79,6 +79,12 @@ async def test_damaged_lists_of_calls_end_no_pass_over_those_of_other_functions(
             assert not server.exists(keys.once(good.function_id))
             replaced(server, [keys.kept(parts.config.instance_id)])
             await parts.retention.prune()
+            store, index = parts.call_times._calls, keys.call_index("fc-a")
+            await store.index_call("fc-a", good.index)
+            await store.expire_indexes(["fc-a"], 60)
+            assert 0 < server.ttl(index) <= 60
+            await store.drop_indexes(["fc-a"])
+            assert not server.exists(index)
             reply = await parts.status.make()
             assert reply.redis.up and not reply.redis.reason
             names = {one.name for one in reply.damaged}

@@ -96,7 +96,9 @@ class CallStore:
         # after its index, so that it is either taken off there or found missing here.
         until = time.time() + ttl_s
         pairs = [part for call_id in call_ids for part in (until, call_id)]
-        await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=FOREVER)
+        key = keys.kept(self._instance)
+        asked = self._link.command("ZADD", key, *pairs, patience_s=FOREVER)
+        await self._damage.answer(self._list, asked, 0)
         there = await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=FOREVER
         )
@@ -184,7 +186,8 @@ class CallStore:
         """Take calls off the list of ``kept``."""
         if call_ids:
             key = keys.kept(self._instance)
-            await self._link.command("ZREM", key, *call_ids, patience_s=patience_s)
+            asked = self._link.command("ZREM", key, *call_ids, patience_s=patience_s)
+            await self._damage.answer(self._list, asked, 0)
 
     # ---- what is of a call
 

@@ -323,11 +323,15 @@ def _run(command: str, script: str, keys: list[str], args: list[Any]) -> Command
     return command, script, len(keys), *keys, *args
 
 
-async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
-    """The replies, errors among them."""
+async def _pipelined(
+    client: Redis, commands: Sequence[Command], *, as_they_are: bool = False
+) -> list[Any]:
+    """The replies, errors among them; made into what redis-py gives unless ``as_they_are``."""
     if not commands:
         return []
     async with client.pipeline(transaction=False) as pipe:
+        if as_they_are:
+            pipe.response_callbacks = {}
         for command in commands:
             pipe.execute_command(*command)
         try:
@@ -342,7 +346,8 @@ async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
 
 async def _atomic(client: Redis, commands: Sequence[Command]) -> list[Any]:
     """The same of a transaction. (One of redis-py's has values in the text of its errors.)"""
-    *queued, done = await _pipelined(client, [("MULTI",), *commands, ("EXEC",)])
+    all_of_it = [("MULTI",), *commands, ("EXEC",)]
+    *queued, done = await _pipelined(client, all_of_it, as_they_are=True)
     if isinstance(done, Exception):
         raise next((one for one in queued if isinstance(one, Exception)), done)
     return list(done)
