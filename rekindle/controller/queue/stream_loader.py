@@ -293,7 +293,7 @@ class StreamLoader:
         for call, indexes in unreadable:
             await self._finalizer.finish(call, indexes, pb.INTERNAL, _UNREADABLE)
         if damaged:
-            await self._tell_callers(function)
+            self._core.tasks.spawn(self._tell_callers(function), "tell callers")
         self._dispatcher.pump()
 
     def _resume(

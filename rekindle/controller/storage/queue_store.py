@@ -182,10 +182,16 @@ class QueueStore:
         return [_entry(raw) for raw in reply]
 
     async def has_left(self, function_id: str, call_id: str, entries: Sequence[str]) -> bool:
-        """Whether inputs of a call are undone that came in one of these entries."""
+        """Whether inputs of a call are undone that came in one of these entries; so they may be
+        where that cannot be read.
+        """
         names = [f"u{one}" for one in entries]
-        found = await self._link.command("HMGET", keys.call(function_id, call_id), *names)
-        return any(one is not None for one in found)
+        (found,) = await self._link.commands(
+            [("HMGET", keys.call(function_id, call_id), *names)],
+            patience_s=FOREVER,
+            harmless=WRONG_TYPE,
+        )
+        return isinstance(found, Exception) or any(one is not None for one in found)
 
     async def discard(self, function_id: str, entry: str) -> None:
         """Drop an entry that no one can make sense of."""

@@ -62,24 +62,44 @@ async def test_a_reader_of_results_is_told_which_can_never_come(instance: Instan
                 assert server.xlen(queue) == len(DAMAGES)
 
 
+async def invoked(instance: Instance, client: Client, function_id: str, call_id: str) -> None:
+    """An input is queued that its caller waits for, and the controller killed."""
+    with instance.redis_client() as server:
+        asked = asyncio.ensure_future(client.invoke(function_id, call_id=call_id))
+        while not server.exists(keys.call(function_id, call_id)):
+            await asyncio.sleep(0.01)  # it gives no event
+        instance.kill_controller()
+        await asyncio.gather(asked, return_exceptions=True)
+
+
 @in_loop
 async def test_a_caller_that_comes_back_for_a_damaged_input_is_told_so(instance: Instance) -> None:
     async with Client(instance) as client:
         _, [function_id] = await client.register("app", spec())
-        call_id = new_id("fc")
+        call_id, queue = new_id("fc"), keys.queue(function_id)
+        await invoked(instance, client, function_id, call_id)
         with instance.redis_client() as server:
-            asked = asyncio.ensure_future(client.invoke(function_id, call_id=call_id))
-            while not server.xlen(keys.queue(function_id)):
-                await asyncio.sleep(0.01)  # it gives no event
-            instance.kill_controller()
-            await asyncio.gather(asked, return_exceptions=True)
-            [(entry, fields)] = server.xrange(keys.queue(function_id))
-            server.delete(keys.queue(function_id))
-            server.xadd(keys.queue(function_id), {**fields, b"r": b"what"}, entry)
-            server.xgroup_create(keys.queue(function_id), keys.GROUP, "0")
+            [(entry, fields)] = server.xrange(queue)
+            server.delete(queue)
+            server.xadd(queue, {**fields, b"r": b"what"}, entry)
+            server.xgroup_create(queue, keys.GROUP, "0")
             instance.start_controller()
             error = await refused(client.invoke(function_id, call_id=call_id))
             assert isinstance(error, InternalFailure) and call_id in str(error)
+            assert server.xlen(queue) == 1
+
+
+@in_loop
+async def test_a_caller_of_a_call_that_is_of_another_type_is_told_so(instance: Instance) -> None:
+    async with Client(instance) as client:
+        _, [function_id] = await client.register("app", spec())
+        call_id = new_id("fc")
+        await invoked(instance, client, function_id, call_id)
+        with instance.redis_client() as server:
+            server.delete(keys.call(function_id, call_id))
+            server.set(keys.call(function_id, call_id), "what")
+            instance.start_controller()
+            assert "WRONGTYPE" in str(await refused(client.invoke(function_id, call_id=call_id)))
             assert server.xlen(keys.queue(function_id)) == 1
 
 
