@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import Any
 
 import grpc
 import pytest
 
 from rekindle import exception
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.embedded_redis import redis_url
-from rekindle.controller.storage.queue_store import QueueStore
-from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
@@ -78,37 +73,6 @@ async def test_the_first_result_wins(shared: Instance) -> None:
         await agent.done(assign, b"second")
         await agent.acks.get()  # acknowledged too, so that the agent forgets it
         assert (await client.invoke(function_id, call_id=call_id)).data == b"first"
-
-
-@pytest.mark.parametrize("spawned", [False, True])
-@in_loop
-async def test_the_first_result_wins_of_whose_storing_the_controller_has_not_heard(
-    shared: Instance, spawned: bool
-) -> None:
-    async with Client(shared) as client, FakeAgent(shared) as agent:
-        _, [function_id] = await client.register("app", spec())
-        call_id = new_id("fc")
-        send: Any = partial(client.submit, payloads={0: b"x"}) if spawned else client.invoke
-        call = asyncio.ensure_future(send(function_id, call_id=call_id))
-        assign = await agent.assigned.get()
-        # As where the connection broke behind the command: in memory the input has no result.
-        with shared.redis_client() as server:
-            [(entry, _)] = server.xrange(keys.queue(function_id))
-        link = RedisLink(redis_url(shared.directory), 30.0)
-        first = result_of(assign, b"first").SerializeToString()
-        await QueueStore(link).complete(
-            *(function_id, call_id, [(entry.decode(), [(0, first)])]),
-            ordered=spawned,
-            ttl_s=600,
-            unread_ttl_s=600,
-        )
-        await link.close()
-        await agent.done(assign, b"second")
-        await agent.acks.get()
-        results = await client.results(call_id) if spawned else [await call]
-        assert [one.data for one in results] == [b"first"]
-        if not spawned:
-            assert (await client.invoke(function_id, call_id=call_id)).data == b"first"
 
 
 @in_loop
