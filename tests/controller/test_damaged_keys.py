@@ -160,6 +160,8 @@ async def test_a_damaged_dict_or_queue_hides_no_other_in_the_status(
             f"bad ({bad.object_id})",
             f"queue ({queue.object_id})",
         }
+        await Dict.objects.delete.aio("bad")
+        assert set(await told(client, "content")) == {f"queue ({queue.object_id})"}
 
 
 @in_loop

@@ -68,8 +68,9 @@ class Census:
         return told
 
     def forget(self, one: Shared) -> None:
-        """Drop the counts of an object that is gone."""
+        """Drop what is known of an object that is gone."""
         self._done.pop(one.object_id, None)
+        self._damage.forget(_CONTENT, one.object_id)
 
     async def take(self, patience_s: float) -> pb.ObjectsStatus | None:
         """What there is; what there was a while ago, where Redis does not say so in time."""

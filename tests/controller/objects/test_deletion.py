@@ -8,6 +8,7 @@ import pytest
 
 from rekindle import Dict, Queue
 from rekindle.exception import Error
+from rekindle.wire import object_keys
 from tests.controller.harness import Instance, in_loop
 
 
@@ -45,3 +46,18 @@ async def test_what_a_killed_controller_had_begun_to_delete_is_gone_and_nothing_
         assert await Dict.from_name("kept").get.aio("key") == "value"
         anew = Dict.from_name("one", create_if_missing=True)
         assert await anew.len.aio() == 0 and anew.object_id not in ids
+
+
+@in_loop
+async def test_a_queue_that_is_damaged_can_be_deleted_with_all_that_is_in_it(
+    shared: Instance,
+) -> None:
+    queue = Queue.from_name("damaged", create_if_missing=True)
+    for partition in ("a", "b"):
+        await queue.put.aio("item", partition=partition)
+    with shared.redis_client() as server:
+        server.delete(object_keys.queue_partitions(queue.object_id))
+        server.set(object_keys.queue_partitions(queue.object_id), "what")
+        await Queue.objects.delete.aio("damaged")
+        assert not server.keys(f"rk:queue:{{{queue.object_id}}}:*")
+        assert not server.keys("rk:objects-going:*")
