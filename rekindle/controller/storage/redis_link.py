@@ -356,7 +356,7 @@ async def _atomic(client: Redis, commands: Sequence[Command]) -> list[Any]:
 def _unless_refused(replies: list[Any], harmless: str | tuple[str, ...] = ()) -> list[Any]:
     passed = (harmless,) if isinstance(harmless, str) else harmless
     for reply in replies:
-        if isinstance(reply, Exception) and not any(one in str(reply) for one in passed):
+        if isinstance(reply, Exception) and not any(one and one in str(reply) for one in passed):
             raise reply
     return replies
 
