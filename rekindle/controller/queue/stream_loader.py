@@ -357,8 +357,8 @@ class StreamLoader:
 
 def _entry_record(function: Function, stored: StoredEntry) -> Record:
     return Record(
-        *("inputs", f"{stored.call_id or stored.entry}", keys.queue(function.function_id)),
-        field=stored.entry,
+        *("inputs", of := stored.call_id or stored.entry, keys.queue(function.function_id)),
+        field=of,  # of a call there may be very many
         app=function.app.app_id,
         label=function.label,
         remedy="start from a backup of before (docs/operating.md), or submit them again",
