@@ -52,7 +52,9 @@ def nothing_but_what_is_kept(home: Home) -> None:
     assert not left, f"files left: {left}"
     root = str(home.root)
     for table in ("/proc/self/mountinfo", "/proc/net/unix"):
-        lines = [line for line in Path(table).read_text().splitlines() if root in line]
+        lines = [
+            line for line in Path(table).read_text(errors="replace").splitlines() if root in line
+        ]
         assert not lines, f"{table}: {lines}"
     for base, names, _files in os.walk("/sys/fs/cgroup"):
         assert not [name for name in names if name.startswith(("ru-", "te-", "rekindle"))], base
