@@ -130,8 +130,15 @@ class Environments:
             # Those of a rename that was broken off, too.
             for deployed in self._deployed_in(new_name):
                 await self._deployments.roll_over(deployed)
-            await self._link.command("HDEL", self._key, name, durable=True)
-            await self._keep(new_name, _Made((await self._made())[new_name].created))
+            made_again = _Made((await self._made())[new_name].created)
+            await self._link.commands(
+                [
+                    ("HSET", self._key, new_name, json.dumps(asdict(made_again))),
+                    ("HDEL", self._key, name),
+                ],
+                durable=True,
+                atomic=True,
+            )
         return await self._there(new_name)
 
     # ---- what there is

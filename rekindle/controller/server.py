@@ -24,8 +24,9 @@ from rekindle.controller.request_server import RequestServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
+from rekindle.controller.storage.redis_link import RefusedError
 from rekindle.controller.wiring import Config, Parts
-from rekindle.exception import ServiceError, SetupError
+from rekindle.exception import InvalidError, ServiceError, SetupError
 from rekindle.guarded_loops import Retries
 from rekindle.paths import objects_socket, requests_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -148,7 +149,8 @@ class ControllerServer:
         await parts.environments.listed()  # what is damaged of them, and of secrets, is told of
         instance.note_back(self._config.directory)
         for app, reason in half_closed:
-            closing = parts.apps.close(app.app_id, reason, put_away=app.version > 0)
+            put_away = parts.deployments.keeps(app)
+            closing = parts.apps.close(app.app_id, reason, put_away=put_away)
             parts.core.tasks.spawn(closing, "close app")
         log.info(
             "state read back",
@@ -171,6 +173,15 @@ class ControllerServer:
                 f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) cannot be used: "
                 f"{error.__cause__ or error}; see that it runs and can be reached from here"
             ) from error
+        try:
+            info = await link.command("INFO", "cluster", patience_s=_REDIS_AT_START_S)
+        except RefusedError:  # its user may not ask
+            return
+        if info.get("cluster_enabled"):
+            raise InvalidError(
+                f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) is a node of a cluster, over "
+                f"which what belongs together cannot lie: name a server that is in none"
+            )
 
     def relies_on(self, unsafe: Callable[[], str]) -> None:
         """``unsafe`` says why what Redis writes may not be on disk, empty while it is.

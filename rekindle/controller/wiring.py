@@ -121,10 +121,10 @@ class Parts:
             on_return=lambda: core.publish(RedisReturned()),
         )
         store = QueueStore(link)
-        calls = CallStore(link, config.instance_id)
-        letter_store = LetterStore(link, config.instance_id)
-        vault = Vault(config.secrets_key_file)
         damage = self.damage = Damage(link, config.instance_id)
+        calls = CallStore(link, config.instance_id, damage)
+        letter_store = LetterStore(link, config.instance_id, damage)
+        vault = Vault(config.secrets_key_file)
         self.registry = Registry(link, config.instance_id, vault, damage)
         versions = VersionStore(link, self.registry)
         self.deployed = DeploymentBook(DeploymentStore(link, config.instance_id), damage)
@@ -178,7 +178,7 @@ class Parts:
         self.nested = NestedCallBook(core, link)
         self.inbox = AgentInbox(
             *(core, self.agents, result_intake, self.redelivery, self.reaper),
-            *(orders, logbook, self.nested),
+            *(orders, logbook, self.nested, damage),
         )
         # Dict and Queue
         self.objects = ObjectService(

@@ -11,13 +11,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rekindle import exception
+from rekindle.controller.storage.embedded_redis import find_server, redis_url, server_argv
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
 from rekindle.wire.version import PROTOCOL, __version__
 from tests.controller.fake_agent import FakeAgent
-from tests.controller.harness import Client, Instance, in_loop, running_instance
+from tests.controller.harness import PATIENCE_S, Client, Instance, in_loop, running_instance
+from tests.redis_server import wait_for_redis
 
 
 @in_loop
@@ -134,6 +136,24 @@ def test_a_wrong_setting_is_said() -> None:
         assert ended.returncode == REFUSED_STATUS  # no other start would fare better
         assert ended.stdout.startswith(f"{REFUSED}{INVALID}REKINDLE_RESULT_TTL_S='soon'")
         assert "REKINDLE_RESULT_TTL_S" in ended.stderr
+
+
+def test_a_redis_that_is_in_a_cluster_is_refused() -> None:
+    with running_instance(start=False) as instance, running_instance(start=False) as elsewhere:
+        (elsewhere.directory / "redis").mkdir()
+        argv = server_argv(find_server(), elsewhere.directory)
+        with subprocess.Popen([*argv, "--cluster-enabled", "yes"]) as server:
+            try:
+                wait_for_redis(elsewhere.directory, PATIENCE_S)
+                instance.environ["REKINDLE_REDIS_URL"] = redis_url(elsewhere.directory)
+                ended = run_controller(instance)
+            finally:
+                server.kill()
+        assert ended.returncode == REFUSED_STATUS  # no other start would fare better
+        assert ended.stdout.startswith(
+            f"{REFUSED}{INVALID}the Redis at unix://{elsewhere.directory}"
+        )
+        assert "is a node of a cluster" in ended.stdout and "name a server" in ended.stdout
 
 
 @in_loop

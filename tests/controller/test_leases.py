@@ -100,7 +100,7 @@ async def test_a_queue_that_cannot_be_looked_at_keeps_none_from_being_looked_at(
             await redis.xgroup_destroy(keys.queue(function_id), keys.GROUP)
             await instance.until_logged("a queue was not looked at")
             _, [function_id] = await client.register("app", spec(**BRIEF))
-            entry = await redis.xadd(keys.queue(function_id), {"c": "nobody's", "b": b""})
+            await redis.xadd(keys.queue(function_id), {"c": "nobody's", "b": b""})
             await redis.xreadgroup(keys.GROUP, "somebody else", {keys.queue(function_id): ">"})
-            await instance.until_logged(f"entry={entry.decode()}")  # it is found, and is nobody's
+            await instance.until_logged("nobody's")  # it is found
             await redis.aclose()

@@ -67,8 +67,11 @@ class Deployments:
             return
         if self.book.is_damaged(app.name):  # it may be the present one: it goes on as it is
             return
-        deployment = self.book.known.get(app.name)
+        found = [one for one in self.book.known.values() if one.is_version(app.app_id)]
+        deployment = found[0] if found else None
         version = deployment.of_app(app.app_id) if deployment is not None else None
+        if deployment is not None:  # a rename that was broken off has given it another
+            app.name = deployment.name
         if deployment is None or version is None:  # it was not switched to
             app.on_trial = True
             self._core.tasks.spawn(self._drop_later(app), f"drop {app.app_id}")
@@ -77,6 +80,11 @@ class Deployments:
             self._retirement.begin(app, recreate=by.functions if by is not None else None)
             if not version.kept:
                 self._core.tasks.spawn(self._contents.forget(version), f"forget {app.app_id}")
+
+    def keeps(self, app: App) -> bool:
+        """Whether an app that ends is put away: it is a version, or may be one."""
+        versions = any(one.is_version(app.app_id) for one in self.book.known.values())
+        return app.version > 0 and (versions or self.book.is_damaged(app.name))
 
     def go_on(self) -> None:
         """All apps were restored: what the controller before this one was to let go goes."""

@@ -17,6 +17,7 @@ from rekindle.controller.queue.reaper import Reaper
 from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.result_intake import ResultIntake
 from rekindle.controller.state import Agent
+from rekindle.controller.storage.damage import Damage
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -35,6 +36,7 @@ class AgentInbox:
     _orders: Orders
     _logbook: Logbook
     _nested: NestedCallBook
+    _damage: Damage
 
     def heard(self, agent: Agent, message: pb.AgentMessage) -> None:
         """One message of an agent's stream."""
@@ -82,5 +84,8 @@ class AgentInbox:
         self._core.publish(HeartbeatReceived(agent, news))
         entries: list[pb.RunnerStats | pb.PoolStats] = [*stats.runners, *stats.pools]
         agent.warm_functions = frozenset(entry.function_id for entry in entries)
-        for app_id in {entry.app_id for entry in entries} - self._core.state.apps.keys() - {""}:
+        # What runs of an app that cannot be read goes on until it is known whether it is open.
+        damaged = {one.record.name for one in self._damage.of("app")}
+        known = self._core.state.apps.keys() | damaged | {""}
+        for app_id in {entry.app_id for entry in entries} - known:
             agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import time
 from collections import Counter
@@ -18,12 +19,15 @@ from functools import partial
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.damage import Damage, Record, text
-from rekindle.controller.storage.redis_link import FOREVER, RedisLink
+from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
+from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 from rekindle.controller.storage.typed import checked
-from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, ServiceError
 from rekindle.wire import object_keys
+from rekindle.wire.logs import kv
 from rekindle.wire.object_commands import Target, target
+
+log = logging.getLogger(__name__)
 
 #: Kind -> what its ids begin with.
 KINDS = {"dict": "di-", "queue": "qu-"}
@@ -79,6 +83,7 @@ class Catalog:
         """
         self._link = link
         self._key = keys.objects(instance)
+        self._going = keys.objects_going(instance)
         self._grace_s = grace_s
         self._on_gone = on_gone
         self._damage = damage
@@ -197,22 +202,58 @@ class Catalog:
 
     async def delete(self, one: Shared) -> None:
         """Forget one, and all that is in it."""
-        self.by_id.pop(one.object_id.encode(), None)
-        self._by_name.pop((one.kind, one.environment, one.name), None)
-        await self._link.command("HDEL", self._key, one.object_id, patience_s=FOREVER, durable=True)
+        async with self._changing:  # not while it is given another environment
+            known = self.by_id.pop(one.object_id.encode(), one)
+            self._by_name.pop((known.kind, known.environment, known.name), None)
+        # In one step: what is in it is found again by a controller after this one.
+        gone: list[Command] = [
+            ("SADD", self._going, one.object_id),
+            ("HDEL", self._key, one.object_id),
+        ]
+        await self._link.commands(gone, patience_s=FOREVER, durable=True, atomic=True)
         await self._on_gone(one)
-        gone = [object_keys.operations(one.kind, one.object_id)]
-        if one.kind == "dict":
-            gone.append(object_keys.dict_entries(one.object_id))
+        await self._remove(one.kind, one.object_id)
+
+    async def go_on(self) -> None:
+        """Remove what a controller that was killed had begun to; nobody reaches it any more."""
+        for raw in await self._link.command("SMEMBERS", self._going, patience_s=FOREVER):
+            if (kind := _KIND_OF.get(raw[:3])) is None:
+                continue
+            try:
+                await self._remove(kind, text(raw))
+            except ServiceError as error:
+                log.warning("what was deleted is there yet", extra=kv(of=text(raw), reason=error))
+
+    async def _remove(self, kind: str, object_id: str) -> None:
+        gone: list[str | bytes] = [object_keys.operations(kind, object_id)]
+        if kind == "dict":
+            gone.append(object_keys.dict_entries(object_id))
         else:
-            index = object_keys.queue_partitions(one.object_id)
-            for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=FOREVER):
-                name = raw.decode(errors="surrogateescape")
-                gone.append(object_keys.queue_items(one.object_id, name))
-                gone.append(object_keys.queue_state(one.object_id, name))
-            gone += [object_keys.queue_waiting(one.object_id), index]
+            gone += await self._partitions(object_id)
+            gone += [object_keys.queue_waiting(object_id), object_keys.queue_partitions(object_id)]
         for at in range(0, len(gone), 1000):
             await self._link.command("UNLINK", *gone[at : at + 1000], patience_s=FOREVER)
+        await self._link.command("SREM", self._going, object_id, patience_s=FOREVER)
+
+    async def _partitions(self, object_id: str) -> list[str | bytes]:
+        """The keys of a Queue's partitions."""
+        index = object_keys.queue_partitions(object_id)
+        (found,) = await self._link.commands(
+            [("ZRANGE", index, 0, -1)], patience_s=FOREVER, harmless=WRONG_TYPE
+        )
+        if isinstance(found, Exception):  # damaged: they are found by what they begin with
+            pattern, cursor = object_keys.patterns("queue", object_id)[0], 0
+            there: list[str | bytes] = []
+            while True:
+                cursor, page = await self._link.command(
+                    "SCAN", cursor, "MATCH", pattern, patience_s=FOREVER
+                )
+                there += page
+                if not cursor:
+                    return there
+        partitions = [raw.decode(errors="surrogateescape") for raw in found]
+        of = (object_keys.queue_items, object_keys.queue_state)
+        return [key(object_id, partition) for partition in partitions for key in of]
 
     # ---- ephemeral ones ------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from rekindle.controller.objects.access import DirectAccess
 from rekindle.controller.objects.attempts import Answer
 from rekindle.controller.objects.catalog import Catalog, Shared
 from rekindle.controller.objects.waiting import Lines
-from rekindle.controller.storage.damage import text
+from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.exception import Error, ServiceError
 from rekindle.wire import object_keys as names
@@ -32,6 +32,10 @@ _MOST = 500
 _FRESH_S = 0.5
 #: Partitions that one script looks at.
 _PARTITIONS = 1000
+_CONTENT = "content"
+#: Errors of one object's commands: its scripts were flushed, and are back with the next request of
+#: a program; or what lies there is damaged.
+_OF_ONE = ("NOSCRIPT", WRONG_TYPE, "user_script")
 #: Replies about one object.
 _REPLIES = 3
 
@@ -44,6 +48,7 @@ class Census:
     _catalog: Catalog
     _lines: Lines
     _access: DirectAccess
+    _damage: Damage
     _taken: pb.ObjectsStatus | None = None
     _taken_at: float = 0.0
     _running: asyncio.Task[pb.ObjectsStatus] | None = None
@@ -63,8 +68,9 @@ class Census:
         return told
 
     def forget(self, one: Shared) -> None:
-        """Drop the counts of an object that is gone."""
+        """Drop what is known of an object that is gone."""
         self._done.pop(one.object_id, None)
+        self._damage.forget(_CONTENT, one.object_id)
 
     async def take(self, patience_s: float) -> pb.ObjectsStatus | None:
         """What there is; what there was a while ago, where Redis does not say so in time."""
@@ -85,8 +91,7 @@ class Census:
         known = sorted(self._catalog.by_id.values(), key=lambda one: (not one.name, one.created_ns))
         shown = known[:_MOST]
         commands = [command for one in shown for command in _questions(one)]
-        # Scripts that were flushed are back with the next request of a program.
-        replies = await self._link.commands(commands, harmless="NOSCRIPT")
+        replies = await self._link.commands(commands, harmless=_OF_ONE)
         found = [
             await self._described(one, replies[i * _REPLIES : (i + 1) * _REPLIES])
             for i, one in enumerate(shown)
@@ -102,6 +107,13 @@ class Census:
         return self._taken
 
     async def _described(self, one: Shared, replies: list[Any]) -> pb.ObjectStatus:
+        for reply in replies:
+            if isinstance(reply, Exception) and "NOSCRIPT" not in str(reply):
+                self._damage.note(_content(one), reply)
+                replies = [{}, 0, 0]
+                break
+        else:
+            self._damage.forget(_CONTENT, one.object_id)
         found, first, second = replies
         operations = Counter(self._done.get(one.object_id, ()))
         operations.update(
@@ -121,11 +133,19 @@ class Census:
         made.waiting = self._lines.waiting_for(one.object_id.encode())
         sizes = [second]
         for at in range(_PARTITIONS, made.partitions, _PARTITIONS):
-            sizes += await self._link.commands([_size(one, at)], harmless="NOSCRIPT")
+            sizes += await self._link.commands([_size(one, at)], harmless=_OF_ONE)
         known = [size for size in sizes if isinstance(size, list)]
         made.count = sum(int(number) for number, _ in known)
         made.size_bytes = sum(int(size) for _, size in known)
         return made
+
+
+def _content(one: Shared) -> Record:
+    return Record(
+        *(_CONTENT, one.object_id, names.operations(one.kind, one.object_id)),
+        label=one.name,
+        remedy="start from a backup of before (docs/operating.md), or delete it",
+    )
 
 
 def _questions(one: Shared) -> Iterable[Command]:

@@ -15,6 +15,7 @@ from rekindle.controller.objects.named_secrets import NamedSecrets
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.state import State
 from rekindle.controller.storage.registry import Registry
+from rekindle.exception import InternalFailure, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 
 
@@ -30,11 +31,28 @@ class KeyRotation:
     _kept_apps: Callable[[], Iterable[str]] = tuple
 
     async def rotate(self) -> pb.RotateSecretKeyReply:
-        """Raises SetupError, and ServiceError for what none of the present keys opens."""
+        """Raises SetupError, and ServiceError for what none of the present keys opens, once all
+        else is sealed.
+        """
         await asyncio.to_thread(self._vault.add_key)
-        count = await self._secrets.seal_again()
-        known = set(self._state.functions)
-        for app_id in self._kept_apps():
-            known.update(await self._registry.function_ids(app_id))
-        count += await self._registry.seal_again(known)
+        count, failed = 0, None
+        for seal_again in (self._secrets.seal_again, self._seal_functions):
+            try:
+                count += await seal_again()
+            except (ServiceError, InternalFailure) as error:
+                failed = error
+        if failed is not None:
+            raise failed
         return pb.RotateSecretKeyReply(key_file=str(self._vault.key_file), sealed_again=count)
+
+    async def _seal_functions(self) -> int:
+        known, failed = set(self._state.functions), None
+        for app_id in self._kept_apps():
+            try:
+                known.update(await self._registry.function_ids(app_id))
+            except InternalFailure as error:
+                failed = error
+        count = await self._registry.seal_again(known)
+        if failed is not None:
+            raise failed
+        return count

@@ -20,7 +20,7 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.damage import Damage, Record, text
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.typed import checked
-from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT, variable_problem
 
@@ -152,14 +152,21 @@ class NamedSecrets:
             await self._link.command("HDEL", keys.SECRETS, *places, durable=True)
 
     async def seal_again(self) -> int:
-        """Seal all of them with the newest key; how many. Raises ServiceError."""
-        sealed = 0
+        """Seal all of them with the newest key; how many.
+
+        Raises ServiceError, for one that does not open once all others are sealed.
+        """
+        sealed, failed = 0, None
         async with self._changing:
             left: dict[bytes, bytes] = await self._link.command("HGETALL", keys.SECRETS)
             while left := {place: raw for place, raw in left.items() if self._read(place, raw)}:
-                swaps = [
-                    part for place, raw in left.items() for part in (place, raw, self._again(raw))
-                ]
+                swaps: list[bytes | str] = []
+                for place, raw in list(left.items()):
+                    try:
+                        swaps += (place, raw, self._again(raw))
+                    except ServiceError as error:
+                        failed = error
+                        del left[place]
                 done: list[int] = await self._link.script(
                     "swap", [keys.SECRETS], swaps, durable=True
                 )
@@ -170,6 +177,8 @@ class NamedSecrets:
                 for place in changed:
                     if raw := await self._link.command("HGET", keys.SECRETS, place):
                         left[place] = raw
+        if failed is not None:
+            raise failed
         return sealed
 
     def _again(self, raw: bytes) -> str:

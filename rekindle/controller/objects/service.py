@@ -81,7 +81,7 @@ class ObjectService:
         self._pipe = RedisPipe(
             url, patience_s, scripts.LOAD, lambda on: self.on_pressure(on), listening
         )
-        self.census = Census(link, self.catalog, self.lines, self.access)
+        self.census = Census(link, self.catalog, self.lines, self.access, damage)
         self._means = Means(self.lines, self.catalog.get, self.send, self.put_back)
         self._tasks = tasks
         #: Where items could not be put back when that was tried last.
@@ -96,6 +96,7 @@ class ObjectService:
             notes = map(object_keys.queue_waiting, known[at : at + 1000])
             await self._link.command("UNLINK", *notes)
         await self.access.tidy(self.catalog.ids())
+        self._tasks.spawn(self.catalog.go_on(), "remove what was deleted")
         self._tasks.spawn(self._sweep(), "sweep expired entries")
 
     async def stop(self) -> None:

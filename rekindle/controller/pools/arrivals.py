@@ -221,7 +221,9 @@ class ArrivalLog:
         why = kv(of=name[0], params=name[1][:8], reason=repr(error), set_aside=aside)
         log.error("arrivals cannot be read, and begin anew", extra=why)
         await self._link.commands(
-            [("RENAME", key, aside), ("EXPIRE", aside, _TTL_S)], harmless="no such key"
+            [("RENAME", key, aside), ("EXPIRE", aside, _TTL_S)],
+            harmless="no such key",
+            atomic=True,
         )
 
     async def _write(self, series: Series) -> None:
@@ -248,7 +250,7 @@ class ArrivalLog:
             ("SADD", keys.RECORDED, series.name[0]),
         ]
         try:
-            await self._link.commands(commands)
+            await self._link.commands(commands, atomic=True)
             if is_new:
                 await self._trim(series.name[0])
         except BaseException:

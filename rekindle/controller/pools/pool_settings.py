@@ -161,6 +161,7 @@ class SettingsBook:
 
         Raises InternalFailure where what was set before cannot be read, unless that is dropped.
         """
+        self._damage.check(_KIND, function_id)
         if not reset:
             self._damage.check(_KIND, _name(function_id, key))
         found = self._of.get(function_id, {})
@@ -180,7 +181,9 @@ class SettingsBook:
     async def load(self, function_id: str) -> None:
         """Read what was set before a restart; where that cannot be read, it is as declared."""
         where = keys.pool(function_id)
-        raw: dict[bytes, bytes] = await self._link.command("HGETALL", where)
+        whole = Record(_KIND, function_id, where)
+        empty: dict[bytes, bytes] = {}
+        raw = await self._damage.answer(whole, self._link.command("HGETALL", where), empty)
         for field, kept in raw.items():
             record = Record(_KIND, _name(function_id, text(field)), where, field)
             if (made := self._damage.read(record, partial(_read, kept))) is not None:

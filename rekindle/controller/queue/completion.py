@@ -20,7 +20,7 @@ from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
 from rekindle.controller.storage.redis_link import RefusedError
-from rekindle.exception import ServiceError
+from rekindle.exception import InternalFailure, ServiceError
 from rekindle.guarded_loops import Retries
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -86,24 +86,24 @@ class Completer:
             ((entry, [(index, raw)]),) = batch.groups.items()
             about = {"call": call.call_id, "index": index}
             wait_s = retries.failed(error, **about)
-            refusal = pb.Result(
-                call_id=call.call_id,
-                index=index,
-                status=pb.INTERNAL,
-                error_type=_SERVICE_ERROR,
-                message=f"the input ran, but its result could not be stored: {error}",
-                function_id=call.function.function_id,
-                submitted_ns=call.submitted_ns,
-            ).SerializeToString()
-            letters, batch.letters = batch.letters, {}
-            batch.groups[entry] = [(index, refusal)]
-            try:
-                return await self._complete(batch)
-            except RefusedError as again:  # it is not about the result: who waits is told
-                for waiter in self._core.state.waiters.get((call.call_id, index), ()):
-                    if not waiter.done():
-                        waiter.set_exception(ServiceError(str(again)))
+            if batch.letters or not error.is_of_damage:
+                refusal = pb.Result(
+                    call_id=call.call_id,
+                    index=index,
+                    status=pb.INTERNAL,
+                    error_type=_SERVICE_ERROR,
+                    message=f"the input ran, but its result could not be stored: {error}",
+                    function_id=call.function.function_id,
+                    submitted_ns=call.submitted_ns,
+                ).SerializeToString()
+                letters, batch.letters = batch.letters, {}
+                batch.groups[entry] = [(index, refusal)]
+                try:
+                    return await self._complete(batch)
+                except RefusedError as again:  # it is not about the result
+                    error = again
                 batch.letters, batch.groups[entry] = letters, [(index, raw)]
+            self._tell_refused(call, index, error)
             await asyncio.sleep(wait_s)
             try:
                 got = await self._complete(batch)
@@ -112,6 +112,20 @@ class Completer:
             else:
                 retries.worked(**about)
                 return got
+
+    def _tell_refused(self, call: Call, index: int, error: RefusedError) -> None:
+        """Who waits is told; who reads results, only where it is not for now."""
+        for waiter in self._core.state.waiters.get((call.call_id, index), ()):
+            if not waiter.done():
+                waiter.set_exception(ServiceError(str(error)))
+        if error.is_of_damage:
+            for watcher in call.watchers:
+                watcher.error = InternalFailure(
+                    f"results of the call {call.call_id} cannot be stored ({error}): what Redis "
+                    f"has kept of it or of its function's queue is damaged; start from a backup of "
+                    f"before (docs/operating.md)"
+                )
+            call.wake_watchers()
 
     async def _has_stored(self, batch: ResultBatch, got: Completion) -> None:
         call = batch.call

@@ -54,6 +54,8 @@ class DeadLetters:
         limit = min(request.limit or _PAGE, _MOST_LISTED)
         after_function, _, after = request.after.partition("/")
         counts = await self._counts(await self._functions(request.function_id))
+        if request.function_id:
+            self._letters.check(request.function_id)
         reply.total = sum(counts.values())
         size = 0
         for function_id in sorted(one for one, count in counts.items() if count):
@@ -106,6 +108,7 @@ class DeadLetters:
         closed: set[str] = set()
         damaged: list[str] = []
         async for function_id, page in self._selected(selection):
+            back: list[str] = []
             letters = {one.entry: _read(function_id, one) for one in page}
             damaged += [f"{function_id}/{entry}" for entry in letters if letters[entry] is None]
             readable = [one for one in letters.values() if one is not None]
@@ -126,11 +129,14 @@ class DeadLetters:
                 try:
                     await self._intake.submit(function, made)
                 except Error as error:
+                    await self._letters.drop(function_id, back)
                     reply.note = str(error)
                     return reply
-                await self._letters.drop(function_id, [one.entry for one in group])
+                back += [one.entry for one in group]
                 reply.calls.append(made.call_id)
                 reply.count += len(group)
+            # All at once: of a page that is read again, calls are the same, and so run once.
+            await self._letters.drop(function_id, back)
         why = {
             "the app is closed (run it again)": sorted(closed),
             "what is kept of them cannot be read (drop them)": damaged,
@@ -187,6 +193,8 @@ class DeadLetters:
                 while page := await self._letters.page(function_id, after, _PAGE):
                     after = page[-1].entry
                     yield function_id, page
+            if selection.function_id:
+                self._letters.check(selection.function_id)
             return
         if not selection.ids:
             raise InvalidError("name dead letters by their ids, a function, or all of them")
@@ -200,6 +208,7 @@ class DeadLetters:
             for start in range(0, len(entries), _PAGE):
                 some = entries[start : start + _PAGE]
                 found = [await self._letters.one(function_id, one) for one in some]
+                self._letters.check(function_id)
                 letters = [one for one in found if one is not None]
                 if letters:
                     yield function_id, letters

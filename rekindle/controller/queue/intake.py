@@ -76,6 +76,8 @@ class Intake:
                 if raw is not None:
                     return raw
                 raise ServiceError(f"the result of {key[0]} was kept for its time and is gone")
+            if got.pending:
+                await self._loader.check(function, key[0])
             return await waiter
         finally:
             waiters.remove(waiter)

@@ -74,7 +74,7 @@ class NestedCallBook:
             if await self._link.command("HLEN", key) >= _MOST:
                 continue
             ttl_s = self._core.settings.result_ttl_s
-            await self._link.commands([*commands, ("EXPIRE", key, ttl_s)])
+            await self._link.commands([*commands, ("EXPIRE", key, ttl_s)], atomic=True)
 
     async def of_call(self, call_id: str) -> pb.NestedCalls:
         """Those that the inputs of a call made."""

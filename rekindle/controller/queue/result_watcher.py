@@ -15,4 +15,6 @@ class ResultWatcher:
 
     live: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
     size: int = 0
+    #: Why no more comes.
+    error: Exception | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)

@@ -63,7 +63,8 @@ class ResultStreams:
         """Each result that is asked for once, serialized, some at a time.
 
         Ends when the last input was submitted and all results were delivered.
-        Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
+        Raises NotFoundError for a call that is not known, OutputExpiredError for an old one,
+        InternalFailure where no more can come, as something of the call is damaged.
         """
         function_id = (await self._index_of(request.call_id)).function_id
         first, end = request.from_index, request.end_index or 1 << 62
@@ -90,8 +91,12 @@ class ResultStreams:
                     async for page in self._stored(function_id, request.call_id, sent + 1, until):
                         yield wanted(page)
                     sent = until
-                if ended:
+                if ended or call is None:
                     return
+                if watcher.error is not None:
+                    raise watcher.error
+                if not (call.undone or call.function.backlog):
+                    await self._loader.check(call.function, call.call_id)
                 await watcher.wake.wait()
 
     async def _index_of(self, call_id: str) -> CallIndex:

@@ -136,9 +136,8 @@ class Retention:
                 page = calls[start : start + _PAGE]
                 takings = [Taking(function_id, one, ENDED) for one in page]
                 became = await self._mark_taken(takings, patient=True)
-                await self._let_go(
-                    {one: now.letters for one, now in zip(page, became, strict=True)}
-                )
+                gone = zip(page, became, strict=True)
+                await self._let_go({one: now.letters for one, now in gone if now.state != OTHERS})
             forgotten += len(calls)
         if forgotten:
             log.info("calls forgotten", extra=kv(app=app.app_id, calls=forgotten))

@@ -47,6 +47,7 @@ _UNREADABLE = (
     "what Redis has kept of the input cannot be read: its files, or those of the backup that it "
     "was started from, are damaged. Submit the input again"
 )
+_NO_CALL = "the call that they are of is not there"
 _OTHER_QUEUE = (
     "start from a backup of before (docs/operating.md), or run or deploy the app again, which has "
     "queues of its own"
@@ -113,6 +114,7 @@ class StreamLoader:
         finally:
             function.loading = False
             function.loaded.set()
+            self._wake_readers(function)
 
     async def drain(self, function: Function) -> None:
         """Take and complete all that waits on the stream: the function's app is closing."""
@@ -127,6 +129,31 @@ class StreamLoader:
                         break
                     await self._hold(function, entries)
             await self.adopt(function)
+
+    async def check(self, function: Function, call_id: str) -> None:
+        """Raise InternalFailure where some of a call's inputs cannot be read: they have no end."""
+        entries = [entry for of, entry in self._unreadable if of == function.function_id]
+        if entries and await self._store.has_left(function.function_id, call_id, entries):
+            raise InternalFailure(f"{_UNREADABLE} (of the call {call_id})")
+
+    def _wake_readers(self, function: Function) -> None:
+        """Readers look whether what they wait for can come, where something cannot be read."""
+        if any(of == function.function_id for of, _ in self._unreadable):
+            for call in self._core.state.calls.values():
+                if call.function is function:
+                    call.wake_watchers()
+
+    async def _tell_callers(self, function: Function) -> None:
+        """Who waits for an input that cannot be read is told so."""
+        self._wake_readers(function)
+        waiters = self._core.state.waiters
+        for key in list(waiters):
+            try:
+                await self.check(function, key[0])
+            except InternalFailure as error:
+                for one in waiters.get(key, ()):
+                    if not one.done():
+                        one.set_exception(error)
 
     def reload(self) -> None:
         """Redis is back: a reply may have been lost with the connection; read what is pending."""
@@ -223,17 +250,20 @@ class StreamLoader:
     ) -> None:
         over: list[tuple[Call, list[int]]] = []
         unreadable: list[tuple[Call, list[int]]] = []
+        damaged = False
         for stored in entries:
             if stored.entry in function.entries or function.tombstones.is_gone(stored.entry):
                 continue
-            if stored.damage:  # it stays: no one can say whose inputs these are, or which
+            if stored.meta is None or stored.damage:
+                # It stays: no one can say whose inputs these are, or which.
+                damaged = True
                 self._unreadable.add((function.function_id, stored.entry))
-                self._damage.note(_entry_record(function, stored), stored.damage)
+                self._damage.note(_entry_record(function, stored), stored.damage or _NO_CALL)
                 continue
             wanted = set(stored.indexes) - stored.done
-            if stored.meta is None or not wanted:
+            if not wanted:
                 log.error(
-                    "an entry of the queue makes no sense",
+                    "an entry of the queue is done already",
                     extra=kv(function=function.function_id, entry=stored.entry),
                 )
                 await self._store.discard(function.function_id, stored.entry)
@@ -262,6 +292,8 @@ class StreamLoader:
             await self._finalizer.cancel(call, indexes)
         for call, indexes in unreadable:
             await self._finalizer.finish(call, indexes, pb.INTERNAL, _UNREADABLE)
+        if damaged:
+            self._core.tasks.spawn(self._tell_callers(function), "tell callers")
         self._dispatcher.pump()
 
     def _resume(
@@ -325,8 +357,8 @@ class StreamLoader:
 
 def _entry_record(function: Function, stored: StoredEntry) -> Record:
     return Record(
-        *("inputs", f"{stored.call_id or stored.entry}", keys.queue(function.function_id)),
-        field=stored.entry,
+        *("inputs", of := stored.call_id or stored.entry, keys.queue(function.function_id)),
+        field=of,  # of a call there may be very many
         app=function.app.app_id,
         label=function.label,
         remedy="start from a backup of before (docs/operating.md), or submit them again",

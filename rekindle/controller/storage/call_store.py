@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.damage import UNREADABLE, WRONG_TYPE, text
-from rekindle.controller.storage.records import CallIndex, CallMeta, Taken, Taking
+from rekindle.controller.storage.damage import UNREADABLE, WRONG_TYPE, Damage, Record, text
+from rekindle.controller.storage.records import OTHERS, CallIndex, CallMeta, Taken, Taking
 from rekindle.controller.storage.redis_link import FOREVER, RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
 from rekindle.exception import InternalFailure
@@ -23,6 +23,8 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
+#: A damaged record's kind: the set of a function's calls that are kept until they were taken.
+CALLS_OF = "list of calls of the function"
 _KINDS = ("invoke", "map", "submit")
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
 #: Keys that are looked through at once.
@@ -37,6 +39,7 @@ class CallStore:
 
     _link: RedisLink
     _instance: str
+    _damage: Damage
 
     # ---- where a call belongs
 
@@ -59,9 +62,11 @@ class CallStore:
     async def indexes_of(
         self, call_ids: Sequence[str], *, patience_s: float | None = None
     ) -> list[CallIndex | None]:
-        """The same of several."""
+        """The same of several; None, too, where it cannot be read, which is logged."""
         found = await self._link.commands(
-            [("GET", keys.call_index(one)) for one in call_ids], patience_s=patience_s
+            [("GET", keys.call_index(one)) for one in call_ids],
+            patience_s=patience_s,
+            harmless=WRONG_TYPE,
         )
         return [_index(raw) for raw in found]
 
@@ -91,7 +96,9 @@ class CallStore:
         # after its index, so that it is either taken off there or found missing here.
         until = time.time() + ttl_s
         pairs = [part for call_id in call_ids for part in (until, call_id)]
-        await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=FOREVER)
+        key = keys.kept(self._instance)
+        asked = self._link.command("ZADD", key, *pairs, patience_s=FOREVER)
+        await self._damage.answer(self._list, asked, 0)
         there = await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=FOREVER
         )
@@ -135,13 +142,14 @@ class CallStore:
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
         """Calls that are done and kept: how many; and, of so many, when and whose they are."""
         key = keys.kept(self._instance)
-        _, count, found = await self._link.commands(
+        asked = self._link.commands(
             [
                 ("ZREMRANGEBYSCORE", key, "-inf", time.time()),
                 ("ZCARD", key),
                 ("ZRANGE", key, 0, most - 1, "WITHSCORES"),
             ]
         )
+        _, count, found = await self._damage.answer(self._list, asked, [0, 0, []])
         scores = {text(raw): float(until) for raw, until in _pairs(found)}
         shown: list[tuple[str, float, CallIndex]] = []
         gone: list[str] = []
@@ -156,23 +164,30 @@ class CallStore:
     async def prune_kept(self, cursor: int) -> int:
         """Take those off the list of ``kept`` that are gone, of some; where to go on."""
         key = keys.kept(self._instance)
-        _, (cursor, found) = await self._link.commands(
+        asked = self._link.commands(
             [
                 ("ZREMRANGEBYSCORE", key, "-inf", time.time()),
                 ("ZSCAN", key, cursor, "COUNT", _SCAN),
             ],
             patience_s=FOREVER,
         )
+        _, (cursor, found) = await self._damage.answer(self._list, asked, [0, (0, [])])
         calls = [text(raw) for raw, _ in _pairs(found)]
         there = await self.known_calls(calls, patience_s=FOREVER)
         await self._unlist([one for one in calls if one not in there])
         return int(cursor)
 
+    @property
+    def _list(self) -> Record:
+        key = keys.kept(self._instance)
+        return Record("list of calls", "those that are done and kept", key)
+
     async def _unlist(self, call_ids: Sequence[str], *, patience_s: float | None = FOREVER) -> None:
         """Take calls off the list of ``kept``."""
         if call_ids:
             key = keys.kept(self._instance)
-            await self._link.command("ZREM", key, *call_ids, patience_s=patience_s)
+            asked = self._link.command("ZREM", key, *call_ids, patience_s=patience_s)
+            await self._damage.answer(self._list, asked, 0)
 
     # ---- what is of a call
 
@@ -191,11 +206,17 @@ class CallStore:
         found = await self._link.commands(
             [("HMGET", keys.call(calls[one], one), "acc", "d") for one in calls],
             patience_s=FOREVER,
+            harmless=WRONG_TYPE,
         )
-        return {
-            call_id: None if accepted is None else _is_less(done or b"0", accepted)
-            for call_id, (accepted, done) in zip(calls, found, strict=True)
-        }
+        undone: dict[str, bool | None] = {}
+        for call_id, reply in zip(calls, found, strict=True):
+            if isinstance(reply, Exception):  # something may be undone
+                self._damage.note(_record(calls[call_id], call_id), reply)
+                undone[call_id] = True
+                continue
+            accepted, done = reply
+            undone[call_id] = None if accepted is None else _is_less(done or b"0", accepted)
+        return undone
 
     # ---- let go
 
@@ -205,7 +226,7 @@ class CallStore:
         """Let go of what was taken; what lua/taken.lua says has become of each call.
 
         ``ttl_s``: how long it is known of a call that no one reads, where more may come;
-        ``letters_ttl_s``: of one that left dead letters.
+        ``letters_ttl_s``: of one that left dead letters. One that is damaged stays as it is.
         """
         replies = await self._link.scripts(
             "taken",
@@ -221,12 +242,21 @@ class CallStore:
                 for one in takings
             ],
             FOREVER if patient else None,
+            harmless=WRONG_TYPE,
         )
-        return [Taken(state, from_runs(letters)) for state, letters in replies]
+        became: list[Taken] = []
+        for one, reply in zip(takings, replies, strict=True):
+            if isinstance(reply, Exception):
+                self._damage.note(_record(one.function_id, one.call_id), reply)
+                became.append(Taken(OTHERS, []))
+            else:
+                became.append(Taken(reply[0], from_runs(reply[1])))
+        return became
 
     async def once(self, function_id: str) -> list[str]:
         """Calls of a function that are kept until their results were taken."""
-        found = await self._link.command("SMEMBERS", keys.once(function_id), patience_s=FOREVER)
+        asked = self._link.command("SMEMBERS", keys.once(function_id), patience_s=FOREVER)
+        found = await self._damage.answer(_once(function_id), asked, set())
         return [text(raw) for raw in found]
 
     async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
@@ -242,8 +272,15 @@ class CallStore:
             "prune",
             [([keys.once(one)], [at, keys.calls(one), _SCAN]) for one, at in cursors.items()],
             FOREVER,
+            harmless=WRONG_TYPE,
         )
-        return {one: at.decode() for one, at in zip(cursors, replies, strict=True)}
+        found: dict[str, str] = {}
+        for one, at in zip(cursors, replies, strict=True):
+            if isinstance(at, bytes):
+                found[one] = at.decode()
+            else:
+                self._damage.note(_once(one), at)
+        return found
 
 
 def meta_of(raw: Any) -> CallMeta | None:
@@ -260,19 +297,30 @@ def meta_of(raw: Any) -> CallMeta | None:
     return meta
 
 
+def _record(function_id: str, call_id: str) -> Record:
+    return Record("call", call_id, keys.call(function_id, call_id))
+
+
+def _once(function_id: str) -> Record:
+    return Record(CALLS_OF, function_id, keys.once(function_id))
+
+
 def _is_less(done: bytes, accepted: bytes) -> bool:
     """Also where one is no number: something may be undone."""
     return not (done.isdigit() and accepted.isdigit() and int(done) >= int(accepted))
 
 
-def _index(raw: bytes | None) -> CallIndex | None:
+def _index(raw: bytes | Exception | None) -> CallIndex | None:
     """None, too, where it cannot be read, which is logged."""
     if not raw:
         return None
     try:
+        if isinstance(raw, Exception):
+            raise ValueError(str(raw))
         return CallIndex(*raw.decode().split("\n"))
     except UNREADABLE as error:
-        why = kv(kind="call index", of=text(raw)[:200], reason=error)
+        of = text(raw)[:200] if isinstance(raw, bytes) else ""
+        why = kv(kind="call index", of=of, reason=error)
         log.error("what is stored cannot be read", extra=why)
         return None
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.controller.storage.redis_link import Command, RedisLink, RefusedError
 from rekindle.exception import Error, InternalFailure, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -126,6 +126,20 @@ class Damage:
         if made is None:
             raise self._known[record.id].error()
         return made
+
+    async def answer(self, record: Record, asked: Awaitable[T], otherwise: T) -> T:
+        """What Redis answers about a key; ``otherwise`` where something else lies there, which is
+        noted.
+        """
+        try:
+            found = await asked
+        except RefusedError as error:
+            if not error.is_of_damage:
+                raise
+            self.note(record, error)
+            return otherwise
+        self._known.pop(record.id, None)
+        return found
 
     def note(self, record: Record, error: object) -> Damaged:
         """It cannot be read; logged, unless that is known."""

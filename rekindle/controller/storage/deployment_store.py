@@ -28,6 +28,7 @@ class DeploymentStore:
             [("HSET", key, new_name, text), ("HDEL", key, name)],
             patience_s=FOREVER,
             durable=True,
+            atomic=True,
         )
 
     async def forget(self, name: str) -> None:

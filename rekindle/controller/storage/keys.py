@@ -177,3 +177,8 @@ def pool(function_id: str) -> str:
 def objects(instance: str) -> str:
     """Hash: id of a Dict or Queue -> JSON: kind, name, environment, when it was made."""
     return f"rk:objects:{instance}"
+
+
+def objects_going(instance: str) -> str:
+    """Set: ids of Dicts and Queues that were deleted, and whose values may be there yet."""
+    return f"rk:objects-going:{instance}"

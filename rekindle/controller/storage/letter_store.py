@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.damage import text
+from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
 from rekindle.controller.storage.records import StoredLetter
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink
 
 #: Functions that are asked for together.
 _PAGE = 500
+_KIND = "dead letters"
 #: No message.
 _NONE = b"\xff"
 
@@ -27,6 +28,7 @@ class LetterStore:
 
     _link: RedisLink
     _instance: str
+    _damage: Damage
     _noted: set[str] = field(default_factory=set)
 
     async def note(self, function_id: str) -> None:
@@ -38,11 +40,20 @@ class LetterStore:
 
     async def functions(self) -> list[str]:
         """Functions that have letters, or had some."""
-        found = await self._link.command("SMEMBERS", keys.dead_index(self._instance))
+        key = keys.dead_index(self._instance)
+        record = Record(_KIND, "list of functions that have some", key)
+        found = await self._damage.answer(record, self._link.command("SMEMBERS", key), set())
         return [text(raw) for raw in found]
 
+    def check(self, function_id: str) -> None:
+        """Raise InternalFailure where what is kept of a function's letters cannot be read."""
+        self._damage.check(_KIND, function_id)
+
     async def counts(self, function_ids: Sequence[str], ttl_s: int) -> dict[str, int]:
-        """How many letters functions have, without those that are older than their time."""
+        """How many letters functions have, without those that are older than their time.
+
+        Functions are left out whose letters cannot be read.
+        """
         oldest = int((time.time() - ttl_s) * 1000)
         found: dict[str, int] = {}
         for start in range(0, len(function_ids), _PAGE):
@@ -50,8 +61,13 @@ class LetterStore:
             commands: list[Command] = []
             for key in map(keys.dead, page):
                 commands += [("XTRIM", key, "MINID", oldest), ("XLEN", key)]
-            replies = await self._link.commands(commands, harmless="no such key")
-            found |= dict(zip(page, map(int, replies[1::2]), strict=True))
+            replies = await self._link.commands(commands, harmless=WRONG_TYPE)
+            for function_id, count in zip(page, replies[1::2], strict=True):
+                if isinstance(count, int):
+                    found[function_id] = count
+                    self._damage.forget(_KIND, function_id)
+                else:
+                    self._damage.note(_record(function_id), count)
         return found
 
     async def forget(self, function_ids: Sequence[str]) -> None:
@@ -63,20 +79,27 @@ class LetterStore:
     async def page(self, function_id: str, after: str, count: int) -> list[StoredLetter]:
         """Letters of a function behind an id, oldest first."""
         start = f"({after}" if after else "-"
-        reply = await self._link.command(
-            "XRANGE", keys.dead(function_id), start, "+", "COUNT", count
-        )
-        return [_stored(raw) for raw in reply]
+        return await self._range(function_id, start, "+", "COUNT", count)
 
     async def one(self, function_id: str, entry: str) -> StoredLetter | None:
         """One letter; None when it is not there (any more)."""
-        reply = await self._link.command("XRANGE", keys.dead(function_id), entry, entry)
-        return _stored(reply[0]) if reply else None
+        found = await self._range(function_id, entry, entry)
+        return found[0] if found else None
+
+    async def _range(self, function_id: str, *of: Any) -> list[StoredLetter]:
+        """Some; none where they cannot be read."""
+        asked = self._link.command("XRANGE", keys.dead(function_id), *of)
+        reply = await self._damage.answer(_record(function_id), asked, [])
+        return [_stored(raw) for raw in reply]
 
     async def drop(self, function_id: str, entries: Sequence[str]) -> None:
         """Remove letters."""
         if entries:
             await self._link.command("XDEL", keys.dead(function_id), *entries, durable=True)
+
+
+def _record(function_id: str) -> Record:
+    return Record(_KIND, function_id, keys.dead(function_id))
 
 
 def _stored(raw: Any) -> StoredLetter:

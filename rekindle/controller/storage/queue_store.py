@@ -31,6 +31,8 @@ from rekindle.exception import InternalFailure
 CONSUMER = "controller"
 
 _TAKE_ENTRIES = 256
+#: No entry has more, as lua/common.lua has it.
+_MOST_INPUTS = 65536
 
 #: The id of a stream's first entry, without its payload.
 _OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] return e and e[1]"
@@ -179,11 +181,25 @@ class QueueStore:
         )
         return [_entry(raw) for raw in reply]
 
+    async def has_left(self, function_id: str, call_id: str, entries: Sequence[str]) -> bool:
+        """Whether inputs of a call are undone that came in one of these entries; so they may be
+        where that cannot be read.
+        """
+        names = [f"u{one}" for one in entries]
+        (found,) = await self._link.commands(
+            [("HMGET", keys.call(function_id, call_id), *names)],
+            patience_s=FOREVER,
+            harmless=WRONG_TYPE,
+        )
+        return isinstance(found, Exception) or any(one is not None for one in found)
+
     async def discard(self, function_id: str, entry: str) -> None:
         """Drop an entry that no one can make sense of."""
         queue = keys.queue(function_id)
         await self._link.commands(
-            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=FOREVER
+            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)],
+            patience_s=FOREVER,
+            atomic=True,
         )
 
     # ---- results
@@ -273,11 +289,13 @@ def _read_entry(entry: str, call_id: str, raw: Any) -> StoredEntry:
     for kept_of in raw[5].decode().split(",") if raw[5] else ():
         index, *kept = map(int, kept_of.split(":"))
         progress[index] = InputProgress(*kept)
+    if not 0 < len(indexes := from_runs(raw[3])) <= _MOST_INPUTS:
+        raise ValueError(f"which inputs these are is {raw[3]!r:.60}")
     return StoredEntry(
         entry=entry,
         call_id=call_id,
         request=raw[2],
-        indexes=from_runs(raw[3]),
+        indexes=indexes,
         done=frozenset(from_runs(raw[4])),
         progress=progress,
         meta=meta_of(raw[6]),

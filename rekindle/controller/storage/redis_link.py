@@ -264,8 +264,13 @@ class RedisLink:
         name: str,
         runs: Sequence[tuple[list[str], list[Any]]],
         patience_s: float | None = None,
+        *,
+        harmless: str | tuple[str, ...] = (),
     ) -> list[Any]:
-        """A script several times, each with its keys and arguments, in one round trip."""
+        """A script several times, each with its keys and arguments, in one round trip.
+
+        ``harmless``: as of ``commands``.
+        """
         script = _script(name)
 
         async def once(client: Redis) -> list[Any]:
@@ -276,7 +281,7 @@ class RedisLink:
             texts = [_run("EVAL", script.text, *runs[i]) for i in missing]
             for i, reply in zip(missing, await _pipelined(client, texts), strict=True):
                 replies[i] = reply
-            return _unless_refused(replies)
+            return _unless_refused(replies, harmless)
 
         return await self.run(once, patience_s) if runs else []
 
@@ -285,18 +290,22 @@ class RedisLink:
         commands: Sequence[Command],
         *,
         patience_s: float | None = None,
-        harmless: str = "",
+        harmless: str | tuple[str, ...] = (),
         durable: bool = False,
+        atomic: bool = False,
     ) -> list[Any]:
-        """Several commands in one round trip (no transaction).
+        """Several commands in one round trip.
 
-        An error reply that contains ``harmless`` is left among the replies; another is raised.
+        ``atomic``: nobody, and no file of the server's, has a part of them without the others.
+        An error reply that contains ``harmless``, or one of them, is left among the replies;
+        another is raised.
         """
         if not commands:
             return []
 
         async def once(client: Redis) -> list[Any]:
-            return _unless_refused(await _pipelined(client, commands), harmless)
+            replies = await (_atomic if atomic else _pipelined)(client, commands)
+            return _unless_refused(replies, harmless)
 
         return await self.run(once, patience_s, durable=durable)
 
@@ -314,11 +323,15 @@ def _run(command: str, script: str, keys: list[str], args: list[Any]) -> Command
     return command, script, len(keys), *keys, *args
 
 
-async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
-    """The replies, errors among them."""
+async def _pipelined(
+    client: Redis, commands: Sequence[Command], *, as_they_are: bool = False
+) -> list[Any]:
+    """The replies, errors among them; made into what redis-py gives unless ``as_they_are``."""
     if not commands:
         return []
     async with client.pipeline(transaction=False) as pipe:
+        if as_they_are:
+            pipe.response_callbacks = {}
         for command in commands:
             pipe.execute_command(*command)
         try:
@@ -331,9 +344,19 @@ async def _pipelined(client: Redis, commands: Sequence[Command]) -> list[Any]:
     return replies
 
 
-def _unless_refused(replies: list[Any], harmless: str = "") -> list[Any]:
+async def _atomic(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """The same of a transaction. (One of redis-py's has values in the text of its errors.)"""
+    all_of_it = [("MULTI",), *commands, ("EXEC",)]
+    *queued, done = await _pipelined(client, all_of_it, as_they_are=True)
+    if isinstance(done, Exception):
+        raise next((one for one in queued if isinstance(one, Exception)), done)
+    return list(done)
+
+
+def _unless_refused(replies: list[Any], harmless: str | tuple[str, ...] = ()) -> list[Any]:
+    passed = (harmless,) if isinstance(harmless, str) else harmless
     for reply in replies:
-        if isinstance(reply, Exception) and not (harmless and harmless in str(reply)):
+        if isinstance(reply, Exception) and not any(one and one in str(reply) for one in passed):
             raise reply
     return replies
 

@@ -14,10 +14,11 @@ from types import MappingProxyType
 
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys, parsed
+from rekindle.controller.storage.call_store import CALLS_OF
 from rekindle.controller.storage.damage import WRONG_TYPE, Damage, Record, text
 from rekindle.controller.storage.records import FunctionOwner, StoredApp, StoredVariant
 from rekindle.controller.storage.redis_link import FOREVER, Command, RedisLink, RefusedError
-from rekindle.exception import InternalFailure, NotFoundError, VersionError
+from rekindle.exception import InternalFailure, NotFoundError, ServiceError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
@@ -27,6 +28,8 @@ _NEW_FUNCTION = (
     "start from a backup of before (docs/operating.md), or run or deploy its app again; what was "
     "submitted to this function is not run"
 )
+#: In the error of a queue that is to be made.
+_THERE_ALREADY = "BUSYGROUP"
 #: What of a function's keys tells of its queue.
 _QUEUE_KEYS = (keys.queue, keys.backlog, keys.undone, keys.changes)
 
@@ -69,13 +72,13 @@ class Registry:
 
         ``version``: of a deployed app. ``variants``: those of the functions that are some.
         """
-        await self._make_queues(functions)
         key, digest = keys.app(app.app_id), app.source.digest
         commands: list[Command] = [
+            *_new_queues(functions),
             (
                 *("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0),
                 *("version", version, "detached", int(app.detached)),
-            )
+            ),
         ]
         if digest:
             commands.append(("SET", keys.source(app.app_id, digest), app.source.data))
@@ -91,21 +94,11 @@ class Registry:
             )
         for function_id, variant in variants.items():
             commands.append(("HSET", keys.function(function_id), "variant", variant.to_json()))
-        # Last: now a restart finds the app.
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
-        await self._link.commands(commands, durable=True)
+        await self._link.commands(commands, harmless=_THERE_ALREADY, durable=True, atomic=True)
         self.damage.forget("app", app.app_id)
         for function_id in functions:
             self.damage.forget("function", function_id)
-
-    async def _make_queues(self, function_ids: Iterable[str]) -> None:
-        await self._link.commands(
-            [
-                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
-                for function_id in function_ids
-            ],
-            harmless="BUSYGROUP",  # it is there already
-        )
 
     def _sealed(self, function_id: str, definition: pb.FunctionDef) -> bytes:
         values = dict(definition.secrets)
@@ -253,17 +246,26 @@ class Registry:
         return self.damage.required(variant_record(function_id), parse)
 
     async def seal_again(self, function_ids: Iterable[str]) -> int:
-        """Seal the values that functions declare with the newest key; how many functions."""
-        count = 0
+        """Seal the values that functions declare with the newest key; how many functions.
+
+        Raises ServiceError, for values that do not open once all others are sealed.
+        """
+        count, failed = 0, None
         for function_id in function_ids:
             key = keys.function(function_id)
             sealed = await self._link.command("HGET", key, "secrets")
             if sealed:
                 what = f"the secrets of {function_id}"
-                again = self._vault.seal(what, self._vault.open(what, sealed))
+                try:
+                    again = self._vault.seal(what, self._vault.open(what, sealed))
+                except ServiceError as error:
+                    failed = error
+                    continue
                 # Not where it was forgotten meanwhile: that would leave a key for ever.
                 (done,) = await self._link.script("swap", [key], ["secrets", sealed, again])
                 count += done
+        if failed is not None:
+            raise failed
         return count
 
     def _opened(self, function_id: str, fields: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -295,8 +297,10 @@ class Registry:
             ("UNLINK", keys.app(app_id)),
             ("SREM", keys.apps(self._instance), app_id),
         ]
-        await self._link.commands(commands, patience_s=FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER, atomic=True)
         self.damage.forget_app(app_id)
+        for function_id in function_ids:
+            self.damage.forget(CALLS_OF, function_id)
 
     async def put_away(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
         """Keep an app's definition alone: it has no queues, and a restart does not find it."""
@@ -313,18 +317,26 @@ class Registry:
             ("EXPIRE", keys.logs(app_id), log_ttl_s),
             ("HSET", keys.app(app_id), "closed", 0),
         ]
-        await self._link.commands(commands, patience_s=FOREVER)
+        await self._link.commands(commands, patience_s=FOREVER, atomic=True)
 
     async def bring_back(self, app_id: str, function_ids: Sequence[str]) -> None:
         """The opposite of ``put_away``."""
-        await self._make_queues(function_ids)
-        commands: list[Command] = [("PERSIST", keys.once(one)) for one in function_ids]
+        commands = _new_queues(function_ids)
+        commands += [("PERSIST", keys.once(one)) for one in function_ids]
         commands += [
             ("PERSIST", keys.logs(app_id)),
             ("HSET", keys.app(app_id), "recreated", 1),  # who opens it means its own code
             ("SADD", keys.apps(self._instance), app_id),
         ]
-        await self._link.commands(commands)
+        await self._link.commands(commands, harmless=_THERE_ALREADY, atomic=True)
+
+
+def _new_queues(function_ids: Iterable[str]) -> list[Command]:
+    """What makes them, where they are not there."""
+    return [
+        ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
+        for function_id in function_ids
+    ]
 
 
 def function_record(function_id: str) -> Record:

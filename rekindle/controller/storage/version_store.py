@@ -91,7 +91,8 @@ class VersionStore:
                     one["environment"] = after
             written = ("spec", moved.to_json(), "named", json.dumps(secrets))
             commands.append(("HSET", key, *written))
-        await self._link.commands(commands)
+        # In one step: which environment something lies in is told by its app's name.
+        await self._link.commands(commands, atomic=True)
 
     # ---- forgotten
 

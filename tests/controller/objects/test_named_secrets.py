@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 import subprocess
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
 from rekindle.wire.spec import FunctionSpec
-from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 
 VALUE = "swordfish-4712"
 
@@ -34,11 +36,11 @@ async def refused(client: Client, method: str, request: Any) -> str:
 
 async def given(client: Client, *named: pb.NamedSecret, **declared: str) -> dict[str, str]:
     """What an agent gets for a function that has these."""
-    spec = FunctionSpec(app_name="app", name="f")
+    of = FunctionSpec(app_name="app", name="f")
     request = pb.RegisterAppRequest(
         app_id=new_id("ap"),
         name="app",
-        functions=[pb.FunctionDef(spec=spec_message(spec), secrets=declared, named_secrets=named)],
+        functions=[pb.FunctionDef(spec=spec_message(of), secrets=declared, named_secrets=named)],
     )
     reply = await client.call("RegisterApp", request)
     return await fetched(client, reply.functions[0].function_id)
@@ -167,6 +169,28 @@ async def test_everything_is_sealed_with_a_new_key_which_opens_it_alone(instance
         key.chmod(0o644)
         said = await refused(client, "PutSecret", put("two", {"B": "x"}))
         assert "chmod 600" in said
+
+
+@in_loop
+async def test_one_secret_that_does_not_open_keeps_no_others_from_being_sealed_with_a_new_key(
+    instance: Instance,
+) -> None:
+    key = instance.directory / "secrets.key"
+    async with Client(instance) as client:
+        for name in ("a", "b", "c"):
+            await client.call("PutSecret", put(name, {"A": VALUE}))
+        _app_id, ids = await client.register("app", spec("f"), spec("g"))
+        with instance.redis_client() as server:
+            record = json.loads(server.hget(keys.SECRETS, "main/b"))
+            record["sealed"] = record["sealed"][:-8] + "AAAAAAA="
+            server.hset(keys.SECRETS, "main/b", json.dumps(record))
+            server.hset(keys.function(ids[0]), "secrets", b"what")
+        said = await refused(client, "RotateSecretKey", pb.RotateSecretKeyRequest())
+        assert f"the secrets of {ids[0]}" in said or "main/b" in said
+        key.write_text(key.read_text().splitlines()[0] + "\n")  # the new one alone
+        for name in ("a", "c"):
+            assert await given(client, pb.NamedSecret(name=name)) == {"A": VALUE}
+        assert await fetched(client, ids[1]) == {"KEY": "value"}
 
 
 @in_loop

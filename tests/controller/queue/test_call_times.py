@@ -18,6 +18,7 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import CallIndex, CallMeta
@@ -159,9 +160,8 @@ async def test_a_controller_that_ends_counts_the_time_of_what_was_done(instance:
 async def test_a_controller_ends_cleanly_though_redis_refuses_to_count_a_time(
     instance: Instance,
 ) -> None:
-    kept = keys.kept(instance_id(instance.directory))
     with instance.redis_client() as server:
-        server.set(kept, "no list")
+        server.acl_setuser("default", enabled=True, commands=["-zadd"])
         async with Client(instance) as client, FakeAgent(instance) as agent:
             _, [function_id] = await client.register("app", spec())
             await client.submit(function_id, {0: b""})
@@ -197,14 +197,13 @@ async def test_the_time_of_a_call_that_nobody_reads_counts_though_the_last_reply
 async def test_the_time_that_redis_refused_to_count_is_counted_later(redis_alone: Instance) -> None:
     async with running_parts(redis_alone) as parts:
         request = await cancellable(parts)
-        kept = keys.kept(parts.core.state.instance_id)
         with redis_alone.redis_client() as server:
-            server.set(kept, "no list")
             await parts.canceller.call(request.call_id, terminate=False)
+            server.acl_setuser("default", enabled=True, commands=["-zadd"])
             for _ in range(2):
-                with pytest.raises(exception.ServiceError, match="WRONGTYPE"):
+                with pytest.raises(exception.ServiceError, match="no permissions"):
                     await parts.call_times.count()
-            server.delete(kept)
+            server.acl_setuser("default", enabled=True, commands=["+zadd"])
         await parts.call_times.count()
         with times_of(redis_alone) as times:
             assert times.of(request.call_id) > 6 * DAY_S
@@ -224,7 +223,7 @@ async def test_a_call_that_gets_inputs_as_its_time_begins_is_known_for_as_long_a
     redis_alone: Instance, then: str
 ) -> None:
     link = Interrupting(redis_url(redis_alone.directory))
-    store, calls = QueueStore(link), CallStore(link, "a")
+    store, calls = QueueStore(link), CallStore(link, "a", Damage(link, "a"))
     times = CallTimes(core := Core(State("a"), Settings()), calls)
     function_id, call_id = new_id("fu"), new_id("fc")
     at = CallIndex(function_id, "app", "work")

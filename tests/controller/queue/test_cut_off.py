@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
 from rekindle.controller.state import Function
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.records import CallMeta
+from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.wiring import Parts
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import Instance, in_loop
+from tests.controller.fake_agent import FakeAgent, result_of
+from tests.controller.harness import Client, Instance, in_loop, new_id, spec
 from tests.controller.in_process import of_one_input, registered, running_parts
 
 
@@ -150,3 +156,34 @@ async def test_what_waits_on_the_stream_and_is_sent_again_is_taken_up(
         assert await parts.intake.submit(function, request) == 0
         await until_held(function)
         assert parts.core.state.calls[request.call_id].undone
+
+
+@pytest.mark.parametrize("spawned", [False, True])
+@in_loop
+async def test_the_first_result_wins_of_whose_storing_the_controller_has_not_heard(
+    shared: Instance, spawned: bool
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = new_id("fc")
+        send: Any = partial(client.submit, payloads={0: b"x"}) if spawned else client.invoke
+        call = asyncio.ensure_future(send(function_id, call_id=call_id))
+        assign = await agent.assigned.get()
+        # As where the connection broke behind the command: in memory the input has no result.
+        with shared.redis_client() as server:
+            [(entry, _)] = server.xrange(keys.queue(function_id))
+        link = RedisLink(redis_url(shared.directory), 30.0)
+        first = result_of(assign, b"first").SerializeToString()
+        await QueueStore(link).complete(
+            *(function_id, call_id, [(entry.decode(), [(0, first)])]),
+            ordered=spawned,
+            ttl_s=600,
+            unread_ttl_s=600,
+        )
+        await link.close()
+        await agent.done(assign, b"second")
+        await agent.acks.get()
+        results = await client.results(call_id) if spawned else [await call]
+        assert [one.data for one in results] == [b"first"]
+        if not spawned:
+            assert (await client.invoke(function_id, call_id=call_id)).data == b"first"

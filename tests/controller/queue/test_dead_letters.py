@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from rekindle import exception
+from rekindle.controller.queue import dead_letters
 from rekindle.controller.storage import keys
+from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo, result_of
-from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.in_process import registered, running_parts
 from tests.controller.refusals import refused
 
@@ -156,6 +161,44 @@ async def test_a_letter_that_is_damaged_hides_no_others_and_can_be_dropped(
         assert await letters(client, function_id) == [broken, *others]
         assert (await client.call("Drop", of)).count == 3
         assert await letters(client, function_id) == []
+
+
+@in_loop
+async def test_a_replay_that_is_cut_short_runs_nothing_twice_when_it_is_asked_for_again(
+    redis_alone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "_PAGE", 2)
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        first, second = new_id("fc"), new_id("fc")
+        for index, call_id in enumerate([first, second, second, second]):
+            letter = pb.DeadLetter(call_id=call_id, app="app", function=function.name)
+            request = pb.SubmitRequest(inputs=[pb.Input(index=index, payload=b"x")])
+            kept = {"l": letter.SerializeToString(), "b": request.SerializeToString()}
+            fields = [word for pair in kept.items() for word in pair]
+            await parts.link.command("XADD", keys.dead(function.function_id), "*", *fields)
+        store = parts.letters._letters
+        drop, wanted = store.drop, pb.DeadLetterSelection(function_id=function.function_id)
+        submitted: list[str] = []
+        submit = parts.intake.submit
+
+        async def submitting(of: Any, made: pb.SubmitRequest) -> int:
+            submitted.append(made.call_id)
+            return await submit(of, made)
+
+        async def dropping(function_id: str, entries: Sequence[str]) -> None:
+            if len(submitted) >= 2:
+                raise ServiceError("killed")
+            await drop(function_id, entries)
+
+        monkeypatch.setattr(parts.intake, "submit", submitting)
+        monkeypatch.setattr(store, "drop", dropping)
+        with pytest.raises(ServiceError, match="killed"):
+            await parts.letters.replay(wanted)
+        monkeypatch.setattr(store, "drop", drop)
+        await parts.letters.replay(wanted)
+        assert function.undone == 4
+        assert not await parts.link.command("XLEN", keys.dead(function.function_id))
 
 
 @in_loop

@@ -6,6 +6,7 @@ import pytest
 
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.call_store import CallStore
+from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.records import CallIndex
 from rekindle.controller.storage.redis_link import RedisLink
@@ -24,8 +25,9 @@ async def test_a_call_that_is_taken_as_its_time_begins_is_not_listed(
 ) -> None:
     """Whichever of the two comes between the commands of the other."""
     link = Interrupting(redis_url(redis_alone.directory))
-    store, call_id = CallStore(link, "a"), new_call_id()
-    other = CallStore(plain := RedisLink(redis_url(redis_alone.directory), 30.0), "a")
+    store, call_id = CallStore(link, "a", Damage(link, "a")), new_call_id()
+    plain = RedisLink(redis_url(redis_alone.directory), 30.0)
+    other = CallStore(plain, "a", Damage(plain, "a"))
     try:
         await store.index_call(call_id, CallIndex("fu-1", "an-app", "work"))
         if begun == "time":
@@ -45,7 +47,7 @@ async def test_a_call_that_is_taken_as_its_time_begins_is_not_listed(
 @in_loop
 async def test_a_listed_call_that_is_gone_is_not_counted(redis_alone: Instance) -> None:
     link = RedisLink(redis_url(redis_alone.directory), 30.0)
-    store, calls = CallStore(link, "a"), [new_call_id() for _ in range(3)]
+    store, calls = CallStore(link, "a", Damage(link, "a")), [new_call_id() for _ in range(3)]
     try:
         at = CallIndex("fu-1", "an-app", "work")
         for call_id in calls:

@@ -76,8 +76,13 @@ def _script(link: RedisLink) -> Awaitable[object]:
     return link.script("swap", ["table"], ["field", "", "value"])
 
 
+def _transaction(link: RedisLink) -> Awaitable[object]:
+    commands = [("ZADD", "scores", 1, "one"), ("SET", "key", "value")]
+    return link.commands(commands, atomic=True)
+
+
 @in_loop
-@pytest.mark.parametrize("work", [_command, _script])
+@pytest.mark.parametrize("work", [_command, _script, _transaction])
 @pytest.mark.parametrize("refusal", [full, busy, without_its_primary])
 async def test_what_is_refused_for_now_is_waited_for(
     server: Instance,
@@ -118,4 +123,23 @@ async def test_what_is_refused_for_good_is_not_sent_again(server: Instance) -> N
     await link.command("SET", "text", "no list")
     with pytest.raises(ServiceError, match="refused a command: WRONGTYPE"):
         await link.command("RPUSH", "text", "more")
+    await link.close()
+
+
+@in_loop
+async def test_of_a_transaction_that_is_refused_nothing_is_done_and_no_value_told(
+    server: Instance,
+) -> None:
+    link = RedisLink(redis_url(server.directory), 0.0)
+    with server.redis_client() as redis:
+        redis.flushall()
+        redis.acl_setuser("default", enabled=True, commands=["-hset"])
+        with pytest.raises(ServiceError, match="no permissions") as told:
+            await link.commands([("SET", "key", "one"), ("HSET", "a", "b", "two")], atomic=True)
+        redis.acl_setuser("default", enabled=True, commands=["+hset"])
+        assert "two" not in str(told.value) and not redis.keys("*")
+        commands = [("SET", "key", "one"), ("ZADD", "scores", 1, "two"), ("RENAME", "none", "x")]
+        replies = await link.commands(commands, atomic=True, harmless="no such key")
+        assert replies[1] == 1 and isinstance(replies[2], Exception)
+        assert redis.get("key") == b"one"
     await link.close()

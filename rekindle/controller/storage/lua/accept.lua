@@ -20,6 +20,12 @@
 local queue, call, results, backlog, undone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, consumer = ARGV[1], ARGV[2]
 
+redis.call('XLEN', queue)
+check_numbers({redis.call('GET', backlog), redis.call('GET', undone), redis.call('GET', KEYS[6])})
+if ARGV[12] ~= 'submit' then
+  redis.call('SCARD', KEYS[7])
+end
+
 local accepted, finished, new, pending, over = {}, {}, {}, {}, 0
 for _, index in ipairs(from_runs(ARGV[14])) do
   if not has(accepted, call, 'a', index) then

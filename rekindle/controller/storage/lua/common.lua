@@ -62,6 +62,26 @@ local function from_runs(runs)
   return out
 end
 
+-- The same of an entry of the queue; none where a damaged number would keep the server busy.
+local function indexes_of(runs)
+  for first, last in string.gmatch(runs, '(%d+)%-(%d+)') do
+    if tonumber(last) - tonumber(first) > 65535 then
+      return {}
+    end
+  end
+  return from_runs(runs)
+end
+
+-- An error where one of these is to be counted on and is no number. A script that fails halfway has
+-- no way back: before the first write it looks at what may be damaged.
+local function check_numbers(found)
+  for _, one in ipairs(found) do
+    if one and not string.match(one, '^%-?%d+$') then
+      error('value is not an integer: ' .. string.sub(one, 1, 40))
+    end
+  end
+end
+
 -- Which inputs of a call left dead letters, as runs: l says that there are such, l<page> which.
 local function letters_of(call)
   local cache, out = {}, {}
@@ -107,9 +127,12 @@ local function describe(prefix, raw)
     fields[raw[2][i]] = raw[2][i + 1]
   end
   local call = prefix .. (fields['c'] or '')
-  local meta = redis.call('HMGET', call, 'a', 'p', 's', 't', 'k', 'acc', 'd', 'n', 'o', 'x', 'pf')
+  local meta = redis.pcall('HMGET', call, 'a', 'p', 's', 't', 'k', 'acc', 'd', 'n', 'o', 'x', 'pf')
+  if meta.err then -- in place of what is known of it: others are read all the same
+    return {raw[1], fields['c'] or '', '', fields['r'] or '', '', meta.err, {}}
+  end
   local cache, done, progress = {}, {}, {}
-  for _, index in ipairs(from_runs(fields['r'] or '')) do
+  for _, index in ipairs(indexes_of(fields['r'] or '')) do
     if has(cache, call, 'd', index) then
       done[#done + 1] = index
     elseif meta[11] then

@@ -17,7 +17,7 @@ while inputs > 0 and bytes > 0 and taken < tonumber(ARGV[5]) do
   local entry = describe(ARGV[6], raw)
   out[#out + 1] = entry
   taken = taken + 1
-  inputs = inputs - #from_runs(entry[4])
+  inputs = inputs - #indexes_of(entry[4])
   bytes = bytes - #entry[3]
 end
 local left = tonumber(redis.call('GET', backlog) or '0') - taken
