@@ -29,7 +29,11 @@ def test_what_is_no_size_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
+        ("MAX_RUNNERS", "9" * 5000, "from 1 to"),
         ("MAX_WAITING_RUNNERS", "-1", "from 0 to"),
+        ("MAX_CALL_DEPTH", "9" * 5000, "from 1 to 100"),
+        ("GPU_HELD_MIB", "9" * 5000, "must be a number of MiB"),
+        ("LAZY_BYTES", "9" * 400, "is too large"),
         ("POOL_REST_S", "0", "must be seconds, from 1 to"),
         ("MEMORY_BUDGET_BYTES", "0", "is no memory"),
         ("SNAPSHOT_BUDGET_BYTES", "x", "is no size"),
