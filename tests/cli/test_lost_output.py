@@ -66,6 +66,32 @@ def test_a_reader_that_has_gone_is_no_error(argv: list[str], tmp_path: Path) -> 
     assert (status, err) == (0, "")
 
 
+@pytest.mark.parametrize("output", ["2>&0", "> /dev/full 2>&1"])
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [(["status"], 1), (["stauts"], 2), (["volume", "ls", "none"], 1), (["run", "none.py"], 1)],
+    ids=str,
+)
+def test_an_error_that_nobody_reads_is_one_all_the_same(
+    argv: list[str], status: int, output: str, tmp_path: Path
+) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    assert _ended(argv, tmp_path, output, writes) == (status, "")
+    os.close(writes)
+
+
+def test_a_program_that_failed_has_failed_whether_its_reader_has_gone_or_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "program.py").write_text("print('begins')\nraise ValueError('mine')\n")
+    reads, writes = os.pipe()
+    os.close(reads)
+    status, err = _ended(["run", "program.py"], tmp_path, ">&0", writes)
+    os.close(writes)
+    assert status == 1 and err.endswith("\nValueError: mine\n")
+
+
 def test_another_file_that_is_full_is_no_output_that_is_lost(tmp_path: Path) -> None:
     code = (
         "from rekindle.cli import group, main\n"

@@ -119,4 +119,6 @@ def test_a_standard_input_that_cannot_be_read_is_said_to_be_so(shared: Instance)
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith("Error: A=-: standard input cannot be read: Bad file descriptor\n")
+    assert ended.stderr.startswith(
+        "Error: A=-: standard input cannot be read: Bad file descriptor\n"
+    )
