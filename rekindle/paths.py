@@ -19,6 +19,11 @@ MAX_SOCKET_PATH = 100
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Of a place that is another's, read-only, or none at all.
+_UNUSABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+)
 #: Less than this on a disk is none: a file takes whole blocks.
 _NO_ROOM_BYTES = 1 << 16
 #: Names where layers of images are.
@@ -52,7 +57,8 @@ def working_directory() -> str:
 
 def is_hidden_from_runners(path: Path) -> bool:
     """Whether a place is in shared memory, where each runner has its own."""
-    return path.resolve().is_relative_to(SHARED_MEMORY)
+    # Not by Path.resolve(), which raises an error of its own for links that lead in a circle.
+    return Path(os.path.realpath(path)).is_relative_to(SHARED_MEMORY)
 
 
 def _seen_by_runners(path: Path, variable: str) -> Path:
@@ -76,6 +82,12 @@ def home_place() -> Path:
     SetupError for a user who has no home directory, where nothing names another.
     """
     named = os.environ.get("REKINDLE_HOME")
+    users = os.environ.get("HOME", "/")
+    if not os.path.isabs(users) and (named or "~").partition("/")[0] == "~":
+        raise SetupError(  # it would be another directory wherever one is; of "" the root
+            f"HOME={users!r} is no path in full: set it, or REKINDLE_HOME, to a directory that can "
+            f"be written"
+        )
     try:
         return Path(named or "~/.rekindle").expanduser().absolute()
     except RuntimeError:
@@ -98,8 +110,9 @@ def home() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
+        reason = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
         raise SetupError(
-            f"{path}, where rekindle keeps things, cannot be made ({error.strerror}); "
+            f"{path}, where rekindle keeps things, cannot be made ({reason}); "
             f"set REKINDLE_HOME to a directory that can be written"
         ) from error
     return path
@@ -118,7 +131,7 @@ def unwritable(error: OSError) -> SetupError | None:
             f"the disk of {home}, where rekindle keeps things, is full ({error.strerror}): free "
             f"space there, or set REKINDLE_HOME to a directory on another disk"
         )
-    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or error.filename is None:
+    if error.errno not in _UNUSABLE or error.filename is None:
         return None
     if not _is_in(home, error.filename):
         return None

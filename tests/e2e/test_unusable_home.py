@@ -92,6 +92,19 @@ def test_the_doctor_examines_a_machine_whose_disk_is_read_only(home: Home) -> No
     assert "kernel" in ended.out and "Error" not in ended.err, str(ended)
 
 
+@pytest.mark.parametrize("place", ["n" * 256, "loop/home", "file/home"])
+def test_a_home_that_can_never_be_is_named(home: Home, place: str) -> None:
+    (home.root / "loop").symlink_to("loop")
+    (home.root / "file").touch()
+    script, named = home.script(SCRIPT), {"REKINDLE_HOME": str(home.root / place)}
+    for command in (["run", script], ["up"], ["volume", "list"], ["snapshot", "ls"]):
+        ended = home.rekindle(*command, status=1, **named, **_STAYS)
+        said(ended, str(home.root / place))
+        assert ended.err.startswith("Error: "), str(ended)
+    for command in (["status"], ["down"]):
+        assert "Traceback" not in home.rekindle(*command, status=None, **named).err
+
+
 @pytest.mark.needs_root("becomes a user without an entry")
 def test_a_user_without_a_home_is_told_to_name_one(plain: Home) -> None:
     unset = ("env", "-u", "HOME", "-u", "REKINDLE_HOME")
