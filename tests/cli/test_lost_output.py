@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.cli.group import cli
+from tests.sdk.fake_controller import FakeController
 
 _CONSOLE = [sys.executable, "-c", "from rekindle.cli.console import main; main()"]
 _COMMANDS = [
@@ -90,6 +91,16 @@ def test_a_program_that_failed_has_failed_whether_its_reader_has_gone_or_not(
     status, err = _ended(["run", "program.py"], tmp_path, ">&0", writes)
     os.close(writes)
     assert status == 1 and err.endswith("\nValueError: mine\n")
+
+
+@pytest.mark.parametrize("command", ["top", "top --once", "status", "container list --json"])
+def test_who_reads_of_an_instance_may_go(
+    controller: FakeController, command: str, tmp_path: Path
+) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    assert _ended(command.split(), tmp_path, ">&0", writes) == (0, "")
+    os.close(writes)
 
 
 def test_another_file_that_is_full_is_no_output_that_is_lost(tmp_path: Path) -> None:
