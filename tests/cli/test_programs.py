@@ -54,7 +54,7 @@ def test_a_program_of_standard_input_that_cannot_be_kept_says_where(
 ) -> None:
     (paths.home() / "stdin").touch()
     _give(stdin, "FIRST = 1\n")
-    with pytest.raises(SetupError, match="/stdin/.* cannot be used .*REKINDLE_HOME"):
+    with pytest.raises(SetupError, match=r"/stdin/.* cannot be used .*REKINDLE_HOME"):
         programs.load("-")
 
 
