@@ -177,9 +177,17 @@ def named(variable: str) -> Path | None:
     return place
 
 
+def named_folder(variable: str) -> Path | None:
+    """The same, of what is a folder, or is to be one. Raises InvalidError for a file."""
+    place = named(variable)
+    if place is not None and place.exists() and not place.is_dir():
+        raise InvalidError(f"{variable}={place} is no folder: name another place")
+    return place
+
+
 def named_for_runners(variable: str) -> Path | None:
     """The same, of what runners use by its path. Raises InvalidError where none would find it."""
-    place = named(variable)
+    place = named_folder(variable)
     if place is not None and is_hidden_from_runners(place):
         raise InvalidError(_hidden(place, variable))
     return place
@@ -199,7 +207,13 @@ def named_unseen(variable: str) -> Path | None:
 
 
 def refuse_in_file(path: Path, what: str) -> None:
-    """Raises InvalidError for a path that goes through what is no folder; ``what`` begins that."""
+    """Raises InvalidError for a path that goes through what is no folder, or is too long for one;
+    ``what`` begins that."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidError(f"{what}{path}: {error.strerror}") from None
     above = next((one for one in path.parents if os.path.lexists(one)), None)
     if above is not None and not above.is_dir():
         raise InvalidError(f"{what}{path} is in {above}, which is no folder: name another place")
@@ -231,13 +245,16 @@ def runner_code_dir() -> Path:
 
 
 def images_dir() -> Path:
-    """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
-    return named(IMAGES) or home() / "images"
+    """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own.
+
+    Raises InvalidError.
+    """
+    return named_folder(IMAGES) or home() / "images"
 
 
 def images_place() -> Path:
     """Where ``images_dir()`` is, or would be: who only looks makes nothing."""
-    return named(IMAGES) or home_place() / "images"
+    return named_folder(IMAGES) or home_place() / "images"
 
 
 def local_files_dirs() -> list[Path]:

@@ -105,6 +105,24 @@ def test_a_home_that_can_never_be_is_named(home: Home, place: str) -> None:
         assert "Traceback" not in home.rekindle(*command, status=None, **named).err
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "command"),
+    [
+        ("REKINDLE_IMAGES", "/dev/null", "image list"),
+        ("REKINDLE_IMAGES", f"/tmp/{'n' * 256}", "image list"),
+        ("REKINDLE_VOLUMES", "/dev/null", "volume list"),
+        ("REKINDLE_DIR", f"/tmp/{'n' * 256}", "status"),
+        ("REKINDLE_DIR", f"/tmp/{'n' * 256}", "app list"),
+        ("REKINDLE_DIR", f"/tmp/{'n' * 256}", "down"),
+    ],
+)
+def test_another_place_that_can_never_be_is_named(
+    home: Home, variable: str, value: str, command: str
+) -> None:
+    ended = home.rekindle(*command.split(), status=1, **{variable: value})
+    assert ended.err.startswith(f"Error: {variable}={value}"), str(ended)
+
+
 @pytest.mark.needs_root("becomes a user without an entry")
 def test_a_user_without_a_home_is_told_to_name_one(plain: Home) -> None:
     unset = ("env", "-u", "HOME", "-u", "REKINDLE_HOME")

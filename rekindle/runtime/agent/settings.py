@@ -196,8 +196,8 @@ class AgentSettings:
         seal.map_huge_pages()
         filesystems.check_shared(self.store_url, "REKINDLE_STORE_URL:")
         filesystems.check_shared(volumes.url_of_all(), f"{volumes.URL_VARIABLE}:")
-        for variable in (paths.IMAGES, criu.VARIABLE):
-            paths.named(variable)
+        paths.named_folder(paths.IMAGES)
+        paths.named(criu.VARIABLE)
         _check_volumes()
         if (recording := paths.named(RECORDING)) is not None and not recording.exists():
             raise InvalidError(f"{RECORDING}={recording} is not there")
