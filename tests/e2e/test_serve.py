@@ -242,9 +242,10 @@ def test_serve_ends_with_who_reads_what_the_app_prints(shared: Home) -> None:
 
 def test_serve_goes_on_where_the_disk_takes_no_lines_and_says_so_once(shared: Home) -> None:
     text = SERVED.replace("greeter", "full").replace("words_of_test", "full_words")
-    shared.script("print('loads')\n    def word(): return 'full'", "full_words.py")
+    shared.script("def word(): return 'full'\nprint('loads')", "full_words.py")
     script, ask = shared.script(text), shared.script(ASK.replace("greeter", "full"), "ask.py")
-    serving = shared.start("bash", "-c", f"exec {COMMAND} serve {script} > /dev/full")
+    line = f"exec {COMMAND} serve {script} > /dev/full"
+    serving = shared.start("bash", "-c", line, PYTHONUNBUFFERED="")  # or the print does not load
     serving.until("Serving full-dev, version 1", "err")
     for _ in range(2):
         assert shared.python(ask).out == "full\n"
