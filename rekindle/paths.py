@@ -89,7 +89,7 @@ def home_place() -> Path:
             f"be written"
         )
     try:
-        return Path(named or "~/.rekindle").expanduser().absolute()
+        path = Path(named or "~/.rekindle").expanduser().absolute()
     except RuntimeError:
         if named:
             raise InvalidError(
@@ -99,6 +99,21 @@ def home_place() -> Path:
             f"this user (uid {os.geteuid()}) has no home directory, and HOME is not set: set "
             f"REKINDLE_HOME to a directory that can be written"
         ) from None
+    _refuse_no_text(path)
+    return path
+
+
+def _refuse_no_text(path: Path) -> None:
+    # Messages carry paths as UTF-8, and a line of a configuration ends with a newline.
+    try:
+        is_text = not any(ord(one) < 32 for one in str(path)) and bool(str(path).encode())
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise InvalidError(
+            f"{str(path)!r}, where rekindle keeps things, is no line of text in UTF-8: set "
+            f"REKINDLE_HOME to another directory"
+        )
 
 
 def home() -> Path:

@@ -71,3 +71,14 @@ def test_a_home_that_is_a_file_is_said_to_be_no_directory(
     monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "file"))
     with pytest.raises(SetupError, match=r"file, .* cannot be made \(it is no directory\)"):
         paths.home()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\udcff"])
+def test_a_home_that_is_no_line_of_text_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / name))
+    with pytest.raises(InvalidError, match="is no line of text in UTF-8: set REKINDLE_HOME"):
+        paths.home()
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "é世 b"))
+    assert paths.home() == tmp_path / "é世 b"

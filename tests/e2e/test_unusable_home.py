@@ -105,6 +105,20 @@ def test_a_home_that_can_never_be_is_named(home: Home, place: str) -> None:
         assert "Traceback" not in home.rekindle(*command, status=None, **named).err
 
 
+@pytest.mark.parametrize("command", ["up", "deploy SCRIPT"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("n" * 120, "more than the 100 that fit"), ("a\nb", "no line of text in UTF-8")],
+)
+def test_nothing_is_started_in_a_home_that_sockets_and_messages_cannot_name(
+    home: Home, name: str, why: str, command: str
+) -> None:
+    argv = command.replace("SCRIPT", str(home.script(SCRIPT))).split()
+    ended = home.rekindle(*argv, status=1, REKINDLE_HOME=str(home.root / name))
+    said(ended, why)
+    assert "died" not in ended.err, str(ended)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "command"),
     [
