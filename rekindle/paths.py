@@ -19,6 +19,11 @@ MAX_SOCKET_PATH = 100
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Of a place that is another's, read-only, or none at all.
+_UNUSABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+)
 #: Less than this on a disk is none: a file takes whole blocks.
 _NO_ROOM_BYTES = 1 << 16
 #: Names where layers of images are.
@@ -52,7 +57,8 @@ def working_directory() -> str:
 
 def is_hidden_from_runners(path: Path) -> bool:
     """Whether a place is in shared memory, where each runner has its own."""
-    return path.resolve().is_relative_to(SHARED_MEMORY)
+    # Not by Path.resolve(), which raises an error of its own for links that lead in a circle.
+    return Path(os.path.realpath(path)).is_relative_to(SHARED_MEMORY)
 
 
 def _seen_by_runners(path: Path, variable: str) -> Path:
@@ -76,8 +82,14 @@ def home_place() -> Path:
     SetupError for a user who has no home directory, where nothing names another.
     """
     named = os.environ.get("REKINDLE_HOME")
+    users = os.environ.get("HOME", "/")
+    if not os.path.isabs(users) and (named or "~").partition("/")[0] == "~":
+        raise SetupError(  # it would be another directory wherever one is; of "" the root
+            f"HOME={users!r} is no path in full: set it, or REKINDLE_HOME, to a directory that can "
+            f"be written"
+        )
     try:
-        return Path(named or "~/.rekindle").expanduser().absolute()
+        path = Path(named or "~/.rekindle").expanduser().absolute()
     except RuntimeError:
         if named:
             raise InvalidError(
@@ -87,6 +99,21 @@ def home_place() -> Path:
             f"this user (uid {os.geteuid()}) has no home directory, and HOME is not set: set "
             f"REKINDLE_HOME to a directory that can be written"
         ) from None
+    _refuse_no_text(path)
+    return path
+
+
+def _refuse_no_text(path: Path) -> None:
+    # Messages carry paths as UTF-8, and a line of a configuration ends with a newline.
+    try:
+        is_text = not any(ord(one) < 32 for one in str(path)) and bool(str(path).encode())
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise InvalidError(
+            f"{str(path)!r}, where rekindle keeps things, is no line of text in UTF-8: set "
+            f"REKINDLE_HOME to another directory"
+        )
 
 
 def home() -> Path:
@@ -98,8 +125,9 @@ def home() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
+        reason = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
         raise SetupError(
-            f"{path}, where rekindle keeps things, cannot be made ({error.strerror}); "
+            f"{path}, where rekindle keeps things, cannot be made ({reason}); "
             f"set REKINDLE_HOME to a directory that can be written"
         ) from error
     return path
@@ -118,7 +146,7 @@ def unwritable(error: OSError) -> SetupError | None:
             f"the disk of {home}, where rekindle keeps things, is full ({error.strerror}): free "
             f"space there, or set REKINDLE_HOME to a directory on another disk"
         )
-    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or error.filename is None:
+    if error.errno not in _UNUSABLE or error.filename is None:
         return None
     if not _is_in(home, error.filename):
         return None
@@ -164,9 +192,17 @@ def named(variable: str) -> Path | None:
     return place
 
 
+def named_folder(variable: str) -> Path | None:
+    """The same, of what is a folder, or is to be one. Raises InvalidError for a file."""
+    place = named(variable)
+    if place is not None and place.exists() and not place.is_dir():
+        raise InvalidError(f"{variable}={place} is no folder: name another place")
+    return place
+
+
 def named_for_runners(variable: str) -> Path | None:
     """The same, of what runners use by its path. Raises InvalidError where none would find it."""
-    place = named(variable)
+    place = named_folder(variable)
     if place is not None and is_hidden_from_runners(place):
         raise InvalidError(_hidden(place, variable))
     return place
@@ -186,7 +222,13 @@ def named_unseen(variable: str) -> Path | None:
 
 
 def refuse_in_file(path: Path, what: str) -> None:
-    """Raises InvalidError for a path that goes through what is no folder; ``what`` begins that."""
+    """Raises InvalidError for a path that goes through what is no folder, or is too long for one;
+    ``what`` begins that."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidError(f"{what}{path}: {error.strerror}") from None
     above = next((one for one in path.parents if os.path.lexists(one)), None)
     if above is not None and not above.is_dir():
         raise InvalidError(f"{what}{path} is in {above}, which is no folder: name another place")
@@ -218,13 +260,16 @@ def runner_code_dir() -> Path:
 
 
 def images_dir() -> Path:
-    """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
-    return named(IMAGES) or home() / "images"
+    """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own.
+
+    Raises InvalidError.
+    """
+    return named_folder(IMAGES) or home() / "images"
 
 
 def images_place() -> Path:
     """Where ``images_dir()`` is, or would be: who only looks makes nothing."""
-    return named(IMAGES) or home_place() / "images"
+    return named_folder(IMAGES) or home_place() / "images"
 
 
 def local_files_dirs() -> list[Path]:

@@ -49,3 +49,36 @@ def test_a_tilde_that_no_shell_has_replaced_is_the_home_of_its_user(
     monkeypatch.setenv("REKINDLE_HOME", "~no-such-user/kept")
     with pytest.raises(InvalidError, match="REKINDLE_HOME='~no-such-user/kept'"):
         paths.home_place()
+
+
+@pytest.mark.parametrize("home", ["", "here", "~"])
+def test_a_home_of_the_user_that_is_no_path_in_full_is_refused_where_it_counts(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    for named in ("", "~/kept", "~"):
+        monkeypatch.setenv("REKINDLE_HOME", named)
+        with pytest.raises(SetupError, match=f"HOME='{home}' is no path in full"):
+            paths.home_place()
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
+    assert paths.home() == tmp_path
+
+
+def test_a_home_that_is_a_file_is_said_to_be_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SetupError, match=r"file, .* cannot be made \(it is no directory\)"):
+        paths.home()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\udcff"])
+def test_a_home_that_is_no_line_of_text_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / name))
+    with pytest.raises(InvalidError, match="is no line of text in UTF-8: set REKINDLE_HOME"):
+        paths.home()
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "é世 b"))
+    assert paths.home() == tmp_path / "é世 b"

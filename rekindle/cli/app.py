@@ -16,10 +16,13 @@ from rekindle.sdk import deploying
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.interrupted_deploy import have_made
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import whole_numbers
 from rekindle.wire.callid import new_app_id
 from rekindle.wire.environment import split_name
 from rekindle.wire.messages import as_dict
 
+#: What the messages of the contract can carry (int32).
+_MOST_VERSIONS = (1 << 31) - 1
 #: They have half a minute.
 _EXIT_HOOKS_S = 60.0
 
@@ -30,12 +33,10 @@ def app() -> None:
 
 
 def _known(wanted: str) -> list[pb.DeployedApp]:
-    """The deployed app of a name or id, alone. Raises NotFoundError, and InvalidError for no name:
-    a variable that is not set, which means all apps to the controller."""
-    if not wanted:
-        raise InvalidError("'' names no app; `rekindle app list` shows all")
-    client = operator.connect()
+    """The deployed app of a name or id, alone. Raises NotFoundError, and InvalidError for no
+    name."""
     request = pb.DeployedAppsRequest(app=app_named(wanted))
+    client = operator.connect()
     return list(operator.request(client, "DeployedApps", request, pb.DeployedAppsReply).apps)
 
 
@@ -53,7 +54,8 @@ def _find(wanted: str) -> pb.DeployedApp | pb.AppStatus:
         found = [one for one in running if named in (one.app_id, one.name)]
         if not found and running:
             names = sorted({repr(one.name) for one in running})
-            raise NotFoundError(f"{error}; programs run {', '.join(names)}") from None
+            end = "" if str(error).endswith("?") else ";"
+            raise NotFoundError(f"{error}{end} programs run {', '.join(names)}") from None
         if not found:
             raise
     if len(found) > 1:
@@ -304,10 +306,14 @@ def rollback(name: str, version: str | None, strategy: str) -> None:
 
     Without VERSION: of the one before the present one; of an app that is stopped, of its last one.
     """
-    text = "0" if version is None else version.removeprefix("v")  # 0: the one before
-    if not text.isdecimal() or (version is not None and not int(text)):
-        raise click.BadParameter(f"{version!r} is no number of a version; `rekindle app history`")
-    _again(pb.RollbackRequest(app=app_named(name), version=int(text), strategy=strategy))
+    number = 0  # the one before
+    if version is not None:
+        number = whole_numbers.parsed(version.removeprefix("v")) or 0
+        if not 0 < number <= _MOST_VERSIONS:
+            raise click.BadParameter(
+                f"{version!r} is no number of a version; `rekindle app history`"
+            )
+    _again(pb.RollbackRequest(app=app_named(name), version=number, strategy=strategy))
 
 
 @app.command()

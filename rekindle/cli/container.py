@@ -44,9 +44,9 @@ def find(runner_id: str) -> Found:
     for one in found:
         if one.runner.id == runner_id:
             return one
-    near = nearest(runner_id, [one.runner.id for one in found])
+    near = nearest(runner_id, [one.runner.id for one in found]) or ";"
     raise NotFoundError(
-        f"there is no runner {runner_id!r}{near}; `rekindle container list` shows all"
+        f"there is no runner {runner_id!r}{near} `rekindle container list` shows all"
     )
 
 

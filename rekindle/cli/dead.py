@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
 
 from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.options import confirm, environment_option, is_chosen, yes_option
+from rekindle.cli.options import confirm_loss, environment_option, is_chosen, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
 from rekindle.exception import NotFoundError
 from rekindle.sdk.connection.client import Client
@@ -121,7 +122,8 @@ def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
     rekindle inputs dead replay --function shop.price
     """
     _check_choice(ids, every, name)
-    _change("replay", ids, name)
+    client = operator.connect()
+    _change(client, "replay", ids, _chosen(client, ids, name))
 
 
 @dead.command()
@@ -140,8 +142,11 @@ def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
         what = (
             f"all dead letters of {name}" if name else f"all dead letters in {environment_of(None)}"
         )
-    confirm(f"Drop {what} for good?", yes=yes)
-    _change("drop", ids, name)
+    client = operator.connect()
+    chosen = _chosen(client, ids, name)
+    known = partial(_check_known, client, ids)
+    confirm_loss(f"Drop {what} for good?", known, yes=yes or not chosen)
+    _change(client, "drop", ids, chosen)
 
 
 def _check_choice(ids: tuple[str, ...], every: bool, name: str) -> None:
@@ -149,15 +154,27 @@ def _check_choice(ids: tuple[str, ...], every: bool, name: str) -> None:
         raise click.UsageError("give ids, --function NAME or --all")
 
 
-def _change(what: str, ids: tuple[str, ...], name: str) -> None:
-    """Have letters replayed or dropped, always by their ids: these, else those of the name.
+def _chosen(client: Client, ids: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """The ids of the letters that are meant: these, else those of the name. Raises NotFoundError.
 
     The controller's "all" would be those of every environment.
     """
-    client = operator.connect()
     chosen = ids or tuple(letter.id for letter in _named(client, name))
     if name and not chosen:
         raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle inputs dead ls`")
+    return chosen
+
+
+def _check_known(client: Client, ids: tuple[str, ...]) -> None:
+    """Raises NotFoundError where ids are given that all name nothing."""
+    if ids and not any(_one(client, one) for one in ids):
+        raise NotFoundError(
+            f"no dead letter {' or '.join(ids)}; `rekindle inputs dead ls` lists them"
+        )
+
+
+def _change(client: Client, what: str, ids: tuple[str, ...], chosen: tuple[str, ...]) -> None:
+    """Have letters replayed or dropped; ``ids``: those that the user has named."""
     replies = []
     for start in range(0, len(chosen), _PAGE):
         selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE])

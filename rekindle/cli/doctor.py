@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import click
 from rich.text import Text
@@ -36,7 +35,7 @@ def doctor(as_json: bool) -> None:
         print_json({"restore_possible": possible, "works": works, "checks": findings})
     else:
         _show(checks, possible)
-    sys.exit(0 if possible else 1)
+    click.get_current_context().exit(0 if possible else 1)
 
 
 def _records() -> list[Check]:

@@ -120,8 +120,10 @@ def _rows(known: Mapping[str, pb.EnvironmentInfo]) -> dict[str, dict[str, object
 def _row_of(name: str, known: Mapping[str, pb.EnvironmentInfo]) -> dict[str, object]:
     rows = _rows(known)
     if name not in rows:
-        near = checks.nearest(name, rows)
-        raise NotFoundError(f"there is no environment {name!r}{near}; `rekindle environment list`")
+        near = checks.nearest(name, rows) or ";"
+        raise NotFoundError(
+            f"there is no environment {name!r}{near} `rekindle environment list` shows all"
+        )
     return rows[name]
 
 

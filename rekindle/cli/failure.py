@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -35,7 +36,7 @@ def show_failure(error: BaseException) -> None:
 def show_error(error: Error) -> None:
     """An error of rekindle's own: ``Error: ...`` and a hint."""
     if switches.asks_for_tracebacks():
-        traceback.print_exception(error)
+        _write("".join(traceback.format_exception(error)).rstrip())
         return
     _write(f"{_paint('Error:', '1;31')} {error}")
     place = _last_user_frame(error.__traceback__)
@@ -46,7 +47,7 @@ def show_error(error: Error) -> None:
 def show_exception(error: BaseException) -> None:
     """An exception of the user's code, with the frames of the user's code."""
     if switches.asks_for_tracebacks():
-        traceback.print_exception(error)
+        _write("".join(traceback.format_exception(error)).rstrip())
         return
     remote = remote_traceback(error)
     if remote is None:
@@ -135,5 +136,6 @@ def _paint(text: str, code: str) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads it: the exit status says that there is one
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

@@ -5,6 +5,7 @@ A command is loaded when it is used, so help is quick.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 from collections.abc import Callable, Sequence
@@ -166,7 +167,8 @@ def shown(work: Callable[[], Any]) -> int:
         value = work()
     except click.ClickException as error:
         vars(error)["message"] = _NUMBER.sub(_no_number, error.message)
-        error.show()
+        with contextlib.suppress(OSError):  # nobody reads it: the exit status says that it is one
+            error.show()
         return error.exit_code
     except click.Abort as abort:
         interrupts.tell(abort.__cause__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from rekindle.cli import operator, versions
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.dead import dead, is_named
-from rekindle.cli.options import confirm, environment_option, yes_option
+from rekindle.cli.options import confirm_loss, environment_option, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
 from rekindle.counted import counted
 from rekindle.exception import InvalidError, NotFoundError, OutputExpiredError
@@ -157,7 +158,9 @@ def cancel(call_id: str, terminate_containers: bool, yes: bool) -> None:
     if not call_id.startswith("fc-"):
         raise InvalidError(f"{call_id!r} is not a call id: these start with 'fc-'")
     client = operator.connect()
-    confirm(f"Cancel the call {call_id}?", yes=yes)
+    wanted = pb.GetCallRequest(call_id=call_id)
+    known = partial(operator.request, client, "GetCall", wanted, pb.CallInfo)
+    confirm_loss(f"Cancel the call {call_id}?", known, yes=yes)
     request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
     met = operator.request(client, "CancelCall", request, pb.CancelCallReply)
     if not met.queued and not met.running:

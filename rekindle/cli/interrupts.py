@@ -6,6 +6,7 @@ raised in the middle of an import: the process ends at once. From ``begun()`` on
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -27,8 +28,9 @@ def begun() -> None:
 
 def tell(interrupt: BaseException | None) -> None:
     """What came of what was interrupted, on standard error, where that was noted."""
-    for note in getattr(interrupt, "__notes__", ()):
-        sys.stderr.write(f"{note}\n")
+    with contextlib.suppress(OSError):  # nobody reads it
+        for note in getattr(interrupt, "__notes__", ()):
+            sys.stderr.write(f"{note}\n")
 
 
 def _end(_number: int, _frame: object) -> None:

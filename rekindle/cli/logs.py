@@ -17,6 +17,7 @@ from rekindle.sdk.logs import when
 from rekindle.sdk.notes import painted
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.lines import each
+from rekindle.wire.whole_numbers import MOST
 
 _DEFAULT_TAIL = 100
 _MAX_TAIL = 20_000
@@ -113,9 +114,9 @@ def moment(option: str, text: str) -> int:
     age = _AGE.fullmatch(text.strip())
     if age is not None:
         seconds = time.time() - float(age[1]) * _UNITS[age[2]]
-        return max(0, int(seconds * 1e9))
+        return int(max(0.0, seconds) * 1e9)
     try:
-        return int(datetime.fromisoformat(text).timestamp() * 1e9)
+        return min(int(datetime.fromisoformat(text).timestamp() * 1e9), MOST)
     except ValueError:
         raise InvalidError(
             f"{option} {text!r} is neither an age (90s, 30min, 2h, 3d) nor a time "
@@ -136,7 +137,7 @@ class _Printer:
             return
         self.shown = True
         if self._as_json:
-            text = json.dumps(_fields(line), ensure_ascii=False) + "\n"
+            text = json.dumps(_fields(line), ensure_ascii=sys.stdout.encoding != "utf-8") + "\n"
         else:
             text = self._text(line)
         sys.stdout.write(text)

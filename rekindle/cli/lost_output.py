@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TextIO
 
 from rekindle.exception import ServiceError
 from rekindle.sdk import notes
@@ -95,10 +96,13 @@ def report(lost: OSError) -> int:
     return 1
 
 
-def forget_unwritten() -> None:
-    """Have nothing written at exit either: what is still buffered goes to the null device."""
+def forget_unwritten(stream: TextIO | None = None) -> None:
+    """Have nothing written at exit either: what is still buffered goes to the null device.
+
+    ``stream``: whose; by default of standard output.
+    """
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, (sys.stdout if stream is None else stream).fileno())
     os.close(null)
 
 

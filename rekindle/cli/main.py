@@ -12,11 +12,12 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from rekindle import lazily
 from rekindle.cli import interrupts
 from rekindle.cli.exit_status import INTERRUPTED
-from rekindle.exception import Error
+from rekindle.exception import Error, InvalidError
 
 #: SIGTERM within so long after another one is the same order to end.
 _ONE_ORDER_S = 3.0
@@ -25,7 +26,22 @@ _told_to_end_s = -_ONE_ORDER_S
 
 def main(argv: Sequence[str] | None = None) -> None:
     """What the console script does. Ends with 0, 1 (an error), 2 (wrong usage) or 130 (Ctrl-C)."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    try:
+        status = run(sys.argv[1:] if argv is None else argv)
+    finally:
+        _forget_unwritten()
+    sys.exit(status)
+
+
+def _forget_unwritten() -> None:
+    """Have the interpreter not fail, with a status of its own, at what could not be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            from rekindle.cli import lost_output
+
+            lost_output.forget_unwritten(stream)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -33,8 +49,12 @@ def run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     if None in (sys.stdin, sys.stdout, sys.stderr):
         _open_what_is_closed()
+    _take_any_text()
+    status = 0
     try:
-        return _written(_run(argv))
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt as interrupt:
         interrupts.tell(interrupt)
         return INTERRUPTED
@@ -42,17 +62,34 @@ def run(argv: Sequence[str]) -> int:
         interrupts.tell(end)
         raise
     except OSError as error:
-        return _of_surroundings(error)
+        return _of_surroundings(error, status)
+    except UnicodeEncodeError as error:
+        return _of_words(error, argv)
 
 
-def _of_surroundings(error: OSError) -> int:
+def _of_words(error: UnicodeEncodeError, argv: Sequence[str]) -> int:
+    """Say which word of the command line is no text: bytes that nothing can be called by, but a
+    file. Raises the error where all are."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            from rekindle.cli import failure
+
+            failure.show_error(InvalidError(f"{word!r} is no text in UTF-8"))
+            return 1
+    raise error
+
+
+def _of_surroundings(error: OSError, status: int) -> int:
     """Say that standard output or the working directory is gone, or that rekindle's own directory
-    cannot be written to. Raises what is none of these."""
+    cannot be written to. ``status``: that of a command which has ended already. Raises what is none
+    of these."""
     from rekindle import paths
     from rekindle.cli import failure, lost_output
 
     if lost_output.is_lost(error):
-        return lost_output.report(error)
+        return lost_output.report(error) or status
     if isinstance(error, FileNotFoundError):
         try:
             paths.working_directory()
@@ -65,17 +102,21 @@ def _of_surroundings(error: OSError) -> int:
     raise error
 
 
-def _written(status: int) -> int:
-    """The exit status, when what was printed is out."""
-    sys.stdout.flush()
-    return status
-
-
 def _open_what_is_closed() -> None:
     """``rekindle ... >&-``: no file that is opened later is to take its place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for the whole run
+
+
+def _take_any_text() -> None:
+    """What an output has no characters for is written in escapes (``\\xe9``), as runners do: a
+    name, or what somebody prints, is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        # In the locale C bytes that are no text go through as they are: that is any text.
+        goes_through = ("utf-8", "surrogateescape")
+        if isinstance(stream, TextIOWrapper) and (stream.encoding, stream.errors) != goes_through:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import click
 
 from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.options import confirm, env_option, yes_option
+from rekindle.cli.options import confirm_loss, env_option, yes_option
 from rekindle.cli.shared_objects import operations
 from rekindle.cli.tables import ago, console, json_option, listing, print_json, size, table
 from rekindle.exception import NotFoundError
@@ -92,7 +92,9 @@ def _delete(
     kind: type[Dict] | type[Queue], name: str, env: str | None, yes: bool, missing: bool
 ) -> None:
     choosing.existing()  # nothing is asked where no instance is up
-    confirm(f"Delete {kind.__name__} {name!r} and all that is in it?", yes=yes)
+    question = f"Delete {kind.__name__} {name!r} and all that is in it?"
+    found = kind.from_name(name, environment_name=env)
+    confirm_loss(question, found.info, yes=yes, missing_ok=missing)
     kind.objects.delete(name, allow_missing=missing, environment_name=env)
     click.echo(f"{kind.__name__} {name!r} is deleted.")
 
@@ -201,8 +203,9 @@ def items(name: str, n: int, every: bool, as_repr: bool, env: str | None, as_jso
 def clear_dict(name: str, env: str | None, yes: bool) -> None:
     """Take everything out of a Dict."""
     choosing.existing()  # nothing is asked where no instance is up
-    confirm(f"Take everything out of Dict {name!r}?", yes=yes)
-    Dict.from_name(name, environment_name=env).clear()
+    held = Dict.from_name(name, environment_name=env)
+    confirm_loss(f"Take everything out of Dict {name!r}?", held.info, yes=yes)
+    held.clear()
     click.echo(f"Dict {name!r} is empty.")
 
 
@@ -225,8 +228,8 @@ def clear_queue(name: str, partition: str | None, every: bool, env: str | None, 
     if not every:
         where = "the partition without a name" if partition is None else f"partition {partition!r}"
         what = f"{where} of {what}"
-    confirm(f"Take everything out of {what}?", yes=yes)
     held = Queue.from_name(name, environment_name=env)
+    confirm_loss(f"Take everything out of {what}?", held.info, yes=yes)
     held.clear(partition=partition, all=every)
     click.echo(f"{what[0].upper()}{what[1:]} is empty.")
     if not every and (left := held.len(total=True)):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk import checks
 from rekindle.sdk.environments import environment_of
 from rekindle.wire.environment import ENVIRONMENT_VARIABLE, in_environment, split_name
@@ -86,11 +87,14 @@ def checked_name(
 def app_named(given: str) -> str:
     """An app, or APP.FUNCTION, as the instance knows it: of the chosen environment.
 
-    An id is that of any, and so is what says its environment: ENVIRONMENT/APP. Raises InvalidError.
+    An id is that of any, and so is what says its environment: ENVIRONMENT/APP. Raises InvalidError,
+    also for no name: a variable that is not set, which means all apps to the controller.
     """
+    if not given:
+        raise InvalidError("'' names no app; `rekindle app list` shows all")
     if "/" in given:
         return in_environment(*split_name(given))
-    if given.startswith(("ap-", "fu-")) or not given:
+    if given.startswith(("ap-", "fu-")):
         return given
     return in_environment(environment_of(None), given)
 
@@ -117,3 +121,21 @@ def confirm(question: str, *, yes: bool) -> None:
     if not click.confirm(question):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def confirm_loss(
+    question: str, look: Callable[[], object], *, yes: bool, missing_ok: bool = False
+) -> None:
+    """As ``confirm``, of what ``look`` finds: nothing is asked about what is not there.
+
+    Raises NotFoundError as ``look`` does, unless ``missing_ok``.
+    """
+    if yes:  # what goes on looks itself
+        return
+    try:
+        look()
+    except NotFoundError:
+        if missing_ok:
+            return
+        raise
+    confirm(question, yes=False)

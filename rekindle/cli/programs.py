@@ -196,14 +196,18 @@ def _load_stdin() -> ModuleType:
 
     from rekindle import paths
 
-    text = sys.stdin.buffer.read()
+    try:
+        text = sys.stdin.buffer.read()
+    except OSError as error:
+        raise InvalidError(f"-: standard input cannot be read: {error.strerror}") from None
     kept = paths.home() / "stdin"
     file = kept / hashlib.sha256(text).hexdigest()[:16] / "stdin.py"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{os.getpid()}")
-    draft.write_bytes(text)
-    draft.replace(file)
-    _forget_older(kept)
+    with paths.at_home():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{os.getpid()}")
+        draft.write_bytes(text)
+        draft.replace(file)
+        _forget_older(kept)
     return load_script(file, neighbours=Path.cwd())
 
 

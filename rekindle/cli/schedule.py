@@ -26,12 +26,12 @@ def schedule() -> None:
 
 @schedule.command("ls")
 @environment_option
-@click.argument("app", required=False, default="")
+@click.argument("app", required=False)
 @tables.json_option
-def ls(app: str, as_json: bool) -> None:
+def ls(app: str | None, as_json: bool) -> None:
     """Show schedules, of APP or of all its environment: the next run, and what the last came to."""
+    request = pb.SchedulesRequest(app=app_named(app) if app is not None else "")
     client = operator.connect()
-    request = pb.SchedulesRequest(app=app_named(app))
     reply = operator.request(client, "Schedules", request, pb.SchedulesReply)
     found = [one for one in reply.schedules if app or is_chosen(one.app)]
     if as_json:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 
 import click
 
 from rekindle.cli import operator
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.options import confirm, env_option, yes_option
+from rekindle.cli.options import confirm_loss, env_option, yes_option
 from rekindle.cli.tables import ago, console, json_option, print_json, table, utc
 from rekindle.exception import InvalidError, a_or_an
 from rekindle.sdk.environments import environment_of
@@ -107,7 +108,8 @@ def create(
 def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
     """Forget a secret. Runners that have it keep it; those that need it start no more."""
     objects = _objects()
-    confirm(f"Delete the secret {name}?", yes=yes)
+    found = Secret.from_name(name, environment_name=env)
+    confirm_loss(f"Delete the secret {name}?", found.info, yes=yes, missing_ok=allow_missing)
     objects.delete(name, allow_missing=allow_missing, environment_name=env)
     click.echo(f"{name} is gone.")
 
@@ -142,17 +144,31 @@ def _typed(key: str) -> str:
     if sys.stdin.isatty():
         asked: str = click.prompt(key, hide_input=True)
         return asked
-    value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    value = _standard_input(f"{key}=-").removesuffix("\n")
     if not value:
         raise InvalidError(f"{key}=-: nothing came on standard input; {key}= keeps an empty value")
     return value
+
+
+def _standard_input(wanted_by: str) -> str:
+    """All of it, in UTF-8 as files are, whatever the terminal's encoding is. Raises InvalidError,
+    which quotes nothing."""
+    try:
+        text = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidError(f"{wanted_by}: no UTF-8, at byte {error.start}") from None
+    except OSError as error:
+        raise InvalidError(
+            f"{wanted_by}: standard input cannot be read: {error.strerror}"
+        ) from None
+    return text.replace("\r\n", "\n")
 
 
 def _dotenv(path: str) -> dict[str, str]:
     from rekindle.sdk import dotenv
 
     if path == "-":
-        return dotenv.parse(sys.stdin, "standard input")
+        return dotenv.parse(StringIO(_standard_input("--from-dotenv")), "standard input")
     if not Path(path).is_file():
         raise InvalidError(f"--from-dotenv: there is no file {path}")
     return dotenv.read(Path(path))
@@ -160,7 +176,8 @@ def _dotenv(path: str) -> dict[str, str]:
 
 def _json(path: str) -> dict[str, str | None]:
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        is_file = path != "-"
+        text = Path(path).read_text("utf-8") if is_file else _standard_input("--from-json")
     except OSError as error:
         raise InvalidError(f"--from-json: {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:  # which would quote what was read

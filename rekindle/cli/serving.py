@@ -1,8 +1,9 @@
 """One version of an app that ``rekindle serve`` serves: loaded and deployed by a child of its own.
 
-The child stays to show what that version prints. It ends with its version; when the command ends,
-however it does, the child of the present version stops the app; one that loads the user's code just
-then ends with it, and one that deploys stops what it deployed. The parent starts no thread.
+The child stays to show what that version prints. It ends with its version; where nobody reads its
+lines any more (``| head``), it stops the app, and the command ends. When the command ends, however
+it does, the child of the present version stops the app; one that loads the user's code just then
+ends with it, and one that deploys stops what it deployed. The parent starts no thread.
 A name is served by one command (served_names.py): the child that serves it first takes its lock,
 and hands it to the parent, from whom the next ones have it.
 """
@@ -191,8 +192,9 @@ def _child(
     except BaseException as error:  # noqa: BLE001 - whatever it was, it ends here, and says so
         show_failure(error)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # its reader has gone, or the disk is full
+                stream.flush()
         os._exit(status)
 
 
@@ -283,14 +285,19 @@ def _files(reference: str) -> tuple[str, ...]:
 
 
 def _stay(app: DeployedHere, hears: int) -> None:
-    """Show what the version prints; stop the app when the parent has gone."""
+    """Show what the version prints; stop the app when the parent, or who reads that, has gone."""
     from rekindle.sdk.connection.background import background
     from rekindle.wire import rekindle_pb2 as pb
+
+    lost = _LostOutput()
+    notes.on_lost = lost.note
 
     async def follow() -> None:
         request = pb.LogsRequest(app_id=app.app_id, follow=True)
         async for line in app.client.logs(request):
             logs.show(line)
+            if lost.has_no_reader:
+                return
 
     following = background().start(follow())
     over, ends = os.pipe()
@@ -298,6 +305,9 @@ def _stay(app: DeployedHere, hears: int) -> None:
     heard = readable([hears, over])
     if hears not in heard:
         following.result()  # raises where the instance has ended
+        if lost.has_no_reader:  # as any other program ends
+            _stop(app)
+            return
         _say_if_stopped(app)  # by somebody else: whoever is replaced is told so
     said = os.read(hears, 1)
     if said == _REPLACED:
@@ -306,6 +316,25 @@ def _stay(app: DeployedHere, hears: int) -> None:
         _stop(app)
         if said == _RENAMED and notes.shown:
             notes.write_note(f"{app.name} is stopped: the file has another app now.")
+
+
+class _LostOutput:
+    """What becomes of lines that standard output does not take."""
+
+    def __init__(self) -> None:
+        self.has_no_reader = False
+        self._said = False
+
+    def note(self, error: OSError) -> None:
+        """One that could not be written. A full disk may have room again: the app goes on."""
+        if isinstance(error, BrokenPipeError):
+            self.has_no_reader = True
+        elif not self._said:
+            self._said = True
+            notes.write_note(
+                f"What the app prints cannot be written to standard output: {error.strerror}. It "
+                f"goes on; `rekindle logs` shows its last lines."
+            )
 
 
 def _stop(app: DeployedHere) -> None:

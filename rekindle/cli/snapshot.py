@@ -99,7 +99,7 @@ def verify_snapshots(keys: tuple[str, ...], everything: bool) -> None:
             seconds = finding.elapsed_ms / 1e3
             click.echo(f"{name}  good ({size(finding.read_bytes)} in {seconds:.1f} s)")
     if bad:
-        raise SystemExit(1)
+        click.get_current_context().exit(1)
 
 
 def _chosen(store: SnapshotStore, keys: tuple[str, ...], everything: bool, what: str) -> list[str]:

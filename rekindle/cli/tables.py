@@ -39,6 +39,10 @@ class Literal(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
+    def on_broken_pipe(self) -> None:
+        """As of any other output, whose reader has gone (lost_output.py)."""
+        raise  # the error that this is called for
+
 
 class _Plain(Literal):
     """For files and pipes: no line ends with the spaces that fill up its last column."""

@@ -13,7 +13,7 @@ import click
 from rekindle import paths
 from rekindle.controller.settings import parse_address
 from rekindle.controller.storage import elsewhere
-from rekindle.exception import SetupError
+from rekindle.exception import InvalidError, SetupError
 from rekindle.sdk.local import choosing, daemon, leftover_snapshots, unused_settings
 from rekindle.sdk.local import directory as instance
 from rekindle.shown_url import without_password
@@ -44,7 +44,8 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
     rekindle up
     rekindle up --metrics 127.0.0.1:9464
     """
-    address = address or os.environ.get("REKINDLE_METRICS", "")
+    named_by = "--metrics " if address else "REKINDLE_METRICS="
+    address = address or os.environ.get("REKINDLE_METRICS", "").strip()
     directory = paths.daemon_dir()
     pid = instance.supervisor_pid(directory)
     if pid is not None and foreground:
@@ -57,7 +58,7 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
             click.echo(note)
         return
     if address:
-        check_address(address)
+        host, port = checked_address(address, named_by)
         os.environ["REKINDLE_METRICS"] = address
     check_settings_of_programs()
     check_store(paths.shared_store_url())
@@ -74,7 +75,7 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
             err=True,
         )
     if address:
-        click.echo(f"Metrics: http://{address}/metrics")
+        click.echo(f"Metrics: http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
 
 
 @click.command()
@@ -166,20 +167,24 @@ def check_store(url: str) -> None:
         click.echo(f"The store {store.url} is new: nothing is in it yet.", err=True)
 
 
-def check_address(address: str) -> None:
-    """See that metrics can be served there, before anything is started.
+def checked_address(address: str, named_by: str) -> tuple[str, int]:
+    """Host and port, where metrics can be served there: seen before anything is started.
 
-    Raises InvalidError or SetupError.
+    ``named_by``: what comes before it in errors. Raises InvalidError or SetupError.
     """
-    host, port = parse_address(address, "--metrics ")
+    host, port = parse_address(address, named_by)
+    if not port:
+        raise InvalidError(f"{named_by}{address!r} is any port: name the one to ask for metrics")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for family, kind, protocol, _, where in found:
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(where)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # of a host that can be the name of none
+        reason = getattr(error, "strerror", None) or error
         raise SetupError(
-            f"metrics cannot be served on {address}: {error.strerror or error}; "
+            f"metrics cannot be served on {address}: {reason}; "
             f"choose another HOST:PORT, or end what listens there"
         ) from error
+    return host, port

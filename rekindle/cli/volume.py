@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from rekindle.cli.commands import CommandGroup
-from rekindle.cli.options import confirm, env_option, yes_option
+from rekindle.cli.options import confirm_loss, env_option, yes_option
 from rekindle.cli.tables import ago, console, json_option, print_json, size, table, utc
 from rekindle.exception import Error, InvalidError
 from rekindle.sdk.environments import environment_of
@@ -80,7 +80,8 @@ def create(name: str, url: str, env: str | None) -> None:
 @env_option
 def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
     """Remove a volume with all its files. What lies in its store stays there."""
-    confirm(f"Remove the volume {name} with all its files?", yes=yes)
+    question = f"Remove the volume {name} with all its files?"
+    confirm_loss(question, _named(name, env).info, yes=yes, missing_ok=allow_missing)
     Volume.objects.delete(name, allow_missing=allow_missing, environment_name=env)
     click.echo(f"{name} is gone.")
 
@@ -232,5 +233,7 @@ def cp(name: str, paths: tuple[str, ...], recursive: bool, env: str | None) -> N
 @env_option
 def rm(name: str, path: str, recursive: bool, yes: bool, env: str | None) -> None:
     """Remove a file or a directory from a volume."""
-    confirm(f"Remove {path} from the volume {name}?", yes=yes)
-    _named(name, env).remove_file(path, recursive=recursive)
+    held = _named(name, env)
+    question = f"Remove {path} from the volume {name}?"
+    confirm_loss(question, lambda: held.listdir(path), yes=yes)
+    held.remove_file(path, recursive=recursive)

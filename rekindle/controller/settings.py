@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.wire import whole_numbers
 
 MIB = 1024 * 1024
 
@@ -112,11 +113,12 @@ def parse_address(text: str, what: str = "REKINDLE_METRICS=") -> tuple[str, int]
     """
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdecimal() or int(port) > 65535:
+    number = whole_numbers.parsed(port)
+    if number is None or number > 65535:
         raise InvalidError(
             f"{what}{text!r} is no address to listen on; write host:port, as in 127.0.0.1:9464"
         )
-    return host, int(port)
+    return host, number
 
 
 def over_limit(what: str, limit: int, variable: str) -> str:

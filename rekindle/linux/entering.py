@@ -63,7 +63,10 @@ def run(pid: int, argv: Sequence[str], more: Mapping[str, str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's
     child = os.fork()  # it is in the PID namespace
     if child == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(
+                number, signal.SIG_DFL
+            )  # Python ignores the others: no command expects it
         _become(status, argv, environ)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
+from rekindle.sdk.unsupported import keyword
 
 #: Parameters that no program gives.
 _IMPLICIT = ("self", "cls", "caller")
@@ -103,9 +104,12 @@ def unbound(called: Callable[..., Any], args: Sequence[Any]) -> str:
 def misfit(text: str, called: Callable[..., Any], args: Sequence[Any]) -> str:
     """What Python says of arguments that a function of ours does not take, in the program's terms:
     without those that we add, with the nearest name."""
-    text = _name(called, args) + text[text.find("()") + 2 :].partition(". Did you mean ")[0]
+    where = _name(called, args)
+    text = where + text[text.find("()") + 2 :].partition(". Did you mean ")[0]
     parameters = _parameters(called)
     if found := re.search(r"unexpected keyword argument '(\w+)'", text):
+        if instead := keyword(where, found[1]):
+            return f"{text}; {instead}"
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         names = [one.name for one in parameters if one.kind not in variable]
         near = checks.nearest(found[1], names)

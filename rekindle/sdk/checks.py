@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.exception import InvalidError, of_the_program
 from rekindle.execution.declared import Decorated, is_generator
-from rekindle.sdk.unsupported import KEYWORDS, RENAMED
+from rekindle.sdk.unsupported import RENAMED, keyword
 from rekindle.wire.environment import variable_problem
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -166,8 +166,8 @@ def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -
             continue
         if key in RENAMED:
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
-        if key in KEYWORDS:
-            raise InvalidError(f"{where}: there is no {key}=; {KEYWORDS[key]}")
+        if instead := keyword(where, key):
+            raise InvalidError(f"{where}: there is no {key}=; {instead}")
         text = f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}"
         raise of_the_program(TypeError(text))
 

@@ -168,5 +168,7 @@ async def _ask(caller: Caller, method: str, name: str) -> None:
 
 
 def _unknown(name: str, known: list[str]) -> NotFoundError:
-    near = checks.nearest(name, known)
-    return NotFoundError(f"there is no environment {name!r}{near}; `rekindle environment list`")
+    near = checks.nearest(name, known) or ";"
+    return NotFoundError(
+        f"there is no environment {name!r}{near} `rekindle environment list` shows all"
+    )

@@ -47,9 +47,17 @@ def painted(text: str, code: str, stream: TextIO) -> str:
 
 
 def write(stream: TextIO, text: str, newline: bool) -> None:
-    """Write and flush; a stream that cannot be written to is passed over."""
+    """Write and flush; a stream that cannot be written to is passed over.
+
+    What it has no characters for is written in escapes, as runners do.
+    """
+    text = text + "\n" if newline else text
     try:
-        stream.write(text + "\n" if newline else text)
+        try:
+            stream.write(text)
+        except UnicodeEncodeError as error:
+            known = text.encode(error.encoding, "backslashreplace")
+            stream.write(known.decode(error.encoding))
         stream.flush()
     except BaseException as error:
         # The reader of our output has gone, the stream is closed, or it is one of the user's that

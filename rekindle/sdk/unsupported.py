@@ -145,6 +145,20 @@ KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "ephemeral_disk": "use the tempfile module",
     "block_network": "use the node's firewall: a runner has the network of its node",
 }
+#: The same of one class alone.
+_KEYWORDS_OF = {
+    "Image": {
+        "gpu": "images are built without a GPU: leave it out (gpu= of the function is another)",
+        "cpu": "a build has what its node has: leave it out",
+        "memory": "a build has what its node has: leave it out",
+    },
+}
+
+
+def keyword(where: str, name: str) -> str | None:
+    """What to do of a keyword that ``where``, ``Image.pip_install`` say, does not have; None of
+    one that means nothing."""
+    return _KEYWORDS_OF.get(where.partition(".")[0], {}).get(name) or KEYWORDS.get(name)
 
 
 def attribute(name: str) -> str | None:

@@ -17,6 +17,8 @@ VARIABLE = "REKINDLE_SNAPSHOT_BUDGET_BYTES"
 DEFAULT_SHARE = 0.2
 DEFAULT_MOST = 100 << 30
 
+#: What messages can carry, and less: sizes are added up.
+MOST_BYTES = 1 << 60
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*\Z", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -24,12 +26,15 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 def parse_size(text: str) -> int:
     """Bytes of ``50G``, ``1.5 TiB`` or ``1048576``; units are powers of 1024.
 
-    Raises InvalidError.
+    Raises InvalidError, also for more than any message can carry.
     """
     match = _SIZE.match(text)
     if match is None:
         raise InvalidError(f"{text!r} is no size: write bytes, or a number with K, M, G or T")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    size = float(match[1]) * _UNITS[match[2].lower()]
+    if size > MOST_BYTES:
+        raise InvalidError(f"{text[:99]!r} is too large for a size: {MOST_BYTES} bytes at most")
+    return int(size)
 
 
 def asked(variable: str) -> int | None:

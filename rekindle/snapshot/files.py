@@ -109,14 +109,17 @@ def locked(root: Path) -> Iterator[None]:
 # ---- what costs a second look when it is lost, no more -----------------------------------------
 
 
+#: Of a place where no file can be.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
 def recall(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none that can be read, which is logged."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError) as error:
-        log.warning("notes unreadable, made again", extra=kv(path=path, reason=error))
+        if not isinstance(error, OSError) or error.errno not in _NOT_THERE:
+            log.warning("notes unreadable, made again", extra=kv(path=path, reason=error))
         return {}
     return raw if isinstance(raw, dict) else {}
 

@@ -123,8 +123,11 @@ class SnapshotStore:
     def resolve(self, prefix: str) -> str:
         """The one key that begins with ``prefix`` (``sn-`` may be left out).
 
-        Raises NotFoundError when there is none, or more than one.
+        Raises NotFoundError when there is none, or more than one; also for nothing, a variable
+        that is not set, which would mean the only one there is.
         """
+        if prefix in ("", key.KEY_PREFIX):
+            raise NotFoundError(f"{prefix!r} names no snapshot; see `rekindle snapshot ls`")
         wanted = prefix if prefix.startswith(key.KEY_PREFIX) else key.KEY_PREFIX + prefix
         names = sorted(p.name for p in self.root.iterdir() if _KEY.match(p.name))
         found = [name for name in names if name.startswith(wanted)]

@@ -23,6 +23,7 @@ from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
 from rekindle.linux.files import sync
 from rekindle.shown_url import reason, without_password
+from rekindle.wire import whole_numbers
 
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
 DEFAULT_THRESHOLD_BYTES = 1024 * 1024
@@ -78,11 +79,9 @@ def named_url(environ: Mapping[str, str] | None = None) -> str:
 
 def threshold_bytes(environ: Mapping[str, str] | None = None) -> int:
     """``$REKINDLE_BLOB_THRESHOLD_BYTES``; 0: everything travels inline. Raises InvalidError."""
-    environ = os.environ if environ is None else environ
-    text = environ.get("REKINDLE_BLOB_THRESHOLD_BYTES") or str(DEFAULT_THRESHOLD_BYTES)
-    if not text.isdecimal():
-        raise InvalidError(f"REKINDLE_BLOB_THRESHOLD_BYTES={text!r} must be bytes, 0 or more")
-    return int(text)
+    what = f"bytes, from 0 to {whole_numbers.MOST}"
+    found = whole_numbers.said("REKINDLE_BLOB_THRESHOLD_BYTES", what, environ=environ)
+    return DEFAULT_THRESHOLD_BYTES if found is None else found
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
-from rekindle.exception import InvalidError
+from rekindle.wire import whole_numbers
 
 #: Where REKINDLE_MAX_CALL_DEPTH does not say else...
 DEFAULT_MAX_DEPTH = 64
@@ -16,7 +15,6 @@ VARIABLE = "REKINDLE_MAX_CALL_DEPTH"
 
 def max_depth(environ: Mapping[str, str] | None = None) -> int:
     """``$REKINDLE_MAX_CALL_DEPTH``. Raises InvalidError for what is no number from 1 to 100."""
-    text = (os.environ if environ is None else environ).get(VARIABLE) or str(DEFAULT_MAX_DEPTH)
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_DEPTH:
-        raise InvalidError(f"{VARIABLE}={text!r} must be a number from 1 to {MOST_DEPTH}")
-    return int(text)
+    what = f"a number from 1 to {MOST_DEPTH}"
+    found = whole_numbers.said(VARIABLE, what, least=1, most=MOST_DEPTH, environ=environ)
+    return DEFAULT_MAX_DEPTH if found is None else found

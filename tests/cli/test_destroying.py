@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -25,22 +26,18 @@ def known(controller: FakeController, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "argv",
     [
-        ["dict", "clear", "counts"],
-        ["dict", "delete", "counts"],
-        ["queue", "clear", "work"],
-        ["queue", "delete", "work"],
         ["volume", "delete", "models"],
         ["volume", "rm", "models", "weights.bin"],
         ["container", "stop", "ru-1"],
-        ["inputs", "cancel", "fc-1"],
-        ["secret", "delete", "token"],
-        ["inputs", "dead", "drop", "--all"],
         ["snapshot", "rm", "--all"],
         ["image", "rm", "--all"],
     ],
     ids=" ".join,
 )
 def test_without_a_terminal_it_says_what_to_add(argv: list[str]) -> None:
+    models = Volume.from_name("models", create_if_missing=True)
+    with models.batch_upload() as batch:
+        batch.put_file(BytesIO(b"1"), "weights.bin")
     said = CliRunner().invoke(cli, argv, input="y\n")
     assert isinstance(said.exception, InvalidError), said
     assert str(said.exception).endswith("There is no terminal to ask on: add --yes")
@@ -60,7 +57,21 @@ def test_a_no_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_asked_of_a_runner_that_is_not_there() -> None:
     said = CliRunner().invoke(cli, ["container", "stop", "ru-2"])
     assert isinstance(said.exception, NotFoundError), said
-    assert "there is no runner 'ru-2'; did you mean 'ru-1'" in str(said.exception)
+    assert str(said.exception) == (
+        "there is no runner 'ru-2'; did you mean 'ru-1'? `rekindle container list` shows all"
+    )
+
+
+@pytest.mark.parametrize("argv", [["delete", "model"], ["rm", "models", "weight.bin"]])
+def test_nothing_is_asked_of_a_volume_or_a_file_that_is_not_there(argv: list[str]) -> None:
+    Volume.objects.create("models")
+    said = CliRunner().invoke(cli, ["volume", *argv])
+    assert isinstance(said.exception, NotFoundError), said
+    assert argv[-1] in str(said.exception)
+
+
+def test_nothing_is_asked_of_a_volume_that_may_be_missing() -> None:
+    assert CliRunner().invoke(cli, ["volume", "delete", "model", "--allow-missing"]).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -80,8 +91,26 @@ def test_nothing_is_asked_where_no_instance_is_up(
     assert isinstance(CliRunner().invoke(cli, argv).exception, ConnectionError)
 
 
-@pytest.mark.parametrize("command", ["stop", "delete", "info", "history"])
-def test_an_empty_name_is_no_app_whatever_is_deployed(command: str) -> None:
-    said = CliRunner().invoke(cli, ["app", command, "", *(["-y"] if command[0] in "sd" else [])])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["app", "stop", "", "-y"],
+        ["app", "delete", "", "-y"],
+        ["app", "info", ""],
+        ["app", "history", ""],
+        ["app", "rollback", ""],
+        ["app", "rollover", ""],
+        ["app", "logs", ""],
+        ["logs", ""],
+        ["pool", "ls", ""],
+        ["pool", "set", "", "--min", "1"],
+        ["schedule", "ls", ""],
+        ["schedule", "run", ""],
+        ["tune", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_no_app_whatever_is_deployed(argv: list[str]) -> None:
+    said = CliRunner().invoke(cli, argv)
     assert isinstance(said.exception, InvalidError), said
     assert "'' names no app" in str(said.exception)

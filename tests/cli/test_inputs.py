@@ -187,6 +187,36 @@ def test_cancel_says_what_it_met(fake: Letters) -> None:
     assert not fake.cancelled[1].terminate_containers
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["cancel", "fc-some"],
+        ["dead", "drop", "fu-1/1-0"],
+        ["dead", "drop", "fu-1/1-0", "fu-9/1-0"],
+        ["dead", "drop", "--function", "price"],
+        ["dead", "drop", "--all"],
+    ],
+    ids=" ".join,
+)
+def test_without_a_terminal_it_says_what_to_add(fake: Letters, argv: list[str]) -> None:
+    assert "add --yes" in rekindle(fake.directory, "inputs", *argv, status=1).stderr
+    assert not fake.selected and not fake.cancelled
+
+
+def test_nothing_is_asked_about_what_is_not_there(fake: Letters) -> None:
+    for argv in (["fu-9/1-0"], ["typo"], ["fu-9/1-0", "typo"], ["--function", "prise"]):
+        said = rekindle(fake.directory, "inputs", "dead", "drop", *argv, status=1).stderr
+        assert "no dead letter" in said and argv[-1] in said
+    fake.letters = []
+    dropped = rekindle(fake.directory, "inputs", "dead", "drop", "--all").stdout
+    assert dropped == "0 dead letters dropped.\n"
+
+
+def test_nothing_is_asked_about_a_call_that_is_not_there(controller: FakeController) -> None:
+    said = rekindle(controller.directory, "inputs", "cancel", "fc-some", status=1).stderr
+    assert "no call fc-some" in said
+
+
 def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
     lines = rekindle(fake.directory, "inputs", "dead", "ls").stdout.splitlines()
     assert len(lines) == 4

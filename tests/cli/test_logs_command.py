@@ -144,3 +144,8 @@ def test_a_moment_is_an_age_or_a_time() -> None:
     assert moment("--until", "2026-01-31T12:00:00+00:00") == 1_769_860_800 * 10**9
     with pytest.raises(InvalidError, match="2h"):
         moment("--until", "yesterday")
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "1960-01-01", f"{'9' * 30}d", f"{'9' * 400}d"])
+def test_a_moment_however_far_away_is_one(text: str) -> None:
+    pb.LogsRequest(since_ns=moment("--since", text))  # raises what it cannot carry

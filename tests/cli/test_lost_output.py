@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.cli.group import cli
+from tests.sdk.fake_controller import FakeController
 
 _CONSOLE = [sys.executable, "-c", "from rekindle.cli.console import main; main()"]
 _COMMANDS = [
@@ -64,6 +65,42 @@ def test_a_reader_that_has_gone_is_no_error(argv: list[str], tmp_path: Path) -> 
     status, err = _ended(argv, tmp_path, ">&0", writes, unbuffered=True)
     os.close(writes)
     assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize("output", ["2>&0", "> /dev/full 2>&1"])
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [(["status"], 1), (["stauts"], 2), (["volume", "ls", "none"], 1), (["run", "none.py"], 1)],
+    ids=str,
+)
+def test_an_error_that_nobody_reads_is_one_all_the_same(
+    argv: list[str], status: int, output: str, tmp_path: Path
+) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    assert _ended(argv, tmp_path, output, writes) == (status, "")
+    os.close(writes)
+
+
+def test_a_program_that_failed_has_failed_whether_its_reader_has_gone_or_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "program.py").write_text("print('begins')\nraise ValueError('mine')\n")
+    reads, writes = os.pipe()
+    os.close(reads)
+    status, err = _ended(["run", "program.py"], tmp_path, ">&0", writes)
+    os.close(writes)
+    assert status == 1 and err.endswith("\nValueError: mine\n")
+
+
+@pytest.mark.parametrize("command", ["top", "top --once", "status", "container list --json"])
+def test_who_reads_of_an_instance_may_go(
+    controller: FakeController, command: str, tmp_path: Path
+) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    assert _ended(command.split(), tmp_path, ">&0", writes) == (0, "")
+    os.close(writes)
 
 
 def test_another_file_that_is_full_is_no_output_that_is_lost(tmp_path: Path) -> None:

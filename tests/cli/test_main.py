@@ -122,3 +122,9 @@ def test_sigterm_that_comes_later_again_ends_what_went_on_after_the_first() -> N
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (143, b"")
+
+
+def test_a_word_that_is_no_text_is_named(run: Cli, controller: FakeController) -> None:
+    for argv in (("logs", "\udcff"), ("inputs", "show", "\udcff"), ("app", "info", "\udcff")):
+        status, _, err = run(*argv)
+        assert (status, err.splitlines()[0]) == (1, "Error: '\\udcff' is no text in UTF-8"), argv

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from rekindle.cli import options
 from rekindle.cli.group import cli
+from rekindle.exception import NotFoundError
 from rekindle.sdk.objects.dict import Dict
 from rekindle.sdk.objects.queue import Queue
 from tests.controller.harness import Instance
@@ -79,3 +80,17 @@ def test_a_list_leaves_out_what_is_deleted_meanwhile(
     assert listed & set(names) == {"command.first", "command.last"}
     for name in listed & set(names):
         kind.objects.delete(name)
+
+
+@pytest.mark.parametrize("kind", [Dict, Queue])
+def test_only_what_is_there_is_asked_about(kind: type[Dict] | type[Queue]) -> None:
+    def run(*argv: str) -> Result:
+        return CliRunner().invoke(cli, [kind.__name__.lower(), *argv])
+
+    for command in ("delete", "clear"):
+        assert isinstance(run(command, "command.typo").exception, NotFoundError)
+    assert run("delete", "command.typo", "--allow-missing").exit_code == 0
+    kind.objects.create("command.asked")
+    for command in ("delete", "clear"):
+        assert "add --yes" in str(run(command, "command.asked").exception)
+    kind.objects.delete("command.asked")

@@ -11,7 +11,7 @@ import pytest
 
 from rekindle import paths
 from rekindle.cli import app_refs, programs, refs
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import InvalidError, NotFoundError, SetupError
 
 
 @pytest.fixture
@@ -47,6 +47,15 @@ def test_programs_of_standard_input_go_after_a_day_with_what_python_compiled_of_
     _give(stdin, "SECOND = 2\n")
     programs.load("-")
     assert [*(paths.home() / "stdin").iterdir()] == [second], "a younger one stays"
+
+
+def test_a_program_of_standard_input_that_cannot_be_kept_says_where(
+    stdin: pytest.MonkeyPatch,
+) -> None:
+    (paths.home() / "stdin").touch()
+    _give(stdin, "FIRST = 1\n")
+    with pytest.raises(SetupError, match=r"/stdin/.* cannot be used .*REKINDLE_HOME"):
+        programs.load("-")
 
 
 def test_a_program_of_standard_input_that_is_read_again_is_young_again(

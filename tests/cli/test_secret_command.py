@@ -7,24 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command import _MAIN, PATIENCE_S, environ, rekindle
 from tests.controller.harness import Instance
 
 VALUE = "swordfish-4715"
 
 
-def create(instance: Instance, *argv: str, stdin: str = "", status: int = 0) -> str:
+def create(
+    instance: Instance, *argv: str, stdin: str | bytes = "", status: int = 0, **more: str
+) -> str:
     """``rekindle secret create`` with something on standard input; all that it said."""
     ended = subprocess.run(
         [sys.executable, "-c", _MAIN, "secret", "create", *argv],
-        env=environ(instance.directory),
-        input=stdin,
+        env=environ(instance.directory, **more),
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
         capture_output=True,
-        text=True,
         timeout=PATIENCE_S,
         check=False,
     )
-    said = ended.stdout + ended.stderr
+    said = (ended.stdout + ended.stderr).decode()
     assert ended.returncode == status, said
     assert VALUE not in said
     return said
@@ -54,9 +57,10 @@ def test_secrets_are_made_from_every_source_listed_replaced_and_deleted(
     unasked = rekindle(shared.directory, "secret", "delete", "cli-all", status=1).stderr
     assert "add --yes" in unasked
     rekindle(shared.directory, "secret", "delete", "cli-all", "--yes")
-    missing = rekindle(shared.directory, "secret", "delete", "cli-all", "-y", status=1).stderr
-    assert "no secret 'cli-all'" in missing
-    rekindle(shared.directory, "secret", "delete", "cli-all", "--allow-missing", "--yes")
+    for yes in ((), ("-y",)):  # nothing is asked about one that is not there
+        missing = rekindle(shared.directory, "secret", "delete", "cli-all", *yes, status=1).stderr
+        assert "no secret 'cli-all'" in missing
+        rekindle(shared.directory, "secret", "delete", "cli-all", "--allow-missing", *yes)
 
 
 def test_what_is_wrong_is_said_without_a_value(shared: Instance, tmp_path: Path) -> None:
@@ -90,3 +94,31 @@ def test_a_file_that_is_no_text_is_refused_without_a_word_of_it(
     assert "no UTF-8, at byte" in said
     said = create(shared, "cli-bytes", "--from-dotenv", str(values), status=1)
     assert "no UTF-8, at byte" in said
+
+
+@pytest.mark.parametrize("option", [["A=-"], ["--from-json", "-"], ["--from-dotenv", "-"]])
+def test_what_comes_on_standard_input_is_utf_8_whatever_the_terminal_has(
+    shared: Instance, option: list[str]
+) -> None:
+    name = f"cli-text{option[0].strip('-=')}"
+    text = '{"A": "é"}' if "--from-json" in option else "A=é"
+    assert f"{name} has A" in create(shared, name, *option, stdin=text, PYTHONIOENCODING="ascii")
+    for stdin in (b"A=\xff" + VALUE.encode(), (VALUE + "\ud800").encode("utf-8", "surrogatepass")):
+        said = create(shared, name, *option, "--force", stdin=stdin, status=1)
+        assert "no UTF-8, at byte" in said and "Traceback" not in said
+
+
+def test_a_standard_input_that_cannot_be_read_is_said_to_be_so(shared: Instance) -> None:
+    line = f'exec "$0" -c "{_MAIN}" secret create cli-none A=- 0> /dev/null'
+    ended = subprocess.run(
+        ["sh", "-c", line, sys.executable],
+        env=environ(shared.directory),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(
+        "Error: A=-: standard input cannot be read: Bad file descriptor\n"
+    )

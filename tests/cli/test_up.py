@@ -54,8 +54,14 @@ def test_metrics_are_served_where_up_was_told_and_printed_by_their_command(home:
         assert f"cannot be served on 127.0.0.1:{port}" in taken.stderr
         assert not (home / "daemon").exists(), "nothing was started"
     wrong = rekindle(home, "up", "--metrics", "here")
-    assert wrong.returncode == 1 and "HOST:PORT" in wrong.stderr.upper()
-    up = rekindle(home, "up", "--metrics", f"127.0.0.1:{port}")
+    assert wrong.returncode == 1 and "--metrics 'here' is no address" in wrong.stderr
+    wrong = rekindle(home, "up", REKINDLE_METRICS="here")
+    assert wrong.returncode == 1 and "REKINDLE_METRICS='here' is no address" in wrong.stderr
+    wrong = rekindle(home, "up", "--metrics", ":0")
+    assert wrong.returncode == 1 and "--metrics ':0' is any port" in wrong.stderr
+    wrong = rekindle(home, "up", "--metrics", "..:80")
+    assert wrong.returncode == 1 and "cannot be served on ..:80: " in wrong.stderr
+    up = rekindle(home, "up", "--metrics", str(port))
     assert up.stdout.endswith(f"Metrics: http://127.0.0.1:{port}/metrics\n"), up.stderr
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
         scraped = reply.read().decode()

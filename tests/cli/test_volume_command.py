@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,20 +21,23 @@ class Terminal:
         self._environ = environ(root / "no-instance", REKINDLE_HOME=str(root / "home"))
 
     def __call__(self, *argv: str, status: int = 0, stdin: bytes = b"") -> str:
-        ended = self._run(argv, stdin)
+        ended = self.run(*argv, stdin=stdin)
         assert ended.returncode == status, f"{argv}: {ended.stdout!r}\n{ended.stderr!r}"
         return (ended.stdout if status == 0 else ended.stderr).decode()
 
     def warned(self, *argv: str) -> str:
         """What a command that did its work wrote to standard error."""
-        ended = self._run(argv, b"")
+        ended = self.run(*argv)
         assert ended.returncode == 0, ended.stderr
         return ended.stderr.decode()
 
-    def _run(self, argv: tuple[str, ...], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, *argv: str, stdin: bytes = b"", **more: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """To its end; ``more``: variables of its own."""
         return subprocess.run(
             [sys.executable, "-c", _MAIN, "volume", *argv],
-            env=self._environ,
+            env=self._environ | more,
             cwd=self.root,
             input=stdin,
             capture_output=True,
@@ -130,3 +134,18 @@ def test_a_place_that_cannot_be_written_is_an_error_with_its_reason(volume: Term
     assert volume("put", "data", "/dev/null", status=1).splitlines()[0] == (
         "Error: /dev/null cannot be sent: there is no file '/dev/null' to be sent"
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "\\xe9\\u4e16"), ("latin-1", "é\\u4e16"), ("utf-8", "é世")]
+)
+def test_what_an_output_has_no_characters_for_is_escaped(
+    volume: Terminal, encoding: str, shown: str
+) -> None:
+    volume("create", "data")
+    for name in (b"bytes\xff", "é世".encode()):
+        volume("put", "data", "-", os.fsdecode(name))
+    ended = volume.run("ls", "data", PYTHONIOENCODING=encoding)
+    assert ended.returncode == 0, ended.stderr
+    _, raw, text = ended.stdout.decode(encoding).splitlines()
+    assert raw.startswith("bytes\\udcff ") and text.startswith(f"{shown} ")

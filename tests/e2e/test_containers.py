@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import psutil
 
-from tests.e2e.harness import Gate, Home, wait_until
+from tests.e2e.harness import COMMAND, Gate, Home, wait_until
 from tests.e2e.terminal import Terminal
 
 HELD = """
@@ -52,6 +53,9 @@ def test_a_runner_is_listed_entered_and_stopped_and_its_input_runs_again(
     for line in ("IS_REMOTE=1", "APP=held", "FUNCTION=hold", f"RUNNER_ID={runner}"):
         assert f"REKINDLE_{line}\n" in told
     assert "REKINDLE_ENVIRONMENT=main\n" in told and "REKINDLE_APP_ID=ap-" in told
+    line = f"{COMMAND} container exec {runner} yes | head -n 1; exit ${{PIPESTATUS[0]}}"
+    piped = shared.start("bash", "-c", line).end()  # as of any command whose reader has gone
+    assert (piped.status, piped.out, piped.err) == (128 + signal.SIGPIPE, "y\n", "")
     nothing = shared.rekindle("container", "exec", runner, "--", status=2)
     assert "what should be run there?" in nothing.err
     assert "begun" in shared.rekindle("container", "logs", runner).out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.e2e.harness import Home
+from tests.e2e.harness import COMMAND, Home, wait_until
 
 SERVED = """
     import rekindle
@@ -219,3 +219,38 @@ def test_an_app_without_a_name_is_served_once_it_has_one(shared: Home) -> None:
     named.until("Serving given-name, version 1", "err")
     named.interrupt()
     assert named.end().status == 130
+
+
+def test_serve_ends_with_who_reads_what_the_app_prints(shared: Home) -> None:
+    text = SERVED.replace("greeter", "unread").replace("words_of_test", "unread_words")
+    shared.script("def word(): return 'unread'", "unread_words.py")
+    script, ask = shared.script(text), shared.script(ASK.replace("greeter", "unread"), "ask.py")
+    line = f"{COMMAND} serve {script} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    serving = shared.start("bash", "-c", line)
+    serving.until("Serving unread-dev, version 1", "err")
+
+    def asked_until_it_ends() -> bool:
+        shared.python(ask, status=None)
+        return serving.process.poll() is not None
+
+    wait_until(asked_until_it_ends, "its end, by a line that nobody reads any more")
+    ended = serving.end()
+    assert (ended.status, ended.out) == (1, "greeting with unread\n")
+    assert "Traceback" not in ended.err
+    assert "stopped" in shared.rekindle("app", "info", "unread-dev").out
+
+
+def test_serve_goes_on_where_the_disk_takes_no_lines_and_says_so_once(shared: Home) -> None:
+    text = SERVED.replace("greeter", "full").replace("words_of_test", "full_words")
+    shared.script("def word(): return 'full'\nprint('loads')", "full_words.py")
+    script, ask = shared.script(text), shared.script(ASK.replace("greeter", "full"), "ask.py")
+    line = f"exec {COMMAND} serve {script} > /dev/full"
+    serving = shared.start("bash", "-c", line, PYTHONUNBUFFERED="")  # or the print does not load
+    serving.until("Serving full-dev, version 1", "err")
+    for _ in range(2):
+        assert shared.python(ask).out == "full\n"
+    serving.until("cannot be written to standard output: No space left on device", "err")
+    serving.interrupt()
+    ended = serving.end()
+    assert ended.status == 130 and "Traceback" not in ended.err
+    assert ended.err.count("No space left") == 1

@@ -92,6 +92,51 @@ def test_the_doctor_examines_a_machine_whose_disk_is_read_only(home: Home) -> No
     assert "kernel" in ended.out and "Error" not in ended.err, str(ended)
 
 
+@pytest.mark.parametrize("place", ["n" * 256, "loop/home", "file/home"])
+def test_a_home_that_can_never_be_is_named(home: Home, place: str) -> None:
+    (home.root / "loop").symlink_to("loop")
+    (home.root / "file").touch()
+    script, named = home.script(SCRIPT), {"REKINDLE_HOME": str(home.root / place)}
+    for command in (["run", script], ["up"], ["volume", "list"], ["snapshot", "ls"]):
+        ended = home.rekindle(*command, status=1, **named, **_STAYS)
+        said(ended, str(home.root / place))
+        assert ended.err.startswith("Error: "), str(ended)
+    for command in (["status"], ["down"]):
+        assert "Traceback" not in home.rekindle(*command, status=None, **named).err
+
+
+@pytest.mark.parametrize("command", ["up", "deploy SCRIPT"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("n" * 120, "more than the 100 that fit"), ("a\nb", "no line of text in UTF-8")],
+)
+def test_nothing_is_started_in_a_home_that_sockets_and_messages_cannot_name(
+    home: Home, name: str, why: str, command: str
+) -> None:
+    argv = command.replace("SCRIPT", str(home.script(SCRIPT))).split()
+    ended = home.rekindle(*argv, status=1, REKINDLE_HOME=str(home.root / name))
+    said(ended, why)
+    assert "died" not in ended.err, str(ended)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "command"),
+    [
+        ("REKINDLE_IMAGES", "/dev/null", "image list"),
+        ("REKINDLE_IMAGES", f"/tmp/{'n' * 256}", "image list"),
+        ("REKINDLE_VOLUMES", "/dev/null", "volume list"),
+        ("REKINDLE_DIR", f"/tmp/{'n' * 256}", "status"),
+        ("REKINDLE_DIR", f"/tmp/{'n' * 256}", "app list"),
+        ("REKINDLE_DIR", f"/tmp/{'n' * 256}", "down"),
+    ],
+)
+def test_another_place_that_can_never_be_is_named(
+    home: Home, variable: str, value: str, command: str
+) -> None:
+    ended = home.rekindle(*command.split(), status=1, **{variable: value})
+    assert ended.err.startswith(f"Error: {variable}={value}"), str(ended)
+
+
 @pytest.mark.needs_root("becomes a user without an entry")
 def test_a_user_without_a_home_is_told_to_name_one(plain: Home) -> None:
     unset = ("env", "-u", "HOME", "-u", "REKINDLE_HOME")

@@ -331,6 +331,17 @@ shared: Any = OWNERS["dict"]
             ),
         ),
         (
+            lambda: rekindle.Image.debian_slim().pip_install("a", gpu="A10"),
+            "InvalidError: Image.pip_install: there is no gpu=; images are built without a GPU",
+        ),
+        (
+            lambda: rekindle.Image.debian_slim().run_commands("true", gpu="A10"),
+            (
+                "TypeError: Image.run_commands() got an unexpected keyword argument 'gpu'; images "
+                "are built without a GPU"
+            ),
+        ),
+        (
             lambda: rekindle.App.lookup(nam="x"),
             (
                 "TypeError: App.lookup() got an unexpected keyword argument 'nam'; did you mean "

@@ -35,6 +35,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         budget.parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 20, "9" * 400, "9999999T"])
+def test_a_size_that_no_message_can_carry_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError, match="too large for a size"):
+        budget.parse_size(text)
+
+
 def test_the_budget_is_what_the_operator_says_else_a_share_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

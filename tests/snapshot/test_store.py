@@ -262,9 +262,13 @@ def test_a_prefix_names_a_snapshot_when_it_is_the_only_one(store: SnapshotStore)
     made = commit(store)
     assert store.resolve(made.key[:8]) == made.key
     assert store.resolve(made.key[3:8]) == made.key
-    commit(store, ingredients(code_digest="other"))
+    for nothing in ("", "sn-"):
+        with pytest.raises(NotFoundError, match=f"'{nothing}' names no snapshot"):
+            store.resolve(nothing)
+    twin = f"{made.key[:8]}{'0' * (len(made.key) - 8)}"
+    (store.root / twin).mkdir()
     with pytest.raises(NotFoundError, match="short for several"):
-        store.resolve("sn-")
+        store.resolve(made.key[:8])
     with pytest.raises(NotFoundError, match="no snapshot zzz"):
         store.resolve("zzz")
 

@@ -230,6 +230,6 @@ def test_where_the_store_is_and_what_goes_there(tmp_path: Path) -> None:
     assert blobs.store_url(tmp_path, INSTANCE, named) == f"s3://bucket/x/{INSTANCE}"
     assert blobs.threshold_bytes({}) == blobs.DEFAULT_THRESHOLD_BYTES
     assert blobs.threshold_bytes({"REKINDLE_BLOB_THRESHOLD_BYTES": "0"}) == 0
-    for wrong in ("-1", "1M", "1.5"):
+    for wrong in ("-1", "1M", "1.5", "9" * 20):
         with pytest.raises(InvalidError, match="REKINDLE_BLOB_THRESHOLD_BYTES"):
             blobs.threshold_bytes({"REKINDLE_BLOB_THRESHOLD_BYTES": wrong})

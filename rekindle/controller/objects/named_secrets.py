@@ -273,7 +273,8 @@ class NamedSecrets:
         wanted = ref.id or ref.name
         hint = names.nearest(wanted, known, f"there is none in the environment {environment!r}")
         return NotFoundError(
-            f"no secret {wanted!r} here; {hint}. `rekindle secret create {wanted} KEY=-` makes one"
+            f"no secret {wanted!r} here; {hint}{'' if hint.endswith('?') else '.'} "
+            f"`rekindle secret create {wanted} KEY=-` makes one"
         )
 
 

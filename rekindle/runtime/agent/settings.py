@@ -18,6 +18,7 @@ from rekindle.gpu_restore.driver import RECORDING
 from rekindle.runtime.images import driver, layer_gc
 from rekindle.snapshot import budget, criu, seal
 from rekindle.volumes import registry as volumes
+from rekindle.wire import whole_numbers
 from rekindle.wire.calldepth import max_depth
 from rekindle.wire.logs import kv
 
@@ -33,28 +34,18 @@ def default_max_runners() -> int:
     """``$REKINDLE_MAX_RUNNERS``: runners on this node at most; unless set, enough for work that
     waits, not only computes. Raises InvalidError for what is no positive number.
     """
-    text = os.environ.get("REKINDLE_MAX_RUNNERS", "")
-    if not text:
-        return max(8, 4 * (os.cpu_count() or 1))
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_RUNNERS:
-        raise InvalidError(
-            f"REKINDLE_MAX_RUNNERS={text!r} must be a number, from 1 to {MOST_RUNNERS}"
-        )
-    return int(text)
+    what = f"a number, from 1 to {MOST_RUNNERS}"
+    found = whole_numbers.said("REKINDLE_MAX_RUNNERS", what, least=1, most=MOST_RUNNERS)
+    return max(8, 4 * (os.cpu_count() or 1)) if found is None else found
 
 
 def max_waiting_runners() -> int:
     """``$REKINDLE_MAX_WAITING_RUNNERS``: runners that wait for calls that their inputs made, and
     do not count; or sixteen for each that counts. Raises InvalidError for what is no number.
     """
-    text = os.environ.get("REKINDLE_MAX_WAITING_RUNNERS", "")
-    if not text:
-        return min(MOST_RUNNERS, 16 * default_max_runners())
-    if not text.isdecimal() or int(text) > MOST_RUNNERS:
-        raise InvalidError(
-            f"REKINDLE_MAX_WAITING_RUNNERS={text!r} must be a number, from 0 to {MOST_RUNNERS}"
-        )
-    return int(text)
+    what = f"a number, from 0 to {MOST_RUNNERS}"
+    found = whole_numbers.said("REKINDLE_MAX_WAITING_RUNNERS", what, most=MOST_RUNNERS)
+    return min(MOST_RUNNERS, 16 * default_max_runners()) if found is None else found
 
 
 def gpu_grace_s() -> float:
@@ -89,12 +80,7 @@ def gpu_held_mib() -> int | None:
     """``$REKINDLE_GPU_HELD_MIB``: what weights that stay may take of each GPU; None, where it is
     not set: half of it; 0: nothing stays. Raises InvalidError for what is no number.
     """
-    text = os.environ.get("REKINDLE_GPU_HELD_MIB", "")
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise InvalidError(f"REKINDLE_GPU_HELD_MIB={text!r} must be a number of MiB, 0 for none")
-    return int(text)
+    return whole_numbers.said("REKINDLE_GPU_HELD_MIB", "a number of MiB, 0 for none")
 
 
 def lazy_bytes() -> int:
@@ -210,8 +196,8 @@ class AgentSettings:
         seal.map_huge_pages()
         filesystems.check_shared(self.store_url, "REKINDLE_STORE_URL:")
         filesystems.check_shared(volumes.url_of_all(), f"{volumes.URL_VARIABLE}:")
-        for variable in (paths.IMAGES, criu.VARIABLE):
-            paths.named(variable)
+        paths.named_folder(paths.IMAGES)
+        paths.named(criu.VARIABLE)
         _check_volumes()
         if (recording := paths.named(RECORDING)) is not None and not recording.exists():
             raise InvalidError(f"{RECORDING}={recording} is not there")

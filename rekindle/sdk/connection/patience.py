@@ -14,7 +14,7 @@ from rekindle.exception import InvalidError
 
 def connect_timeout_s() -> float:
     """How long a controller may be away before a call fails (REKINDLE_CONNECT_TIMEOUT_S)."""
-    text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S", "30")
+    text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S") or "30"
     try:
         seconds = float(text)
     except ValueError:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,12 +249,11 @@ def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[P
     top = context.resolve()
 
     def is_there(one: Path) -> bool:
-        if not local_files.is_there(one, ignored, one.relative_to(context)):
-            return False
-        meant = one.resolve()  # by a link to it, what is left out is no more there
-        if meant == top / one.relative_to(context) or not meant.is_relative_to(top):
-            return True
-        return local_files.is_there(meant, ignored, meant.relative_to(top))
+        return all(
+            local_files.is_there(place, ignored, place.relative_to(top))
+            for place in _places(one, context)
+            if place.is_relative_to(top)
+        )
 
     try:
         return _there(line, context, source, is_there)
@@ -264,6 +264,17 @@ def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[P
             f"{line.where}: {line.text}: {error.filename or context} cannot be read "
             f"({error.strerror or error}): make it readable, or leave it out by .dockerignore"
         ) from error
+
+
+def _places(path: Path, context: Path) -> Iterator[Path]:
+    """Where what a path leads to lies, and the links on its way: a pattern of what is left out is
+    of such a place, and by another way to it no more and no less is there."""
+    for part in (path, *path.parents):
+        if part == context:
+            break
+        if os.path.islink(part):
+            yield part.parent.resolve() / part.name
+    yield path.resolve()
 
 
 def _there(line: Line, context: Path, source: str, is_there: Callable[[Path], bool]) -> list[Path]:

@@ -33,7 +33,7 @@ def named() -> Path | None:
     if not text:
         return None
     directory = Path(text).absolute()
-    if not paths.token_file(directory).exists():
+    if not os.path.exists(paths.token_file(directory)):  # nor can it be, of a name too long
         raise ConnectionError(
             f"{VARIABLE}={text} is no instance directory (it has no token); "
             f"unset it, or point it at the directory that `rekindle up` prints"

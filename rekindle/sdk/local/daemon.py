@@ -19,7 +19,9 @@ _KILLED_S = 5.0
 
 @paths.at_home()
 def start(directory: Path, timeout_s: float) -> int:
-    """Start it and wait until it serves; the supervisor's pid. Raises ConnectionError."""
+    """Start it and wait until it serves; the supervisor's pid. Raises ConnectionError, and
+    SetupError for a directory whose path is too long."""
+    paths.fitting_socket(paths.controller_socket(directory))
     process = session.start_supervisor(directory, parent_pid=None)
     assert process.stdout is not None
     try:

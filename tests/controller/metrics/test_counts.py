@@ -250,7 +250,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 
 
 def test_a_wrong_setting_is_named() -> None:
-    for text in ("nowhere", "host:", "host:99999"):
+    for text in ("nowhere", "host:", "host:99999", f"host:{'9' * 5000}"):
         with pytest.raises(InvalidError, match="host:port"):
             parse_address(text)
     with pytest.raises(InvalidError, match="REKINDLE_METRICS_FUNCTIONS"):

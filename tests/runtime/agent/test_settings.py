@@ -29,7 +29,11 @@ def test_what_is_no_size_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
+        ("MAX_RUNNERS", "9" * 5000, "from 1 to"),
         ("MAX_WAITING_RUNNERS", "-1", "from 0 to"),
+        ("MAX_CALL_DEPTH", "9" * 5000, "from 1 to 100"),
+        ("GPU_HELD_MIB", "9" * 5000, "must be a number of MiB"),
+        ("LAZY_BYTES", "9" * 400, "is too large"),
         ("POOL_REST_S", "0", "must be seconds, from 1 to"),
         ("MEMORY_BUDGET_BYTES", "0", "is no memory"),
         ("SNAPSHOT_BUDGET_BYTES", "x", "is no size"),
@@ -39,6 +43,9 @@ def test_what_is_no_size_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatc
         ("VOLUMES", "here", "must be an absolute path"),
         ("VOLUMES", "/dev/null/x", "is in /dev/null, which is no folder"),
         ("IMAGES", "/dev/null/x", "is in /dev/null, which is no folder"),
+        ("VOLUMES", "/dev/null", "is no folder: name another place"),
+        ("IMAGES", "/dev/null", "is no folder: name another place"),
+        ("IMAGES", f"/tmp/{'n' * 256}", "File name too long"),
         ("CRIU", "here", "must be an absolute path"),
         ("NVML_RECORDING", "/no/such", "is not there"),
         ("DRIVER_DIR", "/no/such", "there is no libcuda.so.1 in it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,31 @@ def test_what_is_left_out_is_not_there_by_a_link_to_it_either(tmp_path: Path) ->
     for source in ("one", "lib/c.py", "lib/c*", "log", "log/f.log"):
         with pytest.raises(InvalidError, match=r"line 2: .* is left out of the build context"):
             _steps(context, f"FROM x\nCOPY {source} /s\n")
+
+
+@pytest.mark.parametrize(
+    ("ignore", "there"),
+    [
+        ("lib/c.py", {"sub/c.py", "lib/c.py", "lib/near/e.py"}),  # where no file lies
+        ("lib", {"sub/c.py"}),
+        ("lib/near", {"sub/c.py", "lib/c.py", "lib/near/e.py"}),
+        ("sub/near", {"sub/c.py", "lib/c.py"}),
+        ("sub/*\n!sub/c.py", {"sub/c.py", "lib/c.py"}),
+    ],
+)
+def test_a_pattern_is_of_where_something_lies_and_not_of_a_way_to_it(
+    tmp_path: Path, ignore: str, there: set[str]
+) -> None:
+    context = _context(tmp_path / "context")
+    (context / "lib").symlink_to("sub")
+    (context / "sub" / "near").symlink_to("deep")
+    (context / ".dockerignore").write_text(ignore)
+    found = set()
+    for source in ("sub/c.py", "lib/c.py", "lib/near/e.py"):
+        with contextlib.suppress(InvalidError):
+            _steps(context, f"FROM x\nCOPY {source} /s\n")
+            found.add(source)
+    assert found == there
 
 
 def test_nothing_outside_of_the_context_is_copied(tmp_path: Path) -> None:
