@@ -5,6 +5,7 @@ from __future__ import annotations
 import opcode
 import signal
 import sys
+import weakref
 from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
@@ -93,9 +94,12 @@ _RESUME = opcode.opmap["RESUME"]
 
 def _is_lost(frame: FrameType | None) -> bool:
     """Whether Python drops what is raised here: at the end of an object."""
-    while frame is not None and frame.f_code.co_name != "__del__":
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or code.co_filename == weakref.__file__:
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 @cache
