@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
@@ -86,5 +85,8 @@ class Hold:
         self._ending.set()
         sock = self._sock
         if sock is not None:
-            with contextlib.suppress(OSError):
+            try:
                 sock.shutdown(socket.SHUT_RDWR)
+            except OSError as error:
+                if came_by_signal(error):
+                    raise
