@@ -33,8 +33,8 @@ def module(name: str) -> Any:
 def loading() -> Iterator[None]:
     """Within, modules are loaded: what that makes stays, so the collector looks at none of it."""
     collects = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # in here: a signal's exception may come behind it
         yield
     finally:
         if collects:

@@ -60,18 +60,20 @@ def travels_as_code() -> bool:
 @contextmanager
 def of_app(environment: str) -> Iterator[None]:
     """Within, what an app declares lies in its environment unless it names another one."""
-    token = _of_app.set(environment)
+    before = _of_app.get()
     try:
+        _of_app.set(environment)  # in here: a signal's exception may come behind it
         yield
     finally:
-        _of_app.reset(token)
+        _of_app.set(before)
 
 
 @contextmanager
 def code_travels() -> Iterator[None]:
     """Within, what is pickled is code."""
-    token = _code_travels.set(True)
+    before = _code_travels.get()
     try:
+        _code_travels.set(True)
         yield
     finally:
-        _code_travels.reset(token)
+        _code_travels.set(before)

@@ -77,11 +77,12 @@ _current: ContextVar[DeployAttempt | None] = ContextVar("rekindle_deploy_attempt
 @contextmanager
 def interruptible(attempt: DeployAttempt) -> Iterator[None]:
     """What is made within can be interrupted by ``attempt``."""
-    token = _current.set(attempt)
+    before = _current.get()
     try:
+        _current.set(attempt)  # in here: a signal's exception may come behind it
         yield
     finally:
-        _current.reset(token)
+        _current.set(before)
 
 
 def have_made(
@@ -144,12 +145,13 @@ def _sigterm(act: Callable[[], object]) -> Iterator[None]:
     if not in_main or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, _handle_sigterm):
         yield
         return
-    _on_sigterm.append(act)
-    signal.signal(signal.SIGTERM, _handle_sigterm)
     try:
+        _on_sigterm.append(act)
+        signal.signal(signal.SIGTERM, _handle_sigterm)
         yield
     finally:
-        _on_sigterm.remove(act)
+        if act in _on_sigterm:
+            _on_sigterm.remove(act)
         if not _on_sigterm and signal.getsignal(signal.SIGTERM) is _handle_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

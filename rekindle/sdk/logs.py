@@ -191,9 +191,9 @@ class LogPrinter:
 
     @contextlib.contextmanager
     def _woken_by(self, wake: Callable[[], object]) -> Iterator[None]:
-        with self._lock:
-            self._waiting.add(wake)
         try:
+            with self._lock:
+                self._waiting.add(wake)
             yield
         finally:
             with self._lock:

@@ -61,8 +61,8 @@ class Watch:
     @contextmanager
     def during(self, wait: Wait) -> Iterator[None]:
         """Note it for as long as the block takes."""
-        self.add(wait)
         try:
+            self.add(wait)
             yield
         finally:
             self.remove(wait)

@@ -5,6 +5,7 @@ An event loop and the client are loaded when an instance is on its way: both tak
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -63,33 +64,45 @@ class AppRun(Block[A]):
         self._owner = 0
         check_may_run(app)
 
+    @user_frames.trims_itself
     def __enter__(self) -> A:
-        if loop_warning.loop_runs():
-            loop_warning.warn_of_with("with app.run():", "async with app.run():")
-        check_may_run(self._app)
-        self._owner = os.getpid()
+        begins = False
         try:
+            if loop_warning.loop_runs():
+                loop_warning.warn_of_with("with app.run():", "async with app.run():")
+            check_may_run(self._app)
+            self._owner, begins = os.getpid(), True
             self._start()
+            return self._app
         except BaseException as error:
-            self._take_down()
+            if begins:
+                self._take_down()
             user_frames.only(error)
             raise
-        return self._app
 
+    @user_frames.trims_itself
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if os.getpid() != self._owner:
-            return  # a forked child leaves the block: the app is its parent's
         at_once = True  # interrupted while exit hooks run: they are not waited for
         try:
-            self._stop()
-            at_once = False
-        finally:
-            self._take_down(at_once=at_once)
+            try:
+                if self._is_ours():
+                    self._stop()
+                at_once = False
+            finally:
+                if self._is_ours():
+                    self._take_down(at_once=at_once)
+        except BaseException as failed:
+            user_frames.only(failed)
+            raise
+
+    def _is_ours(self) -> bool:
+        """A forked child leaves the block, too: the app is its parent's."""
+        return os.getpid() == self._owner
 
     # ---- steps ---------------------------------------------------------------------------------
 
@@ -142,15 +155,21 @@ class AppRun(Block[A]):
 
     def _stop(self) -> None:
         self._close_terminal()
-        made = self._app.running
-        if made is None or self._holding is None:
+        if self._app.running is None or self._holding is None:
             return
+        self._end_calls()
+        self._holding.close(detach=self._detach)
+
+    def _end_calls(self) -> None:
+        made = self._running
+        if made is None:
+            return
+        if self._app.running is made:
+            self._app.running = None
+        running.ended(made)
         from rekindle.sdk.calls import lease_caches
 
-        self._app.running = None
-        running.ended(made)
         lease_caches.give_back_of(made)
-        self._holding.close(detach=self._detach)
 
     def _close_terminal(self) -> None:
         terminal, self._terminal = self._terminal, None
@@ -158,17 +177,22 @@ class AppRun(Block[A]):
             terminal.close()
 
     def _take_down(self, *, at_once: bool = False) -> None:
-        made, self._running = self._running, None
-        if made is not None:  # Ctrl-C may come between any two lines of the above
-            if self._app.running is made:
-                self._app.running = None
-            running.ended(made)
-        self._close_terminal()
+        # Ctrl-C may come between any two lines of the above, and in one of these: the others go on.
+        with contextlib.ExitStack() as steps:
+            steps.callback(self._end_session, at_once)
+            steps.callback(self._let_go)
+            steps.callback(self._close_terminal)
+            self._end_calls()
+            self._running = None
+
+    def _let_go(self) -> None:
         if self._holding is not None:
             self._holding.let_go()
             self._holding = None
-        if self._session is not None:
-            ending, self._session = self._session, None
+
+    def _end_session(self, at_once: bool) -> None:
+        ending, self._session = self._session, None
+        if ending is not None:
             ending.end(at_once=at_once)
 
 

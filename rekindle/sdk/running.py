@@ -192,11 +192,12 @@ def ask_strategy(strategy: str) -> Iterator[None]:
     ``""`` lets the ladder choose. Raises InvalidError for an unknown name.
     """
     check_strategy(strategy)
-    _strategies.append(strategy)
+    before = len(_strategies)
     try:
+        _strategies.append(strategy)
         yield
     finally:
-        _strategies.pop()
+        del _strategies[before:]  # it is not there where a signal came before it was
 
 
 def check_strategy(strategy: str) -> None:

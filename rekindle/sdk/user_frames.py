@@ -74,6 +74,16 @@ def passing(function: F) -> F:
     return cast(F, call)
 
 
+def trims_itself(function: F) -> F:
+    """Mark one that does so: what it returns is in the program's hands at once.
+
+    Behind a call by another function Python lets a signal's handler run, whose exception would lose
+    what was returned: nobody would leave what was entered.
+    """
+    function.__dict__["is_trimmed"] = True
+    return function
+
+
 def _trimmed_coroutine(function: F) -> F:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:

@@ -29,8 +29,8 @@ def told() -> Iterator[None]:
         return
     timer = threading.Timer(_AFTER_S, _tell)
     timer.daemon = True
-    timer.start()
     try:
+        timer.start()
         yield
     finally:
         timer.cancel()

@@ -36,6 +36,7 @@ from rekindle.shown_url import reason, without_password
 from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
 from rekindle.volumes.tree import DRAFT, Tree
 from rekindle.volumes.turn import PULLED, CopyRemovedError, Turn, taken
+from rekindle.wire.usercode import came_by_signal
 
 #: A start does not look again at a store that was looked at so recently.
 FRESH_S = 1.0
@@ -75,6 +76,8 @@ class Folder:
         try:
             check(libc.syncfs(ctypes.c_int(fd)), f"sync {self.files}")
         except OSError as error:
+            if came_by_signal(error):
+                raise
             raise VolumeError(f"{self.label} cannot be written to disk: {error}") from error
         finally:
             os.close(fd)
@@ -211,6 +214,8 @@ class Folder:
         except (SetupError, InvalidError) as error:
             raise VolumeError(str(error)) from error
         except Exception as error:  # clients of stores raise types of their own
+            if came_by_signal(error):
+                raise
             raise VolumeError(
                 f"{self.label} and {without_password(self.url)} cannot be made the same: "
                 f"{reason(error)}"

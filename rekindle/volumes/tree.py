@@ -26,6 +26,7 @@ from rekindle.exception import (
     VolumePathError,
 )
 from rekindle.linux.beneath import open_beneath
+from rekindle.wire.usercode import came_by_signal
 
 #: Files that are being written; no listing shows them.
 DRAFT = ".rekindle-draft-"
@@ -252,6 +253,8 @@ class Tree:
         except FileExistsError:
             raise VolumeFileExistsError(f"{path!r} is in {self.label} already") from None
         except OSError as error:
+            if came_by_signal(error):
+                raise
             if error.errno in (errno.EXDEV, errno.ELOOP):
                 raise VolumePathError(
                     f"{path!r} leaves {self.label}: `..` and links may not lead out of it"

@@ -107,13 +107,18 @@ def taken(place: int, files: Path, label: str, volume_id: str) -> Iterator[Turn]
     """
     with contextlib.ExitStack() as stack:
 
+        def open_here(name: str, flags: int) -> int:
+            return os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=place)
+
         def opened(name: str, flags: int) -> int:
-            fd = os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=place)
+            fd = open_here(name, flags)
             stack.callback(os.close, fd)
             return fd
 
         try:
-            lock = opened(_LOCK, os.O_RDWR | os.O_CREAT)
+            # A file, which is closed wherever a signal's exception has it lost: with a descriptor
+            # the lock would stay.
+            lock = stack.enter_context(open(_LOCK, "ab", buffering=0, opener=open_here))
         except FileNotFoundError:  # the directory was removed
             if volume_id:
                 raise

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.shared import Packed
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     import asyncio
@@ -199,12 +200,13 @@ class ItemReader:
         return wire.parse_reply(frame, fd)
 
     def read(self, flags: int = 0) -> None:
-        """Take in what has come. Raises BlockingIOError where ``flags`` say so."""
+        """Take in what has come. Raises BlockingIOError where ``flags`` say so, and what a
+        signal's handler raises."""
         try:
             data, fd = wire.read_some(self._sock, flags, _READ_BYTES)
-        except BlockingIOError:
-            raise
-        except OSError:
+        except OSError as error:
+            if isinstance(error, BlockingIOError) or came_by_signal(error):
+                raise
             data, fd = b"", -1  # its end was closed under what it had not read
         if fd >= 0:
             self._fds.append(fd)

@@ -88,7 +88,8 @@ class KeptMaps:
         self._drop(0)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_used"):  # else a signal came as it was made
+            self.close()
 
     def _drop(self, left: int, left_bytes: int = _MOST_BYTES) -> None:
         while (kept := list(self._kept.items())) and (

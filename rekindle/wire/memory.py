@@ -106,7 +106,8 @@ class MemoryFile:
         self._at = map_file(self.fd, self.size, flags)
 
     def __del__(self) -> None:
-        self.close()  # an interrupt came before it was closed
+        if hasattr(self, "_at"):  # else a signal came as it was made
+            self.close()  # an interrupt came before it was closed
 
 
 def _end(parts: Sequence[tuple[bytes | bytearray | memoryview, int]]) -> int:

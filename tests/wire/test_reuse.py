@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rekindle.wire import reuse
+from rekindle.wire.memory import MemoryFile
 from rekindle.wire.reuse import FILES, KEPT_BYTES, MemoryFiles, kept_bytes
 from rekindle.wire.shared import pack, unpack
+from tests.interrupts import at_all_places
 
 MB = 1 << 20
 
@@ -224,3 +228,18 @@ def test_how_many_files_a_process_keeps_is_bounded_by_what_it_may_have_open(
     for one in others:
         one.close()
     assert not reuse.kept_files()
+
+
+def test_what_a_signal_cuts_as_it_is_made_ends_without_a_word() -> None:
+    unraisable: list[object] = []
+
+    def made() -> None:
+        MemoryFiles()
+        MemoryFile().close()
+
+    before, sys.unraisablehook = sys.unraisablehook, unraisable.append
+    try:
+        assert at_all_places(made, lambda _: gc.collect())
+    finally:
+        sys.unraisablehook = before
+    assert not unraisable

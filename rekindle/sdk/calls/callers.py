@@ -168,10 +168,13 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 class BlockingIterator(Iterator[T]):
     """The values of an async generator for a caller that blocks; ``what`` gave it."""
 
+    #: What gave it, until it is iterated over; none where a signal came as it was made.
+    _unused = ""
+
     def __init__(self, values: AsyncGenerator[T, None], what: str = "") -> None:
         self._values = values
-        self._unused = what
         self._made_at = loop_warning.Place.of_caller() if what else None
+        self._unused = what
 
     def __next__(self) -> T:
         self._unused = ""
@@ -180,6 +183,7 @@ class BlockingIterator(Iterator[T]):
         except StopAsyncIteration:
             raise StopIteration from None
         except BaseException as error:
+            self.close()  # where a signal's came with a value on its way, that one would be missing
             user_frames.only(error)
             raise
 
@@ -191,16 +195,20 @@ class BlockingIterator(Iterator[T]):
     def __del__(self) -> None:
         if self._unused and self._made_at is not None:
             _warn_unused(self._unused, "for", self._made_at)
-        self.close()
+        if hasattr(self, "_values"):
+            self.close()
 
 
 class LoopIterator(AsyncGenerator[T, None]):
     """The same for a task of an event loop."""
 
+    #: What gave it, until it is iterated over; none where a signal came as it was made.
+    _unused = ""
+
     def __init__(self, values: AsyncGenerator[T, None], what: str = "") -> None:
         self._values = values
-        self._unused = what
         self._made_at = loop_warning.Place.of_caller() if what else None
+        self._unused = what
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         return self.asend(None)

@@ -7,7 +7,6 @@ leases.py's to know. A forked child has no part in its parent's.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import socket
 import sys
@@ -26,6 +25,7 @@ from rekindle.wire.direct_stream import ItemReader
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import Began, Granted
 from rekindle.wire.shared import Packed, unpack
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     import asyncio
@@ -197,6 +197,8 @@ class Lease:
             gone = self.files.gone
             wire.send_call(self._sock, call_id, method, packed, gone, depth, stream=stream)
         except OSError as error:
+            if came_by_signal(error):
+                raise
             raise NotRunError from error
         if packed.file is not None:
             packed.close()
@@ -210,17 +212,21 @@ class Lease:
         """Whether an idle lease was taken back meanwhile."""
         try:
             return not self._sock.recv(1, _PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            if came_by_signal(error):
+                raise
+            return not isinstance(error, BlockingIOError)
 
     def close(self) -> None:
         """Give the lease back; a call that runs is cancelled."""
-        with contextlib.suppress(OSError):
+        try:
             # Not only closed: a process that was forked meanwhile may hold a copy.
             self._sock.shutdown(socket.SHUT_RDWR)
-        self.abandon()
+        except OSError as error:
+            if came_by_signal(error):
+                raise
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Let go of the descriptors alone: the lease is another process's."""
@@ -255,6 +261,8 @@ def fate_of(lease_id: str, token: str, path: str) -> Fate:
             asked.send({"fate": lease_id, "token": token})
             header, _body, _fds = asked.receive()
         except OSError as error:  # a FrameError is one too
+            if came_by_signal(error):
+                raise
             return Fate("lost", f"its agent is gone ({error})")
     return Fate(str(header.get("fate", "lost")), str(header.get("message", "")))
 
@@ -262,7 +270,9 @@ def fate_of(lease_id: str, token: str, path: str) -> Fate:
 def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
     try:
         return wire.receive_reply(sock)
-    except OSError:
+    except OSError as error:
+        if came_by_signal(error):
+            raise
         return None  # its end was closed under what it had not read
 
 
@@ -270,7 +280,9 @@ def _receive_rest(sock: socket.socket, came: bytes, fd: int) -> wire.ReplyFrame 
     """As ``_receive``, of an answer of which something was read already."""
     try:
         return wire.rest_of_reply(sock, came, fd)
-    except OSError:
+    except OSError as error:
+        if came_by_signal(error):
+            raise
         return None
 
 
@@ -300,15 +312,19 @@ async def _receive_aio(
 
 #: Every lease that this process has, in use or idle.
 held: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
+#: Whether it will be looked again; only the loop says so: whoever asks may be interrupted.
 _looking = False
 
 
 def _look_for_idle() -> None:
     """Close memory files that are not in use, also where there are no more calls."""
-    global _looking
     if not _looking:
-        _looking = True
-        background().loop.call_soon_threadsafe(_look)
+        background().loop.call_soon_threadsafe(_begin_looking)
+
+
+def _begin_looking() -> None:
+    if not _looking:
+        _look()
 
 
 def _look() -> None:

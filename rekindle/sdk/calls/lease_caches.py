@@ -44,6 +44,7 @@ _caches: dict[_Key, LeaseCache] = {}
 _dropped: weakref.WeakValueDictionary[_Key, LeaseCache] = weakref.WeakValueDictionary()
 #: Of both, wherever a cache comes or goes; a finaliser may make a call meanwhile.
 _lock = threading.RLock()
+#: Whether it will be looked again; only the loop says so: whoever asks may be interrupted.
 _looks = False
 
 
@@ -84,7 +85,7 @@ def make_room() -> None:
     if len(held) >= most:
         _let_go_of_least_used(most * 3 // 4)  # some at a time: to find them takes a while
     if not _looks and (background.is_running() or len(held) >= _FEW):
-        _begin_looking()
+        background.background().loop.call_soon_threadsafe(_begin_looking)
 
 
 def most_leases() -> int:
@@ -113,10 +114,14 @@ def _drop(key: _Key, cache: LeaseCache) -> None:
 
 
 def _begin_looking() -> None:
+    if not _looks:
+        _look_in(_LOOK_S)
+
+
+def _look_in(pause_s: float) -> None:
     global _looks
     _looks = True
-    loop = background.background().loop
-    loop.call_soon_threadsafe(loop.call_later, _LOOK_S, _look)
+    background.background().loop.call_later(pause_s, _look)
 
 
 def _look() -> None:
@@ -124,10 +129,8 @@ def _look() -> None:
     _looks = False  # before the look: who makes a lease after it begins another
     began = time.monotonic()
     _let_go_of_quiet()
-    if (_caches or held) and not _looks:
-        _looks = True
-        pause_s = max(_LOOK_S, _PAUSES * (time.monotonic() - began))
-        background.background().loop.call_later(pause_s, _look)
+    if _caches or held:
+        _look_in(max(_LOOK_S, _PAUSES * (time.monotonic() - began)))
 
 
 def _let_go_of_quiet() -> None:

@@ -23,6 +23,7 @@ from rekindle.sdk.calls.lease import Fate, Lease, fate_of
 from rekindle.sdk.calls.until_readable import until_readable
 from rekindle.wire.frames import pack_frame
 from rekindle.wire.granted import granted, read_granted
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -165,8 +166,9 @@ class LeaseCache:
             self._path = str(paths.direct_socket(self.client.instance))
         path = self._path
         sock, sent, lease_id = None, False, ""
-        _asking.append(None)
+        asking = object()
         try:
+            _asking.add(asking)
             if len(_asking) == 1:  # of many at once it would have to wait for all their words
                 sock = _connected(path)  # its agent wakes up while the rest is made
             lease_id = f"le-{os.urandom(8).hex()}"
@@ -192,9 +194,11 @@ class LeaseCache:
                 await until_readable(sock.fileno())
             header, body, came, came_fd = read_granted(sock)
             failure = _failure(body, self.function_id) if body else None
-        except OSError:  # a FrameError is one too
+        except OSError as error:  # a FrameError is one too
             if sock is not None:
                 sock.close()
+            if came_by_signal(error):
+                raise
             fate = fate_of(lease_id, token, path) if sent else None
             if fate is not None and fate.kind != "unknown":
                 raise LostError(fate) from None
@@ -205,7 +209,7 @@ class LeaseCache:
                 sock.close()
             raise
         finally:
-            _asking.pop()
+            _asking.discard(asking)
         if header["ok"]:
             self._pause_s = _PAUSE_S
             lease = Lease(sock, granted(header), arrivals, came, came_fd)
@@ -268,8 +272,8 @@ def _to_measure(strategy: str) -> bool:
     return bool(strategy) and records.collecting()
 
 
-#: As many as there are requests of this process that agents are asked now, in all threads.
-_asking: list[None] = []
+#: One for each request of this process that an agent is asked now, in all threads.
+_asking: set[object] = set()
 
 
 def _connected(path: str) -> socket.socket:
@@ -289,8 +293,10 @@ def _say(sock: socket.socket | None, path: str, frame: bytes) -> socket.socket:
         try:
             sock.sendall(frame, socket.MSG_NOSIGNAL)
             return sock
-        except OSError:
+        except OSError as error:
             sock.close()  # its agent waits only so long for a word: arguments took long to pickle
+            if came_by_signal(error):
+                raise
     sock = _connected(path)
     try:
         sock.sendall(frame, socket.MSG_NOSIGNAL)

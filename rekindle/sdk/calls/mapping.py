@@ -28,6 +28,7 @@ from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.seen import Arrived
 from rekindle.sdk.function_call import FunctionCall
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.usercode import came_by_signal
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class _MapCall:
     ) -> None:
         self.client = target.client
         self._target = target
+        self._caller, self._inputs = caller, inputs
         self.arrived = caller.signal()
         self.buffer = ResultBuffer(ordered, self.arrived)
         self._room = caller.signal()
@@ -77,13 +79,13 @@ class _MapCall:
         self._over = False
         self._taken: list[int] = []  # results that the caller has, and the controller keeps
         self._task: asyncio.Task[None] | None = None  # on the background thread
-        self._wait = progress.map_begins(target, self._count)
-        background().spawn(self._run(), "run a map")
-        self._stop_feeding = caller.start(self._feed(caller, inputs))
+        self._wait: progress.Wait | None = None
+        self._stop_feeding: Callable[[], object] = lambda: None
 
-    async def _feed(self, caller: Caller, inputs: AsyncIterator[tuple[Any, ...]]) -> None:
+    async def _feed(self) -> None:
+        caller = self._caller
         try:
-            async for args in inputs:
+            async for args in self._inputs:
                 self._submission.offer(args)
                 while self._window.full():
                     await caller.wait(self._room)
@@ -103,6 +105,12 @@ class _MapCall:
 
     # ---- for ``values``, on the caller's side --------------------------------------------------
 
+    def begin(self) -> None:
+        """See Source."""
+        self._wait = progress.map_begins(self._target, self._count)
+        background().spawn(self._run(), "run a map")
+        self._stop_feeding = self._caller.start(self._feed())
+
     def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
         """The value of a result, or its exception; raises it where asked to."""
         submitted_ns, size = self._submission.offered.pop(result.index)
@@ -110,7 +118,7 @@ class _MapCall:
         try:
             return settle(result, self._target.name, submitted_ns, data)
         except Exception as error:
-            if self._return_exceptions:
+            if self._return_exceptions and not came_by_signal(error):
                 return error
             if (passed := passable(error)) is not error:
                 raise passed from error
@@ -206,9 +214,10 @@ async def spawn(
     room = caller.signal()
     window = Window(room)
     submission = Submission(target, kwargs, window, read_once=False)
-    running = background().start(submission.run())
-    running.add_done_callback(lambda _: window.close())
+    running: Future[None] | None = None
     try:
+        running = background().start(submission.run())
+        running.add_done_callback(lambda _: window.close())
         async for args in inputs:
             submission.offer(args)
             while window.full():
@@ -222,7 +231,8 @@ async def spawn(
             await caller.done(running)
         running.result()
     except BaseException:
-        running.cancel()
+        if running is not None:
+            running.cancel()
         await caller.run(cancel_rest(submission))
         raise
     return FunctionCall.of(target, submission.call_id, submission.count)

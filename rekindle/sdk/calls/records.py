@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from rekindle.wire.granted import Began
 
 
-_collectors: list[list[CallRecord]] = []
+#: By identity: two collectors may hold equal lists.
+_collectors: dict[int, list[CallRecord]] = {}
 
 
 @contextlib.contextmanager
 def collect() -> Iterator[list[CallRecord]]:
     """A list that every call which finishes meanwhile is appended to."""
     records: list[CallRecord] = []
-    _collectors.append(records)
+    key = id(records)
     try:
+        _collectors[key] = records
         yield records
     finally:
-        # By identity: two collectors may hold equal lists.
-        _collectors[:] = [known for known in _collectors if known is not records]
+        _collectors.pop(key, None)
 
 
 def collecting() -> bool:
@@ -108,5 +109,5 @@ def add_direct(
 
 
 def _collect(record: CallRecord) -> None:
-    for collector in _collectors:
+    for collector in list(_collectors.values()):
         collector.append(record)

@@ -74,6 +74,9 @@ class Source(Protocol):
     buffer: ResultBuffer
     arrived: Any  # the signal of the buffer
 
+    def begin(self) -> None:
+        """Have them come: ``close`` follows, also where this is interrupted."""
+
     def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
         """The value of a result, whose data is there; or raise."""
 
@@ -91,6 +94,7 @@ async def values(
     source = await begin()
     arrived, buffer = source.arrived, source.buffer
     try:
+        source.begin()
         while True:
             arrived.clear()
             due = buffer.take()
@@ -107,7 +111,11 @@ async def values(
                     await caller.wait(arrived)
     finally:
         if not sys.is_finalizing():  # else the program has ended, and nothing is there to say it by
-            source.close()
+            try:
+                source.close()
+            except BaseException:
+                source.close()  # what was left of it when a signal came
+                raise
 
 
 def _fetched(
@@ -142,7 +150,12 @@ class StoredCall:
         self.buffer = ResultBuffer(True, self.arrived, first=start)
         self._target = target
         self._call_id = call_id
-        self._reading = background().start(self._read(start, end))
+        self._start, self._end = start, end
+        self._reading: Future[None] | None = None
+
+    def begin(self) -> None:
+        """See Source."""
+        self._reading = background().start(self._read(self._start, self._end))
 
     async def _read(self, start: int, end: int | None) -> None:
         buffer = self.buffer
@@ -167,4 +180,5 @@ class StoredCall:
 
     def close(self) -> None:
         """No more are read."""
-        self._reading.cancel()
+        if self._reading is not None:
+            self._reading.cancel()

@@ -128,8 +128,8 @@ async def _items(
     call = Invocation.begin(await target(), args, kwargs)
     try:
         while True:
-            run = here.run = await _Run.begin(caller, call)
             try:
+                run = here.run = await _Run.begin(caller, call)
                 async with contextlib.aclosing(run.items()) as values:
                     async for value in values:
                         call.let_go()  # it is not run again from here on

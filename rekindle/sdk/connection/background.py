@@ -20,9 +20,11 @@ from rekindle.sdk import monkey_patched
 if TYPE_CHECKING:
     import asyncio
     import logging
+    from concurrent import futures
     from concurrent.futures import Future
 else:
     asyncio = lazily.module("asyncio")
+    futures = lazily.module("concurrent.futures")
     logging = lazily.module("logging")
 
 T = TypeVar("T")
@@ -45,7 +47,14 @@ class Background:
         self._running: set[Future[Any]] = set()
         self._closers: dict[Callable[[], Coroutine[Any, Any, Any]], None] = {}
         self._thread = threading.Thread(target=self._main, name="rekindle", daemon=True)
-        self._thread.start()
+
+    def begin(self) -> None:
+        """Start the thread; it ends again where this is interrupted."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            raise
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -58,8 +67,9 @@ class Background:
             raise InvalidError(
                 "a blocking rekindle call was made on rekindle's own thread; use its .aio form"
             )
-        future = self.start(coroutine)
+        future: Future[T] = futures.Future()
         try:
+            self._start(coroutine, future)
             return future.result()
         except BaseException:
             future.cancel()
@@ -67,10 +77,32 @@ class Background:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run it there and do not wait for it; to cancel the future cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        self._running.add(future)  # the loop itself forgets what no one holds
-        future.add_done_callback(self._running.discard)
+        future: Future[T] = futures.Future()
+        try:
+            self._start(coroutine, future)
+        except BaseException:
+            future.cancel()
+            raise
         return future
+
+    def _start(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
+        """Not by ``asyncio.run_coroutine_threadsafe``: where a signal's exception comes before that
+        returns, it may run there, and nobody has what cancels it."""
+        future.add_done_callback(self._running.discard)
+        self._running.add(future)  # the loop itself forgets what no one holds
+        self.loop.call_soon_threadsafe(self._begin, coroutine, future)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
+        if future.cancelled():
+            coroutine.close()
+            return
+        task = self.loop.create_task(coroutine)
+        task.add_done_callback(partial(_tell, future))
+        future.add_done_callback(partial(self._given_up, task))
+
+    def _given_up(self, task: asyncio.Task[T], future: Future[T]) -> None:
+        if future.cancelled() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(task.cancel)
 
     def spawn(self, coroutine: Coroutine[Any, Any, object], what: str) -> Future[Any]:
         """The same for what nobody waits for: an error of it is logged, as one of ``what``."""
@@ -129,6 +161,18 @@ class Background:
         self._thread.join(_ABANDON_S)
 
 
+def _tell(future: Future[T], task: asyncio.Task[T]) -> None:
+    """What became of a task, to whoever waits for it."""
+    if task.cancelled():
+        future.cancel()
+    if not future.set_running_or_notify_cancel():
+        return
+    if (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
 def _log_error(what: str, future: Future[Any]) -> None:
     if future.cancelled() or (error := future.exception()) is None:
         return
@@ -154,7 +198,9 @@ def background() -> Background:
     if _current is None:
         with _lock:
             if _current is None:
-                _current = Background(_inherited)
+                made = Background(_inherited)
+                made.begin()
+                _current = made
     return _current
 
 

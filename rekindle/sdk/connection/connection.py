@@ -19,6 +19,7 @@ from rekindle.sdk.connection.patience import connect_timeout_s
 from rekindle.sdk.connection.retrying import BrokenError, Patience
 from rekindle.sdk.connection.slow_answers import SlowAnswers
 from rekindle.sdk.local import announcing
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -79,6 +80,8 @@ class Connection:
         try:
             self._known_token = file.read_text().strip()
         except OSError as error:
+            if came_by_signal(error):
+                raise
             raise ConnectionError(
                 f"no rekindle instance at {self.instance}: its token cannot be read "
                 f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle import lazily, paths
 from rekindle.linux.plain_descriptors import readable
 from rekindle.wire import request_frames as wire
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     import logging
@@ -118,8 +119,10 @@ class Link:
         try:
             sock.connect(str(paths.requests_socket(instance)))
             return cls(sock, token)
-        except OSError:  # an older one, or it is being started again
+        except OSError as error:  # an older one, or it is being started again
             sock.close()
+            if came_by_signal(error):
+                raise
             return None
 
     def ask(self, method: str, request: Mapping[str, Any]) -> Answer:
@@ -165,6 +168,8 @@ class Link:
             self._send({"id": number, "method": method, "request": request})
         except OSError as error:
             self._waiting.pop(number, None)
+            if came_by_signal(error):
+                raise
             raise LostError from error
 
     def _send(self, frame: Mapping[str, Any]) -> None:
@@ -196,7 +201,9 @@ class Link:
         """Wait for something, and give it to whom it is for; False at the end."""
         try:
             data = self._sock.recv(_READ_BYTES)
-        except OSError:
+        except OSError as error:
+            if came_by_signal(error):
+                raise
             data = b""
         if data:
             self._buffer += data
@@ -206,7 +213,9 @@ class Link:
                     if taker is not None and taker.take(frame):
                         self._waiting.pop(frame["id"], None)
                 return True
-            except Exception:  # noqa: BLE001 - or who waits for another answer would wait for ever
+            except Exception as error:  # or who waits for another answer would wait for ever
+                if came_by_signal(error):
+                    raise
                 logging.getLogger(__name__).exception("what a controller sent was not taken")
         for number in list(self._waiting):
             if (taker := self._waiting.pop(number, None)) is not None:

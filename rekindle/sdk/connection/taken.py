@@ -83,13 +83,18 @@ class TakenReports:
     ) -> None:
         """Results of a call have come; ``whole``: nothing more of it will be asked for."""
         self._notes.append(_Note(call_id, function_id, list(indexes), list(blobs), whole))
-        first, self._fresh = not self._fresh, True
-        if first and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._soon)
+        if not self._fresh and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._noted)
 
     def __bool__(self) -> bool:
         """Whether something is not reported yet."""
         return bool(self._notes) or self._one_at_a_time.locked()
+
+    def _noted(self) -> None:
+        # Only here: who notes something may be interrupted before the loop knows of it.
+        if not self._fresh:
+            self._fresh = True
+            self._soon()
 
     def _soon(self, after_s: float = _AFTER_S) -> None:
         """Report after this time, and not before; where nothing is to be reported, not at all."""

@@ -147,8 +147,9 @@ def _by_value(module: str) -> Iterator[None]:
     if already or module == "__main__":
         yield
         return
-    cloudpickle.register_pickle_by_value(found)
     try:
+        cloudpickle.register_pickle_by_value(found)
         yield
     finally:
-        cloudpickle.unregister_pickle_by_value(found)
+        if module in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.unregister_pickle_by_value(found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import SetupError
 from rekindle.linux import files
+from rekindle.wire.usercode import came_by_signal
 
 _PID_FILE = "supervisor.pid"
 #: Whoever looks whether the lock is held holds it for a moment.
@@ -87,7 +88,9 @@ def answers(directory: Path) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(str(paths.controller_socket(directory)))
-        except OSError:
+        except OSError as error:
+            if came_by_signal(error):
+                raise
             return False
     return True
 

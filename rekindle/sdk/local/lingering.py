@@ -22,6 +22,7 @@ from rekindle.digests import blake2b
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import directory as instance
 from rekindle.wire.environment import ENVIRONMENT_VARIABLE, passed_on_environment
+from rekindle.wire.usercode import came_by_signal
 from rekindle.wire.version import PROTOCOL, __version__
 
 VARIABLE = "REKINDLE_LINGER"
@@ -183,8 +184,10 @@ def connect(directory: Path, stays_s: float) -> socket.socket | None:
     try:
         connection.connect(str(socket_of(directory)))
         connection.sendall(f"{stays_s}\n".encode())
-    except OSError:
+    except OSError as error:
         connection.close()
+        if came_by_signal(error):
+            raise
         return None
     return connection
 

@@ -339,15 +339,15 @@ def _log_ends(directory: Path) -> str:
 
 
 def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """SIGTERM, wait, SIGKILL; a second Ctrl-C while waiting kills at once."""
-    if process.poll() is None:
-        process.terminate()
+    """SIGTERM, wait, SIGKILL; a second Ctrl-C while waiting, or an alarm, kills at once."""
     try:
+        if process.poll() is None:
+            process.terminate()
         process.wait(timeout_s)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+    except BaseException as error:
         process.kill()  # its children get SIGKILL with it
         process.wait()
-        if isinstance(error, KeyboardInterrupt):
+        if not isinstance(error, subprocess.TimeoutExpired):
             raise
 
 

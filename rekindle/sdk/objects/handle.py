@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Never, TypeVar
 
 from rekindle.exception import ConnectionError, InvalidError, NotFoundError
-from rekindle.sdk import checks, loop_warning
+from rekindle.sdk import checks, loop_warning, user_frames
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.argument_types import typed
 from rekindle.sdk.block import Block
@@ -236,20 +236,31 @@ class Ephemeral(Block[H]):
         self._made: H | None = None
         self._hold: Hold | None = None
 
+    @user_frames.trims_itself
     def __enter__(self) -> H:
-        if loop_warning.loop_runs():
-            what = f"with {self._cls.__name__}.ephemeral():"
-            loop_warning.warn_of_with(what, f"async {what}")
+        try:
+            if loop_warning.loop_runs():
+                what = f"with {self._cls.__name__}.ephemeral():"
+                loop_warning.warn_of_with(what, f"async {what}")
+            self._made = made = self._make()
+            return made
+        except BaseException as error:
+            if self._hold is not None:
+                self._hold.end()
+            user_frames.only(error)
+            raise
+
+    def _make(self) -> H:
         link = link_of("")
         asked: dict[str, object] = {"kind": self._cls._kind, "environment": self._environment}
         asked |= {"by": who(), "access": True}
         reply = link.ask(b"", Request(Op.CREATE, json.dumps(asked).encode()))
         object_id = json.loads(reply.body)["object_id"]
         self._hold = Hold(link, object_id)
-        self._made = self._cls._make(
+        self._hold.begin()
+        return self._cls._make(
             object_id=object_id, environment=self._environment, instance=str(link.instance)
         )
-        return self._made
 
     def __exit__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
@@ -15,6 +14,7 @@ from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.link import Link
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import Op, Request
+from rekindle.wire.usercode import came_by_signal
 
 #: Between two attempts; it doubles, up to the second, of which a controller waits for several.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
@@ -31,8 +31,14 @@ class Hold:
         self._ending = threading.Event()
         self._sock: socket.socket | None = None
         self.owner = os.getpid()
-        with contextlib.suppress(OSError, Gone):  # it is away: the thread goes on trying
+
+    def begin(self) -> None:
+        """Hold it from now on; ``end`` follows, also where this is interrupted."""
+        try:
             self._connect()
+        except (OSError, Gone) as error:  # it is away: the thread goes on trying
+            if came_by_signal(error):
+                raise
         threading.Thread(target=self._run, name="rekindle-hold", daemon=True).start()
 
     def _connect(self) -> None:
@@ -79,5 +85,8 @@ class Hold:
         self._ending.set()
         sock = self._sock
         if sock is not None:
-            with contextlib.suppress(OSError):
+            try:
                 sock.shutdown(socket.SHUT_RDWR)
+            except OSError as error:
+                if came_by_signal(error):
+                    raise

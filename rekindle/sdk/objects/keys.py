@@ -157,8 +157,9 @@ def _values_of(entries: Sequence[bytes], *, plain: bool) -> list[Any]:
     if plain:
         try:
             return list(map(pickle.loads, map(_BEHIND, entries)))
-        except Exception:  # noqa: BLE001, S110 - it is found again, and named
-            pass
+        except Exception as error:  # it is found again, and named
+            if came_by_signal(error):
+                raise
     return [value_of(one, "a value of a Dict") for one in entries]
 
 

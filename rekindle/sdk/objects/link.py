@@ -138,6 +138,8 @@ class Link:
         try:
             token = paths.token_file(self.instance).read_bytes().strip()
         except OSError as error:
+            if came_by_signal(error):
+                raise
             _look_again()
             raise ConnectionError(
                 f"no rekindle instance at {self.instance}: its token cannot be read "

@@ -184,12 +184,13 @@ def pack(declaration: Declaration) -> bytes:
     RequestSizeError when it carries too much data.
     """
     what = f"the code of {declaration.name}"
-    token = packing.set(declaration.app)
+    before = packing.get()
     try:
+        packing.set(declaration.app)  # in here: a signal's exception may come behind it
         with environments.code_travels():
             data = serialize(contents(declaration.raw), what)
     finally:
-        packing.reset(token)
+        packing.set(before)
     if len(data) > MAX_CODE_BYTES:
         raise RequestSizeError(
             f"{what} takes {len(data) / (1 << 20):.0f} MiB, more than {MAX_CODE_BYTES >> 20} MiB: "

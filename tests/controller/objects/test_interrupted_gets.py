@@ -1,21 +1,18 @@
-"""A signal's exception at each line that a get runs, one after the other: no item is lost by it,
-and none is there twice."""
+"""A signal's exception at each place of a get where Python lets a handler run, one after the other:
+no item is lost by it, and none is there twice."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
-import rekindle
 from rekindle import Queue
 from rekindle.exception import DeserializationError
 from rekindle.sdk.objects import direct
@@ -23,8 +20,7 @@ from rekindle.sdk.objects.direct import Direct, Ways
 from rekindle.sdk.objects.exchange import Exchange
 from tests.controller.objects.values import NotHere
 from tests.e2e.harness import wait_until
-
-_OURS = str(Path(rekindle.__file__).parent)
+from tests.interrupts import at_all_places
 
 
 @pytest.fixture
@@ -39,62 +35,18 @@ def never_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct, "_DONE_S", 3600.0)
 
 
-def _raise(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-class Interrupt:
-    """A signal before the n-th line of ours that this thread runs meanwhile, whose handler raises
-    KeyboardInterrupt."""
-
-    def __init__(self, line: int) -> None:
-        self._left = line
-        self.at = ""
-
-    def __enter__(self) -> Interrupt:
-        self._before = signal.signal(signal.SIGUSR2, _raise), sys.gettrace()
-        sys.settrace(self._entered)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        handler, trace = self._before
-        sys.settrace(trace)
-        signal.signal(signal.SIGUSR2, handler)
-
-    def _entered(self, frame: FrameType, event: str, _: Any) -> Any:
-        return self._ran if frame.f_code.co_filename.startswith(_OURS) else None
-
-    def _ran(self, frame: FrameType, event: str, _: Any) -> Any:
-        if event == "line" and not self.at:
-            self._left -= 1
-            if not self._left:
-                self.at = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-                signal.raise_signal(signal.SIGUSR2)
-        return self._ran
-
-
-def all_lines(
-    take: Callable[[], object], put: Callable[[], object], look: Callable[[str], None]
+def at_all(
+    take: Callable[[], object],
+    put: Callable[[], object],
+    look: Callable[[str], None],
+    step: int = 1,
 ) -> set[str]:
-    """Interrupt ``take`` at each of its lines, and ``look`` what is there then; which lines."""
-    lines: set[str] = set()
-    take_first = True
-    for line in range(1, 100_000):
-        put()
-        if take_first:  # connected, and what is imported late is there
-            take()
-            put()
-            take_first = False
-        cut = Interrupt(line)
-        try:
-            with cut:
-                take()
-        except KeyboardInterrupt:
-            lines.add(cut.at)
-            look(cut.at)
-        else:
-            return lines
-    raise AssertionError("it does not end")
+    """Interrupt ``take`` at each of its places, or each ``step``-th, and ``look`` what is there
+    then; in which files."""
+    put()
+    take()  # connected, and what is imported late is there
+    places = at_all_places(take, look, before=put, step=step)
+    return {one.partition(":")[0] for one in places}
 
 
 def _not_by_redis(_self: Ways, _object_id: bytes) -> float:
@@ -121,8 +73,8 @@ def test_an_interrupt_at_any_line_of_a_get_leaves_its_items(
     def take() -> object:
         return q.get() if count == 1 else q.get_many(5000)
 
-    lines = all_lines(take, lambda: q.put_many(range(count)), look)
-    assert {one.partition(":")[0] for one in lines} >= {"steps.py", "link.py", "queue.py"}
+    files = at_all(take, lambda: q.put_many(range(count)), look)
+    assert files >= {"steps.py", "link.py", "queue.py"}
 
 
 @BY
@@ -150,7 +102,7 @@ def test_an_interrupt_at_any_line_of_a_get_that_leaves_some_leaves_all(
             clear()
         q.put_many([1, NotHere(), 3])
 
-    all_lines(lambda: q.get_many(9), put, look)
+    at_all(lambda: q.get_many(9), put, look, step=7)
 
 
 @BY
@@ -178,9 +130,9 @@ def test_an_interrupt_at_any_line_of_a_get_on_a_loop_leaves_its_item(
         assert sorted([*q.get_many(9), *got]) == [1, 2], at
         assert q.len() == 0, at
 
-    lines = all_lines(lambda: asyncio.run(two()), lambda: q.put_many([1, 2]), look)
+    files = at_all(lambda: asyncio.run(two()), lambda: q.put_many([1, 2]), look)
     gc.collect()  # asyncio tells of errors of tasks that nobody has asked for: here, not later
-    assert {one.partition(":")[0] for one in lines} >= {"steps.py", "aio_link.py", "queue.py"}
+    assert files >= {"steps.py", "aio_link.py", "queue.py"}
 
 
 @BY

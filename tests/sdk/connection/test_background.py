@@ -33,6 +33,7 @@ def test_ctrl_c_while_a_program_ends_is_not_a_word() -> None:
 
 def test_ctrl_c_just_when_it_begins_to_close_ends_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Background()
+    one.begin()
     start = one.start
 
     def interrupted(coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -60,6 +61,7 @@ def test_what_nobody_waits_for_does_not_end_without_a_word(
         raise error
 
     one = Background()
+    one.begin()
     told = one.spawn(fails(), "work")
     assert told.exception(60) is error
     one.close()

@@ -224,6 +224,7 @@ def test_a_blocking_call_on_the_background_thread_is_refused() -> None:
 def test_what_cannot_be_closed_keeps_nothing_else_open(caplog: pytest.LogCaptureFixture) -> None:
     closed: list[str] = []
     made = Background()
+    made.begin()
 
     async def fails() -> None:
         closed.append("fails")

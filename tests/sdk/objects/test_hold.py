@@ -39,6 +39,7 @@ def test_an_object_is_held_once_a_controller_that_went_is_back() -> None:
         theirs.sendall(wire.pack_reply(0, wire.Status.DONE))
         link: Any = BackSoon(ours)
         hold = Hold(link, "di-1")
+        hold.begin()
         assert wire.parse_request(theirs.recv(1 << 12))[2].op == wire.Op.HOLD
         hold.end()
 
@@ -77,7 +78,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def _end_of(link: Any) -> None:
-    Hold(link, "di-1")
+    Hold(link, "di-1").begin()
     for thread in threading.enumerate():
         if thread.name == "rekindle-hold":
             thread.join()
