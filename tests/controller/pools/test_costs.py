@@ -60,6 +60,15 @@ def test_a_snapshot_with_threads_is_restored_not_forked() -> None:
     assert Level.CACHED in levels
 
 
+def test_a_start_from_disk_is_never_taken_for_quicker_than_one_from_the_page_cache() -> None:
+    costs = Costs()
+    for strategy, seconds in (("restore", 0.05), ("restore_disk", 0.03)):
+        costs.started(strategy, seconds)
+    costs.held(pb.HeldPool(snapshot_bytes=MIB, mapped=True, threads=1))
+    levels = costs.levels(snapshots=True)
+    assert levels[Level.DISK].start_s == levels[Level.CACHED].start_s == 0.05
+
+
 def test_figures_that_hardly_change_give_the_same_levels() -> None:
     costs = Costs()
     costs.started("cold", 2.0)
