@@ -15,10 +15,11 @@ import grpc.aio
 import psutil
 import pytest
 
-from rekindle.exception import InternalFailure, NotFoundError
+from rekindle.exception import InternalFailure, ServiceError
 from rekindle.sdk.connection.relay import RelayStub
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.errors import from_rpc_error, from_status
+from rekindle.wire.errors import from_rpc_error, from_status, is_connection_loss
+from rekindle.wire.spec import FunctionSpec
 from tests import exhausted
 from tests.sdk.fake_controller import TOKEN, FakeController
 
@@ -188,12 +189,18 @@ def test_a_relay_that_was_killed_is_replaced_and_ends_with_its_child(
 def test_an_error_of_the_controller_comes_through_a_relay_as_what_it_is(
     controller: FakeController,
 ) -> None:
+    """One that says that it is there, and has no Redis: who asks is not to ask for ever."""
+    spec = FunctionSpec(app_name="app", name="work")
+    controller.payloads["fu-1"] = ("ap-1", spec, b"")
+    controller.refuse = lambda _request: ServiceError("Redis is away")
+
     async def main() -> None:
         stub = relay_to(controller)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Lookup(pb.LookupRequest(app_id="ap-1", name="work"), METADATA)
+            await stub.Submit(pb.SubmitRequest(function_id="fu-1"), METADATA)
         error = from_rpc_error(caught.value)
-        assert isinstance(error, NotFoundError) and str(error) == "no work in ap-1"
+        assert isinstance(error, ServiceError) and str(error) == "Redis is away"
+        assert not is_connection_loss(caught.value)
         assert stub._opening is not None and stub._pump is not None
         (await stub._opening).close()
         await stub._pump
