@@ -9,7 +9,7 @@ from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
-from tests.controller.in_process import registered, running_parts
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -131,6 +131,42 @@ async def test_the_list_is_bounded() -> None:
             await client.results(call_id)
             reply = await client.call("DeadLetters", pb.DeadLettersRequest(limit=1000))
             assert 100 <= reply.total <= 300  # streams are trimmed by whole nodes
+
+
+@in_loop
+async def test_letters_are_kept_for_as_long_as_results(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        stream = keys.dead(function_id)
+        with instance.redis_client() as redis:
+            redis.xadd(stream, {"l": b"", "b": b""}, id="1-0")  # of 1970
+            call_id = await client.submit(function_id, {0: b""})
+            await kill_five_times(agent, 0)
+            await client.results(call_id)
+            assert [one.call_id for one in await letters(client, function_id)] == [call_id]
+            assert 6 * 86_400 < redis.ttl(stream) <= 7 * 86_400
+
+
+@in_loop
+async def test_a_replay_that_is_sent_again_runs_nothing_twice(redis_alone: Instance) -> None:
+    """Its answer was lost with its controller, before the letter was dropped."""
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        letter = pb.DeadLetter(call_id="fc-0001", app="app", function=function.name)
+        kept = "l", letter.SerializeToString(), "b", of_one_input(function).SerializeToString()
+        await parts.link.command("XADD", keys.dead(function.function_id), "*", *kept)
+        store = parts.letters._letters
+        drop, made = store.drop, list[str]()
+
+        async def killed(*_: Any) -> None: ...
+
+        for forget in (killed, drop):
+            store.drop = forget  # type: ignore[method-assign]
+            of = pb.DeadLetterSelection(function_id=function.function_id)
+            made += (await parts.letters.replay(of)).calls
+        assert len(made) == 2 and len(set(made)) == 1
+        assert function.undone == 1
+        assert (await parts.letters.replay(of)).count == 0
 
 
 @in_loop
