@@ -232,6 +232,35 @@ async def test_a_page_of_letters_is_bounded_in_bytes_whatever_their_tracebacks_a
 
 
 @in_loop
+async def test_pages_have_the_letters_of_all_functions_each_once(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        for name in ("fu-a", "fu-b", "fu-c"):
+            await parts.letters._letters.note(name)
+            for _ in range(2):
+                await parts.link.command("XADD", keys.dead(name), "*", "l", b"", "b", b"")
+        seen, after = list[str](), ""
+        for _ in range(7):
+            reply = await parts.letters.listed(pb.DeadLettersRequest(limit=1, after=after))
+            for one in reply.letters:
+                after = one.id
+                seen.append(after.partition("/")[0])
+        assert seen == ["fu-a", "fu-a", "fu-b", "fu-b", "fu-c", "fu-c"]
+
+
+@in_loop
+async def test_of_apps_of_one_name_the_newest_runs_what_was_given_up(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        first, second = await registered(parts), await registered(parts)
+        letter = pb.DeadLetter(call_id="fc-0001", app="app", function=first.name)
+        kept = "l", letter.SerializeToString(), "b", of_one_input(first).SerializeToString()
+        await parts.link.command("XADD", keys.dead("fu-closed"), "*", *kept)
+        await parts.letters.replay(pb.DeadLetterSelection(function_id="fu-closed"))
+        assert (first.undone, second.undone) == (0, 1)
+
+
+@in_loop
 async def test_functions_that_are_closed_and_have_no_letters_are_not_looked_at_for_ever(
     redis_alone: Instance,
 ) -> None:

@@ -17,6 +17,7 @@ from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -161,6 +162,43 @@ async def test_an_ephemeral_app_leaves_its_spawned_calls_alone(shared: Instance)
             # Their results, and where to find them; nothing else names the function.
             assert all(spawned in key for key in keys(function_id))
         assert [result.data for result in await client.results(spawned)] == [b"kept"]
+
+
+@in_loop
+async def test_a_reader_gets_all_of_what_an_app_had_done_as_it_ended(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        function.app.ephemeral = True
+        inputs = [pb.Input(index=i) for i in range(1000)]
+        more = {"call_id": new_id("fc"), "function_id": function.function_id, "read_once": True}
+        request = pb.SubmitRequest(inputs=inputs, last=True, **more)  # type: ignore[arg-type]
+        await parts.intake.submit(function, request)
+        await parts.canceller.call(request.call_id, terminate=False)
+        stream = parts.results.stream(pb.ResultsRequest(call_id=request.call_id))
+        got = len(await anext(stream))
+        assert got < 1000
+        forgetting = asyncio.create_task(parts.retention.forget(function.app))
+        await asyncio.wait([forgetting], timeout=0.2)
+        got += sum([len(page) async for page in stream])
+        assert got == 1000
+        await forgetting
+        with pytest.raises(exception.Error):
+            await anext(parts.results.stream(pb.ResultsRequest(call_id=request.call_id)))
+
+
+@in_loop
+async def test_what_was_not_taken_outlives_an_app_that_is_not_its_programs_alone(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        app_id, [function_id] = await client.register("app", spec(), ephemeral=False)
+        call_id = await a_map(client, function_id, 3)
+        await client.results(call_id)
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert len(await client.results(call_id)) == 3
 
 
 @in_loop
@@ -454,6 +492,20 @@ async def test_lists_of_calls_lose_those_whose_time_is_over_though_nobody_asks()
                 await until(lambda: not server.keys(kept))
             left = await client.call("Status", pb.StatusRequest())
             assert [one.calls for one in left.kept.not_taken] == [1]
+
+
+@in_loop
+async def test_what_is_gone_is_found_on_a_long_list_of_what_is_kept(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        until, instance_id = time.time() + 1000, parts.core.state.instance_id
+        there = [f"fc-there{n}" for n in range(2000)]
+        gone = [f"fc-gone{n}" for n in range(20)]
+        listed = [("ZADD", names.kept(instance_id), until, one) for one in (*there, *gone)]
+        await parts.link.commands([("SET", names.call_index(one), "x") for one in there])
+        await parts.link.commands(listed)
+        for _ in range(40):
+            await parts.retention.prune()
+        assert await parts.link.command("ZCARD", names.kept(instance_id)) == len(there)
 
 
 @in_loop
