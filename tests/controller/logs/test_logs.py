@@ -13,7 +13,7 @@ from rekindle.controller.logs import logbook
 from rekindle.controller.logs.logbook import _RECENT, _Book, _Follower
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.storage import keys
-from rekindle.exception import NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
@@ -309,6 +309,18 @@ async def test_of_two_open_apps_of_a_name_one_is_asked_for_by_its_id(shared: Ins
             await texts(client, app="twins")
         assert all(app_id in (raised.value.details() or "") for app_id in ids)
         assert await texts(client, app=ids[0]) == []
+
+
+@in_loop
+async def test_of_apps_of_a_name_the_one_that_is_deployed_is_meant(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        run, deployed = [(await registered(parts)).app for _ in range(2)]
+        with pytest.raises(InvalidError, match="2 open apps"):
+            await parts.app_names.find("app")
+        deployed.version = 1
+        assert await parts.app_names.find("app") == deployed.app_id
+        deployed.retired = True  # there is a newer one, which was stopped
+        assert await parts.app_names.find("app") == run.app_id
 
 
 @in_loop
