@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -97,6 +98,23 @@ def test_results_behind_one_whose_lines_did_not_come_are_not_held_again(
     with rekindle.enable_output(), app.run():
         assert [quiet.remote(x) for x in range(3)] == [0, 1, 2]
         assert len(waits) == 1
+
+
+def test_while_the_controller_is_away_no_call_waits_for_its_lines_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "_QUIET_S", 3600.0)
+
+    async def main() -> None:
+        nobody: Any = None
+        printer = logs.LogPrinter(nobody, "ap-1")
+        waiting = asyncio.create_task(printer.marked("fc-0001"))
+        await asyncio.sleep(0)
+        printer.link_lost()
+        async with asyncio.timeout(60):
+            await waiting
+
+    asyncio.run(main())
 
 
 def test_a_terminal_that_has_gone_does_not_break_calls(
