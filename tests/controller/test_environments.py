@@ -115,6 +115,13 @@ async def test_all_that_lies_in_one_goes_with_it_and_nothing_else(
             await one.hydrate.aio()
         assert (await client.send(functions["green"])).data == functions["green"].encode()
         assert "is closed" in str(await refused(client.send(functions["blue"])))
+        rename = pb.RenameEnvironmentRequest(name="green", new_name="red")
+        await client.call("RenameEnvironment", rename)
+        for one in objects("red"):
+            await one.hydrate.aio()
+        for one in objects("green"):
+            with pytest.raises(exception.NotFoundError):
+                await one.hydrate.aio()
 
 
 @in_loop
