@@ -52,3 +52,43 @@ def test_an_error_that_somebody_gets_or_that_was_foreseen_is_not_logged(
 
     asyncio.run(wait())
     assert not caplog.records
+
+
+def test_all_have_ended_when_it_is_finished_those_included_that_came_meanwhile() -> None:
+    async def finish() -> list[str]:
+        tasks, ended = BackgroundTasks(), list[str]()
+
+        async def first() -> None:
+            await asyncio.sleep(0)
+            tasks.spawn(second())
+            ended.append("first")
+
+        async def second() -> None:
+            for _ in range(10):  # it ends a while after the first
+                await asyncio.sleep(0)
+            ended.append("second")
+
+        tasks.spawn(first())
+        await tasks.finish()
+        return ended
+
+    assert asyncio.run(finish()) == ["first", "second"]
+
+
+def test_what_is_cancelled_has_cleaned_up_before_that_returns() -> None:
+    async def cancel() -> list[str]:
+        tasks, ended = BackgroundTasks(), list[str]()
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                ended.append("cleaned up")
+
+        tasks.spawn(work())
+        await asyncio.sleep(0)
+        await tasks.cancel()
+        return ended
+
+    assert asyncio.run(cancel()) == ["cleaned up"]

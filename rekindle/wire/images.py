@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from rekindle.wire.known_fields import known_fields
 from rekindle.wire.volumes import VolumeMount
 
 #: In each name: raised when the same step would be built in another way.
@@ -152,27 +153,24 @@ class ImageSpec:
 
 
 def _step(raw: dict[str, Any]) -> Step:
-    known = _known(Step, raw)
+    known = known_fields(Step, raw)
     known["kind"] = StepKind(known["kind"])
     for name in ("commands", "secrets", "tools"):
         known[name] = tuple(known.get(name, ()))
     known["named_secrets"] = tuple(map(_secret, raw.get("named_secrets", ())))
-    known["files"] = tuple(LocalFiles(**_known(LocalFiles, one)) for one in raw.get("files", ()))
+    known["files"] = tuple(
+        LocalFiles(**known_fields(LocalFiles, one)) for one in raw.get("files", ())
+    )
     known["volumes"] = tuple(
-        VolumeMount(**_known(VolumeMount, one)) for one in raw.get("volumes", ())
+        VolumeMount(**known_fields(VolumeMount, one)) for one in raw.get("volumes", ())
     )
     return Step(**known)
 
 
 def _secret(raw: dict[str, Any]) -> StepSecret:
-    known = _known(StepSecret, raw)
+    known = known_fields(StepSecret, raw)
     lists = {name: tuple(known.get(name, ())) for name in ("required_keys", "kept")}
     return StepSecret(**{**known, **lists})
-
-
-def _known(kind: Any, raw: dict[str, Any]) -> dict[str, Any]:
-    names = {one.name for one in dataclasses.fields(kind)}
-    return {name: value for name, value in raw.items() if name in names}
 
 
 def why_not_by_value(of_client: str, of_image: str) -> str:

@@ -106,10 +106,7 @@ def _format() -> str:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-    else:
-        logging.getLogger().critical("ended by an error", exc_info=(kind, error, trace))
+    logging.getLogger().critical("ended by an error", exc_info=(kind, error, trace))
 
 
 def kv(**fields: object) -> dict[str, dict[str, object]]:

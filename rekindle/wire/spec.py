@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
+from rekindle.wire.known_fields import known_fields
 
 if TYPE_CHECKING:
     from rekindle.wire.class_parameters import ClassParameter
@@ -129,19 +130,20 @@ class FunctionSpec:
     @classmethod
     def from_json(cls, text: str) -> FunctionSpec:
         """The inverse of ``to_json``; unknown fields of a newer peer are ignored."""
-        raw: dict[str, Any] = json.loads(text)
-        known = {f.name for f in dataclasses.fields(cls)}
-        raw = {key: value for key, value in raw.items() if key in known}
+        raw = known_fields(cls, json.loads(text))
         raw |= {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
         if raw.get("retries") is not None:
-            raw["retries"] = RetrySpec(**raw["retries"])
+            raw["retries"] = RetrySpec(**known_fields(RetrySpec, raw["retries"]))
         from rekindle.wire.class_parameters import ClassParameter
         from rekindle.wire.gpus import GpuRequest
         from rekindle.wire.volumes import VolumeMount
 
-        raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
-        raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
-        raw["parameters"] = tuple(ClassParameter(**one) for one in raw.get("parameters") or ())
+        for name, kind in (
+            ("gpu", GpuRequest),
+            ("volumes", VolumeMount),
+            ("parameters", ClassParameter),
+        ):
+            raw[name] = tuple(kind(**known_fields(kind, one)) for one in raw.get(name) or ())
         return cls(**raw)
 
     def message_fields(self) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 
 from rekindle import exception
+from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.storage import backup
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.version import PROTOCOL
 from tests.controller.fake_agent import FakeAgent, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -100,6 +102,26 @@ async def test_blobs_of_calls_that_are_forgotten_are_swept() -> None:
             await until_gone(instance.directory / "blobs" / orphan)
             await until_gone(instance.directory / "blobs" / of_result)
             assert there(instance) == {waiting}  # its input is not done
+
+
+@in_loop
+async def test_no_blob_is_swept_of_a_call_that_runs_or_is_kept(redis_alone: Instance) -> None:
+    """One that is kept has left the controller's memory; one that is waited for is in it alone."""
+    url = (redis_alone.directory / "blobs").as_uri()
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        keeper = BlobKeeper(parts.core, parts.retention._calls, url, redis_alone.directory)
+        kept, request = new_id("fc"), of_one_input(function)
+        await parts.retention._calls.index_call(kept, function.index)
+        waiting = asyncio.create_task(parts.intake.invoke(function, request))
+        while not function.undone:
+            await asyncio.sleep(0.01)
+        made = [new_key(one, 0, b"large") for one in (kept, request.call_id, new_id("fc"))]
+        for key in made:
+            await asyncio.to_thread(open_store(url).put, key, b"large")
+        assert await keeper.sweep(-1) == 1  # however young they are
+        assert there(redis_alone) == set(made[:2])
+        waiting.cancel()
 
 
 @in_loop

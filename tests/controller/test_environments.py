@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rekindle import exception
+import pytest
+
+from rekindle import Dict, Queue, exception
 from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
@@ -76,6 +78,42 @@ async def test_a_rename_that_was_broken_off_goes_on(instance: Instance) -> None:
 
 def _name(server: Any, key: bytes) -> bytes:
     return bytes(server.hget(key, "name") or b"") if server.ttl(key) < 0 else b""
+
+
+@in_loop
+async def test_all_that_lies_in_one_goes_with_it_and_nothing_else(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_DIR", str(instance.directory))
+
+    def objects(environment: str, **options: Any) -> list[Dict | Queue]:
+        kinds: list[type[Dict] | type[Queue]] = [Dict, Queue]
+        return [one.from_name("x", environment_name=environment, **options) for one in kinds]
+
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        functions = {}
+        for environment in ("blue", "green"):
+            for one in objects(environment, create_if_missing=True):
+                await one.hydrate.aio()
+            await client.call("PutSecret", pb.PutSecretRequest(**secret(environment)))
+            _, [functions[environment]] = await client.register(f"{environment}/run", spec("f"))
+        await client.call("DeleteEnvironment", pb.EnvironmentRequest(name="blue"))
+        assert set(await known(client)) == {"main", "green"}
+        for one in objects("blue"):
+            with pytest.raises(exception.NotFoundError):
+                await one.hydrate.aio()
+        for one in objects("green"):
+            await one.hydrate.aio()
+        assert (await client.send(functions["green"])).data == functions["green"].encode()
+        assert "is closed" in str(await refused(client.send(functions["blue"])))
+        rename = pb.RenameEnvironmentRequest(name="green", new_name="red")
+        await client.call("RenameEnvironment", rename)
+        for one in objects("red"):
+            await one.hydrate.aio()
+        for one in objects("green"):
+            with pytest.raises(exception.NotFoundError):
+                await one.hydrate.aio()
 
 
 @in_loop

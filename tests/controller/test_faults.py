@@ -132,6 +132,32 @@ async def test_the_result_of_an_agent_that_was_given_up_counts_when_first(
 
 
 @in_loop
+async def test_what_an_agent_gives_back_that_another_has_by_now_is_not_placed_again(
+    impatient: Instance,
+) -> None:
+    async with Client(impatient) as client, FakeAgent(impatient) as slow:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await slow.assigned.get()
+        async with FakeAgent(impatient) as second:
+            await slow.disconnect()
+            again = await second.assigned.get()
+            await slow.connect(in_flight=[assign])
+            await slow.cancels.get()
+            returned = pb.InputsReturned(
+                call_id=assign.call_id, indexes=[0], reason="killed", begun=[0]
+            )
+            await slow.send(returned=returned)
+            assign.call_id = new_id("fc")  # of nobody: it is acknowledged when it has come
+            await slow.done(assign)
+            await slow.acks.get()
+            await second.done(again, b"second")
+            result = await call
+            assert (result.data, result.deliveries) == (b"second", 2)
+            assert slow.assigned.empty() and second.assigned.empty()
+
+
+@in_loop
 async def test_a_silent_agent_is_given_up() -> None:
     with running_instance(REKINDLE_AGENT_SILENCE_S="0.5") as instance:
         async with Client(instance) as client, FakeAgent(instance) as hung:

@@ -7,7 +7,8 @@ import time
 
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent
-from tests.controller.harness import Client, in_loop, running_instance, spec
+from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+from tests.controller.in_process import running_parts
 from tests.controller.processes import process
 
 
@@ -45,6 +46,13 @@ async def test_the_first_time_is_at_once_and_then_the_wait_doubles() -> None:
             assert waits[0] < waits[3]
             await agent.done(await agent.assigned.get())
             assert (await call).deliveries == 5
+
+
+@in_loop
+async def test_no_input_waits_longer_than_a_minute(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone, crash_backoff_s=1.0, max_deliveries=99) as parts:
+        waits = [parts.redelivery.backoff_s(lost) for lost in (1, 2, 3, 7, 8, 9, 98)]
+        assert waits == [0.0, 1.0, 2.0, 32.0, 60.0, 60.0, 60.0]
 
 
 @in_loop

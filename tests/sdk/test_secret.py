@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cloudpickle
 import pytest
 
@@ -26,8 +30,33 @@ def test_a_named_one_leaves_alone_what_is_declared_after_it() -> None:
 def test_code_that_mentions_a_secret_carries_no_value() -> None:
     secret = rekindle.Secret.from_dict({"A": VALUE})
     assert VALUE.encode() not in cloudpickle.dumps(lambda: secret)
-    named = cloudpickle.loads(cloudpickle.dumps(rekindle.Secret.from_name("db")))
+    declared = rekindle.Secret.from_name("db", required_keys=["PASSWORD"])
+    named = cloudpickle.loads(cloudpickle.dumps(declared))
     assert (named.name, named.is_named) == ("db", True)
+    (found,) = references((named,))
+    assert found.required_keys == ("PASSWORD",)
+
+
+def test_one_shows_the_names_of_its_variables_alone() -> None:
+    assert repr(rekindle.Secret.from_dict({"B": VALUE, "A": VALUE})) == "Secret(A, B)"
+    assert repr(rekindle.Secret.from_name("db")) == "Secret(db)"
+
+
+_IN_A_RUNNER = """
+import sys
+from rekindle.execution import context
+import rekindle
+context.set_remote()
+secrets = rekindle.Secret.from_dict({"A": sys.argv[1]}), rekindle.Secret.from_dotenv(sys.argv[2])
+assert not any(one._values for one in secrets), secrets
+"""
+
+
+def test_one_has_no_values_in_a_runner(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"A={VALUE}\n")
+    argv = [sys.executable, "-c", _IN_A_RUNNER, VALUE, str(file)]
+    subprocess.run(argv, check=True)
 
 
 def test_no_error_shows_a_value() -> None:

@@ -94,6 +94,8 @@ def test_everything_that_a_process_says_is_one_line_an_event() -> None:
     assert told[3]["traceback"].endswith("RuntimeError: on purpose")
     assert {one["component"] for one in told} == {"agent"}
     assert len(said(PROGRAM, REKINDLE_LOG_FORMAT="kv", REKINDLE_LOG_LEVEL="info")) == 4
+    interrupted = PROGRAM.replace('RuntimeError("on purpose")', "KeyboardInterrupt")
+    assert len(said(interrupted, REKINDLE_LOG_FORMAT="kv", REKINDLE_LOG_LEVEL="info")) == 4
 
 
 def test_the_level_is_what_was_asked_for_and_an_unknown_one_is_told() -> None:

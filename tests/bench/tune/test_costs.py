@@ -38,6 +38,11 @@ def test_each_level_down_takes_longer_and_holds_less() -> None:
     assert below == sorted(below, reverse=True)
 
 
+def test_a_spare_holds_no_more_than_a_runner() -> None:
+    found = costs.levels(runner_bytes=1000)
+    assert found[Level.SPARE].memory_bytes == found[Level.WARM].memory_bytes == 1000
+
+
 def test_levels_are_read_from_json_and_from_a_file(tmp_path: Path) -> None:
     text = json.dumps(
         {"warm": {"memory_mib": 64, "gpus": 1}, "none": {"start_ms": 1500, "cpu_s": 1.2}}

@@ -1,4 +1,5 @@
 import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,18 @@ def test_a_bad_invocation_is_named(tmp_path: Path, row: str, problem: str) -> No
 def test_times_in_seconds_or_iso_with_or_without_a_header(tmp_path: Path, lines: list[str]) -> None:
     path = write(tmp_path / "arrivals.csv", *lines)
     assert [when for when, _, _ in arrivals(read(path))] == pytest.approx([0.0, 0.5, 9.5])
+
+
+def test_a_time_without_a_zone_is_utc_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "arrivals.csv", "2026-01-01T00:00:00", "2026-01-01T00:00:09Z")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        found = arrivals(read(path))
+    time.tzset()
+    assert [when for when, _, _ in found] == [0.0, 9.0]
 
 
 def test_durations_and_functions_are_taken_where_they_are(tmp_path: Path) -> None:

@@ -71,6 +71,12 @@ def test_minutes_before_the_first_exact_arrival_are_spread_over_themselves() -> 
     assert len(times) == 7
 
 
+def test_of_a_long_record_the_newest_arrivals_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = {"arrivals": {"at": [1.0, 2.0, 50.0, 60.0], "count": [1] * 4}}
+    monkeypatch.setattr(recorded, "_MOST", 2)
+    assert list(trace(record(series=[series])).times) == [0.0, 10.0]
+
+
 def test_service_times_have_the_recorded_mean_and_median() -> None:
     series = {
         "arrivals": {"at": [float(i) for i in range(4000)], "count": [1] * 4000},

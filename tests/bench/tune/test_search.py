@@ -65,6 +65,12 @@ def test_the_cheapest_that_meets_the_target_is_recommended_and_it_says_why() -> 
     assert "(fixed name=late) is late: 900 ms" in chosen.why
 
 
+def test_of_two_that_cost_the_same_the_quicker_one_is_recommended() -> None:
+    slow, quick = tried("slow", 1.0, 100.0), tried("quick", 1.0, 100.0)
+    quick = replace(quick, outcome=replace(quick.outcome, mean_ms=slow.outcome.mean_ms - 1))
+    assert recommend([slow, quick], target_ms=500, percentile=95).tried is quick
+
+
 def counted(spares: int, cost: float, mean_ms: float, p95_ms: float = 10.0) -> Tried:
     one = tried("a", cost, p95_ms, overrides={"spare_containers": spares})
     made = replace(one.outcome, mean_ms=mean_ms, calls=3_600_000, spared=1000, spare_cost=0.1)

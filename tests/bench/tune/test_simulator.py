@@ -179,6 +179,14 @@ def test_memory_is_held_by_runners_and_by_what_lies_below_them() -> None:
     assert found.cpu_hours * 3600 == pytest.approx(0.02, abs=0.001)
 
 
+def test_what_lies_on_disk_costs_what_its_price_says() -> None:
+    made = trace([(0.0, 10.0)], SNAPSHOT, duration_s=1000.0)
+    simulation = run(made, policies.make("fixed", keep_s=0.0, rest="disk"))
+    free, priced = (outcome(simulation, Prices(disk_gib_hour=price)) for price in (0.0, 2.0))
+    assert free.disk_gib_hours == pytest.approx(1000 * 300 * MIB / GIB / 3600, rel=0.02)
+    assert priced.cost - free.cost == pytest.approx(2.0 * free.disk_gib_hours)
+
+
 def spared(arrivals: list[tuple[float, float]], spares: int, **node: Any) -> SimPool:
     """The pool of a function that keeps no runner, and so many spares."""
     settings = PoolSettings(spare_containers=spares)
@@ -366,13 +374,16 @@ def test_levels_without_warm_or_cold_and_a_max_of_0_are_refused() -> None:
 
 
 def test_percentiles_count_every_call_and_evenly_every_function() -> None:
-    functions = [TracedFunction(label=name, levels=plain(1.0)) for name in ("hot", "rare")]
-    arrivals = [(0.0 + i, 0, 0.001) for i in range(1000)] + [(500.5, 1, 0.001)]
+    names = ("hot", "hot too", "rare")
+    functions = [TracedFunction(label=name, levels=plain(1.0)) for name in names]
+    often = [(0.0 + i, which, 0.001) for i in range(1000) for which in (0, 1)]
+    arrivals = sorted([*often, (500.5, 2, 0.001)])
     found = outcome(run(in_memory(functions, arrivals), policies.make("fixed")), Prices())
-    assert found.calls == 1001
+    assert found.calls == 2001
     assert found.at(99) == 0.0
-    assert found.even_p99_ms == pytest.approx(1000.0)
-    assert found.mean_ms == pytest.approx(1000 * 2 / 1001, rel=0.01)
+    assert found.even_p50_ms == 0.0  # of calls of two of the three functions
+    assert found.even_p95_ms == found.even_p99_ms == pytest.approx(1000.0)
+    assert found.mean_ms == pytest.approx(1000 * 3 / 2001, rel=0.01)
 
 
 def test_the_same_trace_gives_the_same_figures_again() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 
 import grpc
 import pytest
 
 from rekindle.controller.logs import logbook
 from rekindle.controller.logs.logbook import _RECENT, _Book, _Follower
+from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.storage import keys
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
-from tests.controller.in_process import running_parts
+from tests.controller.in_process import registered, running_parts
 
 
 async def say(agent: FakeAgent, app_id: str, *texts: str) -> None:
@@ -308,6 +312,18 @@ async def test_of_two_open_apps_of_a_name_one_is_asked_for_by_its_id(shared: Ins
 
 
 @in_loop
+async def test_of_apps_of_a_name_the_one_that_is_deployed_is_meant(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        run, deployed = [(await registered(parts)).app for _ in range(2)]
+        with pytest.raises(InvalidError, match="2 open apps"):
+            await parts.app_names.find("app")
+        deployed.version = 1
+        assert await parts.app_names.find("app") == deployed.app_id
+        deployed.retired = True  # there is a newer one, which was stopped
+        assert await parts.app_names.find("app") == run.app_id
+
+
+@in_loop
 async def test_lines_that_come_together_have_numbers_and_are_found_one_by_one(
     instance: Instance,
 ) -> None:
@@ -405,6 +421,54 @@ async def test_lines_that_redis_refuses_hinder_no_others_and_no_start(
             assert await parts.link.command("GET", keys.logs("ap-bad")) == b"no stream"
     said = [record.getMessage() for record in caplog.records]
     assert said.count("log lines of an app are not kept") == 1
+
+
+@in_loop
+async def test_lines_since_a_time_are_found_in_whichever_order_their_runners_sent_them(
+    redis_alone: Instance,
+) -> None:
+    since = 1_700_000_000 * 10**9
+    async with running_parts(redis_alone) as parts:
+        await parts.logbook.open("ap-1")
+        for text, second in (("after", 1), ("before", -30)):
+            at_ns = since + second * 10**9
+            parts.logbook.add(pb.LogLine(app_id="ap-1", text=text, at_ns=at_ns))
+        found, _ = await parts.logbook.tail("ap-1", 9, LogFilter(since_ns=since))
+        assert [line.text for line in found] == ["after"]
+
+
+@in_loop
+async def test_of_lines_that_redis_takes_too_slowly_the_newest_are_stored(
+    redis_alone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logbook, "_UNSTORED", 5)
+    async with running_parts(redis_alone) as parts:
+        await parts.logbook.open("ap-1")
+        for first, last in ((0, 10), (10, 13)):
+            for number in range(first, last):
+                parts.logbook.say("ap-1", str(number))
+            await parts.logbook.flush()
+        stored = await parts.link.command("XRANGE", keys.logs("ap-1"), "-", "+")
+        texts = [pb.LogLine.FromString(fields[b"l"]).text for _, fields in stored]
+        assert texts == [str(number) for number in range(5, 13)]
+
+
+@in_loop
+async def test_a_closed_app_is_known_by_name_as_long_as_its_lines_are_kept(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        now, kept_s = time.time(), parts.core.settings.result_ttl_s
+        for app_id, closed in (("ap-old", now - kept_s - 1), ("ap-new", now - kept_s + 60)):
+            known = json.dumps({"name": app_id[3:], "closed": closed})
+            await parts.link.command(
+                "HSET", keys.closed_apps(parts.core.state.instance_id), app_id, known
+            )
+        await parts.app_names.closed(function.app)
+        assert await parts.app_names.find("new") == "ap-new"
+        with pytest.raises(NotFoundError):
+            await parts.app_names.find("old")
 
 
 def a_line(book: _Book, text: str) -> pb.LogLine:

@@ -55,6 +55,12 @@ async def test_a_damaged_object_hides_no_other_and_none_is_made_in_its_place(
                 with pytest.raises(InternalFailure, match="cannot be read"):
                     await one.put.aio("key", "new")
                 assert server.hget(table, objects[name]) == kept[name]
+            # It may lie in any of them, and would be left behind.
+            blue = pb.EnvironmentRequest(name="blue")
+            await client.call("CreateEnvironment", blue)
+            rename = pb.RenameEnvironmentRequest(name="blue", new_name="red")
+            for method, request in (("DeleteEnvironment", blue), ("RenameEnvironment", rename)):
+                assert isinstance(await refused(client.call(method, request)), InternalFailure)
             for one in found.values():
                 await client.call("SetAside", pb.SetAsideRequest(id=one.id))
             anew = Dict.from_name("flipped", create_if_missing=True)

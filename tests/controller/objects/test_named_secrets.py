@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.exception import SetupError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
@@ -240,6 +243,31 @@ async def test_controllers_that_rotate_at_once_lose_no_key_and_no_change(
             assert len((instance.directory / "secrets.key").read_text().split()) == 21
             for name in names:
                 assert await given(stranger, pb.NamedSecret(name=name)) == {"A": "new"}
+
+
+@in_loop
+async def test_what_was_sealed_for_one_name_does_not_open_under_another(instance: Instance) -> None:
+    async with Client(instance) as client:
+        for name in ("mine", "theirs"):
+            await client.call("PutSecret", put(name, {"A": f"{VALUE}-{name}"}))
+        with instance.redis_client() as server:
+            mine, theirs = (
+                json.loads(server.hget(keys.SECRETS, f"main/{name}")) for name in ("mine", "theirs")
+            )
+            mine["sealed"] = theirs["sealed"]
+            server.hset(keys.SECRETS, "main/mine", json.dumps(mine))
+        said = await refused(client, "PutSecret", put("mine", {"B": "x"}, merge=True))
+        assert "the secret main/mine cannot be opened" in said and VALUE not in said
+        assert "was sealed for another" in said
+
+
+@pytest.mark.needs_root("gives a file away")
+def test_a_key_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    vault = Vault(tmp_path / "secrets.key")
+    sealed = vault.seal("a", {"A": VALUE})
+    os.chown(vault.key_file, 61999, 61999)
+    with pytest.raises(SetupError, match="owner 61999"):
+        vault.open("a", sealed)
 
 
 @in_loop

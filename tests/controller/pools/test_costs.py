@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from rekindle.controller.pools.costs import Costs
+from rekindle.controller.pools.costs import CostBook, Costs
 from rekindle.controller.storage import keys
+from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level
 from tests.controller.harness import Instance, in_loop
@@ -60,6 +61,15 @@ def test_a_snapshot_with_threads_is_restored_not_forked() -> None:
     assert Level.CACHED in levels
 
 
+def test_a_start_from_disk_is_never_taken_for_quicker_than_one_from_the_page_cache() -> None:
+    costs = Costs()
+    for strategy, seconds in (("restore", 0.05), ("restore_disk", 0.03)):
+        costs.started(strategy, seconds)
+    costs.held(pb.HeldPool(snapshot_bytes=MIB, mapped=True, threads=1))
+    levels = costs.levels(snapshots=True)
+    assert levels[Level.DISK].start_s == levels[Level.CACHED].start_s == 0.05
+
+
 def test_figures_that_hardly_change_give_the_same_levels() -> None:
     costs = Costs()
     costs.started("cold", 2.0)
@@ -98,6 +108,29 @@ def test_what_was_stored_before_there_were_gpus_is_read() -> None:
     raw = json.loads(Costs().to_json())
     del raw["gpus"]
     assert Costs.from_json(json.dumps(raw).encode()).gpus == 0.0
+
+
+@in_loop
+async def test_costs_that_could_not_be_stored_are_stored_later_and_for_their_time(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        book, link = parts.pools.costs, parts.link
+        book.of("app.f").started("cold", 2.0)
+        commands = link.commands
+
+        async def away(*_: object, **__: object) -> None:
+            link.commands = commands  # type: ignore[method-assign]
+            raise ServiceError("Redis is away")
+
+        link.commands = away  # type: ignore[method-assign,assignment]
+        for _ in range(2):
+            await book.flush()
+        assert await link.command("TTL", keys.costs("app.f")) > 29 * 86_400
+        again = CostBook(link)
+        again.of("app.f").started("cold", 4.0)
+        await again.load(["app.f"])  # what has been measured since counts
+        assert again.of("app.f").quantile_s("cold", 0.5) == 4.0
 
 
 @pytest.mark.parametrize(

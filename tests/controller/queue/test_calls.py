@@ -9,9 +9,11 @@ import pytest
 
 from rekindle import exception
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.records import CallMeta
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -107,6 +109,30 @@ async def test_a_results_stream_resumes_where_it_broke(shared: Instance) -> None
         tail = await client.results(call_id, from_index=35)
         assert sorted(result.index for result in tail) == [35, 36, 37, 38, 39]
         assert all(result.data == str(result.index).encode() for result in rest)
+
+
+@in_loop
+async def test_a_reader_misses_nothing_that_is_done_as_it_comes(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        request = of_one_input(function)
+        request.last = False
+        await parts.intake.submit(function, request)
+        await parts.canceller.call(request.call_id, terminate=False)
+        call_meta = parts.results._calls.call_meta
+
+        async def then_goes_on(*args: str) -> CallMeta | None:
+            parts.results._calls.call_meta = call_meta  # type: ignore[method-assign]
+            found = await call_meta(*args)
+            request.inputs[0].index, request.last = 1, True
+            await parts.intake.submit(function, request)
+            await parts.core.tasks.finish()
+            return found
+
+        parts.results._calls.call_meta = then_goes_on  # type: ignore[method-assign]
+        async with asyncio.timeout(30):
+            stream = parts.results.stream(pb.ResultsRequest(call_id=request.call_id))
+            assert sum([len(page) async for page in stream]) == 2
 
 
 @in_loop

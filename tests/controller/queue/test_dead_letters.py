@@ -14,7 +14,7 @@ from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
-from tests.controller.in_process import registered, running_parts
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -139,6 +139,42 @@ async def test_the_list_is_bounded() -> None:
 
 
 @in_loop
+async def test_letters_are_kept_for_as_long_as_results(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        stream = keys.dead(function_id)
+        with instance.redis_client() as redis:
+            redis.xadd(stream, {"l": b"", "b": b""}, id="1-0")  # of 1970
+            call_id = await client.submit(function_id, {0: b""})
+            await kill_five_times(agent, 0)
+            await client.results(call_id)
+            assert [one.call_id for one in await letters(client, function_id)] == [call_id]
+            assert 6 * 86_400 < redis.ttl(stream) <= 7 * 86_400
+
+
+@in_loop
+async def test_a_replay_that_is_sent_again_runs_nothing_twice(redis_alone: Instance) -> None:
+    """Its answer was lost with its controller, before the letter was dropped."""
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        letter = pb.DeadLetter(call_id="fc-0001", app="app", function=function.name)
+        kept = "l", letter.SerializeToString(), "b", of_one_input(function).SerializeToString()
+        await parts.link.command("XADD", keys.dead(function.function_id), "*", *kept)
+        store = parts.letters._letters
+        drop, made = store.drop, list[str]()
+
+        async def killed(*_: Any) -> None: ...
+
+        for forget in (killed, drop):
+            store.drop = forget  # type: ignore[method-assign]
+            of = pb.DeadLetterSelection(function_id=function.function_id)
+            made += (await parts.letters.replay(of)).calls
+        assert len(made) == 2 and len(set(made)) == 1
+        assert function.undone == 1
+        assert (await parts.letters.replay(of)).count == 0
+
+
+@in_loop
 async def test_a_letter_that_is_damaged_hides_no_others_and_can_be_dropped(
     instance: Instance,
 ) -> None:
@@ -236,6 +272,35 @@ async def test_a_page_of_letters_is_bounded_in_bytes_whatever_their_tracebacks_a
             seen += [one.index for one in reply.letters]
             after = reply.letters[-1].id
         assert sorted(seen) == list(range(30))
+
+
+@in_loop
+async def test_pages_have_the_letters_of_all_functions_each_once(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        for name in ("fu-a", "fu-b", "fu-c"):
+            await parts.letters._letters.note(name)
+            for _ in range(2):
+                await parts.link.command("XADD", keys.dead(name), "*", "l", b"", "b", b"")
+        seen, after = list[str](), ""
+        for _ in range(7):
+            reply = await parts.letters.listed(pb.DeadLettersRequest(limit=1, after=after))
+            for one in reply.letters:
+                after = one.id
+                seen.append(after.partition("/")[0])
+        assert seen == ["fu-a", "fu-a", "fu-b", "fu-b", "fu-c", "fu-c"]
+
+
+@in_loop
+async def test_of_apps_of_one_name_the_newest_runs_what_was_given_up(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        first, second = await registered(parts), await registered(parts)
+        letter = pb.DeadLetter(call_id="fc-0001", app="app", function=first.name)
+        kept = "l", letter.SerializeToString(), "b", of_one_input(first).SerializeToString()
+        await parts.link.command("XADD", keys.dead("fu-closed"), "*", *kept)
+        await parts.letters.replay(pb.DeadLetterSelection(function_id="fu-closed"))
+        assert (first.undone, second.undone) == (0, 1)
 
 
 @in_loop

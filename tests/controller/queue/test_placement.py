@@ -143,9 +143,16 @@ def test_a_portion_is_about_one_unit_and_within_the_share(
         assert agent.holds("f") + count <= share(agent.max_runners, limit, mean_ns)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 40))
-def test_no_function_waits_while_others_hold_more(queues: list[int], slots: int) -> None:
-    functions = [FunctionStub(f"f{i}", 0, 0) for i in range(len(queues))]
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 9)), min_size=1, max_size=5),
+    st.integers(1, 40),
+)
+def test_no_function_waits_while_others_hold_more(
+    queued_and_held: list[tuple[int, int]], slots: int
+) -> None:
+    queues = [count for count, _ in queued_and_held]
+    functions = [FunctionStub(f"f{i}", held, 0) for i, (_, held) in enumerate(queued_and_held)]
+    most = max(held for _, held in queued_and_held)
     left = dict(zip([f.function_id for f in functions], queues, strict=True))
     turns = Turns(functions)
     for turn in range(1, slots + 1):
@@ -161,7 +168,16 @@ def test_no_function_waits_while_others_hold_more(queues: list[int], slots: int)
             turns.again(chosen)
     waiting = [f.units for f in functions if left[f.function_id]]
     if waiting:
-        assert max(f.units for f in functions) <= min(waiting) + 1
+        assert max(f.units for f in functions) <= max(most, min(waiting) + 1)
+
+
+@given(st.permutations(["a", "b", "c"]))
+def test_functions_that_hold_equally_much_are_served_in_turn(names: list[str]) -> None:
+    functions = [FunctionStub(name, 0, number) for number, name in enumerate(names)]
+    for turn in range(3, 12):
+        chosen = Turns(functions).next()
+        assert chosen is not None and chosen.function_id == names[turn % 3]
+        chosen.served = turn  # and its input is done at once
 
 
 def test_no_function_is_chosen_from_none() -> None:

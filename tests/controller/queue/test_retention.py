@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from rekindle import exception
+from rekindle.controller.storage import keys as names
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.messages import as_dict
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -163,6 +165,43 @@ async def test_an_ephemeral_app_leaves_its_spawned_calls_alone(shared: Instance)
 
 
 @in_loop
+async def test_a_reader_gets_all_of_what_an_app_had_done_as_it_ended(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        function.app.ephemeral = True
+        inputs = [pb.Input(index=i) for i in range(1000)]
+        more = {"call_id": new_id("fc"), "function_id": function.function_id, "read_once": True}
+        request = pb.SubmitRequest(inputs=inputs, last=True, **more)  # type: ignore[arg-type]
+        await parts.intake.submit(function, request)
+        await parts.canceller.call(request.call_id, terminate=False)
+        stream = parts.results.stream(pb.ResultsRequest(call_id=request.call_id))
+        got = len(await anext(stream))
+        assert got < 1000
+        forgetting = asyncio.create_task(parts.retention.forget(function.app))
+        await asyncio.wait([forgetting], timeout=0.2)
+        got += sum([len(page) async for page in stream])
+        assert got == 1000
+        await forgetting
+        with pytest.raises(exception.Error):
+            await anext(parts.results.stream(pb.ResultsRequest(call_id=request.call_id)))
+
+
+@in_loop
+async def test_what_was_not_taken_outlives_an_app_that_is_not_its_programs_alone(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        app_id, [function_id] = await client.register("app", spec(), ephemeral=False)
+        call_id = await a_map(client, function_id, 3)
+        await client.results(call_id)
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert len(await client.results(call_id)) == 3
+
+
+@in_loop
 async def test_a_close_that_was_cut_short_is_ended_by_the_next_controller(
     instance: Instance,
 ) -> None:
@@ -195,6 +234,54 @@ async def test_blobs_go_with_what_was_taken(instance: Instance) -> None:
         await until(lambda: [p.name for p in folder.iterdir()] == [made[1].partition("/")[2]])
         await take(client, call_id, function_id, whole=True)
         await until(lambda: not folder.exists())
+
+
+@in_loop
+async def test_blobs_that_others_may_read_are_not_taken_from_them(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        spawned = await client.submit(function_id, {0: b"a"})
+        mapped = await a_map(client, function_id, 1)
+        store = open_store((instance.directory / "blobs").as_uri())
+        for call_id in (spawned, mapped):
+            await client.results(call_id)
+            key = new_key(call_id, 0, b"large")
+            await asyncio.to_thread(store.put, key, b"large")
+            await take(client, call_id, function_id, first=[0], last=[0], blobs=[key])
+        await until(lambda: not list((instance.directory / "blobs").glob(f"{mapped}/*")))
+        assert len(list((instance.directory / "blobs").glob(f"{spawned}/*"))) == 1
+
+
+@in_loop
+async def test_all_of_a_call_that_is_done_has_a_time_and_none_of_it_while_it_is_not(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("app", spec())
+        with shared.redis_client() as server:
+
+            def times(call_id: str) -> set[int]:
+                """In days, begun ones too; -1: for ever."""
+                found = (names.call(function_id, call_id), names.results(function_id, call_id))
+                return {
+                    -(-server.ttl(one) // 86_400) if server.ttl(one) > 0 else -1 for one in found
+                }
+
+            call_id = await client.submit(function_id, {0: b"a"}, last=False)
+            await agent.done(await agent.assigned.get())
+            await agent.acks.get()
+            assert times(call_id) == {7}
+            await client.submit(function_id, {1: b"b"}, call_id=call_id)
+            given = await agent.assigned.get()
+            assert times(call_id) == {-1}
+            await agent.done(given)
+            await agent.acks.get()
+            assert times(call_id) == {7}
+            agent.answer(echo)
+            asked = new_id("fc")
+            await client.invoke(function_id, call_id=asked)
+            assert 0 < server.ttl(names.results(function_id, asked)) <= 600
 
 
 class LargeMap:
@@ -232,6 +319,15 @@ class LargeMap:
         root = self.instance.directory / "blobs"
         return {str(path.relative_to(root)) for path in root.glob(f"{self.call_id}/*")}
 
+    async def give_up_the_first(self) -> None:
+        """It leaves a letter; all else is done and taken."""
+        await self.begin()
+        await self.end(0, given_up=True)
+        await self.end(1)
+        await self.end(2)
+        await take(self.client, self.call_id, self.function_id, whole=True)
+        await until(lambda: self.blobs() == {self.keys[0]})
+
     async def check_that_the_first_runs_again(self) -> None:
         with looking(self.instance) as keys:
             assert f"rk:function-of:{self.call_id}" in keys(self.call_id)
@@ -259,6 +355,30 @@ async def test_a_letter_of_a_map_that_goes_on_keeps_its_arguments(instance: Inst
         await large.end(1)
         await large.end(2)
         await large.check_that_the_first_runs_again()
+
+
+@in_loop
+async def test_arguments_of_a_letter_go_with_it_where_it_is_dropped(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        large = LargeMap(instance, client, agent)
+        await large.give_up_the_first()
+        selected = pb.DeadLetterSelection(function_id=large.function_id)
+        assert (await client.call("Drop", selected)).count == 1
+        await until(lambda: not large.blobs())
+
+
+@in_loop
+async def test_arguments_of_a_letter_that_runs_again_are_kept_for_as_long_as_that_may_take(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        large = LargeMap(instance, client, agent)
+        await large.give_up_the_first()
+        index = names.call_index(large.call_id)
+        with instance.redis_client() as server:
+            assert server.expire(index, 100)  # as nearly seven days later
+            await client.call("Replay", pb.DeadLetterSelection(function_id=large.function_id))
+            assert server.ttl(index) > 6 * 86_400
 
 
 @in_loop
@@ -372,6 +492,20 @@ async def test_lists_of_calls_lose_those_whose_time_is_over_though_nobody_asks()
                 await until(lambda: not server.keys(kept))
             left = await client.call("Status", pb.StatusRequest())
             assert [one.calls for one in left.kept.not_taken] == [1]
+
+
+@in_loop
+async def test_what_is_gone_is_found_on_a_long_list_of_what_is_kept(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        until, instance_id = time.time() + 1000, parts.core.state.instance_id
+        there = [f"fc-there{n}" for n in range(2000)]
+        gone = [f"fc-gone{n}" for n in range(20)]
+        listed = [("ZADD", names.kept(instance_id), until, one) for one in (*there, *gone)]
+        await parts.link.commands([("SET", names.call_index(one), "x") for one in there])
+        await parts.link.commands(listed)
+        for _ in range(40):
+            await parts.retention.prune()
+        assert await parts.link.command("ZCARD", names.kept(instance_id)) == len(there)
 
 
 @in_loop

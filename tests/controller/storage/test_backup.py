@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from rekindle import paths
-from rekindle.controller.storage import backup
+from rekindle.controller.storage import backup, elsewhere
 from rekindle.exception import InvalidError, SetupError
 from rekindle.wire.blobs import FolderStore, new_key
 from tests import power_cut, unlistable
@@ -70,6 +70,11 @@ def test_it_is_whole_though_the_server_writes_its_file_anew_meanwhile(
         other.start_redis()
         with other.redis_client() as client:
             assert client.keys() == [b"before"]
+
+
+def test_files_that_the_server_is_just_removing_are_not_needed() -> None:
+    manifest = b"file a seq 2 type b\nfile gone seq 1 type h\nfile c seq 3 type i\n"
+    assert list(backup._named_in(manifest)) == ["a", "c"]
 
 
 def test_of_blobs_it_has_the_whole_ones_and_no_program_comes_back_to_it(
@@ -141,6 +146,7 @@ def test_what_an_instance_keeps_elsewhere_is_said_whatever_the_environment_of_wh
         name = (first.directory / "instance").read_text().strip()
         copied = backup.copy(first.directory, tmp_path / "without blobs")
         assert copied.missing == f"{tmp_path}/blobs/{name}"
+        assert elsewhere.read(tmp_path / "without blobs").blobs == copied.missing  # for `up`
         first.end_controller()
         del first.environ["REKINDLE_BLOB_URL"]
         with running_instance(start=False) as other:

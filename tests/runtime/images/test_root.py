@@ -98,6 +98,8 @@ def test_layers_are_stacked_what_is_written_is_apart_and_nothing_of_the_node_is_
             "echo > /.rekindle/file || echo fixed; echo x > /dev/null; echo > /dev/new || echo ro;"
             "test -e /proc/self/fd && test -d /sys/kernel && test -w /tmp && echo there",
         )
+        ipcs = [await _look(spawner, fd, "readlink /proc/self/ns/ipc") for _ in range(2)]
+        assert len({*ipcs, os.readlink(f"/proc/{spawner.pid}/ns/ipc")}) == 3
         os.close(fd)
         in_use = "sed -n 's/.* - overlay overlay //p' /proc/self/mountinfo"
         assert looked == "belowaboveshownshownguest\nhidden\nd\nfixed\nro\nthere"

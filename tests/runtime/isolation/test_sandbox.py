@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,8 @@ from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.runtime.isolation.spawner_client import Spawner
 from tests.runtime.isolation.spawning import nothing_outlives_its_owner, with_spawner
 
+#: Of namespaces, as descriptors of them are shown.
+_KINDS = ("ipc", "mnt", "pid", "user", "uts")
 LOOK = """
 import os, socket, sys
 print(os.getpid(), socket.gethostname(), sorted(int(p) for p in os.listdir('/proc') if p.isdigit()))
@@ -43,6 +46,59 @@ def test_a_process_sees_its_own_pid_namespace_host_name_and_descriptors(tmp_path
         first, fds = text.splitlines()
         assert first == "100 guest [1, 100]"
         assert fds == "[0, 1, 2, 3]"  # 3 is the listing itself
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_none_sees_the_shared_memory_of_the_machine_or_the_ipc_of_another(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        with tempfile.NamedTemporaryFile(dir="/dev/shm"):
+            _ended, text = await output_of(spawner, "import os; print(os.listdir('/dev/shm'))")
+        assert text == "[]\n"
+        two = [await spawner.spawn("guest") for _ in range(2)]
+        places = [spawner.pid, *(one.pid for one in two)]
+        for name in ("ipc", "uts", "mnt", "pid"):
+            assert len({os.readlink(f"/proc/{pid}/ns/{name}") for pid in places}) == 3
+        for one in two:
+            one.kill()
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_an_init_holds_nothing_that_leads_back_to_its_spawners_namespaces(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        sandbox = await spawner.spawn("guest")
+        assert (await sandbox.run(["/bin/sleep", "0"], env={})).status == 0  # it has begun to serve
+        held = [os.readlink(one) for one in Path(f"/proc/{sandbox.pid}/fd").iterdir()]
+        assert not [one for one in held if one.split(":")[0] in _KINDS or one == "/"]
+        sandbox.kill()
+
+    with_spawner(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("options", [{}, {"new_session": True}])
+def test_ctrl_c_does_nothing_to_a_spawner_and_the_usual_to_what_runs(
+    tmp_path: Path, options: dict[str, int]
+) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        started = psutil.Process(spawner.pid)
+        (itself,) = started.children() or [started]  # in a user namespace it is a child of that
+        itself.send_signal(signal.SIGINT)
+        code = "import signal; print(signal.getsignal(signal.SIGINT).__name__)"
+        ended, text = await output_of(spawner, code, **options)
+        assert (ended.status, text) == (0, "default_int_handler\n")
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_a_spawner_takes_no_module_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise ImportError('it is the user\\'s')")
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario(spawner: Spawner) -> None:
+        assert not spawner.gone.done()
 
     with_spawner(tmp_path, scenario)
 
@@ -142,13 +198,15 @@ def test_what_an_init_reported_last_counts_though_its_end_is_seen_first() -> Non
     asyncio.run(main())
 
 
-def test_a_job_that_cannot_be_started_leaves_nothing_mounted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("program", "status"), [("/nowhere/absent", 127), ("/bin/true", 0)])
+def test_a_job_that_has_ended_or_could_not_begin_leaves_nothing_mounted(
+    tmp_path: Path, program: str, status: int
+) -> None:
     async def scenario(spawner: Spawner) -> None:
         sandbox = await spawner.spawn("guest")
         run_dir = spawner.feature_cache_dir
         sandbox.run([sys.executable, "-c", "import time; time.sleep(600)"], env={})  # it stays
-        failed = await sandbox.run([str(tmp_path / "absent")], env={}, run_dir=run_dir)
-        assert failed.status == 127
+        assert (await sandbox.run([program], env={}, run_dir=run_dir)).status == status
         read_fd, write_fd = os.pipe()
         code = "print([one.split()[4] for one in open('/proc/self/mountinfo')].count('/run'))"
         job = sandbox.run([sys.executable, "-c", code], env={}, fds={1: write_fd})

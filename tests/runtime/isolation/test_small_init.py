@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -91,6 +92,23 @@ def test_what_a_worker_leaves_is_adopted_and_its_end_reported(tmp_path: Path) ->
 def test_an_adopted_one_that_was_killed_is_reported_by_its_signal(tmp_path: Path) -> None:
     order = "if os.fork() == 0:\n os.kill(os.getpid(), 9)"
     assert ends_after(tmp_path, order) == [(3, -signal.SIGKILL)]
+
+
+def test_what_is_no_report_is_passed_over(tmp_path: Path) -> None:
+    """The worker has the connection of its init, too."""
+    ended: list[tuple[int, int]] = []
+    errors: list[dict[str, Any]] = []
+
+    async def scenario(spawner: Spawner) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, about: errors.append(about))
+        sandbox = await worker_in(spawner, WORKER)
+        sandbox.on_adopted_exit(lambda pid, status: ended.append((pid, status)))
+        write = f"os.write({small_init.CONTROL_FD}, b'no report')"
+        await answer_of(sandbox, f"{write}\nif os.fork() == 0:\n os._exit(7)")
+        assert await sandbox.gone == 0
+
+    with_spawner(tmp_path, scenario)
+    assert (ended, errors) == ([(3, 7)], [])
 
 
 def test_what_lies_over_run_is_seen_by_the_worker_alone(tmp_path: Path) -> None:

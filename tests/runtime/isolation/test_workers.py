@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import select
+import socket
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from rekindle.exception import StartError
+from rekindle.runtime.isolation import spawner
 from rekindle.runtime.isolation.sandbox import JobExit
 from rekindle.runtime.isolation.spawner_client import Spawner
+from rekindle.runtime.isolation.workers import PendingInit
 from tests.blobs.machine import needs_fuse
 from tests.hung import hung
 from tests.runtime.isolation.spawning import CHANNEL_FD, with_spawner, worker_in
@@ -21,6 +27,15 @@ _LISTS = f"""
 import os, socket
 channel = socket.socket(fileno={CHANNEL_FD})
 channel.send(str(os.listdir(channel.recv(4096).decode())).encode())
+"""
+
+
+#: Says what Ctrl-C does to it.
+_INTERRUPTED = f"""
+import signal, socket
+channel = socket.socket(fileno={CHANNEL_FD})
+channel.recv(1)
+channel.send(signal.getsignal(signal.SIGINT).__name__.encode())
 """
 
 
@@ -61,6 +76,34 @@ def test_a_worker_whose_directory_is_not_there_is_not_made_and_it_is_said(tmp_pa
         assert await failing.worker.ended == JobExit(3)
 
     with_spawner(tmp_path, scenario)
+
+
+def test_ctrl_c_does_the_usual_to_a_worker(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        for binds in ([], [_bind(tmp_path, tmp_path / "target")]):
+            sandbox = await worker_in(spawner, _INTERRUPTED, binds=binds)
+            assert sandbox.worker is not None
+            assert await sandbox.worker.send(b".") == b"default_int_handler"
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_that_one_has_become_an_init_is_told_before_that_it_has_ended() -> None:
+    """Both were in the time between two looks."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    said, saying = os.pipe()
+    with ours, theirs:
+        theirs.setblocking(False)
+        making = spawner.Making(ours, select.poll())
+        ended = subprocess.Popen(["/bin/true"], pass_fds=[saying])
+        os.close(saying)
+        making.add(7, PendingInit(ended.pid, said))
+        ended.wait()
+        assert making.was_init(ended.pid)
+        told, fds, _flags, _address = socket.recv_fds(theirs, 4096, 1)
+        assert json.loads(told) == {"event": "spawned", "id": 7, "pid": ended.pid}
+        for fd in fds:
+            os.close(fd)
 
 
 @needs_fuse

@@ -378,6 +378,35 @@ def test_what_calls_inside_of_calls_had_beyond_the_limit_ends(home: Path, tmp_pa
     run(home, scenario, max_runners=1)
 
 
+def test_what_was_told_to_end_beyond_the_limit_stays_once_it_is_not_beyond_any_more(
+    home: Path, tmp_path: Path
+) -> None:
+    async def scenario(h: Harness) -> None:
+        with ExitStack() as stack:
+            outer, inner = (stack.enter_context(Gate(tmp_path)) for _ in range(2))
+            caller, called = h.add(hold), h.add(answer, scaledown_window_s=600.0)
+            calls = h.submit(caller, "", outer.path)
+            (runner,) = await runs(h, caller, 1)
+            runner.page.wait(0)
+            ends = h.submit(called, "", inner.path, depth=1)
+            (there,) = await runs(h, called, 1)  # beyond the limit, as the caller waits for it
+
+            def told() -> int:
+                return sum(pool.dispatcher.giving for pool in h.node.inventory.pools.values())
+
+            runner.page.wait(-1)
+            await h.uplink.until(told)
+            runner.page.wait(0)
+            await h.uplink.until(lambda: not told())
+            inner.open()
+            await h.result(ends)
+            assert h.runners(called) == [there]
+            outer.open()
+            await h.result(calls)
+
+    run(home, scenario, max_runners=1)
+
+
 def test_functions_that_are_called_again_and_again_do_not_take_each_others_place_at_each_call(
     home: Path,
 ) -> None:

@@ -64,6 +64,14 @@ def test_a_process_that_its_entrypoint_did_not_start_is_told_with_it(image: Buil
     assert "by the image's entrypoint `/bin/true 'a b'`" in started[2]
 
 
+def test_an_image_has_its_own_python_whichever_its_program_had(image: BuiltImage) -> None:
+    spec = dataclasses.replace(_SPEC, python="/nowhere/python")
+    revision = Revision(spec, b"", b"", None, cast(Any, None))
+    assert revision.why_other_python()
+    revision.image = image
+    assert not revision.why_other_python()
+
+
 def test_only_files_that_are_shown_can_change_under_a_template() -> None:
     loaded = {"/usr/lib/python3/os.py": [1, 2], "/node/vol/x": [3, 4], "/node/vol": [5, 6]}
     seen = in_image.seen_from_node(loaded, [["/vol", "/node/vol"]])

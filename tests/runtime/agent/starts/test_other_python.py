@@ -108,8 +108,23 @@ def test_code_of_another_version_is_refused_at_its_start_and_what_is_imported_is
         refused = (await h.call(by_value, "total")).result
         for part in ("cannot run", "(3.99.1)", _GONE, platform.python_version(), "top level"):
             assert part in refused.message
-        same = h.add(Counter, python=_GONE, python_version=platform.python_version())
-        assert (await h.call(same, "total")).value == 499500
+        version = platform.python_version()
+        for same in (version, f"{version.rpartition('.')[0]}.99"):  # the instructions are the same
+            by_value = h.add(Counter, python=_GONE, python_version=same)
+            assert (await h.call(by_value, "total")).value == 499500
+
+    run(home, scenario)
+
+
+def test_a_python_that_cannot_be_executed_is_one_that_is_not_there(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "python").write_text("not for this user")
+
+    async def scenario(h: Harness) -> None:
+        outcome = await h.call(h.add(Counter, python=str(tmp_path / "python")), "total")
+        (note,) = outcome.result.notes
+        assert outcome.value == 499500 and str(tmp_path / "python") in note
 
     run(home, scenario)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,8 @@ from rekindle.exception import StartError
 from rekindle.runtime.agent.starts import boot, waiting_boots
 from rekindle.runtime.agent.starts.waiting_boots import WaitingBoot
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.volumes import registry
+from rekindle.wire.volumes import VolumeMount
 from tests.runtime.agent.harness import Harness, run
 
 
@@ -63,7 +66,13 @@ def _same(seen: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in seen.items() if k not in left_out} | {"environment": environment}
 
 
-def test_a_start_takes_what_has_booted_and_its_function_sees_no_difference(home: Path) -> None:
+def test_a_start_takes_what_has_booted_and_its_function_sees_no_difference(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path / "volumes"))
+    registry.Registry(tmp_path / "volumes").create("data", "main")
+    data = VolumeMount(path=str(tmp_path / "data"), name="data", environment="main")
+
     async def scenario(h: Harness) -> None:
         seen = []
         for _ in range(2):
@@ -84,6 +93,13 @@ def test_a_start_takes_what_has_booted_and_its_function_sees_no_difference(home:
 
         zone = h.add(situation, env={"TZ": "Asia/Tokyo", "COLOUR": "red"})
         assert (await h.call(zone)).value["module"] == "main"  # read as a process starts
+
+        executable = Path(sys.executable)
+        names = {"python", "python3"} - {executable.name}
+        other = h.add(situation, python=str(executable.with_name(names.pop())))
+        assert (await h.call(other)).value["module"] == "main"  # what waits is no process of it
+        mounted = h.add(situation, volumes=(data,))
+        assert (await h.call(mounted)).value["module"] == "main"  # it boots with them
 
     run(home, scenario)
 
