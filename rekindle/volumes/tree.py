@@ -138,6 +138,20 @@ class Tree:
             else:
                 os.unlink(name, dir_fd=directory)
 
+    def remove_bare(self, path: str) -> None:
+        """Remove a directory in which there are no files; one in which there are some stays."""
+        if not self.is_directory(path):
+            return
+        entries = list(self.listdir(path, recursive=True))
+        for inside in [*(one.path for one in reversed(entries)), path]:
+            with self._parent(inside) as (directory, name):
+                try:
+                    os.rmdir(name, dir_fd=directory)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT):
+                        raise
+                    return
+
     def copy(self, sources: Sequence[str], target: str, *, recursive: bool = False) -> None:
         """Copy files within the folder: into ``target`` where it is a directory, or ends in ``/``.
 
