@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.controller.storage import elsewhere
+from rekindle.controller.storage import copied_back, elsewhere
 from rekindle.exception import SetupError
 from rekindle.linux import files
 from rekindle.linux.whole_directory import whole_directory
@@ -85,8 +85,7 @@ def _copy(directory: Path, draft: Path, places: elsewhere.Elsewhere) -> Copied:
     blobs = _copy_blobs(directory / "blobs", draft / "blobs")
     shutil.copy(directory / "instance", draft / "instance")
     elsewhere.note(draft, places)  # who starts the copy is told of what is not in it
-    # No program of before will come back to it: as after `rekindle down`.
-    paths.taken_down_file(draft).touch()
+    copied_back.note(draft)
     return Copied(len(blobs), size + sum(blobs), places.blobs)
 
 

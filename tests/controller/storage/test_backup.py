@@ -72,7 +72,7 @@ def test_it_is_whole_though_the_server_writes_its_file_anew_meanwhile(
             assert client.keys() == [b"before"]
 
 
-def test_of_blobs_it_has_the_whole_ones_and_no_program_comes_back_to_it(
+def test_of_blobs_it_has_the_whole_ones_and_nothing_by_which_programs_use_the_instance(
     redis_alone: Instance, tmp_path: Path
 ) -> None:
     (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
@@ -84,7 +84,6 @@ def test_of_blobs_it_has_the_whole_ones_and_no_program_comes_back_to_it(
     assert FolderStore(tmp_path / "copy" / "blobs").get(key) == b"large"
     assert not (tmp_path / "copy" / "blobs" / "drafts").exists()
     assert (tmp_path / "copy" / "instance").read_text() == "in-0123456789abcdef\n"
-    assert paths.taken_down_file(tmp_path / "copy").exists()
     assert not paths.token_file(tmp_path / "copy").exists()
 
 
