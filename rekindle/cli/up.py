@@ -62,7 +62,7 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
     check_settings_of_programs()
     check_store(paths.shared_store_url())
     with paths.at_home():
-        copied_back.accept(directory)
+        copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
     for note in _left_elsewhere(directory):
         click.echo(note, err=True)
     if foreground:

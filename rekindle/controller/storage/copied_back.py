@@ -39,10 +39,11 @@ def note(draft: Path) -> None:
     (draft / _NOTE).write_text(json.dumps({"files": size.files, "bytes": size.bytes}) + "\n")
 
 
-def accept(directory: Path) -> None:
+def accept(directory: Path, *, own_queue: bool = True) -> None:
     """See that an instance may come up there; what it was copied from is forgotten then.
 
-    Raises SetupError where a part is missing, OSError.
+    ``own_queue``: its queue is to be there, and in no Redis elsewhere. Raises SetupError where a
+    part is missing, OSError.
     """
     for inside in directory.glob(f"*/{_NOTE}"):
         raise SetupError(
@@ -53,7 +54,8 @@ def accept(directory: Path) -> None:
     try:
         noted = (directory / _NOTE).read_text()
     except FileNotFoundError:
-        _refuse_without_note(directory)
+        if own_queue:
+            _refuse_without_note(directory)
         return
     try:
         found = json.loads(noted)

@@ -94,6 +94,14 @@ def test_what_has_no_backup_in_it_comes_up_but_not_without_the_name_of_its_queue
     copied_back.accept(daemon)
 
 
+def test_one_whose_queue_is_elsewhere_may_have_its_name_and_blobs_alone(tmp_path: Path) -> None:
+    (tmp_path / "instance").write_text("in-0123456789abcdef\n")
+    FolderStore(tmp_path / "blobs").put(new_key(new_id("fc"), 0, b"large"), b"large")
+    with pytest.raises(SetupError, match="not all of a backup"):
+        copied_back.accept(tmp_path)
+    copied_back.accept(tmp_path, own_queue=False)
+
+
 def test_a_backup_of_a_former_rekindle_which_has_no_note_is_accepted(backed_up: Path) -> None:
     (backed_up / "backup.json").unlink()
     paths.taken_down_file(backed_up).touch()
