@@ -53,7 +53,7 @@ def copy(directory: Path, target: Path, say: Callable[[str], None] = lambda _: N
     if places.redis:
         raise SetupError(
             f"the queue of {directory} is in the Redis at {places.redis} (REKINDLE_REDIS_URL), "
-            f"which is to be backed up itself, and {directory / 'instance'} with it: the name under "
+            f"which is to be backed up itself, and with it {directory / 'instance'}: the name by "
             f"which all is found there"
         )
     if not (directory / _QUEUE / _MANIFEST).exists():
