@@ -12,7 +12,7 @@ import click
 
 from rekindle import paths
 from rekindle.controller.settings import parse_address
-from rekindle.controller.storage import elsewhere
+from rekindle.controller.storage import copied_back, elsewhere
 from rekindle.exception import InvalidError, SetupError
 from rekindle.sdk.local import choosing, daemon, leftover_snapshots, unused_settings
 from rekindle.sdk.local import directory as instance
@@ -62,6 +62,8 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
         os.environ["REKINDLE_METRICS"] = address
     check_settings_of_programs()
     check_store(paths.shared_store_url())
+    with paths.at_home():
+        copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
     for note in _left_elsewhere(directory):
         click.echo(note, err=True)
     if foreground:

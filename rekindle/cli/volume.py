@@ -16,6 +16,7 @@ from rekindle.cli.tables import ago, console, json_option, print_json, size, tab
 from rekindle.exception import Error, InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume import Volume
+from rekindle.sdk.volume_upload import all_below
 from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry
 from rekindle.volumes.tree import EntryType, FileEntry
@@ -208,6 +209,8 @@ def put(name: str, source: str, path: str, force: bool, env: str | None) -> None
         elif Path(source).is_dir():
             own = Path(os.path.abspath(source)).name if path.endswith("/") else ""
             batch.put_directory(source, f"{path}{own}")
+            for left in (one for one in all_below(Path(source)) if not one.is_file()):
+                click.echo(f"{left} is left out: it is no plain file.", err=True)
         else:
             batch.put_file(source, path)
     click.echo(f"{source} is in {name}.", err=source == "-")

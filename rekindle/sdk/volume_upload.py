@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -57,16 +57,15 @@ class VolumeUpload:
     ) -> None:
         """The files of a directory, and of those below it unless ``recursive=False``.
 
-        Raises OSError for one that cannot be read: nothing of it is sent then.
+        Links to files are sent as these, those to directories are not. Raises OSError for one that
+        cannot be read: nothing of it is sent then.
         """
         top = Path(local_path)
         if not top.is_dir():
             raise FileNotFoundError(f"there is no directory {os.fspath(local_path)!r} to be sent")
-        for folder, folders, names in os.walk(top, onerror=not_listed):
-            folders[:] = sorted(folders) if recursive else []
-            for path in (Path(folder, name) for name in sorted(names)):
-                if path.is_file():
-                    self.put_file(path, f"{remote_path}/{path.relative_to(top)}")
+        for path in all_below(top, recursive=recursive):
+            if path.is_file():
+                self.put_file(path, f"{remote_path}/{path.relative_to(top)}")
 
     # ---- the block -----------------------------------------------------------------------------
 
@@ -112,3 +111,11 @@ def _mode(source: Any, local: object, given: int | None) -> int:
         return 0o644 if given is None else given
     mode: int = os.fstat(source.fileno()).st_mode
     return mode
+
+
+def all_below(top: Path, *, recursive: bool = True) -> Iterator[Path]:
+    """All that lies in a directory, but for directories that are gone through. Raises OSError."""
+    for folder, folders, names in os.walk(top, onerror=not_listed):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        folders[:] = sorted(folders) if recursive else []
+        yield from (Path(folder, name) for name in sorted([*names, *links]))

@@ -4,14 +4,17 @@ Without a URL the folder is all there is: who writes to it writes to the volume.
 ``s3://``, ``gs://``, another directory), it is this machine's copy: ``pull`` brings what changed in
 the store, ``push`` sends what changed here. Files are compared by what was seen at the last time.
 The last push of a file wins; what was changed here and not pushed is never overwritten by a pull.
-Links and empty directories do not travel. A store that is a directory and has nothing in it is not
-taken to be empty, unless a push says so: it may be one that is not mounted.
+Links and empty directories do not travel, nor do objects whose names no file beside the others can
+have: ``folder/``, as consoles of stores make, or ``a`` where there is ``a/b``. A store that is a
+directory and has nothing in it is not taken to be empty, unless a push says so: it may be one that
+is not mounted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -34,7 +37,7 @@ from rekindle.exception import (
 from rekindle.linux.libc import check, libc
 from rekindle.shown_url import reason, without_password
 from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
-from rekindle.volumes.tree import DRAFT, Tree
+from rekindle.volumes.tree import DRAFT, Tree, clean
 from rekindle.volumes.turn import PULLED, CopyRemovedError, Turn, taken
 from rekindle.wire.usercode import came_by_signal
 
@@ -43,6 +46,8 @@ FRESH_S = 1.0
 #: What stores call that which changes with a file's content, the best first.
 _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _CHUNK_BYTES = 1 << 20
+#: So many files are named by an error.
+_NAMED = 5
 #: Beside the files of a store that is a directory: some were removed, so there may be none. It
 #: begins as drafts do, which are no files of a volume.
 EMPTIED = f"{DRAFT}may-be-empty"
@@ -103,6 +108,11 @@ class Folder:
                 raise self._bare(turn)
             remote = remote or {}
             local = turn.look()
+            # First, as what was a file may be a folder by now.
+            for path in [path for path in turn.state if path not in remote]:
+                if local.get(path) == turn.state[path][:2] == turn.seen(path):
+                    turn.tree.remove(path)
+                turn.note(path, None)  # where it was changed here, it is sent again as a new one
             for path, mark in remote.items():
                 known = turn.state.get(path)
                 changed_here = local.get(path) != (known[:2] if known else None)
@@ -113,16 +123,13 @@ class Folder:
                 except _ChangedHereError:
                     continue
                 turn.note(path, [*brought, mark])
-            for path in [path for path in turn.state if path not in remote]:
-                if local.get(path) == turn.state[path][:2] == turn.seen(path):
-                    turn.tree.remove(path)
-                turn.note(path, None)  # where it was changed here, it is sent again as a new one
             turn.pulled()
 
     def push(self) -> None:
         """Send what changed here since the last time.
 
-        Raises VolumeError; VolumeFileNotFoundError where the volume was deleted.
+        Raises VolumeError, once all others are sent also for files whose names no key of the store
+        can be; VolumeFileNotFoundError where the volume was deleted.
         """
         if not self.url:
             return
@@ -141,15 +148,23 @@ class Folder:
                 raise self._bare(turn)
             if removed:
                 _may_be_bare(store, base)
+            in_the_way = _in_the_way(removed, changed)
+            for path in in_the_way:
+                _remove(turn, path, store, base)
+                _remove_bare_folders(store, base, path)
+            unfit = []
             for path, seen in changed.items():
-                with contextlib.suppress(VolumeFileNotFoundError):  # removed meanwhile
+                try:
                     turn.note(path, [*seen, _send(turn, path, store, f"{base}/{path}")])
+                except VolumeFileNotFoundError:
+                    pass  # removed meanwhile
+                except _UnfitError:
+                    unfit.append(path)
             for path in removed:
-                if turn.seen(path):
-                    continue  # it has come back
-                with contextlib.suppress(FileNotFoundError):
-                    store.rm_file(f"{base}/{path}")
-                turn.note(path, None)
+                if path not in in_the_way:
+                    _remove(turn, path, store, base)
+            if unfit:
+                raise self._not_sent(unfit)
 
     # ---- what was seen -------------------------------------------------------------------------
 
@@ -158,7 +173,8 @@ class Folder:
             pulled = self.files.with_name(PULLED).stat()
         except FileNotFoundError:
             return False
-        return time.time() - pulled.st_mtime <= FRESH_S
+        # Later than now: the clock was set back since.
+        return 0.0 <= time.time() - pulled.st_mtime <= FRESH_S
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Turn]:
@@ -197,6 +213,15 @@ class Folder:
             f"{counted(len(turn.state), 'file was', 'files were')} at the last time. If it is to "
             f"be mounted, mount it. If it was emptied on purpose, make a file {EMPTIED} there: "
             f"then its files are removed here, too"
+        )
+
+    def _not_sent(self, paths: list[str]) -> VolumeError:
+        named = ", ".join(map(repr, paths[:_NAMED]))
+        more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+        return VolumeError(
+            f"{self.label}: {named}{more} cannot be sent to {without_password(self.url)}, as no "
+            f"name there can be so long, or have bytes that are no UTF-8: rename what is so "
+            f"called. All other files are there"
         )
 
     def _store(self) -> tuple[Any, str]:
@@ -272,6 +297,7 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
 
     Raises _ChangedHereError where it is not what it was before; VolumeError, the client's errors.
     """
+    turn.tree.remove_bare(path)
     with store.open(place, "rb") as source, turn.tree.write(path) as target:
         while piece := source.read(_CHUNK_BYTES):
             target.write(piece)
@@ -284,18 +310,63 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
         return [info.st_size, info.st_mtime_ns]
 
 
+class _UnfitError(Exception):
+    """In the store nothing can be called so."""
+
+
 def _send(turn: Turn, path: str, store: Any, place: str) -> str:
     """A file to the store; its mark there.
 
-    Raises VolumeFileNotFoundError where it is gone; the client's errors.
+    Raises VolumeFileNotFoundError where it is gone, _UnfitError; the client's errors.
     """
     with turn.tree.open(path) as source:
-        store.makedirs(place.rpartition("/")[0], exist_ok=True)
-        with store.open(place, "wb") as target:
-            while piece := source.read(_CHUNK_BYTES):
-                target.write(piece)
+        try:
+            store.makedirs(place.rpartition("/")[0], exist_ok=True)
+            with store.open(place, "wb") as target:
+                while piece := source.read(_CHUNK_BYTES):
+                    target.write(piece)
+        except UnicodeEncodeError as error:
+            raise _UnfitError from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise _UnfitError from error
     store.invalidate_cache()
     return _mark(store.info(place))
+
+
+def _in_the_way(removed: list[str], changed: Mapping[str, object]) -> set[str]:
+    """What goes before others are sent: files that are folders by now, and what lies in folders
+    that are files."""
+    folders = {above for path in changed for above in _folders_of(path)}
+    return {
+        path
+        for path in removed
+        if path in folders or any(above in changed for above in _folders_of(path))
+    }
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    """Those that it lies in, the deepest first."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _remove(turn: Turn, path: str, store: Any, base: str) -> None:
+    if turn.seen(path):
+        return  # it has come back
+    with contextlib.suppress(FileNotFoundError):
+        store.rm_file(f"{base}/{path}")
+    turn.note(path, None)
+
+
+def _remove_bare_folders(store: Any, base: str, path: str) -> None:
+    """In stores of objects there are none."""
+    if not base.startswith("/"):
+        return
+    with contextlib.suppress(OSError):  # something else is in it
+        for folder in _folders_of(path):
+            store.rmdir(f"{base}/{folder}")
 
 
 def _is_bare(store: Any, base: str) -> bool:
@@ -325,10 +396,11 @@ def _listed(store: Any, base: str) -> dict[str, str] | None:
     except FileNotFoundError:
         return None
     prefix = f"{base}/"
+    inside = {path[len(prefix) :]: info for path, info in found.items() if path.startswith(prefix)}
+    fit = {path: info for path, info in inside.items() if path and path == clean(path)}
+    folders = {above for path in fit for above in _folders_of(path)}
     return {
-        path[len(prefix) :]: _mark(info)
-        for path, info in found.items()
-        if path.startswith(prefix) and DRAFT not in path
+        path: _mark(info) for path, info in fit.items() if path not in folders and DRAFT not in path
     }
 
 

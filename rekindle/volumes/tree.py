@@ -139,10 +139,25 @@ class Tree:
             else:
                 os.unlink(name, dir_fd=directory)
 
+    def remove_bare(self, path: str) -> None:
+        """Remove a directory in which there are no files; one in which there are some stays."""
+        if not self.is_directory(path):
+            return
+        entries = list(self.listdir(path, recursive=True))
+        for inside in [*(one.path for one in reversed(entries)), path]:
+            with self._parent(inside) as (directory, name):
+                try:
+                    os.rmdir(name, dir_fd=directory)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT):
+                        raise
+                    return
+
     def copy(self, sources: Sequence[str], target: str, *, recursive: bool = False) -> None:
         """Copy files within the folder: into ``target`` where it is a directory, or ends in ``/``.
 
-        Raises VolumePathError for several sources and a target that is no directory.
+        Links are copied as links within directories. Raises VolumePathError for several sources and
+        a target that is no directory, and for what is no file, link or directory.
         """
         into = target.endswith("/") or self.is_directory(target)
         if len(sources) > 1 and not into:
@@ -184,8 +199,23 @@ class Tree:
             below = f"{into}{entry.path[len(inside) :]}"
             if entry.type is EntryType.DIRECTORY:
                 self.mkdir(below)
-            elif entry.type is EntryType.FILE:
+            elif entry.type is EntryType.SYMLINK:
+                self._copy_link(entry.path, below)
+            else:
                 self._copy(entry.path, below, recursive)
+
+    def _copy_link(self, source: str, target: str) -> None:
+        """It leads to where the other one does, as seen from its own place."""
+        with self._parent(source) as (directory, name), self._explained(source):
+            leads_to = os.readlink(name, dir_fd=directory)
+        with self._parent(target, make=True) as (directory, name), self._explained(target):
+            draft = f"{DRAFT}{secrets.token_hex(8)}"
+            os.symlink(leads_to, draft, dir_fd=directory)
+            try:
+                _put(directory, draft, directory, name, force=True)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft, dir_fd=directory)
 
     # ---- resolved by the kernel ----------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 The folder is held by descriptors: one that is renamed meanwhile takes the work along, and another
 that is made at its path is not touched. Beside its files lies what was seen at the last time, of
 each path: size, modification time, mark in the store. Each change of that is on disk at once, so a
-process that is killed has the next one go on where it was. Knows nothing of stores.
+process that is killed has the next one go on where it was. A copy of the folder, from a backup,
+may lack files that nobody removed: these are forgotten, so that they are brought again. Knows
+nothing of stores.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from rekindle.volumes.tree import DRAFT, Tree
 _STATE, _CHANGES, _LOCK = "sync.json", "sync.changes", "sync.lock"
 #: Touched by each pull that went well.
 PULLED = "sync.pulled"
+#: Begins the key, without an entry, that says which folder was looked at. No path has it.
+_FOLDER = "\0"
 
 
 @dataclass
@@ -39,6 +43,8 @@ class Turn:
     label: str
     #: Of the volume; "" for a folder that is none.
     id: str
+    #: What no copy of the folder has.
+    folder: str
     state: dict[str, list[Any]]
 
     @property
@@ -52,7 +58,10 @@ class Turn:
             del self.state[path]
         else:
             self.state[path] = entry
-        os.write(self.changes, f"{json.dumps([path, entry])}\n".encode())
+        lines = [[path, entry]]
+        if not os.fstat(self.changes).st_size:
+            lines.insert(0, [_FOLDER + self.folder, None])
+        os.write(self.changes, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
 
     def look(self) -> dict[str, list[int]]:
         """Path -> size and modification time of all plain files, as they are now.
@@ -81,15 +90,19 @@ class Turn:
         os.close(os.open(PULLED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=self.place))
         os.utime(PULLED, dir_fd=self.place)
 
+    def forget_missing(self) -> None:
+        """Files that are not here were never seen, so none of them was removed."""
+        here = self.look()
+        self.state = {path: entry for path, entry in self.state.items() if path in here}
+        self.save()
+
     def save(self) -> None:
         """Have all that was noted in one file."""
-        if not os.fstat(self.changes).st_size:
-            return
         with contextlib.suppress(FileNotFoundError):  # the volume was deleted
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             draft = f".{_STATE}"
             with open(os.open(draft, flags, 0o644, dir_fd=self.place), "w") as file:
-                json.dump(self.state, file)
+                json.dump({_FOLDER + self.folder: None, **self.state}, file)
             os.rename(draft, _STATE, src_dir_fd=self.place, dst_dir_fd=self.place)
             os.truncate(self.changes, 0)
 
@@ -129,13 +142,19 @@ def taken(place: int, files: Path, label: str, volume_id: str) -> Iterator[Turn]
             raise CopyRemovedError
         directory = opened(files.name, os.O_RDONLY | os.O_DIRECTORY)
         changes = opened(_CHANGES, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        turn = Turn(place, directory, changes, label, volume_id, _read(place, changes))
-        if os.fstat(changes).st_size:  # of a process that was killed; its last line may be cut off
+        noted = _read(place, changes)
+        known = {key[1:] for key in noted if key.startswith(_FOLDER)}  # none: by a former rekindle
+        state = {path: entry for path, entry in noted.items() if entry is not None}
+        turn = Turn(place, directory, changes, label, volume_id, _identity(lock), state)
+        if known - {turn.folder}:
+            turn.forget_missing()
+        elif os.fstat(changes).st_size:  # of one that was killed; its last line may be cut off
             turn.save()
         try:
             yield turn
         finally:
-            turn.save()
+            if os.fstat(changes).st_size:
+                turn.save()
 
 
 def _lies_at(path: Path, place: int) -> bool:
@@ -144,9 +163,15 @@ def _lies_at(path: Path, place: int) -> bool:
     return False
 
 
-def _read(place: int, changes: int) -> dict[str, list[Any]]:
-    """What was seen at the last time. Raises VolumeError where that is damaged."""
-    state: dict[str, list[Any]] = {}
+def _identity(lock: int) -> str:
+    """Of a file that is never written to: no copy was made at the same time."""
+    info = os.fstat(lock)
+    return f"{info.st_ino} {info.st_ctime_ns}"
+
+
+def _read(place: int, changes: int) -> dict[str, list[Any] | None]:
+    """What was seen at the last time, and where. Raises VolumeError where that is damaged."""
+    state: dict[str, list[Any] | None] = {}
     name = _STATE
     try:
         with (
@@ -163,7 +188,7 @@ def _read(place: int, changes: int) -> dict[str, list[Any]]:
     except ValueError as error:
         where = os.readlink(f"/proc/self/fd/{place}")
         raise VolumeError(f"{where}/{name} is damaged; remove it: {error}") from error
-    return {path: entry for path, entry in state.items() if entry is not None}
+    return state
 
 
 def _seen(name: str, directory: int) -> list[int]:

@@ -86,6 +86,24 @@ def test_files_go_in_are_moved_about_and_come_out(volume: Terminal) -> None:
     assert "folder/" in volume("ls", "data")
 
 
+def test_what_is_put_and_is_no_file_is_named(volume: Terminal) -> None:
+    folder = volume.root / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "file").write_text("1")
+    (folder / "link").symlink_to("below/file")
+    for name, leads_to in (("to-folder", "below"), ("below/to-nothing", "gone")):
+        (folder / name).symlink_to(leads_to)
+    volume("create", "data")
+    said = volume.warned("put", "data", "folder")
+    for name in ("to-folder", "below/to-nothing"):
+        assert f"folder/{name} is left out: it is no plain file." in said
+    assert said.count("left out") == 2
+    listed = json.loads(volume("ls", "data", "-r", "--json"))
+    assert {one["path"] for one in listed if one["type"] == "file"} == {
+        *("folder/below/file", "folder/link"),
+    }
+
+
 def test_volumes_are_listed_renamed_and_deleted(volume: Terminal) -> None:
     volume("create", "one", "--url", "file:///one")
     volume("create", "two", "--env", "other")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 from tests.controller.fake_agent import FakeAgent, echo
@@ -287,6 +288,32 @@ async def test_a_delayed_retry_survives_a_restart_of_the_controller(instance: In
         await agent.done(assign, b"at last", pb.FAILURE)  # its one retry is used up
         [result] = await client.results(call_id)
         assert (result.status, result.data) == (pb.FAILURE, b"at last")
+
+
+@in_loop
+async def test_a_delayed_retry_does_not_wait_for_a_clock_that_was_set_back(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        retries = {"max_retries": 1, "initial_delay_s": 60.0}
+        _, [function_id] = await client.register("app", spec(retries=retries))
+        call_id = await client.submit(function_id, {0: b"a"})
+        assign = await agent.assigned.get()
+        await agent.done(assign, b"", pb.FAILURE)
+        await agent.acks.get()
+        instance.kill_controller()
+        await agent.lost_connection()
+        with instance.redis_client() as redis:
+            key = keys.call(function_id, call_id)
+            lost, retried, ambiguous, due_ms = redis.hget(key, "p0").decode().split(":")
+            redis.hset(key, "p0", f"{lost}:{retried}:{ambiguous}:{int(due_ms) + 3_600_000}")
+        instance.start_controller()
+        await agent.connect()
+        assign = await agent.assigned.get()
+        assert assign.delivery == 2
+        await agent.done(assign, b"at last")
+        [result] = await client.results(call_id)
+        assert result.data == b"at last"
 
 
 @in_loop

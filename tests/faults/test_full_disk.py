@@ -98,3 +98,44 @@ def test_calls_wait_while_the_disk_of_the_queue_is_full(home: Home, gate: Gate) 
         filler.unlink()
     ended = program.end()
     assert (ended.status, ended.out) == (0, "waiting\ngot held\n" + NEXT), str(ended)
+
+
+LARGE = (
+    Gate.SOURCE
+    + """
+import rekindle
+
+app = rekindle.App("large")
+
+@app.function()
+def large(path):
+    wait_at(path)
+    return bytes(2 << 20)
+
+@app.local_entrypoint()
+def main(path: str):
+    print("result of", len(large.spawn(path).get()))
+"""
+)
+
+
+def test_a_large_result_waits_while_the_disk_of_blobs_is_full(home: Home, gate: Gate) -> None:
+    blobs = home.root / "blobs"
+    blobs.mkdir()
+    script = home.script(LARGE)
+    command = [str(COMMAND), "run", str(script), "--path", str(gate.directory)]
+    disk = (*SMALL_DISK, str(blobs), "16m")
+    program = home.start(*disk, *command, REKINDLE_BLOB_URL=str(blobs))
+    program.until("waiting")
+    filler = Path(f"/proc/{program.process.pid}/root{blobs}/filler")
+    _fill(filler)
+    (instance,) = (home.path / "run").glob("rk-*")
+    gate.open()
+    wait_until(
+        lambda: "the blob store is waited for" in (instance / "logs" / "agent.log").read_text(),
+        "the agent to find the disk full",
+    )
+    assert program.process.poll() is None
+    filler.unlink()
+    ended = program.end()
+    assert (ended.status, ended.out) == (0, f"waiting\nresult of {2 << 20}\n"), str(ended)

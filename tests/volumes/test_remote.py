@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
 from rekindle.volumes.registry import Registry, VolumeRecord
 from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
-from rekindle.volumes.turn import Turn
+from rekindle.volumes.turn import PULLED, Turn
 from tests.hung import hung
 
 
@@ -222,6 +223,71 @@ def test_a_start_looks_at_the_store_whatever_was_sent_or_failed_a_moment_ago(
     assert other.holds() == {"folder/file": "1", "mine": "x"}
 
 
+def test_a_start_looks_at_the_store_though_the_clock_was_set_back_since_the_last_look(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    other.folder.pull()
+    later = time.time() + 3600
+    os.utime(other.files.with_name(PULLED), (later, later))
+    one.write("file", "1")
+    one.folder.commit()
+    other.folder.pull_if_old()
+    assert other.holds() == {"file": "1"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"a": "1"}, {"a/b/c": "22", "a/d": "3"}),
+        ({"a/b/c": "1", "a/d": "2", "e": "5"}, {"a": "33", "e": "5"}),
+    ],
+    ids=["a_file_becomes_a_folder", "a_folder_becomes_a_file"],
+)
+def test_what_changes_its_kind_does_so_in_the_store_and_elsewhere(
+    two: tuple[Machine, Machine], before: dict[str, str], after: dict[str, str]
+) -> None:
+    one, other = two
+    for path, text in before.items():
+        one.write(path, text)
+    one.folder.commit()
+    other.folder.pull()
+    for path in one.files.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path, text in after.items():
+        one.write(path, text)
+    one.folder.commit()
+    other.folder.pull()
+    assert other.holds() == after
+    one.folder.pull()
+    assert one.holds() == after
+
+
+def test_files_that_a_copy_of_a_folder_lacks_are_brought_and_not_removed_from_the_store(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, other = two
+    for name in "abc":
+        one.write(name, name)
+    one.folder.commit()
+    half = tmp_path / "half" / "files"
+    shutil.copytree(one.files.parent, half.parent)
+    (half / "b").unlink()  # the copy was cut off
+    copied = Folder(half, "the volume 'v'", one.folder.url)
+    copied.push()
+    copied.pull()
+    other.folder.pull()
+    assert other.holds() == {"a": "a", "b": "b", "c": "c"}
+    assert (half / "b").read_text() == "b"
+    (half / "c").unlink()  # by who uses it
+    copied.push()
+    moved = Folder(half.parent.rename(tmp_path / "moved") / "files", "v", one.folder.url)
+    (moved.files / "b").unlink()
+    moved.push()
+    other.folder.pull()
+    assert other.holds() == {"a": "a"}
+
+
 def test_a_folder_that_is_gone_takes_nothing_of_the_store_along(
     two: tuple[Machine, Machine],
 ) -> None:
@@ -414,7 +480,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from rekindle.volumes.remote import Folder
-from rekindle.volumes.turn import Turn
+from rekindle.volumes.turn import PULLED, Turn
 from tests.hung import hung
 note, noted = Turn.note, []
 def count(turn, path, entry):

@@ -180,6 +180,23 @@ def test_files_and_directories_are_copied(tree: Tree) -> None:
         tree.copy(["folder"], "folder/inner", recursive=True)
 
 
+def test_links_are_copied_as_links_and_what_else_is_no_file_is_said(tree: Tree) -> None:
+    leads_to = {"link": "file", "out": "/etc", "gone": "\udcff", "own": "."}
+    for name, place in leads_to.items():
+        os.symlink(place, tree.root / "folder" / name)
+    for _ in range(2):  # the second time they are there
+        tree.copy(["folder"], "into/", recursive=True)
+    copied = tree.root / "into" / "folder"
+    assert (
+        leads_to.items()
+        <= {one.name: os.readlink(one) for one in copied.iterdir() if one.is_symlink()}.items()
+    )
+    assert b"".join(tree.read("into/folder/link")) == b"yours"
+    os.mkfifo(tree.root / "folder" / "pipe")
+    with pytest.raises(VolumePathError, match=r"folder/pipe.* is no file that can be read"):
+        tree.copy(["folder"], "third", recursive=True)
+
+
 def test_a_deleted_folder_is_said(tree: Tree) -> None:
     os.rename(tree.root, tree.root.with_name("gone"))
     with pytest.raises(VolumeFileNotFoundError, match="was deleted"):

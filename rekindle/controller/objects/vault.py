@@ -134,6 +134,7 @@ class Vault:
         draft = self._draft([_new_key()])
         try:
             os.link(draft, self.key_file)
+            files.sync(self.key_file.parent)  # before what it seals is
         except FileExistsError:
             return
         except OSError as error:
@@ -144,6 +145,7 @@ class Vault:
     def _write(self, lines: Sequence[str]) -> None:
         draft = self._draft(lines)
         os.replace(draft, self.key_file)
+        files.sync(self.key_file.parent)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -162,14 +164,17 @@ class Vault:
 
     def _draft(self, lines: Sequence[str]) -> Path:
         """A file with mode 0600 next to the key file, on disk before it is put in place."""
+        name = None
         try:
             fd, name = tempfile.mkstemp(prefix=".secrets-", dir=self.key_file.parent)
+            with open(fd, "w", encoding="ascii") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
+            if name is not None:
+                Path(name).unlink(missing_ok=True)
             raise SetupError(f"{self.key_file} cannot be written: {error.strerror}") from error
-        with open(fd, "w", encoding="ascii") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
         return Path(name)
 
 

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _TAKE_BYTES = 16 * MIB
 _TAKE_INPUTS = 4096
+#: No retry and no delivery after a loss is delayed by more: the clock was set back then.
+_LONGEST_DELAY_S = 60.0
 #: Entries that are read at once by their ids; each may have some MiB.
 _LOAD = 16
 _UNREADABLE = (
@@ -312,7 +314,7 @@ class StreamLoader:
             alone.killed = kept.lost  # by what, is not kept
             self._table.admit_detached(alone)
             wait_s = kept.due_ms / 1000 - time.time()
-            if kept.due_ms and wait_s > 0:
+            if kept.due_ms and 0 < wait_s <= _LONGEST_DELAY_S:
                 alone.state = DetachedState.DELAYED
                 self._dispatcher.delay(alone, wait_s)
             else:

@@ -20,6 +20,8 @@ from rekindle.wire import schedules
 _RUNS = 10
 #: No more due times than this are counted one by one.
 _MOST_COUNTED = 10_000
+#: A clock that was set back by less catches up; one that was wrong by more was corrected.
+_MOST_AHEAD_S = 3 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,13 @@ class Scheduled:
             return None
         after = max(self.last_due, self.since)
         return schedules.latest_until(self.schedule, after, now, self.since)
+
+    def corrected(self, now: float) -> Scheduled | None:
+        """As it goes on from now where what has run, or began, lies far ahead of the clock: that
+        was wrong then, and nothing would be due until it comes there. None where it does not."""
+        if not self.active or max(self.last_due, self.since) <= now + _MOST_AHEAD_S:
+            return None
+        return dataclasses.replace(self, last_due=now, since=min(self.since, now))
 
     def claim(self, due: float, call_id: str, function_id: str) -> Scheduled:
         """As it is once this due time is somebody's to run."""

@@ -5,8 +5,9 @@ call that is to be its run; who finds a claim that is not settled submits that c
 changes nothing where it is in the queue already. So a controller may end at any moment.
 
 What was due while no controller was there is run once, for the latest such time; the earlier ones
-are passed over and counted. A new version of the app goes on as the former one did, unless the
-schedule is another one; while an app is stopped, nothing is due.
+are passed over and counted. Where the clock is set back, what has run is not run again; by hours,
+it was wrong before, and schedules go on from now. A new version of the app goes on as the former
+one did, unless the schedule is another one; while an app is stopped, nothing is due.
 """
 
 from __future__ import annotations
@@ -207,12 +208,20 @@ class Scheduler:
         """Run what is due by now; when to look again."""
         async with self._turn:
             now = self.clock()
+            await self._correct(now)
             due = [name for name, at in self._next.items() if at <= now]
             again = False
             for at in range(0, len(due), _AT_ONCE):
                 some = [self.known[name] for name in due[at : at + _AT_ONCE]]
                 again = not await self._run_due(some, now) or again
             return now + _AGAIN_S if again else min(self._next.values(), default=_NEVER)
+
+    async def _correct(self, now: float) -> None:
+        ahead = [one for one in self.known.values() if one.corrected(now) is not None]
+        if not ahead:
+            return
+        for one in await self._change_all(ahead, lambda found: found.corrected(now)):
+            log.warning("goes on from now: the clock was wrong", extra=kv(schedule=one.name))
 
     async def _run_due(self, due: list[Scheduled], now: float) -> bool:
         """Run each for its latest due time; False where one is to be tried again."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.controller.storage import elsewhere
+from rekindle.controller.storage import copied_back, elsewhere
 from rekindle.exception import SetupError
 from rekindle.linux import files
 from rekindle.linux.whole_directory import whole_directory
@@ -53,7 +53,8 @@ def copy(directory: Path, target: Path, say: Callable[[str], None] = lambda _: N
     if places.redis:
         raise SetupError(
             f"the queue of {directory} is in the Redis at {places.redis} (REKINDLE_REDIS_URL), "
-            f"which is to be backed up itself"
+            f"which is to be backed up itself, and with it {directory / 'instance'}: the name by "
+            f"which all is found there"
         )
     if not (directory / _QUEUE / _MANIFEST).exists():
         raise SetupError(
@@ -85,8 +86,7 @@ def _copy(directory: Path, draft: Path, places: elsewhere.Elsewhere) -> Copied:
     blobs = _copy_blobs(directory / "blobs", draft / "blobs")
     shutil.copy(directory / "instance", draft / "instance")
     elsewhere.note(draft, places)  # who starts the copy is told of what is not in it
-    # No program of before will come back to it: as after `rekindle down`.
-    paths.taken_down_file(draft).touch()
+    copied_back.note(draft)
     return Copied(len(blobs), size + sum(blobs), places.blobs)
 
 

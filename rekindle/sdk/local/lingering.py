@@ -171,7 +171,7 @@ def join(who: str, stays_s: float) -> tuple[Path, socket.socket] | None:
         directory = Path(os.readlink(link))
     except OSError:
         return None
-    connection = connect(directory, stays_s)
+    connection = connect(directory, stays_s) if _is_here(directory) else None
     return None if connection is None else (directory, connection)
 
 
@@ -210,11 +210,24 @@ def listen(who: str, directory: Path) -> socket.socket:
 
 def _linked() -> list[tuple[Path, Path]]:
     """The links that there are, and the directories that they lead to, the newest first."""
+    return [(link, directory) for link, directory in _all_linked() if _is_here(directory)]
+
+
+def _all_linked() -> list[tuple[Path, Path]]:
     found = []
     for link in _place().glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # it has just gone
             found.append((link.lstat().st_mtime_ns, link, Path(os.readlink(link))))
     return [(link, directory) for _, link, directory in sorted(found, reverse=True)]
+
+
+def _is_here(directory: Path) -> bool:
+    """Whether it is of this home: a copy that was made while one was up has the link, too."""
+    if not directory.name.startswith("rk-"):  # the home's path was too long for sockets
+        return True
+    with contextlib.suppress(OSError):  # by whichever of its paths
+        return os.path.samefile(directory.parent, _place())
+    return False
 
 
 def unlink(directory: Path) -> None:
@@ -229,8 +242,8 @@ def sweep() -> None:
 
     To be called in one's ``turn``: what another program is just bringing up looks much the same.
     """
-    for link, leads_to in _linked():
-        if not leads_to.exists():
+    for link, leads_to in _all_linked():
+        if not leads_to.exists() or not _is_here(leads_to):
             link.unlink(missing_ok=True)
     for directory in all_here():
         if instance.supervisor_pid(directory) is None and not _listens(directory):

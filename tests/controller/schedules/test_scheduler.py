@@ -22,6 +22,7 @@ from tests.controller.in_process import parts_of
 
 HOUR = 3600.0
 HOURLY = pb.Schedule(seconds=HOUR, payload=b"nothing")
+DAILY = pb.Schedule(cron="0 9 * * *", payload=b"nothing")
 
 
 class Clock:
@@ -122,6 +123,59 @@ async def test_each_due_time_has_one_run(instance: Instance, clock: Clock) -> No
     assert [run.state for run in status.last] == ["waiting"] * 3
     assert status.last[0].due == clock.now
     await one.end()
+
+
+@scheduled
+async def test_a_clock_that_is_set_back_runs_nothing_twice(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY)
+    clock.now += 3 * HOUR
+    await one.schedules.step()
+    ran = clock.now
+    clock.now -= 2.5 * HOUR
+    assert await one.schedules.step() == ran + HOUR
+    await one.end()
+    other = await Controller(instance, clock).load()
+    clock.now = ran + HOUR / 2
+    assert await other.schedules.step() == ran + HOUR
+    assert len(await other.queued()) == 1
+    clock.now = ran + HOUR
+    await other.schedules.step()
+    assert len(await other.queued()) == 2
+    await other.end()
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "after_a_restart"])
+def test_after_a_clock_that_was_years_ahead_schedules_go_on_from_now(restarted: bool) -> None:
+    @scheduled
+    async def run(instance: Instance, clock: Clock) -> None:
+        one = await Controller(instance, clock).load()
+        began = clock.now
+        await one.deploy("app", daily=DAILY, hourly=HOURLY)
+        clock.now += 100_000 * HOUR
+        await one.deploy("later", hourly=HOURLY)
+        await one.schedules.step()
+        before = await one.queued()
+        assert len(before) == 2
+        clock.now = began + 12.5 * HOUR
+        if restarted:
+            await one.end()
+            one = await Controller(instance, clock).load()
+        assert await one.schedules.step() == began + 13 * HOUR
+        assert await one.queued() == before
+        ends = {"app/daily": 0, "app/hourly": 0, "later/hourly": 0}
+        for hours in range(13, 13 + 48):
+            clock.now = began + hours * HOUR
+            await one.schedules.step()
+            await one.schedules.step()
+        for status in await one.report():
+            ends[f"{status.app}/{status.function}"] = status.runs
+        assert ends == {"app/daily": 1 + 2, "app/hourly": 1 + 48, "later/hourly": 47}
+        await one.end()
+
+    run()
 
 
 @scheduled

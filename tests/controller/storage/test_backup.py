@@ -77,7 +77,7 @@ def test_files_that_the_server_is_just_removing_are_not_needed() -> None:
     assert list(backup._named_in(manifest)) == ["a", "c"]
 
 
-def test_of_blobs_it_has_the_whole_ones_and_no_program_comes_back_to_it(
+def test_of_blobs_it_has_the_whole_ones_and_nothing_by_which_programs_use_the_instance(
     redis_alone: Instance, tmp_path: Path
 ) -> None:
     (redis_alone.directory / "instance").write_text("in-0123456789abcdef\n")
@@ -89,7 +89,6 @@ def test_of_blobs_it_has_the_whole_ones_and_no_program_comes_back_to_it(
     assert FolderStore(tmp_path / "copy" / "blobs").get(key) == b"large"
     assert not (tmp_path / "copy" / "blobs" / "drafts").exists()
     assert (tmp_path / "copy" / "instance").read_text() == "in-0123456789abcdef\n"
-    assert paths.taken_down_file(tmp_path / "copy").exists()
     assert not paths.token_file(tmp_path / "copy").exists()
 
 

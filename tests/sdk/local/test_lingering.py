@@ -146,8 +146,8 @@ def test_an_instance_is_found_by_its_name_until_it_is_unlinked(
     monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
     monkeypatch.setenv("REKINDLE_HOME", str(directory))
-    there = directory / "rk-x"
-    there.mkdir()
+    there = directory / "run" / "rk-x"
+    there.mkdir(parents=True)
     assert lingering.join("one", 1.0) is None
     with lingering.listen("one", there):
         found = lingering.join("one", 1.0)
@@ -157,7 +157,34 @@ def test_an_instance_is_found_by_its_name_until_it_is_unlinked(
         assert lingering.all_here() == [there]
     assert lingering.join("one", 1.0) is None, "it listens no more"
     lingering.unlink(there)
-    assert list((directory / "run").iterdir()) == []
+    assert list((directory / "run").iterdir()) == [there]
+
+
+def test_a_home_that_was_copied_while_one_was_up_neither_finds_nor_ends_it(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    home, copy, by_link = (directory / name for name in ("home", "copy", "by-link"))
+    there = home / "run" / "rk-x"
+    there.mkdir(parents=True)
+    by_link.symlink_to(home)
+    monkeypatch.setenv("REKINDLE_HOME", str(home))
+    with lingering.listen("one", there):
+        (copy / "run").mkdir(parents=True)
+        shutil.copy(home / "run" / "lingering-one", copy / "run", follow_symlinks=False)
+        monkeypatch.setenv("REKINDLE_HOME", str(copy))
+        assert lingering.join("one", 1.0) is None
+        assert lingering.all_here() == []
+        lingering.sweep()
+        assert list((copy / "run").iterdir()) == []
+        monkeypatch.setenv("REKINDLE_HOME", str(by_link))
+        found = lingering.join("one", 1.0)
+        assert found is not None
+        found[1].close()
+        assert lingering.all_here()[0] == there
+    monkeypatch.setenv("REKINDLE_HOME", str(copy))
+    (copy / "run" / "lingering-one").symlink_to(there)
+    lingering.sweep()
+    assert there.is_dir()
 
 
 def test_of_those_that_were_killed_whole_nothing_stays_when_it_is_swept(

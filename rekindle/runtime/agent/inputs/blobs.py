@@ -1,17 +1,25 @@
 """Large payloads and results on a node: fetched before an input is run, put before it is done.
 
 All off the loop. What is fetched at a time is bounded: the payloads that wait for a runner stay in
-the store. Knows nothing of pools and runners.
+the store. So are results that the store does not take: no input is run meanwhile. Knows nothing of
+pools and runners.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
+import time
 from collections import deque
+from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
+from typing import TypeVar
 
 from rekindle.exception import Error, ServiceError
+from rekindle.guarded_loops import Retries
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import Outcomes
@@ -22,10 +30,16 @@ from rekindle.wire.messages import refuse_too_large
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: Fetched payloads whose inputs have no result yet take no more than this, unless it is one alone.
 MAX_FETCHED_BYTES = 256 * 1024 * 1024
-#: A store that does not answer is asked again after so long.
+#: Results that the store did not take when they were there wait up to so many bytes.
+MAX_KEPT_BACK_BYTES = 256 * 1024 * 1024
+#: A store that does not answer is asked again after so long, and after the last of these again and
+#: again: for so long together, or until there is room where its disk is full.
 _WAITS_S = (0.2, 1.0, 3.0)
+_PATIENCE_S = 60.0
 
 
 def unfetched(one: Assignment, error: Error) -> pb.Result:
@@ -48,6 +62,8 @@ class Blobs:
         self._fetched: dict[Assignment, int] = {}
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
+        self._kept_back = 0
+        self._retries = Retries(log, "the blob store is waited for", "it is back")
 
     def welcomed(self, welcome: pb.Welcome) -> None:
         """The controller, before its first input, says whose blobs they are and what limit is."""
@@ -98,13 +114,7 @@ class Blobs:
                 turn.set_result(None)
 
     async def _get(self, key: str) -> bytes:
-        for wait_s in _WAITS_S:
-            try:
-                return await asyncio.to_thread(self._get_now, key)
-            except ServiceError as error:
-                log.warning("blob store", extra=kv(key=key, reason=error, again_in_s=wait_s))
-            await asyncio.sleep(wait_s)
-        return await asyncio.to_thread(self._get_now, key)
+        return await self._patiently(lambda: self._get_now(key))
 
     def _get_now(self, key: str) -> bytes:
         return self.store().get(key)
@@ -115,6 +125,11 @@ class Blobs:
         """Whether a result of a batch belongs into the store."""
         limit = self._threshold
         return limit > 0 and any(len(result) > limit for result in batch.results)
+
+    @property
+    def full(self) -> bool:
+        """Whether results must be stored before more inputs are run."""
+        return self._kept_back >= MAX_KEPT_BACK_BYTES
 
     async def put_aside(self, batch: Outcomes) -> None:
         """Put the large results of a batch into the store; what remains of them names the blob.
@@ -140,7 +155,7 @@ class Blobs:
             return key
 
         try:
-            result.blob = await asyncio.to_thread(put)
+            result.blob = await self._done(put, len(data))
         except Exception as caught:  # noqa: BLE001 - it is logged, and told with the result
             error = caught
             if not isinstance(caught, Error):
@@ -151,3 +166,34 @@ class Blobs:
             result.message = f"the input ran, but its result could not be kept: {error}"
             result.traceback = ""
         result.ClearField("data")
+
+    async def _done(self, put: Callable[[], str], size: int) -> str:
+        """What ``put`` gives, once the store takes it. Raises what it does."""
+        with contextlib.suppress(ServiceError):
+            return await asyncio.to_thread(put)
+        self._kept_back += size
+        try:
+            return await self._patiently(put)
+        finally:
+            self._kept_back -= size
+
+    async def _patiently(self, ask: Callable[[], T]) -> T:
+        """What a store says, once it answers. Raises ServiceError for one that does not."""
+        until = time.monotonic() + _PATIENCE_S
+        waits_s = chain(_WAITS_S, repeat(_WAITS_S[-1]))
+        while True:
+            try:
+                answer = await asyncio.to_thread(ask)
+            except ServiceError as error:
+                if time.monotonic() >= until and not _is_full(error):
+                    raise
+                self._retries.failed(error)
+            else:
+                self._retries.worked()
+                return answer
+            await asyncio.sleep(next(waits_s))
+
+
+def _is_full(error: ServiceError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -43,8 +43,8 @@ class Results:
         return self._blobs.limit
 
     def may_run(self) -> bool:
-        """Whether inputs may be run: no, while too many results are unconfirmed."""
-        return not self._in_flight.full
+        """Whether inputs may be run: no, while too many results are not stored or confirmed."""
+        return not self._in_flight.full and not self._blobs.full
 
     def done(self, outcomes: Outcomes, *, soon: bool = False) -> None:
         """Inputs of one call have their results; ``soon``: see Uplink."""

@@ -17,7 +17,8 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import FolderStore, new_key
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import deserialize, serialize
-from tests.runtime.agent.harness import Harness, run
+from tests import power_cut
+from tests.runtime.agent.harness import PATIENCE_S, Harness, run
 
 CALL = "fc-0123456789abcdefABCDEF"
 INSTANCE = "in-0123456789abcdef"
@@ -29,6 +30,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
     monkeypatch.delenv("REKINDLE_BLOB_URL", raising=False)
     monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "1000")
     monkeypatch.setattr(module, "_WAITS_S", (0.0,))
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.0)
     return FolderStore(tmp_path / "blobs")
 
 
@@ -111,7 +113,7 @@ def test_a_store_that_does_not_answer_is_asked_again(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = put(store, 0, 2000)
-    get, failures = FolderStore.get, [ServiceError("away")]
+    get, failures = FolderStore.get, 5 * [ServiceError("away")]
 
     def flaky(self: FolderStore, key: str) -> bytes:
         if failures:
@@ -119,9 +121,11 @@ def test_a_store_that_does_not_answer_is_asked_again(
         return get(self, key)
 
     monkeypatch.setattr(FolderStore, "get", flaky)
-    asyncio.run(of_node(tmp_path).fetch(one))
-    assert len(one.payload) == 2000
-    failures += [ServiceError("away"), ServiceError("away")]
+    with monkeypatch.context() as patient:
+        patient.setattr(module, "_PATIENCE_S", PATIENCE_S)
+        asyncio.run(of_node(tmp_path).fetch(one))
+    assert len(one.payload) == 2000 and not failures
+    failures += [ServiceError("away")]
     with pytest.raises(ServiceError, match="away"):
         asyncio.run(of_node(tmp_path).fetch(one))
 
@@ -174,6 +178,55 @@ def test_a_result_that_cannot_be_put_is_an_error(store: FolderStore, tmp_path: P
     assert result.status == pb.INTERNAL
     assert result.error_type == "rekindle.exception.ServiceError"
     assert "its result could not be kept: blob store file://" in result.message
+
+
+@power_cut.needed
+def test_a_result_waits_as_long_as_the_disk_is_full_and_no_input_is_run_meanwhile(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_KEPT_BACK_BYTES", 100_000)
+    monkeypatch.setattr(module, "_WAITS_S", (0.01,))
+    with power_cut.mounted(tmp_path) as disk:
+        blobs, batch = of_node(disk.root), batch_of(100_000)
+        filler = disk.root / "full"
+        with pytest.raises(OSError, match="No space"), filler.open("wb", 0) as file:
+            while file.write(bytes(1 << 12)):
+                pass
+
+        async def put() -> None:
+            storing = asyncio.ensure_future(blobs.put_aside(batch))
+            async with asyncio.timeout(PATIENCE_S):
+                while not blobs.full:
+                    assert not storing.done()
+                    await asyncio.sleep(0.01)
+                filler.unlink()
+                await storing
+            assert not blobs.full
+
+        asyncio.run(put())
+        assert batch.statuses == [pb.SUCCESS]
+        stored = pb.Result.FromString(batch.results[0]).blob
+        assert len(FolderStore(disk.root / "blobs").get(stored)) == 100_000
+
+
+def test_a_result_is_put_again_where_the_store_did_not_answer(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(module, "_WAITS_S", (0.01,))
+    (tmp_path / "blobs").write_text("not a folder, for now")
+    blobs, batch = of_node(tmp_path), batch_of(5000)
+
+    async def put() -> None:
+        storing = asyncio.ensure_future(blobs.put_aside(batch))
+        async with asyncio.timeout(PATIENCE_S):
+            while not blobs._kept_back:
+                await asyncio.sleep(0.01)
+            (tmp_path / "blobs").unlink()
+            await storing
+
+    asyncio.run(put())
+    assert batch.statuses == [pb.SUCCESS]
 
 
 def test_a_result_over_the_limit_is_refused_with_it(store: FolderStore, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Whether all of a backup has arrived where an instance is to come up from it.
+
+A copy that was cut off would come up with a part of its queue, or with nothing under a new name,
+and write on from there. A backup has a note of how much it is; it goes with the first start. Knows
+nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.counted import counted
+from rekindle.exception import SetupError
+from rekindle.linux import files
+
+_NOTE = "backup.json"
+_PARTS = ("redis", "blobs")
+_NAME = "instance"
+#: Where any instance was up.
+_PROCESS = "supervisor.pid"
+#: Redis without a record has less on disk.
+_EMPTY_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class _Size:
+    files: int
+    bytes: int
+
+
+def note(draft: Path) -> None:
+    """Write down how much a backup is that is done but for this."""
+    size = _size(draft)
+    (draft / _NOTE).write_text(json.dumps({"files": size.files, "bytes": size.bytes}) + "\n")
+
+
+def accept(directory: Path, *, own_queue: bool = True) -> None:
+    """See that an instance may come up there; what it was copied from is forgotten then.
+
+    ``own_queue``: its queue is to be there, and in no Redis elsewhere. Raises SetupError where a
+    part is missing, OSError.
+    """
+    for inside in directory.glob(f"*/{_NOTE}"):
+        raise SetupError(
+            f"{inside.parent} is a backup inside of an instance. To come back to it, move "
+            f"{directory} away and copy the backup in its place; to go on without it, move it "
+            f"elsewhere"
+        )
+    try:
+        noted = (directory / _NOTE).read_text()
+    except FileNotFoundError:
+        if own_queue:
+            _refuse_without_note(directory)
+        return
+    try:
+        found = json.loads(noted)
+        whole, here = _Size(found["files"], found["bytes"]), _size(directory)
+    except (ValueError, LookupError, TypeError):
+        raise _cut_off(directory, f"{_NOTE} is not whole") from None
+    if here.files < whole.files or (here.files == whole.files and here.bytes < whole.bytes):
+        missing = f"{here.files:,} of {counted(whole.files, 'file')}"
+        raise _cut_off(directory, f"it has {missing}, {here.bytes:,} of {whole.bytes:,} bytes")
+    if here != whole:
+        raise SetupError(
+            f"{directory} has a backup and files of another instance, or of another backup: remove "
+            f"it, and copy the backup into its place again"
+        )
+    paths.taken_down_file(directory).touch()  # no program of before comes back to it
+    (directory / _NOTE).unlink()
+
+
+def _refuse_without_note(directory: Path) -> None:
+    was_up = any(one.exists() for one in (directory / _PROCESS, paths.token_file(directory)))
+    # Backups of a former rekindle have no note, and this file.
+    if not was_up and not paths.taken_down_file(directory).exists() and _size(directory).files:
+        raise _cut_off(directory, f"{_NOTE} is missing")
+    kept = sum(path.stat().st_size for path in _files(directory / "redis"))
+    if kept > _EMPTY_BYTES and not (directory / _NAME).exists():
+        raise SetupError(
+            f"{directory} has a queue, and no file '{_NAME}' with the name under which it is found "
+            f"there: put that back from a backup"
+        )
+
+
+def _cut_off(directory: Path, why: str) -> SetupError:
+    return SetupError(
+        f"not all of a backup is in {directory}: {why}. Copy it there again, from the beginning"
+    )
+
+
+def _size(directory: Path) -> _Size:
+    found = [path for part in _PARTS for path in _files(directory / part)]
+    found += [path for path in (directory / _NAME,) if path.exists()]
+    return _Size(len(found), sum(path.stat().st_size for path in found))
+
+
+def _files(place: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(place, onerror=files.not_listed_unless_gone):
+        yield from (Path(folder, name) for name in names)
