@@ -142,6 +142,22 @@ def test_the_instance_is_ended_and_its_home_removed(bundle: Path) -> None:
     assert not Path((bundle.parent / "out" / "home").read_text()).exists()
 
 
+def test_what_a_killed_run_left_is_ended_first_and_a_running_one_is_not(bundle: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    homes = [Path(f"/var/tmp/rk-gpu.{pid}.test") for pid in (gone.pid, os.getpid())]
+    try:
+        for home in homes:
+            home.mkdir()
+        assert _run(bundle, "out", PYTHON=sys.executable).returncode == 0
+        assert [home.exists() for home in homes] == [False, True]
+        log = (bundle.parent / "out" / "log.txt").read_text()
+        assert log.count("told to end ['down'] True") == 2  # that one, and the run's own
+    finally:
+        for home in homes:
+            shutil.rmtree(home, ignore_errors=True)
+
+
 def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
     bench = bundle / "tree" / "bench" / "gpu.py"
     bench.write_text(
@@ -178,6 +194,32 @@ def test_figures_have_the_time_that_is_left_and_the_most_important_tests_come_fi
     assert set(files) == there
 
 
+def test_a_second_run_takes_its_minutes_and_has_the_tests_that_are_named(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
+    _run(bundle, "out", PYTHON=sys.executable, MINUTES="2.5", TESTS="snapshots")
+    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
+    assert 0.5 < float(argv[argv.index("--minutes") + 1]) <= 2.5 - (25 + 12) / 60
+    tests = (bundle.parent / "out" / "tests.txt").read_text().split()
+    assert [one for one in tests if one.endswith(".py")] == ["tests/gpu/test_snapshots.py"]
+
+
+def test_no_tests_leave_their_time_to_the_figures(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
+    assert _run(bundle, "out", PYTHON=sys.executable, TESTS="").returncode == 0
+    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
+    assert float(argv[argv.index("--minutes") + 1]) > (470 - 45) / 60
+    assert (bundle.parent / "out" / "tests.txt").read_text().startswith("no tests were run")
+
+
+@pytest.mark.parametrize("minutes", ["soon", "0.2"])
+def test_minutes_that_are_none_are_refused_at_once(bundle: Path, minutes: str) -> None:
+    done = _run(bundle, "out", PYTHON=sys.executable, MINUTES=minutes)
+    assert done.returncode == 1 and f"MINUTES={minutes}: how long all of it" in done.stderr
+    assert not (bundle / "site").exists()
+
+
 def test_packages_that_the_machine_finds_by_its_path_stay_there(bundle: Path) -> None:
     bench = bundle / "tree" / "bench" / "gpu.py"
     bench.write_text(_BENCH + "import torch\n(out / 'torch').write_text(torch.__file__)\n")
@@ -198,6 +240,20 @@ def test_where_nothing_can_be_written_the_figures_are_printed_all_the_same(bundl
     done = _run(bundle, "out", PYTHON=sys.executable, TMPDIR=str(scratch))
     assert done.returncode == 0, done.stderr
     assert f"nothing can be written into {out}: the figures are in what is printed" in done.stderr
+    assert "a figure\n" in done.stdout
+
+
+def test_where_the_folder_cannot_be_made_the_figures_are_printed_all_the_same(
+    bundle: Path,
+) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "print('a figure')\n")
+    (bundle.parent / "file").touch()
+    scratch = bundle.parent / "scratch"
+    scratch.mkdir()
+    done = _run(bundle, "file/out", PYTHON=sys.executable, TMPDIR=str(scratch))
+    assert done.returncode == 0, done.stderr
+    assert "nothing can be written into file/out: the figures are in what is" in done.stderr
     assert "a figure\n" in done.stdout
 
 
