@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -156,6 +157,27 @@ def test_what_a_killed_run_left_is_ended_first_and_a_running_one_is_not(bundle: 
     finally:
         for home in homes:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def test_who_kills_a_run_with_its_group_ends_what_measures_too(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(
+        _BENCH + "import time\nprint('begun', flush=True)\ntime.sleep(60)\nprint('still there')\n"
+    )
+    with subprocess.Popen(
+        ["sh", "gpu-bundle/tree/dev/gpu_run.sh", "out"],
+        cwd=bundle.parent,
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout.read() == ""  # once nobody has it open any more
+    assert (bundle.parent / "out" / "gpu.jsonl").read_text() == "{}\n"
+    shutil.rmtree((bundle.parent / "out" / "home").read_text())
 
 
 def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
