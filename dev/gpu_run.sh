@@ -103,6 +103,8 @@ done
 # On a disk: snapshots of 8 GB do not fit into a small /tmp in memory.
 REKINDLE_HOME=$(mktemp -d "/var/tmp/rk-gpu.$$.XXXX" || mktemp -d)
 export REKINDLE_HOME
+# From one section to another that needs it: what a run that is killed leaves ends soon.
+export REKINDLE_LINGER=2m
 finish() {
     (cd "$REKINDLE_HOME/run" && timeout -k 2 8 tar czf "$out/logs.tar.gz" rk-*/logs) >/dev/null 2>&1
     end_instances "$REKINDLE_HOME"
