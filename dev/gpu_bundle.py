@@ -99,7 +99,9 @@ def _locked() -> list[str]:
     """Requirements of a base installation, of NVML, and of tests/gpu."""
     base = (TREE / "dev" / "lock" / "base.txt").read_text(encoding="utf-8")
     tests = (TREE / "dev" / "lock" / "test.txt").read_text(encoding="utf-8")
-    found = [one for one in _entries(base) if not one.startswith(("setuptools=", "async-timeout"))]
+    # For whichever of the Pythons needs them: pip would ask the one that it runs in.
+    found = [re.sub(r" ; .* \\\n", r" \\\n", one, count=1) for one in _entries(base)]
+    found = [one for one in found if not one.startswith("setuptools=")]
     return found + [one for one in _entries(tests) if one.partition("==")[0] in _TESTS_NEED]
 
 
