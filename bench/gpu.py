@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
+from rekindle.linux import processes
 
 
 class Section(NamedTuple):
@@ -150,7 +151,8 @@ def _modules() -> list[str]:
 
 
 def _section(options: argparse.Namespace) -> int:
-    """In the section's own process."""
+    """In the section's own process, which does not outlive the script, however that ends."""
+    processes.die_with_parent()
     section = next(one for one in SECTIONS if one.name == options.section)
     module, function = section.place.split(".")
     # All of them, as a snapshot depends on the program's modules: sections share those of theirs.

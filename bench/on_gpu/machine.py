@@ -59,7 +59,7 @@ def _starts(report: Report) -> None:
     """What needs no start is measured in any case."""
     checks = doctor.examine(find_server)
     works, fails = doctor.what_works(checks)
-    report.says("starts that there can be", ", ".join(works))
+    report.says("starts that there can be", ", ".join(works) or "none")
     for start in fails:
         report.missing("starts", start)
     for check in checks:

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +28,12 @@ BENCH = Path(__file__).parents[2] / "bench"
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Its modules."""
     monkeypatch.syspath_prepend(str(BENCH))
-    from on_gpu import floor, gpu_starts, report, strategies, torch_here
+    from on_gpu import floor, gpu_starts, machine, report, strategies, torch_here
 
     return SimpleNamespace(
         floor=floor,
         gpu_starts=gpu_starts,
+        machine=machine,
         report=report,
         strategies=strategies,
         torch_here=torch_here,
@@ -219,6 +221,17 @@ def test_what_is_planned_fits_into_the_time_that_there_is(gpu: Any) -> None:
     assert all(one.planned <= one.seconds for one in gpu.SECTIONS)
 
 
+def test_a_machine_that_can_have_no_start_says_so(
+    on_gpu: SimpleNamespace, section: Section, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = on_gpu.machine
+    monkeypatch.setattr(machine.doctor, "examine", lambda _find_redis: [])
+    monkeypatch.setattr(machine.doctor, "what_works", lambda _checks: ([], ["forks (namespaces)"]))
+    machine._starts(section.report)
+    assert section.rows()["starts that there can be"]["text"] == "none"
+    assert section.rows()["starts"]["not_measured"] == "forks (namespaces)"
+
+
 def test_a_section_that_cannot_be_killed_is_left_and_said(
     gpu: Any, section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +247,35 @@ def test_a_section_that_cannot_be_killed_is_left_and_said(
     os.killpg(asked[0], signal.SIGKILL)
     os.waitpid(asked[0], 0)
     assert "cannot be killed" in section.rows()["rest of the section"]["not_measured"]
+
+
+_HANGS = """
+import sys, time
+sys.path[:0] = [{bench!r}, {root!r}]
+import gpu
+from on_gpu import machine
+
+def run(report, options):
+    print("begun", flush=True)
+    time.sleep(60)
+    print("still there", flush=True)
+
+machine.run = run
+gpu.__file__ = __file__
+if __name__ == "__main__":
+    sys.exit(gpu.main())
+"""
+
+
+def test_a_section_ends_with_the_script_however_that_ends(tmp_path: Path) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text(_HANGS.format(bench=str(BENCH), root=str(BENCH.parent)))
+    argv = [sys.executable, str(script), "--only", "machine", "--out", str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.kill()
+        assert process.stdout.read() == ""  # once nobody has it open any more
 
 
 def test_a_figure_is_printed_where_it_cannot_be_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -29,6 +30,8 @@ def test_what_rekindle_needs_is_taken_from_the_lock_with_its_hashes() -> None:
     assert {"pytest", "hypothesis"} <= names  # for tests/gpu, on a machine without a network
     assert "torch" not in names and "setuptools" not in names
     assert all("--hash=sha256:" in entry for entry in found)
+    # What Python 3.11.2 alone needs is taken by whichever makes the bundle.
+    assert "async-timeout" in names and not any(";" in entry for entry in found)
 
 
 def test_wheels_are_unpacked_for_this_python_with_what_may_be_run(tmp_path: Path) -> None:
@@ -104,9 +107,11 @@ def bundle(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tree.parent
 
 
-def _run(bundle: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    bundle: Path, *arguments: str, prefix: tuple[str, ...] = (), **environ: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "gpu-bundle/tree/dev/gpu_run.sh", *arguments],
+        [*prefix, "sh", "gpu-bundle/tree/dev/gpu_run.sh", *arguments],
         cwd=bundle.parent,
         env={**os.environ, **environ},
         capture_output=True,
@@ -140,6 +145,43 @@ def test_the_instance_is_ended_and_its_home_removed(bundle: Path) -> None:
     _run(bundle, "out", PYTHON=sys.executable)
     assert "told to end ['down'] True" in (bundle.parent / "out" / "log.txt").read_text()
     assert not Path((bundle.parent / "out" / "home").read_text()).exists()
+
+
+def test_what_a_killed_run_left_is_ended_first_and_a_running_one_is_not(bundle: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    homes = [Path(f"/var/tmp/rk-gpu.{pid}.test") for pid in (gone.pid, os.getpid())]
+    try:
+        for home in homes:
+            home.mkdir()
+        assert _run(bundle, "out", PYTHON=sys.executable).returncode == 0
+        assert [home.exists() for home in homes] == [False, True]
+        log = (bundle.parent / "out" / "log.txt").read_text()
+        assert log.count("told to end ['down'] True") == 2  # that one, and the run's own
+    finally:
+        for home in homes:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def test_who_kills_a_run_with_its_group_ends_what_measures_too(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(
+        _BENCH + "import time\nprint('begun', flush=True)\ntime.sleep(60)\nprint('still there')\n"
+    )
+    with subprocess.Popen(
+        ["sh", "gpu-bundle/tree/dev/gpu_run.sh", "out"],
+        cwd=bundle.parent,
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout.read() == ""  # once nobody has it open any more
+    assert (bundle.parent / "out" / "gpu.jsonl").read_text() == "{}\n"
+    shutil.rmtree((bundle.parent / "out" / "home").read_text())
 
 
 def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
@@ -178,6 +220,32 @@ def test_figures_have_the_time_that_is_left_and_the_most_important_tests_come_fi
     assert set(files) == there
 
 
+def test_a_second_run_takes_its_minutes_and_has_the_tests_that_are_named(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
+    _run(bundle, "out", PYTHON=sys.executable, MINUTES="2.5", TESTS="snapshots")
+    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
+    assert 0.5 < float(argv[argv.index("--minutes") + 1]) <= 2.5 - (25 + 12) / 60
+    tests = (bundle.parent / "out" / "tests.txt").read_text().split()
+    assert [one for one in tests if one.endswith(".py")] == ["tests/gpu/test_snapshots.py"]
+
+
+def test_no_tests_leave_their_time_to_the_figures(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
+    assert _run(bundle, "out", PYTHON=sys.executable, TESTS="").returncode == 0
+    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
+    assert float(argv[argv.index("--minutes") + 1]) > (470 - 45) / 60
+    assert (bundle.parent / "out" / "tests.txt").read_text().startswith("no tests were run")
+
+
+@pytest.mark.parametrize("minutes", ["soon", "0.2"])
+def test_minutes_that_are_none_are_refused_at_once(bundle: Path, minutes: str) -> None:
+    done = _run(bundle, "out", PYTHON=sys.executable, MINUTES=minutes)
+    assert done.returncode == 1 and f"MINUTES={minutes}: how long all of it" in done.stderr
+    assert not (bundle / "site").exists()
+
+
 def test_packages_that_the_machine_finds_by_its_path_stay_there(bundle: Path) -> None:
     bench = bundle / "tree" / "bench" / "gpu.py"
     bench.write_text(_BENCH + "import torch\n(out / 'torch').write_text(torch.__file__)\n")
@@ -199,6 +267,31 @@ def test_where_nothing_can_be_written_the_figures_are_printed_all_the_same(bundl
     assert done.returncode == 0, done.stderr
     assert f"nothing can be written into {out}: the figures are in what is printed" in done.stderr
     assert "a figure\n" in done.stdout
+
+
+def test_where_the_folder_cannot_be_made_the_figures_are_printed_all_the_same(
+    bundle: Path,
+) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "print('a figure')\n")
+    (bundle.parent / "file").touch()
+    scratch = bundle.parent / "scratch"
+    scratch.mkdir()
+    done = _run(bundle, "file/out", PYTHON=sys.executable, TMPDIR=str(scratch))
+    assert done.returncode == 0, done.stderr
+    assert "nothing can be written into file/out: the figures are in what is" in done.stderr
+    assert "a figure\n" in done.stdout
+
+
+@pytest.mark.needs_root("a network of its own")
+def test_a_machine_without_a_network_has_its_loopback_at_least(bundle: Path) -> None:
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(
+        "import socket\nserver = socket.create_server(('127.0.0.1', 0))\n"
+        "socket.create_connection(server.getsockname())\n" + _BENCH
+    )
+    done = _run(bundle, "out", prefix=("unshare", "--net"), PYTHON=sys.executable)
+    assert done.returncode == 0, (bundle.parent / "out" / "log.txt").read_text()
 
 
 def test_a_place_where_no_program_may_be_run_is_refused_at_once(bundle: Path) -> None:

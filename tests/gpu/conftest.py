@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"no GPU: {why}"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def closes_what_it_opened() -> None:
+    """Not counted: a context's device files are open as long as the process lives."""
+
+
 @pytest.fixture
 def gpu() -> CudaDevice:
     """The first one."""
@@ -39,12 +44,13 @@ def gpu() -> CudaDevice:
 
 
 @pytest.fixture
-def torch_cuda() -> Any:
-    """torch, where it is built with CUDA."""
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("no torch")
+def torch_cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """torch, where it is built with CUDA, of a version that this driver runs."""
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
+        from on_gpu import report, torch_here
+    if why := torch_here.why_not(report.Options(False, False, Path(), 0.0)):
+        pytest.skip(why)
     import torch
 
-    if not hasattr(torch._C, "_cuda_init"):
-        pytest.skip(f"torch {torch.__version__} is without CUDA")
     return torch

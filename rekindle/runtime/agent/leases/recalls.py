@@ -135,12 +135,15 @@ class Recalls:
                 return
 
     def has_idle(self, pool: Pool) -> bool:
-        """Whether a client holds a runner that it does not call just now."""
-        return any(not lease.runs for lease in self._least_used(pool))
+        """Whether a client holds a runner that it does not call just now, and that stays when it
+        comes back."""
+        return any(not (one.runs or one.runner.private) for one in self._least_used(pool))
 
     async def borrow_back(self, pool: Pool) -> Runner | None:
         """An idle runner of the pool, taken back from its client where it must be."""
         for lease in self._least_used(pool):
+            if lease.runner.private:
+                continue
             self._recall(lease)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(OFFER_S):

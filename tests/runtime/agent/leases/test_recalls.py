@@ -30,6 +30,7 @@ class Pool:
 @dataclass
 class Runner:
     waits_at: int = -1
+    private: bool = False
 
 
 @dataclass(eq=False)
@@ -111,3 +112,13 @@ def test_a_runner_whose_call_runs_longer_than_a_start_takes_is_none_to_wait_for(
         asked_back.runs, asked_back.running_s = runs, running_s
         assert recalls.returning_soon(cast(Any, pool)) == soon
         assert recalls.returning(cast(Any, pool)) == 1
+
+
+def test_a_runner_that_ends_with_its_lease_is_not_one_that_is_idle() -> None:
+    pool = Pool()
+    of_one_call = Lent(pool, runner=Runner(private=True))
+    leases = {"0": cast(Lease, of_one_call)}
+    recalls = Recalls(leases, lambda _lease: None)
+    assert not recalls.has_idle(cast(Any, pool))
+    leases["1"] = cast(Lease, Lent(pool))
+    assert recalls.has_idle(cast(Any, pool))
