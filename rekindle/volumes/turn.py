@@ -145,7 +145,7 @@ def taken(place: int, files: Path, label: str, volume_id: str) -> Iterator[Turn]
         noted = _read(place, changes)
         known = {key[1:] for key in noted if key.startswith(_FOLDER)}  # none: by a former rekindle
         state = {path: entry for path, entry in noted.items() if entry is not None}
-        turn = Turn(place, directory, changes, label, volume_id, _identity(lock), state)
+        turn = Turn(place, directory, changes, label, volume_id, _identity(lock.fileno()), state)
         if known - {turn.folder}:
             turn.forget_missing()
         elif os.fstat(changes).st_size:  # of one that was killed; its last line may be cut off
