@@ -20,6 +20,7 @@ local queue, call, results, backlog, undone, dead =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local group = ARGV[1]
 
+redis.call('XLEN', queue)
 redis.call('HLEN', results)
 check_numbers({redis.call('GET', backlog), redis.call('GET', undone), redis.call('GET', KEYS[6])})
 check_numbers(redis.call('HMGET', call, 'd', 'o'))
