@@ -94,7 +94,10 @@ async def test_a_version_that_was_not_made_leaves_nothing_though_its_end_was_cut
 async def test_a_deployed_app_whose_rename_was_broken_off_is_there(instance: Instance) -> None:
     async with Deployer(instance) as client, FakeAgent(instance) as agent:
         agent.answer(by_function)
+        await client.deploy("former", "old/app")
+        former = await client.find(app="old/app")
         await client.deploy("code", "old/app")
+        await client.until_ended("old/app")
         function_id = await client.find(app="old/app")
         own = await instance_id(instance)
         rename = pb.RenameEnvironmentRequest(name="old", new_name="new")
@@ -105,14 +108,15 @@ async def test_a_deployed_app_whose_rename_was_broken_off_is_there(instance: Ins
             assert "No permissions" in str(error)
             server.acl_setuser("default", enabled=True, keys=["*"])
             assert server.hkeys(keys.deployments(own)) == [b"old/app"]
-            (app,) = (await client.app("old/app")).versions
-            assert server.hget(keys.app(app.app_id), "name") == b"new/app"
+            for one in (await client.app("old/app")).versions:
+                assert server.hget(keys.app(one.app_id), "name") == b"new/app"
         started_again(instance)
         await agent.connect()
         assert await client.find(app="old/app") == function_id
         (there,) = (await status(client)).apps
         assert there.name == "old/app" and not there.on_trial
-        assert (await client.send(function_id)).data == function_id.encode()
+        for called in (function_id, former):
+            assert (await client.send(called)).data == function_id.encode()
         await client.call("RenameEnvironment", rename)
         present = await client.find(app="new/app")
         assert (await client.send(present)).data == present.encode()

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import redis
 
 from rekindle import Dict, Queue
+from rekindle.controller.state import Function
 from rekindle.controller.storage import keys
+from rekindle.controller.storage.records import Completion
+from rekindle.controller.storage.redis_link import RefusedError
+from rekindle.controller.wiring import Parts
 from rekindle.exception import InternalFailure
 from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.damaged import started_again, status, told
 from tests.controller.fake_agent import FakeAgent, echo, result_of
-from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
-from tests.controller.in_process import registered, running_parts
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
 
 
@@ -28,6 +33,25 @@ def replaced(server: redis.Redis, names: Iterable[str]) -> None:
     for one in names:
         server.delete(one)
         server.set(one, "what")
+
+
+async def completed(
+    parts: Parts, function: Function, call_id: str, entry: str, **more: Any
+) -> Completion:
+    """Store the result of a call's one input."""
+    return await parts.loader._store.complete(
+        *(function.function_id, call_id, [(entry, [(0, b"result")])]),
+        ordered=True,
+        ttl_s=60,
+        unread_ttl_s=60,
+        **more,
+    )
+
+
+def whole(function: Function, call_id: str) -> pb.TakenRequest:
+    """What the only reader of a call says that asks for nothing more of it."""
+    one = pb.TakenCall(call_id=call_id, function_id=function.function_id, whole=True)
+    return pb.TakenRequest(calls=[one])
 
 
 @in_loop
@@ -92,6 +116,63 @@ async def test_damaged_lists_of_calls_end_no_pass_over_those_of_other_functions(
             # Its app ends all the same.
             await parts.apps.close(bad.app.app_id)
             assert {one.name for one in parts.damage.messages()} == names - {bad.function_id}
+
+
+@in_loop
+async def test_a_damaged_list_of_calls_keeps_none_of_them_and_blames_none(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        left, read = new_id("fc"), new_id("fc")
+        for call_id in (left, read):
+            one = of_one_input(function, read_once=True)
+            one.call_id = call_id
+            await parts.intake.submit(function, one)
+        entries = {one.call.call_id: name for name, one in function.entries.items()}
+        await parts.retention.taken(whole(function, left))  # its reader is gone before the result
+        with redis_alone.redis_client() as server:
+            replaced(server, [keys.once(function.function_id)])
+            for call_id, over in ((left, True), (read, False)):
+                got = await completed(parts, function, call_id, entries[call_id])
+                assert got.over == over
+            await parts.retention.taken(whole(function, read))
+            await parts.retention.taken(whole(function, new_id("fc")))
+            for call_id in (left, read):
+                assert not server.exists(keys.call(function.function_id, call_id))
+            assert not list(parts.damage.messages())
+            await parts.retention.prune()
+            assert {one.name for one in parts.damage.messages()} == {function.function_id}
+
+
+@in_loop
+async def test_a_result_is_not_stored_by_halves_where_the_queue_is_damaged(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        request = of_one_input(function)
+        await parts.intake.submit(function, request)
+        (entry,) = function.entries
+        queue = keys.queue(function.function_id)
+        call = keys.call(function.function_id, request.call_id)
+        letters = {0: (b"letter", b"request")}
+        with redis_alone.redis_client() as server:
+            server.rename(queue, "aside")
+            server.set(queue, "what")
+            before = server.hgetall(call)
+            with pytest.raises(RefusedError, match="WRONGTYPE"):
+                await completed(
+                    parts, function, request.call_id, entry, letters=letters, most_letters=9
+                )
+            assert server.hgetall(call) == before
+            assert not server.exists(keys.dead(function.function_id))
+            server.rename("aside", queue)
+            await completed(
+                parts, function, request.call_id, entry, letters=letters, most_letters=9
+            )
+            assert server.xlen(keys.dead(function.function_id)) == 1
+            assert not server.xlen(queue)
 
 
 @in_loop

@@ -41,12 +41,21 @@ class DeploymentBook:
         """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
         if wanted in self.known:
             return self.known[wanted]
-        for deployment in self.known.values():
-            if deployment.is_version(wanted):
-                return deployment
+        if (deployment := self.of_version(wanted)) is not None:
+            return deployment
         self.check_damage(wanted)
         hint = names.nearest(wanted, self.known, "no app is deployed here (`rekindle deploy`)")
         raise NotFoundError(f"no app {wanted!r} is deployed here; {hint}")
+
+    def of_version(self, app_id: str, name: str = "") -> Deployment | None:
+        """The app that has a version of this id. ``name``: what it is called, as far as is known.
+
+        It is looked for there first: a restart asks of each version that is open.
+        """
+        named = self.known.get(name)
+        if named is not None and named.is_version(app_id):
+            return named
+        return next((one for one in self.known.values() if one.is_version(app_id)), None)
 
     def is_damaged(self, name: str) -> bool:
         """Whether an app is deployed of which it cannot be read what its versions are."""

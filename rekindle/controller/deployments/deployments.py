@@ -67,8 +67,7 @@ class Deployments:
             return
         if self.book.is_damaged(app.name):  # it may be the present one: it goes on as it is
             return
-        found = [one for one in self.book.known.values() if one.is_version(app.app_id)]
-        deployment = found[0] if found else None
+        deployment = self.book.of_version(app.app_id, app.name)
         version = deployment.of_app(app.app_id) if deployment is not None else None
         if deployment is not None:  # a rename that was broken off has given it another
             app.name = deployment.name
@@ -83,8 +82,8 @@ class Deployments:
 
     def keeps(self, app: App) -> bool:
         """Whether an app that ends is put away: it is a version, or may be one."""
-        versions = any(one.is_version(app.app_id) for one in self.book.known.values())
-        return app.version > 0 and (versions or self.book.is_damaged(app.name))
+        is_one = self.book.of_version(app.app_id, app.name) is not None
+        return app.version > 0 and (is_one or self.book.is_damaged(app.name))
 
     def go_on(self) -> None:
         """All apps were restored: what the controller before this one was to let go goes."""
@@ -195,10 +194,10 @@ class Deployments:
     async def give_up(self, app_id: str) -> pb.GiveUpDeployReply:
         """Make a version no more, as its program gives it up; whether it was made before that."""
         await self._pending.give_up(app_id)
-        for deployment in self.book.known.values():
-            if (version := deployment.of_app(app_id)) is not None:
-                return pb.GiveUpDeployReply(live=True, version=version.version)
-        return pb.GiveUpDeployReply()
+        deployment = self.book.of_version(app_id)
+        if deployment is None or (version := deployment.of_app(app_id)) is None:
+            return pb.GiveUpDeployReply()
+        return pb.GiveUpDeployReply(live=True, version=version.version)
 
     async def stop(self, wanted: str) -> pb.DeployedApp:
         """End an app; once more does nothing. Raises NotFoundError, ServiceError."""

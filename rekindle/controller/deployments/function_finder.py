@@ -89,7 +89,8 @@ class FunctionFinder:
                 return self._apps.function(function_id)  # raises
             name, owner_app, app_id = owner.function, owner.app, owner.app_id
             is_variant = owner.variant is not None
-        deployment = self.book.known.get(owner_app)
+        # By its id first: a rename that was broken off has given it another name.
+        deployment = self.book.of_version(app_id, owner_app) or self.book.known.get(owner_app)
         if deployment is None:
             self.book.check_damage(owner_app)
             return self._apps.function(function_id)

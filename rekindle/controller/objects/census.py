@@ -109,7 +109,8 @@ class Census:
     async def _described(self, one: Shared, replies: list[Any]) -> pb.ObjectStatus:
         for reply in replies:
             if isinstance(reply, Exception) and "NOSCRIPT" not in str(reply):
-                self._damage.note(_content(one), reply)
+                if one.object_id.encode() in self._catalog.by_id:  # else deleted as it was asked
+                    self._damage.note(_content(one), reply)
                 replies = [{}, 0, 0]
                 break
         else:

@@ -144,8 +144,12 @@ class Vault:
 
     def _write(self, lines: Sequence[str]) -> None:
         draft = self._draft(lines)
-        os.replace(draft, self.key_file)
-        files.sync(self.key_file.parent)
+        try:
+            os.replace(draft, self.key_file)
+            files.sync(self.key_file.parent)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise SetupError(f"{self.key_file} cannot be written: {error.strerror}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -104,19 +104,23 @@ class StreamLoader:
 
     async def _load_waiting(self, function: Function) -> None:
         try:
-            while function.backlog and not function.app.closing:
-                inputs, size = self._room(function)
-                if inputs <= 0 or size <= 0:
-                    return
-                function.backlog = False  # an accept that comes in meanwhile sets it again
-                with function.tombstones.reading():
-                    entries, left = await self._store.take(function.function_id, inputs, size)
-                    function.backlog = function.backlog or left
-                    await self._hold(function, entries)
+            with self._damage_noted(function):
+                await self._take_waiting(function)
         finally:
             function.loading = False
             function.loaded.set()
             self._wake_readers(function)
+
+    async def _take_waiting(self, function: Function) -> None:
+        while function.backlog and not function.app.closing:
+            inputs, size = self._room(function)
+            if inputs <= 0 or size <= 0:
+                return
+            function.backlog = False  # an accept that comes in meanwhile sets it again
+            with function.tombstones.reading():
+                entries, left = await self._store.take(function.function_id, inputs, size)
+                function.backlog = function.backlog or left
+                await self._hold(function, entries)
 
     async def drain(self, function: Function) -> None:
         """Take and complete all that waits on the stream: the function's app is closing."""

@@ -289,8 +289,8 @@ def _read_entry(entry: str, call_id: str, raw: Any) -> StoredEntry:
     for kept_of in raw[5].decode().split(",") if raw[5] else ():
         index, *kept = map(int, kept_of.split(":"))
         progress[index] = InputProgress(*kept)
-    if not 0 < len(indexes := from_runs(raw[3])) <= _MOST_INPUTS:
-        raise ValueError(f"which inputs these are is {raw[3]!r:.60}")
+    if not (indexes := from_runs(raw[3], _MOST_INPUTS)):
+        raise ValueError("which inputs these are is missing")
     return StoredEntry(
         entry=entry,
         call_id=call_id,

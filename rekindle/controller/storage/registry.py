@@ -298,9 +298,7 @@ class Registry:
             ("SREM", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands, patience_s=FOREVER, atomic=True)
-        self.damage.forget_app(app_id)
-        for function_id in function_ids:
-            self.damage.forget(CALLS_OF, function_id)
+        self._forget_damage(app_id, function_ids)
 
     async def put_away(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
         """Keep an app's definition alone: it has no queues, and a restart does not find it."""
@@ -318,6 +316,12 @@ class Registry:
             ("HSET", keys.app(app_id), "closed", 0),
         ]
         await self._link.commands(commands, patience_s=FOREVER, atomic=True)
+        self._forget_damage(app_id, function_ids)  # who opens it again finds what is there yet
+
+    def _forget_damage(self, app_id: str, function_ids: Sequence[str]) -> None:
+        self.damage.forget_app(app_id)
+        for function_id in function_ids:
+            self.damage.forget(CALLS_OF, function_id)
 
     async def bring_back(self, app_id: str, function_ids: Sequence[str]) -> None:
         """The opposite of ``put_away``."""

@@ -27,13 +27,13 @@ def to_runs(indexes: Sequence[int]) -> str:
     return ",".join(runs)
 
 
-def from_runs(text: bytes) -> list[int]:
-    """The inverse of ``to_runs``. Raises ValueError."""
+def from_runs(text: bytes, most: int = _MOST) -> list[int]:
+    """The inverse of ``to_runs``. Raises ValueError, also for more than ``most``."""
     indexes: list[int] = []
     for run in text.split(b",") if text else ():
         first, _, last = run.partition(b"-")
         begin, end = int(first), int(last)
-        if not 0 <= begin <= end < begin + _MOST:
+        if not 0 <= begin <= end < begin + most - len(indexes):
             raise ValueError(f"a run from {begin} to {end}")
         indexes.extend(range(begin, end + 1))
     return indexes

@@ -8,10 +8,13 @@ import pytest
 
 from rekindle import Dict, Queue
 from rekindle.cli import operator
+from rekindle.controller.objects import census
 from rekindle.sdk.connection.client import client_for
 from rekindle.sdk.objects import exchange
+from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import Instance
+from tests.controller.harness import Instance, in_loop
+from tests.controller.in_process import running_parts
 from tests.e2e.harness import wait_until
 
 
@@ -70,3 +73,23 @@ def test_the_metrics_have_them_by_name(shared: Instance) -> None:
     assert f"rekindle_object_items{{{labels}}} 1.0" in reply.text
     assert 'rekindle_object_operations_total{environment="main",kind="dict"' in reply.text
     assert "rekindle_objects_direct 1.0" in reply.text
+
+
+@in_loop
+async def test_what_was_deleted_as_it_was_counted_is_not_told_of_as_damaged(
+    redis_alone: Instance,
+) -> None:
+    async with running_parts(redis_alone) as parts:
+        await parts.objects.start()
+        catalog, counts = parts.objects.catalog, parts.objects.census
+        one = await catalog.create("dict", "main", "bad", "a test", keep=False)
+        with redis_alone.redis_client() as server:
+            server.set(object_keys.dict_entries(one.object_id), "what")
+        commands = list(census._questions(one))
+        replies = await parts.link.commands(commands, harmless=census._OF_ONE)
+        await counts._described(one, replies)
+        assert [found.kind for found in parts.damage.messages()] == ["content"]
+        await catalog.delete(one)
+        await counts._described(one, replies)
+        assert not list(parts.damage.messages())
+        await parts.objects.stop()

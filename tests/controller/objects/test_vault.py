@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -42,3 +43,20 @@ def test_a_full_disk_is_said_and_takes_no_key(tmp_path: Path) -> None:
             Vault(key_file).add_key()
         assert key_file.read_text() == before
         assert list(disk.root.glob(".secrets-*")) == []
+
+
+def test_a_disk_that_takes_no_new_file_of_keys_is_said_and_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_file = tmp_path / "secrets.key"
+    Vault(key_file).seal("pay", {})
+    before = key_file.read_text()
+
+    def replace(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(SetupError, match=r"secrets\.key cannot be written: Input/output error"):
+        Vault(key_file).add_key()
+    assert key_file.read_text() == before
+    assert list(tmp_path.glob(".secrets-*")) == []

@@ -10,7 +10,8 @@ import pytest
 from rekindle.controller.storage import keys
 from rekindle.exception import InternalFailure
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.damaged import started_again, told
+from tests.controller.damaged import started_again, status, told
+from tests.controller.deployments.deployer import Deployer
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, new_id, spec
 from tests.controller.refusals import refused
@@ -129,3 +130,22 @@ async def test_a_result_that_a_damaged_count_keeps_from_being_stored_is_there_la
                 server.set(key(function_id), before)
         results = await client.results(call_id)
         assert {(one.index, one.status) for one in results} == {(0, pb.SUCCESS), (1, pb.SUCCESS)}
+
+
+@in_loop
+async def test_what_was_damaged_of_a_queue_is_told_of_until_its_app_is_stopped(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client:
+        await client.deploy("a")
+        function_id = await client.find()
+        call_id = await client.submit(function_id, {0: b"x"})
+        with instance.redis_client() as server:
+            server.delete(keys.call(function_id, call_id))
+            started_again(instance)
+            while not await told(client, "inputs"):
+                await asyncio.sleep(0.01)  # it gives no event
+            await client.call("StopApp", pb.StopAppRequest(app="app"))
+            await client.until_ended()
+            assert not server.exists(keys.queue(function_id))
+        assert not list((await status(client)).damaged)

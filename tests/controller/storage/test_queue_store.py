@@ -1,8 +1,10 @@
-"""Counts that Redis gives are taken over in the order in which it made them."""
+"""Counts that Redis gives are taken over in the order in which it made them; what is damaged of an
+entry fills no memory."""
 
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,7 @@ from rekindle.controller.core import Core
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import App, Function, State
-from rekindle.controller.storage import keys
+from rekindle.controller.storage import keys, queue_store
 from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.queue_store import CONSUMER, QueueStore
@@ -147,3 +149,16 @@ async def test_all_that_is_pending_is_found_however_much_that_is(redis_alone: In
         assert len(set(await store.pending(others, 0))) == count
     finally:
         await link.close()
+
+
+def test_a_damaged_number_of_inputs_fills_no_memory() -> None:
+    runs = b"0-9000000,0-9000000"
+    meta = [b"ap-1", b"", b"", b"1", b"map", b"1", b"0", b"1", b"0", None, None]
+    tracemalloc.start()
+    try:
+        stored = queue_store._entry([b"1-1", b"fc-a", b"request", runs, b"", b"", meta])
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "9000000" in stored.damage and not stored.indexes
+    assert peak_bytes < 16 << 20

@@ -21,7 +21,8 @@ local queue, call, results, backlog, undone = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, consumer = ARGV[1], ARGV[2]
 
 redis.call('XLEN', queue)
-check_numbers({redis.call('GET', backlog), redis.call('GET', undone), redis.call('GET', KEYS[6])})
+local counts = {redis.call('GET', backlog), redis.call('GET', undone), redis.call('GET', KEYS[6])}
+check_numbers(counts)
 if ARGV[12] ~= 'submit' then
   redis.call('SCARD', KEYS[7])
 end
@@ -38,8 +39,7 @@ for _, index in ipairs(from_runs(ARGV[14])) do
   end
 end
 
-local waiting = tonumber(redis.call('GET', undone) or '0')
-local changes = tonumber(redis.call('GET', KEYS[6]) or '0')
+local waiting, changes = tonumber(counts[2] or '0'), tonumber(counts[3] or '0')
 if #new > 0 and waiting + #new > tonumber(ARGV[5]) then
   return {0, 0, waiting, changes, 0, 0, -1, 0, 0, '', '', '', 0}
 end
@@ -63,7 +63,7 @@ if #new > 0 then
   -- What is not done is kept for as long as it takes.
   redis.call('PERSIST', call)
   redis.call('PERSIST', results)
-  if ARGV[3] ~= '0' and tonumber(redis.call('GET', backlog) or '0') == 0 then
+  if ARGV[3] ~= '0' and tonumber(counts[1] or '0') == 0 then
     redis.call('XGROUP', 'SETID', queue, group, entry)
     redis.call('XCLAIM', queue, group, consumer, 0, entry, 'FORCE', 'JUSTID')
     taken = 1

@@ -102,12 +102,18 @@ local function letters_of(call)
   return to_runs(out)
 end
 
+-- Take a call off the set of those that are kept until their results were taken. Where something
+-- else lies there, it is in the way of no call, and ``prune`` tells of it.
+local function unlist(once, id)
+  redis.pcall('SREM', once, id)
+end
+
 -- Forget a call of which nothing is undone, and whose only reader asks for nothing more. What is
 -- left of it: that nobody reads it, for a while, where more inputs may come; which of its inputs
 -- left letters, as long as those. The same again gives the same answer: runs of these inputs.
 local function let_go(call, results, once, id, more, ttl, letters_ttl)
   local letters = letters_of(call)
-  redis.call('SREM', once, id)
+  unlist(once, id)
   redis.call('UNLINK', results)
   if letters ~= '' or more then
     redis.call('HSET', call, 'w', 1)

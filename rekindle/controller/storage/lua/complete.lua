@@ -20,8 +20,10 @@ local queue, call, results, backlog, undone, dead =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local group = ARGV[1]
 
+redis.call('XLEN', queue)
 redis.call('HLEN', results)
-check_numbers({redis.call('GET', backlog), redis.call('GET', undone), redis.call('GET', KEYS[6])})
+local counts = {redis.call('GET', backlog), redis.call('GET', undone), redis.call('GET', KEYS[6])}
+check_numbers(counts)
 check_numbers(redis.call('HMGET', call, 'd', 'o'))
 if ARGV[7] ~= '0' then
   redis.call('XLEN', dead)
@@ -102,8 +104,7 @@ if #fresh > 0 then
     waiting = 0
   end
 else
-  waiting = tonumber(redis.call('GET', undone) or '0')
-  changes = tonumber(redis.call('GET', KEYS[6]) or '0')
+  waiting, changes = tonumber(counts[2] or '0'), tonumber(counts[3] or '0')
 end
 local meta = redis.call('HMGET', call, 'd', 'n', 'o', 'acc', 'w')
 local over, left = 0, ''

@@ -6,6 +6,7 @@
 local queue, backlog = KEYS[1], KEYS[2]
 local inputs, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local out, taken, dry = {0}, 0, false
+check_numbers({redis.call('GET', backlog)})
 while inputs > 0 and bytes > 0 and taken < tonumber(ARGV[5]) do
   local got = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1,
                          'STREAMS', queue, '>')

@@ -10,7 +10,7 @@
 local call, results, once = KEYS[1], KEYS[2], KEYS[3]
 local meta = redis.call('HMGET', call, 'k', 'acc', 'd', 'n')
 if not meta[1] then
-  redis.call('SREM', once, ARGV[1])
+  unlist(once, ARGV[1])
   return {-2, ''}
 end
 if meta[1] == 'submit' then
