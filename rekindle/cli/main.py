@@ -120,12 +120,13 @@ def _open_what_is_closed() -> None:
 def _take_any_text() -> None:
     """What an output has no characters for is written in escapes (``\\xe9``), as runners do: a
     name, or what somebody prints, is no reason to fail. PYTHONIOENCODING may say otherwise."""
-    # In the locale C bytes that are no text go through as they are: that is any text.
-    goes_through = ("utf-8", "surrogateescape")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            if (stream.encoding, stream.errors) != goes_through:
-                stream.reconfigure(errors="backslashreplace")
+        if not isinstance(stream, TextIOWrapper):
+            continue
+        # In the locale C bytes that are no text go through as they are: that is any text.
+        goes_through = (stream.encoding, stream.errors) == ("utf-8", "surrogateescape")
+        if stream.errors in ("strict", "surrogateescape") and not goes_through:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(argv: Sequence[str]) -> int:
