@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rekindle import paths
-from rekindle.controller.storage import backup, copied_back
+from rekindle import copied_back, paths
+from rekindle.controller.storage import backup
 from rekindle.exception import SetupError
 from rekindle.wire.blobs import FolderStore, new_key
 from tests.controller.harness import Instance, new_id
@@ -41,6 +41,21 @@ def test_a_whole_one_is_accepted_and_no_program_comes_back_to_it(backed_up: Path
         copied_back.accept(backed_up)
         assert paths.taken_down_file(backed_up).exists()
     assert not (backed_up / "backup.json").exists()
+
+
+def test_one_that_another_start_accepts_at_the_same_time_is_accepted(
+    backed_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sized = copied_back._size
+
+    def meanwhile(directory: Path) -> object:
+        monkeypatch.setattr(copied_back, "_size", sized)
+        copied_back.accept(directory)
+        FolderStore(directory / "blobs").put(new_key(new_id("fc"), 0, b"of now"), b"of now")
+        return sized(directory)
+
+    monkeypatch.setattr(copied_back, "_size", meanwhile)
+    copied_back.accept(backed_up)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=["up", "down", "some", "other"])
