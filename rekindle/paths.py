@@ -298,7 +298,7 @@ def new_session_dir() -> Path:
     import tempfile  # loads a dozen modules that no runner needs
 
     base = home() / "run"
-    if len(str(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
+    if len(os.fsencode(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
         _seen_by_runners(Path(tempfile.gettempdir()), "TMPDIR")
         return Path(tempfile.mkdtemp(prefix="rekindle-"))
     base.mkdir(exist_ok=True, mode=0o700)
