@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,11 @@ def _refuse_without_note(directory: Path) -> None:
     was_up = any(one.exists() for one in (directory / _PROCESS, paths.token_file(directory)))
     # Backups of a former rekindle have no note, and this file.
     if not was_up and not paths.taken_down_file(directory).exists() and _size(directory).files:
-        raise _cut_off(directory, f"{_NOTE} is missing")
+        is_whole = shlex.quote(str(paths.taken_down_file(directory)))
+        raise SetupError(
+            f"{_cut_off(directory, f'{_NOTE} is missing')}. Where these are files of an instance "
+            f"that was down, and no backup, `touch {is_whole}` says that they are whole"
+        )
     if sum(_sizes(directory / "redis")) > _EMPTY_BYTES and not (directory / _NAME).exists():
         raise SetupError(
             f"{directory} has a queue, and no file '{_NAME}' with the name under which it is found "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,17 @@ def test_one_whose_queue_is_elsewhere_may_have_its_name_and_blobs_alone(tmp_path
     with pytest.raises(SetupError, match="not all of a backup"):
         copied_back.accept(tmp_path)
     copied_back.accept(tmp_path, own_queue=False)
+
+
+def test_parts_of_an_instance_that_was_down_are_accepted_once_that_is_said(
+    backed_up: Path,
+) -> None:
+    (backed_up / "backup.json").unlink()
+    with pytest.raises(SetupError, match="is missing") as refused:
+        copied_back.accept(backed_up)
+    command = str(refused.value).split("`")[1]
+    subprocess.run(["sh", "-c", command], check=True)
+    copied_back.accept(backed_up)
 
 
 def test_a_backup_of_a_former_rekindle_which_has_no_note_is_accepted(backed_up: Path) -> None:
