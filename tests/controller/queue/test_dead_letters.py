@@ -153,6 +153,31 @@ async def test_letters_are_kept_for_as_long_as_results(instance: Instance) -> No
 
 
 @in_loop
+async def test_a_letter_that_is_damaged_hides_no_others_and_can_be_dropped(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        with instance.redis_client() as redis:
+            call_id = await client.submit(function_id, {0: b"payload"})
+            await kill_five_times(agent, 0)
+            await client.results(call_id)
+            good = (await letters(client, function_id))[0]
+            (_, fields), *_ = redis.xrange(keys.dead(function_id))
+            for damaged in ({b"l": b"\xff"}, {b"b": b"\xff"}, {b"b": b""}):
+                redis.xadd(keys.dead(function_id), {**fields, **damaged})
+        first, broken, *others = await letters(client, function_id)
+        assert first == good and (broken.app, broken.function) == ("app", "double")
+        assert broken.reason == "what is kept of it cannot be read"
+        of = pb.DeadLetterSelection(function_id=function_id)
+        reply = await client.call("Replay", of)
+        assert reply.count == 1 and "cannot be read (drop them): " + broken.id in reply.note
+        assert await letters(client, function_id) == [broken, *others]
+        assert (await client.call("Drop", of)).count == 3
+        assert await letters(client, function_id) == []
+
+
+@in_loop
 async def test_a_replay_that_is_cut_short_runs_nothing_twice_when_it_is_asked_for_again(
     redis_alone: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
