@@ -195,7 +195,8 @@ def named(variable: str) -> Path | None:
 def named_folder(variable: str) -> Path | None:
     """The same, of what is a folder, or is to be one. Raises InvalidError for a file."""
     place = named(variable)
-    if place is not None and place.exists() and not place.is_dir():
+    # Whether it is there may not be for this user to see; who wants it says so.
+    if place is not None and os.path.exists(place) and not os.path.isdir(place):
         raise InvalidError(f"{variable}={place} is no folder: name another place")
     return place
 
@@ -297,7 +298,7 @@ def new_session_dir() -> Path:
     import tempfile  # loads a dozen modules that no runner needs
 
     base = home() / "run"
-    if len(str(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
+    if len(os.fsencode(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
         _seen_by_runners(Path(tempfile.gettempdir()), "TMPDIR")
         return Path(tempfile.mkdtemp(prefix="rekindle-"))
     base.mkdir(exist_ok=True, mode=0o700)

@@ -82,3 +82,16 @@ def test_a_home_that_is_no_line_of_text_is_refused(
         paths.home()
     monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "é世 b"))
     assert paths.home() == tmp_path / "é世 b"
+
+
+@pytest.mark.parametrize("name", ["n" * 90, "世" * 30])
+def test_an_instance_of_a_program_lies_elsewhere_where_its_home_is_too_long_for_sockets(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes, of which a character may have several."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("REKINDLE_HOME", f"{short}/{name}")
+        assert paths.new_session_dir().parent == tmp_path
+        monkeypatch.setenv("REKINDLE_HOME", f"{short}/世")
+        assert paths.new_session_dir().parent == Path(short, "世", "run")

@@ -6,6 +6,7 @@ program waits for its runner; whatever else is given is click's to understand (g
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -37,11 +38,18 @@ def _forget_unwritten() -> None:
     """Have the interpreter not fail, with a status of its own, at what could not be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            _flush(stream)
         except OSError:
             from rekindle.cli import lost_output
 
             lost_output.forget_unwritten(stream)
+
+
+def _flush(stream: object) -> None:
+    """But for what a program has put there in its place: that is its own, and Python's to end."""
+    if isinstance(stream, TextIOWrapper):
+        with contextlib.suppress(ValueError):  # the program has closed it
+            stream.flush()
 
 
 def run(argv: Sequence[str]) -> int:
@@ -53,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
     status = 0
     try:
         status = _run(argv)
-        sys.stdout.flush()
+        _flush(sys.stdout)
         return status
     except KeyboardInterrupt as interrupt:
         interrupts.tell(interrupt)
@@ -111,11 +119,13 @@ def _open_what_is_closed() -> None:
 
 def _take_any_text() -> None:
     """What an output has no characters for is written in escapes (``\\xe9``), as runners do: a
-    name, or what somebody prints, is no reason to fail."""
+    name, or what somebody prints, is no reason to fail. PYTHONIOENCODING may say otherwise."""
     for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, TextIOWrapper):
+            continue
         # In the locale C bytes that are no text go through as they are: that is any text.
-        goes_through = ("utf-8", "surrogateescape")
-        if isinstance(stream, TextIOWrapper) and (stream.encoding, stream.errors) != goes_through:
+        goes_through = (stream.encoding, stream.errors) == ("utf-8", "surrogateescape")
+        if stream.errors in ("strict", "surrogateescape") and not goes_through:
             stream.reconfigure(errors="backslashreplace")
 
 

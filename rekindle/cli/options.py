@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import click
 
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import InternalFailure, InvalidError, NotFoundError
 from rekindle.sdk import checks
 from rekindle.sdk.environments import environment_of
 from rekindle.wire.environment import ENVIRONMENT_VARIABLE, in_environment, split_name
@@ -138,4 +138,6 @@ def confirm_loss(
         if missing_ok:
             return
         raise
+    except InternalFailure:
+        pass  # it is damaged, and so it is there: whether it can be removed is for who removes it
     confirm(question, yes=False)

@@ -72,16 +72,20 @@ def _halves(reference: str) -> tuple[str, str]:
 def split(reference: str) -> tuple[Path, str]:
     """File and name of a reference. Raises InvalidError for other forms."""
     file, name = _halves(reference)
-    if "::" not in reference and ":" in reference and not Path(reference).exists():
+    if "::" not in reference and ":" in reference and not os.path.exists(reference):
         before, _, after = reference.partition(":")
         raise InvalidError(f"{reference!r}: write two colons, {before}::{after}")
     if not file.strip("."):
         raise InvalidError(f"{reference!r} names no file: write FILE.py or FILE.py::NAME")
     path = Path(file)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # its name is too long, or this user may not look there
+        raise NotFoundError(f"there is no file {file} to be read: {error.strerror}") from None
+    if not is_file:
         hint = f"; {file} is a package: -m {path.name}" if _is_package(path) else ""
         dotted = Path(*file.split(".")).with_suffix(".py")
-        if not file.endswith(".py") and dotted.is_file():
+        if not file.endswith(".py") and os.path.isfile(dotted):
             hint = f"; did you mean {dotted}, or -m {file}?"
         elif not hint and path.parent.is_dir():
             folder = file.removesuffix(path.name)
@@ -93,7 +97,7 @@ def split(reference: str) -> tuple[Path, str]:
 
 
 def _is_package(path: Path) -> bool:
-    return (path / "__init__.py").is_file() and not (path.parent / "__init__.py").is_file()
+    return os.path.isfile(path / "__init__.py") and not (path.parent / "__init__.py").is_file()
 
 
 # ---- a file --------------------------------------------------------------------------------------

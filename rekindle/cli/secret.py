@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from io import StringIO
 from pathlib import Path
@@ -169,7 +170,7 @@ def _dotenv(path: str) -> dict[str, str]:
 
     if path == "-":
         return dotenv.parse(StringIO(_standard_input("--from-dotenv")), "standard input")
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InvalidError(f"--from-dotenv: there is no file {path}")
     return dotenv.read(Path(path))
 

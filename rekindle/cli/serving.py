@@ -279,7 +279,7 @@ def _files(reference: str) -> tuple[str, ...]:
     start = [imports.LocalModule(script.name, script.file)] if script is not None else []
     found |= {str(module.file) for module in imports.local_modules(start).values()}
     named = Path(reference.partition("::")[0])
-    if named.is_file():
+    if os.path.isfile(named):
         found |= {str(named.absolute()), str(named.absolute().parent)}
     return tuple(sorted(found))
 

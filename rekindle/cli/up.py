@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from rekindle import paths
+from rekindle import copied_back, paths
 from rekindle.controller.settings import parse_address
-from rekindle.controller.storage import copied_back, elsewhere
+from rekindle.controller.storage import elsewhere
 from rekindle.exception import InvalidError, SetupError
 from rekindle.sdk.local import choosing, daemon, leftover_snapshots, unused_settings
 from rekindle.sdk.local import directory as instance

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from rekindle.sdk.volume import Volume
 from rekindle.sdk.volume_upload import all_below
 from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry
-from rekindle.volumes.tree import EntryType, FileEntry
+from rekindle.volumes.tree import EntryType, FileEntry, clean
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -238,5 +239,13 @@ def rm(name: str, path: str, recursive: bool, yes: bool, env: str | None) -> Non
     """Remove a file or a directory from a volume."""
     held = _named(name, env)
     question = f"Remove {path} from the volume {name}?"
-    confirm_loss(question, lambda: held.listdir(path), yes=yes)
+    confirm_loss(question, partial(_look_for, held, path), yes=yes)
     held.remove_file(path, recursive=recursive)
+
+
+def _look_for(held: Volume, path: str) -> None:
+    """Raises VolumeFileNotFoundError where nothing is there, be it a link that leads nowhere."""
+    inside = clean(path)
+    listed = held.listdir(inside.rpartition("/")[0] or "/")
+    if all(one.path != inside for one in listed):
+        held.listdir(path)  # the folder itself; or there is none, and it says so

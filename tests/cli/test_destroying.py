@@ -70,6 +70,15 @@ def test_nothing_is_asked_of_a_volume_or_a_file_that_is_not_there(argv: list[str
     assert argv[-1] in str(said.exception)
 
 
+@pytest.mark.parametrize("leads_to", ["nowhere", "/etc/passwd"])
+def test_a_link_in_a_volume_is_there_wherever_it_leads(leads_to: str, tmp_path: Path) -> None:
+    Volume.objects.create("models")
+    (files,) = tmp_path.glob("volumes/*/models/files")
+    (files / "link").symlink_to(leads_to)
+    said = CliRunner().invoke(cli, ["volume", "rm", "models", "link"])
+    assert "Remove link from the volume models? " in str(said.exception)
+
+
 def test_nothing_is_asked_of_a_volume_that_may_be_missing() -> None:
     assert CliRunner().invoke(cli, ["volume", "delete", "model", "--allow-missing"]).exit_code == 0
 

@@ -93,6 +93,18 @@ def test_a_program_that_failed_has_failed_whether_its_reader_has_gone_or_not(
     assert status == 1 and err.endswith("\nValueError: mine\n")
 
 
+@pytest.mark.parametrize("change", [".close()", " = None"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_program_may_end_or_replace_its_streams(stream: str, change: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import sys, rekindle\n"
+        "app = rekindle.App()\n"
+        "@app.local_entrypoint()\n"
+        f"def main(): sys.{stream}{change}\n"
+    )
+    assert _ended(["run", "-q", "program.py"], tmp_path, "") == (0, "")
+
+
 @pytest.mark.parametrize("command", ["top", "top --once", "status", "container list --json"])
 def test_who_reads_of_an_instance_may_go(
     controller: FakeController, command: str, tmp_path: Path

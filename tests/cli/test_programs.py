@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,6 +71,32 @@ def test_a_program_of_standard_input_that_is_read_again_is_young_again(
     programs.load("-")
     (only,) = (paths.home() / "stdin").iterdir()
     assert Path(only, "stdin.py").read_text() == "A = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run {}", "there is no file {} to be read: File name too long"),
+        ("run {}.py::f", "there is no file {}.py to be read: File name too long"),
+        ("deploy {}.py", "there is no file {}.py to be read: File name too long"),
+        ("serve {}.py", "there is no file {}.py to be read: File name too long"),
+        ("secret create one --from-dotenv {}", "--from-dotenv: there is no file {}"),
+    ],
+)
+def test_what_is_too_long_for_the_name_of_a_file_names_none(
+    tmp_path: Path, command: str, said: str
+) -> None:
+    name = "print('a program in place of its file') " * 9
+    argv = [word.format(name) for word in command.split()]
+    ended = subprocess.run(
+        [sys.executable, "-c", "from rekindle.cli.main import main; main()", *argv],
+        env={**os.environ, "REKINDLE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1 and ended.stderr.startswith(f"Error: {said.format(name)}\n")
 
 
 def test_a_working_directory_that_was_deleted_is_said(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.controller.storage import keys
 from tests.cli.command import _MAIN, PATIENCE_S, environ, rekindle
 from tests.controller.harness import Instance
 
@@ -94,6 +95,15 @@ def test_a_file_that_is_no_text_is_refused_without_a_word_of_it(
     assert "no UTF-8, at byte" in said
     said = create(shared, "cli-bytes", "--from-dotenv", str(values), status=1)
     assert "no UTF-8, at byte" in said
+
+
+def test_one_that_is_damaged_is_there_to_be_deleted(instance: Instance) -> None:
+    create(instance, "cut-off", "A=1")
+    with instance.redis_client() as server:
+        server.hset(keys.SECRETS, "main/cut-off", "{")
+    delete = ("secret", "delete", "cut-off")
+    assert "add --yes" in rekindle(instance.directory, *delete, status=1).stderr
+    assert "cut-off is gone." in rekindle(instance.directory, *delete, "-y").stdout
 
 
 @pytest.mark.parametrize("option", [["A=-"], ["--from-json", "-"], ["--from-dotenv", "-"]])

@@ -167,3 +167,5 @@ def test_what_an_output_has_no_characters_for_is_escaped(
     assert ended.returncode == 0, ended.stderr
     _, raw, text = ended.stdout.decode(encoding).splitlines()
     assert raw.startswith("bytes\\udcff ") and text.startswith(f"{shown} ")
+    ended = volume.run("ls", "data", PYTHONIOENCODING=f"{encoding}:replace")
+    assert b"bytes? " in ended.stdout, ended.stderr

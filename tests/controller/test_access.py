@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -138,22 +140,36 @@ def test_a_wrong_setting_is_said() -> None:
         assert "REKINDLE_RESULT_TTL_S" in ended.stderr
 
 
-def test_a_redis_that_is_in_a_cluster_is_refused() -> None:
+@contextmanager
+def served_by_a_redis_elsewhere(*options: str) -> Iterator[Instance]:
+    """One without a controller yet, whose user has a Redis with these options."""
     with running_instance(start=False) as instance, running_instance(start=False) as elsewhere:
         (elsewhere.directory / "redis").mkdir()
         argv = server_argv(find_server(), elsewhere.directory)
-        with subprocess.Popen([*argv, "--cluster-enabled", "yes"]) as server:
+        with subprocess.Popen([*argv, *options]) as server:
             try:
                 wait_for_redis(elsewhere.directory, PATIENCE_S)
                 instance.environ["REKINDLE_REDIS_URL"] = redis_url(elsewhere.directory)
-                ended = run_controller(instance)
+                yield instance
             finally:
                 server.kill()
+
+
+def test_a_redis_that_is_in_a_cluster_is_refused() -> None:
+    with served_by_a_redis_elsewhere("--cluster-enabled", "yes") as instance:
+        ended = run_controller(instance)
+        url = instance.environ["REKINDLE_REDIS_URL"]
         assert ended.returncode == REFUSED_STATUS  # no other start would fare better
-        assert ended.stdout.startswith(
-            f"{REFUSED}{INVALID}the Redis at unix://{elsewhere.directory}"
-        )
+        assert ended.stdout.startswith(f"{REFUSED}{INVALID}the Redis at {url} ")
         assert "is a node of a cluster" in ended.stdout and "name a server" in ended.stdout
+
+
+@in_loop
+async def test_a_redis_that_may_not_be_asked_what_it_is_is_used() -> None:
+    with served_by_a_redis_elsewhere("--rename-command", "INFO", "") as instance:
+        instance.start_controller()
+        async with Client(instance) as client:
+            await client.register("app")
 
 
 @in_loop

@@ -182,17 +182,6 @@ def test_an_object_of_a_class() -> None:
     at_all_places(made, lambda _: made(), step=7)
 
 
-def test_what_is_asked_of_all_calls_ends_with_its_block(ran: Home) -> None:
-    def asked() -> None:
-        with running.ask_strategy(""), records.collect():
-            pass
-
-    def none(at: str) -> None:
-        assert not records._collectors and not running._strategies, at
-
-    at_all_places(asked, none)
-
-
 # ---- an alarm ----------------------------------------------------------------------------------
 
 

@@ -142,3 +142,13 @@ def test_a_user_without_a_home_is_told_to_name_one(plain: Home) -> None:
     unset = ("env", "-u", "HOME", "-u", "REKINDLE_HOME")
     for command in ("status", "up"):
         said(plain.start(*unset, COMMAND, command).end(), f"uid {_UID}")
+
+
+@pytest.mark.needs_root("makes a directory of another user")
+def test_a_place_that_this_user_may_not_see_is_an_error_of_who_wants_it(plain: Home) -> None:
+    closed = plain.root / "closed"
+    closed.mkdir(mode=0o700)
+    place = str(closed / "volumes")
+    ended = plain.rekindle("volume", "list", status=1, REKINDLE_VOLUMES=place)
+    assert f"{place}/.ephemeral cannot be read: Permission denied" in ended.err, str(ended)
+    assert "Traceback" not in ended.err

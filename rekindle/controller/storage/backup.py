@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle import paths
-from rekindle.controller.storage import copied_back, elsewhere
+from rekindle import copied_back, paths
+from rekindle.controller.storage import elsewhere
 from rekindle.exception import SetupError
 from rekindle.linux import files
 from rekindle.linux.whole_directory import whole_directory

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rekindle import paths
+from rekindle import copied_back, paths
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import announcing, choosing, daemon, lingering, session
 from rekindle.sdk.local import directory as instance
@@ -26,7 +26,8 @@ def place() -> Path:
 def begin() -> Session:
     """Use ``$REKINDLE_DIR`` or what ``rekindle up`` keeps, which is brought up where it is not.
 
-    Raises ConnectionError; InvalidError for a ``$REKINDLE_DIR`` that does not stay.
+    Raises ConnectionError; InvalidError for a ``$REKINDLE_DIR`` that does not stay; SetupError
+    where a backup has not arrived whole.
     """
     if (named := choosing.named()) is not None:
         if named.name.startswith(("rk-", "rekindle-")):  # paths.new_session_dir
@@ -45,6 +46,7 @@ def begin() -> Session:
         )
         with lingering.turn():
             if instance.supervisor_pid(directory) is None:
+                copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
                 daemon.start(directory, session.START_S)
     else:
         session.say_unused(directory)

@@ -153,28 +153,6 @@ async def test_letters_are_kept_for_as_long_as_results(instance: Instance) -> No
 
 
 @in_loop
-async def test_a_replay_that_is_sent_again_runs_nothing_twice(redis_alone: Instance) -> None:
-    """Its answer was lost with its controller, before the letter was dropped."""
-    async with running_parts(redis_alone) as parts:
-        function = await registered(parts)
-        letter = pb.DeadLetter(call_id="fc-0001", app="app", function=function.name)
-        kept = "l", letter.SerializeToString(), "b", of_one_input(function).SerializeToString()
-        await parts.link.command("XADD", keys.dead(function.function_id), "*", *kept)
-        store = parts.letters._letters
-        drop, made = store.drop, list[str]()
-
-        async def killed(*_: Any) -> None: ...
-
-        for forget in (killed, drop):
-            store.drop = forget  # type: ignore[method-assign]
-            of = pb.DeadLetterSelection(function_id=function.function_id)
-            made += (await parts.letters.replay(of)).calls
-        assert len(made) == 2 and len(set(made)) == 1
-        assert function.undone == 1
-        assert (await parts.letters.replay(of)).count == 0
-
-
-@in_loop
 async def test_a_letter_that_is_damaged_hides_no_others_and_can_be_dropped(
     instance: Instance,
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rekindle import paths
-from rekindle.controller.storage import backup, copied_back
+from rekindle import copied_back, paths
+from rekindle.controller.storage import backup
 from rekindle.exception import SetupError
 from rekindle.wire.blobs import FolderStore, new_key
 from tests.controller.harness import Instance, new_id
@@ -41,6 +42,21 @@ def test_a_whole_one_is_accepted_and_no_program_comes_back_to_it(backed_up: Path
         copied_back.accept(backed_up)
         assert paths.taken_down_file(backed_up).exists()
     assert not (backed_up / "backup.json").exists()
+
+
+def test_one_that_another_start_accepts_at_the_same_time_is_accepted(
+    backed_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sized = copied_back._size
+
+    def meanwhile(directory: Path) -> object:
+        monkeypatch.setattr(copied_back, "_size", sized)
+        copied_back.accept(directory)
+        FolderStore(directory / "blobs").put(new_key(new_id("fc"), 0, b"of now"), b"of now")
+        return sized(directory)
+
+    monkeypatch.setattr(copied_back, "_size", meanwhile)
+    copied_back.accept(backed_up)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=["up", "down", "some", "other"])
@@ -100,6 +116,17 @@ def test_one_whose_queue_is_elsewhere_may_have_its_name_and_blobs_alone(tmp_path
     with pytest.raises(SetupError, match="not all of a backup"):
         copied_back.accept(tmp_path)
     copied_back.accept(tmp_path, own_queue=False)
+
+
+def test_parts_of_an_instance_that_was_down_are_accepted_once_that_is_said(
+    backed_up: Path,
+) -> None:
+    (backed_up / "backup.json").unlink()
+    with pytest.raises(SetupError, match="is missing") as refused:
+        copied_back.accept(backed_up)
+    command = str(refused.value).split("`")[1]
+    subprocess.run(["sh", "-c", command], check=True)
+    copied_back.accept(backed_up)
 
 
 def test_a_backup_of_a_former_rekindle_which_has_no_note_is_accepted(backed_up: Path) -> None:

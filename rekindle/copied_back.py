@@ -7,8 +7,10 @@ nothing of what is stored.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,25 +64,31 @@ def accept(directory: Path, *, own_queue: bool = True) -> None:
         whole, here = _Size(found["files"], found["bytes"]), _size(directory)
     except (ValueError, LookupError, TypeError):
         raise _cut_off(directory, f"{_NOTE} is not whole") from None
+    if here == whole:
+        paths.taken_down_file(directory).touch()  # no program of before comes back to it
+        (directory / _NOTE).unlink(missing_ok=True)
+        return
+    if not (directory / _NOTE).exists():  # another start has accepted it, and goes on
+        return
     if here.files < whole.files or (here.files == whole.files and here.bytes < whole.bytes):
         missing = f"{here.files:,} of {counted(whole.files, 'file')}"
         raise _cut_off(directory, f"it has {missing}, {here.bytes:,} of {whole.bytes:,} bytes")
-    if here != whole:
-        raise SetupError(
-            f"{directory} has a backup and files of another instance, or of another backup: remove "
-            f"it, and copy the backup into its place again"
-        )
-    paths.taken_down_file(directory).touch()  # no program of before comes back to it
-    (directory / _NOTE).unlink()
+    raise SetupError(
+        f"{directory} has a backup and files of another instance, or of another backup: move it "
+        f"away, and copy the backup into its place again"
+    )
 
 
 def _refuse_without_note(directory: Path) -> None:
     was_up = any(one.exists() for one in (directory / _PROCESS, paths.token_file(directory)))
     # Backups of a former rekindle have no note, and this file.
     if not was_up and not paths.taken_down_file(directory).exists() and _size(directory).files:
-        raise _cut_off(directory, f"{_NOTE} is missing")
-    kept = sum(path.stat().st_size for path in _files(directory / "redis"))
-    if kept > _EMPTY_BYTES and not (directory / _NAME).exists():
+        is_whole = shlex.quote(str(paths.taken_down_file(directory)))
+        raise SetupError(
+            f"{_cut_off(directory, f'{_NOTE} is missing')}. Where these are files of an instance "
+            f"that was down, and no backup, `touch {is_whole}` says that they are whole"
+        )
+    if sum(_sizes(directory / "redis")) > _EMPTY_BYTES and not (directory / _NAME).exists():
         raise SetupError(
             f"{directory} has a queue, and no file '{_NAME}' with the name under which it is found "
             f"there: put that back from a backup"
@@ -94,11 +102,15 @@ def _cut_off(directory: Path, why: str) -> SetupError:
 
 
 def _size(directory: Path) -> _Size:
-    found = [path for part in _PARTS for path in _files(directory / part)]
-    found += [path for path in (directory / _NAME,) if path.exists()]
-    return _Size(len(found), sum(path.stat().st_size for path in found))
+    found = [size for part in _PARTS for size in _sizes(directory / part)]
+    with contextlib.suppress(FileNotFoundError):
+        found.append((directory / _NAME).stat().st_size)
+    return _Size(len(found), sum(found))
 
 
-def _files(place: Path) -> Iterator[Path]:
+def _sizes(place: Path) -> Iterator[int]:
+    """Of files; without those that go meanwhile, as another start has been quicker."""
     for folder, _, names in os.walk(place, onerror=files.not_listed_unless_gone):
-        yield from (Path(folder, name) for name in names)
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(folder, name).stat().st_size
