@@ -5,9 +5,9 @@ Without a URL the folder is all there is: who writes to it writes to the volume.
 the store, ``push`` sends what changed here. Files are compared by what was seen at the last time.
 The last push of a file wins; what was changed here and not pushed is never overwritten by a pull.
 Links and empty directories do not travel, nor do objects whose names no file beside the others can
-have: ``folder/``, as consoles of stores make, or ``a`` where there is ``a/b``. A store that is a
-directory and has nothing in it is not taken to be empty, unless a push says so: it may be one that
-is not mounted.
+have: ``folder/``, as consoles of stores make, ``a`` where there is ``a/b``, ``a/../b``, or one too
+long. A store that is a directory and has nothing in it is not taken to be empty, unless a push says
+so: it may be one that is not mounted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rekindle.exception import (
 from rekindle.linux.libc import check, libc
 from rekindle.shown_url import reason, without_password
 from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
-from rekindle.volumes.tree import DRAFT, Tree, clean
+from rekindle.volumes.tree import DRAFT, Tree
 from rekindle.volumes.turn import PULLED, CopyRemovedError, Turn, taken
 from rekindle.wire.usercode import came_by_signal
 
@@ -46,6 +46,8 @@ FRESH_S = 1.0
 #: What stores call that which changes with a file's content, the best first.
 _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _CHUNK_BYTES = 1 << 20
+#: Of a file's name, at most.
+_NAME_BYTES = 255
 #: So many files are named by an error.
 _NAMED = 5
 #: Beside the files of a store that is a directory: some were removed, so there may be none. It
@@ -355,7 +357,8 @@ def _folders_of(path: str) -> Iterator[str]:
 def _remove(turn: Turn, path: str, store: Any, base: str) -> None:
     if turn.seen(path):
         return  # it has come back
-    with contextlib.suppress(FileNotFoundError):
+    # It is gone there, too: another machine may have made a folder of it, or a file of its folder.
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
         store.rm_file(f"{base}/{path}")
     turn.note(path, None)
 
@@ -397,11 +400,19 @@ def _listed(store: Any, base: str) -> dict[str, str] | None:
         return None
     prefix = f"{base}/"
     inside = {path[len(prefix) :]: info for path, info in found.items() if path.startswith(prefix)}
-    fit = {path: info for path, info in inside.items() if path and path == clean(path)}
+    fit = {path: info for path, info in inside.items() if _fits_a_file(path)}
     folders = {above for path in fit for above in _folders_of(path)}
     return {
         path: _mark(info) for path, info in fit.items() if path not in folders and DRAFT not in path
     }
+
+
+def _fits_a_file(path: str) -> bool:
+    """Whether one can be called so. By ``..`` two names would be one file's."""
+    return all(
+        part not in ("", ".", "..") and "\0" not in part and len(os.fsencode(part)) <= _NAME_BYTES
+        for part in path.split("/")
+    )
 
 
 def _mark(info: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
@@ -261,6 +262,53 @@ def test_what_changes_its_kind_does_so_in_the_store_and_elsewhere(
     assert other.holds() == after
     one.folder.pull()
     assert one.holds() == after
+
+
+def test_what_two_machines_have_changed_the_kind_of_is_no_error(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    for path in ("both", "one", "below/both", "below_one/file"):
+        one.write(path, "1")
+    one.folder.commit()
+    other.folder.pull()
+    for machine, name in zip(two, ("of one", "of other"), strict=True):
+        for path in ("both", "one", "below/both", "below_one/file"):
+            (machine.files / path).unlink()
+        (machine.files / "below").rmdir()
+        (machine.files / "below_one").rmdir()
+        machine.write(f"both/{name}", name)
+        machine.write("below", name)
+    one.write("one/file", "of one")
+    one.write("below_one", "of one")
+    one.folder.commit()
+    other.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    of_one = {"both/of one": "of one", "one/file": "of one", "below_one": "of one"}
+    last = {"both/of other": "of other", "below": "of other"}
+    assert one.holds() == other.holds() == of_one | last
+
+
+def test_objects_that_no_file_can_be_called_as_stay_and_keep_no_other_from_travelling(
+    tmp_path: Path,
+) -> None:
+    store = fsspec.filesystem("memory")  # which has any key, as S3 does
+    place = f"/{tmp_path.name}"
+    odd = [f"{place}/{key}" for key in ("../c", "a/../b", "d/..", "a\0b", "n" * 256, "ü" * 128)]
+    for key in (*odd, f"{place}/b", f"{place}/z"):
+        store.pipe_file(key, key.encode())
+    one = Machine(tmp_path / "one", f"memory:/{place}")
+    try:
+        one.folder.pull()
+        assert one.holds() == {"b": f"{place}/b", "z": f"{place}/z"}
+        (one.files / "z").unlink()
+        one.folder.push()
+        for key in (*odd, f"{place}/b"):
+            assert store.cat_file(key) == key.encode()
+        assert not store.exists(f"{place}/z")
+    finally:
+        store.rm(place, recursive=True)
 
 
 def test_files_that_a_copy_of_a_folder_lacks_are_brought_and_not_removed_from_the_store(
