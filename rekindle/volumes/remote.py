@@ -81,13 +81,17 @@ class Folder:
             return
         fd = os.open(self.files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            check(libc.syncfs(ctypes.c_int(fd)), f"sync {self.files}")
+            self._write_out(fd)
+        finally:
+            os.close(fd)
+
+    def _write_out(self, directory: int) -> None:
+        try:
+            check(libc.syncfs(ctypes.c_int(directory)), f"sync {self.files}")
         except OSError as error:
             if came_by_signal(error):
                 raise
             raise VolumeError(f"{self.label} cannot be written to disk: {error}") from error
-        finally:
-            os.close(fd)
 
     def pull_if_old(self) -> None:
         """``pull``, unless somebody did a moment ago."""
@@ -148,6 +152,8 @@ class Folder:
             store, base = self._store()
             if turn.state and _is_bare(store, base):
                 raise self._bare(turn)
+            # Before it is noted as sent: what a power cut took of it would count as changed here.
+            self._write_out(turn.files)
             if removed:
                 _may_be_bare(store, base)
             in_the_way = _in_the_way(removed, changed)
@@ -306,6 +312,7 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
         target.flush()
         # Set, as some file systems set it themselves when the file is closed.
         os.utime(target.fileno())
+        os.fsync(target.fileno())  # before it is noted, as in ``push``
         if turn.seen(path) != before:
             raise _ChangedHereError
         info = os.fstat(target.fileno())

@@ -2,10 +2,10 @@
 
 The folder is held by descriptors: one that is renamed meanwhile takes the work along, and another
 that is made at its path is not touched. Beside its files lies what was seen at the last time, of
-each path: size, modification time, mark in the store. Each change of that is on disk at once, so a
-process that is killed has the next one go on where it was. A copy of the folder, from a backup,
-may lack files that nobody removed: these are forgotten, so that they are brought again. Knows
-nothing of stores.
+each path: size, modification time, mark in the store. Each change of that is in a file at once, so
+a process that is killed has the next one go on where it was; after a power cut, too, if the file of
+the path is on the disk before it is noted. A copy of the folder, from a backup, may lack files that
+nobody removed: these are forgotten, so that they are brought again. Knows nothing of stores.
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ class Turn:
             draft = f".{_STATE}"
             with open(os.open(draft, flags, 0o644, dir_fd=self.place), "w") as file:
                 json.dump({_FOLDER + self.folder: None, **self.state}, file)
+                file.flush()
+                os.fsync(file.fileno())
             os.rename(draft, _STATE, src_dir_fd=self.place, dst_dir_fd=self.place)
             os.truncate(self.changes, 0)
 

@@ -20,6 +20,7 @@ from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundErro
 from rekindle.volumes.registry import Registry, VolumeRecord
 from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
 from rekindle.volumes.turn import PULLED, Turn
+from tests import power_cut
 from tests.hung import hung
 
 
@@ -311,6 +312,37 @@ def test_objects_that_no_file_can_be_called_as_stay_and_keep_no_other_from_trave
         store.rm(place, recursive=True)
 
 
+@power_cut.needed
+@pytest.mark.parametrize("had_some", [False, True])
+@pytest.mark.parametrize("sends", [False, True])
+def test_after_a_power_cut_nothing_counts_as_changed_that_was_brought_or_sent(
+    tmp_path: Path, sends: bool, had_some: bool
+) -> None:
+    url = f"file://{tmp_path / 'store'}"
+    other = Machine(tmp_path / "other", url)
+    with power_cut.mounted(tmp_path) as disk:
+        one = Machine(disk.root / "one", url)
+        if had_some:
+            other.write("file", "1")
+            other.folder.commit()
+            one.folder.pull()
+            os.sync()
+        writes = one if sends else other
+        writes.write("file", "new")
+        writes.write("more", "new, too")
+        writes.folder.commit()
+        if not sends:
+            one.folder.pull()
+        disk.cut_power()
+        assert one.holds() == {"file": "new", "more": "new, too"}
+        other.folder.pull()
+        other.write("more", "newer")
+        other.folder.commit()
+        one.folder.commit()  # has nothing to send
+        one.folder.pull()
+        assert one.holds() == {"file": "new", "more": "newer"}
+
+
 def test_files_that_a_copy_of_a_folder_lacks_are_brought_and_not_removed_from_the_store(
     two: tuple[Machine, Machine], tmp_path: Path
 ) -> None:
@@ -529,6 +561,7 @@ import os, signal, sys
 from pathlib import Path
 from rekindle.volumes.remote import Folder
 from rekindle.volumes.turn import PULLED, Turn
+from tests import power_cut
 from tests.hung import hung
 note, noted = Turn.note, []
 def count(turn, path, entry):
