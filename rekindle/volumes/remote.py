@@ -50,6 +50,8 @@ _CHUNK_BYTES = 1 << 20
 _NAME_BYTES = 255
 #: So many files are named by an error.
 _NAMED = 5
+#: What a directory says where a folder is in a file's place, or a file in a folder's.
+_OTHER_KIND = (IsADirectoryError, NotADirectoryError, FileExistsError)
 #: Beside the files of a store that is a directory: some were removed, so there may be none. It
 #: begins as drafts do, which are no files of a volume.
 EMPTIED = f"{DRAFT}may-be-empty"
@@ -118,12 +120,16 @@ class Folder:
             for path in [path for path in turn.state if path not in remote]:
                 if local.get(path) == turn.state[path][:2] == turn.seen(path):
                     turn.tree.remove(path)
+                    del local[path]
                 turn.note(path, None)  # where it was changed here, it is sent again as a new one
+            folders = {above for path in local for above in _folders_of(path)}
             for path, mark in remote.items():
                 known = turn.state.get(path)
                 changed_here = local.get(path) != (known[:2] if known else None)
                 if changed_here or (known and known[2] == mark):
                     continue
+                if path in folders or any(above in local for above in _folders_of(path)):
+                    continue  # what was changed here is in its place
                 try:
                     brought = _bring(turn, path, store, f"{base}/{path}", local.get(path, []))
                 except _ChangedHereError:
@@ -135,7 +141,8 @@ class Folder:
         """Send what changed here since the last time.
 
         Raises VolumeError, once all others are sent also for files whose names no key of the store
-        can be; VolumeFileNotFoundError where the volume was deleted.
+        can be, or whose place something of another kind has; VolumeFileNotFoundError where the
+        volume was deleted.
         """
         if not self.url:
             return
@@ -228,8 +235,9 @@ class Folder:
         more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
         return VolumeError(
             f"{self.label}: {named}{more} cannot be sent to {without_password(self.url)}, as no "
-            f"name there can be so long, or have bytes that are no UTF-8: rename what is so "
-            f"called. All other files are there"
+            f"name there can be so long, or have bytes that are no UTF-8, or as there is a folder "
+            f"of that name by now, or a file in place of its folder: rename what is so called. All "
+            f"other files are there"
         )
 
     def _store(self) -> tuple[Any, str]:
@@ -320,7 +328,7 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
 
 
 class _UnfitError(Exception):
-    """In the store nothing can be called so."""
+    """In the store nothing can be called so, or something of another kind is."""
 
 
 def _send(turn: Turn, path: str, store: Any, place: str) -> str:
@@ -334,7 +342,7 @@ def _send(turn: Turn, path: str, store: Any, place: str) -> str:
             with store.open(place, "wb") as target:
                 while piece := source.read(_CHUNK_BYTES):
                     target.write(piece)
-        except UnicodeEncodeError as error:
+        except (UnicodeEncodeError, *_OTHER_KIND) as error:
             raise _UnfitError from error
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -365,7 +373,7 @@ def _remove(turn: Turn, path: str, store: Any, base: str) -> None:
     if turn.seen(path):
         return  # it has come back
     # It is gone there, too: another machine may have made a folder of it, or a file of its folder.
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    with contextlib.suppress(FileNotFoundError, *_OTHER_KIND):
         store.rm_file(f"{base}/{path}")
     turn.note(path, None)
 

@@ -291,6 +291,35 @@ def test_what_two_machines_have_changed_the_kind_of_is_no_error(
     assert one.holds() == other.holds() == of_one | last
 
 
+def test_a_folder_here_and_a_file_there_keep_no_other_file_from_travelling(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    one.write("file here", "1")
+    one.write("folder here/file", "1")
+    other.write("file here/file", "2")
+    other.write("folder here", "2")
+    other.write("plain of other", "2")
+    other.folder.commit()
+    one.write("plain of one", "1")
+    one.folder.pull()
+    mine = {"file here": "1", "folder here/file": "1", "plain of one": "1", "plain of other": "2"}
+    assert one.holds() == mine
+    for _ in range(2):
+        with pytest.raises(VolumeError, match="'file here', 'folder here/file' cannot be sent"):
+            one.folder.commit()
+    other.folder.pull()
+    assert other.holds()["plain of one"] == "1"
+    (one.files / "file here").rename(one.files / "renamed")
+    (one.files / "folder here").rename(one.files / "renamed too")
+    one.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    assert one.holds() == other.holds()
+    assert one.holds()["file here/file"] == "2"
+    assert one.holds()["renamed too/file"] == "1"
+
+
 def test_objects_that_no_file_can_be_called_as_stay_and_keep_no_other_from_travelling(
     tmp_path: Path,
 ) -> None:
