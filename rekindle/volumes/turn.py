@@ -147,7 +147,8 @@ def taken(place: int, files: Path, label: str, volume_id: str) -> Iterator[Turn]
         noted = _read(place, changes)
         known = {key[1:] for key in noted if key.startswith(_FOLDER)}  # none: by a former rekindle
         state = {path: entry for path, entry in noted.items() if entry is not None}
-        turn = Turn(place, directory, changes, label, volume_id, _identity(lock.fileno()), state)
+        folder = _identity(lock.fileno(), changes)
+        turn = Turn(place, directory, changes, label, volume_id, folder, state)
         if known - {turn.folder}:
             turn.forget_missing()
         elif os.fstat(changes).st_size:  # of one that was killed; its last line may be cut off
@@ -165,10 +166,11 @@ def _lies_at(path: Path, place: int) -> bool:
     return False
 
 
-def _identity(lock: int) -> str:
-    """Of a file that is never written to: no copy was made at the same time."""
+def _identity(lock: int, changes: int) -> str:
+    """Of a file that is never written to: no copy was made at the same time. And of one that is
+    never replaced, but by who puts a copy over what is here and leaves alone what is the same."""
     info = os.fstat(lock)
-    return f"{info.st_ino} {info.st_ctime_ns}"
+    return f"{info.st_ino} {info.st_ctime_ns} {os.fstat(changes).st_ino}"
 
 
 def _read(place: int, changes: int) -> dict[str, list[Any] | None]:

@@ -71,6 +71,11 @@ def within_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -
     monkeypatch.setattr(os, "fwalk", walked)
 
 
+def _size_and_time(path: Path) -> tuple[int, int]:
+    info = path.stat()
+    return info.st_size, info.st_mtime_ns
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Machine, Machine]:
     """Two machines and the store between them, a directory."""
@@ -395,6 +400,35 @@ def test_files_that_a_copy_of_a_folder_lacks_are_brought_and_not_removed_from_th
     moved.push()
     other.folder.pull()
     assert other.holds() == {"a": "a"}
+
+
+def test_files_that_a_copy_lacks_which_was_put_back_in_place_are_brought(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    """As ``rsync -a --delete`` does it: what has the same size and time is left alone."""
+    one, other = two
+    one.write("a", "1")
+    one.folder.commit()
+    copy, place = tmp_path / "copy", one.files.parent
+    shutil.copytree(one.files, copy / "files")
+    one.write("b", "2")
+    one.folder.commit()  # while the copy was made: what was seen is newer than the files
+    for path in place.glob("sync.*"):
+        shutil.copy2(path, copy)
+    one.write("c", "3")
+    one.folder.commit()
+    for path in [path for path in place.rglob("*") if path.is_file()]:
+        copied = copy / path.relative_to(place)
+        if not copied.exists():
+            path.unlink()
+        elif _size_and_time(path) != _size_and_time(copied):
+            shutil.copy2(copied, path.with_name("draft"))
+            path.with_name("draft").rename(path)
+    assert one.holds() == {"a": "1"}
+    one.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    assert one.holds() == other.holds() == {"a": "1", "b": "2", "c": "3"}
 
 
 def test_a_folder_that_is_gone_takes_nothing_of_the_store_along(
