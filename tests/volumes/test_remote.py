@@ -17,6 +17,7 @@ import fsspec
 import pytest
 
 from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
+from rekindle.volumes import remote as module
 from rekindle.volumes.registry import Registry, VolumeRecord
 from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
 from rekindle.volumes.turn import PULLED, Turn
@@ -241,6 +242,20 @@ def test_a_start_looks_at_the_store_though_the_clock_was_set_back_since_the_last
     one.folder.commit()
     other.folder.pull_if_old()
     assert other.holds() == {"file": "1"}
+
+
+def test_a_start_does_not_look_again_where_a_file_servers_clock_is_ahead(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH_S", 3600.0)
+    one, other = two
+    other.folder.pull()
+    ahead = time.time() + 1800
+    os.utime(other.files.with_name(PULLED), (ahead, ahead))
+    one.write("file", "1")
+    one.folder.commit()
+    other.folder.pull_if_old()
+    assert other.holds() == {}
 
 
 @pytest.mark.parametrize(
