@@ -5,9 +5,9 @@ Without a URL the folder is all there is: who writes to it writes to the volume.
 the store, ``push`` sends what changed here. Files are compared by what was seen at the last time.
 The last push of a file wins; what was changed here and not pushed is never overwritten by a pull.
 Links and empty directories do not travel, nor do objects whose names no file beside the others can
-have: ``folder/``, as consoles of stores make, or ``a`` where there is ``a/b``. A store that is a
-directory and has nothing in it is not taken to be empty, unless a push says so: it may be one that
-is not mounted.
+have: ``folder/``, as consoles of stores make, ``a`` where there is ``a/b``, ``a/../b``, or one too
+long. A store that is a directory and has nothing in it is not taken to be empty, unless a push says
+so: it may be one that is not mounted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rekindle.exception import (
 from rekindle.linux.libc import check, libc
 from rekindle.shown_url import reason, without_password
 from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
-from rekindle.volumes.tree import DRAFT, Tree, clean
+from rekindle.volumes.tree import DRAFT, Tree
 from rekindle.volumes.turn import PULLED, CopyRemovedError, Turn, taken
 from rekindle.wire.usercode import came_by_signal
 
@@ -46,8 +46,12 @@ FRESH_S = 1.0
 #: What stores call that which changes with a file's content, the best first.
 _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _CHUNK_BYTES = 1 << 20
+#: Of a file's name, at most.
+_NAME_BYTES = 255
 #: So many files are named by an error.
 _NAMED = 5
+#: What a directory says where a folder is in a file's place, or a file in a folder's.
+_OTHER_KIND = (IsADirectoryError, NotADirectoryError, FileExistsError)
 #: Beside the files of a store that is a directory: some were removed, so there may be none. It
 #: begins as drafts do, which are no files of a volume.
 EMPTIED = f"{DRAFT}may-be-empty"
@@ -79,13 +83,17 @@ class Folder:
             return
         fd = os.open(self.files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            check(libc.syncfs(ctypes.c_int(fd)), f"sync {self.files}")
+            self._write_out(fd)
+        finally:
+            os.close(fd)
+
+    def _write_out(self, directory: int) -> None:
+        try:
+            check(libc.syncfs(ctypes.c_int(directory)), f"sync {self.files}")
         except OSError as error:
             if came_by_signal(error):
                 raise
             raise VolumeError(f"{self.label} cannot be written to disk: {error}") from error
-        finally:
-            os.close(fd)
 
     def pull_if_old(self) -> None:
         """``pull``, unless somebody did a moment ago."""
@@ -112,12 +120,16 @@ class Folder:
             for path in [path for path in turn.state if path not in remote]:
                 if local.get(path) == turn.state[path][:2] == turn.seen(path):
                     turn.tree.remove(path)
+                    del local[path]
                 turn.note(path, None)  # where it was changed here, it is sent again as a new one
+            folders = {above for path in local for above in _folders_of(path)}
             for path, mark in remote.items():
                 known = turn.state.get(path)
                 changed_here = local.get(path) != (known[:2] if known else None)
                 if changed_here or (known and known[2] == mark):
                     continue
+                if path in folders or any(above in local for above in _folders_of(path)):
+                    continue  # what was changed here is in its place
                 try:
                     brought = _bring(turn, path, store, f"{base}/{path}", local.get(path, []))
                 except _ChangedHereError:
@@ -129,7 +141,8 @@ class Folder:
         """Send what changed here since the last time.
 
         Raises VolumeError, once all others are sent also for files whose names no key of the store
-        can be; VolumeFileNotFoundError where the volume was deleted.
+        can be, or whose place something of another kind has; VolumeFileNotFoundError where the
+        volume was deleted.
         """
         if not self.url:
             return
@@ -146,6 +159,8 @@ class Folder:
             store, base = self._store()
             if turn.state and _is_bare(store, base):
                 raise self._bare(turn)
+            # Before it is noted as sent: what a power cut took of it would count as changed here.
+            self._write_out(turn.files)
             if removed:
                 _may_be_bare(store, base)
             in_the_way = _in_the_way(removed, changed)
@@ -173,8 +188,8 @@ class Folder:
             pulled = self.files.with_name(PULLED).stat()
         except FileNotFoundError:
             return False
-        # Later than now: the clock was set back since.
-        return 0.0 <= time.time() - pulled.st_mtime <= FRESH_S
+        # Later than now: the clock was set back since, or is a little behind a file server's.
+        return abs(time.time() - pulled.st_mtime) <= FRESH_S
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Turn]:
@@ -220,8 +235,9 @@ class Folder:
         more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
         return VolumeError(
             f"{self.label}: {named}{more} cannot be sent to {without_password(self.url)}, as no "
-            f"name there can be so long, or have bytes that are no UTF-8: rename what is so "
-            f"called. All other files are there"
+            f"name there can be so long, or have bytes that are no UTF-8, or as there is a folder "
+            f"of that name by now, or a file in place of its folder: rename what is so called. All "
+            f"other files are there"
         )
 
     def _store(self) -> tuple[Any, str]:
@@ -304,6 +320,7 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
         target.flush()
         # Set, as some file systems set it themselves when the file is closed.
         os.utime(target.fileno())
+        os.fsync(target.fileno())  # before it is noted, as in ``push``
         if turn.seen(path) != before:
             raise _ChangedHereError
         info = os.fstat(target.fileno())
@@ -311,7 +328,7 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
 
 
 class _UnfitError(Exception):
-    """In the store nothing can be called so."""
+    """In the store nothing can be called so, or something of another kind is."""
 
 
 def _send(turn: Turn, path: str, store: Any, place: str) -> str:
@@ -325,7 +342,7 @@ def _send(turn: Turn, path: str, store: Any, place: str) -> str:
             with store.open(place, "wb") as target:
                 while piece := source.read(_CHUNK_BYTES):
                     target.write(piece)
-        except UnicodeEncodeError as error:
+        except (UnicodeEncodeError, *_OTHER_KIND) as error:
             raise _UnfitError from error
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -355,7 +372,8 @@ def _folders_of(path: str) -> Iterator[str]:
 def _remove(turn: Turn, path: str, store: Any, base: str) -> None:
     if turn.seen(path):
         return  # it has come back
-    with contextlib.suppress(FileNotFoundError):
+    # It is gone there, too: another machine may have made a folder of it, or a file of its folder.
+    with contextlib.suppress(FileNotFoundError, *_OTHER_KIND):
         store.rm_file(f"{base}/{path}")
     turn.note(path, None)
 
@@ -397,11 +415,19 @@ def _listed(store: Any, base: str) -> dict[str, str] | None:
         return None
     prefix = f"{base}/"
     inside = {path[len(prefix) :]: info for path, info in found.items() if path.startswith(prefix)}
-    fit = {path: info for path, info in inside.items() if path and path == clean(path)}
+    fit = {path: info for path, info in inside.items() if _fits_a_file(path)}
     folders = {above for path in fit for above in _folders_of(path)}
     return {
         path: _mark(info) for path, info in fit.items() if path not in folders and DRAFT not in path
     }
+
+
+def _fits_a_file(path: str) -> bool:
+    """Whether one can be called so. By ``..`` two names would be one file's."""
+    return all(
+        part not in ("", ".", "..") and "\0" not in part and len(os.fsencode(part)) <= _NAME_BYTES
+        for part in path.split("/")
+    )
 
 
 def _mark(info: Mapping[str, Any]) -> str:

@@ -2,10 +2,10 @@
 
 The folder is held by descriptors: one that is renamed meanwhile takes the work along, and another
 that is made at its path is not touched. Beside its files lies what was seen at the last time, of
-each path: size, modification time, mark in the store. Each change of that is on disk at once, so a
-process that is killed has the next one go on where it was. A copy of the folder, from a backup,
-may lack files that nobody removed: these are forgotten, so that they are brought again. Knows
-nothing of stores.
+each path: size, modification time, mark in the store. Each change of that is in a file at once, so
+a process that is killed has the next one go on where it was; after a power cut, too, if the file of
+the path is on the disk before it is noted. A copy of the folder, from a backup, may lack files that
+nobody removed: these are forgotten, so that they are brought again. Knows nothing of stores.
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ class Turn:
             draft = f".{_STATE}"
             with open(os.open(draft, flags, 0o644, dir_fd=self.place), "w") as file:
                 json.dump({_FOLDER + self.folder: None, **self.state}, file)
+                file.flush()
+                os.fsync(file.fileno())
             os.rename(draft, _STATE, src_dir_fd=self.place, dst_dir_fd=self.place)
             os.truncate(self.changes, 0)
 
@@ -145,7 +147,8 @@ def taken(place: int, files: Path, label: str, volume_id: str) -> Iterator[Turn]
         noted = _read(place, changes)
         known = {key[1:] for key in noted if key.startswith(_FOLDER)}  # none: by a former rekindle
         state = {path: entry for path, entry in noted.items() if entry is not None}
-        turn = Turn(place, directory, changes, label, volume_id, _identity(lock.fileno()), state)
+        folder = _identity(lock.fileno(), changes)
+        turn = Turn(place, directory, changes, label, volume_id, folder, state)
         if known - {turn.folder}:
             turn.forget_missing()
         elif os.fstat(changes).st_size:  # of one that was killed; its last line may be cut off
@@ -163,10 +166,11 @@ def _lies_at(path: Path, place: int) -> bool:
     return False
 
 
-def _identity(lock: int) -> str:
-    """Of a file that is never written to: no copy was made at the same time."""
+def _identity(lock: int, changes: int) -> str:
+    """Of a file that is never written to: no copy was made at the same time. And of one that is
+    never replaced, but by who puts a copy over what is here and leaves alone what is the same."""
     info = os.fstat(lock)
-    return f"{info.st_ino} {info.st_ctime_ns}"
+    return f"{info.st_ino} {info.st_ctime_ns} {os.fstat(changes).st_ino}"
 
 
 def _read(place: int, changes: int) -> dict[str, list[Any] | None]:

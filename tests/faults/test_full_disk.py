@@ -132,7 +132,7 @@ def test_a_large_result_waits_while_the_disk_of_blobs_is_full(home: Home, gate: 
     (instance,) = (home.path / "run").glob("rk-*")
     gate.open()
     wait_until(
-        lambda: "the blob store is waited for" in (instance / "logs" / "agent.log").read_text(),
+        lambda: "results wait for the blob store" in (instance / "logs" / "agent.log").read_text(),
         "the agent to find the disk full",
     )
     assert program.process.poll() is None

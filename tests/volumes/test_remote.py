@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
+from rekindle.volumes import remote as module
 from rekindle.volumes.registry import Registry, VolumeRecord
 from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
 from rekindle.volumes.turn import PULLED, Turn
+from tests import power_cut
 from tests.hung import hung
 
 
@@ -67,6 +70,11 @@ def within_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -
                 change()
 
     monkeypatch.setattr(os, "fwalk", walked)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    info = path.stat()
+    return info.st_size, info.st_mtime_ns
 
 
 @pytest.fixture
@@ -236,6 +244,20 @@ def test_a_start_looks_at_the_store_though_the_clock_was_set_back_since_the_last
     assert other.holds() == {"file": "1"}
 
 
+def test_a_start_does_not_look_again_where_a_file_servers_clock_is_ahead(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH_S", 3600.0)
+    one, other = two
+    other.folder.pull()
+    ahead = time.time() + 1800
+    os.utime(other.files.with_name(PULLED), (ahead, ahead))
+    one.write("file", "1")
+    one.folder.commit()
+    other.folder.pull_if_old()
+    assert other.holds() == {}
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -263,6 +285,113 @@ def test_what_changes_its_kind_does_so_in_the_store_and_elsewhere(
     assert one.holds() == after
 
 
+def test_what_two_machines_have_changed_the_kind_of_is_no_error(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    for path in ("both", "one", "below/both", "below_one/file"):
+        one.write(path, "1")
+    one.folder.commit()
+    other.folder.pull()
+    for machine, name in zip(two, ("of one", "of other"), strict=True):
+        for path in ("both", "one", "below/both", "below_one/file"):
+            (machine.files / path).unlink()
+        (machine.files / "below").rmdir()
+        (machine.files / "below_one").rmdir()
+        machine.write(f"both/{name}", name)
+        machine.write("below", name)
+    one.write("one/file", "of one")
+    one.write("below_one", "of one")
+    one.folder.commit()
+    other.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    of_one = {"both/of one": "of one", "one/file": "of one", "below_one": "of one"}
+    last = {"both/of other": "of other", "below": "of other"}
+    assert one.holds() == other.holds() == of_one | last
+
+
+def test_a_folder_here_and_a_file_there_keep_no_other_file_from_travelling(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    one.write("file here", "1")
+    one.write("folder here/file", "1")
+    other.write("file here/file", "2")
+    other.write("folder here", "2")
+    other.write("plain of other", "2")
+    other.folder.commit()
+    one.write("plain of one", "1")
+    one.folder.pull()
+    mine = {"file here": "1", "folder here/file": "1", "plain of one": "1", "plain of other": "2"}
+    assert one.holds() == mine
+    for _ in range(2):
+        with pytest.raises(VolumeError, match="'file here', 'folder here/file' cannot be sent"):
+            one.folder.commit()
+    other.folder.pull()
+    assert other.holds()["plain of one"] == "1"
+    (one.files / "file here").rename(one.files / "renamed")
+    (one.files / "folder here").rename(one.files / "renamed too")
+    one.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    assert one.holds() == other.holds()
+    assert one.holds()["file here/file"] == "2"
+    assert one.holds()["renamed too/file"] == "1"
+
+
+def test_objects_that_no_file_can_be_called_as_stay_and_keep_no_other_from_travelling(
+    tmp_path: Path,
+) -> None:
+    store = fsspec.filesystem("memory")  # which has any key, as S3 does
+    place = f"/{tmp_path.name}"
+    odd = [f"{place}/{key}" for key in ("../c", "a/../b", "d/..", "a\0b", "n" * 256, "ü" * 128)]
+    for key in (*odd, f"{place}/b", f"{place}/z"):
+        store.pipe_file(key, key.encode())
+    one = Machine(tmp_path / "one", f"memory:/{place}")
+    try:
+        one.folder.pull()
+        assert one.holds() == {"b": f"{place}/b", "z": f"{place}/z"}
+        (one.files / "z").unlink()
+        one.folder.push()
+        for key in (*odd, f"{place}/b"):
+            assert store.cat_file(key) == key.encode()
+        assert not store.exists(f"{place}/z")
+    finally:
+        store.rm(place, recursive=True)
+
+
+@power_cut.needed
+@pytest.mark.parametrize("had_some", [False, True])
+@pytest.mark.parametrize("sends", [False, True])
+def test_after_a_power_cut_nothing_counts_as_changed_that_was_brought_or_sent(
+    tmp_path: Path, sends: bool, had_some: bool
+) -> None:
+    url = f"file://{tmp_path / 'store'}"
+    other = Machine(tmp_path / "other", url)
+    with power_cut.mounted(tmp_path) as disk:
+        one = Machine(disk.root / "one", url)
+        if had_some:
+            other.write("file", "1")
+            other.folder.commit()
+            one.folder.pull()
+            os.sync()
+        writes = one if sends else other
+        writes.write("file", "new")
+        writes.write("more", "new, too")
+        writes.folder.commit()
+        if not sends:
+            one.folder.pull()
+        disk.cut_power()
+        assert one.holds() == {"file": "new", "more": "new, too"}
+        other.folder.pull()
+        other.write("more", "newer")
+        other.folder.commit()
+        one.folder.commit()  # has nothing to send
+        one.folder.pull()
+        assert one.holds() == {"file": "new", "more": "newer"}
+
+
 def test_files_that_a_copy_of_a_folder_lacks_are_brought_and_not_removed_from_the_store(
     two: tuple[Machine, Machine], tmp_path: Path
 ) -> None:
@@ -286,6 +415,35 @@ def test_files_that_a_copy_of_a_folder_lacks_are_brought_and_not_removed_from_th
     moved.push()
     other.folder.pull()
     assert other.holds() == {"a": "a"}
+
+
+def test_files_that_a_copy_lacks_which_was_put_back_in_place_are_brought(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    """As ``rsync -a --delete`` does it: what has the same size and time is left alone."""
+    one, other = two
+    one.write("a", "1")
+    one.folder.commit()
+    copy, place = tmp_path / "copy", one.files.parent
+    shutil.copytree(one.files, copy / "files")
+    one.write("b", "2")
+    one.folder.commit()  # while the copy was made: what was seen is newer than the files
+    for path in place.glob("sync.*"):
+        shutil.copy2(path, copy)
+    one.write("c", "3")
+    one.folder.commit()
+    for path in [path for path in place.rglob("*") if path.is_file()]:
+        copied = copy / path.relative_to(place)
+        if not copied.exists():
+            path.unlink()
+        elif _size_and_time(path) != _size_and_time(copied):
+            shutil.copy2(copied, path.with_name("draft"))
+            path.with_name("draft").rename(path)
+    assert one.holds() == {"a": "1"}
+    one.folder.commit()
+    one.folder.pull()
+    other.folder.pull()
+    assert one.holds() == other.holds() == {"a": "1", "b": "2", "c": "3"}
 
 
 def test_a_folder_that_is_gone_takes_nothing_of_the_store_along(
@@ -481,6 +639,7 @@ import os, signal, sys
 from pathlib import Path
 from rekindle.volumes.remote import Folder
 from rekindle.volumes.turn import PULLED, Turn
+from tests import power_cut
 from tests.hung import hung
 note, noted = Turn.note, []
 def count(turn, path, entry):

@@ -212,10 +212,12 @@ class Lease:
         """Whether an idle lease was taken back meanwhile."""
         try:
             return not self._sock.recv(1, _PEEK)
+        except BlockingIOError:  # as a rule: to ask where it is from would take longer than a call
+            return False
         except OSError as error:
             if came_by_signal(error):
                 raise
-            return not isinstance(error, BlockingIOError)
+            return True
 
     def close(self) -> None:
         """Give the lease back; a call that runs is cancelled."""

@@ -63,7 +63,9 @@ class Blobs:
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
         self._kept_back = 0
-        self._retries = Retries(log, "the blob store is waited for", "it is back")
+        # Two, as what is full gives what it has.
+        self._gets = Retries(log, "payloads wait for the blob store", "it gives them")
+        self._puts = Retries(log, "results wait for the blob store", "it takes them")
 
     def welcomed(self, welcome: pb.Welcome) -> None:
         """The controller, before its first input, says whose blobs they are and what limit is."""
@@ -114,7 +116,7 @@ class Blobs:
                 turn.set_result(None)
 
     async def _get(self, key: str) -> bytes:
-        return await self._patiently(lambda: self._get_now(key))
+        return await self._patiently(lambda: self._get_now(key), self._gets)
 
     def _get_now(self, key: str) -> bytes:
         return self.store().get(key)
@@ -173,11 +175,11 @@ class Blobs:
             return await asyncio.to_thread(put)
         self._kept_back += size
         try:
-            return await self._patiently(put)
+            return await self._patiently(put, self._puts)
         finally:
             self._kept_back -= size
 
-    async def _patiently(self, ask: Callable[[], T]) -> T:
+    async def _patiently(self, ask: Callable[[], T], retries: Retries) -> T:
         """What a store says, once it answers. Raises ServiceError for one that does not."""
         until = time.monotonic() + _PATIENCE_S
         waits_s = chain(_WAITS_S, repeat(_WAITS_S[-1]))
@@ -187,9 +189,9 @@ class Blobs:
             except ServiceError as error:
                 if time.monotonic() >= until and not _is_full(error):
                     raise
-                self._retries.failed(error)
+                retries.failed(error)
             else:
-                self._retries.worked()
+                retries.worked()
                 return answer
             await asyncio.sleep(next(waits_s))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
@@ -207,6 +208,48 @@ def test_a_result_waits_as_long_as_the_disk_is_full_and_no_input_is_run_meanwhil
         assert batch.statuses == [pb.SUCCESS]
         stored = pb.Result.FromString(batch.results[0]).blob
         assert len(FolderStore(disk.root / "blobs").get(stored)) == 100_000
+
+
+@power_cut.needed
+def test_a_full_disk_that_gives_payloads_is_told_of_once(
+    store: FolderStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "_WAITS_S", (0.01,))
+    caplog.set_level(logging.INFO, module.__name__)
+    with power_cut.mounted(tmp_path) as disk:
+        blobs, batch = of_node(disk.root), batch_of(100_000)
+        payload = put(FolderStore(disk.root / "blobs"), 1, 5000)
+        filler = disk.root / "full"
+        with pytest.raises(OSError, match="No space"), filler.open("wb", 0) as file:
+            while file.write(bytes(1 << 12)):
+                pass
+        tries = 0
+        a_put = FolderStore.put
+
+        def counted(self: FolderStore, key: str, data: bytes) -> None:
+            nonlocal tries
+            tries += 1
+            a_put(self, key, data)
+
+        monkeypatch.setattr(FolderStore, "put", counted)
+
+        async def both() -> None:
+            storing = asyncio.ensure_future(blobs.put_aside(batch))
+            async with asyncio.timeout(PATIENCE_S):
+                for wanted in (2, 4, 6):
+                    while tries < wanted:
+                        await asyncio.sleep(0.01)
+                    await blobs.fetch(payload)
+                    blobs.release(payload)
+                filler.unlink()
+                await storing
+
+        asyncio.run(both())
+    told = [one.getMessage() for one in caplog.records if one.name == module.__name__]
+    assert told == ["results wait for the blob store", "it takes them"]
 
 
 def test_a_result_is_put_again_where_the_store_did_not_answer(
