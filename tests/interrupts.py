@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import opcode
+import os
 import signal
 import sys
 import weakref
@@ -65,7 +66,7 @@ class Interrupt:
         file = frame.f_code.co_filename
         if self.at or not file.startswith(_OURS):
             return None
-        if self._within and Path(file).name not in self._within:
+        if self._within and os.path.basename(file) not in self._within:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False

@@ -58,8 +58,10 @@ def test_a_secret_that_finds_the_disk_full_is_told_so(home: Home) -> None:
     home.path.mkdir()
     create = f"{COMMAND} secret create one KEY=value"
     line = f"{COMMAND} up && {{ {_FILL}; {create}; s=$?; {COMMAND} down; exit $s; }}"
-    small = home.start(*SMALL_DISK, str(home.path), "16m", "sh", "-c", line)
-    said(small.end(), f"the disk of {home.path}", "is full")
+    ended = home.start(*SMALL_DISK, str(home.path), "16m", "sh", "-c", line).end()
+    assert ended.status == 1 and "Traceback" not in ended.err, str(ended)
+    why = "secrets.key cannot be written: No space left on device"
+    assert f"Error: {home.path}/{why}" in ended.err, str(ended)
 
 
 @pytest.mark.needs_root("makes files of two users")

@@ -55,7 +55,8 @@ def test_what_a_block_sets_does_not_outlive_an_interrupt(
     assert at_all_places(within, look)
 
 
-app = rekindle.App("interrupted-blocks")
+# Without its source: all modules of ours that are loaded would be looked at, traced, at each place.
+app = rekindle.App("interrupted-blocks", include_source=False)
 
 
 @app.function()

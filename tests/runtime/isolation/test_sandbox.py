@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -39,6 +41,22 @@ async def output_of(spawner: Spawner, code: str, **options: int) -> tuple[JobExi
     return ended, text
 
 
+@contextlib.asynccontextmanager
+async def serving(spawner: Spawner) -> AsyncIterator[Sandbox]:
+    """One whose init has a job: it has namespaces of its own by then, and stays."""
+    sandbox = await spawner.spawn("guest")
+    begun, tells = os.pipe()
+    job = sandbox.run(["/bin/sh", "-c", "echo; exec /bin/sleep 600"], env={}, fds={1: tells})
+    os.close(tells)
+    assert await asyncio.to_thread(os.read, begun, 1) == b"\n"
+    os.close(begun)
+    try:
+        yield sandbox
+    finally:
+        sandbox.kill()
+        await job
+
+
 def test_a_process_sees_its_own_pid_namespace_host_name_and_descriptors(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
         ended, text = await output_of(spawner, LOOK, pid=100)
@@ -55,23 +73,19 @@ def test_none_sees_the_shared_memory_of_the_machine_or_the_ipc_of_another(tmp_pa
         with tempfile.NamedTemporaryFile(dir="/dev/shm"):
             _ended, text = await output_of(spawner, "import os; print(os.listdir('/dev/shm'))")
         assert text == "[]\n"
-        two = [await spawner.spawn("guest") for _ in range(2)]
-        places = [spawner.pid, *(one.pid for one in two)]
-        for name in ("ipc", "uts", "mnt", "pid"):
-            assert len({os.readlink(f"/proc/{pid}/ns/{name}") for pid in places}) == 3
-        for one in two:
-            one.kill()
+        async with serving(spawner) as one, serving(spawner) as other:
+            places = [spawner.pid, one.pid, other.pid]
+            for name in ("ipc", "uts", "mnt", "pid"):
+                assert len({os.readlink(f"/proc/{pid}/ns/{name}") for pid in places}) == 3
 
     with_spawner(tmp_path, scenario)
 
 
 def test_an_init_holds_nothing_that_leads_back_to_its_spawners_namespaces(tmp_path: Path) -> None:
     async def scenario(spawner: Spawner) -> None:
-        sandbox = await spawner.spawn("guest")
-        assert (await sandbox.run(["/bin/sleep", "0"], env={})).status == 0  # it has begun to serve
-        held = [os.readlink(one) for one in Path(f"/proc/{sandbox.pid}/fd").iterdir()]
-        assert not [one for one in held if one.split(":")[0] in _KINDS or one == "/"]
-        sandbox.kill()
+        async with serving(spawner) as sandbox:
+            held = [os.readlink(one) for one in Path(f"/proc/{sandbox.pid}/fd").iterdir()]
+            assert not [one for one in held if one.split(":")[0] in _KINDS or one == "/"]
 
     with_spawner(tmp_path, scenario)
 
