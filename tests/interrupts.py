@@ -13,6 +13,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import pytest
+
 import rekindle
 
 _OURS = str(Path(rekindle.__file__).parent)
@@ -126,6 +128,8 @@ def at_all_places(
 ) -> set[str]:
     """Interrupt ``act`` at each place, or each ``step``-th, and ``look`` what is then; which
     places. Where what is loaded late is to be there, ``act`` has run before."""
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("it is known of Python 3.11 alone where it lets a handler run")
     places: set[str] = set()
     for place in range(1, 100_000, step):
         before()
