@@ -9,6 +9,7 @@ import pytest
 from rekindle import Dict, Queue
 from rekindle.exception import Error
 from rekindle.wire import object_keys
+from tests.controller.damaged import replaced
 from tests.controller.harness import Instance, in_loop
 
 
@@ -56,8 +57,7 @@ async def test_a_queue_that_is_damaged_can_be_deleted_with_all_that_is_in_it(
     for partition in ("a", "b"):
         await queue.put.aio("item", partition=partition)
     with shared.redis_client() as server:
-        server.delete(object_keys.queue_partitions(queue.object_id))
-        server.set(object_keys.queue_partitions(queue.object_id), "what")
+        replaced(server, [object_keys.queue_partitions(queue.object_id)])
         await Queue.objects.delete.aio("damaged")
         assert not server.keys(f"rk:queue:{{{queue.object_id}}}:*")
         assert not server.keys("rk:objects-going:*")
