@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 CALLS_OF = "list of calls of the function"
 _KINDS = ("invoke", "map", "submit")
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
-#: Keys that are looked through at once.
+#: Calls that are looked through at once.
 _SCAN = 256
 #: Between two looks of one who looks through all keys.
 _PAUSE_S = 0.01
@@ -121,11 +121,8 @@ class CallStore:
 
     async def indexes_without_time(self) -> AsyncIterator[dict[str, CallIndex]]:
         """Where calls belong that have no ``expire_indexes``, of all instances, some at a time."""
-        cursor, start = 0, keys.call_index("")
-        while True:
-            cursor, found = await self._link.command(
-                "SCAN", cursor, "MATCH", f"{start}*", "COUNT", _SCAN, patience_s=FOREVER
-            )
+        start = keys.call_index("")
+        async for found in self._link.scan(f"{start}*"):
             ttls = await self._link.commands([("TTL", key) for key in found], patience_s=FOREVER)
             ids = [
                 text(key).removeprefix(start)
@@ -135,8 +132,6 @@ class CallStore:
             places = zip(ids, await self.indexes_of(ids, patience_s=FOREVER), strict=True)
             if page := {call_id: at for call_id, at in places if at is not None}:
                 yield page
-            if not cursor:
-                return
             await asyncio.sleep(_PAUSE_S)  # Redis has others to serve
 
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
