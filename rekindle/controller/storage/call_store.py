@@ -54,7 +54,7 @@ class CallStore:
         Raises InternalFailure where that cannot be read.
         """
         raw = await self._link.command("GET", keys.call_index(call_id))
-        at = _index(raw)
+        at = _index(call_id, raw)
         if raw and at is None:
             raise _damaged(call_id, "where it belongs")
         return at
@@ -68,7 +68,7 @@ class CallStore:
             patience_s=patience_s,
             harmless=WRONG_TYPE,
         )
-        return [_index(raw) for raw in found]
+        return list(map(_index, call_ids, found))
 
     async def known_calls(
         self, call_ids: Sequence[str], *, patience_s: float | None = None
@@ -305,7 +305,7 @@ def _is_less(done: bytes, accepted: bytes) -> bool:
     return not (done.isdigit() and accepted.isdigit() and int(done) >= int(accepted))
 
 
-def _index(raw: bytes | Exception | None) -> CallIndex | None:
+def _index(call_id: str, raw: bytes | Exception | None) -> CallIndex | None:
     """None, too, where it cannot be read, which is logged."""
     if not raw:
         return None
@@ -314,8 +314,7 @@ def _index(raw: bytes | Exception | None) -> CallIndex | None:
             raise ValueError(str(raw))
         return CallIndex(*raw.decode().split("\n"))
     except UNREADABLE as error:
-        of = text(raw)[:200] if isinstance(raw, bytes) else ""
-        why = kv(kind="call index", of=of, reason=error)
+        why = kv(kind="call index", of=call_id, reason=error)
         log.error("what is stored cannot be read", extra=why)
         return None
 
