@@ -1,10 +1,14 @@
-"""Waits until an instance's Redis server answers, for tests that start one by itself."""
+"""The Redis server of an instance that tests run: waited for, and made to refuse commands."""
 
 from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import redis
 
 from rekindle.controller.storage.embedded_redis import redis_socket
 
@@ -23,6 +27,16 @@ def wait_for_redis(directory: Path, timeout_s: float) -> None:
             )
         # It prints nothing, and while it loads its socket is there already, or answers LOADING.
         time.sleep(0.005)
+
+
+@contextmanager
+def refusing(server: redis.Redis, command: str) -> Iterator[None]:
+    """It runs a command for nobody."""
+    server.acl_setuser("default", enabled=True, commands=[f"-{command}"])
+    try:
+        yield
+    finally:
+        server.acl_setuser("default", enabled=True, commands=[f"+{command}"])
 
 
 def _end_of_log(file: Path) -> str:

@@ -24,7 +24,7 @@ from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.state import State
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.damage import Damage, Record, text
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.controller.storage.typed import checked
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -131,14 +131,7 @@ class Environments:
             for deployed in self._deployed_in(new_name):
                 await self._deployments.roll_over(deployed)
             made_again = _Made((await self._made())[new_name].created)
-            await self._link.commands(
-                [
-                    ("HSET", self._key, new_name, json.dumps(asdict(made_again))),
-                    ("HDEL", self._key, name),
-                ],
-                durable=True,
-                atomic=True,
-            )
+            await self._keep(new_name, made_again, in_place_of=name)
         return await self._there(new_name)
 
     # ---- what there is
@@ -169,9 +162,11 @@ class Environments:
         for one in (*self._damage.of("Dict"), *self._damage.of("Queue")):
             raise one.error()
 
-    async def _keep(self, name: str, made: _Made) -> None:
-        kept = json.dumps(asdict(made))
-        await self._link.command("HSET", self._key, name, kept, durable=True)
+    async def _keep(self, name: str, made: _Made, *, in_place_of: str = "") -> None:
+        commands: list[Command] = [("HSET", self._key, name, json.dumps(asdict(made)))]
+        if in_place_of:
+            commands.append(("HDEL", self._key, in_place_of))
+        await self._link.commands(commands, durable=True, atomic=True)
 
     def _app_names(self) -> set[str]:
         """Apps that are deployed, or run, as the instance knows them."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import redis
 
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import Client, Instance
 
 Damaging = Callable[[bytes], bytes]
+#: Of an entry of a queue.
+Fields = dict[bytes, bytes]
 
 
 def cut_off(raw: bytes) -> bytes:
@@ -78,6 +81,23 @@ def damage(server: redis.Redis, key: str, field: str, how: Damaging) -> bytes:
     assert isinstance(raw, bytes)
     server.hset(key, field, how(raw))
     return how(raw)
+
+
+def replaced(server: redis.Redis, names: Iterable[str]) -> None:
+    """Have these keys be something else."""
+    for one in names:
+        server.delete(one)
+        server.set(one, "what")
+
+
+def queued_anew(server: redis.Redis, function_id: str, change: Callable[[Fields], Fields]) -> None:
+    """Put each entry of a function's queue there again, changed; nobody was given one."""
+    queue = keys.queue(function_id)
+    entries = server.xrange(queue)
+    server.delete(queue)
+    for entry, fields in entries:
+        server.xadd(queue, change(fields), entry)
+    server.xgroup_create(queue, keys.GROUP, "0")
 
 
 def started_again(instance: Instance) -> None:

@@ -7,8 +7,6 @@ controller leaves that is killed then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import redis
 
@@ -19,16 +17,7 @@ from tests.controller.deployments.deployer import Deployer, by_function
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.harness import Instance, in_loop, new_id
 from tests.controller.refusals import refused
-
-
-@contextmanager
-def refusing(server: redis.Redis, command: str) -> Iterator[None]:
-    """Redis runs a command for nobody."""
-    server.acl_setuser("default", enabled=True, commands=[f"-{command}"])
-    try:
-        yield
-    finally:
-        server.acl_setuser("default", enabled=True, commands=[f"+{command}"])
+from tests.redis_server import refusing
 
 
 def keys_of(server: redis.Redis, *ids: str) -> set[bytes]:

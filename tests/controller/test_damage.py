@@ -22,6 +22,8 @@ from tests.controller.damaged import (
     flipped,
     instance_id,
     of_another_type,
+    queued_anew,
+    replaced,
     started_again,
     status,
     told,
@@ -234,15 +236,10 @@ async def test_a_damaged_queue_or_counter_hides_no_other(instance: Instance) -> 
         good, counter, queue, group, backlog = ids
         await client.submit(backlog, {0: b"x"})
         with instance.redis_client() as server:
-            entries = server.xrange(keys.queue(backlog))
-            server.delete(keys.queue(backlog))
-            for entry, fields in entries:
-                server.xadd(keys.queue(backlog), fields, entry)
-            server.xgroup_create(keys.queue(backlog), keys.GROUP, "0")
+            queued_anew(server, backlog, lambda fields: fields)
             server.set(keys.backlog(backlog), "7x")
             server.set(keys.undone(counter), "7x")
-            server.delete(keys.queue(queue))
-            server.set(keys.queue(queue), "what")
+            replaced(server, [keys.queue(queue)])
             server.xgroup_destroy(keys.queue(group), keys.GROUP)
             started_again(instance)
             async with FakeAgent(instance) as agent:

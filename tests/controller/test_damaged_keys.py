@@ -6,11 +6,9 @@ Real Redis, real controller, as in test_damage.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import redis
 
 from rekindle import Dict, Queue
 from rekindle.controller.state import Function
@@ -21,18 +19,11 @@ from rekindle.controller.wiring import Parts
 from rekindle.exception import InternalFailure
 from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.damaged import started_again, status, told
+from tests.controller.damaged import replaced, started_again, status, told
 from tests.controller.fake_agent import FakeAgent, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.in_process import of_one_input, registered, running_parts
 from tests.controller.refusals import refused
-
-
-def replaced(server: redis.Redis, names: Iterable[str]) -> None:
-    """Have these keys be something else."""
-    for one in names:
-        server.delete(one)
-        server.set(one, "what")
 
 
 async def completed(

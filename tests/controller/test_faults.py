@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -19,6 +21,18 @@ async def ask_status(client: Client) -> dict[str, object]:
     """The controller's status."""
     status: dict[str, object] = as_dict(await client.call("Status", pb.StatusRequest()))
     return status
+
+
+@asynccontextmanager
+async def given_to_another(
+    instance: Instance, slow: FakeAgent, assign: pb.Assign
+) -> AsyncIterator[tuple[FakeAgent, pb.Assign]]:
+    """An agent is away for too long: another one has its input, as it is back with that."""
+    async with FakeAgent(instance) as second:
+        await slow.disconnect()
+        again = await second.assigned.get()
+        await slow.connect(in_flight=[assign])
+        yield second, again
 
 
 # ---- agents
@@ -117,10 +131,7 @@ async def test_the_result_of_an_agent_that_was_given_up_counts_when_first(
         _, [function_id] = await client.register("app", spec())
         call = client.invoke(function_id)
         assign = await slow.assigned.get()
-        async with FakeAgent(impatient) as second:
-            await slow.disconnect()
-            again = await second.assigned.get()
-            await slow.connect(in_flight=[assign])
+        async with given_to_another(impatient, slow, assign) as (second, again):
             cancel = await slow.cancels.get()  # another has it now
             assert cancel.call_id == assign.call_id
             await slow.done(assign, b"slow but first")
@@ -140,10 +151,7 @@ async def test_what_an_agent_gives_back_that_another_has_by_now_is_not_placed_ag
         _, [function_id] = await client.register("app", spec())
         call = client.invoke(function_id)
         assign = await slow.assigned.get()
-        async with FakeAgent(impatient) as second:
-            await slow.disconnect()
-            again = await second.assigned.get()
-            await slow.connect(in_flight=[assign])
+        async with given_to_another(impatient, slow, assign) as (second, again):
             await slow.cancels.get()
             returned = pb.InputsReturned(
                 call_id=assign.call_id, indexes=[0], reason="killed", begun=[0]

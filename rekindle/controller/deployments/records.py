@@ -16,6 +16,7 @@ from typing import Any
 
 from rekindle.controller.storage.typed import checked
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.known_fields import known_fields
 from rekindle.wire.messages import spec_of
 
 STRATEGIES = ("rolling", "recreate")
@@ -99,11 +100,7 @@ class Deployment:
         Raises one of ``damage.UNREADABLE`` for what is not that of the app ``name``.
         """
         raw: dict[str, Any] = json.loads(text)
-        known = {one.name for one in dataclasses.fields(Version)}
-        versions = tuple(
-            Version(**{name: value for name, value in one.items() if name in known})
-            for one in raw["versions"]
-        )
+        versions = tuple(Version(**known_fields(Version, one)) for one in raw["versions"])
         made: Deployment = checked(cls(name=raw["name"], versions=versions, stopped=raw["stopped"]))
         if made.name != name:
             raise ValueError(f"it is that of {made.name!r}")

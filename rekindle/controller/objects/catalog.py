@@ -242,15 +242,8 @@ class Catalog:
             [("ZRANGE", index, 0, -1)], patience_s=FOREVER, harmless=WRONG_TYPE
         )
         if isinstance(found, Exception):  # damaged: they are found by what they begin with
-            pattern, cursor = object_keys.patterns("queue", object_id)[0], 0
-            there: list[str | bytes] = []
-            while True:
-                cursor, page = await self._link.command(
-                    "SCAN", cursor, "MATCH", pattern, patience_s=FOREVER
-                )
-                there += page
-                if not cursor:
-                    return there
+            pattern = object_keys.patterns("queue", object_id)[0]
+            return [key async for page in self._link.scan(pattern) for key in page]
         partitions = [raw.decode(errors="surrogateescape") for raw in found]
         of = (object_keys.queue_items, object_keys.queue_state)
         return [key(object_id, partition) for partition in partitions for key in of]

@@ -107,12 +107,12 @@ class Census:
         return self._taken
 
     async def _described(self, one: Shared, replies: list[Any]) -> pb.ObjectStatus:
-        for reply in replies:
-            if isinstance(reply, Exception) and "NOSCRIPT" not in str(reply):
-                if one.object_id.encode() in self._catalog.by_id:  # else deleted as it was asked
-                    self._damage.note(_content(one), reply)
-                replies = [{}, 0, 0]
-                break
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        damage = [error for error in errors if "NOSCRIPT" not in str(error)]
+        if damage:
+            replies = [{}, 0, 0]
+            if one.object_id.encode() in self._catalog.by_id:  # else deleted as it was asked
+                self._damage.note(_content(one), damage[0])
         else:
             self._damage.forget(_CONTENT, one.object_id)
         found, first, second = replies

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 CALLS_OF = "list of calls of the function"
 _KINDS = ("invoke", "map", "submit")
 _META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
-#: Keys that are looked through at once.
+#: Calls that are looked through at once.
 _SCAN = 256
 #: Between two looks of one who looks through all keys.
 _PAUSE_S = 0.01
@@ -54,7 +54,7 @@ class CallStore:
         Raises InternalFailure where that cannot be read.
         """
         raw = await self._link.command("GET", keys.call_index(call_id))
-        at = _index(raw)
+        at = _index(call_id, raw)
         if raw and at is None:
             raise _damaged(call_id, "where it belongs")
         return at
@@ -68,7 +68,7 @@ class CallStore:
             patience_s=patience_s,
             harmless=WRONG_TYPE,
         )
-        return [_index(raw) for raw in found]
+        return list(map(_index, call_ids, found))
 
     async def known_calls(
         self, call_ids: Sequence[str], *, patience_s: float | None = None
@@ -121,11 +121,8 @@ class CallStore:
 
     async def indexes_without_time(self) -> AsyncIterator[dict[str, CallIndex]]:
         """Where calls belong that have no ``expire_indexes``, of all instances, some at a time."""
-        cursor, start = 0, keys.call_index("")
-        while True:
-            cursor, found = await self._link.command(
-                "SCAN", cursor, "MATCH", f"{start}*", "COUNT", _SCAN, patience_s=FOREVER
-            )
+        start = keys.call_index("")
+        async for found in self._link.scan(f"{start}*"):
             ttls = await self._link.commands([("TTL", key) for key in found], patience_s=FOREVER)
             ids = [
                 text(key).removeprefix(start)
@@ -135,8 +132,6 @@ class CallStore:
             places = zip(ids, await self.indexes_of(ids, patience_s=FOREVER), strict=True)
             if page := {call_id: at for call_id, at in places if at is not None}:
                 yield page
-            if not cursor:
-                return
             await asyncio.sleep(_PAUSE_S)  # Redis has others to serve
 
     async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
@@ -310,7 +305,7 @@ def _is_less(done: bytes, accepted: bytes) -> bool:
     return not (done.isdigit() and accepted.isdigit() and int(done) >= int(accepted))
 
 
-def _index(raw: bytes | Exception | None) -> CallIndex | None:
+def _index(call_id: str, raw: bytes | Exception | None) -> CallIndex | None:
     """None, too, where it cannot be read, which is logged."""
     if not raw:
         return None
@@ -319,8 +314,7 @@ def _index(raw: bytes | Exception | None) -> CallIndex | None:
             raise ValueError(str(raw))
         return CallIndex(*raw.decode().split("\n"))
     except UNREADABLE as error:
-        of = text(raw)[:200] if isinstance(raw, bytes) else ""
-        why = kv(kind="call index", of=of, reason=error)
+        why = kv(kind="call index", of=call_id, reason=error)
         log.error("what is stored cannot be read", extra=why)
         return None
 

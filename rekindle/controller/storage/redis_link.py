@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,6 +55,8 @@ _PLACE_IN_SCRIPT = re.compile(r"\s*script: .*?on @user_script:\d+\.?")
 FOREVER = 0.0
 _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
+#: Keys that are looked through at once.
+_SCAN = 256
 #: What Redis has not taken for so long is worth telling who waits for it.
 TELL_AFTER_S = 3.0
 
@@ -308,6 +310,17 @@ class RedisLink:
             return _unless_refused(replies, harmless)
 
         return await self.run(once, patience_s, durable=durable)
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """All keys whose names match, some at a time; one may come twice."""
+        cursor = 0
+        while True:
+            cursor, found = await self.command(
+                "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN, patience_s=FOREVER
+            )
+            yield found
+            if not cursor:
+                return
 
 
 def _text(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rekindle.wire import image_variables
 from rekindle.wire.images import Step
+from rekindle.wire.known_fields import known_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +89,7 @@ class Layer:
         raw: Any = json.loads(text)
         if not isinstance(raw, Mapping) or "name" not in raw or "build" not in raw:
             raise ValueError("it is no layer's record")
-        known = {one.name for one in dataclasses.fields(cls)}
-        given = {key: value for key, value in raw.items() if key in known}
+        given = known_fields(cls, raw)
         settings = dict(given.pop("settings", {}))
         for name in ("entrypoint", "shell", "cmd"):
             settings[name] = tuple(settings.get(name, ()))

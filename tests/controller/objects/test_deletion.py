@@ -9,7 +9,9 @@ import pytest
 from rekindle import Dict, Queue
 from rekindle.exception import Error
 from rekindle.wire import object_keys
+from tests.controller.damaged import replaced
 from tests.controller.harness import Instance, in_loop
+from tests.redis_server import refusing
 
 
 @in_loop
@@ -31,14 +33,13 @@ async def test_what_a_killed_controller_had_begun_to_delete_is_gone_and_nothing_
             return [key for of in ids for key in server.scan_iter(f"*{{{of}}}*")]
 
         # Between the record, which goes first, and what is in it.
-        server.acl_setuser("default", enabled=True, commands=["-unlink"])
-        for objects, name in ((Dict.objects, "one"), (Queue.objects, "two")):
-            with pytest.raises(Error):
-                await objects.delete.aio(name)
-        assert any(b":entries" in key for key in left())
-        assert sum(b":items:" in key for key in left()) == 2
-        instance.kill_controller()
-        server.acl_setuser("default", enabled=True, commands=["+unlink"])
+        with refusing(server, "unlink"):
+            for objects, name in ((Dict.objects, "one"), (Queue.objects, "two")):
+                with pytest.raises(Error):
+                    await objects.delete.aio(name)
+            assert any(b":entries" in key for key in left())
+            assert sum(b":items:" in key for key in left()) == 2
+            instance.kill_controller()
         instance.start_controller()
         while [key for key in left() if not key.startswith(b"rk:answer:")]:  # those have an end
             await asyncio.sleep(0.01)  # it gives no event
@@ -56,8 +57,7 @@ async def test_a_queue_that_is_damaged_can_be_deleted_with_all_that_is_in_it(
     for partition in ("a", "b"):
         await queue.put.aio("item", partition=partition)
     with shared.redis_client() as server:
-        server.delete(object_keys.queue_partitions(queue.object_id))
-        server.set(object_keys.queue_partitions(queue.object_id), "what")
+        replaced(server, [object_keys.queue_partitions(queue.object_id)])
         await Queue.objects.delete.aio("damaged")
         assert not server.keys(f"rk:queue:{{{queue.object_id}}}:*")
         assert not server.keys("rk:objects-going:*")

@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from rekindle import exception
-from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import CallMeta
 from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.damaged import queued_anew
 from tests.controller.fake_agent import FakeAgent, done_of, echo, result_of
 from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
 from tests.controller.in_process import of_one_input, registered, running_parts
@@ -327,14 +327,11 @@ async def test_inputs_that_redis_has_damaged_end_with_an_error_and_others_are_ru
             damaged = await client.submit(function_id, {0: b"a", 1: b"b"})
             whole = await client.submit(function_id, {0: b"c"})
         instance.kill_controller()
-        stored, queue = instance.redis_client(), keys.queue(function_id)
-        entries = stored.xrange(queue)
-        stored.delete(queue)
-        for entry, fields in entries:
-            if fields[b"c"] == damaged.encode():
-                fields[b"b"] = b"\xff\xff"
-            stored.xadd(queue, fields, entry)
-        stored.xgroup_create(queue, keys.GROUP, "0")
+        with instance.redis_client() as server:
+            queued_anew(
+                *(server, function_id),
+                lambda of: {**of, b"b": b"\xff\xff"} if of[b"c"] == damaged.encode() else of,
+            )
         instance.start_controller()
         async with Client(instance) as client, FakeAgent(instance) as agent:
             agent.answer(lambda assign: result_of(assign, b"1"))

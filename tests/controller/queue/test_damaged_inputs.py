@@ -10,7 +10,7 @@ import pytest
 from rekindle.controller.storage import keys
 from rekindle.exception import InternalFailure
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.damaged import started_again, status, told
+from tests.controller.damaged import Fields, queued_anew, replaced, started_again, status, told
 from tests.controller.deployments.deployer import Deployer
 from tests.controller.fake_agent import FakeAgent, echo
 from tests.controller.harness import Client, Instance, in_loop, new_id, spec
@@ -31,36 +31,31 @@ async def test_a_reader_of_results_is_told_which_can_never_come(instance: Instan
     async with Client(instance) as client:
         _, [function_id] = await client.register("app", spec())
         calls = {}
-        for name in DAMAGES:
-            calls[name] = await client.submit(function_id, {0: b"lost"}, last=False)
-            await client.submit(function_id, {1: b"whole"}, call_id=calls[name])
+        for damage in DAMAGES.values():
+            call_id = await client.submit(function_id, {0: b"lost"}, last=False)
+            await client.submit(function_id, {1: b"whole"}, call_id=call_id)
+            calls[call_id] = damage
         good = await client.submit(function_id, {0: b"good"})
+
+        def damaged(fields: Fields) -> Fields:
+            if b"lost" not in fields[b"b"]:
+                return fields
+            given = fields | calls[fields[b"c"].decode()]
+            return {name: value for name, value in given.items() if value is not None}
+
         with instance.redis_client() as server:
-            # The first entry of each, by what it has.
-            queue = keys.queue(function_id)
-            firsts = {
-                fields[b"c"].decode(): entry
-                for entry, fields in server.xrange(queue)
-                if b"lost" in fields[b"b"]
-            }
-            kept = dict(server.xrange(queue))
-            server.delete(queue)
-            for entry, fields in kept.items():
-                name = next((n for n, one in calls.items() if firsts[one] == entry), "")
-                given = {**fields, **DAMAGES.get(name, {})}
-                server.xadd(queue, {n: v for n, v in given.items() if v is not None}, entry)
-            server.xgroup_create(queue, keys.GROUP, "0")
+            queued_anew(server, function_id, damaged)
             started_again(instance)
             async with FakeAgent(instance) as agent:
                 agent.answer(echo)
                 assert [one.data for one in await client.results(good)] == [b"good"]
-                for call_id in calls.values():
+                for call_id in calls:
                     reader = client.reader(call_id)
                     assert (await reader.read()).data == b"whole"
                     error = await refused(reader.read())
                     assert isinstance(error, InternalFailure) and call_id in str(error)
                 assert len(await told(client, "inputs")) == len(DAMAGES)
-                assert server.xlen(queue) == len(DAMAGES)
+                assert server.xlen(keys.queue(function_id)) == len(DAMAGES)
 
 
 async def invoked(instance: Instance, client: Client, function_id: str, call_id: str) -> None:
@@ -77,17 +72,14 @@ async def invoked(instance: Instance, client: Client, function_id: str, call_id:
 async def test_a_caller_that_comes_back_for_a_damaged_input_is_told_so(instance: Instance) -> None:
     async with Client(instance) as client:
         _, [function_id] = await client.register("app", spec())
-        call_id, queue = new_id("fc"), keys.queue(function_id)
+        call_id = new_id("fc")
         await invoked(instance, client, function_id, call_id)
         with instance.redis_client() as server:
-            [(entry, fields)] = server.xrange(queue)
-            server.delete(queue)
-            server.xadd(queue, {**fields, b"r": b"what"}, entry)
-            server.xgroup_create(queue, keys.GROUP, "0")
+            queued_anew(server, function_id, lambda fields: {**fields, b"r": b"what"})
             instance.start_controller()
             error = await refused(client.invoke(function_id, call_id=call_id))
             assert isinstance(error, InternalFailure) and call_id in str(error)
-            assert server.xlen(queue) == 1
+            assert server.xlen(keys.queue(function_id)) == 1
 
 
 @in_loop
@@ -97,8 +89,7 @@ async def test_a_caller_of_a_call_that_is_of_another_type_is_told_so(instance: I
         call_id = new_id("fc")
         await invoked(instance, client, function_id, call_id)
         with instance.redis_client() as server:
-            server.delete(keys.call(function_id, call_id))
-            server.set(keys.call(function_id, call_id), "what")
+            replaced(server, [keys.call(function_id, call_id)])
             instance.start_controller()
             assert "WRONGTYPE" in str(await refused(client.invoke(function_id, call_id=call_id)))
             assert server.xlen(keys.queue(function_id)) == 1

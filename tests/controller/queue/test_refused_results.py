@@ -9,6 +9,7 @@ import pytest
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of, result_of
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+from tests.redis_server import refusing
 
 _LARGE = bytes(3 << 20)
 
@@ -65,12 +66,10 @@ async def test_a_redis_that_refuses_all_results_is_told_to_who_waits_and_gets_th
             spawned = await agent.assigned.get()
             waiting = asyncio.ensure_future(client.invoke(function_id))
             invoked = await agent.assigned.get()
-            with instance.redis_client() as redis:
-                redis.acl_setuser("default", commands=["-evalsha"])
+            with instance.redis_client() as redis, refusing(redis, "evalsha"):
                 await agent.done(spawned, b"value")
                 await agent.done(invoked, b"value")
                 with pytest.raises(Exception, match="Redis refused a command"):
                     await waiting
-                redis.acl_setuser("default", commands=["+evalsha"])
             [result] = await client.results(call_id)
             assert (result.status, result.data) == (pb.SUCCESS, b"value")

@@ -59,3 +59,18 @@ async def test_a_listed_call_that_is_gone_is_not_counted(redis_alone: Instance) 
         assert await link.command("ZCARD", keys.kept("a")) == 2
     finally:
         await link.close()
+
+
+@in_loop
+async def test_calls_are_logged_of_which_it_cannot_be_read_where_they_belong(
+    redis_alone: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = RedisLink(redis_url(redis_alone.directory), 30.0)
+    store, calls = CallStore(link, "a", Damage(link, "a")), [new_call_id() for _ in range(2)]
+    try:
+        await link.command("SET", keys.call_index(calls[0]), "what")
+        await link.command("RPUSH", keys.call_index(calls[1]), "what")
+        assert await store.indexes_of(calls) == [None, None]
+    finally:
+        await link.close()
+    assert [vars(record)["fields"]["of"] for record in caplog.records] == calls

@@ -14,6 +14,7 @@ from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
 from tests.controller.harness import Instance, in_loop, running_instance
+from tests.redis_server import refusing
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +134,8 @@ async def test_of_a_transaction_that_is_refused_nothing_is_done_and_no_value_tol
     link = RedisLink(redis_url(server.directory), 0.0)
     with server.redis_client() as redis:
         redis.flushall()
-        redis.acl_setuser("default", enabled=True, commands=["-hset"])
-        with pytest.raises(ServiceError, match="no permissions") as told:
+        with refusing(redis, "hset"), pytest.raises(ServiceError, match="no permissions") as told:
             await link.commands([("SET", "key", "one"), ("HSET", "a", "b", "two")], atomic=True)
-        redis.acl_setuser("default", enabled=True, commands=["+hset"])
         assert "two" not in str(told.value) and not redis.keys("*")
         commands = [("SET", "key", "one"), ("ZADD", "scores", 1, "two"), ("RENAME", "none", "x")]
         replies = await link.commands(commands, atomic=True, harmless="no such key")
