@@ -90,6 +90,10 @@ def packages(tmp_path: Path) -> Path:
 def bundle(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One of this Python alone, whose figures, tests and instance do nothing."""
     monkeypatch.setenv("PYTHONPATH", str(packages))
+    # Its own: a run that finds what another test has left, or kills, would end that.
+    homes = tmp_path / "homes"
+    homes.mkdir()
+    monkeypatch.setenv("HOMES", str(homes))
     tree = tmp_path / "gpu-bundle" / "tree"
     for name, code in {
         "bench/gpu.py": _BENCH,
@@ -163,17 +167,13 @@ def test_the_instance_is_ended_and_its_home_removed(bundle: Path) -> None:
 def test_what_a_killed_run_left_is_ended_first_and_a_running_one_is_not(bundle: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    homes = [Path(f"/var/tmp/rk-gpu.{pid}.test") for pid in (gone.pid, os.getpid())]
-    try:
-        for home in homes:
-            home.mkdir()
-        assert _run(bundle, "out", PYTHON=sys.executable).returncode == 0
-        assert [home.exists() for home in homes] == [False, True]
-        log = (bundle.parent / "out" / "log.txt").read_text()
-        assert log.count("told to end ['down'] True") == 2  # that one, and the run's own
-    finally:
-        for home in homes:
-            shutil.rmtree(home, ignore_errors=True)
+    homes = [bundle.parent / "homes" / f"rk-gpu.{pid}.test" for pid in (gone.pid, os.getpid())]
+    for home in homes:
+        home.mkdir()
+    assert _run(bundle, "out", PYTHON=sys.executable).returncode == 0
+    assert [home.exists() for home in homes] == [False, True]
+    log = (bundle.parent / "out" / "log.txt").read_text()
+    assert log.count("told to end ['down'] True") == 2  # that one, and the run's own
 
 
 def test_who_kills_a_run_with_its_group_ends_what_measures_too(bundle: Path) -> None:
@@ -195,7 +195,6 @@ def test_who_kills_a_run_with_its_group_ends_what_measures_too(bundle: Path) -> 
         os.killpg(process.pid, signal.SIGKILL)
         assert process.stdout.read() == ""  # once nobody has it open any more
     assert (bundle.parent / "out" / "gpu.jsonl").read_text() == "{}\n"
-    shutil.rmtree((bundle.parent / "out" / "home").read_text())
 
 
 def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
