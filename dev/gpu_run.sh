@@ -8,6 +8,7 @@
 # first of python3, python3.13, python3.12 and python3.11 that the bundle has packages for. All of it
 # takes less than MINUTES, 8 unless set, also where parts hang. For a second run, which has what the
 # first left out: OPTIONS are more options of bench/gpu.py, TESTS names files of tests/gpu, or none.
+# HOMES is the full path of a folder on a disk, where snapshots lie meanwhile, /var/tmp unless set.
 # Ends with 1 where no figure was written.
 set -u
 began=$(date +%s)
@@ -104,13 +105,14 @@ end_instances() { # of a home, and the home
 }
 
 # What a run that was killed left may still have the GPU.
-for home in /var/tmp/rk-gpu.*; do
-    pid=${home#*rk-gpu.}
+homes=${HOMES:-/var/tmp}
+for home in "$homes"/rk-gpu.*; do
+    pid=${home##*/rk-gpu.}
     [ ! -d "$home" ] || kill -0 "${pid%.*}" 2>/dev/null || end_instances "$home"
 done
 
 # On a disk: snapshots of 8 GB do not fit into a small /tmp in memory.
-REKINDLE_HOME=$(mktemp -d "/var/tmp/rk-gpu.$$.XXXX" || mktemp -d)
+REKINDLE_HOME=$(mktemp -d "$homes/rk-gpu.$$.XXXX" || mktemp -d)
 export REKINDLE_HOME
 # From one section to another that needs it: what a run that is killed leaves ends soon.
 export REKINDLE_LINGER=2m

@@ -9,9 +9,9 @@ import click
 from rekindle.cli import operator, tables
 from rekindle.cli.commands import CommandGroup
 from rekindle.cli.options import confirm, yes_option
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import InvalidError
 from rekindle.sdk import checks, volume_waits
-from rekindle.sdk.environment import Environment
+from rekindle.sdk.environment import Environment, unknown
 from rekindle.volumes.registry import Registry
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT
@@ -120,10 +120,7 @@ def _rows(known: Mapping[str, pb.EnvironmentInfo]) -> dict[str, dict[str, object
 def _row_of(name: str, known: Mapping[str, pb.EnvironmentInfo]) -> dict[str, object]:
     rows = _rows(known)
     if name not in rows:
-        near = checks.nearest(name, rows) or ";"
-        raise NotFoundError(
-            f"there is no environment {name!r}{near} `rekindle environment list` shows all"
-        )
+        raise unknown(name, rows)
     return rows[name]
 
 

@@ -77,7 +77,8 @@ def execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int
         status = INTERRUPTED
     stays = made is not None and choosing.is_up(made.client.instance)
     status = lost_output.status(status, made.app_id if made is not None and stays else "")
-    if finished:
+    # The program may have closed standard output, or taken it away.
+    if finished and not getattr(sys.stdout, "closed", sys.stdout is None):
         from rekindle.cli import phases
 
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from rekindle import copied_back, paths
+from rekindle import paths
 from rekindle.controller.settings import parse_address
 from rekindle.controller.storage import elsewhere
 from rekindle.exception import InvalidError, SetupError
@@ -62,8 +62,7 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
         os.environ["REKINDLE_METRICS"] = address
     check_settings_of_programs()
     check_store(paths.shared_store_url())
-    with paths.at_home():
-        copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
+    daemon.check(directory)
     for note in _left_elsewhere(directory):
         click.echo(note, err=True)
     if foreground:

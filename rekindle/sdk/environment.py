@@ -6,6 +6,7 @@ until it is used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
@@ -58,7 +59,7 @@ class EnvironmentObjects:
         known, with_volumes = await _names(caller)
         if name not in known and name not in with_volumes:
             if not allow_missing:
-                raise _unknown(name, [*known, *with_volumes])
+                raise unknown(name, [*known, *with_volumes])
             return
         if name in known:  # first: what is ended there may have its volumes
             await _ask(caller, "DeleteEnvironment", name)
@@ -103,7 +104,7 @@ class Environment(SaysWhatToUse):
         if self._name in known or self._name in with_volumes:
             return self
         if not self._create:
-            raise _unknown(self._name, [*known, *with_volumes])
+            raise unknown(self._name, [*known, *with_volumes])
         await _create(caller, self._name, allow_existing=True)
         return self
 
@@ -167,7 +168,8 @@ async def _ask(caller: Caller, method: str, name: str) -> None:
     await caller.run(running.client_of().request(method, request, pb.EnvironmentInfo))
 
 
-def _unknown(name: str, known: list[str]) -> NotFoundError:
+def unknown(name: str, known: Iterable[str]) -> NotFoundError:
+    """What is raised where there is none of that name. ``known``: those that there are."""
     near = checks.nearest(name, known) or ";"
     return NotFoundError(
         f"there is no environment {name!r}{near} `rekindle environment list` shows all"

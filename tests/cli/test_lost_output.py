@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ _COMMANDS = [
     ["image", "list"],
     *([name, "--help"] for name in sorted(cli.list_commands(None))),  # type: ignore[arg-type]
 ]
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """A pipe to write to whose reader has gone."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    yield writes
+    os.close(writes)
 
 
 def _ended(
@@ -59,12 +69,8 @@ def test_a_closed_output_is_no_error(argv: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("argv", _COMMANDS[:7], ids=" ".join)
-def test_a_reader_that_has_gone_is_no_error(argv: list[str], tmp_path: Path) -> None:
-    reads, writes = os.pipe()
-    os.close(reads)
-    status, err = _ended(argv, tmp_path, ">&0", writes, unbuffered=True)
-    os.close(writes)
-    assert (status, err) == (0, "")
+def test_a_reader_that_has_gone_is_no_error(argv: list[str], tmp_path: Path, unread: int) -> None:
+    assert _ended(argv, tmp_path, ">&0", unread, unbuffered=True) == (0, "")
 
 
 @pytest.mark.parametrize("output", ["2>&0", "> /dev/full 2>&1"])
@@ -74,22 +80,16 @@ def test_a_reader_that_has_gone_is_no_error(argv: list[str], tmp_path: Path) -> 
     ids=str,
 )
 def test_an_error_that_nobody_reads_is_one_all_the_same(
-    argv: list[str], status: int, output: str, tmp_path: Path
+    argv: list[str], status: int, output: str, tmp_path: Path, unread: int
 ) -> None:
-    reads, writes = os.pipe()
-    os.close(reads)
-    assert _ended(argv, tmp_path, output, writes) == (status, "")
-    os.close(writes)
+    assert _ended(argv, tmp_path, output, unread) == (status, "")
 
 
 def test_a_program_that_failed_has_failed_whether_its_reader_has_gone_or_not(
-    tmp_path: Path,
+    tmp_path: Path, unread: int
 ) -> None:
     (tmp_path / "program.py").write_text("print('begins')\nraise ValueError('mine')\n")
-    reads, writes = os.pipe()
-    os.close(reads)
-    status, err = _ended(["run", "program.py"], tmp_path, ">&0", writes)
-    os.close(writes)
+    status, err = _ended(["run", "program.py"], tmp_path, ">&0", unread)
     assert status == 1 and err.endswith("\nValueError: mine\n")
 
 
@@ -107,12 +107,9 @@ def test_a_program_may_end_or_replace_its_streams(stream: str, change: str, tmp_
 
 @pytest.mark.parametrize("command", ["top", "top --once", "status", "container list --json"])
 def test_who_reads_of_an_instance_may_go(
-    controller: FakeController, command: str, tmp_path: Path
+    controller: FakeController, command: str, tmp_path: Path, unread: int
 ) -> None:
-    reads, writes = os.pipe()
-    os.close(reads)
-    assert _ended(command.split(), tmp_path, ">&0", writes) == (0, "")
-    os.close(writes)
+    assert _ended(command.split(), tmp_path, ">&0", unread) == (0, "")
 
 
 def test_another_file_that_is_full_is_no_output_that_is_lost(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from rekindle import paths
 from rekindle.cli import app_refs, programs, refs
 from rekindle.exception import InvalidError, NotFoundError, SetupError
+from tests.cli.command import rekindle
 
 
 @pytest.fixture
@@ -88,15 +88,8 @@ def test_what_is_too_long_for_the_name_of_a_file_names_none(
 ) -> None:
     name = "print('a program in place of its file') " * 9
     argv = [word.format(name) for word in command.split()]
-    ended = subprocess.run(
-        [sys.executable, "-c", "from rekindle.cli.main import main; main()", *argv],
-        env={**os.environ, "REKINDLE_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 1 and ended.stderr.startswith(f"Error: {said.format(name)}\n")
+    err = rekindle(tmp_path, *argv, status=1, REKINDLE_HOME=str(tmp_path)).stderr
+    assert err.startswith(f"Error: {said.format(name)}\n")
 
 
 def test_a_working_directory_that_was_deleted_is_said(

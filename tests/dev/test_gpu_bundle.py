@@ -90,6 +90,10 @@ def packages(tmp_path: Path) -> Path:
 def bundle(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One of this Python alone, whose figures, tests and instance do nothing."""
     monkeypatch.setenv("PYTHONPATH", str(packages))
+    # Its own: a run that finds what another test has left, or kills, would end that.
+    homes = tmp_path / "homes"
+    homes.mkdir()
+    monkeypatch.setenv("HOMES", str(homes))
     tree = tmp_path / "gpu-bundle" / "tree"
     for name, code in {
         "bench/gpu.py": _BENCH,
@@ -121,6 +125,19 @@ def _run(
     )
 
 
+def _argv(bundle: Path, **environ: str) -> list[str]:
+    """What bench/gpu.py is called with in a run that has these variables."""
+    bench = bundle / "tree" / "bench" / "gpu.py"
+    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
+    done = _run(bundle, "out", PYTHON=sys.executable, **environ)
+    assert done.returncode == 0, done.stderr
+    return (bundle.parent / "out" / "argv").read_text().split("\n")
+
+
+def _minutes(argv: list[str]) -> float:
+    return float(argv[argv.index("--minutes") + 1])
+
+
 def _pythons(place: Path, *versions: str) -> str:
     """A folder with programs that say to be these versions of Python, to find before all others."""
     place.mkdir()
@@ -150,22 +167,19 @@ def test_the_instance_is_ended_and_its_home_removed(bundle: Path) -> None:
 def test_what_a_killed_run_left_is_ended_first_and_a_running_one_is_not(bundle: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    homes = [Path(f"/var/tmp/rk-gpu.{pid}.test") for pid in (gone.pid, os.getpid())]
-    try:
-        for home in homes:
-            home.mkdir()
-        assert _run(bundle, "out", PYTHON=sys.executable).returncode == 0
-        assert [home.exists() for home in homes] == [False, True]
-        log = (bundle.parent / "out" / "log.txt").read_text()
-        assert log.count("told to end ['down'] True") == 2  # that one, and the run's own
-    finally:
-        for home in homes:
-            shutil.rmtree(home, ignore_errors=True)
+    homes = [bundle.parent / "homes" / f"rk-gpu.{pid}.test" for pid in (gone.pid, os.getpid())]
+    for home in homes:
+        home.mkdir()
+    assert _run(bundle, "out", PYTHON=sys.executable).returncode == 0
+    assert [home.exists() for home in homes] == [False, True]
+    log = (bundle.parent / "out" / "log.txt").read_text()
+    assert log.count("told to end ['down'] True") == 2  # that one, and the run's own
 
 
 def test_who_kills_a_run_with_its_group_ends_what_measures_too(bundle: Path) -> None:
     bench = bundle / "tree" / "bench" / "gpu.py"
     bench.write_text(
+        # It ends by itself where nobody kills it, so that the test fails then and does not hang.
         _BENCH + "import time\nprint('begun', flush=True)\ntime.sleep(60)\nprint('still there')\n"
     )
     with subprocess.Popen(
@@ -181,7 +195,6 @@ def test_who_kills_a_run_with_its_group_ends_what_measures_too(bundle: Path) -> 
         os.killpg(process.pid, signal.SIGKILL)
         assert process.stdout.read() == ""  # once nobody has it open any more
     assert (bundle.parent / "out" / "gpu.jsonl").read_text() == "{}\n"
-    shutil.rmtree((bundle.parent / "out" / "home").read_text())
 
 
 def test_all_is_compiled_before_anything_is_measured(bundle: Path) -> None:
@@ -207,12 +220,9 @@ def test_packages_of_the_machine_are_compiled_and_read_before_anything_is_measur
 def test_figures_have_the_time_that_is_left_and_the_most_important_tests_come_first(
     bundle: Path,
 ) -> None:
-    bench = bundle / "tree" / "bench" / "gpu.py"
-    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
-    _run(bundle, "out", PYTHON=sys.executable, OPTIONS="--quick --only 'checkpoint calls'")
-    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
+    argv = _argv(bundle, OPTIONS="--quick --only 'checkpoint calls'")
     assert argv[-3:] == ["--quick", "--only", "checkpoint calls"]
-    assert 5.5 < float(argv[argv.index("--minutes") + 1]) <= (470 - 45) / 60
+    assert 5.5 < _minutes(argv) <= (470 - 45) / 60
     tests = (bundle.parent / "out" / "tests.txt").read_text().split()
     files = [one for one in tests if one.endswith(".py")]
     assert files[0] == "tests/gpu/test_starts.py"
@@ -221,21 +231,15 @@ def test_figures_have_the_time_that_is_left_and_the_most_important_tests_come_fi
 
 
 def test_a_second_run_takes_its_minutes_and_has_the_tests_that_are_named(bundle: Path) -> None:
-    bench = bundle / "tree" / "bench" / "gpu.py"
-    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
-    _run(bundle, "out", PYTHON=sys.executable, MINUTES="2.5", TESTS="snapshots")
-    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
-    assert 0.5 < float(argv[argv.index("--minutes") + 1]) <= 2.5 - (25 + 12) / 60
+    argv = _argv(bundle, MINUTES="2.5", TESTS="snapshots")
+    assert 0.5 < _minutes(argv) <= 2.5 - (25 + 12) / 60
     tests = (bundle.parent / "out" / "tests.txt").read_text().split()
     assert [one for one in tests if one.endswith(".py")] == ["tests/gpu/test_snapshots.py"]
 
 
 def test_no_tests_leave_their_time_to_the_figures(bundle: Path) -> None:
-    bench = bundle / "tree" / "bench" / "gpu.py"
-    bench.write_text(_BENCH + "(out / 'argv').write_text('\\n'.join(sys.argv))\n")
-    assert _run(bundle, "out", PYTHON=sys.executable, TESTS="").returncode == 0
-    argv = (bundle.parent / "out" / "argv").read_text().split("\n")
-    assert float(argv[argv.index("--minutes") + 1]) > (470 - 45) / 60
+    argv = _argv(bundle, TESTS="")
+    assert _minutes(argv) > (470 - 45) / 60
     assert (bundle.parent / "out" / "tests.txt").read_text().startswith("no tests were run")
 
 
@@ -255,31 +259,20 @@ def test_packages_that_the_machine_finds_by_its_path_stay_there(bundle: Path) ->
     assert found == bundle.parent / "packages" / "torch.py"
 
 
-def test_where_nothing_can_be_written_the_figures_are_printed_all_the_same(bundle: Path) -> None:
-    bench = bundle / "tree" / "bench" / "gpu.py"
-    bench.write_text(_BENCH + "print('a figure')\n")
-    out = bundle.parent / "out"
-    out.mkdir()
-    (out / "log.txt").symlink_to("/dev/full")
-    scratch = bundle.parent / "scratch"
-    scratch.mkdir()
-    done = _run(bundle, "out", PYTHON=sys.executable, TMPDIR=str(scratch))
-    assert done.returncode == 0, done.stderr
-    assert f"nothing can be written into {out}: the figures are in what is printed" in done.stderr
-    assert "a figure\n" in done.stdout
-
-
-def test_where_the_folder_cannot_be_made_the_figures_are_printed_all_the_same(
-    bundle: Path,
+@pytest.mark.parametrize("folder", ["out", "file/out"])
+def test_where_nothing_can_be_written_the_figures_are_printed_all_the_same(
+    bundle: Path, folder: str
 ) -> None:
     bench = bundle / "tree" / "bench" / "gpu.py"
     bench.write_text(_BENCH + "print('a figure')\n")
-    (bundle.parent / "file").touch()
-    scratch = bundle.parent / "scratch"
-    scratch.mkdir()
-    done = _run(bundle, "file/out", PYTHON=sys.executable, TMPDIR=str(scratch))
+    for name in ("out", "scratch"):
+        (bundle.parent / name).mkdir()
+    (bundle.parent / "out" / "log.txt").symlink_to("/dev/full")
+    (bundle.parent / "file").touch()  # no folder can be made in it
+    done = _run(bundle, folder, PYTHON=sys.executable, TMPDIR=str(bundle.parent / "scratch"))
     assert done.returncode == 0, done.stderr
-    assert "nothing can be written into file/out: the figures are in what is" in done.stderr
+    out = bundle.parent / "out" if folder == "out" else folder
+    assert f"nothing can be written into {out}: the figures are in what is printed" in done.stderr
     assert "a figure\n" in done.stdout
 
 

@@ -123,6 +123,28 @@ def test_a_second_run_restores_the_snapshot_of_the_first(home: Home) -> None:
     assert len(kept) == 2 and kept[made["key"]] == made["created"]
 
 
+@pytest.mark.parametrize("change", [".close()", " = None"])
+def test_phases_are_not_shown_where_the_program_has_ended_its_output(
+    shared: Home, change: str
+) -> None:
+    script = shared.script(
+        f"""
+        import sys, rekindle
+        app = rekindle.App("mute")
+
+        @app.function()
+        def f(): ...
+
+        @app.local_entrypoint()
+        def main():
+            f.remote()
+            sys.stdout{change}
+        """
+    )
+    ended = shared.run(script, "--phases")
+    assert ended.out == "" and "Error" not in ended.err, str(ended)
+
+
 def test_the_phases_explain_the_total(shared: Home) -> None:
     script = shared.script(
         """

@@ -107,7 +107,7 @@ def test_a_home_that_can_never_be_is_named(home: Home, place: str) -> None:
         assert "Traceback" not in home.rekindle(*command, status=None, **named).err
 
 
-@pytest.mark.parametrize("command", ["up", "deploy SCRIPT"])
+@pytest.mark.parametrize("command", ["up", "up --foreground", "deploy SCRIPT"])
 @pytest.mark.parametrize(
     ("name", "why"),
     [("n" * 120, "more than the 100 that fit"), ("a\nb", "no line of text in UTF-8")],

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from rekindle import paths
+from rekindle import copied_back, paths
 from rekindle.linux import processes
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.local import directory as instance
@@ -18,10 +18,19 @@ _KILLED_S = 5.0
 
 
 @paths.at_home()
-def start(directory: Path, timeout_s: float) -> int:
-    """Start it and wait until it serves; the supervisor's pid. Raises ConnectionError, and
-    SetupError for a directory whose path is too long."""
+def check(directory: Path) -> None:
+    """See that an instance can come up there, before one is started.
+
+    Raises SetupError for a directory whose path is too long, and where a backup has not arrived
+    whole.
+    """
     paths.fitting_socket(paths.controller_socket(directory))
+    copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
+
+
+@paths.at_home()
+def start(directory: Path, timeout_s: float) -> int:
+    """Start it and wait until it serves; the supervisor's pid. Raises ConnectionError."""
     process = session.start_supervisor(directory, parent_pid=None)
     assert process.stdout is not None
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rekindle import copied_back, paths
+from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import announcing, choosing, daemon, lingering, session
 from rekindle.sdk.local import directory as instance
@@ -46,7 +46,7 @@ def begin() -> Session:
         )
         with lingering.turn():
             if instance.supervisor_pid(directory) is None:
-                copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
+                daemon.check(directory)
                 daemon.start(directory, session.START_S)
     else:
         session.say_unused(directory)
