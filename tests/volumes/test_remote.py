@@ -19,7 +19,8 @@ import pytest
 from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
 from rekindle.volumes import remote as module
 from rekindle.volumes.registry import Registry, VolumeRecord
-from rekindle.volumes.remote import EMPTIED, Folder, of_url, of_volume
+from rekindle.volumes.remote import Folder, of_url, of_volume
+from rekindle.volumes.store_folder import EMPTIED
 from rekindle.volumes.turn import PULLED, Turn
 from tests import power_cut
 from tests.hung import hung
