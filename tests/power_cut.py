@@ -56,6 +56,14 @@ class Disk:
     def unmount(self) -> None:
         subprocess.run(["umount", str(self.root)], check=True)
 
+    def fill(self) -> Path:
+        """Leave no room on it; what takes all of it, to be removed."""
+        filler = self.root / "full"
+        with pytest.raises(OSError, match="No space"), filler.open("wb", 0) as file:
+            while file.write(bytes(1 << 12)):
+                pass
+        return filler
+
     def cut_power(self, *, at_once: bool = False) -> None:
         """And come back. The journal is written first, so names are there, as some seconds later;
         what is in files is not, unless somebody had that written. ``at_once``: nor are names."""

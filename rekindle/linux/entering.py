@@ -63,10 +63,9 @@ def run(pid: int, argv: Sequence[str], more: Mapping[str, str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's
     child = os.fork()  # it is in the PID namespace
     if child == 0:
+        # Python ignores the latter two: no command expects it.
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(
-                number, signal.SIG_DFL
-            )  # Python ignores the others: no command expects it
+            signal.signal(number, signal.SIG_DFL)
         _become(status, argv, environ)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

@@ -4,17 +4,15 @@ Without a URL the folder is all there is: who writes to it writes to the volume.
 ``s3://``, ``gs://``, another directory), it is this machine's copy: ``pull`` brings what changed in
 the store, ``push`` sends what changed here. Files are compared by what was seen at the last time.
 The last push of a file wins; what was changed here and not pushed is never overwritten by a pull.
-Links and empty directories do not travel, nor do objects whose names no file beside the others can
-have: ``folder/``, as consoles of stores make, ``a`` where there is ``a/b``, ``a/../b``, or one too
-long. A store that is a directory and has nothing in it is not taken to be empty, unless a push says
-so: it may be one that is not mounted.
+Links and empty directories do not travel, nor do objects that are no files (store_folder.py). A
+store that is a directory and has nothing in it is not taken to be empty, unless a push says so: it
+may be one that is not mounted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import hashlib
 import json
 import os
@@ -23,9 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from rekindle import filesystems
 from rekindle.counted import counted
 from rekindle.exception import (
     InvalidError,
@@ -37,24 +33,23 @@ from rekindle.exception import (
 from rekindle.linux.libc import check, libc
 from rekindle.shown_url import reason, without_password
 from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
-from rekindle.volumes.tree import DRAFT, Tree
+from rekindle.volumes.store_folder import (
+    CHUNK_BYTES,
+    EMPTIED,
+    StoreFolder,
+    UnfitError,
+    folders_of,
+    is_in_the_way,
+    opened,
+)
+from rekindle.volumes.tree import Tree
 from rekindle.volumes.turn import PULLED, CopyRemovedError, Turn, taken
 from rekindle.wire.usercode import came_by_signal
 
 #: A start does not look again at a store that was looked at so recently.
 FRESH_S = 1.0
-#: What stores call that which changes with a file's content, the best first.
-_MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
-_CHUNK_BYTES = 1 << 20
-#: Of a file's name, at most.
-_NAME_BYTES = 255
 #: So many files are named by an error.
 _NAMED = 5
-#: What a directory says where a folder is in a file's place, or a file in a folder's.
-_OTHER_KIND = (IsADirectoryError, NotADirectoryError, FileExistsError)
-#: Beside the files of a store that is a directory: some were removed, so there may be none. It
-#: begins as drafts do, which are no files of a volume.
-EMPTIED = f"{DRAFT}may-be-empty"
 #: Beside the environments: this machine's copies of stores' folders that are no volumes.
 COPIES = ".urls"
 
@@ -110,9 +105,9 @@ class Folder:
         with self._explained(), self._turn() as turn:
             if if_old and self._is_fresh():
                 return  # somebody did while this one waited for its turn
-            store, base = self._store()
-            remote = _listed(store, base)
-            if not remote and turn.state and (remote is None or _is_bare(store, base)):
+            store = self._store()
+            remote = store.listed()
+            if not remote and turn.state and (remote is None or store.is_bare()):
                 raise self._bare(turn)
             remote = remote or {}
             local = turn.look()
@@ -122,16 +117,16 @@ class Folder:
                     turn.tree.remove(path)
                     del local[path]
                 turn.note(path, None)  # where it was changed here, it is sent again as a new one
-            folders = {above for path in local for above in _folders_of(path)}
+            folders = {above for path in local for above in folders_of(path)}
             for path, mark in remote.items():
                 known = turn.state.get(path)
                 changed_here = local.get(path) != (known[:2] if known else None)
                 if changed_here or (known and known[2] == mark):
                     continue
-                if path in folders or any(above in local for above in _folders_of(path)):
+                if is_in_the_way(path, local, folders):
                     continue  # what was changed here is in its place
                 try:
-                    brought = _bring(turn, path, store, f"{base}/{path}", local.get(path, []))
+                    brought = _bring(turn, path, store, local.get(path, []))
                 except _ChangedHereError:
                     continue
                 turn.note(path, [*brought, mark])
@@ -156,28 +151,30 @@ class Folder:
             removed = [path for path in turn.state if path not in local]
             if not changed and not removed:
                 return
-            store, base = self._store()
-            if turn.state and _is_bare(store, base):
+            store = self._store()
+            if turn.state and store.is_bare():
                 raise self._bare(turn)
             # Before it is noted as sent: what a power cut took of it would count as changed here.
             self._write_out(turn.files)
             if removed:
-                _may_be_bare(store, base)
-            in_the_way = _in_the_way(removed, changed)
+                store.may_be_bare()
+            # First, files that are folders by now, and what lies in folders that are files.
+            folders = {above for path in changed for above in folders_of(path)}
+            in_the_way = {path for path in removed if is_in_the_way(path, changed, folders)}
             for path in in_the_way:
-                _remove(turn, path, store, base)
-                _remove_bare_folders(store, base, path)
+                _remove(turn, path, store)
+                store.remove_bare_folders(path)
             unfit = []
             for path, seen in changed.items():
                 try:
-                    turn.note(path, [*seen, _send(turn, path, store, f"{base}/{path}")])
+                    turn.note(path, [*seen, _send(turn, path, store)])
                 except VolumeFileNotFoundError:
                     pass  # removed meanwhile
-                except _UnfitError:
+                except UnfitError:
                     unfit.append(path)
             for path in removed:
                 if path not in in_the_way:
-                    _remove(turn, path, store, base)
+                    _remove(turn, path, store)
             if unfit:
                 raise self._not_sent(unfit)
 
@@ -240,11 +237,8 @@ class Folder:
             f"other files are there"
         )
 
-    def _store(self) -> tuple[Any, str]:
-        """The store's client, and the path of the folder in it."""
-        store, base = filesystems.open_url(self.url, f"{self.label}:", dict(self.options))
-        store.invalidate_cache()
-        return store, base
+    def _store(self) -> StoreFolder:
+        return opened(self.url, f"{self.label}:", self.options)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -308,14 +302,14 @@ class _ChangedHereError(Exception):
     """A file was written while another one was on its way to its place."""
 
 
-def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> list[int]:
+def _bring(turn: Turn, path: str, store: StoreFolder, before: list[int]) -> list[int]:
     """A file of the store to its place, in that of ``before``; its size and modification time.
 
     Raises _ChangedHereError where it is not what it was before; VolumeError, the client's errors.
     """
     turn.tree.remove_bare(path)
-    with store.open(place, "rb") as source, turn.tree.write(path) as target:
-        while piece := source.read(_CHUNK_BYTES):
+    with store.open(path) as source, turn.tree.write(path) as target:
+        while piece := source.read(CHUNK_BYTES):
             target.write(piece)
         target.flush()
         # Set, as some file systems set it themselves when the file is closed.
@@ -327,110 +321,17 @@ def _bring(turn: Turn, path: str, store: Any, place: str, before: list[int]) -> 
         return [info.st_size, info.st_mtime_ns]
 
 
-class _UnfitError(Exception):
-    """In the store nothing can be called so, or something of another kind is."""
-
-
-def _send(turn: Turn, path: str, store: Any, place: str) -> str:
+def _send(turn: Turn, path: str, store: StoreFolder) -> str:
     """A file to the store; its mark there.
 
-    Raises VolumeFileNotFoundError where it is gone, _UnfitError; the client's errors.
+    Raises VolumeFileNotFoundError where it is gone, UnfitError; the client's errors.
     """
     with turn.tree.open(path) as source:
-        try:
-            store.makedirs(place.rpartition("/")[0], exist_ok=True)
-            with store.open(place, "wb") as target:
-                while piece := source.read(_CHUNK_BYTES):
-                    target.write(piece)
-        except (UnicodeEncodeError, *_OTHER_KIND) as error:
-            raise _UnfitError from error
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            raise _UnfitError from error
-    store.invalidate_cache()
-    return _mark(store.info(place))
+        return store.put(path, source)
 
 
-def _in_the_way(removed: list[str], changed: Mapping[str, object]) -> set[str]:
-    """What goes before others are sent: files that are folders by now, and what lies in folders
-    that are files."""
-    folders = {above for path in changed for above in _folders_of(path)}
-    return {
-        path
-        for path in removed
-        if path in folders or any(above in changed for above in _folders_of(path))
-    }
-
-
-def _folders_of(path: str) -> Iterator[str]:
-    """Those that it lies in, the deepest first."""
-    while path := path.rpartition("/")[0]:
-        yield path
-
-
-def _remove(turn: Turn, path: str, store: Any, base: str) -> None:
+def _remove(turn: Turn, path: str, store: StoreFolder) -> None:
     if turn.seen(path):
         return  # it has come back
-    # It is gone there, too: another machine may have made a folder of it, or a file of its folder.
-    with contextlib.suppress(FileNotFoundError, *_OTHER_KIND):
-        store.rm_file(f"{base}/{path}")
+    store.remove(path)
     turn.note(path, None)
-
-
-def _remove_bare_folders(store: Any, base: str, path: str) -> None:
-    """In stores of objects there are none."""
-    if not base.startswith("/"):
-        return
-    with contextlib.suppress(OSError):  # something else is in it
-        for folder in _folders_of(path):
-            store.rmdir(f"{base}/{folder}")
-
-
-def _is_bare(store: Any, base: str) -> bool:
-    """Whether a directory is not there, or has nothing in it: so is one that is not mounted.
-
-    In stores of objects there are no directories.
-    """
-    if not base.startswith("/"):
-        return False
-    try:
-        return not store.ls(base, detail=False)
-    except FileNotFoundError:
-        return True
-
-
-def _may_be_bare(store: Any, base: str) -> None:
-    """Have a directory from which files are removed never be taken for one that is not mounted."""
-    if base.startswith("/") and not store.exists(f"{base}/{EMPTIED}"):
-        store.makedirs(base, exist_ok=True)
-        store.pipe_file(f"{base}/{EMPTIED}", b"")
-
-
-def _listed(store: Any, base: str) -> dict[str, str] | None:
-    """Path -> mark of all files of the store's folder; None where not even its bucket is there."""
-    try:
-        found = filesystems.files_below(store, base)
-    except FileNotFoundError:
-        return None
-    prefix = f"{base}/"
-    inside = {path[len(prefix) :]: info for path, info in found.items() if path.startswith(prefix)}
-    fit = {path: info for path, info in inside.items() if _fits_a_file(path)}
-    folders = {above for path in fit for above in _folders_of(path)}
-    return {
-        path: _mark(info) for path, info in fit.items() if path not in folders and DRAFT not in path
-    }
-
-
-def _fits_a_file(path: str) -> bool:
-    """Whether one can be called so. By ``..`` two names would be one file's."""
-    return all(
-        part not in ("", ".", "..") and "\0" not in part and len(os.fsencode(part)) <= _NAME_BYTES
-        for part in path.split("/")
-    )
-
-
-def _mark(info: Mapping[str, Any]) -> str:
-    """What changes when a file of the store does."""
-    mark = next((info[name] for name in _MARKS if info.get(name)), "")
-    return f"{info.get('size')}:{mark}"

@@ -15,7 +15,8 @@ import pytest
 from rekindle.volumes import leftovers
 from rekindle.volumes.leftovers import remove_leftovers
 from rekindle.volumes.registry import Registry
-from rekindle.volumes.remote import EMPTIED, Folder, of_url
+from rekindle.volumes.remote import Folder, of_url
+from rekindle.volumes.store_folder import EMPTIED
 
 _DAY_S = 86400.0
 

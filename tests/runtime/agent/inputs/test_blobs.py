@@ -189,10 +189,7 @@ def test_a_result_waits_as_long_as_the_disk_is_full_and_no_input_is_run_meanwhil
     monkeypatch.setattr(module, "_WAITS_S", (0.01,))
     with power_cut.mounted(tmp_path) as disk:
         blobs, batch = of_node(disk.root), batch_of(100_000)
-        filler = disk.root / "full"
-        with pytest.raises(OSError, match="No space"), filler.open("wb", 0) as file:
-            while file.write(bytes(1 << 12)):
-                pass
+        filler = disk.fill()
 
         async def put() -> None:
             storing = asyncio.ensure_future(blobs.put_aside(batch))
@@ -222,10 +219,7 @@ def test_a_full_disk_that_gives_payloads_is_told_of_once(
     with power_cut.mounted(tmp_path) as disk:
         blobs, batch = of_node(disk.root), batch_of(100_000)
         payload = put(FolderStore(disk.root / "blobs"), 1, 5000)
-        filler = disk.root / "full"
-        with pytest.raises(OSError, match="No space"), filler.open("wb", 0) as file:
-            while file.write(bytes(1 << 12)):
-                pass
+        filler = disk.fill()
         tries = 0
         a_put = FolderStore.put
 
