@@ -204,6 +204,14 @@ async def cancel_rest(submission: Submission) -> None:
         log.info("the rest of a map could not be cancelled: %s", error)
 
 
+async def _submitted(submission: Submission, window: Window) -> None:
+    """Not closed by a callback of the future: what a signal's handler raises there is dropped."""
+    try:
+        await submission.run()
+    finally:
+        window.close()
+
+
 async def spawn(
     caller: Caller,
     target: CallTarget,
@@ -216,8 +224,7 @@ async def spawn(
     submission = Submission(target, kwargs, window, read_once=False)
     running: Future[None] | None = None
     try:
-        running = background().start(submission.run())
-        running.add_done_callback(lambda _: window.close())
+        running = background().start(_submitted(submission, window))
         async for args in inputs:
             submission.offer(args)
             while window.full():

@@ -20,12 +20,14 @@ from rekindle.sdk import monkey_patched
 if TYPE_CHECKING:
     import asyncio
     import logging
-    from concurrent import futures
     from concurrent.futures import Future
+
+    from rekindle.sdk.connection import work
+    from rekindle.sdk.connection.work import Work
 else:
     asyncio = lazily.module("asyncio")
-    futures = lazily.module("concurrent.futures")
     logging = lazily.module("logging")
+    work = lazily.module("rekindle.sdk.connection.work")
 
 T = TypeVar("T")
 
@@ -44,7 +46,8 @@ class Background:
     def __init__(self, inherited: bool = False) -> None:
         self.inherited = inherited
         self.loop = asyncio.new_event_loop()
-        self._running: set[Future[Any]] = set()
+        #: Held here, as the loop itself forgets what no one holds.
+        self._running: set[asyncio.Task[Any]] = set()
         self._closers: dict[Callable[[], Coroutine[Any, Any, Any]], None] = {}
         self._thread = threading.Thread(target=self._main, name="rekindle", daemon=True)
 
@@ -67,48 +70,40 @@ class Background:
             raise InvalidError(
                 "a blocking rekindle call was made on rekindle's own thread; use its .aio form"
             )
-        future: Future[T] = futures.Future()
+        asked: Work[T] = work.Work(self.loop)
         try:
-            self._start(coroutine, future)
-            return future.result()
+            self.loop.call_soon_threadsafe(self._begin, coroutine, asked)
+            return asked.result()
         except BaseException:
-            future.cancel()
+            asked.cancel()
             raise
 
-    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run it there and do not wait for it; to cancel the future cancels it."""
-        future: Future[T] = futures.Future()
-        try:
-            self._start(coroutine, future)
-        except BaseException:
-            future.cancel()
-            raise
-        return future
+    def start(self, coroutine: Coroutine[Any, Any, T], what: str = "") -> Future[T]:
+        """Run it there and do not wait for it; to cancel the future cancels it. An error of one
+        that is ``what`` is logged as that.
 
-    def _start(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
-        """Not by ``asyncio.run_coroutine_threadsafe``: where a signal's exception comes before that
+        Not by ``asyncio.run_coroutine_threadsafe``: where a signal's exception comes before that
         returns, it may run there, and nobody has what cancels it."""
-        future.add_done_callback(self._running.discard)
-        self._running.add(future)  # the loop itself forgets what no one holds
-        self.loop.call_soon_threadsafe(self._begin, coroutine, future)
-
-    def _begin(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
-        if future.cancelled():
-            coroutine.close()
-            return
-        task = self.loop.create_task(coroutine)
-        task.add_done_callback(partial(_tell, future))
-        future.add_done_callback(partial(self._given_up, task))
-
-    def _given_up(self, task: asyncio.Task[T], future: Future[T]) -> None:
-        if future.cancelled() and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(task.cancel)
+        asked: Work[T] = work.Work(self.loop)
+        try:
+            self.loop.call_soon_threadsafe(self._begin, coroutine, asked, what)
+        except BaseException:
+            asked.cancel()
+            raise
+        return asked
 
     def spawn(self, coroutine: Coroutine[Any, Any, object], what: str) -> Future[Any]:
-        """The same for what nobody waits for: an error of it is logged, as one of ``what``."""
-        future = self.start(coroutine)
-        future.add_done_callback(partial(_log_error, what))
-        return future
+        """The same for what nobody waits for."""
+        return self.start(coroutine, what)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, T], asked: Work[T], what: str = "") -> None:
+        if asked.cancelled():
+            coroutine.close()
+            return
+        asked.task = task = self.loop.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(partial(_tell, asked, what))
 
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it there and await it on the caller's loop."""
@@ -161,21 +156,21 @@ class Background:
         self._thread.join(_ABANDON_S)
 
 
-def _tell(future: Future[T], task: asyncio.Task[T]) -> None:
+def _tell(asked: Work[T], what: str, task: asyncio.Task[T]) -> None:
     """What became of a task, to whoever waits for it."""
     if task.cancelled():
-        future.cancel()
-    if not future.set_running_or_notify_cancel():
+        asked.cancel()
+    if not asked.set_running_or_notify_cancel():
         return
-    if (error := task.exception()) is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(task.result())
+    if (error := task.exception()) is None:
+        asked.set_result(task.result())
+        return
+    if what:
+        _log(error, what)
+    asked.set_exception(error)
 
 
-def _log_error(what: str, future: Future[Any]) -> None:
-    if future.cancelled() or (error := future.exception()) is None:
-        return
+def _log(error: BaseException, what: str) -> None:
     log = logging.getLogger(__name__)
     if isinstance(error, Error):
         log.warning("a background task ended: %s: %s", what, error)

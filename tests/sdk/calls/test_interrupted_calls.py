@@ -83,7 +83,7 @@ def test_after_an_interrupt_the_next_call_is_its_own_and_nothing_of_the_former_g
     with app.run():
         act()
         before, waited = threads(), set(background.background()._running)
-        places = at_all_places(act, lambda _: act(), error=error, step=3)
+        places = at_all_places(act, lambda _: act(), error=error)
         assert {one.partition(":")[0] for one in places} >= files
         wait_until(lambda: threads() == before, "threads to end", state=threads)
         left = background.background()._running
