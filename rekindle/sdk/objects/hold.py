@@ -39,7 +39,7 @@ class Hold:
         except (OSError, Gone) as error:  # it is away: the thread goes on trying
             if came_by_signal(error):
                 raise
-        threading.Thread(target=self._run, name="rekindle-hold", daemon=True).start()
+        threading.Thread(target=self._keep, name="rekindle-hold", daemon=True).start()
 
     def _connect(self) -> None:
         sock = self._link.connected(os.urandom(wire.SESSION_BYTES))
@@ -51,7 +51,14 @@ class Hold:
             raise
         self._sock = sock
 
-    def _run(self) -> None:
+    def _keep(self) -> None:
+        try:
+            self._hold()
+        finally:
+            if self._sock is not None:  # it was ended as it was just held again
+                self._sock.close()
+
+    def _hold(self) -> None:
         held_at, pause_s, told = time.monotonic(), _FIRST_PAUSE_S, False
         while not self._ending.is_set():
             sock = self._sock
@@ -68,8 +75,8 @@ class Hold:
                     sock.close()
                     held_at = time.monotonic()
                 self._sock = None
-                if not self._link.instance.exists():
-                    return  # it went with its instance
+                if self._ending.is_set() or not self._link.instance.exists():
+                    return  # or it went with its instance
                 passes = isinstance(error, (OSError, Gone, ConnectionError, ServiceError))
                 if not told and (not passes or time.monotonic() - held_at > _TELL_AFTER_S):
                     told = True

@@ -32,6 +32,11 @@ class BackSoon:
         return self._sock
 
 
+def _thread() -> threading.Thread:
+    [found] = [one for one in threading.enumerate() if one.name == "rekindle-hold"]
+    return found
+
+
 def test_an_object_is_held_once_a_controller_that_went_is_back() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
@@ -40,8 +45,53 @@ def test_an_object_is_held_once_a_controller_that_went_is_back() -> None:
         link: Any = BackSoon(ours)
         hold = Hold(link, "di-1")
         hold.begin()
+        thread = _thread()
         assert wire.parse_request(theirs.recv(1 << 12))[2].op == wire.Op.HOLD
         hold.end()
+        thread.join(30)
+    assert not thread.is_alive() and ours.fileno() == -1
+
+
+class EndedMeanwhile(BackSoon):
+    """One whose object is ended just as it answers again."""
+
+    hold: Hold
+
+    def connected(self, session: bytes) -> socket.socket:
+        if self._asked:
+            self.hold.end()
+        return super().connected(session)
+
+
+def test_one_that_is_ended_as_it_is_held_again_keeps_no_connection() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(wire.pack_reply(0, wire.Status.DONE))
+        link: Any = EndedMeanwhile(ours)
+        link.hold = Hold(link, "di-1")
+        link.hold.begin()
+        for thread in threading.enumerate():
+            if thread.name == "rekindle-hold":
+                thread.join(30)
+        assert ours.fileno() == -1
+
+
+def test_one_that_is_ended_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hold_module, "_TELL_AFTER_S", 0.0)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(wire.pack_reply(0, wire.Status.DONE))
+        link: Any = BackSoon(ours)
+        hold = Hold(link, "di-1")
+        hold.begin()
+        thread = _thread()
+        theirs.settimeout(30)
+        theirs.recv(1 << 12)
+        hold.end()
+        thread.join(30)
+    assert not capsys.readouterr().err
 
 
 class Fails:
