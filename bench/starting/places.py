@@ -110,6 +110,16 @@ def until_no_runner_is_left(all_of_them: Places) -> None:
             time.sleep(0.1)
 
 
+def until_spares_are(place: Place, count: int) -> None:
+    """Wait until so many spares wait in it, of all its functions."""
+    time.sleep(_HEARTBEAT_S)  # what was said before that may be of before
+    deadline = time.monotonic() + _PATIENCE_S
+    while (spares := sum(pool.spares for pool in place.status().held)) != count:
+        if time.monotonic() > deadline:
+            raise StrategyUnavailableError(f"{spares} spares are there, not {count}")
+        time.sleep(0.1)
+
+
 def settle(all_of_them: Places) -> None:
     """Wait until all of them are quiet."""
     for place in all_of_them.values():

@@ -6,20 +6,16 @@ with it than without: a share that it takes over from its template costs nothing
 
 from __future__ import annotations
 
-import time
-
 import psutil
 
 from lab.steps import Steps
-from rekindle.exception import StrategyUnavailableError
 from rekindle.linux.maps import share_of
 from rekindle.sdk import autoscaler
 from starting.figures import SpareFigures
-from starting.places import Place, until_no_runner_is_left
+from starting.places import Place, until_no_runner_is_left, until_spares_are
 
 #: How many are made for it.
 SPARES = 4
-_PATIENCE_S = 60.0
 
 
 def measure(place: Place, kinds: tuple[str, ...], steps: Steps) -> list[SpareFigures]:
@@ -30,13 +26,16 @@ def measure(place: Place, kinds: tuple[str, ...], steps: Steps) -> list[SpareFig
     names = {kind: place.functions.starts[kind].name.partition(".")[0] for kind in kinds}
     for name in set(place.app.function_ids):
         _set(place, name, 0)
+    until_spares_are(place, 0)
     found = []
     for kind in kinds:
         steps.say(f"a spare with {kind}")
         without = _processes(place)
         before = sum(map(_pss, without))
         _set(place, names[kind], SPARES)
-        spares = _appeared(place, without)
+        until_spares_are(place, SPARES)
+        # Those of the new processes that have a template's memory, not its helpers.
+        spares = sorted(_processes(place) - without, key=_pss, reverse=True)[:SPARES]
         held = sum(map(_pss, _processes(place)))
         found.append(
             SpareFigures(
@@ -46,6 +45,7 @@ def measure(place: Place, kinds: tuple[str, ...], steps: Steps) -> list[SpareFig
             )
         )
         _set(place, names[kind], 0)
+        until_spares_are(place, 0)
     return found
 
 
@@ -58,18 +58,6 @@ def _set(place: Place, function: str, spares: int) -> None:
 def _processes(place: Place) -> set[psutil.Process]:
     place.at.settle()
     return set(place.at.processes())
-
-
-def _appeared(place: Place, before: set[psutil.Process]) -> list[psutil.Process]:
-    """The spares: of the new processes those that have a template's memory, not its helpers."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        new = sorted(_processes(place) - before, key=_pss, reverse=True)
-        if len(new) >= SPARES:
-            return new[:SPARES]
-        if time.monotonic() > deadline:
-            raise StrategyUnavailableError(f"{len(new)} of {SPARES} spares came")
-        time.sleep(0.1)
 
 
 def _pss(process: psutil.Process) -> int:
