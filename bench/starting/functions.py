@@ -26,6 +26,8 @@ class Functions:
     app: rekindle.App
     #: By what they hold; each does nothing, and takes as many seconds as it is told to.
     starts: dict[str, Any]
+    #: Those whose pools they are: functions, and instances with their parameters.
+    pools: dict[str, Any]
     #: A fresh process for every input, with PyTorch.
     fresh: Any
 
@@ -96,12 +98,14 @@ def declare(kinds: tuple[str, ...]) -> Functions:
             return self.served, "torch" in sys.modules
 
     starts: dict[str, Any] = {}
+    pools: dict[str, Any] = {}
     for kind in kinds:
         if kind == NO_MODEL:
-            starts[kind] = nothing
+            starts[kind] = pools[kind] = nothing
         else:
             layers, width = _MODELS[kind]
             model: Any = Model
-            starts[kind] = model(layers=layers, width=width).nothing
+            pools[kind] = model(layers=layers, width=width)
+            starts[kind] = pools[kind].nothing
     fresh: Any = Fresh
-    return Functions(app, starts, fresh().fresh)
+    return Functions(app, starts, pools, fresh().fresh)

@@ -23,16 +23,17 @@ def measure(place: Place, kinds: tuple[str, ...], steps: Steps) -> list[SpareFig
     for function in (*place.functions.starts.values(), place.functions.fresh):
         function.remote()  # a spare that was asked for by name stays until a start takes it
     until_no_runner_is_left({place.strategy: place})
-    names = {kind: place.functions.starts[kind].name.partition(".")[0] for kind in kinds}
-    for name in set(place.app.function_ids):
-        _set(place, name, 0)
+    for function in place.app.function_ids:
+        name = f"{place.app.name}.{function}"
+        autoscaler.set_by_name(place.app.client, name, spare_containers=0)
     until_spares_are(place, 0)
     found = []
     for kind in kinds:
         steps.say(f"a spare with {kind}")
         without = _processes(place)
         before = sum(map(_pss, without))
-        _set(place, names[kind], SPARES)
+        pool = place.functions.pools[kind]
+        pool.update_autoscaler(spare_containers=SPARES)
         until_spares_are(place, SPARES)
         # Those of the new processes that have a template's memory, not its helpers.
         spares = sorted(_processes(place) - without, key=_pss, reverse=True)[:SPARES]
@@ -44,15 +45,9 @@ def measure(place: Place, kinds: tuple[str, ...], steps: Steps) -> list[SpareFig
                 added_bytes=(held - before) / SPARES,
             )
         )
-        _set(place, names[kind], 0)
+        pool.update_autoscaler(spare_containers=0)
         until_spares_are(place, 0)
     return found
-
-
-def _set(place: Place, function: str, spares: int) -> None:
-    name = f"{place.app.name}.{function}"
-    autoscaler.set_by_name(place.app.client, name, spare_containers=spares)
-    place.at.settle()
 
 
 def _processes(place: Place) -> set[psutil.Process]:
