@@ -22,6 +22,17 @@ def opened() -> dict[int, str]:
     return found
 
 
+def newly_open(before: dict[int, str]) -> list[str]:
+    """What is open that was not ``before``, and stays: other threads of this process, those of
+    tests before this one among them, open something for a moment, and close what they had."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while new := [what for fd, what in opened().items() if before.get(fd) != what]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_LOOK_S)
+    return new
+
+
 def left_open(before: dict[int, str], most: int) -> str:
     """What is open in addition to ``before``, where that is more than ``most``; "" where not.
 
