@@ -76,7 +76,7 @@ class HungUpOn:
         self.lender = lender
 
     def __reduce__(self) -> tuple[Any, ...]:
-        assert self.lender.connected.wait(20)
+        assert self.lender.connected.wait(60)
         if len(self.lender.connections) == 1:
             self.lender.connections[0].shutdown(socket.SHUT_RDWR)
         return int, (3,)

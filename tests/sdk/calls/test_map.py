@@ -46,7 +46,7 @@ def odd_only(x: int) -> int:
 @app.function()
 def first_is_last(x: int) -> int:
     if x == 0:
-        first_may_end.wait(20)
+        first_may_end.wait(60)
     elif x == 3:
         first_may_end.set()
     return x
@@ -55,7 +55,7 @@ def first_is_last(x: int) -> int:
 @app.function()
 def first_waits(x: int) -> bytes:
     if x == 0:
-        first_may_end.wait(20)
+        first_may_end.wait(60)
     return bytes(1000)
 
 
