@@ -22,6 +22,22 @@ def opened() -> dict[int, str]:
     return found
 
 
+def since(before: dict[int, str]) -> list[str]:
+    """What is open now that was not ``before``."""
+    return [what for fd, what in opened().items() if before.get(fd) != what]
+
+
+def newly_open(before: dict[int, str], patience_s: float = _PATIENCE_S) -> list[str]:
+    """What is open that was not ``before``, is no garbage, and stays: other threads of this
+    process, those of tests before this one among them, open something for a moment. They close what
+    they had, too, so that a number of all that is open says nothing."""
+    deadline = time.monotonic() + patience_s
+    while (new := since(before)) and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(_LOOK_S)
+    return new
+
+
 def left_open(before: dict[int, str], most: int) -> str:
     """What is open in addition to ``before``, where that is more than ``most``; "" where not.
 

@@ -45,9 +45,3 @@ def _take_all(taken: list[int]) -> None:
             taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         assert error.errno == errno.EMFILE
-
-
-def opened() -> int:
-    """How many this process has open, without what is garbage already and not yet collected."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))

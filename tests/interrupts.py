@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import opcode
 import os
 import signal
@@ -25,6 +26,8 @@ _LOOKS = frozenset(
     for name, number in opcode.opmap.items()
     if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD", "POP_JUMP_BACKWARD"))
 )
+#: Places after which what they have left is collected.
+_COLLECTED_EVERY = 100
 #: Called by way of C, which looks behind it as behind its own functions.
 _BY_TYPE = frozenset({"__init__", "__new__", "__call__", "__enter__", "__exit__", "__del__"})
 
@@ -49,12 +52,16 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         self._before = signal.signal(signal.SIGUSR2, self._raise), sys.gettrace()
+        # What is garbage already is not collected within: Python drops what is raised in a
+        # generator of ours that it closes as it does that.
+        gc.freeze()
         sys.settrace(self._entered)
         return self
 
     def __exit__(self, *_: object) -> None:
         handler, trace = self._before
         sys.settrace(trace)
+        gc.unfreeze()
         signal.signal(signal.SIGUSR2, handler)
         self._behind.clear()
         self._called.clear()
@@ -132,6 +139,8 @@ def at_all_places(
         pytest.skip("it is known of Python 3.11 alone where it lets a handler run")
     places: set[str] = set()
     for place in range(1, 100_000, step):
+        if place // step % _COLLECTED_EVERY == 0:
+            gc.collect()
         before()
         cut = Interrupt(place, error, within)
         try:

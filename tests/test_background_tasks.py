@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
+from rekindle import background_tasks
 from rekindle.background_tasks import BackgroundTasks
 
 
 class _ForeseenError(Exception):
     pass
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Without what threads and garbage of tests before these log meanwhile."""
+    return [one for one in caplog.records if one.name == background_tasks.__name__]
 
 
 async def _fails(when: asyncio.Event, error: Exception) -> None:
@@ -25,12 +32,12 @@ def test_an_error_whose_waiter_has_gone_is_logged(caplog: pytest.LogCaptureFixtu
         await asyncio.sleep(0)
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
-        assert not caplog.records
+        assert not _logged(caplog)
         when.set()
         await tasks.finish()
 
     asyncio.run(leave())
-    (record,) = caplog.records
+    (record,) = _logged(caplog)
     assert record.message == "a background task failed: the work"
     assert record.exc_info is not None and str(record.exc_info[1]) == "lost"
 
@@ -51,7 +58,7 @@ def test_an_error_that_somebody_gets_or_that_was_foreseen_is_not_logged(
         await tasks.finish()
 
     asyncio.run(wait())
-    assert not caplog.records
+    assert not _logged(caplog)
 
 
 def test_all_have_ended_when_it_is_finished_those_included_that_came_meanwhile() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from types import FrameType
@@ -17,6 +16,7 @@ from rekindle.exception import NeverIteratedWarning
 from rekindle.sdk import running
 from rekindle.sdk.calls import lease_caches, leases, records
 from rekindle.sdk.connection import background
+from tests import threads
 from tests.e2e.harness import Gate, Home, wait_until
 from tests.interrupts import at_all_places
 
@@ -89,27 +89,21 @@ def look(at: str) -> None:
     assert double.remote(number) == 2 * number, at
 
 
-def names() -> list[str]:
-    gc.collect()  # an iterator may be kept by the traceback of an error
-    found = (thread.name for thread in threading.enumerate())
-    return sorted(name for name in found if name.startswith("rekindle"))
-
-
 @pytest.fixture
 def left(ran: Home) -> Iterator[None]:
     """What a test leaves is nothing."""
     calls()
-    before = names()
+    before, others = threads.ours(), set(background.background()._running)
     with warnings.catch_warnings():
         # Of one that was to be begun just then.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         warnings.filterwarnings("ignore", category=NeverIteratedWarning)
         yield
         gc.collect()
-    wait_until(lambda: names() == before, "threads to end", state=names)
+    threads.until_no_more_than(before)
     wait_until(lambda: ran.status()["agents"][0]["in_flight"] == 0, "the agent to have no input")
     waited = background.background()._running
-    wait_until(lambda: not waited, "nothing to be waited for", state=lambda: waited)
+    wait_until(lambda: waited <= others, "nothing to be waited for", state=lambda: waited)
     assert not leases._asking and not records._collectors and not running._strategies
 
 
@@ -206,8 +200,8 @@ def gate(ran: Home) -> Iterator[Gate]:
 
 @pytest.mark.usefixtures("alarm", "left")
 def test_an_alarm_ends_the_first_call_of_a_function_and_it_is_not_made_again(gate: Gate) -> None:
-    signal.setitimer(signal.ITIMER_REAL, 1)
     with pytest.raises(TimeoutError, match="rung"):
+        signal.setitimer(signal.ITIMER_REAL, 1)
         hold.remote(str(gate.directory))
     assert double.remote(3) == 6
     gate.open()
@@ -217,8 +211,8 @@ def test_an_alarm_ends_the_first_call_of_a_function_and_it_is_not_made_again(gat
 def test_an_alarm_ends_the_wait_for_an_item(gate: Gate) -> None:
     items = hold_second.remote_gen(str(gate.directory))
     assert next(items) == "first"
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
     with pytest.raises(TimeoutError, match="rung"):
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
         next(items)
     assert list(items) == []
     gate.open()

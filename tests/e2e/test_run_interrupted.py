@@ -12,7 +12,7 @@ HELD = (
     Gate.SOURCE
     + """
 import rekindle
-app = rekindle.App("held")
+app = rekindle.App("run-interrupted")
 
 @app.function()
 def hold(path):
@@ -78,7 +78,7 @@ def test_what_ctrl_c_interrupts_cleans_up_and_is_heard(shared: Home) -> None:
 
 def test_after_ctrl_c_nothing_of_a_run_is_left_in_what_is_up(shared: Home) -> None:
     interrupted(shared)
-    assert "held" not in [app["name"] for app in shared.status()["apps"]]
+    assert "run-interrupted" not in [app["name"] for app in shared.status()["apps"]]
     # Of other tests' programs that were killed, inputs may go on for a moment.
     wait_until(lambda: shared.status()["agents"][0]["in_flight"] == 0, "the agent to have none")
     assert shared.run(shared.script(PLAIN, "after.py")).out.endswith("it is 8\n")
@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_ends_the_program_at_once_and_the_app_all_the_same(share
     with again:
         again.open()
         wait_until(
-            lambda: "held" not in [app["name"] for app in shared.status()["apps"]],
+            lambda: "run-interrupted" not in [app["name"] for app in shared.status()["apps"]],
             "the end of an app whose program is gone",
         )
 

@@ -50,7 +50,8 @@ def test_a_version_whose_deploy_is_ended_while_it_starts_is_not_live_and_leaves_
     script.write_text(text(True))
     deploy = shared.start_rekindle("deploy", script)
     wait_until(shared_gate.held.exists, "the new version to start")
-    (began,) = (one["app_id"] for one in shared.status()["apps"] if one["version"] == 2)
+    apps = [one for one in shared.status()["apps"] if one["name"] == name]
+    (began,) = (one["app_id"] for one in apps if one["version"] == 2)
     starts = holder_of(shared.supervisor(), shared_gate.held)
     os.killpg(deploy.process.pid, number)
     ended = deploy.end()

@@ -12,6 +12,7 @@ import pytest
 from rekindle.forkserver.forking import Forker
 from rekindle.forkserver.template import Template
 from rekindle.wire.frames import FrameSocket, Header
+from tests import descriptors
 
 
 class Forks(Forker):
@@ -57,7 +58,7 @@ def forked(
     agent.send({"op": "exit"})
     for fd in given:
         os.close(fd)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors.opened()
     with pytest.raises(SystemExit):
         template.serve()
     channel.close()
@@ -73,7 +74,7 @@ def forked(
             os.close(fd)
         told.append(message)
     template._close_children()
-    assert len(os.listdir("/proc/self/fd")) <= before  # the children's connections are theirs
+    assert not descriptors.newly_open(before)  # the children's connections are theirs
     return told, forks
 
 

@@ -97,7 +97,7 @@ def _served(monkeypatch: pytest.MonkeyPatch, library: FakeCuda, *orders: object)
     answers, before = io.StringIO(), set(threading.enumerate())
     checkpointing.serve(io.StringIO("".join(json.dumps(one) + "\n" for one in orders)), answers)
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(60)
     return [json.loads(line) for line in answers.getvalue().splitlines()]
 
 

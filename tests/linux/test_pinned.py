@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from rekindle.linux import pinned
+from tests import descriptors
 from tests.pinning import needs_pinning
 
 #: In a process of its own, which is forked: prints how many faults each of three children had for
@@ -81,7 +81,7 @@ def test_what_is_pinned_costs_no_fault_on_either_side_and_each_child_has_its_own
 
 @needs_pinning
 def test_what_is_not_there_is_refused_and_nothing_stays_open() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = descriptors.opened()
     with pytest.raises(OSError, match="io_uring_register: Bad address"):
         pinned.pin([(4096, 4096)])
-    assert os.listdir("/proc/self/fd") == before
+    assert not descriptors.newly_open(before)

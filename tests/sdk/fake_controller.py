@@ -102,7 +102,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
     # ---- life ----------------------------------------------------------------------------------
 
     def _do(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     def start(self) -> None:
         async def begin() -> None:

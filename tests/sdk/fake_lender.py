@@ -106,7 +106,7 @@ class Lender(FakeController):
                 return
             if "ask" in hello:
                 assert self.all_ask is not None
-                self.all_ask.wait(20)
+                self.all_ask.wait(60)
                 frames.send(Granted(hello["lease"], "", "token", "ru-direct", 0, False).header())
             else:
                 sock.sendall(wire.WELCOME)

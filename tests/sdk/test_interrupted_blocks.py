@@ -16,11 +16,18 @@ from rekindle import lazily
 from rekindle.sdk import environments, interrupted_deploy, running, volume_waits
 from rekindle.sdk.calls import records
 from rekindle.sdk.run import AppRun
+from tests import threads
 from tests.e2e.harness import wait_until
 from tests.interrupts import at_all_places
 from tests.sdk.fake_controller import FakeController
 
 ERRORS = pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+
+
+def _timers() -> int:
+    """Of waits for the directory of volumes; other threads of this process come and go."""
+    running = (one for one in threading.enumerate() if isinstance(one, threading.Timer))
+    return sum(one.function is volume_waits._tell for one in running)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,7 @@ ERRORS = pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
             lambda: interrupted_deploy.interruptible(interrupted_deploy.DeployAttempt()),
             interrupted_deploy._current.get,
         ),
-        (volume_waits.told, threading.active_count),
+        (volume_waits.told, _timers),
     ],
 )
 def test_what_a_block_sets_does_not_outlive_an_interrupt(
@@ -76,14 +83,10 @@ def test_an_interrupted_run_leaves_no_app_that_runs_and_no_thread(
         with block:
             pass
 
-    def threads() -> list[str]:
-        found = (thread.name for thread in threading.enumerate())
-        return sorted(name for name in found if name.startswith("rekindle"))
-
     run()
     with app.run():
         assert double.remote(2) == 4
-    before = threads()
+    before = threads.ours()
 
     def look(at: str) -> None:
         if at.startswith("run.py") and at.endswith("at the beginning of __exit__"):
@@ -91,7 +94,7 @@ def test_an_interrupted_run_leaves_no_app_that_runs_and_no_thread(
             blocks[-1].__exit__(None, None, None)
         blocks.clear()
         assert app.running is None and not running._stack, at
-        wait_until(lambda: threads() == before, f"threads to end at {at}", state=threads)
+        threads.until_no_more_than(before, at)
 
     files = {"run.py", "holding.py", "session.py", "running.py", "lease_caches.py"}
     places = at_all_places(run, look, error=error, within=files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import types
 import warnings
@@ -13,6 +14,13 @@ import rekindle
 from rekindle.exception import AsyncUsageWarning
 from rekindle.sdk import loop_warning
 from tests.sdk.fake_controller import FakeController
+
+
+@pytest.fixture(autouse=True)
+def no_garbage() -> None:
+    """That of tests before warns as it is collected: here, and not as what is looked at."""
+    gc.collect()
+
 
 app = rekindle.App("loop-warning")
 

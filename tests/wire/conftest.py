@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Iterator
 
 import pytest
+
+from rekindle.wire import reuse
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_kept() -> None:
+    """Of connections that tests before have left, which would be counted."""
+    gc.collect()
+    for end in reuse._all():
+        end.drop()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from rekindle.wire import direct_frames
 from rekindle.wire.direct_frames import FAILED, OK
 from rekindle.wire.shared import Packed, pack, unpack
+from tests import descriptors
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -138,6 +139,6 @@ def test_a_frame_that_is_cut_short_leaves_no_descriptor(ends: Ends, kept: int) -
     direct_frames.send_descriptor(client, frame[:kept], packed.file.fd)
     packed.close()
     client.shutdown(socket.SHUT_WR)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors.opened()
     assert direct_frames.receive_call(runner) is None
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not descriptors.newly_open(before)

@@ -62,7 +62,7 @@ def refused_by_grpc() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        channel.unary_unary("/service/method")(b"", timeout=20)
+        channel.unary_unary("/service/method")(b"", timeout=60)
 
 
 def test_of_grpc_comes_as_a_remote_error_with_its_type_text_and_traceback() -> None:

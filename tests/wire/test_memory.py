@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.wire.memory import MemoryFile, map_private
+from tests import descriptors
 
 SIZE = 20 << 20
 
@@ -79,9 +80,9 @@ def test_what_is_written_again_and_again_is_whole_for_its_readers() -> None:
 
 
 def test_a_file_that_nobody_closed_closes_itself() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = descriptors.opened()
     filled(b"x").reuse()
-    assert os.listdir("/proc/self/fd") == before
+    assert not descriptors.newly_open(before, patience_s=0.0)
 
 
 def test_a_reader_writes_for_itself_and_tells_when_nothing_sees_it() -> None:

@@ -14,7 +14,7 @@ import pytest
 from rekindle.wire.memory import MemoryNotWholeError
 from rekindle.wire.reuse import MemoryFiles
 from rekindle.wire.shared import INLINE_BYTES, Packed, TooLargeError, pack, pack_input, unpack
-from tests.exhausted import opened
+from tests import descriptors
 
 BIG = 4 * INLINE_BYTES
 
@@ -56,9 +56,9 @@ def test_values_come_as_they_were(value: Any) -> None:
 
 
 def test_what_is_small_needs_no_memory_file() -> None:
-    before = opened()
+    before = descriptors.opened()
     packed = pack([np.zeros(100), b"x" * 1000])
-    assert packed.file is None and opened() == before
+    assert packed.file is None and not descriptors.newly_open(before)
 
 
 def test_arrays_are_mapped_not_copied_and_can_be_written() -> None:
@@ -77,10 +77,10 @@ def test_arrays_are_mapped_not_copied_and_can_be_written() -> None:
 
 
 def test_memory_is_free_when_the_last_array_dies() -> None:
-    before = opened()
+    before = descriptors.opened()
     first, second = there_and_back((np.zeros(BIG), np.ones(BIG)))
     assert mappings() == 1
-    assert opened() == before, "a mapping holds no descriptor"
+    assert not descriptors.newly_open(before), "a mapping holds no descriptor"
     del first
     assert mappings() == 1 and second[0] == 1
     del second
@@ -152,12 +152,12 @@ def test_a_value_that_turns_out_larger_or_smaller_moves_to_a_file_of_its_size() 
 
 
 def test_a_limit_stops_before_everything_is_written() -> None:
-    before = opened()
+    before = descriptors.opened()
     for value in (b"x" * BIG, np.zeros(BIG), [b"x" * 1000] * 1000):
         with pytest.raises(TooLargeError) as caught:
             pack(value, 1000)
         assert caught.value.limit == 1000 < caught.value.size
-    assert opened() == before
+    assert not descriptors.newly_open(before)
 
 
 class Interrupted:
@@ -170,12 +170,13 @@ def test_what_cannot_be_pickled_leaves_no_descriptor(files: MemoryFiles | None) 
     there_and_back([b"x" * BIG], files)
     if files is not None:
         files.came_back([1])
-    before = opened()
+    before = descriptors.opened()
     with pytest.raises(TypeError):
         pack([b"x" * BIG, np.zeros(BIG), threading.Lock()], files=files)
     with pytest.raises(KeyboardInterrupt):
         pack([b"x" * BIG, np.zeros(BIG), Interrupted()], files=files)
-    assert opened() <= before + (files is not None)  # its mapping may have one now
+    new = len(descriptors.since(before))
+    assert new <= (files is not None)  # its mapping may have one now
     if files is not None:
         assert there_and_back([b"y" * BIG], files) == [b"y" * BIG]
         files.close()

@@ -21,9 +21,9 @@ from rekindle.sdk.connection.client import client_for
 from rekindle.sdk.objects.link import ACCESS
 from rekindle.wire import object_keys
 from rekindle.wire import rekindle_pb2 as pb
+from tests import descriptors
 from tests.controller.harness import Instance, running_instance
 from tests.e2e.harness import wait_until
-from tests.exhausted import opened
 
 
 def granted(one: Dict | Queue) -> dict[str, Any]:
@@ -54,16 +54,16 @@ def objects(directory: Path) -> pb.ObjectsStatus:
 
 
 def test_the_connections_about_an_ephemeral_object_end_with_it(shared: Instance) -> None:
-    def used() -> int:
+    def used(before: dict[int, str]) -> list[str]:
         with Queue.ephemeral() as q:
             q.put(1)
             assert q.get() == 1
-            return opened()
+            return descriptors.since(before)
 
-    used()  # what is about no object stays for the next time
-    before = opened()
-    assert used() > before
-    wait_until(lambda: opened() <= before, "its connections to be closed")
+    used({})  # what is about no object stays for the next time
+    before = descriptors.opened()
+    assert used(before)
+    assert not descriptors.newly_open(before)
 
 
 # ---- what a program may --------------------------------------------------------------------------

@@ -41,9 +41,12 @@ async def test_what_a_killed_controller_had_begun_to_delete_is_gone_and_nothing_
             assert sum(b":items:" in key for key in left()) == 2
             instance.kill_controller()
         instance.start_controller()
-        while [key for key in left() if not key.startswith(b"rk:answer:")]:  # those have an end
+
+        def goes() -> bool:  # what is kept of answers has an end
+            return any(not key.startswith(b"rk:answer:") for key in left())
+
+        while goes() or server.keys("rk:objects-going:*"):  # that is noted last
             await asyncio.sleep(0.01)  # it gives no event
-        assert not server.keys("rk:objects-going:*")
         assert await Dict.from_name("kept").get.aio("key") == "value"
         anew = Dict.from_name("one", create_if_missing=True)
         assert await anew.len.aio() == 0 and anew.object_id not in ids
@@ -60,4 +63,5 @@ async def test_a_queue_that_is_damaged_can_be_deleted_with_all_that_is_in_it(
         replaced(server, [object_keys.queue_partitions(queue.object_id)])
         await Queue.objects.delete.aio("damaged")
         assert not server.keys(f"rk:queue:{{{queue.object_id}}}:*")
-        assert not server.keys("rk:objects-going:*")
+        going = [one for key in server.keys("rk:objects-going:*") for one in server.smembers(key)]
+        assert queue.object_id.encode() not in going  # those of tests before may be, for a moment

@@ -7,12 +7,13 @@ import threading
 import pytest
 
 from rekindle import Dict
+from rekindle.sdk.objects.handle import Ephemeral
 from tests.e2e.harness import wait_until
 from tests.interrupts import at_all_places
 
 
-def _holding() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name == "rekindle-hold"]
+def _holding() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "rekindle-hold"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
@@ -20,22 +21,22 @@ def test_an_interrupt_as_it_is_entered_leaves_no_thread_that_holds_it(
     error: type[BaseException],
 ) -> None:
     entered: list[Dict] = []
-    others: list[str] = []
-
-    def begin() -> None:
-        entered.clear()
-        others[:] = _holding()  # of those that were interrupted as they were left
+    blocks: list[Ephemeral[Dict]] = []
+    others = _holding()  # of tests before
 
     def enter() -> None:
-        with Dict.ephemeral() as made:
+        blocks.append(block := Dict.ephemeral())
+        with block as made:
             entered.append(made)
 
     enter()
 
     def look(at: str) -> None:
-        if not entered:
-            wait_until(lambda: _holding() <= others, f"the thread to end at {at}")
+        if entered:  # it was interrupted as it was left: nothing stays for later tests
+            blocks[-1].__exit__(None, None, None)
+        blocks.clear()
+        wait_until(lambda: _holding() <= others, f"the thread to end at {at}")
 
     files = {"hold.py", "handle.py", "link.py"}
-    places = at_all_places(enter, look, before=begin, error=error, within=files)
+    places = at_all_places(enter, look, before=entered.clear, error=error, within=files)
     assert {one.partition(":")[0] for one in places} == files

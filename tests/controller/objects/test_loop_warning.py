@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import warnings
 from collections import deque
+
+import pytest
 
 from rekindle.exception import AsyncUsageWarning
 from rekindle.sdk.objects.dict import Dict
 from rekindle.sdk.objects.queue import Queue
 from rekindle.sdk.volume import Volume
+
+
+@pytest.fixture(autouse=True)
+def no_garbage() -> None:
+    """That of tests before warns as it is collected: here, and not as what is looked at."""
+    gc.collect()
 
 
 def test_each_blocking_request_in_a_loop_gets_the_line_to_write() -> None:

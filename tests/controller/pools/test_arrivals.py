@@ -65,7 +65,7 @@ async def test_what_a_former_version_recorded_is_found_and_goes_on(shared: Insta
         await later.flush()
         keeping = asyncio.create_task(later.keep_forever())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await link.command("EXISTS", keys.former_arrivals_of(label)):
                     await asyncio.sleep(0.01)
         finally:

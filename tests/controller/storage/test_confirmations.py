@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from redis.exceptions import ConnectionError
 from rekindle.controller.storage import confirmations
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
+from tests import descriptors
 from tests.controller.harness import Instance, in_loop
 from tests.e2e.harness import SMALL_DISK
 from tests.redis_server import wait_for_redis
@@ -161,7 +161,7 @@ async def test_nothing_is_confirmed_while_what_is_written_cannot_be_relied_on(
 
 @in_loop
 async def test_the_descriptors_of_a_closed_link_are_closed(redis_alone: Instance) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors.opened()
     async with _linked(redis_alone.directory, 1.0) as link:
         await link.command("SET", "key", "x", durable=True)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not descriptors.newly_open(before)

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from rekindle.runtime.agent import readers
+from tests import descriptors
 
 
 @contextmanager
@@ -100,11 +100,11 @@ def test_an_error_in_one_does_not_keep_the_others_from_their_turn(
 
 def test_no_descriptor_is_left_where_nothing_is_watched() -> None:
     async def scenario() -> None:
-        before = psutil.Process().num_fds()
+        before = descriptors.opened()
         with pipe() as (one, _):
             readers.here().add(one, lambda: None)
             readers.here().remove(one)
             readers.here().remove(one)  # once more is nothing
-        assert psutil.Process().num_fds() == before
+        assert not descriptors.newly_open(before)
 
     asyncio.run(scenario())

@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from rekindle.runtime.isolation.packets import PacketSender
-from tests.exhausted import opened
+from tests import descriptors
 
 COUNT = 100
 
@@ -29,7 +29,7 @@ def packet(number: int) -> bytes:
 
 def test_what_there_is_no_room_for_comes_later_whole_and_in_order_with_its_opened() -> None:
     async def scenario() -> None:
-        before = opened()
+        before = descriptors.opened()
         ours, theirs = pair()
         with ours, theirs, tempfile.TemporaryFile() as file:
             sender = PacketSender(ours)
@@ -48,26 +48,26 @@ def test_what_there_is_no_room_for_comes_later_whole_and_in_order_with_its_opene
                     for fd in fds:
                         os.close(fd)
             assert not asyncio.get_running_loop().remove_writer(ours)
-        assert opened() == before
+        assert not descriptors.newly_open(before)
 
     asyncio.run(scenario())
 
 
 def test_what_was_not_sent_goes_with_the_process_that_it_was_for() -> None:
     async def scenario() -> None:
-        before = opened()
+        before = descriptors.opened()
         ours, theirs = pair()
         with ours, tempfile.TemporaryFile() as file:
             sender = PacketSender(ours)
             with theirs:
                 for number in range(COUNT):
                     sender.send(packet(number), [file.fileno()])
-                assert opened() > before + 10
+                assert len(descriptors.since(before)) > 10
             async with asyncio.timeout(60):
-                while opened() > before + 2:
+                while len(descriptors.since(before)) > 2:
                     await asyncio.sleep(0)
             with pytest.raises(OSError, match="Broken pipe"):
                 sender.send(b"more")
-        assert opened() == before
+        assert not descriptors.newly_open(before)
 
     asyncio.run(scenario())

@@ -44,7 +44,7 @@ def fail() -> None:
 
 @app.function()
 def wait_for_gate() -> str:
-    gate.wait(20)
+    gate.wait(60)
     return "through"
 
 

@@ -29,6 +29,7 @@ from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
+from tests.e2e.harness import wait_until
 from tests.sdk.fake_lender import Lender, add, answer, app, hang_up
 
 
@@ -75,7 +76,7 @@ class HungUpOn:
         self.lender = lender
 
     def __reduce__(self) -> tuple[Any, ...]:
-        assert self.lender.connected.wait(20)
+        assert self.lender.connected.wait(60)
         if len(self.lender.connections) == 1:
             self.lender.connections[0].shutdown(socket.SHUT_RDWR)
         return int, (3,)
@@ -288,7 +289,7 @@ def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
 
     async def scenario() -> None:
         calling = asyncio.create_task(_await(add.remote.aio(2)))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
@@ -314,7 +315,7 @@ def test_a_lease_that_ends_takes_its_memory_files_along(lender: Lender, way: str
 
         async def scenario() -> None:
             calling = asyncio.create_task(_await(add.remote.aio(large, b"z")))
-            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(begun.wait, 60)
             calling.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await calling
@@ -329,7 +330,7 @@ def test_a_lease_that_ends_takes_its_memory_files_along(lender: Lender, way: str
             assert add.remote(large, b"z") == large + b"z"
         else:
             assert add.remote(large, b"z") == large + b"z"
-        assert not memory_files()
+        wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
 
 
 def memory_files() -> int:

@@ -3,8 +3,6 @@ program that goes on: what it calls next has its own answer, and nothing of the 
 
 from __future__ import annotations
 
-import gc
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +13,7 @@ from rekindle.exception import NeverIteratedWarning
 from rekindle.sdk.calls import leases
 from rekindle.sdk.connection import background
 from rekindle.wire.usercode import came_by_signal
+from tests import threads
 from tests.e2e.harness import wait_until
 from tests.interrupts import at_all_places
 from tests.sdk import fake_lender
@@ -50,12 +49,6 @@ def spawned_map() -> None:
     assert list(double.spawn_map([first, first + 1]).iter()) == [2 * first, 2 * first + 2]
 
 
-def threads() -> list[str]:
-    gc.collect()  # an iterator may be kept by the traceback of an error
-    found = (thread.name for thread in threading.enumerate())
-    return sorted(name for name in found if name.startswith("rekindle"))
-
-
 # An iterator, or a coroutine, that was made just then.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
@@ -82,10 +75,10 @@ def test_after_an_interrupt_the_next_call_is_its_own_and_nothing_of_the_former_g
 ) -> None:
     with app.run():
         act()
-        before, waited = threads(), set(background.background()._running)
+        before, waited = threads.ours(), set(background.background()._running)
         places = at_all_places(act, lambda _: act(), error=error)
         assert {one.partition(":")[0] for one in places} >= files
-        wait_until(lambda: threads() == before, "threads to end", state=threads)
+        threads.until_no_more_than(before)
         left = background.background()._running
         wait_until(lambda: left <= waited, "nothing to go on", state=lambda: left)
 

@@ -166,7 +166,7 @@ def test_a_call_that_is_cancelled_before_it_has_a_runner_lets_its_arguments_go(
         lender.all_ask = threading.Barrier(2)  # it has no answer yet
         assert asyncio.run(scenario()) == 1
         wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
-        lender.all_ask.wait(20)
+        lender.all_ask.wait(60)
 
 
 def test_a_forked_child_has_none_of_what_its_parent_is_about_to_send(lender: Lender) -> None:

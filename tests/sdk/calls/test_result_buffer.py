@@ -45,7 +45,7 @@ def test_two_threads_lose_nothing_and_double_nothing(ordered: bool) -> None:
             break
         taken += [index for index, _ in due]
         if not due:
-            signal.wait(20)
+            signal.wait(60)
     thread.join()
     assert (taken if ordered else sorted(taken)) == list(range(count))
     assert between._bytes == 0
@@ -92,7 +92,7 @@ def test_room_comes_when_the_caller_has_taken(
         await asyncio.sleep(0)
         assert not waiting.done()
         await asyncio.to_thread(between.take)
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
 
     asyncio.run(main())
 

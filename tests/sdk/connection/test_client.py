@@ -30,7 +30,7 @@ def add_one(x: int) -> int:
 @app.function()
 def wait_for_gate(x: int) -> int:
     entered.set()
-    gate.wait(20)
+    gate.wait(60)
     return x
 
 
@@ -44,7 +44,7 @@ def test_a_call_survives_a_restart_of_the_controller(controller: FakeController)
     gate.clear()
 
     def interfere() -> None:
-        entered.wait(20)
+        entered.wait(60)
         restart(controller)
         gate.set()
 

@@ -38,7 +38,7 @@ def relay_process() -> psutil.Process:
     def is_one(child: psutil.Process) -> bool:
         try:
             return "rekindle.sdk.connection.relay" in child.cmdline()
-        except psutil.ZombieProcess:  # of a former test
+        except psutil.NoSuchProcess:  # of a former test, a zombie or just reaped
             return False
 
     return max(filter(is_one, psutil.Process().children()), key=psutil.Process.create_time)

@@ -82,7 +82,7 @@ class Harness:
     def line(self) -> str:
         assert self.process is not None
         assert self.process.stdout is not None
-        assert readable([self.process.stdout.fileno()], 30)
+        assert readable([self.process.stdout.fileno()], 60)
         return self.process.stdout.readline().strip()
 
     def events(self) -> list[str]:
@@ -94,7 +94,7 @@ class Harness:
     def end(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def alive(pid: int) -> bool:
@@ -142,7 +142,7 @@ def test_it_gives_up_on_what_does_not_stay_up_and_says_why(harness: Harness) -> 
     assert harness.line().startswith("failed: the agent died 3 times")
     assert "no such option: --fish" in harness.line()
     assert harness.process is not None
-    assert harness.process.wait(20) == 1
+    assert harness.process.wait(60) == 1
     assert not alive(harness.pids("controller")[0])
 
 
@@ -155,7 +155,7 @@ def test_what_cannot_run_here_is_not_tried_again_and_its_reason_is_told(harness:
     harness.start(harness.good("controller"), ("agent", code))
     assert harness.line() == f"{REFUSED}switched off. To do: switch it on"
     assert harness.process is not None
-    assert harness.process.wait(20) == 1
+    assert harness.process.wait(60) == 1
     assert len(harness.pids("agent")) == 1
     assert not any(alive(pid) for pid in harness.pids("controller"))
 
@@ -180,7 +180,7 @@ def test_it_ends_when_its_directory_is_removed(harness: Harness) -> None:
     pids = harness.pids("controller") + harness.pids("agent")
     until(lambda: _removed(harness.directory))  # they may be making files in it just then
     assert harness.process is not None
-    assert harness.process.wait(20) == 1
+    assert harness.process.wait(60) == 1
     assert len(pids) == 2 and not any(alive(pid) for pid in pids)
 
 
@@ -210,7 +210,7 @@ def test_a_private_one_ends_with_its_parent(harness: Harness) -> None:
         """)
     subprocess.run(
         [sys.executable, "-c", script, _HARNESS, str(harness.directory), *harness.good("agent")],
-        timeout=30,
+        timeout=60,
     )
     until(lambda: "end agent" in harness.events())
     until(lambda: instance.supervisor_pid(harness.directory) is None)
@@ -272,7 +272,7 @@ def test_a_start_without_its_redis_ends_at_once_with_the_reason(harness: Harness
     harness.start(_lacking(harness), harness.good("agent"))
     assert harness.line() == "failed: the Redis at X cannot be used"
     assert harness.process is not None
-    assert harness.process.wait(20) == 1
+    assert harness.process.wait(60) == 1
     assert len(harness.pids("controller")) == 1
     assert not any(alive(pid) for pid in harness.pids("agent"))
 

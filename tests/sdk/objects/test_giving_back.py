@@ -49,17 +49,35 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "rekindle-giving-back"]
+Threads = Callable[[], list[threading.Thread]]
+Idle = Callable[[], None]
 
 
-def until_idle() -> None:
-    for one in threads():
-        one.join(WAIT_S)
-        assert not one.is_alive()
+@pytest.fixture
+def threads() -> Threads:
+    """That put back for the test; those that were there before are others'."""
+    others = set(threading.enumerate())
+
+    def here() -> list[threading.Thread]:
+        began = set(threading.enumerate()) - others
+        return [one for one in began if one.name == "rekindle-giving-back"]
+
+    return here
 
 
-def test_a_thousand_are_put_back_by_one_thread_in_their_order() -> None:
+@pytest.fixture
+def until_idle(threads: Threads) -> Idle:
+    def wait() -> None:
+        for one in threads():
+            one.join(WAIT_S)
+            assert not one.is_alive()
+
+    return wait
+
+
+def test_a_thousand_are_put_back_by_one_thread_in_their_order(
+    threads: Threads, until_idle: Idle
+) -> None:
     server = Server()
     giving = GivingBack(server.ask)
     for number in range(1000):
@@ -75,7 +93,9 @@ def test_a_thousand_are_put_back_by_one_thread_in_their_order() -> None:
     until_idle()
 
 
-def test_what_an_interrupted_program_waits_for_does_not_stand_behind_what_it_does_not() -> None:
+def test_what_an_interrupted_program_waits_for_does_not_stand_behind_what_it_does_not(
+    until_idle: Idle,
+) -> None:
     held, open_ = Server(), Server()
     open_.open.set()
     told, interrupted = ConnectionError("away"), KeyboardInterrupt()
@@ -91,7 +111,7 @@ def test_what_an_interrupted_program_waits_for_does_not_stand_behind_what_it_doe
 
 
 def test_those_whose_time_is_over_are_given_up_with_the_one_that_was_tried(
-    monkeypatch: pytest.MonkeyPatch, said: list[str]
+    monkeypatch: pytest.MonkeyPatch, said: list[str], until_idle: Idle
 ) -> None:
     monkeypatch.setenv("REKINDLE_CONNECT_TIMEOUT_S", "0")
     tried: list[int] = []
@@ -111,7 +131,9 @@ def test_those_whose_time_is_over_are_given_up_with_the_one_that_was_tried(
     assert len(said) == 1 and "5 interrupted" in said[0] and "Redis is away" in said[0]
 
 
-def test_what_is_in_time_is_tried_though_the_one_before_it_was_given_up(said: list[str]) -> None:
+def test_what_is_in_time_is_tried_though_the_one_before_it_was_given_up(
+    said: list[str], until_idle: Idle
+) -> None:
     tried: list[int] = []
 
     def ask(one: Owed, _since: float) -> None:
@@ -128,7 +150,7 @@ def test_what_is_in_time_is_tried_though_the_one_before_it_was_given_up(said: li
 
 
 def test_redis_is_asked_again_until_it_is_back_and_of_a_deleted_queue_nothing_is_said(
-    monkeypatch: pytest.MonkeyPatch, said: list[str]
+    monkeypatch: pytest.MonkeyPatch, said: list[str], until_idle: Idle
 ) -> None:
     monkeypatch.setattr(giving_back, "_AGAIN_S", 0.0)
     answers: list[Exception | None] = [ServiceError("away"), None, NotFoundError("deleted")]

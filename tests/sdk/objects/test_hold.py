@@ -128,8 +128,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def _end_of(link: Any) -> None:
+    others = set(threading.enumerate())  # of objects that tests before these have left
     Hold(link, "di-1").begin()
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name == "rekindle-hold":
             thread.join()
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_held_is_tried_ever_less_often_and_told_once(
     monkeypatch.setattr(hold_module, "_TELL_AFTER_S", 0.0)
     _end_of(Fails(error, tmp_path))
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-    [told] = capsys.readouterr().err.splitlines()
+    [told] = [line for line in capsys.readouterr().err.splitlines() if "di-1" in line]
     assert told == f"di-1 is not held, and may be deleted: {error}; it is tried again"
 
 
@@ -153,7 +154,7 @@ def test_what_is_away_for_a_moment_is_not_told(
     pauses: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _end_of(Fails(ServiceError("Redis is away"), tmp_path))
-    assert pauses and not capsys.readouterr().err
+    assert pauses and "di-1" not in capsys.readouterr().err
 
 
 def test_what_went_with_its_instance_is_not_held_again(pauses: list[float], tmp_path: Path) -> None:

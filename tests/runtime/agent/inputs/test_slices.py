@@ -200,14 +200,14 @@ def test_results_larger_than_the_shared_page_arrive_whole(
 
 def test_only_the_input_that_is_over_its_timeout_is_to_blame(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        crunch = h.add(Crunch, timeout_s=0.6, max_containers=1)
+        crunch = h.add(Crunch, timeout_s=1.0, max_containers=1)
         await h.results(h.submit_many(crunch, "nap", ((i, 0) for i in range(300))))
         keys = h.submit_many(crunch, "nap", ((i, 60 if i in (30, 31) else 0) for i in range(200)))
         for key, outcome in zip(keys, await h.results(keys), strict=True):
             if key[1] in (30, 31):
                 assert outcome.result.status == pb.TIMEOUT
-                assert "timeout=0.6 s" in outcome.result.message
-                assert 500 < outcome.phases["execute"] < 30_000
+                assert "timeout=1 s" in outcome.result.message
+                assert 900 < outcome.phases["execute"] < 30_000
             else:
                 assert outcome.value == key[1]
         assert not h.uplink.returned

@@ -6,12 +6,12 @@ import asyncio
 import os
 import socket
 
-import psutil
 import pytest
 
 from rekindle.runtime.agent import deadlines
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.wire.frames import FrameError, FrameSocket, Header
+from tests import descriptors
 
 FRAMES = 40
 
@@ -116,7 +116,7 @@ def test_a_channel_that_is_closed_while_it_rests_is_not_watched_again() -> None:
 
 def test_a_process_that_ends_without_reading_leaves_no_descriptor_open() -> None:
     async def scenario() -> None:
-        before = psutil.Process().num_fds()
+        before = descriptors.opened()
         read, write = os.pipe()
         channel, theirs = await full_channel(write)
         theirs.close()
@@ -126,14 +126,14 @@ def test_a_process_that_ends_without_reading_leaves_no_descriptor_open() -> None
             channel.send_with_fds({}, [write])
         os.close(write)
         os.close(read)
-        assert psutil.Process().num_fds() == before
+        assert not descriptors.newly_open(before)
 
     asyncio.run(scenario())
 
 
 def test_what_waits_on_a_closed_channel_is_dropped_when_its_process_ends() -> None:
     async def scenario() -> None:
-        before = psutil.Process().num_fds()
+        before = descriptors.opened()
         read, write = os.pipe()
         channel, theirs = await full_channel(write)
         channel.close()  # with frames that there was no room for
@@ -141,14 +141,14 @@ def test_what_waits_on_a_closed_channel_is_dropped_when_its_process_ends() -> No
         await two_turns()
         os.close(write)
         os.close(read)
-        assert psutil.Process().num_fds() == before, "the socket, or a copy in the queue, is open"
+        assert not descriptors.newly_open(before), "the socket, or a copy in the queue, is open"
 
     asyncio.run(scenario())
 
 
 def test_a_channel_that_its_last_frame_closes_is_not_watched_any_more() -> None:
     async def scenario() -> None:
-        before = psutil.Process().num_fds()
+        before = descriptors.opened()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         channel = Channel(ours, os.getpid())
         channel.open()
@@ -164,7 +164,7 @@ def test_a_channel_that_its_last_frame_closes_is_not_watched_any_more() -> None:
         channel.send({"op": "too late"})  # fails: what was said before is read at once
         await two_turns()
         assert took == ["last"]
-        assert psutil.Process().num_fds() == before, "its descriptor is watched"
+        assert not descriptors.newly_open(before), "its descriptor is watched"
 
     asyncio.run(scenario())
 

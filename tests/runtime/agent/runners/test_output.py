@@ -13,7 +13,7 @@ from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.wire import rekindle_pb2 as pb
-from tests import exhausted
+from tests import descriptors, exhausted
 
 
 @contextmanager
@@ -167,12 +167,12 @@ def test_output_that_there_is_no_descriptor_for_leaves_none_open(left: int) -> N
     already; any number of them may be left."""
 
     async def scenario() -> None:
-        before = exhausted.opened()
+        before = descriptors.opened()
         for _time in range(2):
             with exhausted.descriptors(left), pytest.raises(StartError, match=r"no (pipes|page)"):
                 Outfit.make()
-        assert exhausted.opened() == before
+        assert not descriptors.newly_open(before)
         Outfit.make().close()
-        assert exhausted.opened() == before
+        assert not descriptors.newly_open(before)
 
     asyncio.run(scenario())

@@ -18,7 +18,7 @@ from rekindle.runtime.runner.many.prints import Prints
 from rekindle.runtime.runner.many.run import Run, Stream
 from rekindle.wire.direct_stream import ItemReader, ItemWriter
 from rekindle.wire.shared import pack
-from tests.exhausted import opened
+from tests import descriptors
 
 
 class Reader:
@@ -191,7 +191,7 @@ class OnlyAsync(Raises):
 
 @pytest.mark.parametrize("kind", [Raises, OnlyAsync])
 def test_what_cannot_be_closed_leaves_nothing_open(reader: Reader, kind: type[Raises]) -> None:
-    before = opened()
+    before = descriptors.opened()
     reader.send(kind)
     count = 0
     while count < 299:
@@ -202,4 +202,4 @@ def test_what_cannot_be_closed_leaves_nothing_open(reader: Reader, kind: type[Ra
     assert reader.ended.wait(30)
     assert isinstance(reader.run.failure, KeyError)
     reader.reader.close()
-    assert opened() <= before
+    assert not descriptors.newly_open(before)
