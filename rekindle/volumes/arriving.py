@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, BinaryIO
 
-from rekindle.linux.libc import libc
+from rekindle.linux.libc import check, libc
 from rekindle.volumes.turn import Turn
 
 #: So many files, and about so many bytes, are put into place together; each has two descriptors.
 _MOST, _MOST_BYTES = 64, 64 << 20
 _PIECE_BYTES = 1 << 20
-#: Of sync_file_range: have the disk begin.
-_WRITE = 2
+#: From so many on the whole file system is written out, as by a push: by one wait for the disk. Of
+#: few, others' files on it are not waited for.
+_MANY = 8
 
 
 class _ChangedHereError(Exception):
@@ -85,10 +86,9 @@ class Arriving:
 
 
 def _write_out(files: Sequence[int]) -> None:
-    """Have files on the disk. All are begun before one is waited for: it ends much of the others'
-    work, too."""
-    if len(files) > 1:
-        for fd in files:  # who cannot begin is waited for all the same
-            libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_WRITE))
-    for fd in files:
-        os.fsync(fd)
+    """Have files of one file system on the disk. Raises OSError."""
+    if len(files) < _MANY:
+        for fd in files:
+            os.fsync(fd)
+        return
+    check(libc.syncfs(ctypes.c_int(files[0])), "sync the file system")
