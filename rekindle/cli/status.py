@@ -47,7 +47,8 @@ def status(as_json: bool) -> int:
 
 def _show(report: pb.StatusReply, directory: Path) -> None:
     console = console_of()
-    redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
+    version = report.redis.redis_version or "of a version that it does not say"
+    redis = f"Redis {version}" if report.redis.up else "Redis is away"
     if report.redis.reason:
         redis = f"{redis}\n{report.redis.reason}; see that it runs and has room"
     up = duration(report.uptime_s)
@@ -82,8 +83,10 @@ def _kept(report: pb.StatusReply) -> list[str]:
     kept, redis = report.kept, report.redis
     if not report.HasField("kept"):
         return []
-    memory, file = redis.used_memory / 2**20, redis.aof_current_size / 2**20
-    lines = ["", f"Redis holds {memory:.1f} MiB, and {file:.1f} MiB on disk."]
+    lines = [""]
+    if redis.HasField("used_memory"):  # it tells who may ask
+        memory, file = redis.used_memory / 2**20, redis.aof_current_size / 2**20
+        lines.append(f"Redis holds {memory:.1f} MiB, and {file:.1f} MiB on disk.")
     if kept.calls:
         days = duration(kept.spawned_kept_s)
         lines.append(

@@ -114,7 +114,8 @@ def _head(report: pb.StatusReply) -> Text:
     line.append(f"  up {duration(report.uptime_s)}", "")
     line.append(f"  {counted(len(report.apps), 'app')}")
     if report.redis.up or not report.HasField("redis"):
-        line.append(f"  redis {size(report.redis.used_memory)}")
+        told = report.redis.HasField("used_memory")
+        line.append(f"  redis {size(report.redis.used_memory) if told else '?'}")
     else:
         line.append("  redis is away", "bold red")
     lag = report.loop_lag_ms

@@ -21,6 +21,8 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage import elsewhere
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.storage.redis_link import NotPermittedError
+from rekindle.controller.storage.tables import DamagedTableError
 from rekindle.controller.wiring import Config
 from rekindle.exception import Error, InvalidError, SetupError, VersionError
 from rekindle.linux import limits, memory
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     except InvalidError as error:
         log.error("cannot serve", extra=logs.kv(reason=error))
         return refuse(f"{INVALID}{error}")
-    except VersionError as error:
+    except (VersionError, DamagedTableError, NotPermittedError) as error:
         log.error("cannot serve", extra=logs.kv(reason=error))
         return refuse(str(error))
     except RedisAwayError as error:

@@ -24,7 +24,8 @@ from rekindle.controller.request_server import RequestServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
-from rekindle.controller.storage.redis_link import RefusedError
+from rekindle.controller.storage import keys, tables
+from rekindle.controller.storage.redis_link import FOREVER, RefusedError
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import InvalidError, ServiceError, SetupError
 from rekindle.guarded_loops import Retries
@@ -86,7 +87,7 @@ class ControllerServer:
         """Read the state back, then serve. Returns the TCP port (0 without ``listen``).
 
         Raises SetupError when a socket cannot be bound, ServiceError when Redis does not answer;
-        RedisAwayError soon, where that is not the instance's own.
+        RedisAwayError soon, where that is not the instance's own; DamagedTableError.
         """
         parts = self._parts
         parts.core.tasks.spawn(parts.metrics.lag.run(), "measure the loop's lag")
@@ -121,6 +122,7 @@ class ControllerServer:
         parts = self._parts
         state = parts.core.state
         await self._find_redis()
+        await tables.check(parts.link, state.instance_id, FOREVER)
         await parts.registry.note_protocol()
         parts.agents.expect(await parts.agent_store.load())
         orphaned = bool(state.expected_agents)
@@ -166,22 +168,30 @@ class ControllerServer:
         if self._config.embedded:  # it is just coming up, or reads what it had
             await link.command("PING", durable=True)
             return
-        try:
-            await link.command("PING", patience_s=_REDIS_AT_START_S, durable=True)
-        except ServiceError as error:
-            raise RedisAwayError(
-                f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) cannot be used: "
-                f"{error.__cause__ or error}; see that it runs and can be reached from here"
-            ) from error
+        await self._answers("PING")
         try:
             info = await link.command("INFO", "cluster", patience_s=_REDIS_AT_START_S)
         except RefusedError:  # its user may not ask
-            return
+            info = {}
         if info.get("cluster_enabled"):
             raise InvalidError(
                 f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) is a node of a cluster, over "
                 f"which what belongs together cannot lie: name a server that is in none"
             )
+        # A write that changes nothing: a replica takes none.
+        await self._answers("PERSIST", keys.protocol(self._config.instance_id))
+
+    async def _answers(self, *command: str) -> None:
+        link = self._parts.link
+        try:
+            await link.command(*command, patience_s=_REDIS_AT_START_S, durable=True)
+        except RefusedError:
+            raise
+        except ServiceError as error:
+            raise RedisAwayError(
+                f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) cannot be used: "
+                f"{error.__cause__ or error}; see that it runs and can be reached from here"
+            ) from error
 
     def relies_on(self, unsafe: Callable[[], str]) -> None:
         """``unsafe`` says why what Redis writes may not be on disk, empty while it is.

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import seconds_of, strategy_of
@@ -20,7 +21,7 @@ from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import Agent, App, Function, State
 from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.queue_store import QueueStore
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import RedisLink, RefusedError
 from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.version import PROTOCOL, __version__
@@ -102,7 +103,7 @@ class StatusReport:
         url = self._link.shown_url
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
+                info = await self._info()
                 refusal = await self._link.refusal(_PATIENCE_S / 2)
                 ids = [one.function_id for one in functions]
                 found = await self._store.depth(ids, refused_too=True)
@@ -121,6 +122,14 @@ class StatusReport:
         # It answers what only reads.
         redis.reason = self._link.why_waiting() or refusal
         return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
+
+    async def _info(self) -> dict[str, Any]:
+        """What the server says of itself; nothing where its user may not ask."""
+        try:
+            found: dict[str, Any] = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
+        except RefusedError:
+            return {}
+        return found
 
     def _function(
         self,

@@ -32,9 +32,9 @@ from rekindle.exception import (
 )
 from rekindle.linux.libc import check, libc
 from rekindle.shown_url import reason, without_password
+from rekindle.volumes.arriving import Arriving
 from rekindle.volumes.registry import TAKEN, Registry, VolumeRecord, folder_draft, id_at
 from rekindle.volumes.store_folder import (
-    CHUNK_BYTES,
     EMPTIED,
     StoreFolder,
     UnfitError,
@@ -118,18 +118,19 @@ class Folder:
                     del local[path]
                 turn.note(path, None)  # where it was changed here, it is sent again as a new one
             folders = {above for path in local for above in folders_of(path)}
-            for path, mark in remote.items():
-                known = turn.state.get(path)
-                changed_here = local.get(path) != (known[:2] if known else None)
-                if changed_here or (known and known[2] == mark):
-                    continue
-                if is_in_the_way(path, local, folders):
-                    continue  # what was changed here is in its place
-                try:
-                    brought = _bring(turn, path, store, local.get(path, []))
-                except _ChangedHereError:
-                    continue
-                turn.note(path, [*brought, mark])
+            arriving = Arriving(turn)
+            try:
+                for path, mark in remote.items():
+                    known = turn.state.get(path)
+                    changed_here = local.get(path) != (known[:2] if known else None)
+                    if changed_here or (known and known[2] == mark):
+                        continue
+                    if is_in_the_way(path, local, folders):
+                        continue  # what was changed here is in its place
+                    with store.open(path) as source:
+                        arriving.write(path, source, local.get(path, []), mark)
+            finally:
+                arriving.place()  # also those before one that cannot be brought
             turn.pulled()
 
     def push(self) -> None:
@@ -296,29 +297,6 @@ def _make_copy(files: Path) -> None:
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-class _ChangedHereError(Exception):
-    """A file was written while another one was on its way to its place."""
-
-
-def _bring(turn: Turn, path: str, store: StoreFolder, before: list[int]) -> list[int]:
-    """A file of the store to its place, in that of ``before``; its size and modification time.
-
-    Raises _ChangedHereError where it is not what it was before; VolumeError, the client's errors.
-    """
-    turn.tree.remove_bare(path)
-    with store.open(path) as source, turn.tree.write(path) as target:
-        while piece := source.read(CHUNK_BYTES):
-            target.write(piece)
-        target.flush()
-        # Set, as some file systems set it themselves when the file is closed.
-        os.utime(target.fileno())
-        os.fsync(target.fileno())  # before it is noted, as in ``push``
-        if turn.seen(path) != before:
-            raise _ChangedHereError
-        info = os.fstat(target.fileno())
-        return [info.st_size, info.st_mtime_ns]
 
 
 def _send(turn: Turn, path: str, store: StoreFolder) -> str:

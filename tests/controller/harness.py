@@ -117,6 +117,12 @@ class Instance:
         self.controller = Program(program, argv, self.environ, log)
         assert self.controller.first_line() == "ready\n", self.log()
 
+    def refused_controller(self) -> str:
+        """Start the controller, which ends at once; what it says."""
+        log = self.directory / "logs" / "controller.log"
+        self.controller = Program(CONTROLLER, ["--dir", str(self.directory)], self.environ, log)
+        return self.controller.first_line()
+
     def kill_redis(self) -> None:
         """SIGKILL."""
         assert self.redis is not None

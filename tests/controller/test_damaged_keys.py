@@ -110,6 +110,26 @@ async def test_damaged_lists_of_calls_end_no_pass_over_those_of_other_functions(
 
 
 @in_loop
+async def test_damaged_results_are_not_taken_for_their_call(redis_alone: Instance) -> None:
+    async with running_parts(redis_alone) as parts:
+        function = await registered(parts)
+        request = of_one_input(function, read_once=True)
+        await parts.intake.submit(function, request)
+        results = keys.results(function.function_id, request.call_id)
+        some = whole(function, request.call_id)
+        some.calls[0].whole = False
+        some.calls[0].first.append(0)
+        some.calls[0].last.append(0)
+        with redis_alone.redis_client() as server:
+            replaced(server, [results])
+            await parts.retention.taken(some)
+            assert not list(parts.damage.messages())
+            assert server.get(results) == b"what"
+            await parts.retention.taken(whole(function, request.call_id))
+            assert not server.exists(results)
+
+
+@in_loop
 async def test_a_damaged_list_of_calls_keeps_none_of_them_and_blames_none(
     redis_alone: Instance,
 ) -> None:

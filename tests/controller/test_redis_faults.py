@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, echo
@@ -121,3 +122,14 @@ async def test_everything_killed_comes_back_from_disk(instance: Instance) -> Non
             await agent.done(agent.assigned.get_nowait(), b"b")
         results = {r.index: r.data for r in await client.results(call_id)}
         assert results == {0: b"stored", 1: b"b"}
+
+
+def test_a_controller_does_not_start_on_a_replica(redis_alone: Instance) -> None:
+    url = f"unix://{redis_socket(redis_alone.directory)}?db=0"  # one of the user's
+    redis_alone.environ["REKINDLE_REDIS_URL"] = url
+    with redis_alone.redis_client() as server:
+        server.replicaof("127.0.0.1", "1")
+        said = redis_alone.refused_controller()
+        assert said.startswith("away: the Redis at ") and "read only replica" in said
+        server.replicaof("NO", "ONE")
+    redis_alone.start_controller()

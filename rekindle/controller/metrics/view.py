@@ -217,7 +217,7 @@ def _controller(made: Tables, metrics: Metrics, state: State, status: pb.StatusR
     made.add("rekindle_uptime_seconds", status.uptime_s)
     redis = status.redis
     made.add("rekindle_redis_up", redis.up)
-    if redis.up:
+    if redis.HasField("used_memory"):  # it says nothing of itself to a user who may not ask
         made.add("rekindle_redis_memory_bytes", redis.used_memory)
         made.add("rekindle_redis_aof_ok", redis.aof_last_write_status in ("", "ok"))
     made.put("rekindle_event_loop_lag_seconds", metrics.lag.histogram)

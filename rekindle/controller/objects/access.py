@@ -24,7 +24,7 @@ from redis.asyncio.connection import parse_url
 
 from rekindle.controller.objects import scripts
 from rekindle.controller.objects.catalog import Shared
-from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_link import RedisLink, RefusedError
 from rekindle.exception import ServiceError
 from rekindle.wire import object_keys
 from rekindle.wire.logs import kv
@@ -150,7 +150,10 @@ class DirectAccess:
         if now - self._counted < _COUNT_EVERY_S:
             return
         self._counted = now
-        info = await self._link.command("INFO", "clients", patience_s=_PATIENCE_S)
+        try:
+            info = await self._link.command("INFO", "clients", patience_s=_PATIENCE_S)
+        except RefusedError:  # its user may not ask: what is too many, the server says
+            return
         there, most = info.get("connected_clients", 0), info.get("maxclients", 10_000)
         self._crowded = ""
         if there > most * _MOST_CONNECTIONS:

@@ -52,15 +52,26 @@ class Completer:
 
         A result that Redis refuses is replaced by an error that says so.
         """
+        error = await self._tried(batch)
+        if error is None:
+            return
+        if batch.count == 1:
+            await self._has_stored(batch, await self._complete_refused(batch, error))
+            return
+        tried = [(one, await self._tried(one)) for one in self._table.apart(batch)]
+        refused = [(one, error) for one, error in tried if error is not None]
+        # Those that may wait for a repair come last: they hold up none of the others.
+        for one, error in sorted(refused, key=lambda it: _may_wait(*it)):
+            await self._has_stored(one, await self._complete_refused(one, error))
+
+    async def _tried(self, batch: ResultBatch) -> RefusedError | None:
+        """Store a batch, unless Redis refuses it; why it does."""
         try:
             got = await self._complete(batch)
         except RefusedError as error:
-            if batch.count > 1:  # one of them, it may be
-                for one in self._table.apart(batch):
-                    await self.stored(one)
-                return
-            got = await self._complete_refused(batch, error)
+            return error
         await self._has_stored(batch, got)
+        return None
 
     async def _complete(self, batch: ResultBatch) -> Completion:
         call = batch.call
@@ -86,7 +97,7 @@ class Completer:
             ((entry, [(index, raw)]),) = batch.groups.items()
             about = {"call": call.call_id, "index": index}
             wait_s = retries.failed(error, **about)
-            if batch.letters or not error.is_of_damage:
+            if not _may_wait(batch, error):
                 refusal = pb.Result(
                     call_id=call.call_id,
                     index=index,
@@ -209,3 +220,8 @@ class Completer:
             unread_ttl_s=self._core.settings.invoke_result_ttl_s,
         )
         return got.others
+
+
+def _may_wait(batch: ResultBatch, error: RefusedError) -> bool:
+    """Whether a refused result has no other end than that what is damaged is put back."""
+    return error.is_of_damage and not batch.letters

@@ -50,7 +50,7 @@ _AWAY = (
 #: A script that is refused has changed nothing; its error wraps the word.
 REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY|MASTERDOWN|BUSY)\b")
 #: Where in a script it was refused: ours to know, not an operator's.
-_PLACE_IN_SCRIPT = re.compile(r"\s*script: .*?on @user_script:\d+\.?")
+_PLACE_IN_SCRIPT = re.compile(r"\s*script: [^:]*?on @user_script:\d+\.?")
 #: The patience of what must be done, however long the server is away.
 FOREVER = 0.0
 _FIRST_DELAY_S = 0.02
@@ -68,6 +68,8 @@ _MOST_OF_A_VALUE = "proto-max-bulk-len"
 _TOO_LARGE = "invalid bulk length"
 
 
+#: Of a user's rights; inside of a script, with no type of error of its own.
+_NOT_PERMITTED = re.compile(r"NOPERM|[Nn]o permissions|ACL failure|user executing the script")
 #: Refusals whose cause is what lies there: of another kind, no number, nothing of a queue's.
 _NOT_AS_EXPECTED = re.compile(r"WRONGTYPE|NOGROUP|not an integer|out of range|user_script")
 
@@ -79,6 +81,24 @@ class RefusedError(ServiceError):
     def is_of_damage(self) -> bool:
         """Whether what lies in Redis is not what was put there."""
         return _NOT_AS_EXPECTED.search(f"{self} {self.__cause__}") is not None
+
+
+class NotPermittedError(RefusedError):
+    """What a server does not let the user do that this controller is there."""
+
+    @property
+    def is_of_damage(self) -> bool:
+        return False
+
+
+def refused(error: object) -> RefusedError:
+    """What is raised for an error reply that does not pass."""
+    said = f"Redis refused a command: {_text(error)}"
+    if isinstance(error, redis.exceptions.NoPermissionError) or _NOT_PERMITTED.search(str(error)):
+        return NotPermittedError(
+            f"{said}; give the user of REKINDLE_REDIS_URL the rights that docs/operating.md names"
+        )
+    return RefusedError(said)
 
 
 class _Script(NamedTuple):
@@ -209,10 +229,10 @@ class RedisLink:
         delay = _FIRST_DELAY_S
         while True:
             try:
-                value = await operation(self._redis)
+                value = await _unless_cancelled(operation(self._redis))
             except (*_AWAY, redis.exceptions.ResponseError) as error:
                 if not _will_pass(error):
-                    raise RefusedError(f"Redis refused a command: {_text(error)}") from error
+                    raise refused(error) from error
                 if not self._lost:
                     self._lost = True
                     log.warning("redis is away", extra=kv(url=self.shown_url, reason=error))
@@ -227,7 +247,7 @@ class RedisLink:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY_S)
             except redis.exceptions.RedisError as error:
-                raise RefusedError(f"Redis refused a command: {error}") from error
+                raise refused(error) from error
             else:
                 if self._lost:
                     self._lost = False
@@ -323,7 +343,19 @@ class RedisLink:
                 return
 
 
-def _text(error: Exception) -> str:
+async def _unless_cancelled(work: Awaitable[T]) -> T:
+    """What ``work`` gives. (redis-py goes on where it is cancelled as it connects.)"""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await work
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+def _text(error: object) -> str:
     return _PLACE_IN_SCRIPT.sub("", str(error))
 
 

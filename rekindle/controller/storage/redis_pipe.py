@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import hiredis
 from redis.asyncio.connection import parse_url
 
-from rekindle.controller.storage.redis_link import REFUSES_FOR_NOW
+from rekindle.controller.storage.redis_link import REFUSES_FOR_NOW, refused
 from rekindle.exception import ServiceError
 from rekindle.wire.logs import kv
 from rekindle.wire.resp import Refusal, packed
@@ -88,7 +88,8 @@ class RedisPipe(asyncio.Protocol):
         self._lost_at: float | None = None
 
     async def open(self) -> None:
-        """Connect. Raises ServiceError when the server is not there within the patience."""
+        """Connect. Raises ServiceError when the server is not there within the patience;
+        RefusedError at once, where it is and refuses for good what a connection begins with."""
         await self._open()
 
     def send(self, sent: bytes, again: Again, answer: Answer) -> None:
@@ -126,6 +127,8 @@ class RedisPipe(asyncio.Protocol):
                 break
             except (OSError, TimeoutError, Refusal) as error:
                 self._drop()
+                if isinstance(error, Refusal) and self._lost_at is None and not _will_pass(error):
+                    raise refused(error) from error
                 waited = time.monotonic() - began
                 reason = f"Redis has not answered for {waited:.1f} s ({error})"
                 if waited > self._patience_s:
@@ -159,7 +162,11 @@ class RedisPipe(asyncio.Protocol):
         await loop.create_connection(lambda: self, host, port, ssl=context)
 
     async def _greet(self, options: dict[str, Any]) -> None:
-        commands = [packed(b"HELLO", b"3"), *self._prepare]  # what is published comes between
+        commands = [
+            packed(b"HELLO", b"3"),  # what is published comes between
+            *self._prepare,
+            packed(b"PSUBSCRIBE", self._listening.pattern),
+        ]
         if options.get("db"):
             commands.insert(0, packed(b"SELECT", str(options["db"]).encode()))
         if options.get("password"):
@@ -180,7 +187,6 @@ class RedisPipe(asyncio.Protocol):
             self._waiting.append(Command(sent, None, answered, now))
             self._transport.write(sent)
         await last
-        self._transport.write(packed(b"PSUBSCRIBE", self._listening.pattern))
 
     def _drop(self) -> None:
         transport, self._transport, self._ready = self._transport, None, False
@@ -229,7 +235,10 @@ class RedisPipe(asyncio.Protocol):
             if isinstance(reply, hiredis.PushNotification):
                 if reply[0] == b"pmessage":
                     self._listening.on_message(reply[2], reply[3])
-                continue
+                if reply[0] != b"psubscribe":  # the answer to that command
+                    continue
+            if not self._waiting:
+                return  # the connection was given up
             command = self._waiting.popleft()
             if isinstance(reply, Refusal) and command.again is not None:
                 self._refused(command, reply)
@@ -257,3 +266,8 @@ class RedisPipe(asyncio.Protocol):
         else:
             with contextlib.suppress(asyncio.InvalidStateError):
                 command.answer(ServiceError(f"Redis refused a command: {error}"))
+
+
+def _will_pass(error: Refusal) -> bool:
+    """Whether a connection may be made later: the server reads its file, say."""
+    return str(error).startswith("LOADING") or REFUSES_FOR_NOW.search(str(error)) is not None

@@ -114,8 +114,12 @@ class InputReceiver:
         was_full = self._in_flight.full
         self._in_flight.confirm(order.call_id, order.indexes)
         if was_full and not self._in_flight.full:
-            for pool in self._inventory.pools.values():
-                pool.changed()
+            self.may_run_again()
+
+    def may_run_again(self) -> None:
+        """What waited for results to be stored, or confirmed, is run."""
+        for pool in self._inventory.pools.values():
+            pool.changed()
 
     def cancel(self, order: pb.CancelInputs) -> None:
         """Inputs that no one wants any more; all of them get a result, CANCELLED."""

@@ -94,6 +94,7 @@ class Node:
             *(self.in_flight, self.inventory, self.opener, self.blobs, self.results, self.leases),
             self._tasks,
         )
+        self.blobs.on_room = self.receiver.may_run_again
         self.local_clients = LocalClients(
             *(self.leases, first_clients, self.inventory.pool_of, self.opener.pool),
             settings.instance_dir,

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.fake_agent import FakeAgent, done_of, result_of
 from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
@@ -19,6 +20,15 @@ def _take_no_large_values(instance: Instance) -> None:
         client.config_set("proto-max-bulk-len", 1 << 20)
 
 
+def _both(one: pb.Result, other: pb.Result) -> pb.Done:
+    """Two results of a call in one batch."""
+    done, more = done_of(one, ""), done_of(other, "")
+    done.indexes.extend(more.indexes)
+    done.statuses.extend(more.statuses)
+    done.results.extend(more.results)
+    return done
+
+
 @in_loop
 async def test_a_result_that_is_larger_than_redis_takes_ends_its_input_with_an_error() -> None:
     with running_instance() as instance:
@@ -27,12 +37,7 @@ async def test_a_result_that_is_larger_than_redis_takes_ends_its_input_with_an_e
             _, [function_id] = await client.register("app", spec())
             call_id = await client.submit(function_id, {0: b"a", 1: b"b"})
             first, second = [await agent.assigned.get() for _ in range(2)]
-            done = done_of(result_of(first, _LARGE), first.app_id)
-            more = done_of(result_of(second, b"small"), first.app_id)
-            done.indexes.extend(more.indexes)
-            done.statuses.extend(more.statuses)
-            done.results.extend(more.results)
-            await agent.send(done=done)  # both in one batch
+            await agent.send(done=_both(result_of(first, _LARGE), result_of(second, b"small")))
             refused, stored = sorted(await client.results(call_id), key=lambda one: one.index)
             assert refused.status == pb.INTERNAL
             assert "Redis takes no value of 3,1" in refused.message
@@ -73,3 +78,25 @@ async def test_a_redis_that_refuses_all_results_is_told_to_who_waits_and_gets_th
                     await waiting
             [result] = await client.results(call_id)
             assert (result.status, result.data) == (pb.SUCCESS, b"value")
+
+
+@in_loop
+async def test_a_result_that_waits_for_a_repair_holds_up_none_that_came_with_it() -> None:
+    with running_instance() as instance:
+        async with Client(instance) as client, FakeAgent(instance, max_runners=4) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, {0: b"a"}, last=False)
+            first = await agent.assigned.get()
+            await client.submit(function_id, {1: b"b"}, call_id=call_id)
+            second = await agent.assigned.get()
+            call = keys.call(function_id, call_id)
+            with instance.redis_client() as redis:
+                damaged = [name for name in redis.hkeys(call) if name.startswith(b"u")]
+                oldest = min(damaged)  # of the entry that the first input came in
+                redis.hset(call, oldest, "what")
+                await agent.send(done=_both(result_of(first, b"1"), result_of(second, b"2")))
+                assert list((await agent.acks.get()).indexes) == [1]
+                redis.hset(call, oldest, 1)
+                assert list((await agent.acks.get()).indexes) == [0]
+            results = {one.index: one.data for one in await client.results(call_id)}
+            assert results == {0: b"1", 1: b"2"}

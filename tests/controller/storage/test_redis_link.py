@@ -105,6 +105,21 @@ async def test_what_is_refused_for_now_is_waited_for(
 
 
 @in_loop
+async def test_who_is_cancelled_while_a_connection_is_made_does_not_go_on(server: Instance) -> None:
+    turns, ended = 0, False
+    while not ended:  # at each turn of the loop that a first command takes
+        link = RedisLink(redis_url(server.directory), 0.0)
+        asked = asyncio.ensure_future(link.command("PING"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        turns += 1
+        ended = not asked.cancel()
+        await asyncio.wait([asked])
+        assert asked.cancelled() != ended
+        await link.close()
+
+
+@in_loop
 async def test_the_place_in_a_script_is_no_part_of_what_is_told(server: Instance) -> None:
     link = RedisLink(redis_url(server.directory), 0.2)
     redis = Redis.from_url(redis_url(server.directory))

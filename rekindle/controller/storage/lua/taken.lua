@@ -17,7 +17,8 @@ if meta[1] == 'submit' then
   return {-1, ''}
 end
 if ARGV[2] == 'some' then
-  local indexes = from_runs(ARGV[5])
+  -- Of what is none, as it is damaged, nothing can be let go; it goes with the call.
+  local indexes = redis.call('TYPE', results)['ok'] == 'hash' and from_runs(ARGV[5]) or {}
   for i = 1, #indexes, 1000 do
     redis.call('HDEL', results, unpack(indexes, i, math.min(i + 999, #indexes)))
   end

@@ -1,7 +1,7 @@
 """Large payloads and results on a node: fetched before an input is run, put before it is done.
 
 All off the loop. What is fetched at a time is bounded: the payloads that wait for a runner stay in
-the store. So are results that the store does not take: no input is run meanwhile. Knows nothing of
+the store. So are results that the store has not taken: no input is run meanwhile. Knows nothing of
 pools and runners.
 """
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 #: Fetched payloads whose inputs have no result yet take no more than this, unless it is one alone.
 MAX_FETCHED_BYTES = 256 * 1024 * 1024
-#: Results that the store did not take when they were there wait up to so many bytes.
+#: Results that the store has not taken yet, or does not answer about, wait up to so many bytes.
 MAX_KEPT_BACK_BYTES = 256 * 1024 * 1024
 #: A store that does not answer is asked again after so long, and after the last of these again and
 #: again: for so long together, or until there is room where its disk is full.
@@ -63,6 +63,8 @@ class Blobs:
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
         self._kept_back = 0
+        #: Called when inputs may be run again that ``full`` had wait.
+        self.on_room: Callable[[], None] = lambda: None
         # Two, as what is full gives what it has.
         self._gets = Retries(log, "payloads wait for the blob store", "it gives them")
         self._puts = Retries(log, "results wait for the blob store", "it takes them")
@@ -171,13 +173,16 @@ class Blobs:
 
     async def _done(self, put: Callable[[], str], size: int) -> str:
         """What ``put`` gives, once the store takes it. Raises what it does."""
-        with contextlib.suppress(ServiceError):
-            return await asyncio.to_thread(put)
-        self._kept_back += size
+        self._kept_back += size  # from the start: a store that hangs gives no answer for minutes
         try:
+            with contextlib.suppress(ServiceError):
+                return await asyncio.to_thread(put)
             return await self._patiently(put, self._puts)
         finally:
+            was_full = self.full
             self._kept_back -= size
+            if was_full and not self.full:
+                self.on_room()
 
     async def _patiently(self, ask: Callable[[], T], retries: Retries) -> T:
         """What a store says, once it answers. Raises ServiceError for one that does not."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import InternalFailure, InvalidError, ServiceError
+from rekindle.runtime.agent import node
 from rekindle.runtime.agent.inputs import blobs as module
 from rekindle.runtime.agent.inputs.assignment import Assignment, Order
 from rekindle.runtime.agent.inputs.blobs import Blobs
@@ -19,6 +20,7 @@ from rekindle.wire.blobs import FolderStore, new_key
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import deserialize, serialize
 from tests import power_cut
+from tests.hung import hung
 from tests.runtime.agent.harness import PATIENCE_S, Harness, run
 
 CALL = "fc-0123456789abcdefABCDEF"
@@ -205,6 +207,33 @@ def test_a_result_waits_as_long_as_the_disk_is_full_and_no_input_is_run_meanwhil
         assert batch.statuses == [pb.SUCCESS]
         stored = pb.Result.FromString(batch.results[0]).blob
         assert len(FolderStore(disk.root / "blobs").get(stored)) == 100_000
+
+
+@pytest.mark.needs_root("to mount what hangs")
+def test_results_are_bounded_from_the_start_where_the_store_hangs(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_KEPT_BACK_BYTES", 1)
+    monkeypatch.setattr(module, "_WAITS_S", (0.01,))
+    monkeypatch.setattr(node, "RECONCILE_S", 3600.0)  # nothing else has inputs run
+    monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "1000")
+    monkeypatch.setenv("REKINDLE_BLOB_URL", str(tmp_path / "named"))
+
+    async def scenario(h: Harness) -> None:
+        h.node.welcomed(pb.Welcome(instance_id=INSTANCE))
+        f = h.add(join, max_containers=1)
+        with hung(tmp_path / "named") as end:
+            large = h.submit(f, "", b"ab", 1000)
+            await h.uplink.until(lambda: h.node.blobs.full)
+            small = h.submit(f, "", b"ab", 1)
+            pool = h.node.inventory.pools[f, ""]
+            await h.uplink.until(lambda: pool.waiting)
+            assert not pool.runners.busy() and not h.uplink.results
+            end()
+        for key in (large, small):
+            assert (await h.result(key)).result.status == pb.SUCCESS
+
+    run(home, scenario)
 
 
 @power_cut.needed
