@@ -132,6 +132,22 @@ class Sub(dict):
     }
 
 
+def test_what_ends_with_a_call_is_before_its_place() -> None:
+    made = _made(
+        """
+class Given:
+    def __del__(self):
+        ended.append(1)
+
+def calls():
+    str(Given())
+""",
+        ended=(ended := []),
+    )
+    places = at_all_places(made["calls"], lambda _: None)
+    assert "made.py:6, in calls" in places and ended
+
+
 def test_another_thread_is_not_interrupted() -> None:
     made = _made("""
 def other():

@@ -56,7 +56,7 @@ class Interrupt(ABC):
     def _comes(self, frame: FrameType, *, begins: bool) -> bool:
         """One place more; whether the signal is to come at it."""
         self._left -= 1
-        if self._left > 0 or _is_lost(frame):
+        if self._left > 0 or is_lost(frame):
             return False
         code = frame.f_code
         where = f"{'at the beginning of' if begins else 'in'} {code.co_name}"
@@ -64,7 +64,7 @@ class Interrupt(ABC):
         return True
 
 
-def _is_lost(frame: FrameType | None) -> bool:
+def is_lost(frame: FrameType | None) -> bool:
     """Whether Python drops what is raised here: at the end of an object."""
     while frame is not None:
         code = frame.f_code
