@@ -388,7 +388,7 @@ def test_copies_that_end_now_and_then_are_made_all_the_same(home: Path) -> None:
             runner = await starter.start(None, now_ns())
             strategies.append(runner.strategy.value)
             runner.kill("its strategy is known")
-        copies = strategies.count("fork") + strategies.count("spare")  # as it was made ahead, or not
+        copies = strategies.count("fork") + strategies.count("spare")  # made ahead
         assert strategies.count("cold") > 2 and copies > 2, strategies
         assert h.revision(dies).live_template() is not None
 
