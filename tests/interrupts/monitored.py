@@ -65,9 +65,12 @@ class Monitored(Interrupt):
         monitoring.free_tool_id(_TOOL)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if is_lost(frame):  # the end of what was given to the call, before the place
-            return _ARRIVES[number]
-        assert self._came is None or (frame is not None and frame.f_code is self._came), self.at
+        if self._came is not None:
+            assert frame is not None
+            # Before the place, what was given to the call ends; a generator tells that it does.
+            if is_lost(frame) or frame.f_code.co_filename == __file__:
+                return _ARRIVES[number]
+            assert frame.f_code is self._came, self.at
         return super()._raise(number, frame)
 
     def _started(self, code: CodeType, _offset: int) -> object:
