@@ -18,6 +18,7 @@ from rekindle.wire import reuse
 from rekindle.wire.memory import MemoryFile
 from rekindle.wire.reuse import FILES, KEPT_BYTES, MemoryFiles, kept_bytes
 from rekindle.wire.shared import pack, unpack
+from tests import descriptors
 from tests.interrupts import at_all_places
 
 MB = 1 << 20
@@ -232,14 +233,23 @@ def test_how_many_files_a_process_keeps_is_bounded_by_what_it_may_have_open(
 
 def test_what_a_signal_cuts_as_it_is_made_ends_without_a_word() -> None:
     unraisable: list[object] = []
+    open_before = descriptors.opened()
 
     def made() -> None:
         MemoryFiles()
         MemoryFile().close()
 
+    def look(at: str) -> None:
+        gc.collect()
+        for fd, what in descriptors.opened().items():
+            if "rekindle-value" in what and fd not in open_before:
+                # The kernel has just made it, and nothing of Python's knows its number.
+                assert at.startswith("memory.py:") and at.endswith(", in __init__"), at
+                os.close(fd)
+
     before, sys.unraisablehook = sys.unraisablehook, unraisable.append
     try:
-        assert at_all_places(made, lambda _: gc.collect())
+        assert at_all_places(made, look)
     finally:
         sys.unraisablehook = before
     assert not unraisable

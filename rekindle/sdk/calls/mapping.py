@@ -17,7 +17,7 @@ from typing import Any
 from rekindle.exception import Error, InternalFailure
 from rekindle.execution import nesting
 from rekindle.sdk import progress
-from rekindle.sdk.calls.callers import Caller
+from rekindle.sdk.calls.callers import Caller, Signal
 from rekindle.sdk.calls.outcome import passable, settle
 from rekindle.sdk.calls.result_buffer import ResultBuffer
 from rekindle.sdk.calls.result_reader import read_all, values
@@ -212,6 +212,25 @@ async def _submitted(submission: Submission, window: Window) -> None:
         window.close()
 
 
+async def _offer(
+    caller: Caller,
+    submission: Submission,
+    inputs: AsyncIterator[tuple[Any, ...]],
+    window: Window,
+    room: Signal,
+) -> None:
+    """A function of its own: in Python 3.12 and 3.13 the jump back behind a condition, to where a
+    loop begins anew, is not within the ``try`` that is around the loop."""
+    async for args in inputs:
+        submission.offer(args)
+        while window.full():
+            with nesting.waiting():
+                await caller.wait(room)
+        await caller.pause()
+        if window.closed:
+            return  # it has failed
+
+
 async def spawn(
     caller: Caller,
     target: CallTarget,
@@ -225,14 +244,7 @@ async def spawn(
     running: Future[None] | None = None
     try:
         running = background().start(_submitted(submission, window))
-        async for args in inputs:
-            submission.offer(args)
-            while window.full():
-                with nesting.waiting():
-                    await caller.wait(room)
-            await caller.pause()
-            if window.closed:
-                break  # it has failed
+        await _offer(caller, submission, inputs, window, room)
         submission.complete()
         with nesting.waiting():
             await caller.done(running)
