@@ -82,7 +82,10 @@ class Cls(Declared):
             )
         if declaration.raw is None:
             raise of_the_program(
-                AttributeError(f"{declaration.name} has no attribute {name!r} in this process")
+                AttributeError(
+                    f"{declaration.name} has no attribute {name!r} in this process; if it is a "
+                    f"method, instantiate the class first: {declaration.name}().{name}"
+                )
             )
         return getattr(declaration.raw, name)
 
