@@ -181,8 +181,14 @@ KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "ephemeral_disk": "use the tempfile module",
     "block_network": "use the node's firewall: a runner has the network of its node",
 }
-#: The same of one class alone.
+_LOGIN = "log in where the image is built, by `docker login` or `skopeo login`, and leave it out"
+_OUTPUT = "what runs is shown within `with rekindle.enable_output():`, leave it out"
+#: The same of one class, or one method, alone.
 _KEYWORDS_OF = {
+    "Image.from_registry": {"secret": _LOGIN},
+    "Image.from_dockerfile": {"registry_secret": _LOGIN},
+    "App.run": {"show_progress": _OUTPUT, "stdout": _OUTPUT},
+    "App.deploy": {"show_progress": _OUTPUT},
     "Image": {
         "gpu": "images are built without a GPU: leave it out (gpu= of the function is another)",
         "cpu": "a build has what its node has: leave it out",
@@ -194,7 +200,11 @@ _KEYWORDS_OF = {
 def keyword(where: str, name: str) -> str | None:
     """What to do of a keyword that ``where``, ``Image.pip_install`` say, does not have; None of
     one that means nothing."""
-    return _KEYWORDS_OF.get(where.partition(".")[0], {}).get(name) or KEYWORDS.get(name)
+    where = where.removesuffix("()")
+    for of in (where, where.partition(".")[0]):
+        if text := _KEYWORDS_OF.get(of, {}).get(name):
+            return text
+    return KEYWORDS.get(name)
 
 
 def attribute(name: str) -> str | None:

@@ -285,6 +285,28 @@ def test_a_class_of_gpus_says_what_a_string_has_in_its_place(name: str, gpu: str
         exec(f"from rekindle.gpu import {name}")
 
 
+@pytest.mark.parametrize(
+    ("give", "words"),
+    [
+        (lambda: rekindle.Image.from_registry("a", secret=None), "docker login"),
+        (lambda: rekindle.Image.from_dockerfile("a", registry_secret=None), "docker login"),
+        (lambda: rekindle.App("a").run(show_progress=True), "enable_output"),
+    ],
+)
+def test_a_keyword_of_a_method_that_is_not_there_says_what_to_do(give: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '\w+'; .*{words}"):
+        give()
+
+
+def test_an_instance_is_kept_warm_by_its_autoscaler() -> None:
+    @rekindle.App("warm").cls()
+    class C:
+        @rekindle.method()
+        def m(self) -> None: ...
+
+    assert "use update_autoscaler(min_containers=...)" in _refusal(C(), "keep_warm")
+
+
 def test_a_method_of_a_class_that_is_elsewhere_is_one_of_an_instance() -> None:
     with pytest.raises(AttributeError, match=r"instantiate the class first: C\(\)\.m"):
         _ = rekindle.Cls.from_name("a", "C").m
