@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rekindle.exception import GpuError
 from rekindle.sdk.user_frames import trimmed
 
 if TYPE_CHECKING:
+    from typing import Any  # at hand it would be ``rekindle.gpu.Any``, which is a GPU elsewhere
+
     from rekindle.gpu_restore.context import Ready
     from rekindle.gpu_restore.copying import Transfer
     from rekindle.gpu_restore.holding.client import Connection
@@ -34,6 +36,17 @@ T = TypeVar("T")
 _transfers: list[Transfer] = []
 #: Of the process with that id.
 _holder: tuple[int, Connection] | None = None
+
+
+def __getattr__(name: str) -> Any:
+    from rekindle.sdk import absent, user_frames
+
+    error = absent.missing_of_gpu(name, __all__)
+    try:
+        raise error
+    except (AttributeError, ImportError):  # raised once more, it shows no frame of ours
+        user_frames.only(error)
+        raise
 
 
 @trimmed

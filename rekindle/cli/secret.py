@@ -48,7 +48,7 @@ def list_(env: str | None, as_json: bool) -> None:
         return
     made = table("name", "variables", "changed", "id")
     for one in found:
-        changed = ago(one.updated_at)
+        changed = ago(one.updated_at.timestamp())
         made.add_row(one.name, ", ".join(one.keys), changed, one.object_id)
     console().print(made if found else f"No secrets in {environment_of(env)}.")
 
@@ -59,8 +59,8 @@ def _row(one: SecretInfo) -> dict[str, object]:
         "environment": one.environment,
         "id": one.object_id,
         "variables": list(one.keys),
-        "created": utc(one.created_at),
-        "updated": utc(one.updated_at),
+        "created": utc(one.created_at.timestamp()),
+        "updated": utc(one.updated_at.timestamp()),
     }
 
 

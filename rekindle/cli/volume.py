@@ -50,7 +50,7 @@ def list_(env: str | None, as_json: bool) -> None:
                     "name": one.name,
                     "environment": one.environment,
                     "id": one.object_id,
-                    "created": utc(one.created_at),
+                    "created": utc(one.created_at.timestamp()),
                     "url": without_password(one.url),
                 }
                 for one in found
@@ -59,7 +59,12 @@ def list_(env: str | None, as_json: bool) -> None:
         return
     made = table("name", "made", "store", "id")
     for one in found:
-        made.add_row(one.name, ago(one.created_at), without_password(one.url) or "-", one.object_id)
+        made.add_row(
+            one.name,
+            ago(one.created_at.timestamp()),
+            without_password(one.url) or "-",
+            one.object_id,
+        )
     console().print(made if found else f"No volumes in {environment_of(env)}.")
     for error in Registry.default().damaged(environment_of(env)):
         click.echo(str(error), err=True)

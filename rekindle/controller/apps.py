@@ -157,7 +157,8 @@ class Apps:
         known = {function.name: function for function in app.functions.values()}
         if name not in known:
             self.check_damaged_name(app, name)
-            hint = names.nearest(name, known, "it has no functions")
+            declared = [one for one in known if not one.endswith("]")]  # the others are variants
+            hint = names.nearest(name, declared, "it has no functions")
             raise NotFoundError(f"the app {app.name!r} has no function {name!r}; {hint}")
         return known[name]
 

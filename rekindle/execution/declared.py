@@ -64,7 +64,7 @@ def sharing_of(function: Any) -> Sharing | None:
 class Parameter:
     """The class attribute that ``parameter()`` leaves; its value is given when instantiating.
 
-    ``default`` is Ellipsis where there is none.
+    ``default`` is Ellipsis where there is none; an object that was given no value has no attribute.
     """
 
     __slots__ = ("default", "init")
@@ -72,6 +72,13 @@ class Parameter:
     def __init__(self, default: Any, init: bool = True) -> None:
         self.default = default
         self.init = init
+
+    def __get__(self, made: object, cls: type | None = None) -> Any:
+        if made is None:
+            return self
+        if self.default is ...:
+            raise AttributeError("a rekindle.parameter() without a default has no value yet")
+        return self.default
 
     def __reduce__(self) -> tuple[type[Parameter], tuple[Any, bool]]:
         return Parameter, (self.default, self.init)

@@ -22,16 +22,26 @@ from rekindle.sdk.user_frames import trimmed, trims
 def missing_of_package(name: str, names: Sequence[str]) -> AttributeError | ImportError:
     """For ``rekindle.name``, whose own names are ``names``; to be asked by what the program's code
     asks. An ImportError for ``from rekindle import name``."""
+    return _missing_of_module("rekindle", name, unsupported.attribute(name), names)
+
+
+def missing_of_gpu(name: str, names: Sequence[str]) -> AttributeError | ImportError:
+    """The same, for ``rekindle.gpu.name``."""
+    return _missing_of_module("rekindle.gpu", name, unsupported.gpu(name), names)
+
+
+def _missing_of_module(
+    module: str, name: str, text: str | None, names: Sequence[str]
+) -> AttributeError | ImportError:
     error: AttributeError | ImportError
-    text = unsupported.attribute(name)
-    if is_import(sys._getframe(2)):
-        text = why_not_imported("rekindle", name, text or "", names)
+    if is_import(sys._getframe(3)):
+        text = why_not_imported(module, name, text or "", names)
         return of_the_program(ImportError(text))
     if text:
         error = UnknownNameError(text)
     else:
-        error = AttributeError(f"module 'rekindle' has no attribute {name!r}")
-    error.name, error.obj = name, sys.modules["rekindle"]
+        error = AttributeError(f"module {module!r} has no attribute {name!r}")
+    error.name, error.obj = name, sys.modules[module]
     return of_the_program(error)
 
 

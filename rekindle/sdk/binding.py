@@ -104,8 +104,9 @@ class Binding:
         with self._making:
             if self._local_object is None:
                 made = raw.__new__(raw)
-                for key, parameter in parameters_of(raw).items():
-                    setattr(made, key, self.parameters.get(key, parameter.default))
+                for key in parameters_of(raw):
+                    if key in self.parameters:
+                        setattr(made, key, self.parameters[key])
                 self_calls.offer_on(made, self.declaration.methods, partial(handle, self))
                 self._local_object = made
         return self._local_object

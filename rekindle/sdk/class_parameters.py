@@ -33,6 +33,8 @@ def declared(raw: type) -> tuple[ClassParameter, ...]:
     """Those that can be given. Raises InvalidError for what can be no parameter."""
     found = []
     for name, parameter in parameters_of(raw).items():
+        if not parameter.init:
+            continue
         kind = annotation_of(raw, name)
         if kind is None:
             raise InvalidError(
@@ -43,8 +45,7 @@ def declared(raw: type) -> tuple[ClassParameter, ...]:
         if parameter.default is not ...:
             check_type(f"the default of {raw.__name__}.{name}", parameter.default, kind)
             default = to_text(parameter.default)
-        if parameter.init:
-            found.append(ClassParameter(name, kind.__name__, default))
+        found.append(ClassParameter(name, kind.__name__, default))
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
-from rekindle.exception import InvalidError, of_the_program
+from rekindle.exception import InvalidError, UnknownNameError, of_the_program
 from rekindle.sdk import checks, class_parameters
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.declaration import named
@@ -82,7 +82,10 @@ class Cls(Declared):
             )
         if declaration.raw is None:
             raise of_the_program(
-                AttributeError(f"{declaration.name} has no attribute {name!r} in this process")
+                AttributeError(
+                    f"{declaration.name} has no attribute {name!r} in this process; if it is a "
+                    f"method, instantiate the class first: {declaration.name}().{name}"
+                )
             )
         return getattr(declaration.raw, name)
 
@@ -116,6 +119,13 @@ class Instance:
                     AttributeError(
                         f"an instance of {declaration.name} has no {name!r}: its class has, "
                         f"{declaration.name}.{name}(...)(...)"
+                    )
+                )
+            if name == "keep_warm":
+                raise of_the_program(
+                    UnknownNameError(
+                        f"an instance of {declaration.name} has no 'keep_warm': use "
+                        f"update_autoscaler(min_containers=...)"
                     )
                 )
             near = checks.nearest(name, methods)

@@ -69,12 +69,11 @@ def parameter(*, default: Any = ..., init: bool = True) -> Any:
     """A value that is given when the class is instantiated: ``size: int = parameter(default=1)``.
 
     Types: str, int, bytes, bool. Every distinct set of values has runners of its own. With
-    ``init=False`` it cannot be given: the default counts. All values together take 16 KiB at most.
+    ``init=False`` it cannot be given and is of any type: an attribute with its default, or one that
+    a hook sets. All values together take 16 KiB at most.
     Raises InvalidError; who instantiates the class wrongly gets a TypeError or InvalidError.
     """
     checks.flag("rekindle.parameter(init)", init)
-    if not init and default is ...:
-        raise InvalidError("rekindle.parameter(init=False) needs a default")
     return Parameter(default, init)
 
 

@@ -200,7 +200,8 @@ def check_may_run(app: AppState, what: str = "app.run()") -> None:
     """Refuse ``what`` where it cannot be meant. Raises InvalidError."""
     if not is_local():
         raise InvalidError(
-            f"{what} was called inside a runner; the app runs already there: call its functions"
+            f"{what} was called inside a runner; the app runs already there: call its functions, "
+            f'and keep what starts it under `if __name__ == "__main__":`'
         )
     if app.running is not None and what == "app.run()":
         raise InvalidError(

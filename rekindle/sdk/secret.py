@@ -64,7 +64,7 @@ class SecretObjects:
         from rekindle.sdk.newest import newest
 
         found = await secret_requests.listed(caller, environment_name)
-        chosen = newest(found, lambda one: one.created_at, max_objects, created_before)
+        chosen = newest(found, lambda one: one.created_at.timestamp(), max_objects, created_before)
         return [_unpickled(one.name, one.environment, "") for one in chosen]
 
     @dual

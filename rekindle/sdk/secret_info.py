@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @dataclass(frozen=True)
 class SecretInfo:
-    """What is known of a named secret: never its values. Times are seconds since the epoch."""
+    """What is known of a named secret: never its values. Times are in UTC."""
 
     name: str
     environment: str
     object_id: str
     keys: tuple[str, ...]
-    created_at: float
-    updated_at: float
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from rekindle.sdk import checks, running
 from rekindle.sdk.calls.callers import Caller
@@ -83,6 +84,6 @@ def _info(message: pb.SecretInfo) -> SecretInfo:
         message.environment,
         message.id,
         tuple(message.keys),
-        message.created_ns / 1e9,
-        message.updated_ns / 1e9,
+        datetime.fromtimestamp(message.created_ns / 1e9, UTC),
+        datetime.fromtimestamp(message.updated_ns / 1e9, UTC),
     )

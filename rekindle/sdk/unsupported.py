@@ -30,6 +30,22 @@ INSTEAD = {
     "sessioned": "rekindle.parameter(): each distinct value has runners of its own",
     "clustered": "f.map() or f.spawn(): inputs run side by side, each by itself",
     "Cluster": "f.map() or f.spawn(): inputs run side by side, each by itself",
+    "app": "rekindle.App",
+    "call_graph": "FunctionCall.get_call_graph(), whose items have a status",
+    "cls": "rekindle.Cls",
+    "functions": "rekindle.Function and rekindle.FunctionCall",
+    "image": "rekindle.Image",
+    "output": "rekindle.enable_output",
+    "runner": "app.run() and app.deploy()",
+    "schedules": "rekindle.Cron and rekindle.Period",
+    "secret": "rekindle.Secret",
+    "volume": "rekindle.Volume",
+}
+
+#: Classes of GPUs, which were in ``rekindle.gpu``'s likeness: what a string has in their place.
+GPUS = {
+    **{name: name for name in ("T4", "L4", "A10G", "A100", "L40S", "H100", "H200", "B200")},
+    "Any": "any",
 }
 
 #: What there will not be, and why.
@@ -58,12 +74,25 @@ MEMBERS = {
         "stats": "`rekindle status` and `rekindle top`",
         "logs": "`rekindle logs`",
         "sandboxes": "subprocess inside a function",
+        "is_inside": "`with image.imports():`, or rekindle.is_local()",
     },
     "Cls": {"lookup": "rekindle.Cls.from_name(app, name)"},
-    "Dict": {"lookup": "rekindle.Dict.from_name(name)"},
-    "Queue": {"lookup": "rekindle.Queue.from_name(name)"},
+    "Dict": {
+        "lookup": "rekindle.Dict.from_name(name)",
+        "new": "rekindle.Dict.ephemeral()",
+        "persisted": "rekindle.Dict.from_name(name, create_if_missing=True)",
+        "delete": "rekindle.Dict.objects.delete(name)",
+    },
+    "Queue": {
+        "lookup": "rekindle.Queue.from_name(name)",
+        "new": "rekindle.Queue.ephemeral()",
+        "persisted": "rekindle.Queue.from_name(name, create_if_missing=True)",
+        "delete": "rekindle.Queue.objects.delete(name)",
+    },
     "Secret": {
         "lookup": "rekindle.Secret.from_name(name)",
+        "create_deployed": "rekindle.Secret.objects.create(name, {...})",
+        "delete": "rekindle.Secret.objects.delete(name)",
         "ephemeral": "rekindle.Secret.from_dict({...})",
         "hydrate": "secret.info(), which raises NotFoundError",
         "object_id": "secret.info().object_id",
@@ -71,6 +100,9 @@ MEMBERS = {
     "Volume": {
         "lookup": "rekindle.Volume.from_name(name)",
         "persisted": "rekindle.Volume.from_name(name, create_if_missing=True)",
+        "new": "rekindle.Volume.ephemeral()",
+        "create_deployed": "rekindle.Volume.objects.create(name)",
+        "delete": "rekindle.Volume.objects.delete(name)",
         "hydrate": "volume.info(), which raises NotFoundError",
         "object_id": "volume.info().object_id",
     },
@@ -99,6 +131,10 @@ MEMBERS = {
         "from_id": "the same declaration: layers have the name of what they are made of",
         "from_name": "the same declaration: layers have the name of what they are made of",
         "from_scratch": "Image.debian_slim() or Image.from_registry(...)",
+        "from_dockerhub": "Image.from_registry(...)",
+        "conda": "Image.micromamba(...)",
+        "conda_install": "image.micromamba_install(...)",
+        "extend": "image.dockerfile_commands(...)",
         "from_aws_ecr": "Image.from_registry(...)",
         "from_gcp_artifact_registry": "Image.from_registry(...)",
     },
@@ -145,8 +181,14 @@ KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "ephemeral_disk": "use the tempfile module",
     "block_network": "use the node's firewall: a runner has the network of its node",
 }
-#: The same of one class alone.
+_LOGIN = "log in where the image is built, by `docker login` or `skopeo login`, and leave it out"
+_OUTPUT = "what runs is shown within `with rekindle.enable_output():`, leave it out"
+#: The same of one class, or one method, alone.
 _KEYWORDS_OF = {
+    "Image.from_registry": {"secret": _LOGIN},
+    "Image.from_dockerfile": {"registry_secret": _LOGIN},
+    "App.run": {"show_progress": _OUTPUT, "stdout": _OUTPUT},
+    "App.deploy": {"show_progress": _OUTPUT},
     "Image": {
         "gpu": "images are built without a GPU: leave it out (gpu= of the function is another)",
         "cpu": "a build has what its node has: leave it out",
@@ -158,7 +200,11 @@ _KEYWORDS_OF = {
 def keyword(where: str, name: str) -> str | None:
     """What to do of a keyword that ``where``, ``Image.pip_install`` say, does not have; None of
     one that means nothing."""
-    return _KEYWORDS_OF.get(where.partition(".")[0], {}).get(name) or KEYWORDS.get(name)
+    where = where.removesuffix("()")
+    for of in (where, where.partition(".")[0]):
+        if text := _KEYWORDS_OF.get(of, {}).get(name):
+            return text
+    return KEYWORDS.get(name)
 
 
 def attribute(name: str) -> str | None:
@@ -170,6 +216,17 @@ def attribute(name: str) -> str | None:
     if name in NAMES:
         return f"rekindle.{name} is not there yet; meanwhile: {NAMES[name]}"
     return None
+
+
+def gpu(name: str) -> str | None:
+    """What to say of ``rekindle.gpu.<name>``; None for a name that means nothing."""
+    if name not in GPUS:
+        return None
+    kind = GPUS[name]
+    return (
+        f'there is no rekindle.gpu.{name}: use gpu="{kind}", two of them are gpu="{kind}:2" '
+        f'(of a size: gpu="A100-80GB")'
+    )
 
 
 def member(kind: str, name: str) -> str | None:

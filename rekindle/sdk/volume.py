@@ -68,7 +68,7 @@ class VolumeObjects:
 
         environment = environment_of(environment_name)
         found = await caller.in_thread(lambda: volume_place.listed(environment))
-        chosen = newest(found, lambda one: one.created_at, max_objects, created_before)
+        chosen = newest(found, lambda one: one.created_at.timestamp(), max_objects, created_before)
         return [Volume(VolumeReference(one.name, one.environment)) for one in chosen]
 
     @dual

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @dataclass(frozen=True)
 class VolumeInfo:
-    """What is known of a volume. ``created_at`` in seconds since the epoch; ``url``: its store."""
+    """What is known of a volume. ``created_at`` in UTC; ``url``: its store."""
 
     name: str
     environment: str
     object_id: str
-    created_at: float
+    created_at: datetime
     url: str
 
 

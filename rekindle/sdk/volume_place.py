@@ -143,7 +143,10 @@ def info(reference: VolumeReference) -> VolumeInfo:
 
 
 def _info(found: VolumeRecord) -> VolumeInfo:
-    return VolumeInfo(found.name, found.environment, found.id, found.created_ns / 1e9, found.url)
+    from datetime import UTC, datetime
+
+    made = datetime.fromtimestamp(found.created_ns / 1e9, UTC)
+    return VolumeInfo(found.name, found.environment, found.id, made, found.url)
 
 
 @trims

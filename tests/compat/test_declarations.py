@@ -249,6 +249,28 @@ class TestClass:
 
         assert made().size == 2
 
+    def test_one_that_cannot_be_given_is_an_attribute_of_any_type(self) -> None:
+        @modal.App("attributes").cls()
+        class Model:
+            name: str = modal.parameter()
+            loaded: dict[str, int] = modal.parameter(init=False)
+            seen: list[int] | None = modal.parameter(default=None, init=False)
+
+            @modal.method()
+            def early(self) -> bool:
+                return hasattr(self, "loaded")
+
+            @modal.method()
+            def load(self) -> tuple[dict[str, int], list[int] | None]:
+                self.loaded = {self.name: 1}
+                return self.loaded, self.seen
+
+        model: Any = Model(name="a")  # type: ignore[call-arg]
+        assert not model.early.local()
+        assert model.load.local() == ({"a": 1}, None)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'loaded'"):
+            Model(name="a", loaded={})  # type: ignore[call-arg]
+
     def test_a_hook_for_snapshots_needs_snapshots(self) -> None:
         with pytest.raises(InvalidError, match="enable_memory_snapshot=True"):
 

@@ -24,13 +24,14 @@ NAMES = """
     clustered concurrent current_function_call_id current_input_id enable_output enter exit
     fastapi_endpoint forward interact is_local method parameter sessioned web_endpoint web_server
     wsgi_app billing experimental types Stub Mount SharedVolume
+    app call_graph cls functions image output runner schedules secret volume
 """
 
 MEMBERS = {
     "App": """
         function cls server local_entrypoint run deploy lookup include stop set_tags get_tags info
         stats logs sandboxes app_id description get_dashboard_url registered_functions
-        registered_classes registered_entrypoints
+        registered_classes registered_entrypoints is_inside
     """,
     "Function": """
         remote remote_gen local spawn map starmap for_each spawn_map experimental_spawn_map
@@ -45,18 +46,20 @@ MEMBERS = {
     "Dict": """
         from_name from_id ephemeral objects info name object_id hydrate get put pop contains update
         len clear keys values items __getitem__ __setitem__ __contains__ __delitem__
+        new persisted delete
     """,
     "Queue": """
         from_name from_id ephemeral objects info name object_id hydrate put put_many get get_many
-        len clear iterate
+        len clear iterate new persisted delete
     """,
     "Secret": """
         from_name from_id from_dict from_dotenv from_local_environ update objects info name
-        object_id hydrate ephemeral
+        object_id hydrate ephemeral create_deployed delete
     """,
     "Volume": """
         from_name from_id ephemeral objects info name object_id hydrate with_mount_options commit
         reload listdir iterdir read_file remove_file copy_files batch_upload rename persisted
+        new create_deployed delete
     """,
     "Image": """
         debian_slim micromamba from_registry from_dockerfile from_aws_ecr
@@ -65,7 +68,7 @@ MEMBERS = {
         pip_install_private_repos poetry_install_from_file micromamba_install apt_install
         run_commands dockerfile_commands env workdir entrypoint cmd shell pipe build run_function
         add_local_file add_local_dir add_local_python_source imports copy_local_file copy_local_dir
-        copy_mount
+        copy_mount from_dockerhub conda conda_install extend
     """,
     "Environment": "from_name from_context objects name hydrate",
     "FilePatternMatcher": "from_file",
@@ -270,6 +273,43 @@ def test_a_client_of_ones_own_is_refused_wherever_it_could_be_given() -> None:
     ):
         with pytest.raises(InvalidError, match="REKINDLE_DIR names the instance"):
             make()
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu"), [("A100", "A100"), ("A10G", "A10G"), ("H100", "H100"), ("Any", "any")]
+)
+def test_a_class_of_gpus_says_what_a_string_has_in_its_place(name: str, gpu: str) -> None:
+    assert f'use gpu="{gpu}", two of them are gpu="{gpu}:2"' in _refusal(rekindle.gpu, name)
+    rekindle.App("gpus").function(gpu=f"{gpu}:2")
+    with pytest.raises(ImportError, match=f'use gpu="{gpu}"'):
+        exec(f"from rekindle.gpu import {name}")
+
+
+@pytest.mark.parametrize(
+    ("give", "words"),
+    [
+        (lambda: rekindle.Image.from_registry("a", secret=None), "docker login"),
+        (lambda: rekindle.Image.from_dockerfile("a", registry_secret=None), "docker login"),
+        (lambda: rekindle.App("a").run(show_progress=True), "enable_output"),
+    ],
+)
+def test_a_keyword_of_a_method_that_is_not_there_says_what_to_do(give: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '\w+'; .*{words}"):
+        give()
+
+
+def test_an_instance_is_kept_warm_by_its_autoscaler() -> None:
+    @rekindle.App("warm").cls()
+    class C:
+        @rekindle.method()
+        def m(self) -> None: ...
+
+    assert "use update_autoscaler(min_containers=...)" in _refusal(C(), "keep_warm")
+
+
+def test_a_method_of_a_class_that_is_elsewhere_is_one_of_an_instance() -> None:
+    with pytest.raises(AttributeError, match=r"instantiate the class first: C\(\)\.m"):
+        _ = rekindle.Cls.from_name("a", "C").m
 
 
 def test_what_is_no_id_of_a_function_is_refused() -> None:

@@ -30,7 +30,8 @@ def _made(kind: Any, name: str, **where: str) -> None:
 
 def _created(handle: Any) -> datetime:
     at = handle.info().created_at
-    return at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    assert isinstance(at, datetime) and at.tzinfo is UTC
+    return at
 
 
 @pytest.mark.parametrize("kind", [modal.Dict, modal.Queue, modal.Secret, modal.Volume])

@@ -65,7 +65,7 @@ def test_the_agent_that_has_the_function_warm_is_asked_and_its_word_passed_on() 
 def test_functions_whose_calls_need_the_controller_are_never_leased() -> None:
     async def body(state: State, leases: Leasing) -> None:
         state.agents["ag-1"] = an_agent("ag-1", warm=("fu-1",))
-        with pytest.raises(InvalidError):
+        with pytest.raises(InvalidError, match=r"a generator cannot have: .* Leave retries= out"):
             await leases.lease(a_function(retries=RetrySpec(max_retries=1)), pb.LeaseRequest())
 
     scenario(body)

@@ -20,10 +20,13 @@ MODELS = """
         key: bytes = rekindle.parameter(default=b"k")
         fast: bool = rekindle.parameter(default=False)
         fixed: int = rekindle.parameter(default=9, init=False)
+        made: dict = rekindle.parameter(init=False)
 
         @rekindle.enter()
         def start(self):
-            self.runner = uuid.uuid4().hex
+            assert not hasattr(self, "made")
+            self.made = {"runner": uuid.uuid4().hex}
+            self.runner = self.made["runner"]
 
         @rekindle.method()
         def who(self):

@@ -240,9 +240,6 @@ def test_parameters_must_be_annotated_with_a_plain_type() -> None:
         class E:
             x: int = rekindle.parameter(default="a")
 
-    with pytest.raises(InvalidError, match="needs a default"):
-        rekindle.parameter(init=False)
-
 
 def test_what_is_no_class_is_refused() -> None:
     with pytest.raises(InvalidError, match="no class"):

@@ -131,7 +131,8 @@ class FunctionFinder:
         known = {function.name: function for function in app.functions.values()}
         if name not in known:
             self._apps.check_damaged_name(app, name)
-            hint = names.nearest(name, known, "it has no functions")
+            declared = [one for one in known if not one.endswith("]")]  # the others are variants
+            hint = names.nearest(name, declared, "it has no functions")
             if name.endswith("]"):
                 hint = "what that variant was made from is not kept any more; make it again"
             raise NotFoundError(

@@ -21,7 +21,10 @@ from rekindle.wire import rekindle_pb2 as pb
 def why_never(function: Function) -> str:
     """Why runners of a function are lent to no client; empty where they are."""
     if function.spec.retries is not None:
-        return f"{function.name} has retries: its calls go through the controller"
+        return (
+            f"{function.name} has retries=, which a generator cannot have: items of a run that "
+            "fails are with its caller already. Leave retries= out"
+        )
     return ""
 
 

@@ -10,10 +10,16 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rekindle.exception import CallDepthError, RequestSizeError, ResourceExhaustedError
+from rekindle.exception import (
+    CallDepthError,
+    InvalidError,
+    RequestSizeError,
+    ResourceExhaustedError,
+    a_or_an,
+)
 from rekindle.execution import nested_calls, nesting
 from rekindle.sdk.calls.arguments import packed
 from rekindle.sdk.calls.target import CallTarget
@@ -51,6 +57,11 @@ class Submission:
         *,
         read_once: bool,
     ) -> None:
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise InvalidError(
+                f"kwargs= is {a_or_an(type(kwargs))}: give a dict of the arguments by name that "
+                f"are the same for all inputs"
+            )
         self.target = target
         self._parent = nested_calls.maker()
         self.call_id = new_call_id(traced=not read_once or bool(self._parent))

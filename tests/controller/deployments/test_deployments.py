@@ -74,6 +74,12 @@ async def test_an_unknown_name_is_refused_with_the_nearest(shared: Instance) -> 
         await refused(
             client.find("answer", "servce"), exception.NotFoundError, "did you mean 'service'"
         )
+        await client.variant(await client.find("answer", "service"))  # ``answer[...]``
+        await refused(
+            client.find("else", "service"),
+            exception.NotFoundError,
+            r"known are 'answer', 'other'$",
+        )
         # What the next version does not have any more.
         former = await client.find("other", "service")
         await client.deploy("b", "service", functions=("answer",))

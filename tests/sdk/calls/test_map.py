@@ -156,6 +156,21 @@ def test_what_cannot_be_iterated_is_named(controller: FakeController) -> None:
             square.map()
 
 
+@pytest.mark.parametrize("kwargs", [3, 0, [1], "ab"])
+def test_shared_arguments_that_are_no_dict_are_named(
+    controller: FakeController, kwargs: Any
+) -> None:
+    with app.run():
+        for run in (
+            lambda: list(square.map([1], kwargs=kwargs)),
+            lambda: list(square.starmap([(1,)], kwargs=kwargs)),
+            lambda: square.for_each([1], kwargs=kwargs),
+            lambda: square.spawn_map([1], kwargs=kwargs),
+        ):
+            with pytest.raises(InvalidError, match=r"kwargs= is an? \w+: give a dict"):
+                run()
+
+
 def test_a_map_that_is_dropped_is_warned_of_by_the_line_that_made_it(
     controller: FakeController,
 ) -> None:
