@@ -72,7 +72,9 @@ def remove_snapshots(keys: tuple[str, ...], everything: bool, yes: bool) -> None
     """
     store = _store()
     chosen = _chosen(store, keys, everything, "remove")
-    if everything:
+    if not chosen:
+        click.echo("no snapshots")
+    elif everything:
         confirm("Remove every snapshot?", yes=yes)
     for name in chosen:
         click.echo(f"removed {name} ({size(store.remove(name))})")

@@ -248,3 +248,19 @@ def test_an_apps_images_are_built_without_running_it(
     monkeypatch.setenv("REKINDLE_STORE_URL", (program / "no-folder").as_uri())
     text = _run("build", str(program))
     assert "  f  (" in text and "not put into the store" in text and "no-folder" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["du"], ["gc"], ["rm", "a"], ["inspect", "a"], ["logs", "a"]],
+    ids=" ".join,
+)
+def test_layers_that_cannot_be_looked_at_are_said_to_be_so(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not taken for none."""
+    for name in ("layers", "logs"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path))
+    with pytest.raises(ImageError, match=r"cannot be read .*; set REKINDLE_IMAGES"):
+        CliRunner().invoke(image, arguments, catch_exceptions=False)

@@ -148,6 +148,8 @@ def test_removal_is_by_name_or_all(store: SnapshotStore) -> None:
     assert _run("rm").exit_code == 2
     assert _run("rm", "--all", second.key).exit_code == 2
     assert _run("rm", "--all", "--yes").exit_code == 0
+    nothing = _run("rm", "--all")  # no question
+    assert (nothing.exit_code, nothing.output) == (0, "no snapshots\n")
     assert store.list() == []
 
 

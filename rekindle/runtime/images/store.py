@@ -157,11 +157,8 @@ class LayerStore:
             return 0.0
 
     def all(self) -> list[Layer]:
-        """All layers, the newest last."""
-        try:
-            found = [self.get(one.name) for one in os.scandir(self.root / _LAYERS)]
-        except FileNotFoundError:
-            return []
+        """All layers, the newest last. Raises ImageError where they cannot be looked at."""
+        found = [self.get(name) for name in self._names(_LAYERS)]
         return sorted((one for one in found if one is not None), key=lambda one: one.created_s)
 
     def resolve(self, prefix: str) -> Layer:
@@ -177,15 +174,25 @@ class LayerStore:
     def resolve_log(self, prefix: str) -> Path:
         """The log of a layer, which need not be there, by how its name begins.
 
-        Raises NotFoundError.
+        Raises NotFoundError, and ImageError where logs cannot be looked at.
         """
         logs = self.root / LOGS
-        names = [one.name for one in os.scandir(logs)] if logs.is_dir() else []
-        found = [name for name in names if prefix and name.startswith(prefix)]
+        found = [name for name in self._names(LOGS) if prefix and name.startswith(prefix)]
         if len(found) != 1:
             what = "several logs begin with" if found else "no build has printed anything for"
             raise NotFoundError(f"{what} {prefix!r} in {logs}; `rekindle image list` shows layers")
         return logs / found[0]
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(self.root / folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ImageError(
+                f"{self.root}, where layers are kept, cannot be read ({error.strerror}); set "
+                f"REKINDLE_IMAGES to another directory"
+            ) from error
 
     # ---- building ------------------------------------------------------------------------------
 
