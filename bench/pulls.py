@@ -1,7 +1,7 @@
 """Small files of a store pulled into a volume: each waits for the disk alone, or many together.
 
-    .venv/bin/python bench/pulls.py [--quick] [--json FILE] [--check] [--files N] [--bytes N]
-        [--rounds N] [--dir FOLDER]
+    .venv/bin/python bench/pulls.py [--quick] [--json FILE] [--files N] [--bytes N] [--rounds N]
+        [--dir FOLDER]
 
 The store is a directory, so nearly all of the time is the disk's. The ways are taken in turn, each
 with a folder of its own below FOLDER, which is to lie on the disk that is asked about.
@@ -13,15 +13,16 @@ import argparse
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from lab import script
 from rekindle.bench.records import write_json
 from rekindle.volumes import arriving
 from rekindle.volumes.remote import Folder
 
+FILES, QUICK_FILES = 1_000, 200
 #: Files that go to their places together.
 WAYS = {"each alone": 1, "together": arriving._MOST}
 
@@ -52,35 +53,34 @@ def measure(root: Path, files: int, size: int, rounds: int) -> dict[str, list[fl
     return took
 
 
+def _own(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--files", type=int, default=FILES, help="how many")
+    parser.add_argument("--bytes", type=int, default=1000, help="of each")
+    parser.add_argument("--rounds", type=int, default=5, help="of each way")
+    parser.add_argument(
+        "--dir", type=Path, help="a folder on that disk (default: temporary)"
+    )
+
+
 def main() -> int:
     """Measure, and print medians with what was least and most."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few files, one round")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument(
-        "--check", action="store_true", help="exit 1 where together is not quicker than alone"
-    )
-    parser.add_argument("--files", type=int, default=1000)
-    parser.add_argument("--bytes", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dir", type=Path, default=None)
-    given = parser.parse_args()
-    files, rounds = (200, 1) if given.quick else (given.files, given.rounds)
-    root = Path(tempfile.mkdtemp(prefix="rekindle-pulls-", dir=given.dir))
+    options = script.options("pulls", "Small files pulled into a volume.", add=_own)
+    console, own = script.console(), options.own
+    files, rounds = (QUICK_FILES, 1) if options.quick else (own.files, own.rounds)
+    root = Path(tempfile.mkdtemp(prefix="rekindle-pulls-", dir=own.dir))
     try:
-        took = measure(root, files, given.bytes, rounds)
+        took = measure(root, files, own.bytes, rounds)
     finally:
         shutil.rmtree(root)
-    print(f"{files:,} files of {given.bytes:,} bytes, {rounds} rounds")
+    console.print(f"{files:,} files of {own.bytes:,} bytes, {rounds} rounds")
     for way, seconds in took.items():
         middle = statistics.median(seconds)
-        print(f"  {way:12}{middle:7.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
+        console.print(f"  {way:12}{middle:7.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
     alone, together = (statistics.median(seconds) for seconds in took.values())
-    print(f"  together takes {together / alone:.2f} of what each alone takes")
-    if given.json:
-        write_json(given.json, {"files": files, "bytes": given.bytes, "seconds": took})
-    return int(given.check and together >= alone)
+    console.print(f"  together takes {together / alone:.2f} of what each alone takes")
+    write_json(options.json, {"files": files, "bytes": own.bytes, "seconds": took})
+    return script.verdict(console, [], check=options.check)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script.run(main)
