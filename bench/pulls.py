@@ -57,9 +57,7 @@ def _own(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--files", type=int, default=FILES, help="how many")
     parser.add_argument("--bytes", type=int, default=1000, help="of each")
     parser.add_argument("--rounds", type=int, default=5, help="of each way")
-    parser.add_argument(
-        "--dir", type=Path, help="a folder on that disk (default: temporary)"
-    )
+    parser.add_argument("--dir", type=Path, help="a folder on that disk (default: temporary)")
 
 
 def main() -> int:
