@@ -29,7 +29,6 @@ def known(controller: FakeController, tmp_path: Path, monkeypatch: pytest.Monkey
         ["volume", "delete", "models"],
         ["volume", "rm", "models", "weights.bin"],
         ["container", "stop", "ru-1"],
-        ["snapshot", "rm", "--all"],
         ["image", "rm", "--all"],
     ],
     ids=" ".join,

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from rekindle import paths
 from rekindle.cli.snapshot import snapshot
 from rekindle.cli.tables import duration, size
-from rekindle.exception import CriuNotFoundError
+from rekindle.exception import CriuNotFoundError, InvalidError
 from rekindle.snapshot import budget, criu, machine, seal, use
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
@@ -147,6 +147,8 @@ def test_removal_is_by_name_or_all(store: SnapshotStore) -> None:
     assert {entry.key for entry in store.list()} == {second.key, third.key}
     assert _run("rm").exit_code == 2
     assert _run("rm", "--all", second.key).exit_code == 2
+    asked = _run("rm", "--all").exception  # there is no terminal to ask at
+    assert isinstance(asked, InvalidError) and "--yes" in str(asked)
     assert _run("rm", "--all", "--yes").exit_code == 0
     nothing = _run("rm", "--all")  # no question
     assert (nothing.exit_code, nothing.output) == (0, "no snapshots\n")

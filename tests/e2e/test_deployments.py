@@ -220,7 +220,7 @@ def waits(path: str) -> str:
 
 def test_a_detached_run_goes_on_without_its_program(home: Home, gate: Gate) -> None:
     """Its program is killed while the function runs; who has the id of the call gets its value."""
-    home.up(REKINDLE_HOLD_GRACE_S="0.2")
+    home.up(REKINDLE_HOLD_GRACE_S="3")
     home.script(DETACHED.format(gate=Gate.SOURCE), "detached.py")
     run = home.start_rekindle("run", "--detach", "detached.py::waits", "--path", gate.directory)
     run.until("Submitted fc-", "err")

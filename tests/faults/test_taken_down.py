@@ -90,13 +90,13 @@ def complete_once(home: Home, gate: Gate, call_id: str) -> None:
 
 
 def test_what_a_detached_run_submitted_runs_after_the_next_up(home: Home, gate: Gate) -> None:
-    home.up(REKINDLE_HOLD_GRACE_S="0.2")
+    home.up(REKINDLE_HOLD_GRACE_S="3")
     script = home.script(APP)
     arguments = ("--directory", str(gate.directory), "--count", str(INPUTS))
     said = home.rekindle("run", "--detach", f"{script}::main", *arguments)
     call_id = said.out.partition("call ")[2].split()[0]
     down(home, gate)
-    home.up(REKINDLE_HOLD_GRACE_S="0.2")
+    home.up(REKINDLE_HOLD_GRACE_S="3")
     gate.open()
     complete_once(home, gate, call_id)
     wait_until(lambda: not home.status()["apps"], "the end of its app")
