@@ -160,7 +160,14 @@ def disk_usage(as_json: bool) -> None:
 
 
 def _store() -> SnapshotStore:
-    return SnapshotStore(paths.snapshots_dir())
+    place = paths.snapshots_dir()
+    try:
+        return SnapshotStore(place)
+    except OSError as error:
+        raise SnapshotError(
+            f"{place}, where snapshots are kept, cannot be used ({error.strerror}): mend that, or "
+            f"set REKINDLE_HOME to another directory"
+        ) from error
 
 
 def _here() -> tuple[Machine | None, str]:

@@ -163,8 +163,7 @@ class Folder:
             folders = {above for path in changed for above in folders_of(path)}
             in_the_way = {path for path in removed if is_in_the_way(path, changed, folders)}
             for path in in_the_way:
-                _remove(turn, path, store)
-                store.remove_bare_folders(path)
+                _remove(turn, path, store, bare_folders=True)
             unfit = []
             for path, seen in changed.items():
                 try:
@@ -308,8 +307,10 @@ def _send(turn: Turn, path: str, store: StoreFolder) -> str:
         return store.put(path, source)
 
 
-def _remove(turn: Turn, path: str, store: StoreFolder) -> None:
+def _remove(turn: Turn, path: str, store: StoreFolder, *, bare_folders: bool = False) -> None:
     if turn.seen(path):
         return  # it has come back
     store.remove(path)
+    if bare_folders:  # before it is noted: who is interrupted here does so next time
+        store.remove_bare_folders(path)
     turn.note(path, None)

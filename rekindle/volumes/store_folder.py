@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from rekindle import filesystems
 from rekindle.volumes.tree import DRAFT
+from rekindle.wire.usercode import came_by_signal
 
 CHUNK_BYTES = 1 << 20
 #: What stores call that which changes with a file's content, the best first.
@@ -91,9 +92,12 @@ class StoreFolder:
         """Of those that a file lay in. In stores of objects there are none."""
         if not self._is_directory:
             return
-        with contextlib.suppress(OSError):  # something else is in it
-            for folder in folders_of(path):
+        for folder in folders_of(path):
+            try:
                 self._client.rmdir(self._place(folder))
+            except OSError as error:  # something else is in it, or it has gone
+                if came_by_signal(error):
+                    raise
 
     def is_bare(self) -> bool:
         """Whether a directory is not there, or has nothing in it: so is one that is not mounted."""

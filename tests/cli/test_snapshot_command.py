@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from rekindle import paths
 from rekindle.cli.snapshot import snapshot
 from rekindle.cli.tables import duration, size
-from rekindle.exception import CriuNotFoundError, InvalidError
+from rekindle.exception import CriuNotFoundError, InvalidError, SnapshotError
 from rekindle.snapshot import budget, criu, machine, seal, use
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
@@ -238,3 +238,15 @@ def test_sizes_are_told_in_round_units(count: float, text: str) -> None:
 )
 def test_ages_are_told_in_round_units(seconds: float, text: str) -> None:
     assert duration(seconds, units=1) == text
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["du"], ["gc"], ["rm", "a"], ["inspect", "a"], ["verify", "a"]]
+)
+def test_a_place_of_snapshots_that_is_no_folder_is_said_to_be_so(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
+    paths.snapshots_dir().touch()
+    with pytest.raises(SnapshotError, match=r"cannot be used .*set REKINDLE_HOME"):
+        CliRunner().invoke(snapshot, arguments, catch_exceptions=False)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from rekindle.exception import VolumeError
 from rekindle.volumes.store_folder import EMPTIED
+from tests.alarms import too_late
 from tests.hung import hung
 from tests.volumes.conftest import Machine
 
@@ -37,6 +39,20 @@ def test_what_changes_its_kind_does_so_in_the_store_and_elsewhere(
     assert other.holds() == after
     one.folder.pull()
     assert one.holds() == after
+
+
+def test_an_alarm_while_bare_folders_are_removed_goes_on_its_way_and_the_next_commit_removes_them(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    one.write("a/b/c", "1")
+    one.send_to(other)
+    shutil.rmtree(one.files / "a")
+    one.write("a", "22")
+    with too_late(monkeypatch, LocalFileSystem, "rmdir"):
+        one.folder.commit()
+    one.send_to(other)
+    assert other.holds() == {"a": "22"}
 
 
 def test_what_two_machines_have_changed_the_kind_of_is_no_error(

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 
+from rekindle.counted import counted
 from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.checkpoint import MOVES_CUDA
 from rekindle.gpu_restore.device_files import to_hide
@@ -195,7 +196,7 @@ class Gpus:
         """The GPUs of this machine, as far as a GPU snapshot of others is of no use: the driver
         moves a process between as many GPUs as there were, or not at all."""
         if self.found.cuda_version >= MOVES_CUDA:
-            return f"{len(self.found.gpus)} GPUs"
+            return counted(len(self.found.gpus), "GPU")
         return " ".join(gpu.uuid for gpu in self.found.gpus)
 
     def lend(self, pool: Asking, loan: Loan) -> str | None:

@@ -22,6 +22,7 @@ from rekindle.exception import InvalidError
 from rekindle.linux import holes
 from rekindle.sdk.ignore_patterns import Ignored, may_take_back, nothing
 from rekindle.wire.images import LocalFiles
+from rekindle.wire.usercode import came_by_signal
 
 #: In the folder of a digest.
 CONTENT = "content"
@@ -43,6 +44,8 @@ def keep(source: Path, target: str, ignored: Ignored = nothing) -> LocalFiles:
         with contextlib.suppress(OSError):
             os.utime(kept.parent)  # what was used lately is kept longest
     except OSError as error:
+        if came_by_signal(error):
+            raise
         raise InvalidError(
             f"{source} cannot be added to an image: {error.strerror or error}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import stat
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import GpuUnavailableError, StartError
+from rekindle.gpu_restore.checkpoint import MOVES_CUDA
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
@@ -219,6 +221,14 @@ def test_a_start_that_fails_before_it_has_a_process_keeps_no_device(
         assert not harness.node.context.gpus.fleet.holdings
 
     run(home, scenario)
+
+
+@pytest.mark.parametrize(("name", "all_of_it"), [("one_t4", "1 GPU"), ("two_rtx_4090", "2 GPUs")])
+def test_a_snapshot_depends_on_how_many_gpus_there_are_where_the_driver_moves_processes(
+    name: str, all_of_it: str
+) -> None:
+    moves = dataclasses.replace(machines.inventory(name), cuda=f"{MOVES_CUDA // 1000}.0")
+    assert gpus.Gpus(moves).in_snapshots(parse("any")).endswith(f", of {all_of_it}")
 
 
 def test_devices_that_no_process_can_be_given_are_still_the_starts_own() -> None:

@@ -12,6 +12,7 @@ from rekindle.exception import InvalidError
 from rekindle.sdk.ignore_patterns import Ignore
 from rekindle.sdk.images import local_files
 from rekindle.wire.images import StepKind
+from tests.alarms import too_late
 from tests.sdk.images.declared_images import last_step, slim
 
 pytestmark = pytest.mark.usefixtures("own_images")
@@ -79,6 +80,15 @@ def test_a_file_that_is_not_there_is_named_when_the_app_is_run(tmp_path: Path) -
     image = slim().add_local_file(tmp_path / "none", "/x/")
     with pytest.raises(InvalidError, match="none cannot be added to an image"):
         image.spec()
+
+
+def test_an_alarm_while_files_are_added_is_none_of_their_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _tree(tmp_path / "src", ["a.txt"])
+    with too_late(monkeypatch, local_files.holes, "copy_content"):
+        local_files.keep(source, "/x")
+    assert (Path(local_files.keep(source, "/x").kept) / "a.txt").read_text() == "a.txt"
 
 
 def test_what_is_added_is_what_the_method_says(tmp_path: Path) -> None:
