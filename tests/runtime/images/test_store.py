@@ -149,19 +149,21 @@ def test_local_files_go_when_nothing_has_used_them_for_long_wherever_they_are_ke
     store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REKINDLE_HOME", str(tmp_path / "home"))
+    # As digests are: a shorter name is part of many a mount's path that others have just now.
+    old, new = _name(1), _name(2)
     for folder in (store.root / "files", tmp_path / "home" / "images" / "files"):
-        for name in ("old", "new"):
+        for name in (old, new):
             (folder / name).mkdir(parents=True)
             (folder / name / "content").write_text(name)
-        os.utime(folder / "old", (0, 0))
+        os.utime(folder / old, (0, 0))
     # Of another store than this machine's, what is in it alone.
     monkeypatch.setenv("REKINDLE_IMAGES", str(tmp_path / "others"))
     layer_gc.collect(store)
-    assert sorted(tmp_path.rglob("old")) == [tmp_path / "home/images/files/old"]
+    assert sorted(tmp_path.rglob(old)) == [tmp_path / "home/images/files" / old]
     monkeypatch.setenv("REKINDLE_IMAGES", str(store.root))
     assert layer_gc.usage(store).files_bytes > 0
     layer_gc.collect(store)
-    assert not list(tmp_path.rglob("old")) and len(list(tmp_path.rglob("new"))) == 2
+    assert not list(tmp_path.rglob(old)) and len(list(tmp_path.rglob(new))) == 2
 
 
 def test_layers_that_a_mount_has_are_known_by_name() -> None:
