@@ -38,7 +38,8 @@ _CHAPTERS = {
     "Decorators": ("method", "parameter", "enter", "exit", "concurrent", "batched"),
     "Options": ("Retries", "Cron", "Period", "Image", "FilePatternMatcher"),
     "What functions share": (
-        *("Dict", "Queue", "Secret", "Volume", "CloudBucketMount", "Environment"),
+        *("Dict", "Queue", "Secret", "Volume", "FileEntry", "FileEntryType"),
+        *("CloudBucketMount", "Environment"),
     ),
     "Where code runs": (
         *("is_local", "current_input_id", "current_function_call_id", "on_restore"),
@@ -56,6 +57,7 @@ _INTERNAL = {
 }
 #: Classes whose objects only decorators and methods make: their constructors are not called.
 _NOT_MADE = {"Function", "Cls", "FunctionCall", "Image", "Dict", "Queue", "Secret", "Volume"}
+_NOT_MADE |= {"FileEntry", "FileEntryType"}
 _GIVEN = re.compile(r"``(\w+\(.*?\)(?: -> .*?)?)``[:.]\s*", re.S)
 _OF_A_FILE = re.compile(r" \((?:sdk|calls)/[\w/]+\.py\)")
 
@@ -147,7 +149,8 @@ def _is_property(value: Any) -> bool:
 
 def _has_aio(value: Any, shown: str) -> bool:
     kind = type(value).__name__
-    return kind in ("Dual", "DualMethod", "both", "both_iterators", "both_taking") or (
+    dual = ("Dual", "DualMethod", "block_method", "own_block", "class_block")
+    return kind in (*dual, "both", "both_iterators", "both_taking") or (
         _is_property(value) and "(" in shown
     )
 

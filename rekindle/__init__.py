@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret as Secret
     from rekindle.sdk.volume import Volume as Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
+    from rekindle.volumes.tree import FileEntry as FileEntry
+    from rekindle.volumes.tree import FileEntryType as FileEntryType
 
 if "t" in sys.abiflags:  # every process of rekindle comes by here
     raise ImportError(
@@ -72,6 +74,7 @@ _HOMES = {
     "rekindle.sdk.secret": ("Secret",),
     "rekindle.sdk.volume": ("Volume",),
     "rekindle.sdk.volume_mounts": ("CloudBucketMount",),
+    "rekindle.volumes.tree": ("FileEntry", "FileEntryType"),
     "rekindle.sdk.many_inputs": ("batched", "concurrent"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -79,11 +82,32 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", "exception", "gpu", *_HOME_OF]
 
 
+class _MissingModules:
+    """What Python asks last for a module: of some it is to be said what to use instead."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        if not name.startswith("rekindle."):
+            return
+        error = importlib.import_module("rekindle.sdk.absent").missing_module(name)
+        if error is None:
+            return
+        try:
+            raise error
+        except ImportError:  # raised once more, it shows no frame of ours
+            importlib.import_module("rekindle.sdk.user_frames").only(error)
+            raise
+
+
+sys.meta_path.append(_MissingModules)
+
+
 def __getattr__(name: str) -> Any:
     if name in ("exception", "gpu"):
         return importlib.import_module(f"rekindle.{name}")
     if name not in _HOME_OF:
-        if importlib.import_module("importlib.util").find_spec(f"rekindle.{name}") is not None:
+        finder = importlib.import_module("importlib.machinery").PathFinder
+        if finder.find_spec(f"rekindle.{name}", __path__) is not None:
             raise AttributeError(name)  # `from rekindle import name`: a module, which is loaded now
         error = importlib.import_module("rekindle.sdk.absent").missing_of_package(name, __all__)
         try:

@@ -20,7 +20,7 @@ from rekindle.sdk.volume import Volume
 from rekindle.sdk.volume_upload import all_below
 from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry
-from rekindle.volumes.tree import EntryType, FileEntry, clean
+from rekindle.volumes.tree import FileEntry, FileEntryType, clean
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -128,8 +128,8 @@ def ls(
         return
     made = table("file", ">size", "changed")
     for one in found:
-        shown = f"{one.path}/" if one.type is EntryType.DIRECTORY else one.path
-        bytes_ = size(one.size) if one.type is EntryType.FILE else "-"
+        shown = f"{one.path}/" if one.type is FileEntryType.DIRECTORY else one.path
+        bytes_ = size(one.size) if one.type is FileEntryType.FILE else "-"
         made.add_row(shown, bytes_, ago(one.mtime))
     console().print(made if found else "No files.")
 
@@ -152,8 +152,8 @@ def get(name: str, path: str, target: str, force: bool, env: str | None) -> None
     listed = held.listdir(path, recursive=True)
     single = len(listed) == 1 and listed[0].path == inside
     for one in listed:
-        if one.type is not EntryType.FILE:
-            if one.type is not EntryType.DIRECTORY:
+        if one.type is not FileEntryType.FILE:
+            if one.type is not FileEntryType.DIRECTORY:
                 click.echo(f"{one.path} is left out: it is no plain file.", err=True)
             continue
         with _of_this_machine(f"{target} cannot be written to"):

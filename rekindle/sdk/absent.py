@@ -25,6 +25,12 @@ def missing_of_package(name: str, names: Sequence[str]) -> AttributeError | Impo
     return _missing_of_module("rekindle", name, unsupported.attribute(name), names)
 
 
+def missing_module(name: str) -> ModuleNotFoundError | None:
+    """For ``import rekindle.name``; None of a module that means nothing."""
+    text = unsupported.attribute(name.removeprefix("rekindle."))
+    return of_the_program(ModuleNotFoundError(text, name=name)) if text else None
+
+
 def missing_of_gpu(name: str, names: Sequence[str]) -> AttributeError | ImportError:
     """The same, for ``rekindle.gpu.name``."""
     return _missing_of_module("rekindle.gpu", name, unsupported.gpu(name), names)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.sdk import checks, environments
 from rekindle.sdk.declaration import AppState
-from rekindle.sdk.dual import Dual, in_thread, shown
+from rekindle.sdk.dual import Dual, in_thread, own_block, shown
 from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class AppLife(AppState):
 
         return in_thread(blocking)
 
+    @own_block
     def run(
         self,
         *,

@@ -9,7 +9,7 @@ from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.declaration import Declaration
-from rekindle.sdk.dual import dual
+from rekindle.sdk.dual import dual_of_itself
 from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Declared(SaysWhatToUse, Decorated):
         """The function id. Raises ExecutionError where its app is not running."""
         return self._declaration.resolve()[1]
 
-    @dual
+    @dual_of_itself
     async def hydrate(self, caller: Caller, client: None = None) -> Self:
         """``hydrate()``: look it up now, and not with its first call; itself.
 

@@ -1,7 +1,8 @@
 """A blocking call and its asyncio form under one name: ``f.spawn(x)`` and ``f.spawn.aio(x)``.
 
 ``dual`` and ``dual_iterator`` make both forms of one body, which does all its waiting by a Caller
-(calls/callers.py). Standard library only until something is called.
+(calls/callers.py). A block (``app.run()``) is sync and async itself; ``.aio`` gives the same one.
+Standard library only until something is called.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 from rekindle.sdk import loop_warning, user_frames
 
 if TYPE_CHECKING:
+    from rekindle.sdk.block import Block
     from rekindle.sdk.calls.callers import Caller
 
 S = TypeVar("S")
@@ -104,6 +115,47 @@ class DualMethod(Generic[S, P, R, A]):
         return Dual(blocking, aio, body, (instance, None), iterates=iterates)
 
 
+class DualBlock(Dual[P, R, R]):
+    """Makes a context manager, sync and async: to make it waits for nothing, in both forms."""
+
+    __slots__ = ()
+
+    def __init__(self, make: Callable[P, R]) -> None:
+        super().__init__(make, make)
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._blocking(*args, **kwargs)
+
+
+class block_method(Generic[S, P, R]):
+    """Decorates a method that makes a block."""
+
+    def __init__(self, body: Callable[Concatenate[S, P], R]) -> None:
+        self._body: Any = user_frames.trimmed(body)
+        self.__doc__ = body.__doc__
+
+    def __get__(self, instance: S | None, owner: type) -> DualBlock[P, R]:
+        return DualBlock(self._body if instance is None else self._body.__get__(instance))
+
+
+class own_block(Generic[P]):
+    """The same where the object itself is the block's target."""
+
+    def __init__(self, body: Callable[Concatenate[Any, P], Block[Any]]) -> None:
+        self._body: Any = user_frames.trimmed(body)
+        self.__doc__ = body.__doc__
+
+    def __get__(self, instance: R | None, owner: type[R]) -> DualBlock[P, Block[R]]:
+        return DualBlock(self._body if instance is None else self._body.__get__(instance))
+
+
+class class_block(own_block[P]):
+    """The same of a class: an object of it is the target."""
+
+    def __get__(self, instance: R | None, owner: type[R]) -> DualBlock[P, Block[R]]:
+        return DualBlock(self._body.__get__(owner))
+
+
 def _what(instance: Any, body: Callable[..., Any]) -> str:
     return f"{getattr(instance, 'name', type(instance).__name__)}.{body.__name__}"
 
@@ -113,6 +165,21 @@ def dual(
 ) -> DualMethod[S, P, R, Awaitable[R]]:
     """Makes both forms of a method whose body is a coroutine."""
     return DualMethod(body, iterates=False)
+
+
+class GivesItself(Protocol[P]):
+    """The type of such a method whose value is its own object."""
+
+    def __get__(self, instance: R, owner: type[R]) -> Dual[P, R, Awaitable[R]]: ...
+
+
+def dual_of_itself(
+    body: Callable[Concatenate[Any, Caller, P], Coroutine[Any, Any, object]],
+) -> GivesItself[P]:
+    """``dual`` of a body that returns ``self``: a type checker knows it as what it is called on."""
+    made: Any = dual(body)
+    itself: GivesItself[P] = made
+    return itself
 
 
 def dual_iterator(

@@ -13,7 +13,7 @@ from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
 from rekindle.sdk import checks, environments, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.argument_types import typed
-from rekindle.sdk.dual import dual
+from rekindle.sdk.dual import dual, dual_of_itself
 from rekindle.sdk.user_frames import trims
 from rekindle.wire.environment import DEFAULT_ENVIRONMENT
 
@@ -96,7 +96,7 @@ class Environment(SaysWhatToUse):
         """Its name; what ``environment_name=`` takes."""
         return self._name
 
-    @dual
+    @dual_of_itself
     async def hydrate(self, caller: Caller, client: None = None) -> Self:
         """``hydrate()``: make sure that it is there; itself. Raises NotFoundError."""
         checks.of_this_instance("Environment.hydrate", client=client)

@@ -196,7 +196,7 @@ class Function(FunctionTarget, Generic[P, R]):
         )
 
     @dual
-    async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
+    async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall[R]:
         """``spawn(*args, **kwargs)``: submit the call, durably; its FunctionCall, at once.
 
         It runs also when this program ends, of a deployed or a detached app; its result is kept for
@@ -293,7 +293,7 @@ class Function(FunctionTarget, Generic[P, R]):
     @dual
     async def spawn_map(
         self, caller: Caller, *iterators: Any, kwargs: dict[str, Any] | None = None
-    ) -> FunctionCall:
+    ) -> FunctionCall[R]:
         """``spawn_map(*iterators, kwargs={})``: submit all inputs, durably, as one call.
 
         Inputs are taken from the iterators as they are accepted; where the controller has no room

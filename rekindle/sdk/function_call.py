@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rekindle.counted import counted
 from rekindle.exception import InvalidError, a_or_an, of_the_program
@@ -15,7 +15,7 @@ from rekindle.execution import nesting
 from rekindle.sdk import checks, running
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.calls.target import CallTarget
-from rekindle.sdk.dual import Dual, dual, dual_iterator, settled
+from rekindle.sdk.dual import Dual, dual, dual_iterator, dual_of_itself, settled
 from rekindle.sdk.user_frames import trims
 
 if TYPE_CHECKING:
@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
 
+R = TypeVar("R")
+
 
 @trims
-class FunctionCall(SaysWhatToUse):
-    """A submitted call. Pickles as a handle, so its result can be fetched from elsewhere."""
+class FunctionCall(SaysWhatToUse, Generic[R]):
+    """A submitted call. Pickles as a handle, so its result can be fetched from elsewhere.
+
+    As an annotation it may say what its function returns: ``FunctionCall[int]``.
+    """
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class FunctionCall(SaysWhatToUse):
         self._got: pb.Result | None = None  # the last that was asked for
 
     @classmethod
-    def from_id(cls, function_call_id: str, client: None = None) -> FunctionCall:
+    def from_id(cls, function_call_id: str, client: None = None) -> FunctionCall[Any]:
         """The handle to a call by its id; nothing is asked of the controller yet."""
         checks.of_this_instance("FunctionCall.from_id", client=client)
         return cls(function_call_id)
@@ -59,7 +64,7 @@ class FunctionCall(SaysWhatToUse):
     @classmethod
     def of(
         cls, target: CallTarget, call_id: str, inputs: int, submitted_ns: int = 0
-    ) -> FunctionCall:
+    ) -> FunctionCall[Any]:
         """The handle to inputs that were submitted just now."""
         return cls(
             call_id,
@@ -82,6 +87,13 @@ class FunctionCall(SaysWhatToUse):
     def __reduce__(self) -> tuple[Any, ...]:
         instance = str(self._client().instance)
         return _handle, (self._call_id, self._function, self._inputs, instance)
+
+    @dual_of_itself
+    async def hydrate(self, caller: Caller, client: None = None) -> Self:
+        """``hydrate()``: make sure that there is such a call; itself. Raises NotFoundError."""
+        checks.of_this_instance("FunctionCall.hydrate", client=client)
+        await caller.run(self._client().get_call(self._call_id))
+        return self
 
     @dual
     async def num_inputs(self, caller: Caller) -> int:
@@ -122,7 +134,7 @@ class FunctionCall(SaysWhatToUse):
     # ---- one result ----------------------------------------------------------------------------
 
     @property
-    def get(self) -> Dual[..., Any, Awaitable[Any]]:
+    def get(self) -> Dual[..., R, Awaitable[R]]:
         """``get(timeout=None, *, index=0)``: the value of one input of the call.
 
         Waits ``timeout`` seconds (None: as long as it takes; 0: only looks). Raises what the
@@ -133,7 +145,7 @@ class FunctionCall(SaysWhatToUse):
 
     async def _get(
         self, caller: Caller, timeout: float | None = None, *, index: int = 0
-    ) -> Callable[[], Any]:
+    ) -> Callable[[], R]:
         with nesting.waiting():
             result = await caller.run(self._fetch(timeout, index))
         return lambda: self._settle(result)
@@ -209,7 +221,7 @@ class FunctionCall(SaysWhatToUse):
     @dual_iterator
     def iter(
         self, caller: Caller, *, start: int = 0, end: int | None = None
-    ) -> AsyncGenerator[Any, None]:
+    ) -> AsyncGenerator[R, None]:
         """``iter(*, start=0, end=None)``: values of its inputs in order, as they complete.
 
         From ``start`` on, those before ``end`` (None: to the last). Raises what ``get`` raises.
@@ -234,7 +246,7 @@ class FunctionCall(SaysWhatToUse):
     gather: Dual[..., list[Any], Awaitable[list[Any]]]
 
 
-async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any]]:
+async def _gather(caller: Caller, *calls: FunctionCall[Any]) -> Callable[[], list[Any]]:
     """``gather(*calls)``: values of calls with one input each, in the order of the calls.
 
     Raises the first failure, as soon as there is one; the other calls go on.
@@ -254,14 +266,14 @@ async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any
 FunctionCall.gather = settled(_gather)
 
 
-async def _fetch_all(calls: tuple[FunctionCall, ...]) -> list[pb.Result]:
+async def _fetch_all(calls: tuple[FunctionCall[Any], ...]) -> list[pb.Result]:
     """Results of all, or as soon as one is a failure: that one's exception."""
     import asyncio
 
     from rekindle.sdk.calls.outcome import within
     from rekindle.wire import rekindle_pb2 as pb
 
-    async def one(call: FunctionCall) -> pb.Result:
+    async def one(call: FunctionCall[Any]) -> pb.Result:
         result = await call._fetch(None, 0)
         if result.status != pb.SUCCESS:
             within(lambda: call._settle(result))
@@ -275,6 +287,6 @@ async def _fetch_all(calls: tuple[FunctionCall, ...]) -> list[pb.Result]:
             task.cancel()
 
 
-def _handle(call_id: str, function: str, inputs: int | None, instance: str) -> FunctionCall:
+def _handle(call_id: str, function: str, inputs: int | None, instance: str) -> FunctionCall[Any]:
     here = running.arrived_from(instance)
     return FunctionCall(call_id, function=function, inputs=inputs, instance=here)

@@ -13,7 +13,7 @@ from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.argument_types import typed
-from rekindle.sdk.dual import dual, dual_iterator, settled
+from rekindle.sdk.dual import block_method, class_block, dual, dual_iterator, settled
 from rekindle.sdk.environments import declared, environment_of, travelling
 from rekindle.sdk.user_frames import trims
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
@@ -21,6 +21,7 @@ from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from rekindle.sdk.block import Block
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.volume_upload import VolumeUpload
     from rekindle.volumes.remote import Folder
@@ -170,15 +171,15 @@ class Volume(SaysWhatToUse):
             raise InvalidError(f"{object_id!r} is not the id of a volume (vo-...)")
         return cls(VolumeReference("", "", object_id))
 
-    @classmethod
+    @class_block
     @typed
     def ephemeral(
-        cls,
+        cls: type[Volume],
         client: None = None,
         *,
         environment_name: str | None = None,
         version: int | None = None,
-    ) -> Any:
+    ) -> Block[Any]:
         """A volume for a ``with`` or ``async with`` block; it is gone after it.
 
         It has no name, so ``environment_name`` has no meaning, nor has ``version``.
@@ -277,6 +278,7 @@ class Volume(SaysWhatToUse):
         """Write the content of a file to another; how many bytes."""
         return await caller.in_thread(lambda: _pour(self._fresh().tree.read(path), fileobj))
 
+    @block_method
     @typed
     def batch_upload(self, force: bool = False) -> VolumeUpload:
         """Send files of this machine, in a ``with`` or ``async with`` block; they are there at its

@@ -33,8 +33,8 @@ DRAFT = ".rekindle-draft-"
 _CHUNK_BYTES = 1 << 20
 
 
-class EntryType(Enum):
-    """What something in a volume is."""
+class FileEntryType(Enum):
+    """What something in a volume is: FILE, DIRECTORY, SYMLINK or OTHER."""
 
     FILE = "file"
     DIRECTORY = "dir"
@@ -44,10 +44,11 @@ class EntryType(Enum):
 
 @dataclass(frozen=True)
 class FileEntry:
-    """Something in a volume. ``mtime`` in whole seconds since the epoch, ``size`` in bytes."""
+    """Something in a volume: ``path`` there, ``type`` (a FileEntryType), ``mtime`` in whole seconds
+    since the epoch, ``size`` in bytes."""
 
     path: str
-    type: EntryType
+    type: FileEntryType
     mtime: int
     size: int
 
@@ -197,9 +198,9 @@ class Tree:
         self.mkdir(target)
         for entry in list(self.listdir(source, recursive=True)):
             below = f"{into}{entry.path[len(inside) :]}"
-            if entry.type is EntryType.DIRECTORY:
+            if entry.type is FileEntryType.DIRECTORY:
                 self.mkdir(below)
-            elif entry.type is EntryType.SYMLINK:
+            elif entry.type is FileEntryType.SYMLINK:
                 self._copy_link(entry.path, below)
             else:
                 self._copy(entry.path, below, recursive)
@@ -349,9 +350,9 @@ def _entries(directory: int, inside: str, recursive: bool) -> Iterator[FileEntry
 
 def _entry(path: str, info: os.stat_result) -> FileEntry:
     kinds = {
-        stat.S_IFREG: EntryType.FILE,
-        stat.S_IFDIR: EntryType.DIRECTORY,
-        stat.S_IFLNK: EntryType.SYMLINK,
+        stat.S_IFREG: FileEntryType.FILE,
+        stat.S_IFDIR: FileEntryType.DIRECTORY,
+        stat.S_IFLNK: FileEntryType.SYMLINK,
     }
-    kind = kinds.get(stat.S_IFMT(info.st_mode), EntryType.OTHER)
+    kind = kinds.get(stat.S_IFMT(info.st_mode), FileEntryType.OTHER)
     return FileEntry(path, kind, int(info.st_mtime), info.st_size)

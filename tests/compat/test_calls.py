@@ -137,6 +137,14 @@ _PROGRAM = """
     def unknown():
         return modal.FunctionCall.from_id("fc-" + "1" * 22).get(timeout=0)
 
+    def not_there():
+        return modal.FunctionCall.from_id("fc-" + "1" * 22).hydrate()
+
+    async def there(call: modal.FunctionCall[int]) -> int:
+        again = modal.FunctionCall[int].from_id(call.object_id)
+        assert again.hydrate() is again and await again.hydrate.aio() is again
+        return await again.get.aio()
+
     def cancelled():
         (HERE / "open").unlink(missing_ok=True)
         call = waits.spawn(1)
@@ -213,7 +221,8 @@ _PROGRAM = """
             "concurrent": list(add.with_concurrency(max_inputs=4).map(range(4))),
             "stats": backlog(),
             "sizes": sizes(),
-            "no such call": raised(unknown),
+            "no such call": [raised(unknown), raised(not_there)],
+            "a call that is there": asyncio.run(there(add.spawn(5))),
             "no such app": raised(modal.Function.from_name("no-such-app", "f").hydrate),
             "hydrated": add.hydrate() is add and Model.hydrate().object_id.startswith("fu-"),
             "generator": raised(lambda: add.remote_gen(1)),
@@ -258,6 +267,7 @@ def test_a_call_of_many_inputs_is_read_by_index_and_by_id(found: dict[str, Any])
     assert (value, some, count) == (4, [2, 3], 5)
     assert graph == [["SUCCESS", "add"]] * 5 and told
     assert mixed == ["SUCCESS", "FAILURE"]
+    assert found["a call that is there"] == 5
 
 
 def test_the_graph_of_a_call_has_the_calls_that_it_made(found: dict[str, Any]) -> None:
@@ -283,7 +293,8 @@ def test_errors_keep_their_types_and_failures_have_ours(found: dict[str, Any]) -
     assert found["own error"] == [["OwnError", "Exception", "BaseException", "object"], "code 3"]
     assert found["timeout"][0][:3] == ["FunctionTimeoutError", "TimeoutError", "Error"]
     assert "OSError" not in found["timeout"][0]  # not the builtin one
-    assert found["no such call"][0][0] == found["no such app"][0][0] == "NotFoundError"
+    assert found["no such app"][0][0] == "NotFoundError"
+    assert [kinds[0] for kinds, _ in found["no such call"]] == ["NotFoundError"] * 2
     assert found["generator"][0][0] == "InvalidError"
     assert found["too large"][0][0] == "SerializationError"
 

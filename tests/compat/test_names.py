@@ -7,6 +7,7 @@ docs/coming-from-modal.md, too.
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,14 @@ NAMES = """
     clustered concurrent current_function_call_id current_input_id enable_output enter exit
     fastapi_endpoint forward interact is_local method parameter sessioned web_endpoint web_server
     wsgi_app billing experimental types Stub Mount SharedVolume
-    app call_graph cls functions image output runner schedules secret volume
+"""
+
+#: Modules of the client, from which programs import: none of them is one of ours.
+MODULES = """
+    app call_graph client cloud_bucket_mount cls config container_process dict environments file_io
+    file_pattern_matcher functions image io_streams mount network_file_system object output
+    partial_function queue retries runner sandbox schedule schedules secret stream_type volume
+    billing experimental types
 """
 
 MEMBERS = {
@@ -41,7 +49,7 @@ MEMBERS = {
     "Cls": "from_name with_options with_concurrency with_batching hydrate object_id",
     "FunctionCall": """
         get iter num_inputs gather cancel from_id get_call_graph logs object_id get_dashboard_url
-        get_gen
+        get_gen hydrate
     """,
     "Dict": """
         from_name from_id ephemeral objects info name object_id hydrate get put pop contains update
@@ -73,6 +81,23 @@ MEMBERS = {
     "Environment": "from_name from_context objects name hydrate",
     "FilePatternMatcher": "from_file",
 }
+
+#: Those that are called as ``x.aio(...)``, too. Of blocks: ``async with app.run.aio():``.
+WITH_AIO = """
+    App.run App.deploy App.stop App.set_tags App.get_tags App.lookup
+    Function.remote Function.remote_gen Function.spawn Function.map Function.starmap
+    Function.for_each Function.spawn_map Function.experimental_spawn_map Function.hydrate
+    Function.update_autoscaler Function.get_current_stats Cls.hydrate
+    FunctionCall.get FunctionCall.iter FunctionCall.num_inputs FunctionCall.gather
+    FunctionCall.cancel FunctionCall.get_call_graph FunctionCall.hydrate
+    Dict.ephemeral Dict.info Dict.hydrate Dict.get Dict.put Dict.pop Dict.contains Dict.update
+    Dict.len Dict.clear Dict.keys Dict.values Dict.items
+    Queue.ephemeral Queue.info Queue.hydrate Queue.put Queue.put_many Queue.get Queue.get_many
+    Queue.len Queue.clear Queue.iterate Secret.info Secret.update
+    Volume.ephemeral Volume.info Volume.commit Volume.reload Volume.listdir Volume.iterdir
+    Volume.read_file Volume.read_file_into_fileobj Volume.remove_file Volume.copy_files
+    Volume.batch_upload Volume.rename Environment.hydrate
+"""
 
 #: What their parameters are called. Of decorators' keywords: ``KEYWORDS``.
 SIGNATURES = {
@@ -221,6 +246,38 @@ def test_a_name_of_the_package_is_here_or_stands_in_the_table(name: str) -> None
 def test_a_member_is_here_or_says_what_to_use(owner: str, name: str) -> None:
     said = _refusal(getattr(rekindle, owner), name)
     assert not said or "use " in said
+
+
+@pytest.mark.parametrize("name", MODULES.split())
+def test_a_module_of_theirs_says_what_to_use_however_it_is_imported(name: str) -> None:
+    said = _refusal(rekindle, name)
+    assert "use " in said or "leave it out" in said
+    for line in (
+        f"import rekindle.{name}",
+        f"import rekindle.{name} as theirs",
+        f"from rekindle.{name} import Anything",
+        f"from rekindle.{name}.deeper import Anything",
+    ):
+        with pytest.raises(ModuleNotFoundError) as caught:
+            exec(line)
+        assert (str(caught.value), caught.value.name) == (said, f"rekindle.{name}")
+    with pytest.raises(ImportError, match=re.escape(said)):
+        exec(f"from rekindle import {name}")
+    assert name in TABLE
+
+
+@pytest.mark.parametrize("name", WITH_AIO.split())
+def test_a_member_has_its_asyncio_form(name: str) -> None:
+    app = rekindle.App("both-forms")
+    kind, _, member = name.partition(".")
+    made = {
+        "App": lambda: app,
+        "Function": lambda: app.function()(_refusal),
+        "Cls": lambda: rekindle.Cls.from_name("a", "C"),
+        "FunctionCall": lambda: rekindle.FunctionCall.from_id("fc-1"),
+    }
+    by_name = lambda: getattr(rekindle, kind).from_name("named")  # noqa: E731
+    assert callable(getattr(made.get(kind, by_name)(), member).aio)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

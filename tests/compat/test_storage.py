@@ -46,7 +46,21 @@ _PROGRAM = """
             async with modal.Volume.ephemeral() as other:
                 async with other.batch_upload() as batch:
                     batch.put_file(io.BytesIO(b"1"), "one")
-                return [b"".join(read).decode(), [e.path async for e in other.iterdir.aio("/")]]
+                async with other.batch_upload.aio(force=True) as batch:
+                    batch.put_file(io.BytesIO(b"22"), "one")
+                    batch.put_file(io.BytesIO(b"3"), "folder/two")
+                kinds = modal.FileEntryType
+                files = [
+                    [e.path, e.size] async for e in other.iterdir.aio("/")
+                    if isinstance(e, modal.FileEntry) and e.type == kinds.FILE
+                ]
+            async with modal.Volume.ephemeral.aio(version=2) as another:
+                assert await another.listdir.aio("/") == []
+            async with modal.Dict.ephemeral.aio() as d, modal.Queue.ephemeral.aio() as q:
+                await d.put.aio("key", 1)
+                await q.put.aio(await d.get.aio("key"))
+                passed_on = await q.get.aio()
+            return [b"".join(read).decode(), files, passed_on]
 
         found["aio"] = asyncio.run(the_same())
         for name, attempt in (
@@ -74,7 +88,7 @@ def test_secrets_and_volumes_do_what_such_a_program_expects(shared: Home) -> Non
     assert variables == {"A": "app", "B": "function", "N": None, "E": "env", "TOKEN": "t"}
     assert found["listdir"] == [["copied", "FILE", 5], ["from-runner", "FILE", 10]]
     assert found["read"] == "hello"
-    assert found["aio"] == ["hello", ["one"]]
+    assert found["aio"] == ["hello", [["folder/two", 1], ["one", 2]], 1]
     assert "NotFoundError" in found["missing secret"]
     assert "NotFoundError" in found["missing volume"]
     assert "FileNotFoundError" in found["missing file"]

@@ -19,7 +19,7 @@ from rekindle.exception import (
     VolumePathError,
 )
 from rekindle.volumes.staging import Staging
-from rekindle.volumes.tree import EntryType, Tree
+from rekindle.volumes.tree import FileEntryType, Tree
 from tests import exhausted
 
 
@@ -94,12 +94,12 @@ def test_links_that_stay_inside_are_followed_and_removed_as_links(tree: Tree) ->
 def test_a_listing_names_everything_with_its_kind(tree: Tree) -> None:
     found = {one.path: one.type for one in tree.listdir("", recursive=True)}
     assert found == {
-        "far": EntryType.SYMLINK,
-        "folder": EntryType.DIRECTORY,
-        "folder/far": EntryType.SYMLINK,
-        "folder/file": EntryType.FILE,
-        "near": EntryType.SYMLINK,
-        "up": EntryType.SYMLINK,
+        "far": FileEntryType.SYMLINK,
+        "folder": FileEntryType.DIRECTORY,
+        "folder/far": FileEntryType.SYMLINK,
+        "folder/file": FileEntryType.FILE,
+        "near": FileEntryType.SYMLINK,
+        "up": FileEntryType.SYMLINK,
     }
     (one,) = tree.listdir("/folder/file")
     assert (one.path, one.size) == ("folder/file", 5)

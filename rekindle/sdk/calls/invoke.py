@@ -189,7 +189,7 @@ async def _queued(caller: Caller, call: Invocation) -> Callable[[], Any]:
 
 async def spawn(
     caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> FunctionCall:
+) -> FunctionCall[Any]:
     """Submit."""
     from rekindle.sdk.function_call import FunctionCall
 

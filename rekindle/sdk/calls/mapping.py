@@ -236,7 +236,7 @@ async def spawn(
     target: CallTarget,
     inputs: AsyncIterator[tuple[Any, ...]],
     kwargs: dict[str, Any] | None,
-) -> FunctionCall:
+) -> FunctionCall[Any]:
     """Submit all inputs as one call, as they come from the iterators."""
     room = caller.signal()
     window = Window(room)

@@ -19,6 +19,7 @@ from rekindle.sdk import checks, loop_warning, user_frames
 from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.argument_types import typed
 from rekindle.sdk.block import Block
+from rekindle.sdk.dual import class_block
 from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
 from rekindle.sdk.objects.hold import Hold
 from rekindle.sdk.objects.link import Link, link_of
@@ -111,10 +112,10 @@ class Handle(SaysWhatToUse):
             )
         return cls._make(object_id=object_id)
 
-    @classmethod
+    @class_block
     def ephemeral(
-        cls: type[H], client: None = None, *, environment_name: str | None = None
-    ) -> Ephemeral[H]:
+        cls: type[Handle], client: None = None, *, environment_name: str | None = None
+    ) -> Block[Any]:
         """``with X.ephemeral() as x:`` or ``async with``: one without a name, gone at the end.
 
         It goes, too, a few seconds after the program that made it.
