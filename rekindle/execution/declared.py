@@ -77,7 +77,12 @@ class Parameter:
         if made is None:
             return self
         if self.default is ...:
-            raise AttributeError("a rekindle.parameter() without a default has no value yet")
+            known = (pair for one in type(made).__mro__ for pair in vars(one).items())
+            name = next(name for name, value in known if value is self)
+            raise AttributeError(
+                f"{type(made).__name__}.{name} is a rekindle.parameter() without a default, and "
+                f"has no value yet: set it in an @rekindle.enter() method"
+            )
         return self.default
 
     def __reduce__(self) -> tuple[type[Parameter], tuple[Any, bool]]:

@@ -257,8 +257,8 @@ class TestClass:
             seen: list[int] | None = modal.parameter(default=None, init=False)
 
             @modal.method()
-            def early(self) -> bool:
-                return hasattr(self, "loaded")
+            def early(self) -> dict[str, int]:
+                return self.loaded
 
             @modal.method()
             def load(self) -> tuple[dict[str, int], list[int] | None]:
@@ -266,7 +266,8 @@ class TestClass:
                 return self.loaded, self.seen
 
         model: Any = Model(name="a")  # type: ignore[call-arg]
-        assert not model.early.local()
+        with pytest.raises(AttributeError, match=r"Model\.loaded is .* has no value yet: set it"):
+            model.early.local()
         assert model.load.local() == ({"a": 1}, None)
         with pytest.raises(TypeError, match="unexpected keyword argument 'loaded'"):
             Model(name="a", loaded={})  # type: ignore[call-arg]

@@ -63,6 +63,7 @@ class Completer:
         # Those that may wait for a repair come last: they hold up none of the others.
         for one, error in sorted(refused, key=lambda it: _may_wait(*it)):
             await self._has_stored(one, await self._complete_refused(one, error))
+        self._publish_end(batch)  # now: arguments of one that waits are needed if it runs again
 
     async def _tried(self, batch: ResultBatch) -> RefusedError | None:
         """Store a batch, unless Redis refuses it; why it does."""
@@ -144,9 +145,7 @@ class Completer:
         function.counted(got.undone)
         call.counted(got.done, got.total, got.batches)
         self._table.finish(batch)
-        self._core.publish(InputsCompleted(call, batch.statuses))
-        if batch.blobs:
-            self._core.publish(BlobsReleased(batch.blobs))
+        self._publish_end(batch)
         await self._hand_over(batch, got)
         for agent, indexes in batch.acks:
             agent.acknowledge(call.call_id, indexes)
@@ -159,6 +158,11 @@ class Completer:
             elif not call.undone:  # some wait on the stream, or a reply was lost that said "over"
                 self._times.unsure(function.function_id, call.call_id)
         self.reap(call)
+
+    def _publish_end(self, batch: ResultBatch) -> None:
+        self._core.publish(InputsCompleted(batch.call, batch.statuses))
+        if batch.blobs:
+            self._core.publish(BlobsReleased(batch.blobs))
 
     async def keep_progress(self, items: list[DetachedInput], due_ms: int = 0) -> None:
         """Have Redis know of the deliveries of inputs of one call, and when the next is due."""

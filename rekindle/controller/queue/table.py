@@ -214,7 +214,8 @@ class InputTable:
         batch.call.undone[index] = batch
 
     def apart(self, batch: ResultBatch) -> list[ResultBatch]:
-        """Batches of one result each, in place of a batch; to be stored in their order."""
+        """Batches of one result each, in place of a batch. How each ended, and with which blob, is
+        not known apart: that stays with the batch."""
         agents = {index: agent for agent, indexes in batch.acks for index in indexes}
         parts: list[ResultBatch] = []
         for entry, pairs in batch.groups.items():
@@ -229,8 +230,6 @@ class InputTable:
                 if batch.call.undone.get(index) is batch:
                     batch.call.undone[index] = part
                 parts.append(part)
-        # How each ended, and with which blob, is not known apart: the last one counts for all.
-        parts[-1].statuses, parts[-1].blobs = batch.statuses, batch.blobs
         return parts
 
     def finish(self, batch: ResultBatch) -> None:

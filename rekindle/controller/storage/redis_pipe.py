@@ -125,7 +125,7 @@ class RedisPipe(asyncio.Protocol):
                     await self._connect(options)
                     await self._greet(options)
                 break
-            except (OSError, TimeoutError, Refusal) as error:
+            except (OSError, TimeoutError, Refusal, ServiceError) as error:
                 self._drop()
                 if isinstance(error, Refusal) and self._lost_at is None and not _will_pass(error):
                     raise refused(error) from error
@@ -177,7 +177,7 @@ class RedisPipe(asyncio.Protocol):
 
         def answered(reply: Any) -> None:
             if isinstance(reply, Exception) and not last.done():
-                last.set_exception(Refusal(str(reply)))
+                last.set_exception(reply)
             elif not self._waiting and not last.done():
                 last.set_result(None)
 
@@ -265,9 +265,13 @@ class RedisPipe(asyncio.Protocol):
             loop.call_later(_DELAY_S, self._write, command)
         else:
             with contextlib.suppress(asyncio.InvalidStateError):
-                command.answer(ServiceError(f"Redis refused a command: {error}"))
+                command.answer(refused(error))
 
 
 def _will_pass(error: Refusal) -> bool:
-    """Whether a connection may be made later: the server reads its file, say."""
-    return str(error).startswith("LOADING") or REFUSES_FOR_NOW.search(str(error)) is not None
+    """Whether a connection may be made later: the server reads its file, or has too many."""
+    text = str(error)
+    return (
+        text.startswith(("LOADING", "ERR max number of clients"))
+        or REFUSES_FOR_NOW.search(text) is not None
+    )

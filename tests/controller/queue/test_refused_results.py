@@ -8,8 +8,10 @@ import pytest
 
 from rekindle.controller.storage import keys
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import new_key, open_store
 from tests.controller.fake_agent import FakeAgent, done_of, result_of
-from tests.controller.harness import Client, Instance, in_loop, running_instance, spec
+from tests.controller.harness import Client, Instance, in_loop, new_id, running_instance, spec
+from tests.controller.queue.kept_calls import until
 from tests.redis_server import refusing
 
 _LARGE = bytes(3 << 20)
@@ -100,3 +102,43 @@ async def test_a_result_that_waits_for_a_repair_holds_up_none_that_came_with_it(
                 assert list((await agent.acks.get()).indexes) == [0]
             results = {one.index: one.data for one in await client.results(call_id)}
             assert results == {0: b"1", 1: b"2"}
+
+
+@in_loop
+async def test_arguments_of_a_result_that_waits_for_a_repair_are_kept_meanwhile() -> None:
+    """The input runs again where the controller ends before that."""
+    with running_instance() as instance:
+        root = instance.directory / "blobs"
+
+        def stored(call_id: str, index: int) -> str:
+            key = new_key(call_id, index, b"large")
+            open_store(root.as_uri()).put(key, b"large")
+            return key
+
+        async with Client(instance) as client, FakeAgent(instance, max_runners=4) as agent:
+            _, [function_id] = await client.register("app", spec())
+
+            async def given(call_id: str, index: int, *, last: bool) -> tuple[str, pb.Assign]:
+                key = await asyncio.to_thread(stored, call_id, index)
+                inputs = [pb.Input(index=index, blob=key)]
+                request = pb.SubmitRequest(
+                    call_id=call_id, function_id=function_id, inputs=inputs, last=last
+                )
+                await client.call("Submit", request)
+                return key, await agent.assigned.get()
+
+            call_id, other = new_id("fc"), new_id("fc")
+            waits, first = await given(call_id, 0, last=False)
+            _, second = await given(call_id, 1, last=True)
+            call = keys.call(function_id, call_id)
+            with instance.redis_client() as redis:
+                oldest = min(name for name in redis.hkeys(call) if name.startswith(b"u"))
+                redis.hset(call, oldest, "what")
+                await agent.send(done=_both(result_of(first, b"1"), result_of(second, b"2")))
+                assert list((await agent.acks.get()).indexes) == [1]
+                gone, third = await given(other, 0, last=True)
+                await agent.done(third)
+                await until(lambda: not (root / gone).exists())
+                assert (root / waits).exists()
+                redis.hset(call, oldest, 1)
+            await until(lambda: not any(root.glob(f"{call_id}/*")))
