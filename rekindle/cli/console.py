@@ -6,11 +6,13 @@ What comes before, the interpreter's own start, is not ours.
 from __future__ import annotations
 
 from rekindle.cli import interrupts
+from rekindle.linux import given_signals
 
 
 def main() -> None:
     """The console script."""
     interrupts.loading()
+    given_signals.hear_of_children()
     from rekindle.cli import main as command
 
     command.main()

@@ -40,7 +40,9 @@ def show_error(error: Error) -> None:
         return
     _write(f"{_paint('Error:', '1;31')} {error}")
     place = _last_user_frame(error.__traceback__)
-    where = f"{type(error).__name__}, at {place}; " if place else f"{type(error).__name__}; "
+    # Of a kind that has no public name, that of which it is one: who catches it writes that.
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_")
+    where = f"{name}, at {place}; " if place else f"{name}; "
     _write(_paint(where + _HINT, "2"))
 
 

@@ -70,10 +70,12 @@ _GROUPS = {
 _COMMANDS = {name: known for group in _GROUPS.values() for name, known in group.items()}
 
 
-class _BrokenPipe(Exception):
-    """A BrokenPipeError, past click, which ends with 1 for any: who ran the command judges it."""
+class _PastClick(Exception):
+    """An error past click, which ends with 1 for any BrokenPipeError, and takes any EOFError for a
+    Ctrl-C (its own, at the end of standard input, are none by then): who ran the command judges it.
+    """
 
-    def __init__(self, error: BrokenPipeError) -> None:
+    def __init__(self, error: BrokenPipeError | EOFError) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -85,15 +87,15 @@ class _Lazy(click.Group):
         """As of any group; here is shown what help and the version are."""
         try:
             return super().make_context(*args, **kwargs)
-        except BrokenPipeError as error:
-            raise _BrokenPipe(error) from error
+        except (BrokenPipeError, EOFError) as error:
+            raise _PastClick(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """As of any group."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _BrokenPipe(error) from error
+        except (BrokenPipeError, EOFError) as error:
+            raise _PastClick(error) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -173,6 +175,6 @@ def shown(work: Callable[[], Any]) -> int:
     except click.Abort as abort:
         interrupts.tell(abort.__cause__)
         return INTERRUPTED
-    except _BrokenPipe as broken:
-        raise broken.error from None
+    except _PastClick as past:
+        raise past.error from None
     return value if isinstance(value, int) else 0

@@ -85,3 +85,16 @@ def test_another_pipe_that_broke_is_no_reader_that_has_gone() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 1 and "BrokenPipeError: of a child" in ended.stderr
+
+
+def test_an_end_of_file_within_a_command_is_no_interrupt() -> None:
+    """Of a module's bytecode that a full disk has cut short, say."""
+    code = (
+        "from rekindle.cli import main, status\n"
+        "def ended(**_): raise EOFError('of bytecode')\n"
+        "status.status.callback = ended\nsys.exit(main.run(['status']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1 and "EOFError: of bytecode" in ended.stderr

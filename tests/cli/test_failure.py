@@ -23,6 +23,16 @@ def test_the_place_is_a_line_of_the_program_not_of_generated_code(
     assert f"at {__file__}:" in said and "<string>" not in said
 
 
+def test_an_error_without_a_public_name_has_that_of_what_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class _OfOurs(InvalidError):
+        pass
+
+    show_error(_OfOurs("no"))
+    assert "\nInvalidError; " in capsys.readouterr().err
+
+
 def fails_in_a_call_of_ours() -> None:
     async def refused() -> None:
         rekindle.Cron("every monday")

@@ -154,3 +154,33 @@ def test_a_place_that_this_user_may_not_see_is_an_error_of_who_wants_it(plain: H
     ended = plain.rekindle("volume", "list", status=1, REKINDLE_VOLUMES=place)
     assert f"{place}/.ephemeral cannot be read: Permission denied" in ended.err, str(ended)
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.needs_root("hides directories of the machine")
+@pytest.mark.parametrize(
+    ("hidden", "why"), [("/proc", "/proc is not mounted here"), ("/dev", "there is no /dev/null")]
+)
+def test_what_no_instance_can_be_without_is_named(home: Home, hidden: str, why: str) -> None:
+    script = home.script(SCRIPT)
+    for command, settings in (
+        (f"{COMMAND} run {script}", _STAYS),
+        (f"{COMMAND} run {script}", {}),
+        (f"{COMMAND} up", {}),
+        (f"{COMMAND} up --foreground", {}),
+        (f"{COMMAND} deploy {script}", {}),
+    ):
+        ended = home.start(*SMALL_DISK, hidden, "1m", *command.split(), **settings).end()
+        assert ended.status == 1 and "Traceback" not in ended.err, str(ended)
+        assert f"Error: no instance can be started: {why}" in ended.err, str(ended)
+
+
+@pytest.mark.parametrize("settings", [_STAYS, {}], ids=["stays", "private"])
+@pytest.mark.parametrize("command", ["run SCRIPT", "up", "deploy SCRIPT"])
+def test_a_limit_on_files_that_is_too_low_is_named(
+    home: Home, command: str, settings: dict[str, str]
+) -> None:
+    command = command.replace("SCRIPT", str(home.script(SCRIPT)))
+    line = f"ulimit -f 100; exec {COMMAND} {command}"
+    ended = home.start("bash", "-c", line, **settings).end()
+    assert ended.status == 1 and "Traceback" not in ended.err, str(ended)
+    assert "files of this process may have 102,400 bytes at most (ulimit -f)" in ended.err

@@ -11,7 +11,7 @@ from rekindle import copied_back, paths
 from rekindle.linux import processes
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import lingering, session
+from rekindle.sdk.local import lingering, session, surroundings
 
 #: What was killed, or only has to remove files, ends within this time.
 _KILLED_S = 5.0
@@ -22,8 +22,10 @@ def check(directory: Path) -> None:
     """See that an instance can come up there, before one is started.
 
     Raises SetupError for a directory whose path is too long, and where a backup has not arrived
-    whole.
+    whole, or something is missing that no instance can do without.
     """
+    surroundings.check()
+    surroundings.check_file_size()
     paths.fitting_socket(paths.controller_socket(directory))
     copied_back.accept(directory, own_queue=not os.environ.get("REKINDLE_REDIS_URL"))
 

@@ -18,7 +18,7 @@ from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk import monkey_patched
-from rekindle.sdk.local import choosing, lingering
+from rekindle.sdk.local import choosing, lingering, surroundings
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local.announcing import say
 from rekindle.wire.ready import INVALID, REFUSED
@@ -176,7 +176,7 @@ def begin() -> Session:
     """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else an instance that lingers.
 
     Where none may linger: start a private one. Returns at once; ``wait`` returns when it serves.
-    Raises ConnectionError, InvalidError for a wrong setting, MonkeyPatchedError.
+    Raises ConnectionError, InvalidError for a wrong setting, MonkeyPatchedError, SetupError.
     """
     monkey_patched.refuse("a rekindle app")
     if (named := choosing.named()) is not None:
@@ -187,10 +187,12 @@ def begin() -> Session:
             say_unused(kept)
             return Session(kept)
         say("the instance of `rekindle up` does not answer; another one is used")
+    surroundings.check()
     stays_s = lingering.linger_s()
     if stays_s > 0:
         place = _one_that_lingers(stays_s)
         return Session(place.directory, place=place)
+    surroundings.check_file_size()
     say("no instance is up (`rekindle up` keeps one): using a private one")
     instance.sweep()
     directory = paths.new_session_dir()
@@ -215,6 +217,7 @@ def _one_that_lingers(stays_s: float) -> _Place:
 
 
 def _bring_up(who: str, stays_s: float) -> _Place:
+    surroundings.check_file_size()
     why = "no instance is up: starting one"
     if (other := lingering.newest()) is not None:
         from rekindle.sdk.local import unused_settings  # most programs do without

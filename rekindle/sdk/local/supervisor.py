@@ -25,7 +25,7 @@ from typing import IO
 
 from rekindle import paths
 from rekindle.exception import Error, InvalidError
-from rekindle.linux import inotify
+from rekindle.linux import given_signals, inotify
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, kept_logs, leftover_snapshots, lingering, remains
 from rekindle.sdk.local.services import Child, Service, services
@@ -295,6 +295,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stays", type=float, default=0.0, help="seconds without a program")
     arguments = parser.parse_args(argv)
     directory: Path = arguments.dir.absolute()
+    given_signals.forget()
     parent_pid, users = arguments.parent_pid, None
     if arguments.users_fd is not None:
         parent_pid = keeper.stand_above(arguments.users_fd, lambda: _remove(directory))

@@ -1,0 +1,40 @@
+"""What no instance can be without, and a chroot, a container or a batch system may not have given.
+
+Looked at before anything is started: each process of an instance would fail by itself, in other
+words. Knows nothing of what CRIU needs; `rekindle doctor` does.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rekindle.exception import SetupError
+
+_NEEDED = (
+    ("/proc/self/stat", "/proc is not mounted here: mount it (mount -t proc proc /proc)"),
+    (os.devnull, "there is no /dev/null here: give this root a /dev (mount --rbind /dev ROOT/dev)"),
+)
+
+
+#: What each of its logs may have (kept_logs.py), and an array as an argument has soon.
+_FILE_BYTES = 64 << 20
+
+
+def check() -> None:
+    """See that the system's own directories are there. Raises SetupError."""
+    for file, why_not in _NEEDED:
+        if not os.path.exists(file):
+            raise SetupError(f"no instance can be started: {why_not}")
+
+
+def check_file_size() -> None:
+    """See that what is started from here may write files of some size. Raises SetupError."""
+    import resource  # most programs find an instance, and do without
+
+    allowed, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if allowed != resource.RLIM_INFINITY and allowed < _FILE_BYTES:
+        raise SetupError(
+            f"no instance can be started: files of this process may have {allowed:,} bytes at most "
+            f"(ulimit -f), too few for its queue, logs and values: raise that limit to "
+            f"{_FILE_BYTES:,} at least, or have none (ulimit -f unlimited)"
+        )
