@@ -74,7 +74,9 @@ class ControllerServer:
         parts = self._parts
         service = ControllerService(parts)
         self._requests = RequestServer(service, config.token)
-        gateway = AgentGateway(parts.agents, parts.inbox, parts.apps, parts.registry, parts.secrets)
+        gateway = AgentGateway(
+            *(parts.agents, parts.inbox, parts.apps, parts.registry, parts.secrets, parts.behind)
+        )
         for add, servicer in (
             (pb_grpc.add_ControllerServicer_to_server, service),
             (pb_grpc.add_AgentGatewayServicer_to_server, gateway),
