@@ -24,7 +24,7 @@ from rekindle.controller.request_server import RequestServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
-from rekindle.controller.storage import keeping, keys, tables
+from rekindle.controller.storage import emptied, keeping, keys, tables
 from rekindle.controller.storage.redis_link import FOREVER, RefusedError
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import InvalidError, ServiceError, SetupError
@@ -222,6 +222,12 @@ class ControllerServer:
                 self._rewrites.worked()
 
         self._parts.core.tasks.spawn(ask(), "have the append-only file written anew")
+
+    async def until_emptied(self) -> None:
+        """Until what it has written is gone from Redis: it is to end. Raises EmptiedError."""
+        parts = self._parts
+        every_s = parts.core.settings.reap_s
+        await emptied.watch(parts.link, self._config.instance_id, every_s)
 
     async def wait(self) -> None:
         """Until the server is stopped."""

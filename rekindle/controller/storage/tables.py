@@ -7,7 +7,7 @@ Knows nothing of what is in them.
 
 from __future__ import annotations
 
-from rekindle.controller.storage import keys
+from rekindle.controller.storage import emptied, keys
 from rekindle.controller.storage.damage import text
 from rekindle.controller.storage.redis_link import RedisLink, RefusedError
 from rekindle.exception import Error, InternalFailure, ServiceError
@@ -40,14 +40,16 @@ async def check(link: RedisLink, instance: str, patience_s: float) -> None:
 
 
 async def behind(link: RedisLink, instance: str, error: Error) -> Error:
-    """What to tell who gets an error: DamagedTableError where it comes of a table that somebody has
-    replaced since the start, which Redis does not name; else the error itself.
+    """What to tell who gets an error that Redis gives without a name: EmptiedError, or
+    DamagedTableError where it comes of a table that somebody has replaced since the start; else the
+    error itself.
     """
     if isinstance(error, RefusedError) and error.is_of_damage:
         try:
+            await emptied.check(link, instance, _PATIENCE_S)
             await check(link, instance, _PATIENCE_S)
-        except DamagedTableError as damaged:
-            return damaged
+        except InternalFailure as cause:
+            return cause
         except ServiceError:  # away by now
             return error
     return error

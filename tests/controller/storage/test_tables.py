@@ -107,6 +107,7 @@ async def test_one_that_is_replaced_while_a_controller_runs_is_named_to_who_asks
 async def test_an_error_of_what_is_no_table_stays_what_it_is(redis_alone: Instance) -> None:
     link = RedisLink(redis_url(redis_alone.directory), 5.0)
     with redis_alone.redis_client() as server:
+        server.set(keys.protocol("in-0"), "1")
         server.set("rk:other", "what")
         with pytest.raises(RefusedError) as caught:
             await link.command("HGETALL", "rk:other")
