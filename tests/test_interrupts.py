@@ -14,9 +14,18 @@ import pytest
 import rekindle
 from rekindle.sdk import running
 from tests.interrupts import at_all_places
+from tests.interrupts.loops import outside
 
+_PACKAGE = Path(rekindle.__file__).parent
 #: In a file of ours, as it were.
-_FILE = str(Path(rekindle.__file__).with_name("made.py"))
+_FILE = str(_PACKAGE / "made.py")
+#: What runs in programs and runners, where signals have handlers of the user's.
+_INTERRUPTED = (
+    *("sdk", "execution", "volumes", "wire", "linux", "forkserver", "gpu_restore"),
+    "runtime/runner",
+)
+#: Where none is run: a process of our own; a thread.
+_UNINTERRUPTED = {"sdk/local/supervisor.py", "sdk/terminal/server.py"}
 
 
 def _made(source: str, **names: object) -> dict[str, Any]:
@@ -199,3 +208,47 @@ def test_what_is_garbage_has_no_places() -> None:
     assert running.shows_output()
     gc.collect()
     assert not running.shows_output()
+
+
+def test_loops_that_jump_back_outside_of_what_is_around_them_are_seen(tmp_path: Path) -> None:
+    file = tmp_path / "made.py"
+    file.write_text("""
+def skips(lock, numbers):
+    try:
+        while numbers:
+            numbers.pop()
+    finally:
+        numbers.clear()
+    with lock:
+        while numbers:
+            numbers.pop()
+
+def does_not(lock, numbers):
+    while numbers:
+        with lock:
+            numbers.pop()
+    try:
+        while True:
+            if not numbers:
+                break
+            numbers.pop()
+    finally:
+        while numbers:
+            numbers.pop()
+""")
+    seen = ["made.py:4, in that of line 3", "made.py:9, in that of line 8"]
+    assert list(outside(file)) == (seen if (3, 12) <= sys.version_info < (3, 14) else [])
+
+
+def test_an_interrupt_between_two_rounds_of_a_loop_passes_nothing_that_is_given_back() -> None:
+    files = {
+        str(file.relative_to(_PACKAGE)): file
+        for part in _INTERRUPTED
+        for file in sorted((_PACKAGE / part).rglob("*.py"))
+    }
+    assert files.keys() > _UNINTERRUPTED
+    assert not [
+        (name, *found)
+        for name, file in files.items()
+        if name not in _UNINTERRUPTED and (found := list(outside(file)))
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import Any
 
 import click
@@ -162,7 +163,9 @@ def disk_usage(as_json: bool) -> None:
 def _store() -> SnapshotStore:
     place = paths.snapshots_dir()
     try:
-        return SnapshotStore(place)
+        store = SnapshotStore(place)
+        os.scandir(place).close()  # all that these commands do begins with a look at what is there
+        return store
     except OSError as error:
         raise SnapshotError(
             f"{place}, where snapshots are kept, cannot be used ({error.strerror}): mend that, or "

@@ -51,6 +51,8 @@ def _show(report: pb.StatusReply, directory: Path) -> None:
     redis = f"Redis {version}" if report.redis.up else "Redis is away"
     if report.redis.reason:
         redis = f"{redis}\n{report.redis.reason}; see that it runs and has room"
+    if report.redis.may_lose:
+        redis = f"{redis}\n{report.redis.may_lose}"
     up = duration(report.uptime_s)
     click.echo(f"rekindle {report.version}, up {up}, in {directory}; {redis}\n")
     console.print(_agents(report.agents))

@@ -69,6 +69,8 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
         _become_supervisor(directory)
     pid = daemon.start(directory, wait_s)
     click.echo(f"An instance is up: {directory} (pid {pid}). `rekindle down` ends it.")
+    if os.environ.get("REKINDLE_REDIS_URL") and (note := _what_may_be_lost(directory)):
+        click.echo(note, err=True)
     named = os.environ.get(choosing.VARIABLE)
     if named and Path(named).absolute() != directory:
         click.echo(
@@ -111,6 +113,16 @@ def _left_elsewhere(directory: Path) -> Iterator[str]:
                 f"Its {what} were at {before} so far, and what is there is not found: {variable} "
                 f"{is_now}."
             )
+
+
+def _what_may_be_lost(directory: Path) -> str:
+    """What a Redis of the user's does not keep, as it is set; empty where nothing is known of."""
+    from rekindle.cli import operator
+    from rekindle.sdk.connection.client import Client
+
+    client = Client(directory)
+    operator.ask(client.hello(operator.PATIENCE_S))
+    return operator.report(client, pools=False).redis.may_lose
 
 
 def _become_supervisor(directory: Path) -> None:

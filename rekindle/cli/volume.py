@@ -214,9 +214,11 @@ def put(name: str, source: str, path: str, force: bool, env: str | None) -> None
             batch.put_file(sys.stdin.buffer, path)
         elif Path(source).is_dir():
             own = Path(os.path.abspath(source)).name if path.endswith("/") else ""
-            batch.put_directory(source, f"{path}{own}")
-            for left in (one for one in all_below(Path(source)) if not one.is_file()):
-                click.echo(f"{left} is left out: it is no plain file.", err=True)
+            for one in all_below(Path(source)):
+                if one.is_file():
+                    batch.put_file(one, f"{path}{own}/{one.relative_to(source)}")
+                else:
+                    click.echo(f"{one} is left out: it is no plain file.", err=True)
         else:
             batch.put_file(source, path)
     click.echo(f"{source} is in {name}.", err=source == "-")

@@ -109,7 +109,11 @@ async def _serve(directory: Path, url: str, listen: str | None, own_agent: bool)
             start.result()
             sys.stdout.write("ready\n")
             sys.stdout.flush()
-            await end
+            gone = asyncio.ensure_future(server.until_emptied())
+            await asyncio.wait((end, gone), return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                gone.result()
+            gone.cancel()
         else:
             start.cancel()
     finally:

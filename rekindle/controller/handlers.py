@@ -24,6 +24,13 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 
+class Explains(Protocol):
+    """A service that knows what is behind an error."""
+
+    async def behind(self, error: Error) -> Error:
+        """What to tell the peer of it."""
+
+
 class HasTasks(Protocol):
     """A service whose handlers may go on by themselves."""
 
@@ -35,11 +42,11 @@ def answered(
 ) -> Callable[[Any, Request, Context], Awaitable[Reply]]:
     """Let rekindle's exceptions of a unary handler reach the peer as what they are."""
 
-    async def handler(self: Any, request: Request, context: Context) -> Reply:
+    async def handler(self: Explains, request: Request, context: Context) -> Reply:
         try:
             return await handle(self, request, context)
         except Error as error:
-            said = error
+            said = await self.behind(error)
         except OSError as error:  # of a file beside Redis: the key of secrets, say
             if (unwritable := paths.unwritable(error)) is None:
                 raise
@@ -56,12 +63,12 @@ def streamed(
 ) -> Callable[[Any, Request, Context], AsyncIterator[Reply]]:
     """The same for a handler that streams its replies."""
 
-    async def handler(self: Any, request: Request, context: Context) -> AsyncIterator[Reply]:
+    async def handler(self: Explains, request: Request, context: Context) -> AsyncIterator[Reply]:
         try:
             async for reply in handle(self, request, context):
                 yield reply
         except Error as error:
-            code, text, metadata = to_status(error)
+            code, text, metadata = to_status(await self.behind(error))
             await context.abort(code, text, metadata)
 
     return handler

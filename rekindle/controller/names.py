@@ -44,8 +44,8 @@ def unknown_call(call_id: str, kept_s: float) -> OutputExpiredError | NotFoundEr
             f"{kept_s / 86_400:.1f} days (REKINDLE_RESULT_TTL_S)"
         )
     return NotFoundError(
-        f"no call {call_id!r}: it was not submitted here, or its results were kept for their time "
-        f"(REKINDLE_RESULT_TTL_S) and are gone"
+        f"no call {call_id!r}: it was not submitted here, its results were kept for their time "
+        f"(REKINDLE_RESULT_TTL_S) and are gone, or Redis was emptied since"
     )
 
 

@@ -24,7 +24,7 @@ from rekindle.controller.request_server import RequestServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.state import App
-from rekindle.controller.storage import keys, tables
+from rekindle.controller.storage import emptied, keeping, keys, tables
 from rekindle.controller.storage.redis_link import FOREVER, RefusedError
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import InvalidError, ServiceError, SetupError
@@ -74,7 +74,9 @@ class ControllerServer:
         parts = self._parts
         service = ControllerService(parts)
         self._requests = RequestServer(service, config.token)
-        gateway = AgentGateway(parts.agents, parts.inbox, parts.apps, parts.registry, parts.secrets)
+        gateway = AgentGateway(
+            *(parts.agents, parts.inbox, parts.apps, parts.registry, parts.secrets, parts.behind)
+        )
         for add, servicer in (
             (pb_grpc.add_ControllerServicer_to_server, service),
             (pb_grpc.add_AgentGatewayServicer_to_server, gateway),
@@ -170,7 +172,7 @@ class ControllerServer:
             return
         await self._answers("PING")
         try:
-            info = await link.command("INFO", "cluster", patience_s=_REDIS_AT_START_S)
+            info = await link.command("INFO", patience_s=_REDIS_AT_START_S)
         except RefusedError:  # its user may not ask
             info = {}
         if info.get("cluster_enabled"):
@@ -178,6 +180,14 @@ class ControllerServer:
                 f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) is a node of a cluster, over "
                 f"which what belongs together cannot lie: name a server that is in none"
             )
+        if by := keeping.evicts(info):
+            raise InvalidError(
+                f"the Redis at {link.shown_url} (REKINDLE_REDIS_URL) gives up keys when its memory "
+                f"is full ({by}), and what is queued with them: set `maxmemory-policy noeviction` "
+                f"there, or name another server"
+            )
+        if reason := keeping.may_lose(info):
+            log.warning("what is queued may be lost", extra=kv(url=link.shown_url, reason=reason))
         # A write that changes nothing: a replica takes none.
         await self._answers("PERSIST", keys.protocol(self._config.instance_id))
 
@@ -212,6 +222,12 @@ class ControllerServer:
                 self._rewrites.worked()
 
         self._parts.core.tasks.spawn(ask(), "have the append-only file written anew")
+
+    async def until_emptied(self) -> None:
+        """Until what it has written is gone from Redis: it is to end. Raises EmptiedError."""
+        parts = self._parts
+        every_s = parts.core.settings.reap_s
+        await emptied.watch(parts.link, self._config.instance_id, every_s)
 
     async def wait(self) -> None:
         """Until the server is stopped."""

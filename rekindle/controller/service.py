@@ -37,6 +37,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         self._parts = parts
         #: For what goes on when a client goes (handlers.py).
         self.tasks = parts.core.tasks
+        self.behind = parts.behind
 
     def _node_token(self, function: Function) -> str:
         """Empty where its calls are the controller's business, each of them."""

@@ -19,6 +19,7 @@ from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import Agent, App, Function, State
+from rekindle.controller.storage import keeping
 from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.queue_store import QueueStore
 from rekindle.controller.storage.redis_link import RedisLink, RefusedError
@@ -121,6 +122,7 @@ class StatusReport:
         redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
         # It answers what only reads.
         redis.reason = self._link.why_waiting() or refusal
+        redis.may_lose = keeping.may_lose(info)
         return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
 
     async def _info(self) -> dict[str, Any]:

@@ -70,6 +70,7 @@ from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
+from rekindle.controller.storage import tables
 from rekindle.controller.storage.agent_store import AgentStore
 from rekindle.controller.storage.call_store import CallStore
 from rekindle.controller.storage.damage import Damage
@@ -83,6 +84,7 @@ from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.controller.storage.shrinking import Shrinking
 from rekindle.controller.storage.version_store import VersionStore
 from rekindle.controller.variants import Variants
+from rekindle.exception import Error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,10 @@ class Parts:
         tasks.spawn(self.schedules.run(), "run what is due")
         if self.shrinking is not None:
             tasks.spawn(self.shrinking.run(), "make redis smaller")
+
+    async def behind(self, error: Error) -> Error:
+        """What to tell who asked something of an error that it ended with."""
+        return await tables.behind(self.link, self.config.instance_id, error)
 
     def act(self, event: Event) -> None:
         """Everything that an event leads to, in order. The frequent ones come first."""

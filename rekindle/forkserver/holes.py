@@ -35,12 +35,15 @@ def fill() -> None:
     except OSError:
         return  # a kernel without it
     try:
-        for area in list(maps.mappings()):
-            if area.permissions == "rw-p" and area.path in ("", "[heap]"):
-                for start, size in _holes(pagemap, area):
-                    memory.populate_for_writing(start, size)
+        for area in list(filter(_is_own, maps.mappings())):
+            for start, size in _holes(pagemap, area):
+                memory.populate_for_writing(start, size)
     finally:
         os.close(pagemap)
+
+
+def _is_own(area: maps.Mapping) -> bool:
+    return area.permissions == "rw-p" and area.path in ("", "[heap]")
 
 
 def _holes(pagemap: int, area: maps.Mapping) -> Iterator[tuple[int, int]]:

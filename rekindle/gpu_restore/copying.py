@@ -221,8 +221,7 @@ def _copy(device: Device, work: _Work, chunk_bytes: int) -> None:
         stages: list[int] = []
         queue: Queue | None = None
         try:
-            while len(stages) < _STAGES:
-                stages.append(device.staging(chunk_bytes))
+            stages.extend(device.staging(chunk_bytes) for _ in range(_STAGES))
             queue = device.queue()
             work.staging_s.append(time.perf_counter() - began)
             _copy_chunks(work, queue, stages)

@@ -225,9 +225,11 @@ class App(AppLife):
                 f"the generator into a class of its own"
             )
         if generators and checked.spec.retries is not None:
+            # Not ignored for it alone: runners of what has them are lent to nobody.
+            apart = "put it into a class of its own" if kind == "cls" else "leave retries= out"
             raise InvalidError(
                 f"{what} is a generator, which cannot have retries=: items of a run that fails "
-                f"are with its caller already. Call it again from there"
+                f"are with its caller already. Call it again from there, and {apart}"
             )
         taken = self.declarations.get(name)
         # At a prompt, or in a notebook, a cell that runs again declares again.

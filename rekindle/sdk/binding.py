@@ -104,9 +104,8 @@ class Binding:
         with self._making:
             if self._local_object is None:
                 made = raw.__new__(raw)
-                for key in parameters_of(raw):
-                    if key in self.parameters:
-                        setattr(made, key, self.parameters[key])
+                for key in filter(self.parameters.__contains__, parameters_of(raw)):
+                    setattr(made, key, self.parameters[key])
                 self_calls.offer_on(made, self.declaration.methods, partial(handle, self))
                 self._local_object = made
         return self._local_object

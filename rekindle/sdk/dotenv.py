@@ -14,6 +14,7 @@ from dotenv.variables import Variable, parse_variables
 from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.sdk.program import main_module
+from rekindle.wire.usercode import came_by_signal
 
 
 def load(path: str | Path | None, filename: str) -> dict[str, str]:
@@ -26,6 +27,8 @@ def load(path: str | Path | None, filename: str) -> dict[str, str]:
     try:
         file = _find(start, filename)
     except OSError as error:
+        if came_by_signal(error):
+            raise
         raise InvalidError(f"Secret.from_dotenv: {start} cannot be read: {error}") from None
     return read(file)
 
@@ -36,6 +39,8 @@ def read(file: Path) -> dict[str, str]:
         with file.open(encoding="utf-8") as stream:
             return parse(stream, str(file))
     except OSError as error:
+        if came_by_signal(error):
+            raise
         raise InvalidError(f"{file} cannot be read: {error.strerror}") from None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from rekindle.exception import InvalidError
 from rekindle.sdk.ignore_patterns import Ignored, Opposite, ignored_by, may_take_back
 from rekindle.sdk.user_frames import trims
+from rekindle.wire.usercode import came_by_signal
 
 
 @trims
@@ -30,6 +31,8 @@ class FilePatternMatcher:
         try:
             lines = Path(file_path).read_text().splitlines()
         except OSError as error:
+            if came_by_signal(error):
+                raise
             given = str(file_path)
             raise InvalidError(f"FilePatternMatcher.from_file({given!r}): {error}") from None
         return cls(*lines)

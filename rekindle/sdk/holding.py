@@ -203,16 +203,22 @@ class Holding:
             async with asyncio.timeout(_CLOSE_S):
                 closing = asyncio.ensure_future(app.client.close_app(app.app_id))
                 try:
-                    while not (await asyncio.wait((closing,), timeout=_ASK_S))[0]:
-                        if await app.client.what_it_waits_for():
-                            return
-                    closing.result()
+                    if not await self._is_closed(closing):
+                        return
                 finally:
                     closing.cancel()
                 if app.logs is not None:
                     await app.logs.drain()
         except (Error, TimeoutError):
             return  # as above
+
+    async def _is_closed(self, closing: asyncio.Future[None]) -> bool:
+        """Wait for it; False where the controller waits for something itself."""
+        while not (await asyncio.wait((closing,), timeout=_ASK_S))[0]:
+            if await self._app.client.what_it_waits_for():
+                return False
+        closing.result()
+        return True
 
 
 def _import_for_calls() -> None:

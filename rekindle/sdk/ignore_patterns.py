@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import name_patterns
+from rekindle.wire.usercode import came_by_signal
 
 #: Whether a path, relative to the folder that is added, is left out.
 Ignored = Callable[[Path], bool]
@@ -121,6 +122,8 @@ def of_context(context: Path, dockerfile: Path | None = None) -> Ignored:
         except InvalidError as error:
             raise InvalidError(f"{place}: {error}") from error
         except (OSError, ValueError) as error:
+            if came_by_signal(error):
+                raise
             raise InvalidError(f"{place} cannot be read: {error}") from error
     return nothing
 

@@ -176,7 +176,9 @@ class FolderStore:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(fd, "wb", buffering=0) as file:
                 left = memoryview(data)
-                while left:
+                while True:
+                    if not left:
+                        break
                     left = left[file.write(left) :]
                 os.fsync(fd)
             for _ in range(100):  # the folder goes with the last blob in it, maybe just now

@@ -136,7 +136,9 @@ def _each(pieces: list[Any], work: Callable[..., object]) -> None:
     while not over or working:
         try:
             over.append(True)
-            while working:
+            while True:
+                if not working:
+                    break
                 time.sleep(_LOOK_S)  # for no longer than one piece takes
         except BaseException as error:  # noqa: BLE001 - the same
             errors.append(error)

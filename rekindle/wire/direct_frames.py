@@ -293,7 +293,9 @@ def _receive_rest(
 ) -> tuple[bytearray, int] | None:
     frame, whole = bytearray(first), False
     try:
-        while len(frame) < head:
+        while True:
+            if len(frame) >= head:
+                break
             piece = sock.recv(head - len(frame))
             if not piece:
                 return None
@@ -302,7 +304,9 @@ def _receive_rest(
         have = len(frame)
         frame.extend(bytes(size - have))
         view = memoryview(frame)
-        while have < size:
+        while True:
+            if have >= size:
+                break
             got = sock.recv_into(view[have:])
             if not got:
                 return None

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from rekindle import exception
+from rekindle.wire.error_names import public_name
 
 #: Trailing metadata: the name of the exception in ``rekindle.exception``.
 ERROR_TYPE_KEY = "rekindle-error-type"
@@ -47,11 +48,7 @@ def to_status(
     """Code, detail text and trailing metadata that carry ``error`` to a peer."""
     codes = (_CODE_OF[kind] for kind in type(error).__mro__ if kind in _CODE_OF)
     code = next(codes, grpc.StatusCode.INTERNAL)
-    # A subclass that only one side has is to its peer what is public of it.
-    public = next(
-        kind for kind in type(error).__mro__ if getattr(exception, kind.__name__, None) is kind
-    )
-    return code, str(error), ((ERROR_TYPE_KEY, public.__name__),)
+    return code, str(error), ((ERROR_TYPE_KEY, public_name(error)),)
 
 
 def from_status(

@@ -14,6 +14,7 @@ from struct import Struct, unpack_from
 from typing import NamedTuple
 
 from rekindle import exception
+from rekindle.wire.error_names import public_name
 from rekindle.wire.version import PROTOCOL
 
 #: The first bytes of a connection, so that what speaks another language is told so.
@@ -163,7 +164,7 @@ def result_of(reply: Reply) -> Reply:
 
 def pack_error(slot: int, error: exception.Error) -> bytes:
     """A reply that raises ``error`` at the other end."""
-    return pack_reply(slot, Status.ERROR, f"{type(error).__name__}\0{error}".encode())
+    return pack_reply(slot, Status.ERROR, f"{public_name(error)}\0{error}".encode())
 
 
 # ---- lists of bytes ----------------------------------------------------------------------------

@@ -1615,7 +1615,7 @@ class StartStatus(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., at: _Optional[float] = ..., ms: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ..., gpus: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RedisStatus(_message.Message):
-    __slots__ = ("url", "up", "reason", "redis_version", "uptime_in_seconds", "used_memory", "used_memory_rss", "maxmemory", "connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size")
+    __slots__ = ("url", "up", "reason", "redis_version", "uptime_in_seconds", "used_memory", "used_memory_rss", "maxmemory", "connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size", "maxmemory_policy", "may_lose")
     URL_FIELD_NUMBER: _ClassVar[int]
     UP_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -1628,6 +1628,8 @@ class RedisStatus(_message.Message):
     AOF_ENABLED_FIELD_NUMBER: _ClassVar[int]
     AOF_LAST_WRITE_STATUS_FIELD_NUMBER: _ClassVar[int]
     AOF_CURRENT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAXMEMORY_POLICY_FIELD_NUMBER: _ClassVar[int]
+    MAY_LOSE_FIELD_NUMBER: _ClassVar[int]
     url: str
     up: bool
     reason: str
@@ -1640,7 +1642,9 @@ class RedisStatus(_message.Message):
     aof_enabled: int
     aof_last_write_status: str
     aof_current_size: int
-    def __init__(self, url: _Optional[str] = ..., up: bool = ..., reason: _Optional[str] = ..., redis_version: _Optional[str] = ..., uptime_in_seconds: _Optional[int] = ..., used_memory: _Optional[int] = ..., used_memory_rss: _Optional[int] = ..., maxmemory: _Optional[int] = ..., connected_clients: _Optional[int] = ..., aof_enabled: _Optional[int] = ..., aof_last_write_status: _Optional[str] = ..., aof_current_size: _Optional[int] = ...) -> None: ...
+    maxmemory_policy: str
+    may_lose: str
+    def __init__(self, url: _Optional[str] = ..., up: bool = ..., reason: _Optional[str] = ..., redis_version: _Optional[str] = ..., uptime_in_seconds: _Optional[int] = ..., used_memory: _Optional[int] = ..., used_memory_rss: _Optional[int] = ..., maxmemory: _Optional[int] = ..., connected_clients: _Optional[int] = ..., aof_enabled: _Optional[int] = ..., aof_last_write_status: _Optional[str] = ..., aof_current_size: _Optional[int] = ..., maxmemory_policy: _Optional[str] = ..., may_lose: _Optional[str] = ...) -> None: ...
 
 class KeptStatus(_message.Message):
     __slots__ = ("calls", "seen", "of", "not_taken", "spawned_kept_s", "waited_for_kept_s")

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Any
 
 from rekindle import exception
+from rekindle.wire.error_names import public_name
 
 Frame = dict[str, Any]
 
@@ -57,7 +58,7 @@ def taken(buffer: bytearray) -> Iterator[Frame]:
 
 def error_frame(number: int, error: exception.Error) -> bytes:
     """The end of a request that failed."""
-    return pack({"id": number, "error": [type(error).__name__, str(error)]})
+    return pack({"id": number, "error": [public_name(error), str(error)]})
 
 
 def error_in(frame: Frame) -> exception.Error | None:

@@ -97,10 +97,8 @@ class MemoryFiles:
     def came_back(self, numbers: Iterable[int]) -> None:
         """The other end says that nothing sees what is in them any more."""
         with self._lock:
-            for number in numbers:
-                file = self._out.pop(number, None)
-                if file is not None:
-                    self._back.append(file)
+            for number in filter(self._out.__contains__, numbers):
+                self._back.append(self._out.pop(number))
 
     def view(self, fd: int, number: int, size: int) -> memoryview:
         """The first ``size`` bytes of a file of the other end, as ``memory.map_private``.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +21,7 @@ from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.draft import begin
 from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
+from tests import unlistable
 from tests.sealed import unsealed
 from tests.snapshot.conftest import commit, ingredients, manifest
 
@@ -249,4 +252,30 @@ def test_a_place_of_snapshots_that_is_no_folder_is_said_to_be_so(
     monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
     paths.snapshots_dir().touch()
     with pytest.raises(SnapshotError, match=r"cannot be used .*set REKINDLE_HOME"):
+        CliRunner().invoke(snapshot, arguments, catch_exceptions=False)
+
+
+def test_one_that_cannot_be_looked_at_hides_no_other(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = (commit(store, ingredients(code_digest=name)) for name in "12")
+    real = os.open
+
+    def opens(path: Any, *more: Any, **given: Any) -> int:
+        if str(path).startswith(str(bad.path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *more, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", opens)
+        listed = {one.key: one.in_use for one in store.list()}
+    assert listed == {good.key: False, bad.key: True}
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["du"], ["gc"], ["rm", "a"], ["verify", "a"]])
+def test_a_place_of_snapshots_that_cannot_be_listed_is_said_to_be_so(
+    arguments: list[str], store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlistable.make(monkeypatch, store.root)
+    with pytest.raises(SnapshotError, match=r"cannot be used \(Permission denied\)"):
         CliRunner().invoke(snapshot, arguments, catch_exceptions=False)

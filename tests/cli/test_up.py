@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from rekindle.cli.up import check_store
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.exception import InvalidError
+from tests.controller.harness import running_instance
 from tests.sdk.local.waiting import left_over, until
 
 
@@ -204,6 +206,20 @@ def test_a_setting_that_is_none_ends_up_at_once_and_it_is_said_what_is_allowed(
     first, kind = up.stderr.splitlines()
     assert value in first and allowed in first, up.stderr
     assert kind.startswith("InvalidError;")
+
+
+def test_who_starts_it_on_a_redis_without_a_file_is_told_what_may_be_lost(home: Path) -> None:
+    with running_instance(start=False) as elsewhere:
+        elsewhere.start_redis()
+        url = redis_url(elsewhere.directory)
+        for keeps in ("no", "yes"):
+            with elsewhere.redis_client() as server:
+                server.config_set("appendonly", keeps)
+            up = rekindle(home, "up", REKINDLE_REDIS_URL=url)
+            assert "An instance is up" in up.stdout, up.stderr
+            for said in (up.stderr, rekindle(home, "status").stdout):
+                assert ("(appendonly no): when it ends" in said) == (keeps == "no")
+            rekindle(home, "down")
 
 
 def test_programs_that_are_led_elsewhere_are_told_of(home: Path) -> None:

@@ -60,6 +60,12 @@ class Program:
         self._process.join()
         self.stdout.close()
 
+    def wait(self) -> int:
+        """For its end; the exit status."""
+        self._process.join()
+        self.stdout.close()
+        return int(self._process.exitcode)
+
     def end(self, timeout_s: float) -> int:
         """SIGTERM; the exit status."""
         self._process.terminate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -18,7 +19,7 @@ from rekindle.controller.objects.named_secrets import NamedSecrets
 from rekindle.controller.service import check_protocol
 from rekindle.controller.state import Agent
 from rekindle.controller.storage.registry import Registry
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import Error, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -39,6 +40,7 @@ class AgentGateway:
     _apps: Apps
     _registry: Registry
     _secrets: NamedSecrets
+    behind: Callable[[Error], Awaitable[Error]]
 
     @answered
     async def Session(self, requests: object, context: Context) -> None:

@@ -21,6 +21,7 @@ from rekindle.controller.objects.attempts import Answer, Attempt, Means, Session
 from rekindle.controller.objects.catalog import Catalog, Shared
 from rekindle.controller.objects.census import Census
 from rekindle.controller.objects.waiting import Lines, Place
+from rekindle.controller.storage import tables
 from rekindle.controller.storage.damage import Damage
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.redis_pipe import Listening, RedisPipe
@@ -235,7 +236,7 @@ class ObjectService:
         try:
             found = await self._administered(request)
         except Error as error:
-            answer(Status.ERROR, error)
+            answer(Status.ERROR, await tables.behind(self._link, self._instance, error))
         else:
             answer(Status.DONE, json.dumps(found).encode())
 

@@ -117,8 +117,8 @@ class Connection:
         offered: list[tuple[Header, list[int]]] = []
         places: list[tuple[int, int]] = []
         try:
-            while len(offered) < count:  # the whole answer, before anything can fail
-                offered.append(self._receive())
+            # The whole answer, before anything can fail.
+            offered.extend(self._receive() for _ in range(count))
             if (known := self._opened.get(key)) is not None:
                 return Arenas(known.places, index)
             for header, fds in offered:

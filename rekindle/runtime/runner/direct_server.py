@@ -80,7 +80,7 @@ class DirectCalls:
             try:
                 if self._before and has_hung_up(fd):
                     raise BrokenPipeError  # what it sent before it went is not begun
-                while (call := self._next(sock, arrivals)) is not None:
+                for call in iter(partial(self._next, sock, arrivals), None):
                     self._run(sock, call)
             except OSError:
                 pass  # the client is gone, and no one waits for an answer

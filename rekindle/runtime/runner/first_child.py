@@ -153,7 +153,9 @@ def _observe(
         processes.die_with_parent()
         reporting.close()  # so that the end of the others is seen
         text = b""
-        while text.count(b"\n") < 2 and (piece := reports.read(4096)):
+        while True:
+            if text.count(b"\n") == 2 or not (piece := reports.read(4096)):
+                break
             text += piece
         lines = [json.loads(line) for line in text.splitlines()]
         child = next(one for one in lines if isinstance(one, int))
@@ -161,7 +163,9 @@ def _observe(
         found = [] if failed else own_pages.find(areas, (child, os.getppid()))
         with answering:
             data = memoryview(json.dumps([found, failed]).encode())
-            while data:
+            while True:
+                if not data:
+                    break
                 data = data[answering.write(data) :]
     finally:
         os._exit(0)

@@ -184,7 +184,9 @@ class Service:
         loop.add_reader(fd, settle, True)
         timer = None if timeout_s is None else loop.call_later(timeout_s, settle, False)
         try:
-            while not came.done():
+            while True:
+                if came.done():
+                    break
                 try:
                     loop.run_until_complete(came)
                 except BaseException as error:  # noqa: BLE001 - of a task that no input waits for

@@ -91,7 +91,7 @@ async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:
     cache = call.cache
     try:
         if cache is not None:
-            while (lease := call.idle_lease()) is not None:
+            for lease in iter(call.idle_lease, None):
                 with contextlib.suppress(NotRunError):  # it was taken back meanwhile
                     return await _through(caller, call, cache, lease)
             if cache.may_ask():

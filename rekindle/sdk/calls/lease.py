@@ -293,7 +293,9 @@ async def _receive_aio(
 ) -> wire.ReplyFrame | None:
     frame, fds, size = bytearray(came), [fd] if fd >= 0 else [], wire.reply_bytes(came)
     try:
-        while not size or len(frame) < size:
+        while True:
+            if size and len(frame) >= size:
+                return wire.parse_reply(frame, fds.pop() if fds else -1)
             await until_readable(sock.fileno())
             try:
                 piece, with_it = wire.read_some(sock, wire.DONTWAIT)
@@ -307,7 +309,6 @@ async def _receive_aio(
                 return None
             frame += piece
             size = wire.reply_bytes(frame)
-        return wire.parse_reply(frame, fds.pop() if fds else -1)
     finally:
         close_all(fds)  # cut short, or cancelled
 

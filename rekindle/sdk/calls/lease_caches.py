@@ -69,12 +69,15 @@ def _new(key: _Key) -> LeaseCache:
 def give_back_of(app: RunningApp) -> None:
     """An app ends: no one will call its functions again."""
     function_ids = {*app.function_ids.values(), *app.late_ids.values()}
+
+    def is_of_it(one: tuple[_Key, LeaseCache]) -> bool:
+        return one[1].client is app.client and one[1].function_id in function_ids
+
     with _lock:
-        for key, cache in [*_caches.items(), *_dropped.items()]:
-            if cache.client is app.client and cache.function_id in function_ids:
-                cache.ended = True
-                _drop(key, cache)
-                _dropped.pop(key, None)
+        for key, cache in filter(is_of_it, [*_caches.items(), *_dropped.items()]):
+            cache.ended = True
+            _drop(key, cache)
+            _dropped.pop(key, None)
     for function_id in function_ids:
         app.client.node_tokens.pop(function_id, None)
 

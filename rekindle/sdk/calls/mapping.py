@@ -87,7 +87,9 @@ class _MapCall:
         try:
             async for args in self._inputs:
                 self._submission.offer(args)
-                while self._window.full():
+                while True:
+                    if not self._window.full():
+                        break
                     await caller.wait(self._room)
                 if self._window.closed:
                     return
@@ -151,9 +153,8 @@ class _MapCall:
         )
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in tasks:
-                if task.done():
-                    task.result()
+            for task in filter(asyncio.Future.done, tasks):
+                task.result()
             self._over = True
             self.buffer.end()
         except asyncio.CancelledError:

@@ -112,7 +112,9 @@ class TakenReports:
     async def flush(self) -> None:
         """Report all of it, and wait for reports that are on their way."""
         async with self._one_at_a_time:
-            while self._notes:
+            while True:
+                if not self._notes:
+                    return
                 self._fresh = False
                 notes = self._next()
                 request = pb.TakenRequest(calls=[_message(note) for note in notes])

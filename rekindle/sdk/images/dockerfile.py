@@ -24,6 +24,7 @@ from rekindle.sdk.images.chain import refuse_place
 from rekindle.wire import image_variables
 from rekindle.wire.image_variables import mentioned
 from rekindle.wire.images import Step, StepKind
+from rekindle.wire.usercode import came_by_signal
 
 #: Of no effect on what runs here.
 _METADATA = ("LABEL", "MAINTAINER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ONBUILD", "VOLUME")
@@ -62,6 +63,8 @@ def read(file: Path, build_args: Mapping[str, str]) -> list[Line]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
+        if came_by_signal(error):
+            raise
         raise InvalidError(f"{file} cannot be read: {error}") from error
     return parse(text, str(file), build_args)
 
@@ -260,6 +263,8 @@ def _matched(line: Line, context: Path, source: str, ignored: Ignored) -> list[P
     except ValueError as error:
         raise InvalidError(f"{line.where}: {line.text}: {error}") from error
     except OSError as error:
+        if came_by_signal(error):
+            raise
         raise InvalidError(
             f"{line.where}: {line.text}: {error.filename or context} cannot be read "
             f"({error.strerror or error}): make it readable, or leave it out by .dockerignore"

@@ -22,6 +22,7 @@ from rekindle.sdk import fingerprint
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.program import imports
 from rekindle.wire import pickling
+from rekindle.wire.usercode import came_by_signal
 
 #: Members of a class that are made by calling their function.
 _METHODS = (FunctionType, staticmethod, classmethod, property)
@@ -114,6 +115,8 @@ class _Sources(fingerprint.Walk):
             try:
                 content = module.file.read_bytes()
             except OSError as error:
+                if came_by_signal(error):
+                    raise
                 raise InvalidError(f"{module.file} cannot be read: {error.strerror}") from error
             self._put("source of module", local.encode())
             self._put("is", hashlib.sha256(content).digest())

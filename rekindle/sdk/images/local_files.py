@@ -126,7 +126,7 @@ def _content(path: str, name: bytes) -> tuple[bytes, bytes, bytes]:
     try:
         kind = _PROGRAM if os.fstat(fd).st_mode & 0o100 else _FILE
         content = hashlib.sha256()
-        while chunk := os.read(fd, _AT_ONCE_BYTES):
+        for chunk in iter(lambda: os.read(fd, _AT_ONCE_BYTES), b""):
             content.update(chunk)
     finally:
         os.close(fd)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.wire.images import INPUTS, Step, StepKind
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret
@@ -215,6 +216,8 @@ def of_pyproject(file: Path, extras: Sequence[str]) -> list[str]:
     try:
         project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError) as error:
+        if came_by_signal(error):
+            raise
         raise InvalidError(f"{file} cannot be read: {error}") from error
     found = list(project.get("dependencies", ()))
     optional = project.get("optional-dependencies", {})

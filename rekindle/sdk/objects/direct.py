@@ -44,11 +44,7 @@ class Direct:
             sock.settimeout(_CONNECT_S)
             sock.connect(address)
             for words in way.greeting:
-                sock.sendall(words)
-                said = self._receive(Exchange(words, said_alone))[0]
-                if isinstance(said, Refusal):
-                    refused(said)
-                    raise Gone(str(said))
+                self._greet(words)
             sock.settimeout(None)
         except BaseException:
             sock.close()
@@ -56,6 +52,13 @@ class Direct:
         self._arrivals = Arrivals(sock.fileno())
         #: What was asked though no one has wanted it yet: the next page of a Dict, as a rule.
         self._ahead: Exchange | None = None
+
+    def _greet(self, words: bytes) -> None:
+        self._sock.sendall(words)
+        said = self._receive(Exchange(words, said_alone))[0]
+        if isinstance(said, Refusal):
+            refused(said)
+            raise Gone(str(said))
 
     def close(self) -> None:
         """End it."""

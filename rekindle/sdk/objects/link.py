@@ -372,7 +372,7 @@ def forget(instance: Path) -> None:
     global _current
     with _lock:
         ended = _links.pop(instance, None)
-        for name in [name for name, link in _named.items() if link is ended]:
+        for name in list(filter(lambda name: _named[name] is ended, _named)):
             del _named[name]
         if _current is ended:
             _current = None

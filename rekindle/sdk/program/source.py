@@ -21,6 +21,7 @@ from rekindle.sdk.program import interpreter
 from rekindle.sdk.program.imports import LocalModule, foreign_dirs, local_modules
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST, Sent
+from rekindle.wire.usercode import came_by_signal
 
 MAX_FILES = 2_000
 MAX_BYTES = 32 * 1024 * 1024
@@ -48,6 +49,8 @@ def collect(program: Program | None) -> Bundle | None:
         try:
             contents[name] = module.file.read_bytes()
         except OSError as error:
+            if came_by_signal(error):
+                raise
             raise InvalidError(
                 f"the source of module {name!r} cannot be sent to runners: {module.file}: "
                 f"{error.strerror}"

@@ -88,7 +88,9 @@ class Prints:
             tagged(self.call_id, line.encode("utf-8", "backslashreplace")) for line in lines
         )
         with _lock:
-            while data:
+            while True:
+                if not data:
+                    break
                 data = data[os.write(fd, data) :]
 
 
