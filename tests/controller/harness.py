@@ -25,6 +25,7 @@ import redis
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.paths import controller_socket
 from rekindle.sdk.connection import client
+from rekindle.sdk.objects import aio_socket
 from rekindle.sdk.objects import link as objects
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -62,7 +63,8 @@ _RUNNER = asyncio.Runner()
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run a coroutine test, with a limit, and end what it left running."""
+    """Run a coroutine test, with a limit, and end what it left: tasks, and timers, which in a
+    controller end with its process, and would go off in a test that comes later."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -71,15 +73,25 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
                 async with asyncio.timeout(90):
                     await test(*args, **kwargs)
             finally:
-                left = asyncio.all_tasks() - {asyncio.current_task()}
-                for task in left:
-                    task.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
+                while left := asyncio.all_tasks() - {asyncio.current_task()}:
+                    for task in left:
+                        task.cancel()
+                    await asyncio.gather(*left, return_exceptions=True)
+                for timer in _timers():
+                    timer.cancel()
 
         _RUNNER.run(limited())
 
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return run
+
+
+def _timers() -> list[asyncio.TimerHandle]:
+    """Those of the loop that are to go off, but for one of each connection of ``Dict`` and
+    ``Queue``: it stays open for as long as that timer is there."""
+    scheduled: list[Any] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    kept = aio_socket.__name__
+    return [one for one in scheduled if getattr(one._callback, "__module__", "") != kept]
 
 
 class Instance:
