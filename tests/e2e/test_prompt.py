@@ -49,7 +49,7 @@ def typed(home: Home, cells: str, begin: str = BEGIN, end: str = END) -> list[st
     ended = subprocess.run(
         [sys.executable, "-i", "-q"],
         input=begin + cells + end,
-        env=home.environ,
+        env={**home.environ, "HOME": str(home.root)},  # it keeps a history there
         cwd=home.scripts,
         capture_output=True,
         text=True,

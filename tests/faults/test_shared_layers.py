@@ -22,7 +22,7 @@ from rekindle.runtime.images.store import LayerStore
 from tests import images
 from tests.blobs.machine import needs_erofs
 
-pytestmark = [images.needs_root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 _NAMES = ["a" * 32, "b" * 32]
 _KILLS = 6
@@ -210,6 +210,7 @@ def test_a_full_disk_is_said_and_when_there_is_room_the_layer_comes_and_goes(
     assert set(sharing.look(store, _NAMES)) == ({*_NAMES} if said[4] == "True" else {_NAMES[0]})
 
 
+@images.needs_root
 @images.needs_debian
 @images.not_within
 @pytest.mark.usefixtures("unwell_urls")

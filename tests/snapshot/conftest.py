@@ -29,9 +29,11 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def criu() -> Criu:
+def criu(tmp_path_factory: pytest.TempPathFactory) -> Criu:
     """The machine's CRIU; set-up provides it, so it is an error where there is none."""
-    return criu_room.find()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REKINDLE_HOME", str(tmp_path_factory.mktemp("home")))
+        return criu_room.find()
 
 
 @pytest.fixture

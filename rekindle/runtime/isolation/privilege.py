@@ -153,7 +153,7 @@ def _in_container() -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """Run a command in namespaces of its own; its exit status."""
+    """Run a command in namespaces of its own; its exit status. Ends by the signal that ended it."""
     try:
         status = _enter_user_namespace()
         if status is None:
@@ -162,6 +162,8 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"Error: {explain(error)}\n")
         return 1
+    if status < 0:  # who asks for CRIU tells one that was killed from one that does not work
+        os.kill(os.getpid(), -status)
     return status
 
 

@@ -20,10 +20,8 @@ from rekindle.runtime.images import layer_gc, sharing
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore, mounted
 from rekindle.runtime.images.stored_chain import StoredChain
-from tests import exhausted, images
+from tests import exhausted
 from tests.blobs.machine import needs_erofs
-
-pytestmark = images.needs_root
 
 #: Of this run alone: mounts of every process of the machine are looked through for them.
 _BASE, _ABOVE = secrets.token_hex(16), secrets.token_hex(16)

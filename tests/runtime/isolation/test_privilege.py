@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from rekindle.runtime.isolation import privilege
@@ -107,6 +109,21 @@ def test_a_command_can_be_run_as_criu_is() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"1 {os.getuid()} [1]\n"
+
+
+def test_who_runs_a_command_as_criu_is_sees_that_it_was_killed() -> None:
+    program = "print('up', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-m", privilege.__name__, sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as runs:
+        assert runs.stdout is not None
+        assert runs.stdout.readline() == "up\n"
+        (command,) = psutil.Process(runs.pid).children()
+        command.kill()
+    assert runs.returncode == -signal.SIGKILL
 
 
 @pytest.mark.needs_root("unshare maps it without a namespace of its own")

@@ -23,10 +23,7 @@ from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer
 from rekindle.runtime.images.store import LayerStore
 from rekindle.runtime.images.stored import StoredLayer
-from tests import images
 from tests.blobs.machine import needs_fuse
-
-pytestmark = images.needs_root
 
 _NAMES = ["a" * 32, "b" * 32]
 
