@@ -129,6 +129,11 @@ class Invocation:
             self.kept = KeptArguments(packed)
         return self.kept
 
+    def keep_sent(self, packed: Packed) -> None:
+        """Have them as they were sent: no answer came, and they may have to be sent again."""
+        if self.kept is None:
+            self.kept = KeptArguments(Packed(packed.data))
+
     def let_go(self) -> None:
         """They are not sent any more."""
         if self.kept is not None:
@@ -149,7 +154,8 @@ class Invocation:
     def packed(self, lease: Lease, *, keeps: bool = False) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why.
 
-        ``keeps``: they may change before it is known whether they have to be sent once more.
+        They may change before it is known whether they have to be sent once more. ``keeps``: so
+        they are kept; else those in a memory file are, and ``keep_sent`` has the others.
         """
         packed = None
         try:
@@ -157,7 +163,7 @@ class Invocation:
             if self.kept is not None:
                 return self.kept.to_send() if self.kept.size <= limit else None
             packed = pack_input(self.args, self.kwargs, limit, lease.files)
-            if keeps:
+            if keeps or packed.file is not None:  # which goes when it was sent
                 self.kept = KeptArguments(packed.again())
             return packed
         except BaseException as error:

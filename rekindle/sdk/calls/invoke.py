@@ -66,9 +66,12 @@ def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if lease is None:
         return finish(_answered(BLOCKING, call))()
     if reply is None:
+        call.keep_sent(packed)
         call.check_wanted()
         call.lost(lease.runner_id, lease.fate())
         return finish(_queued(BLOCKING, call))()
+    if call.kept is not None:
+        call.let_go()
     call.cache.give_back(lease)
     if reply.printed and target.logs is not None:
         target.logs.wait_marked(call.call_id)
@@ -134,7 +137,7 @@ async def _through(
     caller: Caller, call: Invocation, cache: leases.LeaseCache, lease: Lease
 ) -> Callable[[], Any]:
     """Make the call by this lease. Raises NotRunError."""
-    packed = call.packed(lease, keeps=not caller.blocks)
+    packed = call.packed(lease, keeps=True)
     began, lease.began = lease.began, None
     if packed is None:
         cache.give_back(lease)

@@ -205,7 +205,7 @@ class _Run:
         """Have it run. Raises SerializationError, RequestSizeError, and what ``_leased`` does."""
         while True:
             lease = await _leased(caller, call)
-            packed = call.packed(lease, keeps=not caller.blocks)
+            packed = call.packed(lease, keeps=True)
             if packed is None:
                 assert call.cache is not None
                 call.cache.give_back(lease)

@@ -121,16 +121,19 @@ def name() -> str:
 
 
 def _files(package: Path) -> tuple[str, ...]:
-    """Where rekindle lies, how many files it has, and when the last one was changed."""
-    count, newest, left = 0, 0, [str(package)]
+    """Where rekindle lies, how many files it has, and the sum of the times of their last change.
+
+    Not the newest time alone: who puts an older file back changes that of no other.
+    """
+    count, times_ns, left = 0, 0, [str(package)]
     while left:
         with os.scandir(left.pop()) as entries:
             for entry in entries:
-                if entry.name.endswith(".py"):
-                    count, newest = count + 1, max(newest, entry.stat().st_mtime_ns)
+                if entry.name.endswith((".py", ".lua")):
+                    count, times_ns = count + 1, times_ns + entry.stat().st_mtime_ns
                 elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
-    return (str(package), str(count), str(newest))
+    return (str(package), str(count), str(times_ns))
 
 
 # ---- where -------------------------------------------------------------------------------------

@@ -96,6 +96,27 @@ def test_arguments_are_those_of_the_moment_of_the_call(
     wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE, SHARED])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_another_thread_changes_while_one_waits_for_a_runner_that_is_lost_is_not_sent_again(
+    lender: Lender, held: bool, size: int
+) -> None:
+    value: list[Any] = [bytearray(size), "before"]
+
+    def change_and_lose(sock: socket.socket, call: wire.CallFrame) -> None:
+        value[0][0], value[1] = 1, "after"
+        lose(sock, call)
+
+    with app.run():
+        if held:
+            assert add.remote(1) == 1
+        lender.serve = change_and_lose
+        seen, when = add.remote(value, [])
+        assert len(lender.submitted) == 1
+    assert when == "before" and seen == bytearray(size)
+    wait_until(lambda: not memory_files(), "the lender, in this process, to let go of them")
+
+
 class Counted:
     """Counts how often it is pickled."""
 

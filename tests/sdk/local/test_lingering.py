@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -79,6 +80,21 @@ def test_only_what_runners_or_the_instance_would_see_makes_another_one(
     before = lingering.name()
     monkeypatch.setenv(variable, value)
     assert (lingering.name() == before) is same
+
+
+@pytest.mark.parametrize("changed", ["old.py", "new.py", "objects/script.lua"])
+def test_a_change_of_any_of_rekindles_files_makes_another_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str
+) -> None:
+    (tmp_path / "objects").mkdir()
+    for at_s, file in enumerate(("old.py", "objects/script.lua", "new.py"), start=1000):
+        (tmp_path / file).touch()
+        os.utime(tmp_path / file, (at_s, at_s))
+    monkeypatch.setattr(lingering.paths, "__file__", str(tmp_path / "paths.py"))
+    before = lingering.name()
+    assert lingering.name() == before
+    os.utime(tmp_path / changed, (500, 500))  # as a copy of before, put back
+    assert lingering.name() != before
 
 
 @pytest.fixture
