@@ -23,8 +23,9 @@ class Inventory:
     revisions: dict[str, Revision] = field(default_factory=dict)
 
     def pool_of(self, function_id: str, params: bytes) -> Pool | None:
-        """The pool of a function, where there is one."""
-        return self.pools.get((function_id, params_digest(params)))
+        """The pool of a function, where there is one that is open (PoolOpener)."""
+        pool = self.pools.get((function_id, params_digest(params)))
+        return pool if pool is not None and pool.opening is None else None
 
     def source_dirs(self) -> list[Path]:
         """The modules of what may still be started."""

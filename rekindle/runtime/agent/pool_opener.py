@@ -5,6 +5,7 @@ Knows nothing of the orders themselves, and starts no process.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from rekindle.exception import Error, ExecutionError
@@ -51,9 +52,10 @@ class PoolOpener:
             if self._results.leaving:
                 raise ExecutionError(self._results.leaving)
             pool = self._inventory.pools.get(key)
-            if pool is not None:
-                return pool
-            pool = await self._open(key, function, params)
+            if pool is None:
+                pool = await self._open(key, function, params)
+            elif pool.opening is not None:
+                await pool.opening.wait()
             if self._inventory.pools.get(key) is pool:  # its app was not drained meanwhile
                 return pool
 
@@ -68,14 +70,19 @@ class PoolOpener:
         pool.retired_at = self._functions.retired.get(function.app_id, 0.0)
         if (plan := self._plans.find(key)) is not None:
             pool.sizing.order(plan)
-        with pool.used():
-            if revision.snapshots_enabled and (
-                not await revision.tracker.refresh() or await revision.template_is_outdated()
-            ):
-                # A package or a file changed under a template that is alive.
-                revision.drop_template()
-            if revision.gpu_tracker is not None:
-                await revision.gpu_tracker.refresh()
+        opening = pool.opening = asyncio.Event()
+        try:
+            with pool.used():
+                if revision.snapshots_enabled and (
+                    not await revision.tracker.refresh() or await revision.template_is_outdated()
+                ):
+                    # A package or a file changed under a template that is alive.
+                    revision.drop_template()
+                if revision.gpu_tracker is not None:
+                    await revision.gpu_tracker.refresh()
+        finally:
+            pool.opening = None
+            opening.set()
         return pool
 
     def _revision(self, function: OpenFunction, params: bytes) -> Revision:

@@ -99,6 +99,8 @@ class Pool:
         self.retired_at = 0.0
         #: How deep the calls are that clients wait for a runner for, as long as it takes.
         self.asked_depth = 0
+        #: While what its runners are copied from is looked at again: set then. None: it is open.
+        self.opening: asyncio.Event | None = None
         #: Who is about to give it something to do.
         self._users = 0
 
@@ -253,7 +255,7 @@ class Pool:
         ``returning``: lent runners that have been asked back. ``asking``: clients that wait for one
         to be lent to them.
         """
-        if self.closed or self.taken() >= self.runners.limit:
+        if self.closed or self.opening is not None or self.taken() >= self.runners.limit:
             return None
         if self._need.missing(self.depth(), returning, asking) > 0:
             return Lack.INPUT
