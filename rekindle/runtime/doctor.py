@@ -116,7 +116,8 @@ def check_criu() -> Check:
     try:
         found = criu.find()
     except CriuNotFoundError as error:
-        return Check("CRIU", Status.FAIL, str(error), "rekindle setup criu")
+        remedy = criu.remedy_of_surroundings(str(error)) or "rekindle setup criu"
+        return Check("CRIU", Status.FAIL, str(error), remedy)
     return Check("CRIU", Status.OK, f"{found.version}, `criu check` passes ({found.binary})")
 
 

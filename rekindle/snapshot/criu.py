@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError, SetupError
-from rekindle.linux import capabilities, programs
+from rekindle.linux import capabilities, namespaces, programs
 from rekindle.linux.passing import is_passing, says_passing
 from rekindle.snapshot import files
 
@@ -43,6 +43,12 @@ FEATURES_OF_A_USER = (
 #: Names the one to use.
 VARIABLE = "REKINDLE_CRIU"
 _REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
+#: What its check says where it is not CRIU that is to be changed, and what is.
+_IN_ITS_WAY = {
+    "connect a socket: Network is unreachable": "bring the loopback up (ip link set lo up)",
+    "on procfs: Read-only file system": "mount /proc so that it can be written to",
+    "/tmp/.criu.": "let CRIU make and mount directories in /tmp",
+}
 
 
 class CriuNotAskedError(CriuNotFoundError):
@@ -57,7 +63,7 @@ class Criu:
     version: str  # with the GitID of a build from git: two of one version read each other's images
     binary: str  # the CRIU executable itself
     prefix: str = ""  # where it was unpacked; "" for the machine's own
-    #: Run by a user who is not root, in a user namespace of ours.
+    #: Run in a user namespace of ours: by a user who is not root, or is that of one alone.
     unprivileged: bool = False
 
 
@@ -72,7 +78,10 @@ def _find(chosen: str | None, prefix: str, search: str) -> Criu:
         try:
             return _usable(_candidate(Path(chosen)))
         except CriuNotFoundError as error:
-            raise type(error)(f"REKINDLE_CRIU={chosen}: {error}") from None
+            said = f"REKINDLE_CRIU={chosen}: {error}"
+            if remedy := remedy_of_surroundings(said):
+                said += f": {remedy}"
+            raise type(error)(said) from None
     reasons, kind = [], CriuNotFoundError
     for path in (prefix, shutil.which("criu", path=search + _SYSTEM_PATH)):
         if not path or not os.path.exists(path):
@@ -84,7 +93,13 @@ def _find(chosen: str | None, prefix: str, search: str) -> Criu:
             if isinstance(error, CriuNotAskedError):
                 kind = CriuNotAskedError
     found = "; ".join(reasons) or f"neither in {prefix} nor on PATH"
-    raise kind(f"no working CRIU on this machine ({found}): {_REMEDY}")
+    remedy = remedy_of_surroundings(found) or _REMEDY
+    raise kind(f"no working CRIU on this machine ({found}): {remedy}")
+
+
+def remedy_of_surroundings(why_not: str) -> str:
+    """What to do where CRIU would work in other surroundings; "" where that is not seen."""
+    return next((do for said, do in _IN_ITS_WAY.items() if said in why_not), "")
 
 
 def find() -> Criu:
@@ -138,7 +153,8 @@ def _in_user_namespace() -> tuple[str, ...]:
 
 
 def _is_unprivileged() -> bool:
-    return os.geteuid() != 0
+    # Root of a user namespace that lives in another one's namespaces is nobody to these.
+    return os.geteuid() != 0 or not namespaces.owns_pid_namespace()
 
 
 def is_privileged() -> bool:
@@ -249,6 +265,7 @@ def _verdict_key(candidate: Criu) -> str:
     kernel = os.uname()
     capable = f"{capabilities.current()[0]:x}"
     parts = [kernel.release, kernel.version, str(os.geteuid()), capable]
+    parts.append(str(candidate.unprivileged))
     for path in (candidate.binary, candidate.argv[0]):
         info = os.stat(path)
         parts.append(f"{info.st_ino}:{info.st_size}:{info.st_mtime_ns}")

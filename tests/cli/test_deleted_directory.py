@@ -51,6 +51,11 @@ def test_python_shows_the_programs_frames_and_what_to_do(tmp_path: Path) -> None
     assert str(Path(rekindle.__file__).parent) not in err and str(program) in err
 
 
+def test_python_without_a_file_says_it_too(tmp_path: Path) -> None:
+    err = _err(["-c", _PROGRAM], tmp_path)
+    assert err.splitlines()[-1] == f"rekindle.exception.InvalidError: {_SAID}"
+
+
 @pytest.mark.parametrize(
     "argv",
     [

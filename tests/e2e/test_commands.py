@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.harness import Home
+from tests.e2e.harness import COMMAND, Home
 
 
 @pytest.mark.criu
@@ -19,6 +19,16 @@ def test_doctor_without_criu_ends_with_1_and_says_what_to_do(home: Home) -> None
     ended = home.rekindle("doctor", status=1, REKINDLE_CRIU=str(home.root / "nowhere"))
     assert "CRIU" in ended.out and "nowhere" in ended.out
     assert "->" in ended.out
+
+
+@pytest.mark.criu
+@pytest.mark.needs_root("makes a network of its own")
+def test_what_keeps_criu_from_working_is_what_the_doctor_says_to_change(home: Home) -> None:
+    ended = home.start("unshare", "--net", COMMAND, "doctor").end()
+    words = " ".join(ended.out.split())
+    assert ended.status == 1 and "Network is unreachable" in words, str(ended)
+    assert "-> bring the loopback up (ip link set lo up)" in words, str(ended)
+    assert "-> rekindle setup criu" not in words and "run `rekindle setup criu`" not in words
 
 
 def test_without_criu_a_class_with_a_snapshot_is_served_and_the_reason_is_said(

@@ -19,6 +19,7 @@ import pytest
 
 from tests import plain_user
 from tests.e2e.harness import COMMAND, Home, a_home, service
+from tests.e2e.shown_phases import phases
 
 _MODEL = """
     import os, socket, subprocess
@@ -83,6 +84,19 @@ def _uid(home: Home) -> int:
 def _look(home: Home, script: Path, name: str) -> dict[str, object]:
     found: dict[str, object] = home.run(script, "--path", str(home.scripts / name)).value
     return found
+
+
+@pytest.mark.criu
+@pytest.mark.needs_root("maps itself to the root of a user namespace")
+def test_root_of_a_user_namespace_alone_has_snapshots_and_restores(home: Home) -> None:
+    """As of `unshare --user --map-root-user`: its other namespaces are the machine's."""
+    line = ("unshare", "--user", "--map-root-user", COMMAND)
+    reference = f"{home.script(_MODEL)}::Model.size"
+    for strategy in ("cold", "restore"):
+        ended = home.start(*line, "run", reference, "--phases").end()
+        assert ended.status == 0 and ended.out.startswith("7\n"), str(ended)
+        assert phases(ended.out, "Model.size")[0][0] == strategy, str(ended)
+    assert len(home.snapshots()) == 1
 
 
 @pytest.mark.criu

@@ -87,6 +87,15 @@ def test_a_script_is_the_module_that_it_is_at_home(shared: Home, name: str) -> N
     assert "wrong: []\n" in shared.run(script).out
 
 
+@pytest.mark.parametrize("given", ["whole", "whole/__main__.py"])
+def test_a_directory_with_a_main_is_a_program(shared: Home, given: str) -> None:
+    script = shared.script(PROGRAM, "whole/__main__.py")
+    shared.script("MARK = 'more'", "whole/more/from_more.py")
+    script.with_name("data.txt").write_text("data")
+    out = shared.python(shared.scripts / given).out
+    assert out == "wrong: ['file']\n"  # whose directory is not the working directory here
+
+
 def test_the_top_level_is_no_place_to_run_the_app(shared: Home) -> None:
     script = shared.script(
         """

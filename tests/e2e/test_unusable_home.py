@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import rekindle
 from tests.e2e.harness import COMMAND, SMALL_DISK, Ended, Home, a_home
 
 SCRIPT = """
@@ -65,10 +67,11 @@ def test_a_secret_that_finds_the_disk_full_is_told_so(home: Home) -> None:
 
 
 @pytest.mark.needs_root("makes files of two users")
+@pytest.mark.parametrize("mode", [0o755, 0o700], ids=oct)
 @pytest.mark.parametrize("command", ["run SCRIPT", "up", "deploy SCRIPT", "down"])
-def test_a_home_of_another_user_is_named(plain: Home, command: str) -> None:
+def test_a_home_of_another_user_is_named(plain: Home, command: str, mode: int) -> None:
     script = plain.script(SCRIPT)
-    plain.path.mkdir(mode=0o755)  # root's
+    plain.path.mkdir(mode=mode)  # root's
     words = [str(script) if word == "SCRIPT" else word for word in command.split()]
     said(plain.rekindle(*words, status=1, **_STAYS), str(plain.path), "Permission denied")
 
@@ -184,3 +187,25 @@ def test_a_limit_on_files_that_is_too_low_is_named(
     ended = home.start("bash", "-c", line, **settings).end()
     assert ended.status == 1 and "Traceback" not in ended.err, str(ended)
     assert "files of this process may have 102,400 bytes at most (ulimit -f)" in ended.err
+
+
+def test_a_program_that_has_python_or_rekindle_by_itself_alone_is_told_what_to_do(
+    home: Home,
+) -> None:
+    begin = "import sys, rekindle\nrekindle.App('a').run().__enter__()"
+    nowhere = home.start(sys.executable, "-c", f"import sys; sys.executable = ''\n{begin}").end()
+    assert "SetupError: no instance can be started: this Python does not know" in nowhere.err
+    here = str(Path(rekindle.__file__).parents[1])
+    code = f"import sys; sys.path[:0] = {[here, *sys.path]!r}\n{begin}"
+    alone = home.start(os.path.realpath(sys.executable), "-S", "-c", code).end()
+    assert "exception.ConnectionError: " in alone.err, str(alone)
+    assert f"put {here} into PYTHONPATH, or install it for" in alone.err, str(alone)
+
+
+@pytest.mark.needs_root("becomes a user who runs nothing else")
+@pytest.mark.parametrize("most", [4, 20])
+def test_a_limit_on_processes_that_is_too_low_is_named(plain: Home, most: int) -> None:
+    line = f"ulimit -u {most}; exec {COMMAND} run {plain.script(SCRIPT)}"
+    ended = plain.start("bash", "-c", line).end()
+    assert ended.status == 1 and "Traceback" not in ended.err, str(ended)
+    assert "no more processes can be started" in ended.err and "ulimit -u" in ended.err, str(ended)

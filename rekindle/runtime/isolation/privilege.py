@@ -124,6 +124,11 @@ def _why(error: OSError) -> tuple[str, str]:
             f"give it the AppArmor profile of docs/privileges.md, or sudo sysctl -w {setting}=0, "
             + _AS_ROOT,
         )
+    if error.errno == errno.EAGAIN:
+        return (
+            f"no more processes can be started ({said})",
+            "raise the limit on processes (ulimit -u, or pids.max of the cgroup)",
+        )
     if error.errno == errno.ENOSPC:
         return (
             f"there are too many namespaces, or namespaces in namespaces ({said})",

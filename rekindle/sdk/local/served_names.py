@@ -25,8 +25,10 @@ class TakenError(Exception):
     """Another command serves that name; its text is the process."""
 
 
+@paths.at_home()
 def take(instance: Path, name: str, process: int) -> int:
-    """The open file that is held as long as ``process`` serves a name. Raises TakenError."""
+    """The open file that is held as long as ``process`` serves a name. Raises TakenError,
+    SetupError."""
     path = _file(instance, name)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     while True:
@@ -52,8 +54,9 @@ def _locked(fd: int) -> bool:
     return True
 
 
+@paths.at_home()
 def holder(instance: Path, name: str) -> str | None:
-    """The process that serves a name; None where none does."""
+    """The process that serves a name; None where none does. Raises SetupError."""
     try:
         fd = os.open(_file(instance, name), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

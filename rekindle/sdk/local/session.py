@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rekindle import lazily, paths
-from rekindle.exception import ConnectionError, InvalidError, IsolationError
+from rekindle.exception import ConnectionError, InvalidError, IsolationError, SetupError
 from rekindle.linux.plain_descriptors import readable
 from rekindle.sdk import monkey_patched
 from rekindle.sdk.local import choosing, lingering, surroundings
@@ -116,10 +116,10 @@ class Session:
                 self._heard = _hear_ready(place.connection.fileno(), self.directory, left_s)
                 place.reap()
                 break
-            except _SaidNothingError:
+            except _SaidNothingError as error:
                 # It was just ending when we came. Not so one that is ours, or one after another.
                 if place.launcher is not None or attempt == _TRIES - 1:
-                    raise
+                    raise ConnectionError(str(error)) from None
                 place.leave()
                 self._place = _one_that_lingers(lingering.linger_s())
                 self.directory = self._place.directory
@@ -275,17 +275,20 @@ def _start(
     if "--parent-pid" in options or pass_fd is not None:
         environ.pop("REKINDLE_METRICS", None)  # that address is for the one that is up
     command = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
-    with open(instance.logs_dir(directory) / "supervisor.log", "ab") as log:
-        return subprocess.Popen(
-            command + options,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=log,
-            start_new_session=True,
-            env=environ,
-            cwd="/" if stays else None,
-            pass_fds=() if pass_fd is None else (pass_fd,),
-        )
+    try:
+        with open(instance.logs_dir(directory) / "supervisor.log", "ab") as log:
+            return subprocess.Popen(
+                command + options,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=log,
+                start_new_session=True,
+                env=environ,
+                cwd="/" if stays else None,
+                pass_fds=() if pass_fd is None else (pass_fd,),
+            )
+    except BlockingIOError as error:
+        raise SetupError(f"no instance can be started: {surroundings.why(error)}") from error
 
 
 class _SaidNothingError(ConnectionError):
@@ -295,7 +298,10 @@ class _SaidNothingError(ConnectionError):
 def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: float) -> None:
     """Return when a supervisor says ``ready`` on its standard output. Raises as ``_hear_ready``."""
     assert process.stdout is not None
-    _hear_ready(process.stdout.fileno(), directory, timeout_s)
+    try:
+        _hear_ready(process.stdout.fileno(), directory, timeout_s)
+    except _SaidNothingError as error:
+        raise ConnectionError(str(error)) from None
 
 
 def _hear_ready(said: int, directory: Path, timeout_s: float) -> bytes:
@@ -338,7 +344,13 @@ def _log_ends(directory: Path) -> str:
         for name in ("supervisor", "redis", "controller", "agent")
         if (text := instance.tail(directory, name))
     ]
-    return "\n".join(found) or "it left no log"
+    said = "\n".join(found) or "it left no log"
+    if "No module named 'rekindle'" in said:  # the program has changed its own sys.path
+        said += (
+            f"\nrekindle is found by this program alone: put {paths.PACKAGE.parent} into "
+            f"PYTHONPATH, or install it for {sys.executable}"
+        )
+    return said
 
 
 def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:

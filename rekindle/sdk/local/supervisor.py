@@ -27,7 +27,14 @@ from rekindle import paths
 from rekindle.exception import Error, InvalidError
 from rekindle.linux import given_signals, inotify
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import keeper, kept_logs, leftover_snapshots, lingering, remains
+from rekindle.sdk.local import (
+    keeper,
+    kept_logs,
+    leftover_snapshots,
+    lingering,
+    remains,
+    surroundings,
+)
 from rekindle.sdk.local.services import Child, Service, services
 from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
@@ -82,11 +89,12 @@ class Supervisor:
             while not self._stop_reason:
                 self._turn()
         except OSError as error:
-            if (said := paths.unwritable(error)) is None:
+            said = paths.unwritable(error)
+            self._failed = self._stop_reason = str(said or surroundings.why(error))
+            if not self._announced:  # a log of its own goes with its directory
+                self._say(f"failed: {self._failed}")
+            if said is None:
                 raise
-            self._failed = self._stop_reason = str(said)
-            if not self._announced:
-                self._say(f"failed: {said}")
         finally:
             log.info("ending", extra=logs.kv(reason=self._stop_reason))
             if self._users is not None:

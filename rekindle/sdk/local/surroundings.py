@@ -6,7 +6,9 @@ words. Knows nothing of what CRIU needs; `rekindle doctor` does.
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 
 from rekindle.exception import SetupError
 
@@ -21,7 +23,15 @@ _FILE_BYTES = 64 << 20
 
 
 def check() -> None:
-    """See that the system's own directories are there. Raises SetupError."""
+    """See that the system's own directories are there, and that Python can be started again.
+
+    Raises SetupError.
+    """
+    if not sys.executable:
+        raise SetupError(
+            "no instance can be started: this Python does not know where it lies (sys.executable "
+            "is empty): start it by its path in full"
+        )
     for file, why_not in _NEEDED:
         if not os.path.exists(file):
             raise SetupError(f"no instance can be started: {why_not}")
@@ -38,3 +48,13 @@ def check_file_size() -> None:
             f"(ulimit -f), too few for its queue, logs and values: raise that limit to "
             f"{_FILE_BYTES:,} at least, or have none (ulimit -f unlimited)"
         )
+
+
+def why(error: OSError) -> str:
+    """What to say of a process of an instance that could not be started."""
+    if error.errno == errno.EAGAIN:
+        limit = "raise the limit on processes (ulimit -u, or pids.max of its cgroup)"
+        return f"no more processes can be started ({error.strerror}): {limit}"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"no more files can be opened ({error.strerror}): raise that limit (ulimit -n)"
+    return str(error)

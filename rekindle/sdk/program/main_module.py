@@ -57,7 +57,8 @@ def current() -> Program | None:
     if not file.is_file():
         return None  # a zip, or a name such as <stdin>
     spec = getattr(main, "__spec__", None)
-    if isinstance(spec, importlib.machinery.ModuleSpec):  # python -m
+    # python -m; that of a directory or a zip is named __main__, as that of no other is.
+    if isinstance(spec, importlib.machinery.ModuleSpec) and spec.name != "__main__":
         return Program(spec.name, file)
     return Program(own_name(file), file)
 
@@ -71,7 +72,9 @@ def own_name(file: Path) -> str:
 
 
 def _is_taken(name: str, file: Path) -> bool:
-    if name == "rekindle" or name in sys.stdlib_module_names or name in sys.builtin_module_names:
+    if name in ("rekindle", "__main__"):  # the latter is the runner's own program
+        return True
+    if name in sys.stdlib_module_names or name in sys.builtin_module_names:
         return True
     loaded = sys.modules.get(name)
     if loaded is not None:

@@ -14,6 +14,7 @@ import sys
 import zipfile
 from typing import NamedTuple
 
+from rekindle import paths
 from rekindle.counted import counted
 from rekindle.digests import blake2b
 from rekindle.exception import InvalidError, RequestSizeError
@@ -62,8 +63,10 @@ def collect(program: Program | None) -> Bundle | None:
 def import_path(program: Program | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What runners add to ``sys.path``: before the standard library, and behind all.
 
-    That is what this process has beyond what its interpreter brings along.
+    That is what this process has beyond what its interpreter brings along. Raises InvalidError in a
+    working directory that was deleted.
     """
+    here = paths.working_directory()
     known = {d.rstrip(os.sep) for d in foreign_dirs()}
     known |= {os.path.dirname(d) for d in known if d.endswith("rekindle")}
     known.update(interpreter.programs())
@@ -72,7 +75,7 @@ def import_path(program: Program | None) -> tuple[tuple[str, ...], tuple[str, ..
     last: list[str] = []
     behind = False
     for entry in sys.path:
-        path = os.path.abspath(entry) if isinstance(entry, str) else ""
+        path = os.path.normpath(os.path.join(here, entry)) if isinstance(entry, str) else ""
         if path in standard:
             behind = True
         elif path and path not in known and not _is_of_interpreter(path):

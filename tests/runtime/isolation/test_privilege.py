@@ -58,6 +58,9 @@ def test_a_container_and_an_unknown_cause_are_told_apart(monkeypatch: pytest.Mon
     assert "the kernel refuses: Operation not permitted" in privilege.explain(refused)
     full = OSError(errno.ENOSPC, "No space left on device")
     assert "too many namespaces" in privilege.explain(full)
+    monkeypatch.setattr(privilege, "_in_container", lambda: True)
+    used_up = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    assert "raise the limit on processes (ulimit -u" in privilege.explain(used_up)
 
 
 _STAGES = """

@@ -259,10 +259,11 @@ def _open_stored(
 
 def criu_environment() -> dict[str, str]:
     """CRIU's own: it needs no more than a path to its helpers."""
-    environ = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
-    if os.geteuid() != 0:
-        environ["XDG_RUNTIME_DIR"] = "/run"  # where it keeps its feature cache then
-    return environ
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C",
+        "XDG_RUNTIME_DIR": "/run",  # where it keeps its feature cache, run by who is not root
+    }
 
 
 def _kept_feature_cache(criu: Criu) -> Path:
