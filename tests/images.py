@@ -76,11 +76,13 @@ def own_base(place: Path) -> LayerStore:
     return LayerStore(place)
 
 
-def wheel(folder: Path, name: str, version: str) -> Path:
-    """A package of one module that knows its version."""
-    info = f"{name}-{version}.dist-info"
+def wheel(folder: Path, name: str, version: str, *, program: str = "") -> Path:
+    """A package of one module that knows its version; with a shell script of its name, too."""
+    info, script = f"{name}-{version}.dist-info", f"{name}-{version}.data/scripts/{name}"
     record = [f"{name}.py", f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
+    record += [script] if program else []
     files = {
+        **({script: f"#!/bin/sh\n{program}\n"} if program else {}),
         f"{name}.py": f"VERSION = {version!r}\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -89,7 +91,9 @@ def wheel(folder: Path, name: str, version: str) -> Path:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         for path, text in files.items():
-            archive.writestr(zipfile.ZipInfo(path), text)
+            of = zipfile.ZipInfo(path)
+            of.external_attr = (0o100755 if path == script else 0o100644) << 16
+            archive.writestr(of, text)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}-{version}-py3-none-any.whl"
     file.write_bytes(data.getvalue())

@@ -10,7 +10,6 @@ from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
 from rekindle.cli.options import OfProgram, checked_name, environment_option, module_option
 from rekindle.sdk import deploying, interrupted_deploy, progress
-from rekindle.wire.environment import in_environment
 
 
 @click.command(cls=OfProgram)
@@ -67,11 +66,5 @@ def deploy(
         click.echo(note, err=quiet)
     if quiet:
         return 0
-    known_as = in_environment(made.environment, made.name)
-    what = f"{known_as}, version {made.version}"
-    if made.unchanged:
-        click.echo(f"Nothing has changed: {what} stays.")
-        return 0
-    took_s = time.monotonic() - began
-    click.echo(f"Deployed {what} in {took_s:.2f} s: {', '.join(made.functions) or 'no functions'}.")
+    click.echo(deploying.said_of(made, time.monotonic() - began))
     return 0

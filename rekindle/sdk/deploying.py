@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk import checks, environments, lookups, running
+from rekindle.sdk import checks, environments, lookups, notes, running
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client, client_for
 from rekindle.sdk.declaration import AppState, DeployedHere
@@ -17,7 +18,7 @@ from rekindle.sdk.program import main_module, registration
 from rekindle.sdk.run import check_may_run
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
-from rekindle.wire.environment import DEFAULT_ENVIRONMENT, split_name
+from rekindle.wire.environment import DEFAULT_ENVIRONMENT, in_environment, split_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -57,6 +58,7 @@ def deploy(
     ConnectionError where no instance comes up.
     """
     check_may_run(app, "app.deploy()")
+    began = time.monotonic()
     if strategy not in STRATEGIES:
         near = checks.nearest(strategy, STRATEGIES)
         raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
@@ -85,7 +87,19 @@ def deploy(
     reply = have_made(client, "Deploy", wanted, request.app_id, name)
     lookups.forget_all()  # the next call is of the new version, without asking for the former one
     app.deployed = DeployedHere(name, client, reply.app.app_id, declared)
-    return result_of(reply)
+    made = result_of(reply)
+    if running.shows_output():
+        for note in (*made.notes, said_of(made, time.monotonic() - began)):
+            notes.write_note(note)
+    return made
+
+
+def said_of(made: Deployed, took_s: float) -> str:
+    """What a deployment came to, for people."""
+    what = f"{in_environment(made.environment, made.name)}, version {made.version}"
+    if made.unchanged:
+        return f"Nothing has changed: {what} stays."
+    return f"Deployed {what} in {took_s:.2f} s: {', '.join(made.functions) or 'no functions'}."
 
 
 def check_tag(tag: str | None) -> None:

@@ -160,7 +160,8 @@ _output = 0
 def enable_output() -> Iterator[None]:
     """Show what functions print, and rekindle's own notes, while apps that start within run.
 
-    The command line does this by itself; a program that calls ``app.run()`` is silent without it.
+    Of ``app.deploy()`` within, what it came to. The command line does this by itself; a program
+    that calls ``app.run()`` or ``app.deploy()`` is silent without it.
     """
     global _output
     _output += 1

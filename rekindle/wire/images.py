@@ -23,6 +23,7 @@ LAYOUT = "1"
 NAME_DIGITS = 32
 
 #: While a step is built: the files that its commands read, which are in no layer.
+UV = "uv"
 INPUTS = "/run/rekindle/inputs"
 #: Of a function that a step calls: it by value; its name and arguments, and a zip of its modules.
 FUNCTION_FILE, CALL_FILE = f"{INPUTS}/function.pkl", f"{INPUTS}/call.pkl"
@@ -104,7 +105,8 @@ class Step:
     #: The same of secrets that the instance keeps; put over those, in this order.
     named_secrets: tuple[StepSecret, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
-    #: Programs of the node's that the commands use, and that are in no layer: ``uv``.
+    #: Programs of the node's that the commands use, and that are in no layer: ``uv``, or of a
+    #: version ``uv==0.8.4``.
     tools: tuple[str, ...] = ()
     timeout_s: float = 3600.0
     #: Build it even where it is there, and all that stands on it.

@@ -343,3 +343,29 @@ def test_who_deploys_by_a_python_that_is_not_on_the_node_is_told(home: Home) -> 
     assert told.startswith(f"one: its program's Python, {python}, is not on this node: run by ")
     assert "To have one for both, run the program by that one" in told
     assert deployed.startswith("Deployed elsewhere, version 1")
+
+
+def test_a_program_that_shows_its_output_is_told_what_its_deployment_came_to(shared: Home) -> None:
+    script = shared.script("""
+        import rekindle
+
+        app = rekindle.App("told-of")
+
+        @app.function()
+        def one():
+            return 1
+
+        if __name__ == "__main__":
+            app.deploy()
+            with rekindle.enable_output():
+                app.deploy()
+                app.deploy(name="told-of-too")
+    """)
+    told = shared.python(script)
+    unchanged, deployed = told.err.splitlines()
+    assert not told.out
+    assert unchanged == "Nothing has changed: told-of, version 1 stays."
+    assert deployed.startswith("Deployed told-of-too, version 1 in ")
+    assert deployed.endswith(" s: one.")
+    for name in ("told-of", "told-of-too"):
+        shared.rekindle("app", "stop", name, "--yes")

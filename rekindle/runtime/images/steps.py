@@ -17,7 +17,7 @@ from rekindle.runtime.images.store import ROOT, Draft, LayerStore
 from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry
 from rekindle.wire import image_variables
-from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, MODULES, SOURCE_FILE, Step, StepKind
+from rekindle.wire.images import CALL_FILE, FUNCTION_FILE, MODULES, SOURCE_FILE, UV, Step, StepKind
 from rekindle.wire.volumes import VolumeMount
 
 #: Kept from build to build: what pip and uv downloaded.
@@ -182,8 +182,9 @@ def _shown(
         binds.append((str(place), f"{RUN}/cache/{name}", False))
         env[variable] = f"{RUN}/cache/{name}"
     for name in step.tools:
-        binds.append((str(tools.find(name, store, say)), f"{RUN}/tools/{name}", True))
-    if "uv" in step.tools:
+        program = tools.find(name, store, say)
+        binds.append((str(program), f"{RUN}/tools/{tools.command_of(name)}", True))
+    if UV in map(tools.command_of, step.tools):
         kept = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", "~/.local/share/uv/python"))
         if kept.expanduser().is_dir():
             binds.append((str(kept.expanduser()), f"{RUN}/pythons", True))

@@ -17,6 +17,7 @@ from rekindle.debian.prefix import command, replace, unpacked
 from rekindle.exception import ImageError, SetupError
 from rekindle.linux import programs
 from rekindle.linux.whole_directory import whole_directory
+from rekindle.wire.images import UV
 
 _TOOLS = "tools"
 _RELEASE = "trixie"
@@ -30,6 +31,7 @@ _HOW = {
     "tar -xj -C /usr/local bin/micromamba (linux-aarch64 on Arm)"
 }
 _PIP_TIMEOUT_S = 600.0
+_ASK_TIMEOUT_S = 10.0
 
 
 def prefix(store: Path, name: str) -> Path:
@@ -47,8 +49,8 @@ def find_mmdebstrap(store: Path, say: Callable[[str], None]) -> str:
 
 def find(name: str, store: Path, say: Callable[[str], None]) -> Path:
     """A program that commands of steps use. Raises ImageError, which says how to get it."""
-    if name == "uv":
-        return find_uv(store, say)
+    if command_of(name) == UV:
+        return find_uv(store, say, name.partition("==")[2])
     found = shutil.which(name)
     if found is None:
         how = _HOW.get(name, f"install {name}")
@@ -58,6 +60,11 @@ def find(name: str, store: Path, say: Callable[[str], None]) -> Path:
     return Path(found).resolve()
 
 
+def command_of(name: str) -> str:
+    """The command that a tool is called by, whichever version of it is wanted."""
+    return name.partition("==")[0]
+
+
 def check(names: Sequence[str]) -> None:
     """Raises ImageError for a program that is missing and that nothing here fetches."""
     for name in names:
@@ -65,35 +72,48 @@ def check(names: Sequence[str]) -> None:
             find(name, Path(), lambda _: None)
 
 
-def find_uv(store: Path, say: Callable[[str], None]) -> Path:
-    """The uv of this node; fetched by pip where it is missing. Raises ImageError."""
-    found = shutil.which("uv")
-    if found:
+def find_uv(store: Path, say: Callable[[str], None], version: str = "") -> Path:
+    """The uv of this node, or one of a version; fetched by pip where it is missing.
+
+    Raises ImageError.
+    """
+    found = shutil.which(UV)
+    if found and version in ("", _version_of(found)):
         return Path(found).resolve()
-    target = prefix(store, "uv")
+    wanted = f"{UV}=={version}" if version else UV
+    target = prefix(store, wanted)
     program = target / "bin" / "uv"
     if program.exists():
         return program
-    say("fetching uv")
+    say(f"fetching {wanted}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with whole_directory(target) as draft:
-            _fetch_uv(draft)
+            _fetch_uv(draft, wanted)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ImageError(f"uv could not be fetched: {error}; install uv") from error
     return program
 
 
-def _fetch_uv(into: Path) -> None:
+def _version_of(uv: str) -> str:
+    """What it says; nothing where it does not run."""
+    try:
+        said = programs.run([uv, "--version"], _ASK_TIMEOUT_S).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return said[1] if len(said) > 1 else ""
+
+
+def _fetch_uv(into: Path, wanted: str) -> None:
     """Raises ImageError, OSError, TimeoutExpired."""
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
-    argv += ["--disable-pip-version-check", "--target", str(into), "uv"]
+    argv += ["--disable-pip-version-check", "--target", str(into), wanted]
     done = programs.run(argv, _PIP_TIMEOUT_S)
     if done.returncode != 0 or not (into / "bin" / "uv").exists():
         said = (done.stderr.strip().splitlines() or ["pip put no bin/uv there"])[-1]
         raise ImageError(
-            f"the image needs uv, which is not on PATH, and pip could not get it: {said}; "
-            f"install uv where the node's agent finds it"
+            f"the image needs {wanted}, which is not on PATH, and pip could not get it: {said}; "
+            f"install {wanted} where the node's agent finds it"
         )
 
 

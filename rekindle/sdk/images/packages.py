@@ -76,14 +76,17 @@ class InstallsPackages(Chain):
         self,
         *packages: str | list[str],
         requirements: Sequence[str | Path] = (),
+        uv_version: str | None = None,
         **given: Unpack[PackageOptions],
     ) -> Self:
-        """As ``pip_install``, by uv, which is in no layer. ``requirements``: files to read, too."""
+        """As ``pip_install``, by uv, which is in no layer. ``requirements``: files to read, too.
+        ``uv_version``: which uv; without, the node's."""
         files = [Path(one) for one in requirements]
         names = step_commands.packages("uv_pip_install", packages, may_be_none=bool(files))
         commands = step_commands.uv(names, given, requirements=[one.name for one in files])
         title = [*names, *map(str, files)]
-        return self._run("uv_pip_install", title, commands, given, inputs=files, tools=("uv",))
+        tools = (step_commands.uv_tool("uv_pip_install", uv_version),)
+        return self._run("uv_pip_install", title, commands, given, inputs=files, tools=tools)
 
     def micromamba_install(
         self,
@@ -110,14 +113,17 @@ class InstallsPackages(Chain):
         groups: Sequence[str] = (),
         extras: Sequence[str] = (),
         frozen: bool = True,
+        uv_version: str | None = None,
         **given: Unpack[PackageOptions],
     ) -> Self:
         """Install what the uv.lock of a project holds, without the project itself.
 
-        ``frozen=False`` without a uv.lock: what its pyproject.toml resolves to now.
+        ``frozen=False`` without a uv.lock: what its pyproject.toml resolves to now. ``uv_version``:
+        which uv; without, the node's.
         """
         folder = Path(uv_project_dir)
         commands = step_commands.uv_sync(given, list(groups), list(extras), frozen=frozen)
         files = [folder / "pyproject.toml", *([folder / "uv.lock"] if frozen else [])]
         title = [str(folder), *(f"group {one}" for one in groups), *extras]
-        return self._run("uv_sync", title, commands, given, inputs=files, tools=("uv",))
+        tools = (step_commands.uv_tool("uv_sync", uv_version),)
+        return self._run("uv_sync", title, commands, given, inputs=files, tools=tools)

@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import importlib.util
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
-from rekindle.wire.images import INPUTS, Step, StepKind
+from rekindle.wire.images import INPUTS, UV, Step, StepKind
 from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Where micromamba installs.
 CONDA = "/opt/conda"
+#: Of a package, exactly.
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]*")
 _CONDA = f"--yes --quiet --prefix {CONDA}"
 
 
@@ -116,6 +119,15 @@ def pip(names: Sequence[str], given: PackageOptions, requirements: Sequence[str]
 def uv(names: Sequence[str], given: PackageOptions, requirements: Sequence[str] = ()) -> list[str]:
     """The same by uv."""
     return [_line("uv pip install", names, given, requirements)]
+
+
+def uv_tool(method: str, version: str | None) -> str:
+    """The uv that a step needs. Raises InvalidError for what is no version."""
+    if version is None:
+        return UV
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise InvalidError(f"Image.{method}(uv_version={version!r}) must be a version, as '0.8.4'")
+    return f"{UV}=={version}"
 
 
 def _line(

@@ -330,6 +330,33 @@ def test_a_uv_that_pip_cannot_get_is_named(tmp_path: Path, monkeypatch: pytest.M
     assert not tools.prefix(tmp_path, "uv").exists()
 
 
+def test_a_step_has_the_uv_that_it_asks_for(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.prefix(store.root, "").unlink()  # those that are kept for other tests
+    own = tmp_path / "bin" / "uv"
+    own.parent.mkdir()
+    for version in ("1.0", "2.0"):
+        says = f"echo uv {version} $*"
+        wheel(tmp_path / "wheels", "uv", version, program=says)
+        if version == "1.0":
+            own.write_text(f"#!/bin/sh\n{says}\n")
+            own.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    layers = set()
+    for asked, used in ((None, "1.0"), ("1.0", "1.0"), ("2.0", "2.0")):
+        built, said = build(base().uv_pip_install("six", uv_version=asked), store)
+        layers.add(built.lowers[0])
+        assert f"uv {used} pip install six" in said.lines
+    assert len(layers) == 3
+    assert not tools.prefix(store.root, "uv==1.0").exists()  # the node has it
+    assert tools.prefix(store.root, "uv==2.0").exists()
+    with pytest.raises(ImageBuildError, match=r"needs uv==3\.0.*pip could not get it"):
+        build(base().uv_pip_install("six", uv_version="3.0"), store)
+
+
 def test_the_host_image_is_no_image(store: LayerStore) -> None:
     assert ensure(Image.host().env({"A": "b"}).spec(), store=store) is None
 

@@ -51,6 +51,11 @@ def test_packages_are_installed_by_lines_that_quote_what_is_asked_for() -> None:
     assert last_step(slim().apt_install("jq", "curl")).commands[1].endswith("curl jq")
     step = last_step(slim().uv_pip_install("six"))
     assert (step.commands, step.tools) == (("uv pip install six",), ("uv",))
+    step = last_step(slim().uv_pip_install("six", uv_version="0.8.4"))
+    assert (step.commands, step.tools) == (("uv pip install six",), ("uv==0.8.4",))
+    for wrong in ("", ">=0.8", 8, "0.8 --index-url x"):
+        with pytest.raises(InvalidError, match="must be a version"):
+            slim().uv_pip_install("six", uv_version=wrong)  # type: ignore[arg-type]
 
 
 def test_the_order_of_packages_does_not_count() -> None:
