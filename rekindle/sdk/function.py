@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from functools import cache, cached_property
+from time import time_ns
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
@@ -152,14 +153,16 @@ class Function(FunctionTarget, Generic[P, R]):
         )
 
     def _remote(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        value: R = _calls().remote(self._target(), args, kwargs)
+        asked_ns = time_ns()  # what is loaded or looked up first, its caller waits for, too
+        value: R = _calls().remote(self._target(), args, kwargs, asked_ns)
         return value
 
     async def _remote_aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        asked_ns = time_ns()
         calls = _calls()
         try:
             target = await self._target_for(calls.LoopCaller())
-            value: R = await calls.remote_aio(target, args, kwargs)
+            value: R = await calls.remote_aio(target, args, kwargs, asked_ns)
         except BaseException as error:
             user_frames.only(error)
             raise

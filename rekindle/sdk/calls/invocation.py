@@ -62,8 +62,10 @@ class Invocation:
         kwargs: dict[str, Any],
         *,
         direct: bool = True,
+        asked_ns: int = 0,
     ) -> Invocation:
-        submitted_ns = now_ns()
+        """``asked_ns``: when its caller began to wait, where something came before this."""
+        submitted_ns = asked_ns or now_ns()
         depth = nesting.depth_of_calls(target.name)
         cache = None
         if direct:

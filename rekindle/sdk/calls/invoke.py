@@ -35,20 +35,22 @@ else:
     pb = lazily.module("rekindle.wire.rekindle_pb2")
 
 
-def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call and wait."""
+def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any], asked_ns: int) -> Any:
+    """Call and wait. ``asked_ns``: when the caller began to."""
     if progress.watched is None:
-        return _remote(target, args, kwargs)
+        return _remote(target, args, kwargs, asked_ns)
     with progress.watched.during(progress.of_call(target)):
-        return _remote(target, args, kwargs)
+        return _remote(target, args, kwargs, asked_ns)
 
 
-def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _remote(
+    target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any], asked_ns: int
+) -> Any:
     """As ``remote``.
 
     A call on an idle lease has a body of its own: by ``_answered`` it would take 6 % more time.
     """
-    call = Invocation.begin(target, args, kwargs)
+    call = Invocation.begin(target, args, kwargs, asked_ns=asked_ns)
     lease = call.idle_lease()
     if call.cache is None or lease is None:
         return finish(_answered(BLOCKING, call))()
@@ -78,12 +80,15 @@ def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return call.settle(lease, reply)
 
 
-async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def remote_aio(
+    target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any], asked_ns: int
+) -> Any:
     """Call and await."""
+    call = Invocation.begin(target, args, kwargs, asked_ns=asked_ns)
     if progress.watched is None:
-        return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
+        return within(await _answered(LoopCaller(), call))
     with progress.watched.during(progress.of_call(target)):
-        return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
+        return within(await _answered(LoopCaller(), call))
 
 
 async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:

@@ -62,6 +62,34 @@ def test_the_first_call_has_the_start_of_its_runner_in_its_record(lender: Lender
     assert sum(made[0].phases.values()) == pytest.approx(made[0].total_ms)
 
 
+@pytest.mark.parametrize("way", ["blocking", "aio"])
+def test_what_has_to_be_looked_up_before_a_call_is_in_its_record(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    declaration = type(add._declaration)
+    resolve = declaration.resolve
+    began_ns: list[int] = []
+    answered_ns: list[int] = []
+
+    def slow(self: Any) -> Any:
+        began_ns.append(now_ns())
+        time.sleep(0.05)  # as a look-up, or what a runner's first call loads
+        return resolve(self)
+
+    def answer_and_note(sock: socket.socket, call: wire.CallFrame) -> None:
+        answered_ns.append(now_ns())
+        answer(sock, call)
+
+    lender.serve = answer_and_note
+    with app.run(), records.collect() as made:
+        monkeypatch.setattr(declaration, "resolve", slow)
+        if way == "blocking":
+            assert add.remote(1) == 1
+        else:
+            assert asyncio.run(_await(add.remote.aio(1))) == 1
+    assert made[0].total_ms >= (answered_ns[0] - began_ns[0]) / 1e6
+
+
 def know_agent() -> None:
     """The app's client may ask its agent by itself."""
     made = app.running
