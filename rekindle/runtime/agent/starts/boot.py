@@ -17,7 +17,12 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import volumes
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
-from rekindle.runtime.agent.starts.first_report import CONNECT_TIMEOUT_S, FIRST_PID, reported
+from rekindle.runtime.agent.starts.first_report import (
+    CONNECT_TIMEOUT_S,
+    FIRST_PID,
+    KilledEarlyError,
+    reported,
+)
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.revision_image import ensure_image
@@ -74,8 +79,8 @@ async def boot(
     ``secrets`` are in its environment from the start: of a process that may be frozen, only those
     that may be in a snapshot. ``waiting``: what has booted already, under this host name.
 
-    Marks ``clock``. Raises StartError, StartupTimeoutError, RunnerLostError or UserCodeFailed;
-    nothing is left then.
+    Marks ``clock``. Raises StartError (KilledEarlyError: before any user code ran),
+    StartupTimeoutError, RunnerLostError or UserCodeFailed; nothing is left then.
     """
     gpus = context.gpus.expected(revision.spec.gpu) if park else {}
     env = {**revision.boot_environment(), **gpus, **secrets}
@@ -176,7 +181,7 @@ async def _given_to_waiting(
         try:
             waiting.channel.open(order, takes_fds=park)
         except OSError as error:
-            raise StartError(f"a process that had booted has ended: {error}") from error
+            raise KilledEarlyError(f"a process that had booted has ended: {error}") from error
         job = waiting.job
         return await _load(
             context, revision, waiting.sandbox, waiting.channel, job, clock, [], park=park

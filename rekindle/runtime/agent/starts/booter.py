@@ -15,6 +15,7 @@ from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
+from rekindle.runtime.agent.starts.first_report import KilledEarlyError
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.revision_image import BUILT_ANEW, ensure_image
@@ -41,7 +42,8 @@ class Booter(RunnerMaker):
     ) -> tuple[str, Output, Booted]:
         """A process that has loaded its code: its runner id, its output, and itself.
 
-        ``whole``: boot it from nothing, and take none that has booted ahead.
+        ``whole``: boot it from nothing, and take none that has booted ahead. One that is killed
+        before it has run any user code is booted once more.
 
         Raises as ``boot`` does, StartError for code that the Python here cannot run.
         """
@@ -50,6 +52,15 @@ class Booter(RunnerMaker):
         self.tell_other_python()
         late = {} if self.revision.snapshots_enabled else await self.secrets_now()
         secrets = {**late, **env}
+        try:
+            return await self._boot_once(clock, park=park, secrets=secrets, whole=whole)
+        except KilledEarlyError as error:
+            log.warning("booted once more", extra=kv(function=self.revision.label, reason=error))
+        return await self._boot_once(clock, park=park, secrets=secrets, whole=True)
+
+    async def _boot_once(
+        self, clock: PhaseClock, *, park: bool, secrets: Mapping[str, str], whole: bool
+    ) -> tuple[str, Output, Booted]:
         waiting = None if whole else await self._booted_ahead(secrets)
         if waiting is None:
             runner_id = new_id("ru")

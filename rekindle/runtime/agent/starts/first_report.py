@@ -6,6 +6,7 @@ Knows nothing of how it was started.
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Any
 
 from rekindle.exception import StartError, StartupTimeoutError
@@ -19,18 +20,24 @@ FIRST_PID = 100
 CONNECT_TIMEOUT_S = 60.0
 
 
+class KilledEarlyError(StartError):
+    """A process was killed before any user code ran in it: by whoever makes room in memory, say."""
+
+
 async def reported(
     arrival: asyncio.Future[Channel], job: asyncio.Future[JobExit], timeout_s: float, what: str
 ) -> Channel:
     """The channel of a process that was just started, once it reports.
 
     ``arrival``: its channel; ``job``: its end; ``what`` names it in errors. Raises StartError when
-    it ends instead, StartupTimeoutError after ``timeout_s``.
+    it ends instead (KilledEarlyError where it was killed), StartupTimeoutError after ``timeout_s``.
     """
     either: set[asyncio.Future[Any]] = {arrival, job}
     await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     if arrival.done():
         return arrival.result()
     if job.done():
-        raise StartError(f"{what} ended before it reported: {job.result().in_words()}")
+        ended = job.result()
+        kind = KilledEarlyError if ended.status == -signal.SIGKILL else StartError
+        raise kind(f"{what} ended before it reported: {ended.in_words()}")
     raise StartupTimeoutError(f"{what} did not report within {timeout_s:g} s")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
 from tests.runtime.agent.starts.counter import Counter
@@ -34,6 +37,33 @@ def test_one_that_closes_its_connection_and_goes_on_loading_has_no_longer_than_o
         result = (await h.call(deaf, "who")).result
         assert result.status == pb.START_FAILURE
         assert "did not load within startup_timeout=1 s" in result.message
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_one_that_is_killed_before_it_runs_user_code_is_booted_once_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    jobs: list[Sandbox] = []
+    run_job = Sandbox.run
+
+    def run_and_kill(sandbox: Sandbox, *args: Any, **kwargs: Any) -> asyncio.Future[JobExit]:
+        jobs.append(sandbox)
+        job = run_job(sandbox, *args, **kwargs)
+        if len(jobs) <= kills:
+            sandbox.kill()
+        return job
+
+    monkeypatch.setattr(Sandbox, "run", run_and_kill)
+
+    async def scenario(h: Harness) -> None:
+        result = (await h.call(h.add(Counter), "total")).result
+        if kills == 1:
+            assert result.status == pb.SUCCESS
+        else:
+            assert result.status == pb.START_FAILURE
+            assert "ended before it reported: killed by SIGKILL" in result.message
 
     run(home, scenario)
 
