@@ -144,21 +144,43 @@ def test_which_starts_there_can_be_is_said_before_any(tmp_path: Path) -> None:
 def test_no_start_is_reported_as_one_from_a_gpu_snapshot_where_there_is_none(
     tmp_path: Path,
 ) -> None:
-    sections = ("strategies 1 GB", "GPU snapshots 1 GB", "strategies 1 GB, weights held")
-    rows = _run(
+    found = _run_on_a_t4(
         tmp_path,
-        *(option for name in sections for option in ("--only", name)),
-        REKINDLE_HOME=str(tmp_path / "home"),
-        REKINDLE_NVML_RECORDING=str(machines.RECORDINGS / "one_t4.json"),
+        *("strategies 1 GB", "GPU snapshots 1 GB"),
+        # Without torch, whose import takes longer than all else of each start.
+        PYTHONPATH=_at_the_start_of_python(
+            tmp_path,
+            "import sys\n"
+            "if '--section' in sys.orig_argv:\n"
+            f"    sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
+            "    from on_gpu import torch_here\n"
+            "    torch_here.why_not = lambda _options: 'no torch'\n",
+        ),
     )
-    found = {row["what"]: row for row in rows}
     why = found["GPU snapshot"]["not_measured"]
     assert why.startswith("the start was no restore of a GPU snapshot: without a GPU snapshot (")
     assert "starts from a GPU snapshot in a row" not in found
+    # Of its template with its hooks for the GPU, and without: sections share them.
+    assert len(list((tmp_path / "home" / "snapshots").glob("sn-*"))) == 2
+
+
+@pytest.mark.criu
+def test_no_start_is_reported_as_one_with_weights_that_stay_where_none_do(tmp_path: Path) -> None:
+    found = _run_on_a_t4(tmp_path, "strategies 1 GB, weights held")
     if importlib.util.find_spec("torch") is None:
         assert found["weights held"]["not_measured"] == "no torch"
     else:
         why = found["restore, brings the weights that stay"]["not_measured"]
         assert why.startswith("weights are not shared with other runners: ")
-    # Of its template with its hooks for the GPU, and without: sections share them.
-    assert len(list((tmp_path / "home" / "snapshots").glob("sn-*"))) == 2
+
+
+def _run_on_a_t4(tmp_path: Path, *sections: str, **environ: str) -> dict[str, Any]:
+    """The rows of these sections, by what they are of."""
+    rows = _run(
+        tmp_path,
+        *(option for name in sections for option in ("--only", name)),
+        REKINDLE_HOME=str(tmp_path / "home"),
+        REKINDLE_NVML_RECORDING=str(machines.RECORDINGS / "one_t4.json"),
+        **environ,
+    )
+    return {row["what"]: row for row in rows}

@@ -31,6 +31,7 @@ from tests.blobs.machine import small_disk
 from tests.hung import hung
 
 _CHUNK = 1 << 16
+_INDEX = Index(3 * _CHUNK, _CHUNK, tuple(digest(bytes([one])) for one in range(3)))
 
 
 def _file(folder: Path, data: bytes, name: str = "file") -> Path:
@@ -93,14 +94,23 @@ def test_a_chunk_that_is_damaged_in_the_store_is_an_error_that_names_all(
 @given(flipped=st.integers(min_value=0, max_value=10**6))
 @settings(max_examples=30, deadline=None)
 def test_no_byte_of_an_index_can_change(flipped: int) -> None:
-    index = Index(3 * _CHUNK, _CHUNK, tuple(digest(bytes([one])) for one in range(3)))
-    data = bytearray(index.encoded)
+    data = bytearray(_INDEX.encoded)
     data[flipped % len(data)] ^= 1
-    objects = open_objects("memory://test-index")
-    objects.put(f"blobs/{index.id[:2]}/{index.id}", bytes(data))
-    damaged = BlobStore(objects, dataclasses.replace(BlobStore(objects).patience, attempts=1))
     with pytest.raises(BlobDamagedError):
-        damaged.index(index.id)
+        _stored_as(bytes(data)).index(_INDEX.id)
+
+
+@pytest.mark.parametrize("length", [0, 1, len(_INDEX.encoded) - 1])
+def test_an_index_of_which_a_part_is_there_is_damaged(length: int) -> None:
+    with pytest.raises(BlobDamagedError):
+        _stored_as(_INDEX.encoded[:length]).index(_INDEX.id)
+
+
+def _stored_as(data: bytes) -> BlobStore:
+    """A store that has this as the index."""
+    objects = open_objects("memory://test-index")
+    objects.put(f"blobs/{_INDEX.id[:2]}/{_INDEX.id}", data)
+    return BlobStore(objects, dataclasses.replace(BlobStore(objects).patience, attempts=1))
 
 
 def test_what_is_missing_is_named(store: BlobStore, folder: Path, tmp_path: Path) -> None:

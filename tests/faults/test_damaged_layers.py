@@ -65,11 +65,7 @@ def _flip(place: Path) -> None:
     place.write_bytes(data)
 
 
-def _empty(place: Path) -> None:
-    place.write_bytes(b"")
-
-
-_HOW = {"lost": Path.unlink, "flipped": _flip, "empty": _empty}
+_HOW = {"lost": Path.unlink, "flipped": _flip}
 
 
 def _damage(store: BlobStore, folder: Path, what: str | slice) -> list[Ref]:
@@ -94,7 +90,6 @@ def _damage(store: BlobStore, folder: Path, what: str | slice) -> list[Ref]:
     [
         ("lost", {}),
         ("flipped", {"SPAWNED": "1"}),
-        ("empty", {}),
         (
             slice(0, 1),
             {"SPAWNED": "1"},
@@ -102,7 +97,7 @@ def _damage(store: BlobStore, folder: Path, what: str | slice) -> list[Ref]:
         (slice(0, None), {}),
         (slice(0, None), {"REKINDLE_LAZY_BYTES": "0"}),  # found when it is fetched
     ],
-    ids=["lost", "flipped", "empty", "first", "every", "whole"],
+    ids=["lost", "flipped", "first", "every", "whole"],
 )
 def test_layers_that_are_damaged_before_anything_runs_in_them_are_built_by_the_same_start(
     first: Home, tmp_path: Path, what: str | slice, environ: dict[str, str]

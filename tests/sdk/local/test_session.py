@@ -51,12 +51,7 @@ def test_a_private_instance_comes_up_and_leaves_nothing(home: Path) -> None:
     ("setting", "value"),
     [
         ("REKINDLE_RESULT_TTL_S", "soon"),  # of the controller
-        ("REKINDLE_MAX_RUNNERS", "0"),  # of the agent
-        ("REKINDLE_MAX_RUNNERS", "many"),
-        ("REKINDLE_MEMORY_BUDGET_BYTES", "all"),
-        ("REKINDLE_LAZY_BYTES", "some"),
-        ("REKINDLE_IMAGES_BUDGET_BYTES", "-1"),
-        ("REKINDLE_SNAPSHOT_BUDGET_BYTES", "-1"),
+        ("REKINDLE_MAX_RUNNERS", "0"),  # of the agent; its others: runtime/agent/test_settings.py
     ],
 )
 def test_an_instance_with_a_wrong_setting_is_refused_with_its_name(
