@@ -124,7 +124,11 @@ class DualBlock(Dual[P, R, R]):
         super().__init__(make, make)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._blocking(*args, **kwargs)
+        try:
+            return self._blocking(*args, **kwargs)
+        except BaseException as error:
+            user_frames.only(error)
+            raise
 
 
 class block_method(Generic[S, P, R]):

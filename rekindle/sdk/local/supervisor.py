@@ -259,10 +259,11 @@ class Supervisor:
             self._say(f"failed: {self._failed}")
             return
         if child.quick_deaths >= MAX_QUICK_DEATHS and status != AWAY_STATUS:
+            ended = instance.tail(self._directory, name)
+            why = surroundings.why_in(ended) or f"its log, {name}.log, ends:\n{ended}"
             self._failed = (
                 f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its "
-                f"start (exit status {status}); its log, {name}.log, ends:\n"
-                f"{instance.tail(self._directory, name)}"
+                f"start (exit status {status}); {why}"
             )
             self._stop_reason = f"giving up: the {name} does not stay up"
             log.error("giving up", extra=logs.kv(reason=self._failed))

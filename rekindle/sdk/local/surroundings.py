@@ -50,6 +50,18 @@ def check_file_size() -> None:
         )
 
 
+def why_in(log: str) -> str:
+    """What to say of a process that ended with this at the end of its log, where it could start no
+    process or thread; empty where it says nothing of that."""
+    for said in (os.strerror(errno.EAGAIN), "can't start new thread", "pthread_create"):
+        if said in log:
+            return (
+                f"no more processes or threads can be started ({said}): raise the limit on them "
+                f"(ulimit -u, or pids.max of its cgroup), or on memory (ulimit -v)"
+            )
+    return ""
+
+
 def why(error: OSError) -> str:
     """What to say of a process of an instance that could not be started."""
     if error.errno == errno.EAGAIN:

@@ -70,7 +70,9 @@ async def test_a_version_or_an_app_is_closed_though_redis_refused_a_command_of_i
             server.rpush(names, "no hash")
             await client.deploy("b")
             await instance.until_logged("a version does not end yet")
-            await refused(client.call("CloseApp", close), exception.ServiceError, "WRONGTYPE")
+            await refused(
+                client.call("CloseApp", close), exception.InternalFailure, "is a list where"
+            )
             server.delete(names)
         await client.until_ended()
         await client.call("CloseApp", close)

@@ -146,6 +146,17 @@ def test_it_gives_up_on_what_does_not_stay_up_and_says_why(harness: Harness) -> 
     assert not alive(harness.pids("controller")[0])
 
 
+def test_a_limit_that_ends_one_again_and_again_is_named(harness: Harness) -> None:
+    code = (
+        "import resource, threading; resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20)); "
+        "threading.Thread(target=print).start()"
+    )
+    harness.start(("agent", code))
+    said = harness.line()
+    assert said.startswith("failed: the agent died 3 times"), said
+    assert "threads can be started (can't start new thread): raise the limit" in said
+
+
 def test_what_cannot_run_here_is_not_tried_again_and_its_reason_is_told(harness: Harness) -> None:
     code = textwrap.dedent(f"""
         open({str(harness.events_file)!r}, "a").write("start agent 1\\n")
