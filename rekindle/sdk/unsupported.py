@@ -76,7 +76,8 @@ ABSENT = {
     "types": "results are rekindle.FileEntry, and classes of the modules that give them "
     "(rekindle.sdk.stats, say)",
     "billing": "there is nothing to pay; `rekindle top` shows what runs",
-    "experimental": "what is there is not experimental",
+    "experimental": "what is there is not experimental (in place of stop_fetching_inputs() is "
+    "single_use_containers=True)",
 }
 
 #: Attributes of objects: class -> attribute -> what to use.
@@ -147,6 +148,7 @@ MEMBERS = {
         "copy_mount": "image.add_local_dir(..., copy=True)",
         "publish": "the same declaration: layers have the name of what they are made of",
         "object_id": "`rekindle image list`",
+        "hydrate": "`rekindle image build FILE`; running the app builds it, too",
         "from_id": "the same declaration: layers have the name of what they are made of",
         "from_name": "the same declaration: layers have the name of what they are made of",
         "from_scratch": "Image.debian_slim() or Image.from_registry(...)",

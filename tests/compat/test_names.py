@@ -76,7 +76,7 @@ MEMBERS = {
         pip_install_private_repos poetry_install_from_file micromamba_install apt_install
         run_commands dockerfile_commands env workdir entrypoint cmd shell pipe build run_function
         add_local_file add_local_dir add_local_python_source imports copy_local_file copy_local_dir
-        copy_mount from_dockerhub conda conda_install extend
+        copy_mount from_dockerhub conda conda_install extend hydrate
     """,
     "Environment": "from_name from_context objects name hydrate",
     "FilePatternMatcher": "from_file",
