@@ -17,7 +17,7 @@ from rekindle.cli.tables import ago, console, json_option, print_json, size, tab
 from rekindle.exception import Error, InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume import Volume
-from rekindle.sdk.volume_upload import all_below
+from rekindle.sdk.volume_upload import put_all_below
 from rekindle.shown_url import without_password
 from rekindle.volumes.registry import Registry
 from rekindle.volumes.tree import FileEntry, FileEntryType, clean
@@ -214,11 +214,8 @@ def put(name: str, source: str, path: str, force: bool, env: str | None) -> None
             batch.put_file(sys.stdin.buffer, path)
         elif Path(source).is_dir():
             own = Path(os.path.abspath(source)).name if path.endswith("/") else ""
-            for one in all_below(Path(source)):
-                if one.is_file():
-                    batch.put_file(one, f"{path}{own}/{one.relative_to(source)}")
-                else:
-                    click.echo(f"{one} is left out: it is no plain file.", err=True)
+            for left in put_all_below(batch, Path(source), f"{path}{own}"):
+                click.echo(f"{left} is left out: it is no plain file.", err=True)
         else:
             batch.put_file(source, path)
     click.echo(f"{source} is in {name}.", err=source == "-")

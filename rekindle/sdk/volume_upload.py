@@ -63,9 +63,8 @@ class VolumeUpload:
         top = Path(local_path)
         if not top.is_dir():
             raise FileNotFoundError(f"there is no directory {os.fspath(local_path)!r} to be sent")
-        for path in all_below(top, recursive=recursive):
-            if path.is_file():
-                self.put_file(path, f"{remote_path}/{path.relative_to(top)}")
+        for _left_out in put_all_below(self, top, remote_path, recursive=recursive):
+            pass
 
     # ---- the block -----------------------------------------------------------------------------
 
@@ -113,7 +112,18 @@ def _mode(source: Any, local: object, given: int | None) -> int:
     return mode
 
 
-def all_below(top: Path, *, recursive: bool = True) -> Iterator[Path]:
+def put_all_below(
+    batch: VolumeUpload, top: Path, remote_path: str, *, recursive: bool = True
+) -> Iterator[Path]:
+    """Have the files of a directory sent; what is left out, as it is no file. Raises OSError."""
+    for path in _all_below(top, recursive=recursive):
+        if path.is_file():
+            batch.put_file(path, f"{remote_path}/{path.relative_to(top)}")
+        else:
+            yield path
+
+
+def _all_below(top: Path, *, recursive: bool = True) -> Iterator[Path]:
     """All that lies in a directory, but for directories that are gone through. Raises OSError."""
     for folder, folders, names in os.walk(top, onerror=not_listed):
         links = [name for name in folders if Path(folder, name).is_symlink()]
